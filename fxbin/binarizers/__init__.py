@@ -1,0 +1,27 @@
+"""Modules that give weights and activations two levels, and the registry that finds them by name."""
+
+from fxbin.binarizers.activation import ActivationBinarizer
+from fxbin.binarizers.binarizer import Binarizer
+from fxbin.binarizers.registry import (
+    activation_binarizer_names,
+    make_activation_binarizer,
+    make_weight_binarizer,
+    register_activation_binarizer,
+    register_weight_binarizer,
+    weight_binarizer_names,
+)
+from fxbin.binarizers.weight import DoReFaWeightBinarizer, WeightBinarizer, XNORWeightBinarizer
+
+__all__ = [
+    "ActivationBinarizer",
+    "Binarizer",
+    "DoReFaWeightBinarizer",
+    "WeightBinarizer",
+    "XNORWeightBinarizer",
+    "activation_binarizer_names",
+    "make_activation_binarizer",
+    "make_weight_binarizer",
+    "register_activation_binarizer",
+    "register_weight_binarizer",
+    "weight_binarizer_names",
+]

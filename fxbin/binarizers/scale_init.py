@@ -1,0 +1,91 @@
+"""Where the activation scale starts: a statistic of the first training batch that is binarized."""
+
+import math
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor, distributed
+
+ScaleInit = Literal["quantile", "mse"]
+
+QUANTILE_SHARE = 0.001
+MSE_ROUNDS = 20
+FALLBACK_SCALE = 1.0
+"""Start of the scale where the statistic is not a positive finite number: what an uninitialised one is."""
+
+
+@torch.library.custom_op("fxbin::initial_log_scale", mutates_args=())
+def initial_log_scale(x: Tensor, rule: str, site: str) -> Tensor:
+    """Log of the starting scale for the inputs `x`, as float32 ``(1,)`` on the device of `x`.
+
+    `rule` is ``"quantile"`` or ``"mse"``, see `quantile_scale` and `mse_scale`. A statistic that is not a
+    positive finite number is replaced by 1, with a warning that names `site`. Under `torch.distributed`
+    the statistic is that of all ranks together; every rank must get here at the same call.
+
+    An operator of its own, so that `torch.compile(fullgraph=True)` can step over the warning.
+    """
+    values = x.detach().flatten()
+    values = values if values.dtype == torch.float64 else values.float()
+    scale = float(mse_scale(values) if rule == "mse" else quantile_scale(values))
+    if not (math.isfinite(scale) and scale > 0):
+        warnings.warn(
+            f"{site or 'activation binarizer'}: the inputs of the first binarized batch give the scale "
+            f"{scale} ({rule} rule), so it starts at {FALLBACK_SCALE} instead. Are they all zero, negative "
+            "or not finite? A call site whose input never is positive belongs in ignored_scopes.",
+            stacklevel=2,
+        )
+        scale = FALLBACK_SCALE
+    return torch.full((1,), math.log(scale), dtype=torch.float32, device=x.device)
+
+
+@initial_log_scale.register_fake
+def _(x: Tensor, _rule: str, _site: str) -> Tensor:
+    return x.new_empty((1,), dtype=torch.float32)
+
+
+def quantile_scale(values: Tensor) -> Tensor:
+    """Smallest of the top 0.1 % of `values`: the rule of NNCF 2.9. 0-d; NaN counts as largest.
+
+    The count is ``max(1, round(0.001 * n))`` with Python's rounding, half to even: 1500 values give 2,
+    2500 give 2 as well.
+    """
+    total = int(_sum_over_ranks(torch.tensor(values.numel(), device=values.device)))
+    count = max(1, round(total * QUANTILE_SHARE))
+    top = values.topk(min(count, values.numel())).values
+    if _ranks() > 1:
+        padded = top.new_full((count,), -math.inf)
+        padded[: top.numel()] = top
+        gathered = [torch.empty_like(padded) for _ in range(_ranks())]
+        distributed.all_gather(gathered, padded)
+        top = torch.cat(gathered).topk(count).values
+    return top.min()
+
+
+def mse_scale(values: Tensor) -> Tensor:
+    """The s for which ``s H(x - s / 2)`` is nearest to `values` in the mean square. 0-d.
+
+    Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489, method I) with the lower level held at 0:
+    s <- mean of the values above s / 2, 20 rounds from the mean of the positive ones.
+    """
+    scale = _mean_above(values, torch.zeros_like(values[:1]).sum())
+    for _ in range(MSE_ROUNDS):
+        scale = _mean_above(values, scale / 2)
+    return scale
+
+
+def _mean_above(values: Tensor, bound: Tensor) -> Tensor:
+    above = values > bound
+    total, count = _sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
+    return total / count
+
+
+def _ranks() -> int:
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if ready else 1
+
+
+def _sum_over_ranks(value: Tensor) -> Tensor:
+    if _ranks() > 1:
+        distributed.all_reduce(value)
+    return value
