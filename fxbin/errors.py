@@ -1,0 +1,37 @@
+"""Everything fxbin raises on purpose derives from `FxbinError`.
+
+Each kind also derives from the built-in type a caller would expect, so that `except ValueError`
+keeps working around code that did not know about fxbin.
+"""
+
+
+class FxbinError(Exception):
+    """Base of all errors that fxbin raises on purpose."""
+
+
+class ConfigError(FxbinError, ValueError):
+    """A config that cannot be read, or a key or value in it that is not understood."""
+
+
+class ScopeError(FxbinError, ValueError):
+    """A pattern in `ignored_scopes` or `target_scopes` that is invalid or matches nothing."""
+
+
+class TraceError(FxbinError, RuntimeError):
+    """A model, or an input for it, that cannot be traced."""
+
+
+class TransformError(FxbinError, ValueError):
+    """A traced model that cannot be binarized as asked."""
+
+
+class ExportError(FxbinError, RuntimeError):
+    """A model that cannot be exported as asked."""
+
+
+class CheckpointError(FxbinError, RuntimeError):
+    """A checkpoint that is unreadable or does not fit the model."""
+
+
+class DataError(FxbinError, RuntimeError):
+    """A data set that is missing or not in the expected format."""
