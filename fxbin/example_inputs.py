@@ -1,0 +1,62 @@
+"""Example inputs for a model, made from the `input_info` of its config."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fxbin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fxbin.config import Config, InputInfo
+
+SEED = 0
+
+
+def example_inputs(config: "Config") -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Positional and keyword arguments for the model's forward, on the CPU.
+
+    Elements of `input_info` without `keyword` are positional, in their order. `type` ``"long"`` gives
+    int64, anything else float32, as in NNCF 2.9. `filler` is ``"ones"``, ``"zeros"`` or ``"random"``:
+    uniform on [0, 1), or 0 and 1 for int64, the same values at every call. The global random state is
+    left alone, so that tracing a model does not change how it trains.
+
+    Errors: ConfigError if there is no `input_info`, a `sample_size` is missing or empty or has an entry
+            that is not positive, or two elements have the same keyword.
+    """
+    if not config.input_info:
+        raise ConfigError(
+            "input_info: the config has none, so the shape of the model's input is unknown. "
+            'Add for example "input_info": {"sample_size": [1, 3, 224, 224]}.'
+        )
+    generator = torch.Generator().manual_seed(SEED)
+    positional: list[Tensor] = []
+    named: dict[str, Tensor] = {}
+    for index, info in enumerate(config.input_info):
+        value = _fill(index, info, generator)
+        if info.keyword is None:
+            positional.append(value)
+        elif info.keyword in named:
+            raise ConfigError(f"input_info[{index}].keyword: {info.keyword!r} is used twice")
+        else:
+            named[info.keyword] = value
+    return tuple(positional), named
+
+
+def _fill(index: int, info: "InputInfo", generator: torch.Generator) -> Tensor:
+    shape = tuple(info.sample_size)
+    if not shape or any(size < 1 for size in shape):
+        raise ConfigError(
+            f"input_info[{index}].sample_size: expected positive sizes such as [1, 3, 224, 224], "
+            f"got {list(shape)}"
+        )
+    dtype = torch.int64 if info.type == "long" else torch.float32
+    if info.filler == "random":
+        if dtype == torch.int64:
+            return torch.randint(2, shape, generator=generator)
+        return torch.rand(shape, generator=generator)
+    if info.filler in ("ones", "zeros"):
+        return torch.full(shape, 1 if info.filler == "ones" else 0, dtype=dtype)
+    raise ConfigError(
+        f'input_info[{index}].filler: expected "ones", "zeros" or "random", got {info.filler!r}'
+    )
