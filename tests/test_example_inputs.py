@@ -53,7 +53,7 @@ def test_a_size_that_is_not_positive_is_an_error_that_names_the_key(sizes: tuple
 
 
 def test_no_input_info_is_an_error_with_an_example() -> None:
-    with pytest.raises(ConfigError, match=r'input_info: .* "sample_size"'):
+    with pytest.raises(ConfigError, match=r'input_info: .*"sample_size"'):
         example_inputs(config_of())
 
 
