@@ -1,0 +1,6 @@
+"""From a model to a graph: what its forward does, on tensors without data."""
+
+from fxbin.tracing.record import OpCall, Specialisation, TensorSpec, ops_of, spec_of
+from fxbin.tracing.trace import Trace, trace
+
+__all__ = ["OpCall", "Specialisation", "TensorSpec", "Trace", "ops_of", "spec_of", "trace"]

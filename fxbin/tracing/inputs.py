@@ -1,0 +1,84 @@
+"""How example inputs become the placeholders of a graph."""
+
+import inspect
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from fxbin.errors import TraceError
+from fxbin.tracing.active import paused
+from fxbin.tracing.attributes import traced
+from fxbin.tracing.guards import check_specialised
+from fxbin.tracing.operands import map_results, origin_node, specs
+from fxbin.tracing.record import OpCall
+from fxbin.tracing.tracer import Tracer
+
+_SIMPLE = (type(None), bool, int, float, str)
+
+
+def bind(root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """`args` and `kwargs` by the parameter of ``root.forward`` that each one goes to."""
+    signature = inspect.signature(root.forward)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TraceError(
+            f"input_info: {len(args)} positional and {sorted(kwargs)} keyword inputs do not fit "
+            f"{type(root).__name__}.forward{signature}: {error}. "
+            'Give one entry per input, with "keyword" for those passed by name.'
+        ) from error
+
+
+def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A placeholder for each parameter of ``forward``; returns what to call ``forward`` with.
+
+    A parameter without an example keeps its default, and the graph refuses any other value for it.
+    """
+    inputs = _Inputs(tracer)
+    for name, parameter in bound.signature.parameters.items():
+        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        default = () if parameter.default is parameter.empty else (parameter.default,)
+        if name in bound.arguments:
+            node = tracer.graph.placeholder(stars + name, default_value=_default(parameter))
+            bound.arguments[name] = inputs.trace(node, bound.arguments[name])
+        elif stars:
+            tracer.graph.placeholder(stars + name)
+        elif isinstance(parameter.default, _SIMPLE):
+            node = tracer.graph.placeholder(name, default_value=parameter.default)
+            node.meta["unused"] = True
+            inputs.fixed.append((node, *default))
+    for node, value in inputs.fixed:
+        tracer.graph.call_function(check_specialised, (node, value, f"the argument {node.target!r}"))
+    return bound.args, bound.kwargs
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    """What the generated code can spell as a default; other defaults make the argument required."""
+    return parameter.default if isinstance(parameter.default, _SIMPLE) else inspect.Signature.empty
+
+
+class _Inputs:
+    """Turns example inputs into traced ones and numbers them as the reference implementation does."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._count = 0
+        self.fixed: list[tuple[fx.Node, Any]] = []
+
+    def trace(self, node: fx.Node, example: Any) -> Any:
+        with paused():
+            node.meta["spec"] = specs(example)
+            if isinstance(example, Tensor):
+                # Only tensors that are arguments themselves are inputs of the reference's graph.
+                node.meta["ops"] = (OpCall((), "nncf_model_input", self._count, tracked=True),)
+                self._count += 1
+                return traced(example.detach().to("meta"), node, tracked=True)
+            if isinstance(example, _SIMPLE):
+                self.fixed.append((node, example))
+                return example
+            return map_results(example, self._part, node, self._tracer._item)
+
+    def _part(self, item: Any, origin: Any) -> Any:
+        if isinstance(item, Tensor):
+            return traced(item.detach().to("meta"), origin_node(origin), tracked=False)
+        return item

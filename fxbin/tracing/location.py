@@ -1,0 +1,34 @@
+"""The line of the user's code that is at work, for messages."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import torch
+
+_LIBRARIES = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, str(Path(__file__).parent)))
+
+
+def user_location() -> str | None:
+    """``"file.py:12"`` of the innermost running line that is neither torch's nor ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_user_file(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+def error_location(trace: TracebackType | None) -> str | None:
+    """``"file.py:12"`` of the innermost line in `trace` that is neither torch's nor ours."""
+    for frame, line in reversed(list(traceback.walk_tb(trace))):
+        if is_user_file(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{line}"
+    return None
+
+
+def is_user_file(path: str) -> bool:
+    """Whether `path` is outside torch and fxbin, and a file at all."""
+    return not path.startswith((*_LIBRARIES, "<"))

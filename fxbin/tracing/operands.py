@@ -1,0 +1,98 @@
+"""Between what user code passes to a torch call, what the graph holds and what really runs."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fxbin.tracing.record import TensorSpec
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedSize, TracedValue
+
+
+def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
+    """`item` with `change` applied to everything in its tuples, lists, dicts and slices."""
+    # The real type, since traced values pass for the type that they carry.
+    kind = type(item)
+    if kind is tuple or kind is TracedSize or issubclass(kind, torch.Size):
+        return tuple(map_nested(x, change) for x in tuple.__iter__(item))
+    if kind is list:
+        return [map_nested(x, change) for x in item]
+    if issubclass(kind, tuple):
+        return rebuilt(kind, [map_nested(x, change) for x in item])
+    if issubclass(kind, dict):
+        return {key: map_nested(x, change) for key, x in item.items()}
+    if kind is slice:
+        return slice(*(map_nested(x, change) for x in (item.start, item.stop, item.step)))
+    return change(item)
+
+
+def rebuilt(kind: type, items: list[Any]) -> Any:
+    """A tuple of a type of its own: named tuples take their items one by one, torch's own as one."""
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+
+def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, item: Callable[..., Any]) -> Any:
+    """`result` with ``change(leaf, origin)`` at each leaf; ``item(origin, key)`` leads to its parts."""
+    kind = type(result)
+    if kind in (list, tuple) or issubclass(kind, tuple):
+        parts = [map_results(x, change, _Part(origin, i, item), item) for i, x in enumerate(result)]
+        if issubclass(kind, torch.Size):
+            return TracedSize(parts)
+        return kind(parts) if kind in (list, tuple) else rebuilt(kind, parts)
+    if issubclass(kind, dict):
+        return kind(
+            (key, map_results(x, change, _Part(origin, key, item), item)) for key, x in result.items()
+        )
+    return change(result, origin)
+
+
+class _Part:
+    """A part of a node's result; it becomes a node of its own once somebody needs it."""
+
+    def __init__(self, origin: Any, key: Any, item: Callable[..., Any]) -> None:
+        self._origin, self._key, self._item = origin, key, item
+
+    def node(self) -> Any:
+        origin = self._origin.node() if isinstance(self._origin, _Part) else self._origin
+        return None if origin is None else self._item(origin, self._key)
+
+
+def origin_node(origin: Any) -> Any:
+    """The node of an origin that `map_results` passed on."""
+    return origin.node() if isinstance(origin, _Part) else origin
+
+
+def holds(items: Any, kind: type) -> bool:
+    """Whether anything in `items` is of `kind`, or of a class derived from it."""
+    found = False
+
+    def look(item: Any) -> None:
+        nonlocal found
+        # The real type, since traced values pass for the type that they carry.
+        found = found or issubclass(type(item), kind)
+
+    map_nested(items, look)
+    return found
+
+
+def plain_values(items: Any) -> Any:
+    """`items` with numbers in place of traced numbers; traced tensors stay."""
+    return map_nested(items, lambda item: item._value if type(item) is TracedValue else item)
+
+
+def specs(result: Any) -> Any:
+    """`result` with a `TensorSpec` for each tensor in it."""
+    if type(result) is TracedTensor:
+        result = result._value
+    if isinstance(result, Tensor):
+        return TensorSpec(tuple(result.shape), result.dtype)
+    if is_dataclass(result) and not isinstance(result, type):
+        return {field.name: specs(getattr(result, field.name)) for field in fields(result)}
+    if isinstance(result, dict):
+        return {key: specs(item) for key, item in result.items()}
+    if isinstance(result, list | tuple):
+        return tuple(specs(item) for item in result)
+    return result

@@ -1,0 +1,42 @@
+"""How what a model returns becomes the output of its graph."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fxbin.tracing.operands import specs
+from fxbin.tracing.record import OpCall
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.tracer import Tracer
+
+
+def add_output(tracer: Tracer, result: Any) -> None:
+    """End the graph with `result`, whose containers keep their types."""
+    tracked: list[Tensor] = []
+    node = tracer.graph.output(_argument(tracer, result, tracked))
+    node.meta["spec"] = specs(result)
+    node.meta["ops"] = tuple(
+        OpCall((), "nncf_model_output", index, tracked=True) for index in range(len(tracked))
+    )
+
+
+def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
+    """`item` as an argument of a node, adding a call where fx cannot spell its container."""
+    kind = type(item)
+    if kind is TracedTensor:
+        if item._tracked:
+            tracked.append(item)
+        return tracer._node_of(item)
+    if is_dataclass(item) and not isinstance(item, type):
+        values = {f.name: _argument(tracer, getattr(item, f.name), tracked) for f in fields(item)}
+        return tracer.graph.call_function(kind, (), values)
+    if issubclass(kind, dict):
+        content = {key: _argument(tracer, value, tracked) for key, value in item.items()}
+        return content if kind is dict else tracer.graph.call_function(kind, (content,))
+    if kind in (list, tuple):
+        return kind(_argument(tracer, value, tracked) for value in item)
+    if issubclass(kind, tuple):
+        parts = [_argument(tracer, value, tracked) for value in tuple.__iter__(item)]
+        return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+    return tracer._node_of(item)

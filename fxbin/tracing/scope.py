@@ -1,0 +1,64 @@
+"""Where in the module hierarchy an operator runs, as the chain of modules really called."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class ScopeElement:
+    """One module on the way from the root to the running one."""
+
+    module: nn.Module
+
+    field: str | None
+    """Name under which its parent holds it; None for the root and for modules that no parent holds."""
+
+    def __str__(self) -> str:
+        return self.label("")
+
+    def label(self, prefix: str) -> str:
+        """``"Conv2d[conv1]"``, its class name preceded by `prefix`."""
+        name = prefix + type(self.module).__name__
+        return name if self.field is None else f"{name}[{self.field}]"
+
+
+Scope = tuple[ScopeElement, ...]
+"""From the root to the running module; empty for inputs and outputs of the graph."""
+
+
+class ScopeFinder:
+    """Finds the scope of a module that is called while another one runs.
+
+    The way down is the shortest one from the *running* module, by identity, in registration order:
+    an alias inside the running module wins over the name under which the root knows the callee.
+    A callee that the running module does not hold gets an element without a field.
+    """
+
+    def __init__(self) -> None:
+        self._below: dict[nn.Module, dict[nn.Module, Scope]] = {}
+
+    def find(self, running: Scope, callee: nn.Module) -> Scope:
+        """Scope of `callee`, called by the module at the end of `running` (empty: the root call)."""
+        if not running:
+            return (ScopeElement(callee, None),)
+        caller = running[-1].module
+        if caller not in self._below:
+            # One search per caller, not per call: a chain of n modules must cost n, not n * n.
+            self._below[caller] = paths_below(caller)
+        found = self._below[caller].get(callee)
+        return running + ((ScopeElement(callee, None),) if found is None else found)
+
+
+def paths_below(root: nn.Module) -> dict[nn.Module, Scope]:
+    """For each module reachable from `root`: the shortest way there. `root` itself has the empty one."""
+    paths: dict[nn.Module, Scope] = {root: ()}
+    queue = deque([root])
+    while queue:
+        parent = queue.popleft()
+        for field, child in parent.named_children():
+            if child not in paths:
+                paths[child] = (*paths[parent], ScopeElement(child, field))
+                queue.append(child)
+    return paths

@@ -1,0 +1,91 @@
+"""From a module and example inputs to the graph of one forward."""
+
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from fxbin.errors import FxbinError, TraceError
+from fxbin.tracing.inputs import add_placeholders, bind
+from fxbin.tracing.location import error_location
+from fxbin.tracing.operands import map_nested
+from fxbin.tracing.outputs import add_output
+from fxbin.tracing.patching import patched
+from fxbin.tracing.record import Specialisation
+from fxbin.tracing.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one forward of a model does."""
+
+    graph: fx.Graph
+    specialisations: tuple[Specialisation, ...]
+
+    homeless: dict[str, nn.Module | Tensor]
+    """What the graph refers to though the root does not hold it, by the name it is referred to by."""
+
+
+def trace(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    training: bool,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> Trace:
+    """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
+
+    Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters.
+
+    Raises:
+        TraceError: the inputs do not fit, or the code needs values that only a run can tell.
+    """
+    tracer = Tracer(root, leaf_modules)
+    with _in_mode(root, training=training), patched(tracer):
+        call_args, call_kwargs = add_placeholders(tracer, bind(root, args, kwargs))
+        try:
+            result = root(*call_args, **call_kwargs)
+        except Exception as error:
+            raise _explained(error, root, args, kwargs) from error
+        add_output(tracer, result)
+    _erase_unused_values(tracer.graph)
+    return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless)
+
+
+@contextmanager
+def _in_mode(root: nn.Module, *, training: bool) -> Iterator[None]:
+    """All modules of `root` in train or eval mode, without calling its own `train` method."""
+    before = {module: module.training for module in root.modules()}
+    try:
+        for module in before:
+            module.training = training
+        yield
+    finally:
+        for module, mode in before.items():
+            module.training = mode
+
+
+def _explained(
+    error: Exception, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> TraceError:
+    shapes = map_nested((args, kwargs), lambda x: tuple(x.shape) if isinstance(x, Tensor) else x)
+    where = error_location(error.__traceback__) or "an unknown line"
+    cause = str(error) if isinstance(error, FxbinError) else f"{type(error).__name__}: {error}"
+    return TraceError(
+        f"{type(root).__name__} cannot be traced with inputs {shapes[0]} {shapes[1] or ''}".rstrip()
+        + f": {cause} (at {where}). If the inputs do not fit the model, correct `input_info` or "
+        "`example_inputs`; if the code depends on values, keep its module whole with `leaf_modules`."
+    )
+
+
+def _erase_unused_values(graph: fx.Graph) -> None:
+    """Drop sizes and parts of results that nothing uses; they have no effect."""
+    for node in reversed(graph.nodes):
+        if node.op == "call_function" and node.target in (getattr, operator.getitem) and not node.users:
+            ops = node.meta.get("ops", ())
+            if not any(op.tracked for op in ops):
+                graph.erase_node(node)
