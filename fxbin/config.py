@@ -1,0 +1,210 @@
+"""The config: every key, its type, its default and what it does, in one place.
+
+`fxbin.config_file.load_config` reads one from a file or a dict and reports all its problems at once.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+
+from fxbin.config_training import TrainingKeys
+from fxbin.config_types import Count, Flag, NotNegative, NotNull, OneOrMore, Positive, Section, Text, problem
+from fxbin.config_unused import UnusedKeys
+
+Scopes = Annotated[tuple[Text, ...] | None, OneOrMore, NotNull]
+
+INSTEAD_OF = {
+    "knowledge_distillation": ' and use the top-level key "distillation"',
+    "quantization": ", and quantize what stays in full precision after the export",
+}
+"""What to do instead, for algorithms of NNCF that have a counterpart."""
+
+
+class InputInfo(Section):
+    """One input of the model, for tracing, shapes and export."""
+
+    sample_size: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Shape of the input, batch first: `[1, 3, 224, 224]`."""
+
+    type: Annotated[Literal["float", "long"] | None, NotNull] = None
+    """`long` for int64, `float` for float32; without it, float32."""
+
+    filler: Literal["ones", "zeros", "random"] = "ones"
+    """What the example input holds; `random` is uniform on [0, 1), or 0 and 1 for `long`."""
+
+    keyword: Annotated[Text | None, NotNull] = None
+    """Name of the forward argument; inputs without it are positional, in their order."""
+
+
+class Params(Section):
+    """Stages of training. Epochs count from 0, and a stage has begun if epoch >= start."""
+
+    batch_multiplier: Count = 1
+    """Batches whose gradients are averaged for one optimizer step."""
+
+    activations_quant_start_epoch: NotNegative = 1
+    """First epoch with binarized activations."""
+
+    weights_quant_start_epoch: NotNegative = 1
+    """First epoch with binarized weights."""
+
+    lr_poly_drop_start_epoch: Annotated[NotNegative | None, NotNull] = None
+    """Epoch from which the learning rate falls, as (remaining share) ** 2.1; without it, never."""
+
+    lr_poly_drop_duration_epochs: Positive = 30
+    """Epochs in which the learning rate falls."""
+
+    disable_wd_start_epoch: Annotated[NotNegative | None, NotNull] = None
+    """Epoch from which weight decay is 0; without it, never."""
+
+    base_lr: Positive = 1e-3
+    """Adam's learning rate."""
+
+    base_wd: NotNegative = 1e-5
+    """Adam's weight decay."""
+
+    weight_scale_axis: Literal["output", "input"] = "output"
+    """Mode xnor: one scale per output filter (XNOR-Net, section 3.1), or per input channel."""
+
+    activation_scale_init: Literal["quantile", "mse"] = "quantile"
+    """Where the activation scale starts: NNCF's top 0.1 %, or the two-level value of least squared error."""
+
+
+def _known_mode(mode: str) -> str:
+    """Refuse a `mode` that no binarizer is registered for."""
+    # Binarizers take `Params`, so their package may be the one that imports this module.
+    from fxbin.binarizers.registry import weight_binarizer_names
+
+    names = sorted(weight_binarizer_names())
+    if mode not in names:
+        close = difflib.get_close_matches(mode, names, 1)
+        hint = f'Did you mean "{close[0]}"? ' if close else ""
+        raise problem(
+            f"one of {', '.join(names)}",
+            f"{hint}Add a mode of your own with fxbin.binarizers.register_weight_binarizer.",
+        )
+    return mode
+
+
+def _instead_of(algorithm: str) -> str:
+    """What to do about an algorithm that is not binarization."""
+    if difflib.get_close_matches(algorithm, ["binarization"], cutoff=0.8):
+        return 'Did you mean "binarization"?'
+    return f"fxbin has no other algorithm: remove this one{INSTEAD_OF.get(algorithm, '')}."
+
+
+class Binarization(Section):
+    """The algorithm: what is binarized, and how."""
+
+    algorithm: Literal["binarization"]
+    """The only algorithm here."""
+
+    mode: Annotated[Text, AfterValidator(_known_mode), Field(examples=["xnor", "dorefa"])] = "xnor"
+    """Weight binarizer: `xnor`, `dorefa`, or a name registered by the user."""
+
+    params: Params = Params()
+    """Stages and hyperparameters."""
+
+    ignored_scopes: Scopes = None
+    """Call sites that stay in full precision: names, or `{re}` and a regular expression."""
+
+    target_scopes: Scopes = None
+    """If given, the only call sites that are binarized. `ignored_scopes` wins."""
+
+    validate_scopes: Flag = True
+    """Whether a scope that matches nothing is an error."""
+
+    call_sites: Literal["all", "modules"] = "all"
+    """`all` conv2d calls with a weight from parameters, or NNCF's set: exact nn.Conv2d run in eval mode."""
+
+    compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
+    """Factor on the gradients of scale and threshold; goes before the top-level one."""
+
+    initializer: Annotated[dict[str, JsonValue] | None, NotNull] = None
+    """Accepted and without effect: NNCF never ran it for binarization either."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_binarization(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            algorithm = data.get("algorithm", "binarization")
+            if algorithm != "binarization":
+                raise problem('"binarization"', _instead_of(str(algorithm)), ("algorithm",))
+        return data
+
+
+def _exactly_one(algorithms: Any) -> Any:
+    """Refuse a list without a binarization, or with two."""
+    if not isinstance(algorithms, list | tuple):
+        return algorithms
+    if not algorithms:
+        raise problem("an algorithm", 'Add {"algorithm": "binarization", "mode": "xnor"}.')
+    ours = [
+        index
+        for index, algorithm in enumerate(algorithms)
+        if isinstance(algorithm, Mapping) and algorithm.get("algorithm") == "binarization"
+    ]
+    if len(ours) > 1:
+        raise problem(
+            "no second binarization", f"Merge it into compression[{ours[0]}].", (ours[1], "algorithm")
+        )
+    return algorithms
+
+
+def _different_keywords(infos: tuple[InputInfo, ...]) -> tuple[InputInfo, ...]:
+    """Refuse two inputs for one forward argument."""
+    keywords = [info.keyword for info in infos]
+    for index, keyword in enumerate(keywords):
+        if keyword is not None and keyword in keywords[:index]:
+            raise problem("another name", "Two inputs have this keyword.", (index, "keyword"))
+    return infos
+
+
+class Config(TrainingKeys, UnusedKeys):
+    """What `transform`, `StagedSchedule` and `fxbin train` are told; immutable. `load_config` reads one."""
+
+    input_info: Annotated[tuple[InputInfo, ...], OneOrMore, AfterValidator(_different_keywords)] = ()
+    """The model's inputs: one object, or a list of them."""
+
+    compression: Annotated[tuple[Binarization, ...], BeforeValidator(_exactly_one), OneOrMore]
+    """The algorithm: an object, or a list with one object."""
+
+    ignored_scopes: Scopes = None
+    """As in `compression`; both lists count."""
+
+    target_scopes: Scopes = None
+    """As in `compression`; goes before the one there."""
+
+    compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
+    """Factor on the gradients of scale and threshold, if `compression` has none."""
+
+    target_device: Literal["ANY", "CPU", "GPU", "NPU", "TRIAL", "CPU_SPR"] = "ANY"
+    """Where the model is to run. Checked, as in NNCF, and without effect: the export runs on all of them."""
+
+    log_dir: Text = "."
+    """Folder of the graph dumps."""
+
+    @property
+    def binarization(self) -> Binarization:
+        """The algorithm in `compression`."""
+        return self.compression[0]
+
+    @property
+    def lr_multiplier(self) -> float | None:
+        """The `compression_lr_multiplier` that holds: the algorithm's own before the top-level one."""
+        own = self.binarization.compression_lr_multiplier
+        return self.compression_lr_multiplier if own is None else own
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the config should know: keys that are accepted and have no effect."""
+        unused = list(self.unused())
+        if self.binarization.initializer is not None:
+            unused.append("compression.initializer")
+        return tuple(f"{key}: accepted for configs written for NNCF, without effect" for key in unused)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys that have a value, defaults included, as JSON values; `load_config` reads it back."""
+        return self.model_dump(mode="json", exclude_none=True)

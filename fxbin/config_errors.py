@@ -1,0 +1,178 @@
+"""Messages for everything that is wrong with a config: key, value, what was expected, what to do."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from fxbin.config import Binarization, Config, InputInfo, Params
+from fxbin.config_training import Augmentation, Distillation, Pretrain
+from fxbin.config_unused import UnusedKeys
+
+SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Config,
+    ("input_info",): InputInfo,
+    ("compression",): Binarization,
+    ("compression", "params"): Params,
+    ("pretrain",): Pretrain,
+    ("augmentation",): Augmentation,
+    ("distillation",): Distillation,
+}
+"""Every object of a config by the keys that lead to it, list positions left out."""
+
+EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "invalid_key": "keys that are texts",
+    "invalid-json-value": "a JSON value",
+    "model_type": "an object",
+    "string_too_short": "a text that is not empty",
+    "string_type": "a text",
+    "too_short": "a list that is not empty",
+    "tuple_type": "a list",
+}
+"""What was expected, by pydantic's error type."""
+
+MISSING = {
+    ("compression",): 'add "compression": {"algorithm": "binarization", "mode": "xnor"}',
+    ("compression", "algorithm"): 'add "algorithm": "binarization"',
+    ("input_info", "sample_size"): 'add the shape of the input, for example "sample_size": [1, 3, 224, 224]',
+}
+"""What to add for required keys."""
+
+LONGEST_VALUE = 80
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a config."""
+
+    path: str
+    """Key path as the user wrote it: ``compression[0].params.base_lr``."""
+
+    message: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def problems_of(error: ValidationError, data: object) -> list[Problem]:
+    """Every problem that pydantic found in `data`, once, in our words."""
+    return list(dict.fromkeys(_problem(details, data) for details in error.errors(include_url=False)))
+
+
+def path_as_written(location: Iterable[str | int], data: object) -> str:
+    """`location` as a key path, without the list positions that the user's own text does not have.
+
+    >>> path_as_written(("compression", 0, "mode"), {"compression": {"mode": "bnn"}})
+    'compression.mode'
+    >>> path_as_written(("compression", 0, "mode"), {"compression": [{"mode": "bnn"}]})
+    'compression[0].mode'
+    """
+    path, here = "", data
+    for part in location:
+        if isinstance(part, str):
+            path += f".{part}" if path else part
+            here = here.get(part) if isinstance(here, Mapping) else None
+        elif isinstance(here, list | tuple):
+            path += f"[{part}]"
+            here = here[part] if part < len(here) else None
+    return path
+
+
+def shown(value: object) -> str:
+    """`value` as JSON where it is JSON, cut to a readable length."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def _problem(details: ErrorDetails, data: object) -> Problem:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    location = (*details["loc"], *context.get("at", ()))
+    keys = tuple(part for part in location if isinstance(part, str))
+    path = path_as_written(location, data)
+    if kind == "extra_forbidden":
+        return Problem(path, _unknown_key(keys, value))
+    if kind == "missing":
+        return Problem(path, f"is missing: {MISSING[keys]}.")
+    if kind == "fxbin":
+        for part in context["at"]:
+            value = value[part]
+        expected, hint = context["expected"], context["hint"]
+    else:
+        expected, hint = _expected(kind, context), _hint(kind, context, keys, value)
+    return Problem(path, f"got {shown(value)}, expected {expected}.{' ' + hint if hint else ''}")
+
+
+def _expected(kind: str, context: Mapping[str, Any]) -> str:
+    """The right kind of value, in words."""
+    if kind == "literal_error":
+        return f"one of {', '.join(shown(choice) for choice in _choices(context))}"
+    for bound, words in (("gt", "above"), ("ge", "of at least")):
+        if bound in context:
+            number = "a whole number" if isinstance(context[bound], int) else "a number"
+            return f"{number} {words} {context[bound]:g}"
+    return EXPECTED.get(kind, kind.replace("_", " "))
+
+
+def _hint(kind: str, context: Mapping[str, Any], keys: tuple[str, ...], value: object) -> str:
+    """The next step, where the value tells it."""
+    if value is None:
+        return "null is not allowed: leave the key out for its default."
+    if kind in {"float_type", "int_type"} and isinstance(value, bool):
+        return "true and false are not numbers."
+    if kind in {"float_type", "int_type", "bool_type"} and isinstance(value, str) and _is_json(value):
+        return "Write it without quotes."
+    if keys == ("compression",) and kind == "model_type":
+        return 'Write {"algorithm": "binarization", "mode": "xnor"}.'
+    if keys == ("target_device",) and value == "VPU":
+        return 'NNCF 2.9 has no "VPU" either: use "NPU", or leave the key out.'
+    if kind == "literal_error":
+        return _did_you_mean(str(value), _choices(context))
+    return ""
+
+
+def _choices(context: Mapping[str, Any]) -> list[str]:
+    """The values of a Literal, out of pydantic's message about it."""
+    return re.findall(r"'([^']*)'", context["expected"])
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    by_lower_case = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower_case, 1)
+    return f"Did you mean {shown(by_lower_case[close[0]])}?" if close else ""
+
+
+def _unknown_key(keys: tuple[str, ...], value: object) -> str:
+    """What to say about a key that its section does not have."""
+    *parents, key = keys
+    section = SECTIONS[tuple(parents)]
+    homes = [
+        ".".join(home) or "the top level" for home, other in SECTIONS.items() if key in other.model_fields
+    ]
+    if homes:
+        return f"unknown key here (value {shown(value)}): it belongs in {' or '.join(homes)}."
+    known = [name for name in section.model_fields if name not in UnusedKeys.model_fields]
+    meant = _did_you_mean(key, section.model_fields)
+    return f"unknown key (value {shown(value)}). {meant or 'Known here: ' + ', '.join(known) + '.'}"

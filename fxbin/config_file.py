@@ -1,0 +1,160 @@
+"""Read a config from a file, a mapping or a `Config`; everything wrong with it comes as one `ConfigError`."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import json5
+from pydantic import ValidationError
+
+from fxbin.config import Config
+from fxbin.config_errors import Problem, problems_of
+from fxbin.errors import ConfigError
+
+SUFFIXES = (".json5", ".json")
+
+
+def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
+    """Return the config that `source` holds.
+
+    `source` is the path of a JSON5 file (JSON with comments, trailing commas and unquoted keys), a
+    mapping with the same content, or a `Config`, which is returned as it is. Nothing in a file is executed.
+
+    Raises ConfigError with all problems at once, a line each: key path, value, what was expected, what
+    to do. A file that is missing, or not JSON5, or that has a key twice, is one problem.
+
+    >>> load_config({"compression": {"algorithm": "binarization", "mode": "dorefa"}}).binarization.mode
+    'dorefa'
+    """
+    if isinstance(source, Config):
+        return source
+    if isinstance(source, Mapping):
+        return _validated(source, None)
+    if isinstance(source, str | Path):
+        return _validated(_parsed(_text_of(source), str(source)), str(source))
+    raise ConfigError(f"config: got {type(source).__name__}, expected a path, a dict or a fxbin.Config.")
+
+
+def check_config(data: object) -> list[Problem]:
+    """Every problem of the content of a config, in no special order; empty if there is none."""
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        return problems_of(error, data)
+    return []
+
+
+def _validated(data: object, file: str | None) -> Config:
+    where = "config: " if file is None else f"{file}: "
+    if not isinstance(data, Mapping):
+        raise ConfigError(
+            f"{where}got a {type(data).__name__}, expected an object with a key "
+            '"compression": put the settings between { and }.'
+        )
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = problems_of(error, data)
+        if len(problems) == 1:
+            message = f"{where}{problems[0]}"
+        else:
+            lines = "".join(f"\n  {problem}" for problem in problems)
+            message = f"{where}{len(problems)} problems{lines}"
+        # pydantic's own report says the same things in its words: it would only double the message.
+        raise ConfigError(message) from None
+
+
+def _text_of(source: str | Path) -> str:
+    path = Path(source).expanduser()
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: no such file. {_nearby(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(
+            f"{source}: is a folder, expected a file. {_nearby(path / 'config.json5')}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{source}: is not UTF-8 text (byte {error.start}), expected a JSON5 file: save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from error
+
+
+def _nearby(path: Path) -> str:
+    """Configs that could have been meant: those with a similar name, or else all in the folder."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"The folder {folder} does not exist either; the current one is {Path.cwd()}."
+    configs = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
+    close = difflib.get_close_matches(path.name, configs) or configs[:5]
+    return f"Configs in {folder}: {', '.join(close)}." if close else f"There is no config in {folder}."
+
+
+def _parsed(text: str, file: str) -> object:
+    try:
+        return json5.loads(text, object_pairs_hook=_unique)
+    except _DuplicateKeyError as error:
+        places = [
+            str(number) for number, line in enumerate(text.splitlines(), 1) if _has_key(line, error.key)
+        ]
+        raise ConfigError(
+            f"{file}: the key {error.key!r} stands twice in one object, see lines {', '.join(places)}: "
+            "remove one."
+        ) from None
+    except RecursionError:
+        raise ConfigError(f"{file}: is nested too deeply for a config.") from None
+    except ValueError as error:
+        raise ConfigError(_syntax_error(str(error), text, file)) from None
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise _DuplicateKeyError(key)
+        content[key] = value
+    return content
+
+
+def _has_key(line: str, key: str) -> bool:
+    return re.search(rf"""(?<![\w"']){re.escape(key)}\s*:|["']{re.escape(key)}["']\s*:""", line) is not None
+
+
+def _syntax_error(message: str, text: str, file: str) -> str:
+    """The parser's message with the line it is about and a caret under the place.
+
+    json5 says ``<string>:3 Unexpected "}" at column 7``.
+    """
+    found = re.fullmatch(r"<string>:(\d+) (.*) at column (\d+)", message, re.DOTALL)
+    if not text.strip():
+        return f'{file}: is empty. Write at least {{"compression": {{"algorithm": "binarization"}}}}.'
+    if found is None:
+        return f"{file}: is not JSON5: {message}."
+    line, column = int(found[1]), int(found[3])
+    what = found[2].replace("\n", "\\n")
+    source = (text.splitlines() or [""])[line - 1]
+    # Tabs stay tabs, so that the caret stands under the place at any tab width.
+    margin = re.sub(r"[^\t]", " ", source[: column - 1])
+    return (
+        f"{file}, line {line}, column {column}: {what}, expected JSON5"
+        f"{_syntax_hint(source, column)}\n    {source}\n    {margin}^"
+    )
+
+
+def _syntax_hint(source: str, column: int) -> str:
+    """What is usually wrong at such a place."""
+    if source[column - 1 : column] in {'"', "'"} or source[column - 1 : column].isalpha():
+        return ". Is a comma missing before it?"
+    if source[column - 1 : column] == "#":
+        return ". Comments begin with //."
+    return "."

@@ -1,0 +1,89 @@
+"""Keys that `fxbin train` reads: the model, the data, and everything about a run but binarization."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from fxbin.config_types import Count, Flag, NotNegative, NotNull, Positive, Section, Text, Whole
+
+
+class Pretrain(Section):
+    """Training of the full-precision model before `transform`: Adam, cosine schedule to 0."""
+
+    epochs: Annotated[Whole, Field(ge=0)] = 6
+    """Epochs in full precision; 0 starts the stages from the model as it is built."""
+
+    lr: Positive = 2e-3
+    """First learning rate."""
+
+    weight_decay: NotNegative = 1e-4
+    """Adam's weight decay."""
+
+
+class Distillation(Section):
+    """How much the binarized model learns from the full-precision one beside the labels."""
+
+    enabled: Flag = True
+    """Whether the full-precision model is a teacher."""
+
+    temperature: Positive = 1.0
+    """Above 1, the teacher's second choices count for more."""
+
+    weight: NotNegative = 1.0
+    """Factor of the distillation loss beside the loss on labels."""
+
+
+class Augmentation(Section):
+    """What is done to training pictures."""
+
+    shift: Annotated[Whole, Field(ge=0)] = 0
+    """Largest random shift in each direction, pixels."""
+
+    flip: Flag = False
+    """Whether to mirror every other picture left to right."""
+
+
+class TrainingKeys(Section):
+    """Top-level keys that `fxbin train` reads; `transform` reads none of them."""
+
+    model: Annotated[Text | None, NotNull] = None
+    """The model: `resnet_thin`, `torchvision:resnet18`, `timm:…`, `pytorchcv:…`, `path/file.py:callable`."""
+
+    model_params: dict[str, JsonValue] = Field(default_factory=dict)
+    """Keyword arguments for the function that makes the model."""
+
+    pretrained: Flag = False
+    """Whether to start from the model library's trained weights."""
+
+    num_classes: Annotated[Count | None, NotNull] = None
+    """Width of the classifier; without it, the classes of the data."""
+
+    data: Text = "mnist"
+    """The data set: `mnist` (5 000 pictures, comes with the install) or `fashion-mnist`."""
+
+    data_dir: Annotated[Text | None, NotNull] = None
+    """Folder of the data set's files, if not where its package installs them."""
+
+    batch_size: Count = 64
+    """Pictures per training step."""
+
+    epochs: Count = 90
+    """Epochs of staged training, after `pretrain`."""
+
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    """Start of all random numbers of a run."""
+
+    threads: Annotated[Count | None, NotNull] = None
+    """CPU threads; without it, PyTorch's choice."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; `auto` takes a GPU if there is one."""
+
+    pretrain: Pretrain = Pretrain()
+    """Full-precision training before the stages."""
+
+    augmentation: Augmentation = Augmentation()
+    """What is done to training pictures."""
+
+    distillation: Distillation = Distillation()
+    """Learning from the full-precision model."""
