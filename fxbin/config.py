@@ -186,6 +186,9 @@ class Config(TrainingKeys, UnusedKeys):
     log_dir: Text = "."
     """Folder of the graph dumps."""
 
+    schema_file: Annotated[Text | None, NotNull] = Field(default=None, alias="$schema")
+    """For editors: where `schema.json` is, which completes and checks keys while one writes."""
+
     @property
     def binarization(self) -> Binarization:
         """The algorithm in `compression`."""
@@ -207,4 +210,4 @@ class Config(TrainingKeys, UnusedKeys):
 
     def to_dict(self) -> dict[str, Any]:
         """All keys that have a value, defaults included, as JSON values; `load_config` reads it back."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json", exclude_none=True, by_alias=True)

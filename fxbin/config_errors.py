@@ -71,6 +71,11 @@ def problems_of(error: ValidationError, data: object) -> list[Problem]:
     return list(dict.fromkeys(_problem(details, data) for details in error.errors(include_url=False)))
 
 
+def keys_of(section: type[BaseModel]) -> list[str]:
+    """The keys of a section as they stand in a config."""
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
 def path_as_written(location: Iterable[str | int], data: object) -> str:
     """`location` as a key path, without the list positions that the user's own text does not have.
 
@@ -168,11 +173,11 @@ def _unknown_key(keys: tuple[str, ...], value: object) -> str:
     """What to say about a key that its section does not have."""
     *parents, key = keys
     section = SECTIONS[tuple(parents)]
-    homes = [
-        ".".join(home) or "the top level" for home, other in SECTIONS.items() if key in other.model_fields
-    ]
+    homes = [".".join(home) or "the top level" for home, other in SECTIONS.items() if key in keys_of(other)]
     if homes:
         return f"unknown key here (value {shown(value)}): it belongs in {' or '.join(homes)}."
-    known = [name for name in section.model_fields if name not in UnusedKeys.model_fields]
-    meant = _did_you_mean(key, section.model_fields)
-    return f"unknown key (value {shown(value)}). {meant or 'Known here: ' + ', '.join(known) + '.'}"
+    meant = _did_you_mean(key, keys_of(section))
+    if meant:
+        return f"unknown key (value {shown(value)}). {meant}"
+    known = [name for name in keys_of(section) if name not in UnusedKeys.model_fields]
+    return f"unknown key (value {shown(value)}). Known here: {', '.join(known)}."

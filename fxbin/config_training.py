@@ -10,7 +10,7 @@ from fxbin.config_types import Count, Flag, NotNegative, NotNull, Positive, Sect
 class Pretrain(Section):
     """Training of the full-precision model before `transform`: Adam, cosine schedule to 0."""
 
-    epochs: Annotated[Whole, Field(ge=0)] = 6
+    epochs: Whole = 6
     """Epochs in full precision; 0 starts the stages from the model as it is built."""
 
     lr: Positive = 2e-3
@@ -36,7 +36,7 @@ class Distillation(Section):
 class Augmentation(Section):
     """What is done to training pictures."""
 
-    shift: Annotated[Whole, Field(ge=0)] = 0
+    shift: Whole = 0
     """Largest random shift in each direction, pixels."""
 
     flip: Flag = False
@@ -70,7 +70,7 @@ class TrainingKeys(Section):
     epochs: Count = 90
     """Epochs of staged training, after `pretrain`."""
 
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Whole = 0
     """Start of all random numbers of a run."""
 
     threads: Annotated[Count | None, NotNull] = None

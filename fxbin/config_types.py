@@ -2,8 +2,17 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Section(BaseModel):
@@ -29,23 +38,32 @@ def _as_int(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _as_list(value: Any) -> Any:
-    """One string or object as the list that holds it."""
-    if isinstance(value, list | tuple):
-        return value
-    return [value]
+class _OneOrMore:
+    """For keys that hold a list, or one element without the list around it; the value is always a tuple."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._as_list, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+    @staticmethod
+    def _as_list(value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else [value]
 
 
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Whole = Annotated[int, Strict(), BeforeValidator(_as_int, json_schema_input_type=int)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
-Count = Annotated[Whole, Field(gt=0)]
+Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_as_int)]
+Count = Annotated[int, Strict(), Field(gt=0), BeforeValidator(_as_int)]
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Flag = Annotated[bool, Strict()]
 
 NotNull = BeforeValidator(_refuse_null)
 """For keys whose default, None, stands for "not given"."""
 
-OneOrMore = BeforeValidator(_as_list)
-"""For keys that hold a list, or one element without the list around it."""
+OneOrMore = _OneOrMore()
