@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.scale_init import ScaleInit, initial_log_scale
-from fxbin.binarizers.straight_through import BinarizeActivation
+from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.errors import ConfigError, TransformError
 
 
@@ -21,8 +21,8 @@ class ActivationBinarizer(Binarizer):
 
     Shapes: x and y ``(n, c, h, w)`` or ``(c, h, w)``; scale ``(1,)``; threshold ``(1, c, 1, 1)``.
     Units:  scale is the log of a value in the units of x, threshold a logit.
-    Errors: ConfigError for another `scale_init` or a `lr_multiplier` that is not positive; TransformError
-            when the input does not have `channels` channels on axis -3.
+    Errors: ConfigError for another `scale_init`; TransformError when the input does not have `channels`
+            channels on axis -3.
     """
 
     scale_initialized: Tensor
@@ -45,7 +45,7 @@ class ActivationBinarizer(Binarizer):
         self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
 
     def levels(self) -> tuple[Tensor, Tensor]:
-        """s t, above which the output is high, as ``(1, c, 1, 1)``, and s, that high output, as ``(1,)``."""
+        """The bound s t, above which the output is high, ``(1, c, 1, 1)``, and that output s, ``(1,)``."""
         s = self.scale.exp()
         return self.threshold.sigmoid() * s, s
 
@@ -55,8 +55,7 @@ class ActivationBinarizer(Binarizer):
         if self.training and not self.is_scale_initialized and x.numel() > 0:
             self._initialize_scale(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
-        y: Tensor = BinarizeActivation.apply(x, self.scale.exp(), self.threshold.sigmoid(), multiplier)
-        return y
+        return binarize_activation(x, self.scale.exp(), self.threshold.sigmoid(), multiplier)
 
     def extra_repr(self) -> str:
         """What the printed model shows."""

@@ -76,8 +76,8 @@ def mse_scale(values: Tensor) -> Tensor:
 
 def _mean_above(values: Tensor, bound: Tensor) -> Tensor:
     above = values > bound
-    total, count = _sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
-    return total / count
+    both = _sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
+    return both[0] / both[1]
 
 
 def _ranks() -> int:

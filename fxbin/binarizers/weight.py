@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from fxbin.binarizers.binarizer import Binarizer
-from fxbin.binarizers.straight_through import BinarizeWeight
+from fxbin.binarizers.straight_through import binarize_weight
 from fxbin.errors import ConfigError, TransformError
 
 ScaleAxis = Literal["output", "input"]
@@ -21,8 +21,7 @@ class WeightBinarizer(Binarizer):
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with the levels ``-scale(x)`` and ``+scale(x)``."""
-        y: Tensor = BinarizeWeight.apply(x, self.scale(x.detach()))
-        return y
+        return binarize_weight(x, self.scale(x.detach()))
 
 
 class XNORWeightBinarizer(WeightBinarizer):
