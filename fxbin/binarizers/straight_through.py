@@ -75,7 +75,7 @@ class BinarizeActivation(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """See the class. Two buffers of the size of x, overwritten in turn by passes that a CPU vectorizes."""
+        """See the class. Two buffers of the size of x, overwritten by passes that a CPU vectorizes."""
         x, scale, t = ctx.saved_tensors
         threshold, s = _levels(x, scale, t)
 
