@@ -40,6 +40,11 @@ class Names:
         """The NNCF name of `op`; one that NNCF does not see is told apart by ``#`` before its counter."""
         return f"{self.scope(op.scope)}/{op.op}{'_' if op.tracked else '#'}{op.index}"
 
+    def is_target(self, op: OpCall) -> bool:
+        """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, no subclass, that it replaced."""
+        module = op.scope[-1].module if op.scope else None
+        return op.op == "conv2d" and type(module) is nn.Conv2d and module in self._replaced
+
     def _label(self, element: ScopeElement) -> str:
         return element.label("NNCF" if element.module in self._replaced else "")
 

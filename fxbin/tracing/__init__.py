@@ -1,6 +1,7 @@
 """From a model to a graph: what its forward does, on tensors without data."""
 
+from fxbin.tracing.operands import specs
 from fxbin.tracing.record import OpCall, Specialisation, TensorSpec, ops_of, spec_of
 from fxbin.tracing.trace import Trace, trace
 
-__all__ = ["OpCall", "Specialisation", "TensorSpec", "Trace", "ops_of", "spec_of", "trace"]
+__all__ = ["OpCall", "Specialisation", "TensorSpec", "Trace", "ops_of", "spec_of", "specs", "trace"]

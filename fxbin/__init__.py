@@ -1,0 +1,9 @@
+"""Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
+
+from fxbin.config import Config
+from fxbin.config_file import load_config
+from fxbin.errors import FxbinError
+from fxbin.state import Stage
+from fxbin.transform import node_names, transform
+
+__all__ = ["Config", "FxbinError", "Stage", "load_config", "node_names", "transform"]

@@ -1,0 +1,77 @@
+"""What is known about each node of a graph, in ``node.meta["fxbin"]``."""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+from torch import fx
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a conv2d call site is binarized, and why not."""
+
+    binarized: bool
+
+    reason: str
+    """Why it stays in full precision; empty if it does not."""
+
+    activation: str = ""
+    """Qualified name of its activation binarizer: ``"layer1.0.conv1.activation_binarizer"``."""
+
+    weight: str = ""
+    """Qualified name of its weight binarizer: ``"layer1.0.conv1.weight_binarizer"``."""
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """One node, in the terms of the model it was traced from."""
+
+    name: str
+    """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+
+    names: tuple[str, ...]
+    """Names of all operators in the node that NNCF names, in execution order."""
+
+    op: str
+    """The operator as the code spelled it: ``"conv2d"``."""
+
+    scope: str
+    """The module it runs in: ``"ResNet/NNCFConv2d[conv1]"``."""
+
+    owner: str
+    """Qualified name of that module: ``"conv1"``; empty for the root."""
+
+    index: int
+    """Counter of the operator in its scope."""
+
+    target: bool
+    """Whether NNCF would binarize it: a conv2d of an exact `nn.Conv2d` that runs in eval mode."""
+
+    decision: Decision | None = None
+    """For a conv2d: what becomes of it."""
+
+    def beside(self, op: str) -> "NodeInfo":
+        """For a node that a pass puts next to this one, in the same scope."""
+        name = f"{self.scope}/{op}_{self.index}"
+        return replace(self, name=name, names=(), op=op, target=False, decision=None)
+
+
+def node_info(node: fx.Node) -> NodeInfo | None:
+    """What is known about `node`; None before it is named."""
+    return cast("NodeInfo | None", node.meta.get("fxbin"))
+
+
+def set_node_info(node: fx.Node, info: NodeInfo) -> None:
+    """Replace what is known about `node`."""
+    node.meta["fxbin"] = info
+
+
+def set_decision(node: fx.Node, decision: Decision) -> None:
+    """Note what becomes of the conv2d in `node`."""
+    node.meta["fxbin"] = replace(node.meta["fxbin"], decision=decision)
+
+
+def node_decision(node: fx.Node) -> Decision | None:
+    """What becomes of the conv2d in `node`; None for other nodes."""
+    info = node_info(node)
+    return None if info is None else info.decision

@@ -1,0 +1,95 @@
+"""Which conv2d call sites are binarized, and why the others are not."""
+
+from collections import Counter
+
+from torch import nn
+from torch.fx import GraphModule
+
+from fxbin.call_site import CallSite, attribute, call_sites, why_not_binarizable
+from fxbin.config import Config
+from fxbin.node_info import Decision
+from fxbin.scope_filter import ScopeFilter
+
+
+def select(module: GraphModule, config: Config) -> dict[str, Decision]:
+    """What becomes of each conv2d call site of `module`'s graph, by name.
+
+    Raises:
+        ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
+    """
+    scopes = ScopeFilter.from_config(config)
+    if config.binarization.validate_scopes:
+        scopes.check([name for node in module.graph.nodes for name in node.meta["fxbin"].names])
+    names = BinarizerNames(module)
+    decisions = {}
+    for site in call_sites(module):
+        reason = _why_skipped(module, site, config, scopes)
+        decisions[site.info.name] = (
+            Decision(binarized=False, reason=reason)
+            if reason
+            else Decision(True, "", names.activation(site), names.weight(site))
+        )
+    return decisions
+
+
+def _why_skipped(module: GraphModule, site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
+    if reason := scopes.why_excluded(site.info.name):
+        return reason
+    if config.binarization.call_sites == "modules" and not site.info.target:
+        return 'call_sites is "modules" and it is no plain nn.Conv2d'
+    return why_not_binarizable(module, site)
+
+
+class BinarizerNames:
+    """Where the binarizers of each call site live in the module hierarchy.
+
+    Beside what they binarize: ``conv1.activation_binarizer`` and ``conv1.weight_binarizer``. Each call
+    site has an activation binarizer of its own, and each weight one that all its call sites share.
+    """
+
+    def __init__(self, module: GraphModule) -> None:
+        self._module = module
+        self._taken: Counter[str] = Counter()
+        self._first_path = {id(parameter): path for path, parameter in module.named_parameters()}
+        self._of_weight: dict[object, str] = {}
+
+    def activation(self, site: CallSite) -> str:
+        """Name of the activation binarizer of `site`, a new one at each call."""
+        return self._unique(_join(site.info.owner, "activation_binarizer"))
+
+    def weight(self, site: CallSite) -> str:
+        """Name of the weight binarizer of `site`: the same for the same parameter."""
+        path = self._parameter_path(site)
+        # A weight that is computed, by weight standardization say, belongs to the node that ends it.
+        key: object = path or site.weight
+        if key not in self._of_weight:
+            name = f"{path}_binarizer" if path else _join(site.info.owner, "weight_binarizer")
+            self._of_weight[key] = self._unique(name)
+        return self._of_weight[key]
+
+    def _parameter_path(self, site: CallSite) -> str | None:
+        path = f"{site.node.target}.weight"
+        if site.is_function:
+            if site.weight.op != "get_attr":
+                return None
+            path = str(site.weight.target)
+        weight = attribute(self._module, path)
+        return self._first_path[id(weight)] if isinstance(weight, nn.Parameter) else None
+
+    def _unique(self, name: str) -> str:
+        count = self._taken[name]
+        self._taken[name] += 1
+        unique = f"{name}_{count}" if count else name
+        return self._unique(name) if _exists(self._module, unique) else unique
+
+
+def _join(owner: str, name: str) -> str:
+    return f"{owner}.{name}" if owner else name
+
+
+def _exists(module: nn.Module, path: str) -> bool:
+    try:
+        attribute(module, path)
+    except AttributeError:
+        return False
+    return True

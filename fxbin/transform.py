@@ -1,0 +1,160 @@
+"""The compiler: from a model and a config to a model that trains to one bit."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fxbin.config import Config
+from fxbin.config_file import load_config
+from fxbin.errors import TransformError
+from fxbin.example_inputs import example_inputs as inputs_from_config
+from fxbin.module import BinarizedModule
+from fxbin.naming import Names
+from fxbin.node_info import Decision, node_info
+from fxbin.passes import (
+    InlineConv2d,
+    InsertActivationBinarizers,
+    InsertWeightBinarizers,
+    MarkCallSites,
+    NameNodes,
+)
+from fxbin.selection import select
+from fxbin.state import BinarizationState, Site
+from fxbin.tracing import ops_of, trace
+
+ConfigSource = Config | Mapping[str, Any] | str | Path
+
+
+def transform(
+    model: nn.Module,
+    config: ConfigSource,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> BinarizedModule:
+    """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
+
+    Nothing is binarized yet: until a stage is switched on (`StagedSchedule`, or
+    ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
+
+    Args:
+        model: any module; its convolutions may be modules or calls of `F.conv2d`.
+        config: path of a JSON5 file, a dict, or a `Config`.
+        example_inputs: positional inputs to trace with; by default made from the config's `input_info`.
+            Shapes matter, values do not.
+        example_kwargs: keyword inputs to trace with.
+        leaf_modules: module classes to keep whole instead of looking inside.
+
+    Raises:
+        ConfigError: the config is invalid.
+        TraceError: the inputs do not fit the model, or its code cannot be followed.
+        ScopeError: a pattern in `ignored_scopes` or `target_scopes` matches no node.
+        TransformError: the model has no conv2d.
+    """
+    config = load_config(config)
+    if isinstance(model, BinarizedModule):
+        raise TransformError("model: it has been transformed already; transform the original model")
+    args, kwargs = _inputs(config, example_inputs, example_kwargs)
+    module = capture(_copy(model), args, kwargs, leaf_modules)
+    decisions = _decide(module, config)
+    section = config.binarization
+    multiplier = section.compression_lr_multiplier or config.compression_lr_multiplier
+    module.rewrite(
+        [
+            MarkCallSites(decisions),
+            InlineConv2d(),
+            InsertWeightBinarizers(section.mode, section.params),
+            InsertActivationBinarizers(section.mode, section.params, multiplier),
+        ]
+    )
+    module.binarization = BinarizationState(config, _sites(module, decisions))
+    return module
+
+
+def capture(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> BinarizedModule:
+    """`root` as a module with named graphs, before any change. It gives up its parameters."""
+    evaluated = trace(root, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
+    trained = trace(root, args, dict(kwargs), training=True, leaf_modules=leaf_modules)
+    names = Names(root, [op for node in evaluated.graph.nodes for op in ops_of(node)])
+    module = BinarizedModule.from_traces(root, evaluated, trained)
+    module.rewrite([NameNodes(names)])
+    return module
+
+
+def node_names(
+    model: nn.Module,
+    config: ConfigSource,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> list[tuple[str, str]]:
+    """(name, operator) of every node in execution order, as `ignored_scopes` knows them.
+
+    `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
+    """
+    if isinstance(model, BinarizedModule):
+        infos = [node_info(node) for node in model.graph.nodes]
+        return [(name, _op(name)) for info in infos if info is not None for name in info.names]
+    args, kwargs = _inputs(load_config(config), example_inputs, example_kwargs)
+    traced = trace(model, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
+    ops = [op for node in traced.graph.nodes for op in ops_of(node) if op.tracked]
+    names = Names(model, ops)
+    return [(names.name(op), op.op) for op in ops]
+
+
+def _op(name: str) -> str:
+    return name.rpartition("/")[2].rpartition("_")[0]
+
+
+def _inputs(
+    config: Config, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if args is None and kwargs is None:
+        return inputs_from_config(config)
+    if args is not None and not isinstance(args, tuple):
+        raise TransformError(
+            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; "
+            "write (x,) for one input"
+        )
+    return args or (), kwargs or {}
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise TransformError(
+            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
+            "remove the attribute that copy.deepcopy refuses"
+        ) from error
+
+
+def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:
+    decisions = select(module, config)
+    if not decisions:
+        raise TransformError(
+            f"model: {type(module).__name__} runs no conv2d in eval mode, so there is nothing to binarize"
+        )
+    if not any(decision.binarized for decision in decisions.values()):
+        reasons = "; ".join(sorted({decision.reason for decision in decisions.values()}))
+        warnings.warn(f"no conv2d is binarized: {reasons}", stacklevel=3)
+    return decisions
+
+
+def _sites(module: BinarizedModule, decisions: dict[str, Decision]) -> list[Site]:
+    return [
+        Site(name, module.get_submodule(decision.activation), module.get_submodule(decision.weight))
+        for name, decision in decisions.items()
+        if decision.binarized
+    ]

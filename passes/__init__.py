@@ -1,0 +1,18 @@
+"""The passes of the compiler, one a file. `fxbin.transform` shows them in order."""
+
+from fxbin.passes.base import Pass, run_passes
+from fxbin.passes.inline_conv2d import InlineConv2d
+from fxbin.passes.insert_activation_binarizers import InsertActivationBinarizers
+from fxbin.passes.insert_weight_binarizers import InsertWeightBinarizers
+from fxbin.passes.mark_call_sites import MarkCallSites
+from fxbin.passes.name_nodes import NameNodes
+
+__all__ = [
+    "InlineConv2d",
+    "InsertActivationBinarizers",
+    "InsertWeightBinarizers",
+    "MarkCallSites",
+    "NameNodes",
+    "Pass",
+    "run_passes",
+]

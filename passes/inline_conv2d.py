@@ -1,0 +1,71 @@
+"""Replaces the modules of selected conv2d call sites by the function they call."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.fx import GraphModule
+
+from fxbin.call_site import CallSite, call_sites
+from fxbin.node_info import set_node_info
+from fxbin.passes.base import Pass
+from fxbin.tracing import spec_of, specs
+
+
+@dataclass(frozen=True)
+class InlineConv2d(Pass):
+    """Make weight and padding of each selected conv2d module nodes of their own.
+
+        before:  x -> conv (module)
+        after:   x -> pad (unless it is zeros) -> conv2d <- conv.weight, conv.bias
+
+    The module stays where it is: its parameters keep their names.
+    """
+
+    name: ClassVar[str] = "inline-conv2d"
+
+    def apply(self, module: GraphModule) -> bool:
+        chosen = [
+            site
+            for site in call_sites(module)
+            if site.info.decision and site.info.decision.binarized and not site.is_function
+        ]
+        for site in chosen:
+            inline(module, site)
+        return bool(chosen)
+
+
+def inline(module: GraphModule, site: CallSite) -> None:
+    """Replace the call of a conv2d module by a call of `F.conv2d` with the same result."""
+    target, node, graph = str(site.node.target), site.node, module.graph
+    layer = module.get_submodule(target)
+    assert isinstance(layer, nn.Conv2d)
+    with graph.inserting_before(node):
+        x, padding = site.x, layer.padding
+        if layer.padding_mode != "zeros":
+            x = _pad(graph, x, layer)
+            set_node_info(x, site.info.beside("pad"))
+            padding = (0, 0)
+        weight = _fetch(graph, site, "weight", layer.weight)
+        bias = None if layer.bias is None else _fetch(graph, site, "bias", layer.bias)
+        settings = (layer.stride, padding, layer.dilation, layer.groups)
+        conv = graph.call_function(F.conv2d, (x, weight, bias, *settings))
+    conv.meta = node.meta
+    node.replace_all_uses_with(conv)
+    graph.erase_node(node)
+
+
+def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.Node:
+    node = graph.create_node("get_attr", f"{site.node.target}.{name}")
+    node.meta["spec"] = specs(parameter)
+    set_node_info(node, site.info.beside(name))
+    return node
+
+
+def _pad(graph: fx.Graph, x: fx.Node, layer: nn.Conv2d) -> fx.Node:
+    amounts = tuple(layer._reversed_padding_repeated_twice)
+    pad = graph.call_function(F.pad, (x, amounts), {"mode": layer.padding_mode})
+    pad.meta["inlined_padding"] = True
+    pad.meta["spec"] = spec_of(x)
+    return pad

@@ -1,0 +1,70 @@
+"""Binarizes the input activations of the selected conv2d call sites."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import fx
+from torch.fx import GraphModule
+
+from fxbin.binarizers import make_activation_binarizer
+from fxbin.call_site import CallSite, call_sites
+from fxbin.config import Params
+from fxbin.node_info import Decision, node_decision, set_node_info
+from fxbin.passes.base import Pass
+from fxbin.passes.submodules import add_beside, has_submodule
+from fxbin.tracing import TensorSpec, spec_of
+
+
+@dataclass(frozen=True)
+class InsertActivationBinarizers(Pass):
+    """Give every selected conv2d call site an activation binarizer of its own.
+
+        before:  x -> conv2d
+        after:   x -> conv.activation_binarizer -> conv2d
+
+    Its own, because threshold and scale are learned per call site even where two call sites share a
+    weight. What a module pads by itself is padded after the binarizer, so that zeros stay zeros.
+    """
+
+    name: ClassVar[str] = "insert-activation-binarizers"
+    mode: str
+    params: Params
+    lr_multiplier: float | None = None
+
+    def apply(self, module: GraphModule) -> bool:
+        chosen = [site for site in call_sites(module) if _is_pending(site)]
+        for site in chosen:
+            self._insert(module, site)
+        return bool(chosen)
+
+    def _insert(self, module: GraphModule, site: CallSite) -> None:
+        decision = site.info.decision
+        assert decision is not None
+        user = _first_user(site)
+        x = user.all_input_nodes[0]
+        spec = spec_of(x)
+        assert isinstance(spec, TensorSpec)
+        if not has_submodule(module, decision.activation):
+            # The channel axis is -3: a conv2d also takes (c, h, w).
+            binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params)
+            binarizer.name = site.info.name
+            binarizer.lr_multiplier = self.lr_multiplier
+            add_beside(module, decision.activation, binarizer)
+        with module.graph.inserting_before(user):
+            binarized = module.graph.call_module(decision.activation, (x,))
+        binarized.meta["spec"] = spec
+        set_node_info(binarized, site.info.beside("activation_binarizer"))
+        user.replace_input_with(x, binarized)
+
+
+def _first_user(site: CallSite) -> fx.Node:
+    """The node that takes the raw activations: the conv2d, or the padding that belongs to it."""
+    return site.x if site.x.meta.get("inlined_padding") else site.node
+
+
+def _is_pending(site: CallSite) -> bool:
+    decision: Decision | None = node_decision(site.node)
+    if decision is None or not decision.binarized:
+        return False
+    x = _first_user(site).all_input_nodes[0]
+    return not (x.op == "call_module" and x.target == decision.activation)

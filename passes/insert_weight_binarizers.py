@@ -1,0 +1,63 @@
+"""Binarizes the weights of the selected conv2d call sites."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import fx
+from torch.fx import GraphModule
+
+from fxbin.binarizers import make_weight_binarizer
+from fxbin.call_site import CallSite, attribute, call_sites
+from fxbin.config import Params
+from fxbin.node_info import node_decision, set_node_info
+from fxbin.passes.base import Pass
+from fxbin.passes.submodules import add_beside, has_submodule
+from fxbin.tracing import TensorSpec, spec_of
+
+
+@dataclass(frozen=True)
+class InsertWeightBinarizers(Pass):
+    """Route the weight of every selected conv2d through a binarizer.
+
+        before:  conv2d <- conv.weight
+        after:   conv2d <- conv.weight_binarizer <- conv.weight
+
+    Call sites that share a weight share its binarizer, and so do the graphs of train and eval mode.
+    """
+
+    name: ClassVar[str] = "insert-weight-binarizers"
+    mode: str
+    params: Params
+
+    def apply(self, module: GraphModule) -> bool:
+        chosen = [site for site in call_sites(module) if _is_pending(site)]
+        for site in chosen:
+            self._insert(module, site)
+        return bool(chosen)
+
+    def _insert(self, module: GraphModule, site: CallSite) -> None:
+        decision, weight = site.info.decision, site.weight
+        assert decision is not None
+        if not has_submodule(module, decision.weight):
+            binarizer = make_weight_binarizer(self.mode, _shape(module, weight), self.params)
+            add_beside(module, decision.weight, binarizer)
+        with module.graph.inserting_before(site.node):
+            binarized = module.graph.call_module(decision.weight, (weight,))
+        binarized.meta["spec"] = spec_of(weight)
+        set_node_info(binarized, site.info.beside("weight_binarizer"))
+        site.node.replace_input_with(weight, binarized)
+
+
+def _is_pending(site: CallSite) -> bool:
+    decision = node_decision(site.node)
+    if decision is None or not decision.binarized:
+        return False
+    return not (site.weight.op == "call_module" and site.weight.target == decision.weight)
+
+
+def _shape(module: GraphModule, weight: fx.Node) -> tuple[int, ...]:
+    if weight.op == "get_attr":
+        return tuple(attribute(module, str(weight.target)).shape)
+    spec = spec_of(weight)
+    assert isinstance(spec, TensorSpec)
+    return spec.shape

@@ -1,0 +1,31 @@
+"""Writes what was decided about each conv2d call site into the graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch.fx import GraphModule
+
+from fxbin.call_site import call_sites
+from fxbin.node_info import Decision, set_decision
+from fxbin.passes.base import Pass
+
+TRAIN_ONLY = Decision(binarized=False, reason="it runs in train mode only")
+
+
+@dataclass(frozen=True)
+class MarkCallSites(Pass):
+    """Attach its decision to every conv2d call site.
+
+    The decisions are made on the graph of eval mode, by name; a call site that only the graph of
+    train mode has stays in full precision.
+    """
+
+    name: ClassVar[str] = "mark-call-sites"
+    decisions: Mapping[str, Decision]
+
+    def apply(self, module: GraphModule) -> bool:
+        pending = [site for site in call_sites(module) if site.info.decision is None]
+        for site in pending:
+            set_decision(site.node, self.decisions.get(site.info.name, TRAIN_ONLY))
+        return bool(pending)

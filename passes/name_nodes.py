@@ -1,0 +1,58 @@
+"""Gives every node its hierarchical name."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import fx, nn
+from torch.fx import GraphModule
+
+from fxbin.naming import Names
+from fxbin.node_info import NodeInfo, node_info, set_node_info
+from fxbin.passes.base import Pass
+from fxbin.tracing import OpCall, ops_of
+
+
+@dataclass(frozen=True)
+class NameNodes(Pass):
+    """Turn the operators that the tracer recorded in each node into a `NodeInfo`.
+
+    A node that runs several operators is named after its conv2d, or else its last one; a node that
+    runs none, such as the fetch of a parameter, after what it fetches.
+    """
+
+    name: ClassVar[str] = "name-nodes"
+    names: Names
+
+    def apply(self, module: GraphModule) -> bool:
+        paths = {child: path for path, child in module.named_modules()}
+        pending = [node for node in module.graph.nodes if node_info(node) is None]
+        for node in pending:
+            set_node_info(node, self._info(node, paths))
+            # It refers to modules, which a copy of the graph must not drag along.
+            node.meta.pop("ops", None)
+        return bool(pending)
+
+    def _info(self, node: fx.Node, paths: dict[nn.Module, str]) -> NodeInfo:
+        ops = ops_of(node)
+        names = tuple(self.names.name(op) for op in ops if op.tracked)
+        main = next((op for op in ops if op.op == "conv2d"), ops[-1] if ops else None)
+        if main is None:
+            target = node.target if isinstance(node.target, str) else node.name
+            return NodeInfo(name=target, names=(), op=node.op, scope="", owner="", index=0, target=False)
+        return NodeInfo(
+            name=self.names.name(main),
+            names=names,
+            op=main.op,
+            scope=self.names.scope(main.scope),
+            owner=_owner(main, paths),
+            index=main.index,
+            target=self.names.is_target(main),
+        )
+
+
+def _owner(op: OpCall, paths: dict[nn.Module, str]) -> str:
+    """Qualified name of the innermost running module that the root holds."""
+    for element in reversed(op.scope):
+        if element.module in paths:
+            return paths[element.module]
+    return ""

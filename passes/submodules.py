@@ -1,0 +1,25 @@
+"""How passes add binarizers to a module."""
+
+from torch import nn
+
+
+def has_submodule(module: nn.Module, path: str) -> bool:
+    """Whether `module` has a submodule at the dotted `path`."""
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def add_beside(module: nn.Module, path: str, submodule: nn.Module) -> None:
+    """Add `submodule` at the dotted `path`, in the mode and with the device and dtype of its parent.
+
+    A parent without parameters of its own passes on those of `module`.
+    """
+    *parents, name = path.split(".")
+    parent = module.get_submodule(".".join(parents))
+    like = next((p for m in (parent, module) for p in m.parameters() if p.is_floating_point()), None)
+    if like is not None:
+        submodule.to(like.device, like.dtype)
+    parent.add_module(name, submodule.train(parent.training))
