@@ -1,0 +1,162 @@
+"""Models by name: what `model` in a config file and MODEL on the command line may say.
+
+| spec | the model |
+| --- | --- |
+| ``resnet_thin``, ``resnet18_thin`` | one of `fxbin.train.models` |
+| ``torchvision:resnet18`` or just ``resnet18`` | `torchvision.models.get_model` |
+| ``timm:resnet18`` | `timm.create_model` |
+| ``pytorchcv:resnet20_cifar10`` | `pytorchcv.model_provider.get_model` |
+| ``path/to/file.py:make_model`` | what that function or class returns when called |
+"""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from fxbin.errors import ConfigError
+from fxbin.train.models import resnet18_thin, resnet_thin
+
+OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet_thin": resnet_thin,
+    "resnet18_thin": resnet18_thin,
+}
+
+
+def build_model(
+    spec: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    pretrained: bool = False,
+    params: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build the model that `spec` names; the module docstring lists the forms.
+
+    `num_classes` and `in_channels` are passed on, under the library's own names, to what has such an
+    option; None leaves the default. `pretrained` asks torchvision, timm or pytorchcv for trained
+    weights, which they may have to download. `params` are further keyword arguments.
+
+    Raises ConfigError if the name is unknown, its package is not installed, or it cannot be built so.
+    """
+    library, _, name = spec.rpartition(":")
+    options: dict[str, Any]
+    if library.endswith(".py"):
+        make, options = load_callable(Path(library), name, spec), {}
+        names = {"num_classes": "num_classes", "in_channels": "in_channels"}
+    elif not library and name in OWN_MODELS:
+        make, options, names = (
+            OWN_MODELS[name],
+            {},
+            {"num_classes": "num_classes", "in_channels": "in_channels"},
+        )
+    else:
+        make, options, names = from_library(library or "torchvision", name, spec, pretrained)
+    if pretrained and not options:
+        raise ConfigError(
+            f"model: {spec!r} has no pretrained weights; they come with torchvision:, timm:, ..."
+        )
+    wanted = {"num_classes": num_classes, "in_channels": in_channels}
+    options |= {names[key]: value for key, value in wanted.items() if value is not None and key in names}
+    return call(make, accepted(make, options) | dict(params or {}), spec)
+
+
+def from_library(
+    library: str, name: str, spec: str, pretrained: bool
+) -> tuple[Callable[..., Any], dict[str, Any], dict[str, str]]:
+    """How to call `library` for model `name`: the function, its first options, its names for ours."""
+    if library == "torchvision":
+        models = import_library("torchvision.models", spec)
+        check_name(spec, name, [*models.list_models(), *OWN_MODELS])
+        weights = {"weights": "DEFAULT" if pretrained else None}
+        return models.get_model_builder(name), weights, {"num_classes": "num_classes"}
+    if library == "timm":
+        timm = import_library("timm", spec)
+        check_name(spec, name, timm.list_models(), is_known=timm.is_model(name))
+        timm_names = {"num_classes": "num_classes", "in_channels": "in_chans"}
+        return timm.create_model, {"model_name": name, "pretrained": pretrained}, timm_names
+    if library == "pytorchcv":
+        provider = import_library("pytorchcv.model_provider", spec)
+        check_name(spec, name, provider._models)
+        cv_names = {"num_classes": "num_classes", "in_channels": "in_channels"}
+        return provider.get_model, {"name": name, "pretrained": pretrained}, cv_names
+    raise ConfigError(
+        f"model: {spec!r} names the library {library!r}, expected torchvision, timm, pytorchcv or a Python "
+        "file as in 'path/to/file.py:make_model'."
+    )
+
+
+def import_library(module: str, spec: str) -> ModuleType:
+    """Import an optional dependency; ConfigError says how to install it or why it does not import."""
+    package = module.partition(".")[0]
+    if find_spec(package) is None:
+        raise ConfigError(f"model: {spec!r} needs the package {package}: `pip install {package}`.")
+    try:
+        return import_module(module)
+    # RuntimeError too: torchvision raises it where its binary does not fit the installed torch.
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(
+            f"model: {spec!r}: {package} is installed but cannot be imported: {error}. It must be built for "
+            "the installed torch: install both from the same index."
+        ) from error
+
+
+def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = False) -> None:
+    """Raise ConfigError with near misses if `name` is not in `known`."""
+    names = list(known)
+    if is_known or name in names:
+        return
+    close = ", ".join(difflib.get_close_matches(name, names)) or "none"
+    raise ConfigError(
+        f"model: {spec!r} is not known (closest: {close}). A model is one of {', '.join(OWN_MODELS)}, "
+        "a torchvision name, 'timm:NAME', 'pytorchcv:NAME' or 'path/to/file.py:make_model'."
+    )
+
+
+def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
+    """The function or class `name` of the Python file `path`, relative to the current folder."""
+    if not path.is_file():
+        raise ConfigError(f"model: {spec!r}: the file {path} does not exist (looked from {Path.cwd()}).")
+    module_name = f"_fxbin_model_{path.stem}"
+    file_spec = spec_from_file_location(module_name, path)
+    assert file_spec is not None
+    assert file_spec.loader is not None
+    module = module_from_spec(file_spec)
+    # Registered, as pickle and dataclasses look a class's module up there.
+    sys.modules[module_name] = module
+    file_spec.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not callable(found):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        close = ", ".join(difflib.get_close_matches(name, public) or public) or "none"
+        raise ConfigError(f"model: {spec!r}: {path} has no function or class {name!r} (it has: {close}).")
+    function: Callable[..., Any] = found
+    return function
+
+
+def accepted(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The `options` that `make` has parameters for; all of them if it takes any keyword."""
+    parameters = inspect.signature(make).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return options
+    return {key: value for key, value in options.items() if key in parameters}
+
+
+def call(make: Callable[..., Any], options: dict[str, Any], spec: str) -> nn.Module:
+    """Call `make`; ConfigError if it does not give an `nn.Module`."""
+    try:
+        model = make(**options)
+    # Libraries check their options with asserts, too.
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise ConfigError(f"model: {spec!r} cannot be built with ({given}): {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: {spec!r} gave a {type(model).__name__}, expected a torch.nn.Module.")
+    return model

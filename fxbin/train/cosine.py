@@ -1,0 +1,42 @@
+"""The learning rate of the full-precision phase."""
+
+import math
+from typing import Any
+
+import torch
+
+
+class CosineSchedule:
+    """lr = base * (1 + cos(pi * e / epochs)) / 2, where e counts epochs and their fractions.
+
+    Used like `StagedSchedule`: `start_epoch` before an epoch, `step` after each optimizer step.
+    A function of e alone, so resuming needs nothing but the epoch.
+    Source: Loshchilov and Hutter 2016, arXiv:1608.03983, eq. (5) without restarts.
+    """
+
+    stage = "pretraining"
+
+    def __init__(self, optimizer: torch.optim.Optimizer, base_lr: float, epochs: int) -> None:
+        self.optimizer = optimizer
+        self.base_lr = base_lr
+        self.epochs = epochs
+        self.epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate of the first batch of `epoch`, counted from 0."""
+        self.epoch = epoch
+        self.step(0.0)
+
+    def step(self, fraction: float) -> None:
+        """Set the learning rate for the time `fraction` of the running epoch is done."""
+        done = min((self.epoch + fraction) / self.epochs, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.base_lr * (1 + math.cos(math.pi * done)) / 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch."""
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` returned."""
+        self.epoch = state["epoch"]

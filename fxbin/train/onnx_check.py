@@ -1,0 +1,67 @@
+"""Does the exported file compute what PyTorch computes?"""
+
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fxbin.errors import ExportError
+from fxbin.train.epoch import EVALUATION_BATCH, accuracy
+
+
+@dataclass(frozen=True)
+class OnnxCheck:
+    """PyTorch against onnxruntime on the held-out images."""
+
+    accuracy: float
+    """Per cent, onnxruntime."""
+
+    differing_predictions: int
+    """Images whose largest logit is another one's."""
+
+    largest_logit_difference: float
+    """Absolute, over all images and classes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def why_unavailable() -> str | None:
+    """Which package is missing to export and to check; None if nothing is."""
+    missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
+    return f"{' and '.join(missing)} not installed: `pip install 'fxbin[onnx]'`" if missing else None
+
+
+def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> OnnxCheck:
+    """Run the file at `path` on `images` and compare with PyTorch's `logits`."""
+    found = predict_with_onnxruntime(path, images)
+    expected = logits.cpu().float()
+    if found.shape != expected.shape:
+        raise ExportError(
+            f"{path} gives outputs of shape {tuple(found.shape)}, PyTorch {tuple(expected.shape)}"
+        )
+    return OnnxCheck(
+        accuracy=accuracy(found, labels.cpu()),
+        differing_predictions=int((found.argmax(1) != expected.argmax(1)).sum()),
+        largest_logit_difference=float((found - expected).abs().max()),
+    )
+
+
+def predict_with_onnxruntime(path: Path, images: Tensor) -> Tensor:
+    """The first output of the file at `path` for all `images`, in batches of the size it takes."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    model_input = session.get_inputs()[0]
+    fixed = model_input.shape[0] if isinstance(model_input.shape[0], int) else None
+    outputs = []
+    for part in images.cpu().split(fixed or EVALUATION_BATCH):
+        missing = (fixed or len(part)) - len(part)
+        whole = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+        (result, *_) = session.run(None, {model_input.name: whole.numpy()})
+        outputs.append(torch.from_numpy(result)[: len(part)])
+    return torch.cat(outputs)

@@ -1,0 +1,141 @@
+"""A phase of training, full precision or staged: epochs that can be stopped after and gone on from."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from fxbin.train.batches import Batches
+from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
+from fxbin.train.data import ImageData
+from fxbin.train.epoch import Loss, Meter, accuracy, predict, train_epoch
+from fxbin.train.history import EpochRecord
+from fxbin.train.progress import TrainingProgress
+
+
+class Schedule(Protocol):
+    """What `StagedSchedule` and `CosineSchedule` have in common."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the current stage."""
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before the first batch of `epoch`."""
+
+    def step(self, fraction: float) -> None:
+        """After an optimizer step, with the share of the epoch that is done."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From checkpoints."""
+
+
+@dataclass
+class Phase:
+    """Everything that changes from epoch to epoch, and how far it got."""
+
+    name: str
+    """``"pretraining"`` or ``"staged"``."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    loss: Loss
+    epochs: int
+    accumulate: int = 1
+    """Batches an optimizer step."""
+
+    teacher: nn.Module | None = None
+    """Kept in the checkpoint, as nothing else would remember it."""
+
+    next_epoch: int = 0
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on after the epoch that `checkpoint` was written after."""
+        self.model.load_state_dict(checkpoint.model)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.schedule.load_state_dict(checkpoint.schedule)
+        restore_rng(checkpoint.rng)
+        self.next_epoch = checkpoint.epoch + 1
+
+
+@dataclass
+class Recorder:
+    """Keeps the history, writes the checkpoint and tells the progress display."""
+
+    path: Path
+    """Of the checkpoint."""
+
+    config: dict[str, Any]
+    """The config of the run, as the checkpoint keeps it."""
+
+    progress: TrainingProgress
+    history: list[EpochRecord] = field(default_factory=list)
+
+    def record(self, phase: Phase, record: EpochRecord) -> None:
+        """The epoch of `record` is over: from here on an interruption does not lose it."""
+        self.history.append(record)
+        checkpoint = Checkpoint(
+            config=self.config,
+            phase=phase.name,
+            epoch=record.epoch,
+            model=phase.model.state_dict(),
+            optimizer=phase.optimizer.state_dict(),
+            schedule=phase.schedule.state_dict(),
+            teacher=phase.teacher.state_dict() if phase.teacher is not None else None,
+            rng=rng_state(),
+            history=[past.to_dict() for past in self.history],
+        )
+        save_checkpoint(checkpoint, self.path)
+        self.progress.epoch_done(record, phase.epochs)
+
+
+def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
+    """Train all epochs of `phase` that are not done yet, with a checkpoint after each."""
+    for epoch in range(phase.next_epoch, phase.epochs):
+        recorder.record(phase, run_epoch(phase, epoch, data, batches, recorder.progress))
+
+
+def run_epoch(
+    phase: Phase, epoch: int, data: ImageData, batches: Batches, progress: TrainingProgress
+) -> EpochRecord:
+    """Train and evaluate one epoch."""
+    started = time.perf_counter()
+    phase.schedule.start_epoch(epoch)
+    # Read now: after the last step the schedule may already stand at the next epoch's stage.
+    stage = str(phase.schedule.stage)
+    progress.epoch_started(stage, epoch, phase.epochs, len(batches))
+    group = phase.optimizer.param_groups[0]
+    used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+
+    def show(meter: Meter, _done: int) -> None:
+        # Before the optimizer step, hence what this batch is trained with.
+        used.update(lr=group["lr"], weight_decay=group["weight_decay"])
+        progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
+
+    meter = train_epoch(
+        phase.model,
+        batches.epoch(epoch),
+        phase.loss,
+        phase.optimizer,
+        accumulate=phase.accumulate,
+        on_batch=show,
+        on_step=lambda done: phase.schedule.step(done / len(batches)),
+    )
+    return EpochRecord(
+        phase=phase.name,
+        epoch=epoch,
+        stage=stage,
+        lr=used["lr"],
+        weight_decay=used["weight_decay"],
+        loss=meter.loss,
+        train_accuracy=meter.accuracy,
+        test_accuracy=accuracy(predict(phase.model, data.test_x), data.test_y),
+        seconds=time.perf_counter() - started,
+    )

@@ -1,0 +1,94 @@
+"""What a training run shows: a line an epoch, and on a terminal a live bar for the running one."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from fxbin.train.history import EpochRecord
+
+HEADER = f"{'epoch':>7}  {'stage':<24}{'lr':>9}{'wd':>9}{'loss':>8}{'train %':>9}{'test %':>8}{'seconds':>9}"
+
+
+class TrainingProgress:
+    """What a training run tells. This one shows nothing, which suits tests and scripts."""
+
+    def note(self, text: str) -> None:
+        """Say one line about something other than an epoch."""
+
+    def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
+        """Epoch `epoch` (from 0) of `epochs` starts, with `batches` batches."""
+
+    def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
+        """One more batch; loss and accuracy (per cent) are means over the epoch so far."""
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        """The epoch is finished and evaluated."""
+
+
+class ConsoleProgress(TrainingProgress):
+    """Prints to a console. Without a terminal (a log file, CI) only the lines, no live bar.
+
+    A context manager: leaving it, also by Ctrl-C, takes the bar off the screen.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar = Progress(
+            TextColumn("{task.fields[epoch]:>7}  {task.description:<24}"),
+            TextColumn("{task.fields[numbers]}"),
+            BarColumn(bar_width=16),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._has_header = False
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """Print one line, markup understood."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+        self._has_header = False
+
+    def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
+        """Start a bar of its own for the epoch."""
+        if not self._has_header:
+            self.console.print(f"[bold]{HEADER}[/bold]", highlight=False, soft_wrap=True)
+            self._has_header = True
+        self._task = self._bar.add_task(stage, total=batches, epoch=f"{epoch + 1}/{epochs}", numbers="")
+
+    def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
+        """Move the bar on."""
+        if self._task is not None:
+            numbers = f"{lr:9.2e}{weight_decay:9.1e}{loss:8.3f}{accuracy:9.2f}"
+            self._bar.update(self._task, advance=1, numbers=numbers)
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        """Replace the bar by the epoch's line."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self.console.print(epoch_line(record, epochs), highlight=False, soft_wrap=True)
+
+
+def epoch_line(record: EpochRecord, epochs: int) -> str:
+    """One row under `HEADER`.
+
+    >>> print(epoch_line(EpochRecord("staged", 1, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0), 18))
+       2/18  activations             1.00e-03  1.0e-05   0.500    80.00   70.50      1.0
+    """
+    return (
+        f"{f'{record.epoch + 1}/{epochs}':>7}  {record.stage:<24}{record.lr:9.2e}{record.weight_decay:9.1e}"
+        f"{record.loss:8.3f}{record.train_accuracy:9.2f}{record.test_accuracy:8.2f}{record.seconds:9.1f}"
+    )

@@ -1,0 +1,45 @@
+"""`report.json`: what a run reached, where and with what."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fxbin.train.history import PRETRAINING, EpochRecord, accuracy_after_stages
+
+PACKAGES = ("fxbin", "torch", "numpy", "onnx", "onnxruntime")
+
+
+def versions() -> dict[str, str | None]:
+    """Version of Python and of each package that decides the numbers; None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def full_precision_accuracy(history: Sequence[EpochRecord]) -> float | None:
+    """Held-out accuracy that the stages started from; None if nothing was pretrained."""
+    pretrained = [record.test_accuracy for record in history if record.phase == PRETRAINING]
+    return pretrained[-1] if pretrained else None
+
+
+def accuracies(history: Sequence[EpochRecord], final: float, onnxruntime: float | None) -> dict[str, Any]:
+    """Held-out accuracies, per cent."""
+    staged = [record for record in history if record.phase != PRETRAINING]
+    return {
+        "full_precision": full_precision_accuracy(history),
+        "after_stage": accuracy_after_stages(staged),
+        "final": final,
+        "onnxruntime": onnxruntime,
+    }
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write `report` as JSON, readable by people too."""
+    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,73 @@
+"""May a run go on from a checkpoint, now that the config may have been edited?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fxbin.config import Config
+from fxbin.errors import CheckpointError
+from fxbin.train.checkpoint import Checkpoint, load_checkpoint
+from fxbin.train.history import STAGED
+
+HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device"}
+"""Top-level keys that say where a run happens, not what it computes."""
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The config as plain values, defaults written out, in the form `load_config` takes."""
+    return config.model_dump(mode="json", exclude_none=True)
+
+
+def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None:
+    """The checkpoint at `path` if there is one and `config` is the one it was trained with.
+
+    Raises CheckpointError that names the first key that differs.
+    """
+    if not path.exists():
+        return None
+    checkpoint = load_checkpoint(path, device)
+    changed = changed_keys(checkpoint, plain(config))
+    if changed:
+        key, before, now = changed[0]
+        others = f" ({len(changed) - 1} more keys differ)" if len(changed) > 1 else ""
+        raise CheckpointError(
+            f"{key}: the run in {path.parent} was started with {before!r}, the config now says "
+            f"{now!r}{others}."
+            " Put the old value back to resume, choose another folder with --output, or start over with"
+            " --restart."
+        )
+    return checkpoint
+
+
+def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Keys whose change alters what is computed: (key, value in the checkpoint, value now).
+
+    A longer or shorter run is no such change as long as the epochs already done stay what they were.
+    """
+    before, now = flatten(checkpoint.config), flatten(config)
+    finished = checkpoint.epoch + 1 if checkpoint.phase == STAGED else 0
+    missing = "nothing"
+    return [
+        (key, before.get(key, missing), now.get(key, missing))
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key, missing) != now.get(key, missing)
+        and key not in HARMLESS
+        and not (key == "epochs" and now[key] >= finished)
+    ]
+
+
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested objects and lists as one dict of paths; a list of one reads like what is in it.
+
+    >>> flatten({"compression": [{"mode": "xnor", "target_scopes": ["a", "b"]}]})
+    {'compression.mode': 'xnor', 'compression.target_scopes[0]': 'a', 'compression.target_scopes[1]': 'b'}
+    """
+    if isinstance(value, Mapping) and value:
+        items = [(f"{key}.{name}" if key else str(name), inner) for name, inner in value.items()]
+    elif isinstance(value, list) and len(value) == 1:
+        items = [(key, value[0])]
+    elif isinstance(value, list) and value:
+        items = [(f"{key}[{index}]", inner) for index, inner in enumerate(value)]
+    else:
+        return {key: value}
+    return {path: leaf for name, inner in items for path, leaf in flatten(inner, name).items()}

@@ -1,0 +1,54 @@
+from typing import Any
+
+import torch
+
+from fxbin.train.batches import Batches, random_shift
+
+
+def batches(**options: Any) -> Batches:
+    images = torch.arange(10.0).reshape(10, 1, 1, 1).expand(10, 2, 5, 4).contiguous()
+    return Batches(images, torch.arange(10), batch_size=4, **options)
+
+
+def test_an_epoch_shows_every_image_once_with_its_label() -> None:
+    parts = list(batches().epoch(0))
+    assert [len(y) for _, y in parts] == [4, 4, 2] == [4] * (len(batches()) - 1) + [2]
+    assert sorted(int(label) for _, y in parts for label in y) == list(range(10))
+    assert all(torch.equal(x[:, 0, 0, 0], y.float()) for x, y in parts)
+
+
+def test_order_and_augmentation_depend_on_seed_and_epoch_alone() -> None:
+    def content(seed: int, epoch: int) -> list[float]:
+        torch.rand(3)  # whatever else draws random numbers
+        return (
+            torch.cat([x for x, _ in batches(seed=seed, shift=1, flip=True).epoch(epoch)]).flatten().tolist()
+        )
+
+    assert content(0, 1) == content(0, 1)
+    assert content(0, 1) != content(0, 2)
+    assert content(0, 1) != content(1, 1)
+
+
+def test_shift_moves_within_its_limit_and_fills_with_the_darkest_value() -> None:
+    x = torch.full((64, 1, 5, 5), -1.0)
+    x[:, :, 2, 2] = 1.0
+    moved = random_shift(x, 2, torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape
+    assert moved.flatten(1).sum(1).eq(-23).all()
+    places = {tuple(place[2:]) for place in (moved == 1).nonzero().tolist()}
+    assert len(places) > 15
+    assert {row for row, _ in places} == {column for _, column in places} == {0, 1, 2, 3, 4}
+
+
+def test_shift_keeps_channels_apart() -> None:
+    x = torch.stack([torch.zeros(3, 3), torch.ones(3, 3)]).expand(2, 2, 3, 3)
+    moved = random_shift(x, 0, torch.Generator())
+    assert torch.equal(moved, x)
+
+
+def test_flip_mirrors_left_to_right() -> None:
+    row = torch.tensor([0.0, 1.0, 2.0])
+    images = row.expand(32, 1, 1, 3).contiguous()
+    (x, _) = next(iter(Batches(images, torch.zeros(32), 32, flip=True).epoch(0)))
+    rows = {tuple(picture.flatten().tolist()) for picture in x}
+    assert rows == {(0.0, 1.0, 2.0), (2.0, 1.0, 0.0)}

@@ -1,0 +1,47 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fxbin.train.distillation import DistillationLoss, soft_cross_entropy
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_soft_cross_entropy_is_its_formula(temperature: float) -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(2, 5, 4, dtype=torch.float64)
+    log_q = (logits / temperature).log_softmax(1)
+    expected = -(log_q * (teacher / temperature).softmax(1)).mean() * temperature**2 * 4
+    torch.testing.assert_close(
+        soft_cross_entropy(logits, teacher, temperature), expected, rtol=1e-12, atol=1e-12
+    )
+
+
+def test_gradient_pulls_towards_the_teacher() -> None:
+    logits = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(3, 4, dtype=torch.float64)
+    soft_cross_entropy(logits, teacher, 2.0).backward()
+    expected = 2.0 * (logits.detach().div(2).softmax(1) - teacher.div(2).softmax(1)) / 3
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_loss_adds_the_weighted_part_and_leaves_the_teacher_alone() -> None:
+    teacher = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    x, labels, logits = torch.randn(6, 3), torch.arange(6) % 4, torch.randn(6, 4, requires_grad=True)
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    loss = DistillationLoss(teacher, weight=0.5, temperature=2.0)(logits, x, labels)
+    loss.backward()
+    expected = F.cross_entropy(logits, labels) + 0.5 * soft_cross_entropy(logits, teacher(x), 2.0)
+    torch.testing.assert_close(loss, expected)
+    assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_weight_zero_does_not_ask_the_teacher() -> None:
+    class Refuses(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked")
+
+    logits, labels = torch.randn(2, 3), torch.tensor([0, 1])
+    loss = DistillationLoss(Refuses(), weight=0.0)(logits, torch.randn(2, 1), labels)
+    assert torch.equal(loss, F.cross_entropy(logits, labels))

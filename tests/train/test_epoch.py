@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fxbin.errors import DataError
+from fxbin.train.epoch import Meter, predict, train_epoch
+
+
+def loss(logits: torch.Tensor, _x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, labels)
+
+
+def data(n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 3, generator=generator), torch.randint(0, 4, (n,), generator=generator)
+
+
+def test_accumulated_batches_step_like_one_large_batch() -> None:
+    x, y = data(22)
+    small, large = (nn.Linear(3, 4).double() for _ in range(2))
+    large.load_state_dict(small.state_dict())
+    x = x.double()
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9) for model in (small, large)]
+    steps: list[int] = []
+    # Batches of 4, the last of 2; groups of 3: optimizer steps on 12 and on 10 images.
+    train_epoch(
+        small,
+        list(zip(x.split(4), y.split(4), strict=True)),
+        loss,
+        optimizers[0],
+        accumulate=3,
+        on_step=steps.append,
+    )
+    train_epoch(large, [(x[:12], y[:12]), (x[12:], y[12:])], loss, optimizers[1])
+    assert steps == [3, 6]
+    torch.testing.assert_close(small.weight, large.weight, rtol=1e-12, atol=1e-12)
+
+
+def test_meter_weighs_batches_by_their_images() -> None:
+    meter = Meter()
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    meter.add(torch.tensor(1.0), logits[:2], torch.tensor([0, 1]))
+    meter.add(torch.tensor(4.0), logits[2:], torch.tensor([1]))
+    assert meter.loss == 2.0
+    assert meter.accuracy == pytest.approx(200 / 3)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt() -> None:
+    model = nn.Linear(3, 4)
+    before = copy.deepcopy(model.state_dict())
+    x, y = data(4)
+    with pytest.raises(DataError, match=r"the loss became nan in batch 1: lower base_lr"):
+        train_epoch(model, [(x * torch.nan, y)], loss, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_predict_uses_eval_mode_and_puts_the_mode_back() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 4)).train()
+    x, _ = data(1100)
+    torch.testing.assert_close(predict(model, x), model[1](x))
+    assert model.training

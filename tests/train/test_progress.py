@@ -1,0 +1,39 @@
+import io
+
+from rich.console import Console
+
+from fxbin.train.history import EpochRecord
+from fxbin.train.progress import ConsoleProgress
+
+RECORD = EpochRecord("staged", 0, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0)
+
+
+def shown(*, terminal: bool) -> str:
+    stream = io.StringIO()
+    with ConsoleProgress(Console(file=stream, force_terminal=terminal, width=120)) as progress:
+        progress.epoch_started("activations", 0, 18, batches=2)
+        progress.batch_done(1e-3, 1e-5, 0.5, 80.0)
+        progress.epoch_done(RECORD, 18)
+        progress.note("wrote it")
+    return stream.getvalue()
+
+
+def test_without_a_terminal_there_are_plain_lines_only() -> None:
+    lines = shown(terminal=False).splitlines()
+    assert lines[0].split() == ["epoch", "stage", "lr", "wd", "loss", "train", "%", "test", "%", "seconds"]
+    assert lines[1].split() == [
+        "1/18",
+        "activations",
+        "1.00e-03",
+        "1.0e-05",
+        "0.500",
+        "80.00",
+        "70.50",
+        "1.0",
+    ]
+    assert lines[2:] == ["wrote it"]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_terminal_also_gets_a_live_bar() -> None:
+    assert "━" in shown(terminal=True)

@@ -1,0 +1,58 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fxbin.config import Config
+from fxbin.config_file import load_config
+from fxbin.errors import CheckpointError
+from fxbin.train.checkpoint import Checkpoint, save_checkpoint
+from fxbin.train.resume import find_resumable, plain
+
+
+def config(params: dict[str, Any] | None = None, **keys: Any) -> Config:
+    compression = {"algorithm": "binarization", "params": params or {}}
+    return load_config({"model": "resnet_thin", "epochs": 10, "compression": compression} | keys)
+
+
+def start(path: Path, started_with: Config) -> None:
+    save_checkpoint(
+        Checkpoint(plain(started_with), "staged", 4, {}, {}, {}, None, {}, []), path / "checkpoint.pt"
+    )
+
+
+def test_the_plain_form_reads_back_as_the_same_config() -> None:
+    written = config({"base_lr": 0.01}, ignored_scopes="{re}fc")
+    assert load_config(plain(written)) == written
+
+
+def test_no_checkpoint_is_a_new_run(tmp_path: Path) -> None:
+    assert find_resumable(tmp_path / "checkpoint.pt", config(), "cpu") is None
+
+
+def test_the_same_settings_written_otherwise_resume(tmp_path: Path) -> None:
+    start(tmp_path, config())
+    same = config({"base_lr": 1e-3}, seed=0, threads=1, data_dir="/elsewhere", epochs=12)
+    found = find_resumable(tmp_path / "checkpoint.pt", same, "cpu")
+    assert found is not None
+    assert found.epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            config({"base_lr": 0.5}),
+            r"compression\.params\.base_lr: .* was started with 0\.001, the config now says 0\.5\. ",
+        ),
+        (config(seed=1, batch_size=3), r"batch_size: .* 64, .* 3 \(1 more keys differ\)"),
+        (config(ignored_scopes="{re}fc"), r"ignored_scopes: .* was started with 'nothing', the config now"),
+        (config(epochs=3), r"epochs: .* was started with 10, the config now says 3"),
+    ],
+)
+def test_a_change_of_what_is_computed_is_refused_by_name(
+    tmp_path: Path, changed: Config, message: str
+) -> None:
+    start(tmp_path, config())
+    with pytest.raises(CheckpointError, match=message + r".*--restart"):
+        find_resumable(tmp_path / "checkpoint.pt", changed, "cpu")
