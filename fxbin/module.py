@@ -91,7 +91,7 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
             def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
                 return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
 
-            type(self).forward = forward  # type: ignore[method-assign]
+            type(self).forward = forward
         return code
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
 from fxbin.config import Config
 from fxbin.config_file import load_config
 from fxbin.errors import TransformError
@@ -153,8 +154,12 @@ def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:
 
 
 def _sites(module: BinarizedModule, decisions: dict[str, Decision]) -> list[Site]:
-    return [
-        Site(name, module.get_submodule(decision.activation), module.get_submodule(decision.weight))
-        for name, decision in decisions.items()
-        if decision.binarized
-    ]
+    sites = []
+    for name, decision in decisions.items():
+        if decision.binarized:
+            activation = module.get_submodule(decision.activation)
+            weight = module.get_submodule(decision.weight)
+            assert isinstance(activation, ActivationBinarizer)
+            assert isinstance(weight, WeightBinarizer)
+            sites.append(Site(name, activation, weight))
+    return sites

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
+from typing_extensions import override
 
 from fxbin.call_site import CallSite, call_sites
 from fxbin.node_info import set_node_info
@@ -25,6 +26,7 @@ class InlineConv2d(Pass):
 
     name: ClassVar[str] = "inline-conv2d"
 
+    @override
     def apply(self, module: GraphModule) -> bool:
         chosen = [
             site

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import fx
 from torch.fx import GraphModule
+from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
 from fxbin.call_site import CallSite, call_sites
@@ -31,6 +32,7 @@ class InsertActivationBinarizers(Pass):
     params: Params
     lr_multiplier: float | None = None
 
+    @override
     def apply(self, module: GraphModule) -> bool:
         chosen = [site for site in call_sites(module) if _is_pending(site)]
         for site in chosen:

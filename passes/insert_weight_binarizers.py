@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import fx
 from torch.fx import GraphModule
+from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
 from fxbin.call_site import CallSite, attribute, call_sites
@@ -29,6 +30,7 @@ class InsertWeightBinarizers(Pass):
     mode: str
     params: Params
 
+    @override
     def apply(self, module: GraphModule) -> bool:
         chosen = [site for site in call_sites(module) if _is_pending(site)]
         for site in chosen:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch.fx import GraphModule
+from typing_extensions import override
 
 from fxbin.call_site import call_sites
 from fxbin.node_info import Decision, set_decision
@@ -24,6 +25,7 @@ class MarkCallSites(Pass):
     name: ClassVar[str] = "mark-call-sites"
     decisions: Mapping[str, Decision]
 
+    @override
     def apply(self, module: GraphModule) -> bool:
         pending = [site for site in call_sites(module) if site.info.decision is None]
         for site in pending:

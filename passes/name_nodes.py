@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import fx, nn
 from torch.fx import GraphModule
+from typing_extensions import override
 
 from fxbin.naming import Names
 from fxbin.node_info import NodeInfo, node_info, set_node_info
@@ -23,6 +24,7 @@ class NameNodes(Pass):
     name: ClassVar[str] = "name-nodes"
     names: Names
 
+    @override
     def apply(self, module: GraphModule) -> bool:
         paths = {child: path for path, child in module.named_modules()}
         pending = [node for node in module.graph.nodes if node_info(node) is None]
