@@ -16,7 +16,7 @@ ZOO := torchvision pillow timm pytorchcv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check freeze clean
+.PHONY: help demo test lint format check schema freeze clean
 
 help:
 	@echo "make demo    train, binarize and export a small ResNet on real images, into runs/demo/ (ARGS=...)"
@@ -24,6 +24,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make check   pytest only (ARGS=tests/test_config.py)"
 	@echo "make format  let ruff put the sources in form"
+	@echo "make schema  write configs/schema.json, print the tables of docs/config.md"
 	@echo "make freeze  write the installed versions to constraints.txt"
 	@echo "make clean   remove caches and builds; .venv and runs stay"
 
@@ -43,6 +44,10 @@ check: $(VENV)/.installed-for-tests
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+schema: $(VENV)/.installed-for-tests
+	$(BIN)/python -m fxbin.config_schema > configs/schema.json
+	@$(BIN)/python -m fxbin.config_reference
 
 freeze: $(VENV)/.installed-for-tests
 	@{ sed -n '/^#/p' constraints.txt; \

@@ -183,9 +183,6 @@ class Config(TrainingKeys, UnusedKeys):
     target_device: Literal["ANY", "CPU", "GPU", "NPU", "TRIAL", "CPU_SPR"] = "ANY"
     """Where the model is to run. Checked, as in NNCF, and without effect: the export runs on all of them."""
 
-    log_dir: Text = "."
-    """Folder of the graph dumps."""
-
     schema_file: Annotated[Text | None, NotNull] = Field(default=None, alias="$schema")
     """For editors: where `schema.json` is, which completes and checks keys while one writes."""
 

@@ -83,7 +83,7 @@ class TrainingKeys(Section):
     """Full-precision training before the stages."""
 
     augmentation: Augmentation = Augmentation()
-    """What is done to training pictures."""
+    """Shifted and mirrored training pictures."""
 
     distillation: Distillation = Distillation()
     """Learning from the full-precision model."""

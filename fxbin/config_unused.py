@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import JsonValue
 
-from fxbin.config_types import NotNull, Section
+from fxbin.config_types import NotNull, Section, Text
 
 Unused = Annotated[JsonValue, NotNull]
 
@@ -15,6 +15,9 @@ class UnusedKeys(Section):
     Any other unknown key is an error. What the keys meant is said in terms of NNCF 2.9 and its
     `examples/torch`.
     """
+
+    log_dir: Text = "."
+    """Folder of graph dumps; `fxbin graph` and `to_dot` write where one says."""
 
     accuracy_aware_training: Unused = None
     """Training loops that NNCF never ran for binarization."""
