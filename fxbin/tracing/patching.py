@@ -7,6 +7,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+
+# Operators on the meta device import it sooner or later; it fills tables by identity with what it finds
+# in the namespace of torch, so that must happen before wrapped functions are there.
+import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
