@@ -1,5 +1,6 @@
 """Puts a tracer between user code and torch, for the time of one trace."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import GetSetDescriptorType, MethodDescriptorType, WrapperDescriptorType
@@ -7,10 +8,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-
-# Operators on the meta device import it sooner or later; it fills tables by identity with what it finds
-# in the namespace of torch, so that must happen before wrapped functions are there.
-import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -28,6 +25,9 @@ def patched(tracer: Tracer) -> Iterator[None]:
     Everything is put back in the end: functions and methods of torch, the random number generator,
     and what the forward of the model assigned to attributes of its modules.
     """
+    # Operators on the meta device import it sooner or later. It fills tables by identity with what it
+    # finds in the namespace of torch, so that must happen before wrapped functions are there.
+    importlib.import_module("torch._dynamo")
     with ExitStack() as stack:
         for namespace, name, original, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
