@@ -28,11 +28,11 @@ def test_each_table_stands_once() -> None:
     assert len(re.findall(r"^\| --- \|", PAGE, re.MULTILINE)) == len(TABLES)
 
 
-def test_examples_run() -> None:
+def test_examples_run_and_print_what_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     for example in blocks("python"):
         exec(example, names)
-    assert blocks("python")
+    assert capsys.readouterr().out == "".join(blocks("text")) != ""
 
 
 @pytest.mark.parametrize("example", blocks("json5"))
