@@ -9,7 +9,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # torch comes first and pinned: pip may otherwise settle on another build of it while it resolves the rest.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 # Sources of models and pictures for the tests. Without dependencies: theirs ask for other versions of torch
 # and for packages that nothing here calls. Their versions, too, are in constraints.txt.
 ZOO := torchvision pillow timm pytorchcv
