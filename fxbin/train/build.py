@@ -1,0 +1,80 @@
+"""From a config to the model it names and, given a checkpoint, to the binarized model it was trained to."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxbin.config import Config
+from fxbin.config_file import load_config
+from fxbin.errors import CheckpointError, ConfigError
+from fxbin.model_spec import build_model
+from fxbin.module import BinarizedModule
+from fxbin.train.checkpoint import Checkpoint
+from fxbin.train.data import ImageData
+from fxbin.train.history import STAGED
+from fxbin.train.resume import plain
+from fxbin.transform import transform
+
+
+def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:
+    """The model that `config.model` names, its weights drawn from `config.seed` unless pretrained.
+
+    `pretrained` overrides the config's key: a model whose weights come from a checkpoint needs none.
+    """
+    if config.model is None:
+        raise ConfigError(
+            'model: the config has none, and this command needs one. Add for example "model": "resnet_thin", '
+            '"torchvision:resnet18" or "path/to/file.py:make_model".'
+        )
+    torch.manual_seed(config.seed)
+    return build_model(
+        config.model,
+        num_classes=config.num_classes,
+        in_channels=channels_of(config),
+        pretrained=config.pretrained if pretrained is None else pretrained,
+        params=config.model_params,
+    )
+
+
+def channels_of(config: Config) -> int | None:
+    """Channels of the first input, if it is a batch of pictures."""
+    sizes = [info.sample_size for info in config.input_info]
+    return sizes[0][1] if sizes and len(sizes[0]) == 4 else None
+
+
+def fit_to_data(config: Config, data: ImageData) -> Config:
+    """The config with the classes and the picture size of `data` where it leaves them open.
+
+    Raises ConfigError if it says something else.
+    """
+    picture = list(data.train_x.shape[1:])
+    if config.input_info and list(config.input_info[0].sample_size[1:]) != picture:
+        raise ConfigError(
+            f"input_info.sample_size: {list(config.input_info[0].sample_size)} does not fit the pictures of "
+            f"{data.name!r}: expected [1, {', '.join(map(str, picture))}]."
+        )
+    if config.num_classes is not None and config.num_classes < data.classes:
+        raise ConfigError(
+            f"num_classes: {config.num_classes} is too few for {data.name!r}, which has {data.classes}."
+        )
+    written: dict[str, Any] = plain(config)
+    if not config.input_info:
+        written["input_info"] = [{"sample_size": [1, *picture]}]
+    return load_config({"num_classes": data.classes} | written)
+
+
+def binarized_from(checkpoint: Checkpoint) -> BinarizedModule:
+    """The transformed model of a run with the weights and the stage that the checkpoint has, in eval mode.
+
+    Raises CheckpointError if the run had not come to its staged phase.
+    """
+    if checkpoint.phase != STAGED:
+        raise CheckpointError(
+            f"the checkpoint is of the full-precision phase (epoch {checkpoint.epoch + 1}): there is no "
+            "binarized network in it yet. Let `fxbin train` go on."
+        )
+    config = load_config(checkpoint.config)
+    binarized = transform(model_of(config, pretrained=False), config)
+    binarized.load_state_dict(checkpoint.model)
+    return binarized.eval()

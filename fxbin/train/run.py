@@ -1,0 +1,155 @@
+"""A whole training run: data, full precision, four stages, curves, graph, export, report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fxbin.config import Config
+from fxbin.config_file import load_config
+from fxbin.errors import ConfigError
+from fxbin.module import BinarizedModule
+from fxbin.schedule import StagedSchedule
+from fxbin.train.batches import Batches
+from fxbin.train.build import fit_to_data, model_of
+from fxbin.train.checkpoint import Checkpoint
+from fxbin.train.cosine import CosineSchedule
+from fxbin.train.data import ImageData, load_images
+from fxbin.train.distillation import DistillationLoss
+from fxbin.train.epoch import Loss
+from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
+from fxbin.train.phase import Phase, Recorder, run_phase
+from fxbin.train.progress import TrainingProgress
+from fxbin.train.resume import find_resumable, plain
+from fxbin.transform import transform
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with."""
+
+    model: BinarizedModule
+    """The binarized network, in eval mode."""
+
+    data: ImageData
+    history: tuple[EpochRecord, ...]
+    config: Config
+    """With what the data decided filled in."""
+
+    seconds: float
+    """Time of the epochs, those of earlier sittings included."""
+
+
+def train(
+    source: str | Path | Mapping[str, Any] | Config,
+    output: Path,
+    *,
+    restart: bool = False,
+    progress: TrainingProgress | None = None,
+) -> Trained:
+    """Train what the config `source` describes, or go on where the checkpoint in `output` stands.
+
+    After each epoch the checkpoint is replaced, in one step, so a run can be stopped at any moment; at
+    most the running epoch is done again, with the same numbers. `restart` ignores the checkpoint.
+
+    Raises FxbinError of the kind that names what is wrong: config, data, model or checkpoint.
+    """
+    config = load_config(source)
+    progress = progress or TrainingProgress()
+    device = choose_device(config.device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
+    config = fit_to_data(config, data)
+    path = output / "checkpoint.pt"
+    resumed = None if restart else find_resumable(path, config, device.type)
+    if resumed is not None:
+        progress.note(
+            f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
+        )
+    history = [EpochRecord(**record) for record in resumed.history] if resumed else []
+    recorder = Recorder(path, plain(config), progress, history)
+    data = data.to(device)
+    full_precision = pretrain(config, data, device, recorder, resumed)
+    binarized = train_stages(config, full_precision, data, recorder, resumed)
+    seconds = sum(record.seconds for record in recorder.history)
+    return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds)
+
+
+def pretrain(
+    config: Config, data: ImageData, device: torch.device, recorder: Recorder, resumed: Checkpoint | None
+) -> nn.Module:
+    """Train the full-precision network as far as `resumed` has not; return it."""
+    model = model_of(config, pretrained=False if resumed else None).to(device)
+    if resumed is not None and resumed.teacher is not None:
+        model.load_state_dict(resumed.teacher)
+        return model
+    settings = config.pretrain
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    phase = Phase(
+        PRETRAINING,
+        model,
+        optimizer,
+        CosineSchedule(optimizer, settings.lr, settings.epochs),
+        lambda logits, _x, labels: F.cross_entropy(logits, labels),
+        settings.epochs,
+    )
+    if resumed is not None:
+        phase.restore(resumed)
+    # Seeds of the two phases differ, so that their epochs show the images in different orders.
+    run_phase(phase, data, batches_of(config, data, 2 * config.seed), recorder)
+    return model
+
+
+def train_stages(
+    config: Config,
+    full_precision: nn.Module,
+    data: ImageData,
+    recorder: Recorder,
+    resumed: Checkpoint | None,
+) -> BinarizedModule:
+    """Transform `full_precision` and train the stages as far as `resumed` has not; return the result."""
+    binarized = transform(full_precision, config)
+    params = config.binarization.params
+    optimizer = torch.optim.Adam(binarized.parameters(), lr=params.base_lr, weight_decay=params.base_wd)
+    phase = Phase(
+        STAGED,
+        binarized,
+        optimizer,
+        StagedSchedule(binarized, optimizer),
+        loss_of(config, full_precision),
+        config.epochs,
+        params.batch_multiplier,
+        teacher=full_precision,
+    )
+    if resumed is not None and resumed.phase == STAGED:
+        phase.restore(resumed)
+    run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
+    return binarized
+
+
+def loss_of(config: Config, teacher: nn.Module) -> Loss:
+    """Cross entropy, with distillation from `teacher` if the config asks for it."""
+    distillation = config.distillation
+    return DistillationLoss(
+        teacher, distillation.weight if distillation.enabled else 0.0, distillation.temperature
+    )
+
+
+def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
+    """The training images, shuffled and augmented as the config says."""
+    augmentation = config.augmentation
+    return Batches(data.train_x, data.train_y, config.batch_size, augmentation.shift, augmentation.flip, seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """``"auto"`` is a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: 'cuda' is not available here, use 'cpu' or 'auto'.")
+    return torch.device(name)

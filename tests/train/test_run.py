@@ -1,0 +1,194 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fxbin import load_config
+from fxbin.errors import CheckpointError, ConfigError
+from fxbin.train import run
+from fxbin.train.build import binarized_from, fit_to_data
+from fxbin.train.checkpoint import load_checkpoint
+from fxbin.train.data import ImageData
+from fxbin.train.progress import TrainingProgress
+from fxbin.train.run import Trained, train
+
+# Dropout, so that random numbers drawn while training matter; batch norm, so that buffers do.
+MODEL = """
+from torch import nn
+
+def make(num_classes: int = 10) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4),
+        nn.ReLU(), nn.Dropout(0.3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes),
+    )
+"""
+PARAMS = {
+    "activations_quant_start_epoch": 1,
+    "weights_quant_start_epoch": 2,
+    "lr_poly_drop_start_epoch": 3,
+    "lr_poly_drop_duration_epochs": 2,
+    "disable_wd_start_epoch": 3,
+    "batch_multiplier": 2,
+    "base_lr": 0.01,
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(50, 1, 8, 8, generator=generator), torch.arange(50) % 3
+    images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=3)
+    monkeypatch.setattr(run, "load_images", lambda _name, _directory: images)
+    (tmp_path / "net.py").write_text(MODEL)
+    return {
+        "model": f"{tmp_path / 'net.py'}:make",
+        "epochs": 5,
+        "batch_size": 16,
+        "augmentation": {"shift": 1, "flip": True},
+        "pretrain": {"epochs": 2},
+        "compression": {"algorithm": "binarization", "params": PARAMS},
+    }
+
+
+class InterruptedAt(TrainingProgress):
+    """Ctrl-C in the given batch, counted from 0 over the whole sitting; None never."""
+
+    def __init__(self, batch: int | None = None) -> None:
+        self.batch = batch
+        self.seen = 0
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
+        self.seen += 1
+        if self.batch is not None and self.seen > self.batch:
+            raise KeyboardInterrupt
+
+
+def weights(trained: Trained) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trained.model.state_dict().items()}
+
+
+def test_a_run_goes_through_all_stages_and_keeps_its_history(config: dict[str, Any], tmp_path: Path) -> None:
+    trained = train(config, tmp_path / "run")
+    assert [(record.phase, record.epoch) for record in trained.history] == [
+        *[("pretraining", epoch) for epoch in range(2)],
+        *[("staged", epoch) for epoch in range(5)],
+    ]
+    assert [record.stage for record in trained.history[2:]] == [
+        "full precision",
+        "activations",
+        "activations and weights",
+        "learning rate falls",
+        "learning rate falls",
+    ]
+    assert [record.lr for record in trained.history[2:5]] == [0.01] * 3
+    assert trained.history[-1].lr < 0.01
+    assert trained.history[-1].weight_decay == 0
+    assert all(switched == (True, True) for switched in trained.model.binarization.enabled.values())
+    assert not trained.model.training
+    assert trained.config.num_classes == 3
+
+
+@pytest.mark.parametrize("batch", [1, 4, 13], ids="in batch {}".format)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
+    config: dict[str, Any], tmp_path: Path, batch: int
+) -> None:
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts", progress=InterruptedAt(batch))
+    torch.manual_seed(batch)  # a new process would not have the old one's random state
+    resumed = train(config, tmp_path / "parts")
+    expected = weights(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
+    assert [(r.loss, r.test_accuracy) for r in whole.history] == [
+        (r.loss, r.test_accuracy) for r in resumed.history
+    ]
+
+
+def test_a_finished_run_is_not_trained_again(config: dict[str, Any], tmp_path: Path) -> None:
+    first = train(config, tmp_path / "run")
+    progress = InterruptedAt(None)
+    second = train(config, tmp_path / "run", progress=progress)
+    assert progress.seen == 0
+    assert "after staged epoch 5 (--restart starts over)" in progress.notes[0]
+    assert all(torch.equal(value, weights(first)[name]) for name, value in weights(second).items())
+
+
+def test_restart_ignores_the_checkpoint_and_a_changed_config_needs_it(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    train(config, tmp_path / "run")
+    changed = config | {"batch_size": 8}
+    with pytest.raises(CheckpointError, match=r"batch_size: .* 16, the config now says 8"):
+        train(changed, tmp_path / "run")
+    progress = InterruptedAt(None)
+    train(changed, tmp_path / "run", restart=True, progress=progress)
+    assert progress.seen == 7 * 5
+
+
+def test_more_epochs_go_on_where_the_run_stood(config: dict[str, Any], tmp_path: Path) -> None:
+    train(config | {"epochs": 4}, tmp_path / "run")
+    progress = InterruptedAt(None)
+    longer = train(config, tmp_path / "run", progress=progress)
+    assert progress.seen == 3
+    expected = weights(train(config, tmp_path / "whole"))
+    assert all(torch.equal(value, expected[name]) for name, value in weights(longer).items())
+
+
+def test_the_model_comes_back_from_the_checkpoint_alone(config: dict[str, Any], tmp_path: Path) -> None:
+    trained = train(config, tmp_path / "run")
+    model = binarized_from(load_checkpoint(tmp_path / "run" / "checkpoint.pt"))
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(model(x), trained.model(x))
+    assert model.binarization.enabled == trained.model.binarization.enabled
+
+
+def test_a_checkpoint_of_the_first_phase_has_no_binarized_model(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", progress=InterruptedAt(4))
+    with pytest.raises(CheckpointError, match=r"full-precision phase \(epoch 1\).*Let `fxbin train` go on"):
+        binarized_from(load_checkpoint(tmp_path / "run" / "checkpoint.pt"))
+
+
+def test_without_pretraining_and_distillation_the_stages_run_alone(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    bare = config | {"pretrain": {"epochs": 0}, "distillation": {"enabled": False}, "epochs": 1}
+    assert [record.phase for record in train(bare, tmp_path / "run").history] == ["staged"]
+
+
+def images(channels: int) -> ImageData:
+    x, y = torch.zeros(2, channels, 8, 8), torch.zeros(2)
+    return ImageData("mnist", x, y, x, y, classes=10)
+
+
+def test_an_input_size_that_does_not_fit_the_pictures_is_refused(config: dict[str, Any]) -> None:
+    wrong = load_config(config | {"input_info": {"sample_size": [1, 3, 8, 8]}})
+    with pytest.raises(
+        ConfigError, match=r"\[1, 3, 8, 8\] does not fit the pictures of 'mnist': expected \[1, 1"
+    ):
+        fit_to_data(wrong, images(1))
+
+
+def test_too_few_classes_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="num_classes: 2 is too few for 'mnist', which has 10"):
+        fit_to_data(load_config(config | {"num_classes": 2}), images(1))
+
+
+def test_a_config_without_a_model_says_how_to_name_one(config: dict[str, Any], tmp_path: Path) -> None:
+    del config["model"]
+    with pytest.raises(ConfigError, match=r'model: the config has none.*"resnet_thin"'):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(config: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device: 'cuda' is not available here"):
+        train(config | {"device": "cuda"}, tmp_path / "run")
