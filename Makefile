@@ -46,8 +46,8 @@ format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff format
 
 schema: $(VENV)/.installed-for-tests
-	$(BIN)/python -m fxbin.config_schema > configs/schema.json
-	@$(BIN)/python -m fxbin.config_reference
+	$(BIN)/python -m fxbin.config schema > configs/schema.json
+	@$(BIN)/python -m fxbin.config tables
 
 freeze: $(VENV)/.installed-for-tests
 	@{ sed -n '/^#/p' constraints.txt; \

@@ -1,7 +1,6 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
 
-from fxbin.config import Config
-from fxbin.config_file import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
 from fxbin.state import Stage
 from fxbin.transform import node_names, transform

@@ -9,8 +9,7 @@ from typing import Any
 from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
-from fxbin.config import Config
-from fxbin.config_file import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.module import BinarizedModule

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxbin.config import Config
-from fxbin.config_file import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.model_spec import build_model
 from fxbin.module import BinarizedModule

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fxbin.config import Config
-from fxbin.config_file import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import ConfigError
 from fxbin.module import BinarizedModule
 from fxbin.schedule import StagedSchedule

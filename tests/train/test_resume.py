@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 
-from fxbin.config import Config
-from fxbin.config_file import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, save_checkpoint
 from fxbin.train.resume import find_resumable, plain

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fxbin.config import Binarization, Config, InputInfo, Params
-from fxbin.config_training import Augmentation, Distillation, Pretrain
-from fxbin.config_unused import UnusedKeys
+from fxbin.config.models import Binarization, Config, InputInfo, Params
+from fxbin.config.training import Augmentation, Distillation, Pretrain
+from fxbin.config.unused import UnusedKeys
 
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Config,

@@ -9,8 +9,8 @@ from typing import Any
 import json5
 from pydantic import ValidationError
 
-from fxbin.config import Config
-from fxbin.config_errors import Problem, problems_of
+from fxbin.config.models import Config
+from fxbin.config.problems import Problem, problems_of
 from fxbin.errors import ConfigError
 
 SUFFIXES = (".json5", ".json")

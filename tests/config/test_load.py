@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fxbin.config_file import load_config
+from fxbin.config import load_config
 from fxbin.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOOD = """
 // comments, unquoted keys, single quotes and trailing commas are fine
 {

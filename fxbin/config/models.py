@@ -1,6 +1,6 @@
 """The config: every key, its type, its default and what it does, in one place.
 
-`fxbin.config_file.load_config` reads one from a file or a dict and reports all its problems at once.
+`fxbin.config.load_config` reads one from a file or a dict and reports all its problems at once.
 """
 
 import difflib
@@ -9,9 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
-from fxbin.config_training import TrainingKeys
-from fxbin.config_types import Count, Flag, NotNegative, NotNull, OneOrMore, Positive, Section, Text, problem
-from fxbin.config_unused import UnusedKeys
+from fxbin.config.training import TrainingKeys
+from fxbin.config.unused import UnusedKeys
+from fxbin.config.value_types import (
+    Count,
+    Flag,
+    NotNegative,
+    NotNull,
+    OneOrMore,
+    Positive,
+    Section,
+    Text,
+    problem,
+)
 
 Scopes = Annotated[tuple[Text, ...] | None, OneOrMore, NotNull]
 

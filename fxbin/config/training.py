@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from fxbin.config_types import Count, Flag, NotNegative, NotNull, Positive, Section, Text, Whole
+from fxbin.config.value_types import Count, Flag, NotNegative, NotNull, Positive, Section, Text, Whole
 
 
 class Pretrain(Section):

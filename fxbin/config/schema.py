@@ -1,4 +1,4 @@
-"""The config as a JSON Schema, for editors: `python -m fxbin.config_schema` prints it."""
+"""The config as a JSON Schema, for editors: `python -m fxbin.config schema` prints it."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from fxbin.config import Config
+from fxbin.config.models import Config
 
 
 class _Generator(GenerateJsonSchema):
@@ -35,7 +35,3 @@ def config_json_schema() -> dict[str, Any]:
 def config_json_schema_text() -> str:
     """`config_json_schema` as the text of `configs/schema.json`."""
     return json.dumps(config_json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    print(config_json_schema_text(), end="")

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fxbin.config_file import load_config
-from fxbin.config_reference import config_tables
+from fxbin.config import config_tables, load_config
 
-PAGE = (Path(__file__).parents[1] / "docs/config.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/config.md").read_text(encoding="utf-8")
 TABLES = config_tables()
 
 

@@ -1,11 +1,11 @@
-"""The tables of docs/config.md, from the models that read configs: `python -m fxbin.config_reference`."""
+"""The tables of docs/config.md, from the models that read configs (`python -m fxbin.config tables`)."""
 
 import json
 from typing import Any
 
-from fxbin.config_schema import config_json_schema
-from fxbin.config_training import TrainingKeys
-from fxbin.config_unused import UnusedKeys
+from fxbin.config.schema import config_json_schema
+from fxbin.config.training import TrainingKeys
+from fxbin.config.unused import UnusedKeys
 
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">"}
 TYPES = {"string": "text", "boolean": "true or false", "integer": "whole number", "array": "list"}
@@ -58,8 +58,3 @@ def _kind(value: dict[str, Any]) -> str:
         return "object"
     bounds = [f" {sign} {value[bound]:g}" for bound, sign in BOUNDS.items() if bound in value]
     return TYPES.get(value["type"], str(value["type"])) + "".join(bounds)
-
-
-if __name__ == "__main__":
-    for title, table in config_tables().items():
-        print(f"## {title}\n\n{table}\n")

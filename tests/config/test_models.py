@@ -13,14 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from fxbin.binarizers import registry
 from fxbin.binarizers.weight import DoReFaWeightBinarizer
-from fxbin.config import Config
-from fxbin.config_errors import SECTIONS, keys_of
-from fxbin.config_file import check_config, load_config
-from fxbin.config_schema import config_json_schema_text
-from fxbin.config_unused import UnusedKeys
+from fxbin.config import Config, check_config, config_json_schema_text, load_config
+from fxbin.config.problems import SECTIONS, keys_of
+from fxbin.config.unused import UnusedKeys
 from fxbin.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BINARIZATION: dict[str, Any] = {"algorithm": "binarization"}
 
 

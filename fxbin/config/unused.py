@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import JsonValue
 
-from fxbin.config_types import NotNull, Section, Text
+from fxbin.config.value_types import NotNull, Section, Text
 
 Unused = Annotated[JsonValue, NotNull]
 
