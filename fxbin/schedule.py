@@ -17,7 +17,7 @@ ASSUMED_STEP = 0.01
 
 
 def stage_at(params: Params, epoch: float) -> Stage:
-    """The stage at the start of `epoch`. It depends on nothing else: a start of 2 has begun at 2 and later."""
+    """The stage at the start of `epoch`. A start of 2 has begun at 2 and later."""
     return _stage(params, epoch, 0.0)
 
 
@@ -221,7 +221,7 @@ def _binarization_of(model: nn.Module) -> BinarizationState:
     """The state of a transformed model, also inside DistributedDataParallel or torch.compile."""
     module: Any = model
     while not isinstance(state := getattr(module, "binarization", None), BinarizationState):
-        module = getattr(module, "module", None) or getattr(module, "_orig_mod", None)
+        module = getattr(module, "module", getattr(module, "_orig_mod", None))
         if module is None:
             raise TransformError(
                 f"model: {type(model).__name__} has no binarization state. "

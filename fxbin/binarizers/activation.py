@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
-from fxbin.binarizers.scale_init import ScaleInit, initial_log_scale
+from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.errors import ConfigError, TransformError
 
@@ -52,7 +52,7 @@ class ActivationBinarizer(Binarizer):
     def binarize(self, x: Tensor) -> Tensor:
         """Return `x` with the levels 0 and s; the first training batch initialises s."""
         self._check_input(x)
-        if self.training and not self.is_scale_initialized and x.numel() > 0:
+        if self.training and not self.is_scale_initialized and has_values(x):
             self._initialize_scale(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
         return binarize_activation(x, self.scale.exp(), self.threshold.sigmoid(), multiplier)

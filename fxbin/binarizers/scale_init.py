@@ -44,6 +44,11 @@ def _(x: Tensor, _rule: str, _site: str) -> Tensor:
     return x.new_empty((1,), dtype=torch.float32)
 
 
+def has_values(x: Tensor) -> bool:
+    """Whether there is anything to start from. A rank with an empty batch still takes part for the others."""
+    return x.numel() > 0 or _ranks() > 1
+
+
 def quantile_scale(values: Tensor) -> Tensor:
     """Smallest of the top 0.1 % of `values`: the rule of NNCF 2.9. 0-d; NaN counts as largest.
 
