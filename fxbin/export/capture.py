@@ -1,0 +1,125 @@
+"""From a lowered graph to an ONNX model, through PyTorch's exporter."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import traceback as fx_traceback
+from torch.utils import _pytree as pytree
+
+from fxbin.errors import ExportError
+from fxbin.export.conv_call import node_name
+from fxbin.export.inputs import BoundInputs, with_batch
+
+if TYPE_CHECKING:
+    import onnx
+    from torch.export import ExportedProgram
+
+SCOPE_KEY = "fxbin.scope"
+
+
+def capture_onnx(
+    module: fx.GraphModule, inputs: BoundInputs, *, opset: int, dynamic_batch: bool
+) -> tuple["onnx.ModelProto", dict[str, str]]:
+    """Return `module` as an ONNX model, and the hierarchical name of each node of the exported program.
+
+    Inputs are named like the placeholders, outputs ``output``, ``output_1``, or by the keys of a dict.
+    ExportError if PyTorch's exporter cannot follow the graph.
+    """
+    runner = _ScopedRun(module, inputs).eval()
+    tensors, dynamic_shapes = inputs.tensors, None
+    if dynamic_batch:
+        tensors = tuple(with_batch(x) for x in tensors)
+        batch = torch.export.Dim("batch")
+        dynamic_shapes = {"tensors": tuple({0: batch} if x.dim() else None for x in tensors)}
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                runner,
+                tensors,
+                dynamo=True,
+                verbose=False,
+                opset_version=opset,
+                input_names=list(inputs.names),
+                output_names=_output_names(module.graph),
+                dynamic_shapes=dynamic_shapes,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ExportError(_explain(error, dynamic_batch)) from error
+    assert program is not None
+    assert program.exported_program is not None
+    return program.model_proto, _scopes(program.exported_program, module)
+
+
+class _ScopedRun(nn.Module):
+    """Runs a graph node by node, so that what each one becomes carries its hierarchical name."""
+
+    def __init__(self, module: fx.GraphModule, inputs: BoundInputs) -> None:
+        super().__init__()
+        self.model = module
+        self.inputs = inputs
+
+    def forward(self, *tensors: Tensor) -> Any:
+        with fx_traceback.preserve_node_meta():
+            return _Annotator(self.model).run(*self.inputs.with_tensors(tensors))
+
+
+class _Annotator(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        with fx_traceback.annotate({SCOPE_KEY: node_name(n)}):
+            return super().run_node(n)
+
+
+def _scopes(program: "ExportedProgram", module: fx.GraphModule) -> dict[str, str]:
+    modules = {
+        f"model.{node.target}": node_name(node) for node in module.graph.nodes if node.op == "call_module"
+    }
+    scopes: dict[str, str] = {}
+    for node in program.graph.nodes:
+        scope = (node.meta.get("custom") or {}).get(SCOPE_KEY)
+        if scope is None:
+            # Inside a module the exporter keeps its own stack instead.
+            paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+            scope = next((modules[path] for path in reversed(paths) if path in modules), None)
+        if scope is not None:
+            scopes[node.name] = scope
+    return scopes
+
+
+def _output_names(graph: fx.Graph) -> list[str]:
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    value = output.args[0]
+    if isinstance(value, dict) and all(isinstance(item, fx.Node) for item in value.values()):
+        return [str(key) for key in value]
+    count = sum(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
+    return ["output", *(f"output_{index}" for index in range(1, count))]
+
+
+def _explain(error: Exception, dynamic_batch: bool) -> str:
+    cause = error.__cause__ or error
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    hint = (
+        " With dynamic_batch=True no part of the model may depend on the batch size." if dynamic_batch else ""
+    )
+    return f"PyTorch's ONNX exporter stopped: {type(cause).__name__}: {lines[0] if lines else ''}.{hint}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter says about its own insides from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            # torch.export deep-copies pytree specs of a class that PyTorch has deprecated itself.
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

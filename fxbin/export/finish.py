@@ -1,0 +1,114 @@
+"""The last steps on the ONNX model: packed weights, plain operators, names, the FakeQuantize function."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxbin.export.fake_quantize import DOMAIN, MODE, NAME, ROLE, SCOPE, fake_quantize_function
+from fxbin.export.packed_weights import PackedWeights
+from fxbin.export.report import ExportMode, WeightStorage
+
+if TYPE_CHECKING:
+    import onnx
+
+FX_NODE = "pkg.torch.onnx.fx_node"
+"""Metadata key under which PyTorch's exporter notes the node an operator came from."""
+
+
+def finish(model: "onnx.ModelProto", scopes: Mapping[str, str], opset: int, weights: WeightStorage) -> None:
+    """Make the exported `model` what a file holds, in place.
+
+    FakeQuantize nodes of 1-bit call sites stay and get a definition; all others become standard
+    operators. Every node is named after its `scopes` entry, which Netron shows; what the exporter notes
+    about the Python code (paths included) goes.
+    """
+    finisher = _Finisher(model, weights)
+    nodes = [new for node in model.graph.node for new in finisher.expand(node, _scope(node, scopes))]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    finisher.write_initializers()
+    _name_nodes(model)
+    if any(node.domain == DOMAIN for node in nodes):
+        model.functions.append(fake_quantize_function(opset))
+    else:
+        for entry in [entry for entry in model.opset_import if entry.domain == DOMAIN]:
+            model.opset_import.remove(entry)
+
+
+class _Finisher:
+    def __init__(self, model: "onnx.ModelProto", weights: WeightStorage) -> None:
+        self.graph = model.graph
+        self.weights = weights
+        self.packed = PackedWeights()
+        self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.levels: dict[str, onnx.TensorProto] = {}
+        """Two-level weights in float, for call sites without FakeQuantize."""
+
+    def expand(self, node: "onnx.NodeProto", scope: str) -> list["onnx.NodeProto"]:
+        """What stands in the file for `node`."""
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        is_ours = node.domain == DOMAIN and node.op_type == NAME and MODE in notes
+        expanded = self._expand_fake_quantize(node, notes) if is_ours else [node]
+        for new in expanded:
+            del new.metadata_props[:]
+            if scope:
+                new.metadata_props.add(key=SCOPE, value=scope)
+        return expanded
+
+    def _expand_fake_quantize(
+        self, node: "onnx.NodeProto", notes: Mapping[str, str]
+    ) -> list["onnx.NodeProto"]:
+        from onnx import helper
+
+        x, threshold, _, low, high = node.input
+        (y,) = node.output
+        is_weight = notes[ROLE] == "weight"
+        if notes[MODE] == ExportMode.ONE_BIT:
+            if not is_weight or self.weights == "float":
+                return [node]
+            nodes = self.packed.unpack_nodes(f"{y}.signs", self._value(x))
+            node.input[0] = f"{y}.signs"
+            return [*nodes, node]
+        if not is_weight:
+            return [
+                helper.make_node("Greater", [x, threshold], [f"{y}.above"]),
+                helper.make_node("Where", [f"{y}.above", high, low], [y]),
+            ]
+        if self.weights == "float":
+            from onnx import numpy_helper
+
+            levels = np.where(self._value(x) > 0, self._value(high), self._value(low))
+            self.levels[y] = numpy_helper.from_array(levels, y)
+            return []
+        nodes = self.packed.unpack_nodes(f"{y}.signs", self._value(x))
+        return [*nodes, helper.make_node("Mul", [f"{y}.signs", high], [y])]
+
+    def _value(self, name: str) -> NDArray[np.floating]:
+        from onnx import numpy_helper
+
+        return numpy_helper.to_array(self.initializers[name])
+
+    def write_initializers(self) -> None:
+        """Add the new initializers to the graph and drop those that nothing reads any more."""
+        used = {name for node in self.graph.node for name in node.input}
+        used |= {output.name for output in self.graph.output}
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend([*kept, *self.packed.initializers.values(), *self.levels.values()])
+
+
+def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    return notes.get(SCOPE) or scopes.get(notes.get(FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
+
+
+def _name_nodes(model: "onnx.ModelProto") -> None:
+    """Name each node after its scope and operator, with a counter where that is taken."""
+    count: dict[str, int] = {}
+    for node in model.graph.node:
+        scope = next((entry.value for entry in node.metadata_props if entry.key == SCOPE), "")
+        name = f"{scope}/{node.op_type}" if scope else node.op_type
+        count[name] = count.get(name, 0) + 1
+        node.name = name if count[name] == 1 else f"{name}_{count[name] - 1}"

@@ -1,0 +1,46 @@
+"""The two levels of a binarizer, as constants."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
+
+
+@dataclass(frozen=True)
+class Levels:
+    """`high` where ``x > threshold``, else `low`. All three broadcast to x and have its dtype."""
+
+    threshold: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.threshold, self.low, self.high))
+
+    def scaled(self, factor: float) -> "Levels":
+        """The same with other levels, `factor` times these; exact for a power of two."""
+        return Levels(self.threshold, self.low * factor, self.high * factor)
+
+    def with_channels(self, extra: int) -> "Levels":
+        """The same for an activation ``(n, c + extra, h, w)``; the threshold of the new channels is 0."""
+        return Levels(nn.functional.pad(self.threshold, (0, 0, 0, 0, 0, extra)), self.low, self.high)
+
+
+def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dtype: torch.dtype) -> Levels:
+    """0 and s around s t, for inputs of `shape`, ``(n, c, h, w)`` or ``(c, h, w)``, and `dtype`.
+
+    Rounded as in forward, so that the same inputs are above the threshold.
+    """
+    threshold, s = binarizer.levels()
+    per_channel = threshold.view(*[1] * (len(shape) - 3), -1, 1, 1)
+    high = s.view([1] * len(shape)).to(dtype)
+    return Levels(per_channel.to(dtype), torch.zeros_like(high), high)
+
+
+def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
+    """-a and a around 0, with a the scale of `weight`, which is ``(out, in / groups, kh, kw)``."""
+    a = binarizer.scale(weight)
+    return Levels(torch.zeros_like(weight[:1, :1, :1, :1]), -a, a)

@@ -1,0 +1,123 @@
+"""Binarizers become FakeQuantize of constants."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.export.conv_call import CONV2D_ARGUMENTS, ConvCall, called_binarizer, conv_calls, node_name
+from fxbin.export.distinct import DistinctLevels
+from fxbin.export.fake_quantize import fake_quantize
+from fxbin.export.legality import has_known_levels, padding_needed, why_disabled, why_float
+from fxbin.export.levels import Levels, activation_levels, weight_levels
+from fxbin.export.record import Record
+from fxbin.export.report import ExportMode, SiteExport
+
+
+def lower_binarizers(module: fx.GraphModule, record: Record) -> tuple[SiteExport, ...]:
+    """Replace the binarizers of `module`, in place, and say what became of each call site.
+
+        before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
+        after:   x -> (pad) -> fake_quantize -> conv2d <- fake_quantize <- w as a constant
+
+    A disabled binarizer becomes its input. One whose levels fxbin does not know stays, and the
+    exporter writes its forward out. `record` is of a run of this very graph.
+    """
+    distinct = DistinctLevels()
+    sites = []
+    for call in list(conv_calls(module)):
+        site = _decide(call, record)
+        if site.mode is ExportMode.ONE_BIT:
+            site = replace(site, reason=_lower_call(module, call, record, distinct))
+        sites.append(site)
+    for node in list(module.graph.nodes):
+        binarizer = called_binarizer(module, node)
+        if binarizer is not None:
+            _lower_binarizer(module, node, binarizer, record)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return tuple(sites)
+
+
+def _decide(call: ConvCall, record: Record) -> SiteExport:
+    binarizers = [binarizer for binarizer in (call.activation, call.weight) if binarizer is not None]
+    disabled = why_disabled(call)
+    if disabled is not None:
+        enabled = any(binarizer.is_enabled for binarizer in binarizers)
+        mode = ExportMode.FLOAT if enabled else ExportMode.FULL_PRECISION
+        return SiteExport(call.name, mode, enabled=False, reason=disabled)
+    reason = why_float(call, record.shapes[call.node])
+    mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT
+    return SiteExport(call.name, mode, enabled=True, reason=reason or "")
+
+
+def _lower_call(module: fx.GraphModule, call: ConvCall, record: Record, distinct: DistinctLevels) -> str:
+    """Lower one call site to the pattern that OpenVINO runs in 1 bit; return what else had to change."""
+    assert call.activation is not None
+    assert call.weight is not None
+    shapes = record.shapes[call.node]
+    assert shapes.weight is not None
+    padding = padding_needed(call, shapes)
+    levels = activation_levels(call.activation, shapes.x, shapes.dtype)
+    w_levels = weight_levels(call.weight, shapes.weight)
+    factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels))
+    x, weight = call.arguments["input"].args[0], shapes.weight
+    with module.graph.inserting_before(call.node):
+        if padding:
+            x = module.graph.call_function(nn.functional.pad, (x, padding.amounts))
+            levels = levels.with_channels(padding.channels)
+            weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, padding.channels))
+        w = _constant(module, f"{call.node.name}_weight", weight)
+        x_b = _insert(module, call.node, x, levels.scaled(factor), "activation", ExportMode.ONE_BIT)
+        w_b = _insert(module, call.node, w, w_levels.scaled(1 / factor), "weight", ExportMode.ONE_BIT)
+    arguments: dict[str, Any] = call.arguments | {"input": x_b, "weight": w_b}
+    if any(padding.sides):
+        arguments["padding"] = 0
+    call.node.args, call.node.kwargs = tuple(arguments[name] for name in CONV2D_ARGUMENTS), {}
+    apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
+    return "; ".join(part for part in (padding.reason, apart) if part)
+
+
+def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer, record: Record) -> None:
+    """Lower one binarizer that is in no 1-bit call site, if fxbin knows its levels."""
+    x = node.args[0]
+    assert isinstance(x, fx.Node)
+    if not node.users:
+        return
+    if not binarizer.is_enabled:
+        node.replace_all_uses_with(x)
+        return
+    if not has_known_levels(binarizer):
+        return
+    with module.graph.inserting_before(node):
+        if isinstance(binarizer, ActivationBinarizer):
+            levels = activation_levels(binarizer, *record.operands[node])
+            lowered = _insert(module, node, x, levels, "activation", ExportMode.FLOAT)
+        elif isinstance(binarizer, WeightBinarizer) and node in record.weights:
+            weight = record.weights[node]
+            w = _constant(module, f"{node.name}_constant", weight)
+            levels = weight_levels(binarizer, weight)
+            lowered = _insert(module, node, w, levels, "weight", ExportMode.FLOAT)
+        else:
+            return
+    node.replace_all_uses_with(lowered)
+
+
+def _insert(
+    module: fx.GraphModule, origin: fx.Node, x: fx.Node, levels: Levels, role: str, mode: ExportMode
+) -> fx.Node:
+    """Add a fake_quantize of `x` at the insertion point; `origin` gives it its names."""
+    constants = [
+        _constant(module, f"{origin.name}_{role}_{name}", value)
+        for name, value in (("threshold", levels.threshold), ("low", levels.low), ("high", levels.high))
+    ]
+    scope = node_name(origin)
+    return module.graph.call_function(fake_quantize, (x, *constants, role, mode.value, scope))
+
+
+def _constant(module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+    while hasattr(module, name):
+        name += "_"
+    module.register_buffer(name, value.detach().clone())
+    return module.graph.get_attr(name)

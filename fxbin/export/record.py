@@ -1,0 +1,75 @@
+"""One run of a graph on the example inputs, to see shapes, types and constant weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from fxbin.binarizers import WeightBinarizer
+from fxbin.errors import ExportError
+from fxbin.export.conv_call import called_binarizer, conv_calls
+from fxbin.export.legality import ConvShapes
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run has shown."""
+
+    shapes: dict[fx.Node, ConvShapes] = field(default_factory=dict)
+    """By ``conv2d`` node, for each call site with a binarizer."""
+
+    operands: dict[fx.Node, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict)
+    """By binarizer node: shape and dtype of its input."""
+
+    weights: dict[fx.Node, Tensor] = field(default_factory=dict)
+    """By weight binarizer node: its input, where that does not depend on the input of the model."""
+
+
+def record_run(module: fx.GraphModule, inputs: Sequence[Any]) -> Record:
+    """Run `module` once on `inputs`. ExportError if that fails."""
+    recorder = _Recorder(module)
+    try:
+        with torch.no_grad():
+            recorder.run(*inputs)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        shapes = [tuple(x.shape) if isinstance(x, Tensor) else x for x in inputs]
+        raise ExportError(
+            f"example_inputs: the model does not run on inputs of the shapes {shapes}: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    return recorder.record
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.graph_module = module
+        self.calls = {call.node: call for call in conv_calls(module)}
+        self.varying = _depends_on_inputs(module.graph)
+        self.record = Record()
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        binarizer = called_binarizer(self.graph_module, n)
+        if binarizer is not None:
+            operand = self.env[n.all_input_nodes[0]]
+            self.record.operands[n] = (tuple(operand.shape), operand.dtype)
+            if isinstance(binarizer, WeightBinarizer) and n not in self.varying:
+                self.record.weights[n] = operand.detach()
+        if n in self.calls:
+            arguments = self.calls[n].arguments
+            x = self.env[arguments["input"]]
+            self.record.shapes[n] = ConvShapes(
+                tuple(x.shape), tuple(result.shape), x.dtype, self.record.weights.get(arguments["weight"])
+            )
+        return result
+
+
+def _depends_on_inputs(graph: fx.Graph) -> set[fx.Node]:
+    varying: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or any(source in varying for source in node.all_input_nodes):
+            varying.add(node)
+    return varying
