@@ -2,7 +2,18 @@
 
 from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
+from fxbin.export import export_onnx
+from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
 from fxbin.transform import node_names, transform
 
-__all__ = ["Config", "FxbinError", "Stage", "load_config", "node_names", "transform"]
+__all__ = [
+    "Config",
+    "FxbinError",
+    "Stage",
+    "StagedSchedule",
+    "export_onnx",
+    "load_config",
+    "node_names",
+    "transform",
+]
