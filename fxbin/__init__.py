@@ -1,8 +1,11 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
 
 from fxbin.config import Config, load_config
+from fxbin.dot import to_dot
 from fxbin.errors import FxbinError
 from fxbin.export import export_onnx
+from fxbin.networkx_graph import to_networkx
+from fxbin.report import Summary, summary
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
 from fxbin.transform import node_names, transform
@@ -13,7 +16,11 @@ __all__ = [
     "Stage",
     "StagedSchedule",
     "export_onnx",
+    "Summary",
     "load_config",
     "node_names",
+    "summary",
+    "to_dot",
+    "to_networkx",
     "transform",
 ]

@@ -1,0 +1,170 @@
+"""The graph of a transformed model as a drawing: `fxbin.to_dot`."""
+
+import html
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import graphviz
+import networkx as nx
+from torch import nn
+
+from fxbin.dot_style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
+from fxbin.networkx_graph import Mode, to_networkx
+from fxbin.node_kind import NodeKind
+from fxbin.scope_tree import Box, boxes, scope_elements
+from fxbin.transformed import transformed
+
+_LABEL_LENGTH = 44
+"""Characters of a name beyond which a label has an ellipsis; the tooltip has all of it."""
+
+_QUIET_OPS = frozenset({"weight_binarizer", "conv2d"})
+"""Whose weight and bias are not drawn: each of them has some, and the shape is in its label."""
+
+
+def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
+    """A transformed model as Graphviz draws it; ``.render("resnet18", format="svg")`` makes a file.
+
+    One box a scope, one node an operator, on each edge the shape of what flows for the example inputs.
+    Binarizers, binarized conv2d and conv2d in full precision have their own colours and shapes, explained
+    in a legend; beside each conv2d in full precision stands the reason. Sizes and other numbers are not
+    drawn, nor the weights of convolutions. Long names are shortened; the tooltip has the full one.
+
+    Args:
+        model: what `fxbin.transform` returned.
+        graph: ``"eval"`` or ``"train"``.
+
+    Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
+        ValueError: another `graph`.
+    """
+    model = transformed(model, "to_dot")
+    drawn = visible(to_networkx(model, graph=graph))
+    dot = graphviz.Digraph(type(model).__name__, graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
+    sites = model.binarization.sites
+    convs = [data for _, data in drawn.nodes(data=True) if data["op"] == "conv2d"]
+    title = f"{type(model).__name__}, {graph} mode: {len(sites)} of {len(convs)} conv2d binarized"
+    dot.attr(label=graphviz.escape(f"{title}, stage: {model.binarization.stage}"))
+    _add_legend(dot, {data["kind"] for _, data in drawn.nodes(data=True)})
+    _add_box(dot, boxes(drawn, _scopes(drawn)), drawn)
+    for source, target, flow in drawn.edges(data=True):
+        # Weights and parameters come in from the side; what the data takes is drawn straight.
+        is_side = drawn.nodes[source]["kind"] in (NodeKind.WEIGHT_BINARIZER, NodeKind.PARAMETER)
+        weight = "1" if is_side else "8"
+        dot.edge(
+            source, target, label=_shape(flow), weight=weight, tooltip=_flow(flow), labeltooltip=_flow(flow)
+        )
+    return dot
+
+
+def visible(graph: "nx.DiGraph[str]") -> "nx.DiGraph[str]":
+    """The part of `graph` that is drawn: tensors and what computes them.
+
+    Parts that are taken out of results are passed through, so that an edge leads from the operator to
+    whatever uses the part.
+    """
+    drawn: nx.DiGraph[str] = nx.DiGraph()
+    for name, data in graph.nodes(data=True):
+        if _is_drawn(graph, name, data):
+            drawn.add_node(name, **data)
+            for source, flow in _sources(graph, name):
+                drawn.add_edge(source, name, **flow)
+    return drawn
+
+
+def _is_drawn(graph: "nx.DiGraph[str]", name: str, data: dict[str, Any]) -> bool:
+    users = [graph.nodes[user]["op"] for user in graph.successors(name)]
+    if data["kind"] == NodeKind.PARAMETER:
+        return any(user not in _QUIET_OPS for user in users)
+    if data["kind"] == NodeKind.INPUT:
+        return bool(users) and (data["shape"] is not None or _is_container(graph, name))
+    return bool(data["kind"] != NodeKind.VALUE)
+
+
+def _is_container(graph: "nx.DiGraph[str]", name: str) -> bool:
+    return any(graph.nodes[user]["shape"] is not None for user in graph.successors(name))
+
+
+def _sources(graph: "nx.DiGraph[str]", name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The drawn nodes that `name` gets tensors from, with what flows."""
+    for source in graph.predecessors(name):
+        data, flow = graph.nodes[source], graph.edges[source, name]
+        if data["kind"] != NodeKind.VALUE:
+            if _is_drawn(graph, source, data):
+                yield source, flow
+        elif data["shape"] is not None:
+            for origin, _ in _sources(graph, source):
+                yield origin, flow
+
+
+def _scopes(drawn: "nx.DiGraph[str]") -> dict[str, tuple[str, ...]]:
+    """Where to draw each node. Without the first element, which is the model itself."""
+    scopes = {}
+    for name, data in drawn.nodes(data=True):
+        scope = data["scope"]
+        if data["kind"] == NodeKind.PARAMETER and not scope:
+            scope = next((drawn.nodes[user]["scope"] for user in drawn.successors(name)), "")
+        scopes[name] = scope_elements(scope)[1:]
+    return scopes
+
+
+def _add_box(dot: graphviz.Digraph, box: Box, drawn: "nx.DiGraph[str]") -> None:
+    for name, scope in box.nodes.items():
+        _add_node(dot, name, drawn.nodes[name], scope)
+    for inner in box.boxes:
+        # Two boxes may be of one scope, so it is a node which tells them apart.
+        key = next(iter(inner.nodes), None) or "/".join(inner.path)
+        with dot.subgraph(name=f"cluster {key} {'/'.join(inner.path)}") as subgraph:
+            subgraph.attr(label=graphviz.escape(shortened(inner.path[-1])), **CLUSTER)
+            subgraph.attr(tooltip=graphviz.escape("/".join(inner.path)))
+            _add_box(subgraph, inner, drawn)
+
+
+def _add_node(dot: graphviz.Digraph, name: str, data: dict[str, Any], scope: str) -> None:
+    lines = [scope] if scope else []
+    lines.append(_own_name(data))
+    tooltip = "\n".join(filter(None, [*(data["names"] or [data["name"]]), _flow(data), data["reason"]]))
+    style = NODES[NodeKind(data["kind"])]
+    dot.node(name, label=_label(lines, data["reason"]), tooltip=graphviz.escape(tooltip), **style)
+
+
+def _own_name(data: dict[str, Any]) -> str:
+    if data["kind"] in (NodeKind.INPUT, NodeKind.PARAMETER):
+        return str(data["target"])
+    if data["kind"] == NodeKind.OUTPUT:
+        return "output"
+    return str(data["name"]).removeprefix(f"{data['scope']}/")
+
+
+def _label(lines: list[str], reason: str) -> str:
+    """Lines of text, the reason in italics below, as Graphviz's kind of HTML."""
+    shown = [html.escape(shortened(line)) for line in lines]
+    shown += [f"<i>{html.escape(line)}</i>" for line in textwrap.wrap(reason, 34)]
+    return f"<{'<br/>'.join(shown)}>"
+
+
+def shortened(name: str) -> str:
+    """`name`, its middle left out if it is long."""
+    half = _LABEL_LENGTH // 2
+    return name if len(name) <= _LABEL_LENGTH else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def _shape(data: dict[str, Any]) -> str:
+    return "" if data["shape"] is None else "\N{MULTIPLICATION SIGN}".join(map(str, data["shape"]))
+
+
+def _flow(data: dict[str, Any]) -> str:
+    return "" if data["shape"] is None else f"{data['dtype']} {_shape(data)}"
+
+
+def _add_legend(dot: graphviz.Digraph, kinds: set[str]) -> None:
+    """A box with one node of each kind that is there."""
+    with dot.subgraph(name="cluster legend") as box:
+        box.attr(label="Legend", **CLUSTER)
+        shown = [kind for kind in LEGEND if kind in kinds]
+        for kind in shown:
+            text, _, reason = LEGEND[kind].partition("\n")
+            box.node(f"legend {kind}", label=_label([text], reason), **NODES[kind])
+        for above, below in pairwise(shown):
+            box.edge(f"legend {above}", f"legend {below}", style="invis")

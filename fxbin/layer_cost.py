@@ -1,0 +1,104 @@
+"""What the layers with weights cost: multiply-accumulates, and where their weights are."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.fx import GraphModule
+
+from fxbin.binarizers import WeightBinarizer
+from fxbin.call_site import attribute
+from fxbin.node_info import node_info
+from fxbin.tensor_spec import tensor_spec
+from fxbin.tracing import TensorSpec
+
+WEIGHTED_OPS = frozenset(
+    {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
+)
+"""Operators whose multiply-accumulates are counted. Products of two activations (attention) are not."""
+
+
+@dataclass(frozen=True)
+class LayerWeight:
+    """The weight of one call of a convolution or linear layer."""
+
+    name: str
+    """Qualified name of the parameter, its first one if it has several; empty if the weight is computed."""
+
+    shape: tuple[int, ...]
+
+    element_bits: int
+
+    tensor: Tensor | None
+    """The parameter; None if the weight is computed."""
+
+
+def is_weighted(node: fx.Node) -> bool:
+    """Whether `node` is a call of a convolution or of a linear layer."""
+    info = node_info(node)
+    return info is not None and info.op in WEIGHTED_OPS
+
+
+def input_spec(module: GraphModule, node: fx.Node) -> TensorSpec | None:
+    """Shape and dtype of the activations that a weighted `node` takes; None if they are not known."""
+    return tensor_spec(module, _argument(node, 0, "input"))
+
+
+def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
+    """The weight of a weighted `node`; None inside a module that is kept whole."""
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
+            return None
+        return _of_tensor(module, layer.weight, f"{node.target}.weight")
+    source = _argument(node, 1, "weight")
+    if isinstance(source, fx.Node) and source.op == "call_module":
+        called = module.get_submodule(str(source.target))
+        source = source.args[0] if isinstance(called, WeightBinarizer) else source
+    if isinstance(source, fx.Node) and source.op == "get_attr":
+        return _of_tensor(module, attribute(module, str(source.target)), str(source.target))
+    spec = tensor_spec(module, source)
+    return None if spec is None else LayerWeight("", spec.shape, spec.dtype.itemsize * 8, None)
+
+
+def macs(module: GraphModule, node: fx.Node, weight: LayerWeight | None) -> int | None:
+    """Multiply-accumulates of one forward through a weighted `node`, bias not counted.
+
+    Each output element of a convolution ``(out, in/groups, kh, kw)`` or linear layer ``(out, in)`` costs
+    ``in/groups * kh * kw``; each *input* element of a transposed convolution ``(in, out/groups, kh, kw)``
+    costs ``out/groups * kh * kw``. None if shapes are not known.
+    """
+    info = node_info(node)
+    assert info is not None
+    counted = input_spec(module, node) if "transpose" in info.op else tensor_spec(module, node)
+    if weight is None or counted is None:
+        return None
+    return math.prod(counted.shape) * math.prod(weight.shape[1:])
+
+
+def batch_size(module: GraphModule, graph: fx.Graph) -> int:
+    """How many examples the graph was traced with: the first dimension of its first tensor input.
+
+    1 if its first convolution runs on ``(c, h, w)``: then there is no batch.
+    """
+    infos = ((node, node_info(node)) for node in graph.nodes)
+    convs = (node for node, info in infos if info is not None and info.op == "conv2d")
+    first = next((spec for spec in (input_spec(module, conv) for conv in convs) if spec), None)
+    if first is not None and len(first.shape) == 3:
+        return 1
+    inputs = (tensor_spec(module, node) for node in graph.nodes if node.op == "placeholder")
+    shapes = [spec.shape for spec in inputs if spec and len(spec.shape) > 1]
+    return max(shapes[0][0], 1) if shapes else 1
+
+
+def _of_tensor(module: nn.Module, weight: Tensor, path: str) -> LayerWeight:
+    bits = weight.element_size() * 8
+    for name, parameter in module.named_parameters():
+        if parameter is weight:
+            return LayerWeight(name, tuple(weight.shape), bits, weight)
+    return LayerWeight(path, tuple(weight.shape), bits, weight)
+
+
+def _argument(node: fx.Node, position: int, keyword: str) -> Any:
+    return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)

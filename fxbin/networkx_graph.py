@@ -1,0 +1,70 @@
+"""The graph of a transformed model as data: `fxbin.to_networkx`."""
+
+from typing import Any, Literal
+
+import networkx as nx
+from torch import fx, nn
+
+from fxbin.module import BinarizedModule
+from fxbin.node_info import node_info
+from fxbin.node_kind import NodeKind, kind_of
+from fxbin.tensor_spec import tensor_spec
+from fxbin.transformed import transformed
+
+Mode = Literal["eval", "train"]
+
+
+def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
+    """The operators of a transformed model and what flows between them.
+
+    Nodes are keyed by their name in the fx graph and stand in execution order. Their attributes:
+
+    * ``name``: hierarchical name, ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``; ``names``: those of all operators
+      in the node that NNCF names
+    * ``op``: the operator, ``"conv2d"``; ``target``: what the fx node calls
+    * ``scope``, ``owner``: the module it runs in, ``"ResNet/NNCFConv2d[conv1]"`` and ``"conv1"``
+    * ``kind``: one of `fxbin.node_kind.NodeKind`, as a string
+    * ``shape``, ``dtype``: of its tensor for the example inputs, ``(1, 64, 112, 112)`` and ``"float32"``;
+      None where it gives no tensor, or several
+    * ``reason``: why a conv2d stays in full precision, else empty
+
+    Edges carry ``shape`` and ``dtype`` of what flows.
+
+    Args:
+        model: what `fxbin.transform` returned.
+        graph: ``"eval"`` or ``"train"``; the same where the model's code does the same in both.
+
+    Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
+        ValueError: another `graph`.
+    """
+    model = transformed(model, "to_networkx")
+    if graph not in ("eval", "train"):
+        raise ValueError(f'graph: expected "eval" or "train", got {graph!r}')
+    found: nx.DiGraph[str] = nx.DiGraph(model=type(model).__name__, graph=graph)
+    for node in (model.graph if graph == "eval" else model.graphs[-1]).nodes:
+        attributes = _attributes(model, node)
+        found.add_node(node.name, **attributes)
+        for source in node.all_input_nodes:
+            flow = found.nodes[source.name]
+            found.add_edge(source.name, node.name, shape=flow["shape"], dtype=flow["dtype"])
+    return found
+
+
+def _attributes(model: BinarizedModule, node: fx.Node) -> dict[str, Any]:
+    info, kind = node_info(node), kind_of(model, node)
+    assert info is not None
+    spec = tensor_spec(model, node)
+    full_precision = kind is NodeKind.FULL_PRECISION_CONV2D and info.decision is not None
+    return {
+        "name": info.name,
+        "names": info.names,
+        "op": info.op,
+        "target": node.target if isinstance(node.target, str) else node._pretty_print_target(node.target),
+        "scope": info.scope,
+        "owner": info.owner,
+        "kind": str(kind),
+        "shape": spec.shape if spec else None,
+        "dtype": str(spec.dtype).removeprefix("torch.") if spec else None,
+        "reason": info.decision.reason if full_precision and info.decision else "",
+    }

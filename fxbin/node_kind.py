@@ -1,0 +1,56 @@
+"""What each node of a graph is to somebody who looks at the network."""
+
+from enum import StrEnum
+
+from torch import fx
+from torch.fx import GraphModule
+
+from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
+from fxbin.node_info import node_info
+from fxbin.tensor_spec import is_part, value_spec
+from fxbin.tracing import TensorSpec
+
+
+class NodeKind(StrEnum):
+    """The `kind` of a node in a dump."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    OPERATOR = "operator"
+    ACTIVATION_BINARIZER = "activation_binarizer"
+    WEIGHT_BINARIZER = "weight_binarizer"
+    BINARIZED_CONV2D = "binarized_conv2d"
+    FULL_PRECISION_CONV2D = "full_precision_conv2d"
+    PARAMETER = "parameter"
+    """The fetch of a parameter, buffer or constant."""
+
+    VALUE = "value"
+    """A size, a number, a part of a result, a check: nothing that computes a tensor."""
+
+
+_FX_KINDS = {"placeholder": NodeKind.INPUT, "output": NodeKind.OUTPUT, "get_attr": NodeKind.PARAMETER}
+
+
+def kind_of(module: GraphModule, node: fx.Node) -> NodeKind:
+    """The kind of `node`, one of `module`'s graphs."""
+    if node.op in _FX_KINDS:
+        return _FX_KINDS[node.op]
+    info = node_info(node)
+    if info is not None and info.op == "conv2d":
+        binarized = info.decision is not None and info.decision.binarized
+        return NodeKind.BINARIZED_CONV2D if binarized else NodeKind.FULL_PRECISION_CONV2D
+    if node.op == "call_module":
+        called = module.get_submodule(str(node.target))
+        if isinstance(called, ActivationBinarizer):
+            return NodeKind.ACTIVATION_BINARIZER
+        return NodeKind.WEIGHT_BINARIZER if isinstance(called, WeightBinarizer) else NodeKind.OPERATOR
+    computes = not is_part(module, node) and _has_tensor(value_spec(module, node))
+    return NodeKind.OPERATOR if computes else NodeKind.VALUE
+
+
+def _has_tensor(spec: object) -> bool:
+    if isinstance(spec, dict):
+        return any(map(_has_tensor, spec.values()))
+    if isinstance(spec, tuple):
+        return any(map(_has_tensor, spec))
+    return isinstance(spec, TensorSpec)

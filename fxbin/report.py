@@ -1,0 +1,153 @@
+"""What was binarized, what was not and why, and what that is worth: `fxbin.summary`."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import RenderableType
+from torch import fx, nn
+
+from fxbin.layer_cost import is_weighted
+from fxbin.module import BinarizedModule
+from fxbin.node_info import node_info
+from fxbin.report_table import as_text, report_table
+from fxbin.site_report import SiteReport, site_report
+from fxbin.state import Stage
+from fxbin.tracing import Specialisation
+from fxbin.transformed import transformed
+
+_TOTALS = (
+    *("binarized", "macs", "binarized_macs", "binarized_macs_share"),
+    *("weight_bits", "full_precision_bits", "compression"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `fxbin.transform` made of a model. Prints as a table; `to_dict` gives it for JSON."""
+
+    model: str
+    """Class of the model."""
+
+    mode: str
+    """Weight binarizer: ``"xnor"``."""
+
+    stage: Stage
+    """What is binarized at this moment."""
+
+    sites: tuple[SiteReport, ...]
+    """Every conv2d call site in execution order, then those of train mode only."""
+
+    others: tuple[SiteReport, ...]
+    """The other convolutions and the linear layers of eval mode, which stay in full precision."""
+
+    specialisations: tuple[Specialisation, ...]
+    """Values that the code depends on and that the graphs take for granted."""
+
+    @property
+    def binarized(self) -> int:
+        """Number of binarized call sites."""
+        return sum(site.binarized for site in self.sites)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one example in eval mode, as far as they are known."""
+        return sum(site.macs or 0 for site in self._counted())
+
+    @property
+    def binarized_macs(self) -> int:
+        """Those of the binarized call sites."""
+        return sum(site.macs or 0 for site in self._counted() if site.binarized)
+
+    @property
+    def binarized_macs_share(self) -> float:
+        """Between 0 and 1; 0 where no multiply-accumulates are known."""
+        return self.binarized_macs / self.macs if self.macs else 0.0
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the stored weights. One that several calls share counts once for each form it has."""
+        stored = {(site.weight_key, site.binarized): site.weight_bits or 0 for site in self._counted()}
+        return sum(stored.values())
+
+    @property
+    def full_precision_bits(self) -> int:
+        """Bits of the same weights in their own dtype."""
+        weights = {site.weight_key: site.full_precision_bits or 0 for site in self._counted()}
+        return sum(weights.values())
+
+    @property
+    def compression(self) -> float:
+        """How many times smaller the stored weights are; 1 where none are known."""
+        return self.full_precision_bits / self.weight_bits if self.weight_bits else 1.0
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the call sites that no total counts, because a module kept whole hides them."""
+        return tuple(site.name for site in self._counted() if site.macs is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values, totals included."""
+        return {
+            "model": self.model,
+            "mode": self.mode,
+            "stage": str(self.stage),
+            **{name: getattr(self, name) for name in _TOTALS},
+            "unknown": list(self.unknown),
+            "sites": [_plain(site) for site in self.sites],
+            "others": [_plain(site) for site in self.others],
+            "specialisations": [
+                {**_plain(found), "value": repr(found.value)} for found in self.specialisations
+            ],
+        }
+
+    def __str__(self) -> str:
+        return as_text(report_table(self))
+
+    def __rich__(self) -> RenderableType:
+        return report_table(self)
+
+    def _counted(self) -> Iterator[SiteReport]:
+        yield from (site for site in self.sites if not site.train_only)
+        yield from self.others
+
+
+def summary(model: nn.Module) -> Summary:
+    """What was binarized in a transformed model, and why the rest was not.
+
+    Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
+
+    Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
+    """
+    model = transformed(model, "summary")
+    sites = [site_report(model, node) for node in model.graph.nodes if _is_conv2d(node)]
+    others = [
+        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
+    ]
+    return Summary(
+        model=type(model).__name__,
+        mode=model.binarization.config.binarization.mode,
+        stage=model.binarization.stage,
+        sites=(*sites, *_train_only(model, {site.name for site in sites})),
+        others=tuple(others),
+        specialisations=model.specialisations,
+    )
+
+
+def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
+    """The conv2d call sites that only the graph of train mode has."""
+    for graph in model.graphs[1:]:
+        for node in graph.nodes:
+            info = node_info(node)
+            if _is_conv2d(node) and info is not None and info.name not in known:
+                yield site_report(model, node, train_only=True)
+
+
+def _is_conv2d(node: fx.Node) -> bool:
+    info = node_info(node)
+    return info is not None and info.op == "conv2d"
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}

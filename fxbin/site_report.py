@@ -1,0 +1,123 @@
+"""What is reported about one layer with a weight."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from fxbin.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs
+from fxbin.module import BinarizedModule
+from fxbin.node_info import Decision, node_info
+from fxbin.tensor_spec import tensor_spec
+
+Shape = tuple[int, ...]
+
+NOT_CONV2D = Decision(binarized=False, reason="only conv2d is binarized")
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """One call of a convolution or linear layer. What a module kept whole hides is None."""
+
+    name: str
+    """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+
+    op: str
+    """``"conv2d"``, ``"linear"``, ``"conv_transpose2d"`` ..."""
+
+    owner: str
+    """Qualified name of the module it runs in: ``"conv1"``; empty for the root."""
+
+    binarized: bool
+
+    reason: str
+    """Why it stays in full precision; empty if it does not."""
+
+    weight: str
+    """Qualified name of the weight, the same for calls that share it; empty if it is computed."""
+
+    weight_shape: Shape | None
+    """``(out, in / groups, kh, kw)`` for a conv2d."""
+
+    input_shape: Shape | None
+    """Of the example inputs: ``(n, c, h, w)``."""
+
+    output_shape: Shape | None
+
+    groups: int | None
+    """1 for a linear layer."""
+
+    macs: int | None
+    """Multiply-accumulates for one example."""
+
+    weight_bits: int | None
+    """Bits of the stored weight: 1 each and its scales if it is binarized, else those of its dtype."""
+
+    full_precision_bits: int | None
+    """Bits of the weight in its own dtype."""
+
+    activations_enabled: bool
+    """Whether its activations are binarized at this moment."""
+
+    weights_enabled: bool
+
+    train_only: bool
+    """Whether it runs in train mode only; such calls are in no total."""
+
+    @property
+    def weight_key(self) -> str:
+        """What tells stored weights apart; a computed one belongs to its call site."""
+        return self.weight or self.name
+
+
+def site_report(model: BinarizedModule, node: fx.Node, *, train_only: bool = False) -> SiteReport:
+    """The report on `node`, which calls a convolution or linear layer."""
+    info = node_info(node)
+    assert info is not None
+    decision = info.decision or NOT_CONV2D
+    weight, x, y = layer_weight(model, node), input_spec(model, node), tensor_spec(model, node)
+    count = macs(model, node, weight)
+    state = model.binarization.sites.get(info.name)
+    return SiteReport(
+        name=info.name,
+        op=info.op,
+        owner=info.owner,
+        binarized=decision.binarized,
+        reason=decision.reason,
+        weight=weight.name if weight else "",
+        weight_shape=weight.shape if weight else None,
+        input_shape=x.shape if x else None,
+        output_shape=y.shape if y else None,
+        groups=_groups(info.op, x.shape, weight.shape) if x and weight else None,
+        macs=None if count is None else count // batch_size(model, node.graph),
+        weight_bits=_stored_bits(model, decision, weight),
+        full_precision_bits=_bits(weight),
+        activations_enabled=state is not None and state.activation.is_enabled,
+        weights_enabled=state is not None and state.weight.is_enabled,
+        train_only=train_only,
+    )
+
+
+def _groups(op: str, x: Shape, weight: Shape) -> int | None:
+    if op == "linear":
+        return 1
+    if "transpose" in op:
+        return None  # its weight (in, out/groups, ...) does not tell
+    # Counted from the end, since a convolution also takes an input without batch.
+    return x[1 - len(weight)] // weight[1]
+
+
+def _bits(weight: LayerWeight | None) -> int | None:
+    return None if weight is None else math.prod(weight.shape) * weight.element_bits
+
+
+def _stored_bits(model: BinarizedModule, decision: Decision, weight: LayerWeight | None) -> int | None:
+    """One bit a weight, and its scales in the weight's own dtype; all in its dtype if not binarized."""
+    if weight is None or not decision.binarized:
+        return _bits(weight)
+    binarizer = model.get_submodule(decision.weight)
+    # A computed weight is not at hand, but the number of scales depends on its shape alone.
+    w = torch.zeros(weight.shape) if weight.tensor is None else weight.tensor.detach()
+    scales = binarizer.scale(w).numel()  # type: ignore[operator]
+    return w.numel() + int(scales) * weight.element_bits
