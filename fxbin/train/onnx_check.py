@@ -32,8 +32,8 @@ class OnnxCheck:
 
 def why_unavailable() -> str | None:
     """Which package is missing to export and to check; None if nothing is."""
-    missing = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
-    return f"{' and '.join(missing)} not installed: `pip install 'fxbin[onnx]'`" if missing else None
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    return f"{', '.join(missing)} not installed: `pip install 'fxbin[onnx]'`" if missing else None
 
 
 def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> OnnxCheck:

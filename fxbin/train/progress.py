@@ -36,7 +36,7 @@ class ConsoleProgress(TrainingProgress):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bar = Progress(
-            TextColumn("{task.fields[epoch]:>7}  {task.description:<24}"),
+            TextColumn("{task.fields[epoch]:>7}  {task.description:<23}"),
             TextColumn("{task.fields[numbers]}"),
             BarColumn(bar_width=16),
             TimeRemainingColumn(compact=True),

@@ -1,0 +1,271 @@
+"""The command line: `fxbin train`, `scopes`, `graph` and `export`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fxbin.config import Config, load_config
+from fxbin.errors import ConfigError, FxbinError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+app = typer.Typer(
+    name="fxbin",
+    help="Make the convolutions of a PyTorch model 1-bit: train in stages, look at the graph, export.",
+    epilog="Begin with `fxbin train configs/demo.json5`; each command has a `--help` of its own.",
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    add_completion=False,
+    # Bugs come with Python's own traceback, as in any other program.
+    pretty_exceptions_enable=False,
+)
+
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A JSON5 file; configs/ has examples.", show_default=False)
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option("--input", metavar="SHAPE", help="Input size for a model named by itself: 1,3,224,224."),
+]
+
+
+@app.callback()
+def options(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="On an error, show where in the code it was raised.")
+    ] = False,
+) -> None:
+    """Options of every command; `main` reads --traceback itself."""
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for what is written.", show_default="runs/<config>"),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Override the config's data set: mnist or fashion-mnist.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over instead of resuming the checkpoint in the folder.")
+    ] = False,
+) -> None:
+    """Train a model in full precision, then binarize it in four stages, and export it.
+
+    Into the output folder it writes
+
+    * `checkpoint.pt` after each epoch,
+    * `graph.dot` and `graph.svg`: what was binarized, and why not the rest,
+    * `curves.svg`: loss, accuracy and stage over the epochs,
+    * `model.onnx`: for onnxruntime and OpenVINO,
+    * `report.json`: accuracy after each stage, call sites, versions.
+
+    Ctrl-C at any time: the same command resumes after the last finished epoch, with the same result
+    as an uninterrupted run.
+
+    Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
+    """
+    settings = with_overrides(load_config(config), data=data, data_dir=data_dir)
+    from fxbin.train.outputs import write_outputs
+    from fxbin.train.progress import ConsoleProgress
+    from fxbin.train.run import train as run
+
+    console = Console()
+    folder = output or Path("runs") / config.stem
+    try:
+        with ConsoleProgress(console) as progress:
+            trained = run(settings, folder, restart=restart, progress=progress)
+            report = write_outputs(trained, folder, progress)
+    except KeyboardInterrupt:
+        message = f"Interrupted. Finished epochs are kept in {folder}: run the same command again to go on."
+        console.print(f"\n{escape(message)}", soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    print_result(report, console)
+
+
+@app.command()
+def scopes(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_CONFIG", help="A config file, or a model's name.", show_default=False
+        ),
+    ],
+    input_size: InputOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every node, not only conv2d call sites.")
+    ] = False,
+) -> None:
+    """List the names that ignored_scopes and target_scopes in a config refer to.
+
+    For a config, also whether each conv2d is going to be binarized, and if not, why. A scope that
+    matches nothing is no error here, so that the list can be used to correct it.
+
+    A model is named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
+    `path/to/file.py:make_model`.
+
+    Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --input 1,3,224,224`
+    """
+    from fxbin.report import summary
+    from fxbin.train.build import model_of
+    from fxbin.transform import node_names, transform
+
+    settings = config_for(source, input_size)
+    model = model_of(settings, pretrained=False)
+    if everything:
+        for name, _ in node_names(model, settings):
+            typer.echo(name)
+        return
+    for site in summary(transform(model, without_scope_check(settings))).sites:
+        typer.echo(f"{site.name}" if site.binarized else f"{site.name}    full precision: {site.reason}")
+
+
+@app.command()
+def graph(
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="A config file, or a model's name.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="What to write: .dot, or .svg, .pdf, .png with Graphviz.")
+    ] = Path("graph.svg"),
+    input_size: InputOption = None,
+) -> None:
+    """Draw what the transform makes of a model: binarizers, ignored convs with the reason, shapes.
+
+    Example: `fxbin graph configs/demo.json5 --output demo.svg`
+    """
+    from fxbin.dot import to_dot
+    from fxbin.train.build import model_of
+    from fxbin.train.outputs import save_graph
+    from fxbin.transform import transform
+
+    settings = config_for(source, input_size)
+    save_graph(to_dot(transform(model_of(settings, pretrained=False), settings)), output)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_OR_CONFIG", help="checkpoint.pt of a run, or a config file.")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+) -> None:
+    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO.
+
+    From a checkpoint: the trained network, in the stage it has reached. From a config: the untrained
+    network with everything binarized, to try a deployment before training.
+
+    Example: `fxbin export runs/demo/checkpoint.pt demo.onnx`
+    """
+    from fxbin.export import export_onnx
+    from fxbin.train.build import binarized_from, model_of
+    from fxbin.train.checkpoint import load_checkpoint
+    from fxbin.transform import transform
+
+    if is_config(str(source)):
+        settings = load_config(source)
+        model = transform(model_of(settings), settings).eval()
+        model.binarization.enable(activations=True, weights=True)
+    else:
+        model = binarized_from(load_checkpoint(source))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    typer.echo(str(export_onnx(model, output)))
+
+
+def is_config(source: str) -> bool:
+    """Whether `source` names a config file rather than a model or a checkpoint."""
+    return source.endswith((".json", ".json5"))
+
+
+def with_overrides(config: Config, **overrides: object) -> Config:
+    """The config with top-level keys replaced; those that are None stay."""
+    given = {key: str(value) for key, value in overrides.items() if value is not None}
+    return load_config(config.model_dump(mode="json", exclude_none=True) | given) if given else config
+
+
+def config_for(source: str, input_size: str | None) -> Config:
+    """The config file `source`, or the simplest config for the model of that name."""
+    if is_config(source):
+        if input_size is not None:
+            raise ConfigError(
+                f"--input: {input_size!r}: a config has its own input_info, leave the option out."
+            )
+        return load_config(source)
+    size = [1, 1, 28, 28] if input_size is None and "_thin" in source else shape_of(input_size)
+    return load_config(
+        {"model": source, "input_info": {"sample_size": size}, "compression": {"algorithm": "binarization"}}
+    )
+
+
+def shape_of(text: str | None) -> list[int]:
+    """``"1,3,224,224"`` or ``"1x3x224x224"`` as numbers; without text, that ImageNet shape.
+
+    >>> shape_of("1x1x28x28")
+    [1, 1, 28, 28]
+    """
+    parts = (text or "1,3,224,224").replace("x", ",").split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--input: {text!r} is not a shape, expected positive numbers as in 1,3,224,224.")
+    return [int(part) for part in parts]
+
+
+def without_scope_check(config: Config) -> Config:
+    """The config with `validate_scopes` off."""
+    plain = config.model_dump(mode="json", exclude_none=True)
+    for algorithm in plain["compression"]:
+        algorithm["validate_scopes"] = False
+    return load_config(plain)
+
+
+def print_result(report: dict[str, Any], console: Console) -> None:
+    """Held-out accuracy at each step of the run, and whether the ONNX file agrees."""
+    found = report["accuracy"]
+    table = Table(title="Accuracy on held-out images", title_justify="left")
+    table.add_column("network")
+    table.add_column("%", justify="right")
+    if found["full_precision"] is not None:
+        table.add_row("full precision, before the stages", f"{found['full_precision']:.2f}")
+    for stage, value in found["after_stage"].items():
+        table.add_row(f"after stage: {stage}", f"{value:.2f}")
+    table.add_row("[b]final, PyTorch[/b]", f"[b]{found['final']:.2f}[/b]")
+    check = report["onnx"]
+    if check is not None:
+        table.add_row("[b]final, onnxruntime[/b]", f"[b]{found['onnxruntime']:.2f}[/b]")
+    console.print(table)
+    if check is not None:
+        console.print(
+            f"PyTorch and onnxruntime: {check['differing_predictions']} of {report['images']['held_out']} "
+            f"predictions differ, largest logit difference {check['largest_logit_difference']:.1e}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error that fxbin raises on purpose is one paragraph and exit code 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = [word for word in given if word != "--traceback"]
+    try:
+        app(words)
+    except FxbinError as error:
+        if words != given:
+            raise
+        message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        Console(stderr=True).print(
+            f"[bold red]Error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True
+        )
+        sys.exit(EXIT_ERROR)

@@ -1,0 +1,93 @@
+"""The files a run leaves: curves, graph, ONNX, report; each says so if it cannot be made here."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from graphviz import FORMATS, Digraph
+from torch import Tensor
+
+from fxbin.dot import to_dot
+from fxbin.errors import DataError, ExportError
+from fxbin.export import ExportMode, export_onnx
+from fxbin.report import summary
+from fxbin.train.curves import draw_curves
+from fxbin.train.epoch import accuracy, predict
+from fxbin.train.onnx_check import OnnxCheck, check_onnx, why_unavailable
+from fxbin.train.progress import TrainingProgress
+from fxbin.train.report import accuracies, versions, write_report
+from fxbin.train.run import Trained
+
+
+def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
+    """Write everything but the checkpoint, which is there already; return what `report.json` holds."""
+    logits = predict(trained.model, trained.data.test_x)
+    final = accuracy(logits, trained.data.test_y)
+    write_curves(trained, output / "curves.svg", progress)
+    write_graph(trained, output, progress)
+    check = write_onnx(trained, logits, output / "model.onnx", progress)
+    report = {
+        "data": trained.data.name,
+        "images": {"train": len(trained.data.train_y), "held_out": len(trained.data.test_y)},
+        "accuracy": accuracies(trained.history, final, check.accuracy if check else None),
+        "onnx": check.to_dict() if check else None,
+        "network": summary(trained.model).to_dict(),
+        "history": [record.to_dict() for record in trained.history],
+        "training_seconds": round(trained.seconds, 1),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+    write_report(report, output / "report.json")
+    progress.note(f"wrote {output / 'report.json'}")
+    return report
+
+
+def write_curves(trained: Trained, path: Path, progress: TrainingProgress) -> None:
+    """`curves.svg`, if matplotlib is there."""
+    try:
+        draw_curves(trained.history, path)
+    except DataError as error:
+        progress.note(f"no {path}: {error}")
+    else:
+        progress.note(f"wrote {path}")
+
+
+def write_graph(trained: Trained, output: Path, progress: TrainingProgress) -> None:
+    """`graph.dot`, and `graph.svg` if Graphviz's program `dot` is there."""
+    graph = to_dot(trained.model)
+    for name in ("graph.dot", "graph.svg"):
+        try:
+            save_graph(graph, output / name)
+        except ExportError as error:
+            progress.note(f"no {error}")
+        else:
+            progress.note(f"wrote {output / name}")
+
+
+def save_graph(graph: Digraph, path: Path) -> None:
+    """Write `graph` in the format that the suffix of `path` names; ``.dot`` is its source.
+
+    Raises ExportError if Graphviz is needed for it and missing, or does not know the format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in {".dot", ".gv"}:
+        path.write_text(graph.source, encoding="utf-8")
+        return
+    if path.suffix[1:] not in FORMATS:
+        raise ExportError(f"{path}: expected a name that ends in .dot or one of .svg, .pdf, .png.")
+    if shutil.which("dot") is None:
+        raise ExportError(f"{path}: Graphviz's program `dot` is not installed (`apt install graphviz`)")
+    path.write_bytes(graph.pipe(format=path.suffix[1:]))
+
+
+def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress) -> OnnxCheck | None:
+    """`model.onnx`, compared with PyTorch on the held-out images; None if the packages are missing."""
+    reason = why_unavailable()
+    if reason is not None:
+        progress.note(f"no {path}: {reason}")
+        return None
+    exported = export_onnx(trained.model, path)
+    modes = ", ".join(f"{exported.count(mode)} in {mode}" for mode in ExportMode if exported.count(mode))
+    progress.note(f"wrote {path} ({exported.size / 1024:.0f} KiB; call sites: {modes})")
+    return check_onnx(path, trained.data.test_x, trained.data.test_y, logits)

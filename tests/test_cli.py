@@ -1,0 +1,183 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fxbin.cli import main
+from fxbin.errors import ConfigError
+from fxbin.train import run
+from fxbin.train.data import ImageData
+from fxbin.train.progress import ConsoleProgress
+
+CONFIG = {
+    "model": "resnet_thin",
+    "epochs": 3,
+    "batch_size": 20,
+    "pretrain": {"epochs": 1},
+    "input_info": {"sample_size": [1, 1, 12, 12]},
+    "compression": {
+        "algorithm": "binarization",
+        "params": {"activations_quant_start_epoch": 1, "weights_quant_start_epoch": 2},
+        "ignored_scopes": ["ResNetThin/NNCFConv2d[conv1]/conv2d_0", "{re}.*\\[downsample\\]/.*"],
+    },
+}
+
+
+def write(path: Path, **changes: Any) -> Path:
+    path.write_text(json.dumps(CONFIG | changes))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
+    images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
+    monkeypatch.setattr(run, "load_images", lambda _name, _directory: images)
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path / "tiny.json5")
+
+
+def exit_code(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_train_writes_everything_and_prints_the_accuracies(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert exit_code("train", config) == 0
+    folder = tmp_path / "runs" / "tiny"
+    written = {path.name for path in folder.iterdir()}
+    assert {"checkpoint.pt", "curves.svg", "graph.dot", "model.onnx", "report.json"} <= written
+    shown = capsys.readouterr().out
+    for text in ("full precision, before the stages", "after stage: activations", "final, onnxruntime"):
+        assert text in shown
+    assert "PyTorch and onnxruntime: 0 of 10 predictions differ, largest logit difference" in shown
+    report = json.loads((folder / "report.json").read_text())
+    assert list(report["accuracy"]["after_stage"]) == [
+        "full precision",
+        "activations",
+        "activations and weights",
+    ]
+    assert report["accuracy"]["final"] == report["accuracy"]["onnxruntime"]
+    assert report["onnx"]["largest_logit_difference"] <= 1e-4
+    assert sum(site["binarized"] for site in report["network"]["sites"]) == 6
+    assert report["versions"]["torch"]
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_done, seen = ConsoleProgress.batch_done, []
+
+    def interrupted(self: ConsoleProgress, *numbers: float) -> None:
+        seen.append(numbers)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        batch_done(self, *numbers)
+
+    monkeypatch.setattr(ConsoleProgress, "batch_done", interrupted)
+    assert exit_code("train", config) == 130
+    assert "run the same command again to go on" in capsys.readouterr().out
+    assert exit_code("train", config) == 0
+    assert "after pretraining epoch 1" in capsys.readouterr().out
+
+
+def test_a_name_of_data_on_the_command_line_wins(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("train", config, "--restart", "--data", "fashion-mnist", "-o", "out") == 0
+    assert json.loads(Path("out/report.json").read_text())["data"] == "mnist"  # what the fixture loads
+    assert exit_code("train", config, "-o", "out") == 2
+    assert "data: the run in out was started with 'fashion-mnist'" in capsys.readouterr().err
+
+
+def test_scopes_lists_conv2d_call_sites_with_the_reason_of_each_ignored_one(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("scopes", config) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9
+    assert lines[0].startswith("ResNetThin/NNCFConv2d[conv1]/conv2d_0    full precision: ")
+    assert lines[1] == "ResNetThin/Sequential[layers]/Sequential[0]/BasicBlock[0]/NNCFConv2d[conv1]/conv2d_0"
+
+
+def test_scopes_helps_to_correct_a_scope_that_matches_nothing(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(config, ignored_scopes=["ResNetThin/NNCFConv2d[conv7]/conv2d_0"])
+    assert exit_code("graph", config) == 2
+    assert exit_code("scopes", config) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
+
+
+def test_scopes_of_a_model_by_name_can_show_every_node(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("scopes", "resnet_thin", "--all", "--input", "1x1x16x16") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ResNetThin/NNCFLinear[fc]/linear_0" in lines
+    assert "ResNetThin/MaxPool2d[maxpool]/max_pool2d_0" in lines
+
+
+def test_graph_writes_dot_source(config: Path, tmp_path: Path) -> None:
+    assert exit_code("graph", config, "-o", tmp_path / "new" / "net.dot") == 0
+    assert (tmp_path / "new" / "net.dot").read_text().startswith(("digraph", "//"))
+
+
+def test_graph_refuses_a_format_it_does_not_know(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("graph", config, "-o", "net.docx") == 2
+    assert "net.docx: expected a name that ends in .dot" in capsys.readouterr().err
+
+
+def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    assert exit_code("export", config, "untrained.onnx") == 0
+    assert "untrained.onnx (" in capsys.readouterr().out
+    exit_code("train", config)
+    assert exit_code("export", "runs/tiny/checkpoint.pt", "new/trained.onnx") == 0
+    assert Path("new/trained.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.json5"], "none.json5: no such file"),
+        (["export", "none.pt", "out.onnx"], "checkpoint none.pt does not exist"),
+        (["scopes", "resnet_thim"], "closest: resnet_thin"),
+        (["scopes", "resnet_thin", "--input", "1,two"], "--input: '1,two' is not a shape"),
+        (["scopes", "tiny.json5", "--input", "1,1"], "a config has its own input_info"),
+    ],
+)
+def test_a_mistake_is_one_paragraph_and_exit_code_2(
+    config: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "resnet_thim" in arguments:
+        pytest.importorskip("torchvision")
+    assert exit_code(*arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert shown.startswith("Error: ")
+    assert "Traceback" not in shown
+
+
+def test_traceback_lets_the_error_through(config: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        main(["train", "none.json5", "--traceback"])
+
+
+@pytest.mark.parametrize("command", ["train", "scopes", "graph", "export"])
+def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "Example" in shown
+    assert f"fxbin {command}" in " ".join(shown.split())
+
+
+def test_the_module_runs_as_the_command_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fxbin", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "train" in done.stdout
