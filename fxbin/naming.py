@@ -5,32 +5,27 @@ NNCF replaces modules of some classes by its own, whose names begin with ``NNCF`
 which ones without replacing anything.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import nn
 
 from fxbin.tracing.record import OpCall
+from fxbin.tracing.reference import REPLACED_CLASSES
 from fxbin.tracing.scope import Scope, ScopeElement
-
-REPLACED_CLASSES = frozenset(
-    {
-        nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-        nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm,
-        nn.Embedding, nn.EmbeddingBag,
-    }
-)  # fmt: skip
-"""Exactly these; a subclass keeps its own name."""
 
 
 class Names:
     """Names the operators of one model.
 
     `ops` are those that run in eval mode: a module that runs in train mode only is not replaced.
+    `may_replace` is asked about each place that holds a module, ``"ResNet/Conv2d[conv1]"``.
     """
 
-    def __init__(self, root: nn.Module, ops: Iterable[OpCall]) -> None:
+    def __init__(
+        self, root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._root = root
-        self._replaced = frozenset(replaced_modules(root, ops))
+        self._replaced = frozenset(replaced_modules(root, ops, may_replace))
 
     def scope(self, scope: Scope) -> str:
         """``"ResNet/Sequential[layer1]/BasicBlock[0]"``; empty for inputs and outputs of the graph."""
@@ -46,14 +41,23 @@ class Names:
         return op.op == "conv2d" and type(module) is nn.Conv2d and module in self._replaced
 
     def _label(self, element: ScopeElement) -> str:
-        return element.label("NNCF" if element.module in self._replaced else "")
+        # A module that its caller does not hold was kept from before NNCF replaced any.
+        replaced = element.field is not None and element.module in self._replaced
+        return element.label("NNCF" if replaced else "")
 
 
-def replaced_modules(root: nn.Module, ops: Iterable[OpCall]) -> Iterator[nn.Module]:
-    """The modules that NNCF would replace: registered, of such a class, and at work in eval mode."""
+def replaced_modules(
+    root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[str], bool]
+) -> Iterator[nn.Module]:
+    """The modules that NNCF would replace: registered, of such a class, and at work in eval mode.
+
+    One that is held in several places is kept if `may_replace` refuses one of them.
+    """
     executed = {path for op in ops if op.tracked for path in _paths(op.scope)}
-    for path, module in _registered(root):
-        if type(module) in REPLACED_CLASSES and path in executed:
+    places = [(path, module) for path, module in _registered(root) if type(module) in REPLACED_CLASSES]
+    kept = {module for path, module in places if not may_replace(path.removeprefix("/"))}
+    for path, module in places:
+        if path in executed and module not in kept:
             yield module
 
 

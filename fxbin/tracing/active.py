@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 class _Active(threading.local):
     tracer: "Tracer | None" = None
+    is_tracing: bool = False
 
 
 _active = _Active()
@@ -23,14 +25,21 @@ def active_tracer() -> "Tracer | None":
     return _active.tracer
 
 
+def is_tracing() -> bool:
+    """Whether this thread is inside a trace, be it that the tracer has paused."""
+    return _active.is_tracing
+
+
 @contextmanager
 def recording(tracer: "Tracer") -> Iterator[None]:
     """Let `tracer` record what this thread calls."""
     outer, _active.tracer = _active.tracer, tracer
+    _active.is_tracing = True
     try:
         yield
     finally:
         _active.tracer = outer
+        _active.is_tracing = outer is not None
 
 
 class paused:  # noqa: N801  (a context manager used like a function)
@@ -42,8 +51,10 @@ class paused:  # noqa: N801  (a context manager used like a function)
     def __enter__(self) -> None:
         self._outer, _active.tracer = _active.tracer, None
         self._guard = torch._C.DisableTorchFunction()
-        self._guard.__enter__()  # type: ignore[attr-defined]
+        self._guard.__enter__()
 
-    def __exit__(self, *exception: object) -> None:
-        self._guard.__exit__(*exception)  # type: ignore[attr-defined]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._guard.__exit__(kind, error, trace)
         _active.tracer = self._outer

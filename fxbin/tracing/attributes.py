@@ -6,7 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
+from fxbin.tracing.aliases import split_aliases
+from fxbin.tracing.execute import LARGEST_CONSTANT
+from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
 
 
@@ -16,22 +20,40 @@ class Attributes:
     Stand-ins are on the meta device: tracing neither reads nor copies the real ones.
     """
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, *, with_data: bool = False) -> None:
         self.root = root
-        self.device = next((x.device for x in _tensors(root)), torch.device("cpu"))
+        # A model without data says "cpu" too: code that asks wants to know where it is going to run.
+        devices = [tensor.device for tensor in _tensors(root) if not tensor.is_meta]
+        self.device = devices[0] if devices else torch.device("cpu")
+        self.home = self.device if with_data else None
+        """Where operators run if they run on the content of tensors."""
         self.homeless: dict[str, nn.Module | Tensor] = {}
         """Modules and tensors that the code uses though `root` does not hold them, by a new name."""
-        self._module_paths = {module: path for path, module in root.named_modules()}
+        self._module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
         self._tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
         self._held = {id(tensor) for tensor in _tensors(root)}
         self._stand_ins: dict[int, TracedTensor] = {}
+        self._all_meta = not devices
         self._alive: list[Tensor] = []
+        self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
+
+    def split_aliases(self) -> None:
+        """Tell modules apart that a parent holds twice; whoever calls this puts them back."""
+        for stand_in, module in split_aliases(self.root):
+            self._module_paths[stand_in] = self._module_paths[module]
 
     def module_path(self, module: nn.Module) -> str:
         """Dotted path of `module` from the root, as ``call_module`` takes it."""
         if module not in self._module_paths:
             self._module_paths[module] = self._adopt(module)
         return self._module_paths[module]
+
+    def buffer(self, module: nn.Module, name: str) -> Tensor | None:
+        """The buffer that `module` held under `name` before the trace, whatever was assigned since."""
+        now = module._buffers[name]
+        if now is not None and type(now) is not TracedTensor:
+            self._buffers[module, name] = now
+        return self._buffers.get((module, name))
 
     def stand_in(self, tensor: Tensor) -> TracedTensor:
         """The traced tensor that user code gets instead of `tensor`, always the same one."""
@@ -43,8 +65,13 @@ class Attributes:
 
     def _new_stand_in(self, tensor: Tensor) -> TracedTensor:
         # Code may turn a small constant into numbers; parameters and buffers change, so they have none.
-        constant = id(tensor) not in self._held and tensor.numel() <= 4096 and not tensor.is_meta
-        value = tensor.detach().cpu().clone() if constant else torch.empty_like(tensor, device="meta")
+        held = id(tensor) in self._held
+        if self.home is not None:
+            value = tensor.detach().to(self.home).clone()
+        elif not held and tensor.numel() <= LARGEST_CONSTANT and not tensor.is_meta:
+            value = tensor.detach().cpu().clone()
+        else:
+            value = torch.empty_like(tensor, device="meta")
         is_param = isinstance(tensor, nn.Parameter)
         return traced(value, None, tracked=False, source=tensor, is_param=is_param)
 
@@ -52,14 +79,25 @@ class Attributes:
         """The node that computes `tensor`; a stand-in is fetched from the root at each use."""
         if tensor._node is not None:
             return tensor._node
-        source = tensor._source
-        if source is None:
+        if tensor._source is None:
             raise AssertionError(f"a traced tensor without origin: {tensor}")
+        return self.fetch(tensor._source, graph)
+
+    def fetch(self, source: Tensor, graph: fx.Graph) -> fx.Node:
+        """A node that gives the parameter, buffer or constant `source` itself."""
         if id(source) not in self._tensor_paths:
+            if source.is_meta and not self._all_meta:
+                raise TraceError(
+                    f"a tensor of shape {tuple(source.shape)} was computed in a way that fxbin does not see "
+                    "(an operator in a C++ extension?)"
+                )
             self._tensor_paths[id(source)] = self._adopt(source)
-        return graph.create_node("get_attr", self._tensor_paths[id(source)])
+        node = graph.create_node("get_attr", self._tensor_paths[id(source)])
+        node.meta["spec"] = TensorSpec(tuple(source.shape), source.dtype)
+        return node
 
     def _adopt(self, item: nn.Module | Tensor) -> str:
+        """A name under which the graph finds `item`, which `root` does not hold."""
         kind = "module" if isinstance(item, nn.Module) else "constant"
         name = f"_traced_{kind}_{len(self.homeless)}"
         self.homeless[name] = item

@@ -7,12 +7,11 @@ method where that class is a subclass of the left operand's, so a buffer on the 
 
 from typing import Any
 
-from fxbin.tracing.functions import UNNAMED_METHODS
+from fxbin.tracing.reference import UNNAMED_METHODS
 from fxbin.tracing.tensor import TracedTensor
 
-_REFLECTED = {
-    f"__{name}__": f"__r{name}__" for name in ["add", "sub", "mul", "truediv", "pow", "floordiv", "matmul", "and", "or", "xor"]
-}
+_REFLECTING = ["add", "sub", "mul", "truediv", "pow", "floordiv", "matmul", "and", "or", "xor"]
+_REFLECTED = {f"__{name}__": f"__r{name}__" for name in _REFLECTING}
 _MIRRORED = {
     "__lt__": "__gt__", "__gt__": "__lt__", "__le__": "__ge__", "__ge__": "__le__",
     "__eq__": "__eq__", "__ne__": "__ne__",

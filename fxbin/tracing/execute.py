@@ -4,11 +4,27 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from fxbin.errors import TraceError
 from fxbin.tracing.operands import map_nested
 from fxbin.tracing.tensor import TracedTensor
 
-_MOVES = frozenset({"cpu", "cuda", "xpu", "ipu"})
+_MOVES = frozenset({"cpu", "cuda", "xpu", "ipu", "mtia", "pin_memory"})
+_RANDOM = frozenset(
+    {
+        "rand", "randn", "randint", "randperm", "normal", "empty", "empty_strided", "empty_permuted",
+        "rand_like", "randn_like", "randint_like", "empty_like", "new_empty", "new_empty_strided",
+        "bernoulli", "bernoulli_", "uniform_", "normal_", "random_", "exponential_", "cauchy_",
+        "geometric_", "log_normal_", "multinomial", "poisson", "binomial", "dropout", "dropout_",
+        "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "rrelu", "gumbel_softmax",
+    }
+)  # fmt: skip
+"""Operators whose result is another one in each run: it is nothing a trace may rely on."""
+
+_CREATE = frozenset({"zeros", "ones", "full", "eye", "arange", "range", "linspace", "logspace"})
+LARGEST_CONSTANT = 4096
+"""Number of elements up to which constants are computed while tracing, so that code can read them."""
 
 
 def execute(
@@ -18,7 +34,10 @@ def execute(
     kwargs: dict[str, Any],
     device: torch.device,
 ) -> Any:
-    """``function(*args, **kwargs)`` on `device`, whichever one the model asks for."""
+    """``function(*args, **kwargs)`` on `device`, whichever one the model asks for.
+
+    Raises TraceError where that takes the content of a tensor.
+    """
     if name in _MOVES:
         return args[0]
 
@@ -30,16 +49,57 @@ def execute(
         kwargs = {**kwargs, "device": device}
     if name == "to" and len(args) > 1 and isinstance(args[1], str):
         args = (args[0], device, *args[2:])
-    return function(*args, **kwargs)
+    if name in _CREATE and device.type == "cpu":
+        return _created(function, args, kwargs)
+    if name in _RANDOM and "device" not in kwargs and device.type == "meta" and not _holds_tensor(args):
+        kwargs = {**kwargs, "device": device}
+    try:
+        return function(*args, **kwargs)
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error).lower() or device.type != "meta":
+            raise
+        return _without_kernel(name, function, args, kwargs, error)
 
 
-def common_device(tensors: list[TracedTensor]) -> torch.device:
-    """Where an operator on `tensors` runs; they are moved there, for good.
+def _created(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A constant; without data if it is large."""
+    empty: Tensor = function(*args, **{**kwargs, "device": "meta"})
+    if empty.numel() > LARGEST_CONSTANT:
+        return empty
+    small: Tensor = function(*args, **kwargs)
+    return small
+
+
+def _holds_tensor(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(arg, Tensor) for arg in args)
+
+
+def _without_kernel(
+    name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+) -> Any:
+    """Run an operator that someone added to torch, and that has no rule for shapes, on ones."""
+    module = getattr(function, "__module__", None) or ""
+    if not module.startswith("torch._ops.") or module.startswith("torch._ops.aten"):
+        raise TraceError(
+            f"{name} needs the content of a tensor, which is known only when the model runs"
+        ) from error
+
+    def with_data(item: Any) -> Any:
+        return torch.ones_like(item, device="cpu") if isinstance(item, Tensor) and item.is_meta else item
+
+    result = function(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
+
+
+def common_device(name: str, tensors: list[TracedTensor], home: torch.device | None) -> torch.device:
+    """Where operator `name` on `tensors` runs; they are moved there, for good.
 
     Where any of them has no data the result has none either: only what is computed from constants
-    alone is computed for real.
+    alone is computed for real. `home` is where everything runs if tensors do have data.
     """
-    if not any(tensor._value.is_meta for tensor in tensors):
+    if home is not None:
+        return home
+    if name not in _RANDOM and not any(tensor._value.is_meta for tensor in tensors):
         return torch.device("cpu")
     for tensor in tensors:
         if not tensor._value.is_meta and tensor._value.dim() > 0:

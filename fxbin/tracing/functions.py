@@ -1,4 +1,4 @@
-"""Which functions of torch are recorded, and which of them the reference implementation names.
+"""Which functions of torch are recorded under the name they are called by.
 
 Functions are wrapped where user code looks them up (``torch.cat``, ``F.conv2d``), because only there
 is it known how the code spelled the call, and because arguments that are not plain Python numbers
@@ -14,20 +14,15 @@ import torch
 import torch.nn.functional as F
 
 from fxbin.tracing.active import active_tracer
-
-UNNAMED_FUNCTIONS = frozenset(
-    ["all", "allclose", "any", "arange", "as_tensor", "broadcast_to", "copysign", "dequantize", "empty", "get_device", "is_floating_point", "numel", "ones", "ones_like", "q_per_channel_axis", "q_per_channel_scales", "q_per_channel_zero_points", "q_scale", "q_zero_point", "qr", "rad2deg", "rad2deg_", "rand", "randn", "randn_like", "sort", "tensor", "zeros"]
-)
-"""Functions ``torch.*`` that NNCF 2.9.0 lets pass without a node."""
-
-UNNAMED_METHODS = frozenset(
-    ["all", "allclose", "any", "as_subclass", "backward", "broadcast_to", "copysign", "copysign_", "cpu", "cuda", "data_ptr", "dequantize", "dim", "get_device", "has_names", "is_contiguous", "is_floating_point", "item", "numel", "numpy", "q_per_channel_axis", "q_per_channel_scales", "q_per_channel_zero_points", "q_scale", "q_zero_point", "qr", "qscheme", "rad2deg", "rad2deg_", "random_", "record_stream", "refine_names", "register_hook", "rename", "rename_", "size", "sort", "storage", "storage_offset", "stride", "__imod__", "__rmod__", "__lshift__", "__rlshift__", "__ilshift__", "__rshift__", "__rrshift__", "__irshift__", "__imatmul__", "__setitem__"]
-)
-"""Methods of tensors that NNCF 2.9.0 lets pass without a node."""
+from fxbin.tracing.reference import UNNAMED_FUNCTIONS, UNSEEN_FUNCTIONS
 
 _NOT_OPERATORS = frozenset(
-    ["Optional", "assert_int_or_pair", "handle_torch_function", "has_torch_function", "has_torch_function_unary", "has_torch_function_variadic", "multi_head_attention_forward", "boolean_dispatch"]
-)
+    {
+        "Optional", "assert_int_or_pair", "handle_torch_function", "has_torch_function",
+        "has_torch_function_unary", "has_torch_function_variadic", "multi_head_attention_forward",
+        "boolean_dispatch",
+    }
+)  # fmt: skip
 
 
 @cache
@@ -47,16 +42,33 @@ def recorded_functions() -> tuple[tuple[ModuleType, str, Callable[..., Any], Cal
 
 
 def _recorded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    tracked = name not in UNNAMED_FUNCTIONS
+
     @wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
             return original(*args, **kwargs)
-        return tracer.call_function(name, original, args, kwargs)
+        return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=tracked)
 
     return wrapper
 
 
-def op_name(name: str, kwargs: dict[str, Any]) -> str:
-    """The name an operator goes by: `F.relu` is the one function that leads on to another."""
-    return "relu_" if name == "relu" and kwargs.get("inplace") else name
+@cache
+def bound_early() -> dict[Callable[..., Any], tuple[str, Callable[..., Any]]]:
+    """Name and original of each recorded function that the reference names.
+
+    For code that took hold of the function before the trace. Functions of `F` then name themselves as
+    ``F`` has them, which is the wrapped one.
+    """
+    return {
+        function: (name, original)
+        for _, name, original, wrapped in recorded_functions()
+        if name not in UNNAMED_FUNCTIONS and name not in UNSEEN_FUNCTIONS
+        for function in (original, wrapped)
+    }
+
+
+def op_name(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The name an operator goes by: `F.relu` is the one function that the reference looks into."""
+    return "relu_" if name == "relu" and (kwargs.get("inplace") or (len(args) > 1 and args[1])) else name

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from fxbin.errors import TraceError
+from fxbin.tracing.values import call_value
 
 
+@fx.node.has_side_effect
 def check_specialised(value: Any, expected: Any, what: str) -> None:
     """Raise TraceError unless `value` is what it was while tracing; `what` says who relied on it."""
     if value != expected:
@@ -14,6 +17,16 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
             f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
             "transform the model again with example inputs like these"
         )
+
+
+@fx.node.has_side_effect
+def assign_buffer(buffer: Tensor, value: Tensor) -> None:
+    """What ``self.buffer = value`` in a forward leaves behind for the next one."""
+    with torch.no_grad():
+        if buffer.shape == value.shape and buffer.dtype == value.dtype:
+            buffer.copy_(value)
+        else:
+            buffer.data = value.detach().clone()
 
 
 def describe(node: fx.Node) -> str:
@@ -29,6 +42,8 @@ def describe(node: fx.Node) -> str:
         return f"{args[0]}.{args[1]}"
     if name == "getitem":
         return f"{args[0]}[{args[1]}]"
+    if name == "call_value":
+        return f"{args[0]}({', '.join(args[1:])})"
     if name in _SYMBOLS and len(args) == 2:
         return f"({args[0]} {_SYMBOLS[name]} {args[1]})"
     return f"{name}({', '.join(args)})"
@@ -37,10 +52,10 @@ def describe(node: fx.Node) -> str:
 _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}
+}  # fmt: skip
 
 
 def _is_python(node: fx.Node) -> bool:
     """Whether `node` computes a number or the like, not a tensor."""
     module = getattr(node.target, "__module__", None)
-    return node.op == "call_function" and module in ("builtins", "_operator", "math")
+    return node.op == "call_function" and module in ("builtins", "_operator", "math", call_value.__module__)

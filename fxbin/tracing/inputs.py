@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
@@ -36,7 +37,7 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
     """
     inputs = _Inputs(tracer)
     for name, parameter in bound.signature.parameters.items():
-        stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        stars = _stars(parameter)
         default = () if parameter.default is parameter.empty else (parameter.default,)
         if name in bound.arguments:
             node = tracer.graph.placeholder(stars + name, default_value=_default(parameter))
@@ -50,6 +51,12 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
     for node, value in inputs.fixed:
         tracer.graph.call_function(check_specialised, (node, value, f"the argument {node.target!r}"))
     return bound.args, bound.kwargs
+
+
+def _stars(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return "*"
+    return "**" if parameter.kind is parameter.VAR_KEYWORD else ""
 
 
 def _default(parameter: inspect.Parameter) -> Any:
@@ -72,7 +79,7 @@ class _Inputs:
                 # Only tensors that are arguments themselves are inputs of the reference's graph.
                 node.meta["ops"] = (OpCall((), "nncf_model_input", self._count, tracked=True),)
                 self._count += 1
-                return traced(example.detach().to("meta"), node, tracked=True)
+                return traced(self._value(example), node, tracked=True)
             if isinstance(example, _SIMPLE):
                 self.fixed.append((node, example))
                 return example
@@ -80,5 +87,10 @@ class _Inputs:
 
     def _part(self, item: Any, origin: Any) -> Any:
         if isinstance(item, Tensor):
-            return traced(item.detach().to("meta"), origin_node(origin), tracked=False)
+            return traced(self._value(item), origin_node(origin), tracked=False)
         return item
+
+    def _value(self, example: Tensor) -> Tensor:
+        if self._tracer.with_data:
+            return example.detach().clone()
+        return torch.empty_like(example, device="meta")

@@ -1,6 +1,8 @@
 """Puts a tracer between user code and torch, for the time of one trace."""
 
+import builtins
 import importlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import GetSetDescriptorType, MethodDescriptorType, WrapperDescriptorType
@@ -12,58 +14,153 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fxbin.tracing.active import active_tracer, recording
-from fxbin.tracing.functions import recorded_functions
+from fxbin.tracing.active import active_tracer, is_tracing, recording
+from fxbin.tracing.functions import bound_early, op_name, recorded_functions
+from fxbin.tracing.modes import regions_recorded
+from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
+from fxbin.tracing.state import state_kept
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
+from fxbin.tracing.values import TracedValue
+from fxbin.tracing.wholes import ApplyFunction, CallScripted, run_forward
+
+_one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def patched(tracer: Tracer) -> Iterator[None]:
     """Inside, torch calls of this thread are recorded by `tracer`; other threads see no change.
 
-    Everything is put back in the end: functions and methods of torch, the random number generator,
-    and what the forward of the model assigned to attributes of its modules.
+    Everything is put back in the end: functions and methods of torch, random number generators, and
+    what the forward of the model assigned to attributes of its modules.
     """
     # Operators on the meta device import it sooner or later. It fills tables by identity with what it
     # finds in the namespace of torch, so that must happen before wrapped functions are there.
     importlib.import_module("torch._dynamo")
-    with ExitStack() as stack:
+    with _one_at_a_time, ExitStack() as stack:
+        stack.enter_context(state_kept(tracer))
+        tracer.attributes.split_aliases()
         for namespace, name, original, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
             stack.callback(setattr, namespace, name, original)
-        stack.enter_context(mock.patch.object(nn.Module, "__call__", _module_call(nn.Module.__call__)))
-        stack.enter_context(
-            mock.patch.object(nn.Module, "__getattr__", _module_getattr(nn.Module.__getattr__))
-        )
-        # A statistic over one value per channel is an error at run time, not while tracing.
-        stack.enter_context(mock.patch.object(F, "_verify_batch_size", lambda size: None))
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(_attributes_kept(tracer.root))
+        for owner, name, wrap in _REPLACED:
+            stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
+        apply = classmethod(_function_apply(torch.autograd.Function.apply.__func__))  # type: ignore[attr-defined]
+        stack.enter_context(mock.patch.object(torch.autograd.Function, "apply", apply))
+        stack.enter_context(regions_recorded())
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield
 
 
+Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
 def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
             return original(module, *args, **kwargs)
         return tracer.call_module(original, module, args, kwargs)
 
-    return __call__
+    return call
 
 
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
-    def __getattr__(module: nn.Module, name: str) -> Any:
+    def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
         tracer = active_tracer()
         if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
             return value
         return tracer.attributes.stand_in(value)
 
-    return __getattr__
+    return get
+
+
+def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
+    def assign(module: nn.Module, name: str, value: Any) -> None:
+        tracer = active_tracer()
+        if tracer is not None and type(value) is TracedTensor:
+            tracer.assign(module, name, value)
+        original(module, name, value)
+
+    return assign
+
+
+def _function_apply(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it."""
+
+    def apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(function, *args, **kwargs)
+        if function.__module__ == "torch.utils.checkpoint":
+            # What is kept for the backward changes memory, not numbers: just run what it wraps.
+            return args[0](*args[2:])
+        return tracer.call_whole(
+            ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
+        )
+
+    return apply
+
+
+def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(function, *args, **kwargs)
+        target = CallScripted(function)
+        return tracer.call_function(target.__name__, target, args, kwargs, tracked=False)
+
+    return call
+
+
+def _len(original: Callable[..., Any]) -> Callable[..., Any]:
+    def length(item: Any) -> Any:
+        # A method __len__ would have to give a plain number, and so bake in the size of a batch.
+        return item.shape[0] if type(item) is TracedTensor and active_tracer() else original(item)
+
+    return length
+
+
+def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
+    def limits(*dtype: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None or not dtype or type(dtype[0]) is not TracedValue:
+            return original(*dtype)
+        return tracer.compute(original, dtype)
+
+    return limits
+
+
+def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    def has_torch_function(args: Any) -> Any:
+        # Attention layers look at it, and would take another path than they do without a tracer.
+        return original(args) if active_tracer() is None else False
+
+    return has_torch_function
+
+
+def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
+    def verify(size: Any) -> None:
+        # A statistic over one value per channel is an error at run time, not while tracing.
+        if not is_tracing():
+            original(size)
+
+    return verify
+
+
+_REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
+    (nn.Module, "__call__", _module_call),
+    (nn.Module, "__getattr__", _module_getattr),
+    (nn.Module, "__setattr__", _module_setattr),
+    (torch._C.ScriptFunction, "__call__", _scripted_call),
+    (torch, "finfo", _number_limits),
+    (torch, "iinfo", _number_limits),
+    (torch.overrides, "has_torch_function", _has_torch_function),
+    (F, "_verify_batch_size", _verify_batch_size),
+    (builtins, "len", _len),
+)
 
 
 class _Mode(TorchFunctionMode):
@@ -80,8 +177,13 @@ class _Mode(TorchFunctionMode):
         if isinstance(owner, GetSetDescriptorType):
             return _attribute(tracer, func, owner.__name__, args)
         if isinstance(func, MethodDescriptorType | WrapperDescriptorType):
-            return tracer.call_method(func.__name__, func, args, kwargs)
-        return tracer.call_function(func.__name__, func, args, kwargs)
+            return tracer.call_plain_method(func.__name__, func, args, kwargs)
+        if func in FOLLOWED_FUNCTIONS:
+            return tracer.call_whole(func, func, args, kwargs)
+        if func not in bound_early():
+            return tracer.call_function(func.__name__, func, args, kwargs, tracked=False)
+        name, original = bound_early()[func]
+        return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=True)
 
 
 def _attribute(tracer: Tracer, func: Any, name: str, args: tuple[Any, ...]) -> Any:
@@ -91,24 +193,3 @@ def _attribute(tracer: Tracer, func: Any, name: str, args: tuple[Any, ...]) -> A
     tensor = args[0]
     value = getattr(tensor._value if type(tensor) is TracedTensor else tensor, name)
     return tracer.compute(getattr, (tensor, name)) if isinstance(value, Tensor) else value
-
-
-@contextmanager
-def _attributes_kept(root: nn.Module) -> Iterator[None]:
-    """Put back whatever is assigned to attributes of `root`'s modules inside."""
-    before = [
-        (module, dict(vars(module)), {name: dict(vars(module)[name]) for name in _REGISTRIES})
-        for module in root.modules()
-    ]
-    try:
-        yield
-    finally:
-        for module, attributes, registries in before:
-            vars(module).clear()
-            vars(module).update(attributes)
-            for name, content in registries.items():
-                vars(module)[name].clear()
-                vars(module)[name].update(content)
-
-
-_REGISTRIES = ("_parameters", "_buffers", "_modules")

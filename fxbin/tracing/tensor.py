@@ -39,26 +39,10 @@ class TracedTensor(Tensor):
     _is_param: bool
     """`isinstance(x, nn.Parameter)` looks at this."""
 
-    @property
-    def shape(self) -> Any:  # type: ignore[override]
-        return _tracer().compute(getattr, (self, "shape"))
-
-    @property
-    def dtype(self) -> Any:  # type: ignore[override]
-        return _tracer().compute(getattr, (self, "dtype"))
-
-    @property
-    def ndim(self) -> Any:  # type: ignore[override]
-        return _tracer().compute(getattr, (self, "ndim"))
-
-    @property
-    def device(self) -> Any:  # type: ignore[override]
-        return _tracer().device_of(self)
-
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.unbind(0))
 
     def __bool__(self) -> bool:
@@ -74,10 +58,19 @@ class TracedTensor(Tensor):
         return int(content(self, int))
 
     def item(self) -> Any:
+        """The one number in a constant."""
         return content(self, Tensor.item)
 
     def tolist(self) -> Any:
+        """The numbers in a constant."""
         return content(self, Tensor.tolist)
+
+    def numpy(self, **options: Any) -> Any:
+        """The content of a constant."""
+        return content(self, lambda tensor: tensor.numpy(**options))
+
+    def __array__(self, dtype: Any = None) -> Any:
+        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TracedTensor({self._node}, {tuple(self._value.shape)}, {self._value.dtype})"
@@ -89,18 +82,23 @@ class TracedTensor(Tensor):
         return self.clone()
 
 
+PYTHON_ATTRIBUTES = ("shape", "dtype", "ndim")
+"""Properties that give values of Python."""
+
 TENSOR_ATTRIBUTES = ("T", "mT", "H", "mH", "data", "real", "imag")
 """Properties that give tensors."""
 
-_OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"]
+_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
+_OPERATORS = [*_ARITHMETIC, "and", "or", "xor", "lshift", "rshift"]
 _COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
 _UNARY = ["neg", "pos", "abs", "invert"]
 _PLAIN_PYTHON = {
     # Written above, part of how Python handles objects, or about autograd and storage, not values.
     *(name for name in vars(TracedTensor) if not name.startswith("_")),
-    *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names", "register_hook"],
-    *["register_post_accumulate_grad_hook", "retain_grad", "share_memory_", "storage", "untyped_storage"],
-    *["storage_type", "requires_grad_", "numpy", "module_load", "is_set_to", "record_stream"],
+    *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names"],
+    *["register_hook", "register_post_accumulate_grad_hook", "retain_grad", "requires_grad_"],
+    *["share_memory_", "storage", "untyped_storage", "storage_type", "record_stream"],
+    *["module_load", "is_set_to"],
 }
 
 
@@ -112,10 +110,17 @@ def _tracer() -> "Tracer":
 
 
 def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-    """``read(tensor)`` where user code asks for the content of a tensor: constants have one."""
+    """``read(tensor)`` where user code asks for the content of a tensor: constants have one.
+
+    Raises TraceError for others. A module that is kept whole gets ones instead: its operators are
+    looked at for their names and shapes, and run anew whenever the model does.
+    """
+    kept_whole = _tracer().is_inside
     with paused():
         if not tensor._value.is_meta:
             return read(tensor._value)
+        if kept_whole:
+            return read(torch.ones_like(tensor._value, device="cpu"))
     raise TraceError(
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
         "and it is known only when the model runs"
@@ -129,14 +134,22 @@ def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def _operator(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _operator(name: str, function: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: TracedTensor, *operands: Any) -> Any:
-        return _tracer().call_operator(name, function, self, operands)
+        return _tracer().call_operator(name, function, run, self, operands)
 
     return method
 
 
+def _swapped(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def run(left: Any, right: Any) -> Any:
+        return method(right, left)
+
+    return run
+
+
 def _attribute(name: str) -> property:
+    """A property that is recorded when it is read, or set."""
     return property(
         lambda self: _tracer().compute(getattr, (self, name)),
         lambda self, value: _tracer().compute(setattr, (self, name, value)),
@@ -152,18 +165,27 @@ def _install() -> None:
     for name in _OPERATORS:
         function = getattr(operator, f"__{name}__")
         _set_operator(f"__{name}__", function)
-        _set_operator(f"__r{name}__", function)
+        _set_operator(f"__r{name}__", function, reflected=True)
         _set_operator(f"__i{name}__", getattr(operator, f"__i{name}__"))
     for name in _COMPARISONS + _UNARY:
         _set_operator(f"__{name}__", getattr(operator, f"__{name}__"))
     _set_operator("__getitem__", operator.getitem)
     _set_operator("__setitem__", operator.setitem)
-    for name in TENSOR_ATTRIBUTES:
+    for name in TENSOR_ATTRIBUTES + PYTHON_ATTRIBUTES:
         setattr(TracedTensor, name, _attribute(name))
+    TracedTensor.device = property(lambda self: _tracer().device_of(self))  # type: ignore[assignment]
+    TracedTensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[assignment]
 
 
-def _set_operator(name: str, function: Callable[..., Any]) -> None:
-    setattr(TracedTensor, name, _operator(name, function))
+def _set_operator(name: str, function: Callable[..., Any], *, reflected: bool = False) -> None:
+    """Let method `name` record a call of `function` and run the method of `Tensor`.
+
+    It must be that one which runs: given an object it does not know it returns NotImplemented, and
+    Python goes on to ask the other operand.
+    """
+    run = getattr(Tensor, name, None)
+    if run is not None:
+        setattr(TracedTensor, name, _operator(name, function, _swapped(run) if reflected else run))
 
 
 _install()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
@@ -36,16 +37,20 @@ def trace(
     *,
     training: bool,
     leaf_modules: tuple[type[nn.Module], ...] = (),
+    with_data: bool = False,
 ) -> Trace:
     """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
 
     Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters.
+    Unless `with_data`: then everything is computed, so that code may look at the content of tensors.
+    What ran is then known by name, but the graph is good for these inputs only.
 
     Raises:
         TraceError: the inputs do not fit, or the code needs values that only a run can tell.
     """
-    tracer = Tracer(root, leaf_modules)
-    with _in_mode(root, training=training), patched(tracer):
+    tracer = Tracer(root, leaf_modules, with_data=with_data)
+    # In eval mode without gradients, as it is used, and as the reference looks at it.
+    with torch.set_grad_enabled(training), _in_mode(root, training=training), patched(tracer):
         call_args, call_kwargs = add_placeholders(tracer, bind(root, args, kwargs))
         try:
             result = root(*call_args, **call_kwargs)

@@ -4,20 +4,20 @@ import operator
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import Attributes, traced
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.execute import common_device, execute
-from fxbin.tracing.functions import UNNAMED_FUNCTIONS, UNNAMED_METHODS, op_name
-from fxbin.tracing.guards import check_specialised, describe
+from fxbin.tracing.guards import assign_buffer, check_specialised, describe
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import holds, map_nested, map_results, origin_node, plain_values, specs
 from fxbin.tracing.record import OpCall, Specialisation
+from fxbin.tracing.reference import ITERATION_MODULES, SAME_OBJECT, SPELLED_IN_TORCH_2_2, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
@@ -26,7 +26,7 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
     """One operator call, in the terms of fx."""
 
@@ -42,47 +42,80 @@ class _Call:
 
 
 class Tracer:
-    """Records one forward of `root`, in the mode its modules are in, into `graph`."""
+    """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
-    def __init__(self, root: nn.Module, leaf_modules: tuple[type[nn.Module], ...] = ()) -> None:
+    `with_data` lets operators run on the content of inputs and parameters, so that code may look at
+    it: the names of what ran are right, but the graph is good for these inputs only.
+    """
+
+    def __init__(
+        self, root: nn.Module, leaf_modules: tuple[type[nn.Module], ...] = (), *, with_data: bool = False
+    ) -> None:
         self.root = root
         self.graph = fx.Graph()
-        self.attributes = Attributes(root)
+        self.attributes = Attributes(root, with_data=with_data)
         self.specialisations: list[Specialisation] = []
+        self.with_data = with_data
         self._leaf_modules = leaf_modules
         self._scopes: list[Scope] = []
         self._finder = ScopeFinder()
         self._counters: Counter[tuple[str, str, bool]] = Counter()
+        self._followed = ""
+        """The function that is being kept whole, if it is one."""
+        self._assigned: set[int] = set()
         self._inside: list[OpCall] | None = None
         """Operators seen so far in the module that is being kept whole; None outside of such."""
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether the running code is part of what becomes one node."""
+        return self._inside is not None
+
     # What user code calls.
 
-    def call_function(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    def call_function(
+        self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs, *, tracked: bool
+    ) -> Any:
         """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are."""
-        tracked = name not in UNNAMED_FUNCTIONS
-        return self._record(
-            _Call("call_function", original, original, op_name(name, kwargs), tracked), args, kwargs
-        )
+        return self._record(_Call("call_function", original, original, name, tracked), args, kwargs)
 
     def call_method(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``args[0].name(*args[1:])``: named where `args[0]` is tracked."""
         tracked = type(args[0]) is TracedTensor and args[0]._tracked and name not in UNNAMED_METHODS
         return self._record(_Call("call_method", name, original, name, tracked), args, kwargs)
 
+    def call_plain_method(self, name: str, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """A method reached through `Tensor` itself, or of a tensor that is no traced one: never named."""
+        return self._record(_Call("call_method", name, function, name, tracked=False), args, kwargs)
+
     def call_operator(
-        self, name: str, function: Callable[..., Any], receiver: TracedTensor, operands: Args
+        self,
+        name: str,
+        function: Callable[..., Any],
+        run: Callable[..., Any],
+        receiver: TracedTensor,
+        operands: Args,
     ) -> Any:
         """``receiver <op> operand``; for a reflected `name`, ``operand <op> receiver``."""
         reflected = name.startswith("__r") and name != "__rshift__"
         args = (*operands, receiver) if reflected else (receiver, *operands)
         op, tracked = seen_operator(name, receiver, operands)
-        return self._record(_Call("call_function", function, function, op, tracked), args, {})
+        return self._record(_Call("call_function", function, run, op, tracked), args, {})
 
     def compute(self, function: Callable[..., Any], args: Args) -> Any:
         """A computation on Python values or attributes, which the reference never sees."""
         call = _Call("call_function", function, function, function.__name__, tracked=False)
         return self._record(call, args, {})
+
+    def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""
+        outer, self._followed = self._followed, target.__name__
+        try:
+            if self._inside is not None:
+                return run(*args, **kwargs)
+            return self._keep_whole("call_function", target, run, args, kwargs)
+        finally:
+            self._followed = outer
 
     def device_of(self, tensor: TracedTensor) -> Any:
         """``tensor.device``: the model's, though nothing is there while tracing."""
@@ -93,27 +126,53 @@ class Tracer:
 
     def specialise(self, value: TracedValue) -> Any:
         """Hand a traced value to Python; the graph checks at run time that it is still the same."""
-        scope = self._scopes[-1] if self._scopes else ()
-        found = Specialisation(
-            describe(value._node), value._value, "/".join(map(str, scope)), user_location() or "unknown"
-        )
-        if found not in self.specialisations:
-            self.specialisations.append(found)
+        found = self.note(describe(value._node), value._value)
+        if found is not None and value._guarded:
             what = f"{found.expression} in {found.scope} ({found.location})"
             self.graph.call_function(check_specialised, (value._node, found.value, what))
         return value._value
+
+    def note(self, expression: str, value: Any) -> Specialisation | None:
+        """Write down that the graph takes `expression` to be `value`; None if that is known."""
+        scope = "/".join(map(str, self._scopes[-1])) if self._scopes else ""
+        found = Specialisation(expression, value, scope, user_location() or "unknown")
+        if found in self.specialisations:
+            return None
+        self.specialisations.append(found)
+        return found
+
+    def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
+        """``module.name = value``: a buffer keeps it for the next run."""
+        if self._inside is not None or name not in module._buffers:
+            return
+        buffer = self.attributes.buffer(module, name)
+        if buffer is None or value._source is buffer:
+            return
+        before = self.attributes.stand_in(buffer)
+        if id(buffer) not in self._assigned:
+            self._assigned.add(id(buffer))
+            # Code may still hold the old content, which is about to be overwritten.
+            before._node = self.graph.call_method("clone", (self._node_of(before),))
+        target = self.attributes.fetch(buffer, self.graph)
+        self.graph.call_function(assign_buffer, (target, self._node_of(value)))
 
     # Modules.
 
     def call_module(self, original: Callable[..., Any], module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
         """``module(*args, **kwargs)``: followed inside, or kept whole as one node."""
-        self._scopes.append(self._finder.find(self._scopes[-1] if self._scopes else (), module))
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            return original(module, *args, **kwargs)
+        scope = self._finder.find(self._scopes[-1] if self._scopes else (), module)
+        self._scopes.append(scope)
         try:
             if self._inside is None and self.is_leaf(module):
-                return self._keep_whole(original, module, args, kwargs)
+                path = self.attributes.module_path(module)
+                return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
             return original(module, *args, **kwargs)
         finally:
             self._scopes.pop()
+            if type(module).__name__ in ITERATION_MODULES:
+                self._forget_counters(scope)
 
     def is_leaf(self, module: nn.Module) -> bool:
         """Whether `module` stays one node: torch's own layers, and what the user asked for."""
@@ -122,18 +181,20 @@ class Tracer:
         if isinstance(module, self._leaf_modules):
             return True
         home = type(module).__module__
-        return home.startswith("torch.nn.modules.") and home != "torch.nn.modules.container"
+        if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
+            return False
+        # What is hung on a convolution must stay when the convolution itself is replaced.
+        return type(module) is not nn.Conv2d or not _has_attachments(module)
 
-    def _keep_whole(self, original: Callable[..., Any], module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
+    def _keep_whole(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         node_args, node_kwargs = self._nodes(args), self._nodes(kwargs)
-        self._inside = ops = []
+        ops: list[OpCall] = []
+        self._inside = ops
         try:
-            result = original(module, *plain_values(args), **plain_values(kwargs))
+            result = run(*plain_values(args), **plain_values(kwargs))
         finally:
             self._inside = None
-        node = self.graph.create_node(
-            "call_module", self.attributes.module_path(module), node_args, node_kwargs
-        )
+        node = self.graph.create_node(kind, target, node_args, node_kwargs)
         node.meta.update(ops=tuple(ops), spec=specs(result))
 
         def attach(item: Any, origin: Any) -> Any:
@@ -143,13 +204,18 @@ class Tracer:
 
         return map_results(result, attach, node, self._item)
 
+    def _forget_counters(self, scope: Scope) -> None:
+        path = "/".join(map(str, scope))
+        for key in [key for key in self._counters if f"{key[0]}/".startswith(f"{path}/")]:
+            del self._counters[key]
+
     # Recording.
 
     def _record(self, call: _Call, args: Args, kwargs: Kwargs) -> Any:
         with paused():
             tensors = self._tensors((args, kwargs))
-            device = common_device(tensors)
-            op = self._count(call)
+            device = common_device(call.op, tensors, self.attributes.home)
+            ops = self._count(call)
             result = execute(call.op, call.function, self._values(args), self._values(kwargs), device)
             if not tensors and not holds((args, kwargs), TracedValue) and not holds(result, Tensor):
                 return result
@@ -157,17 +223,25 @@ class Tracer:
                 return result
             wrap = self._wrapper(call, tensors)
             if self._inside is not None:
-                self._inside.append(op)
+                self._inside.extend(ops)
                 return map_results(result, wrap, None, self._item)
             node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
-            node.meta.update(ops=(op,), spec=specs(result))
+            node.meta.update(ops=ops, spec=specs(result))
             return map_results(result, wrap, node, self._item)
 
-    def _count(self, call: _Call) -> OpCall:
+    def _count(self, call: _Call) -> tuple[OpCall, ...]:
         scope = self._scopes[-1] if self._scopes else ()
-        key = ("/".join(map(str, scope)), call.op, call.tracked)
-        self._counters[key] += 1
-        return OpCall(scope, call.op, self._counters[key] - 1, call.tracked)
+        path = "/".join(map(str, scope))
+        spelled = [call.op]
+        if call.op in _RESPELLED:
+            owner = self._followed or (type(scope[-1].module).__name__ if scope else "")
+            spelled = list(SPELLED_IN_TORCH_2_2.get((owner, call.op), spelled))
+        ops = []
+        for name in spelled:
+            key = (path, name, call.tracked)
+            self._counters[key] += 1
+            ops.append(OpCall(scope, name, self._counters[key] - 1, call.tracked))
+        return tuple(ops)
 
     def _wrapper(self, call: _Call, tensors: list[TracedTensor]) -> Callable[[Any, Any], Any]:
         """Turns the parts of a result into what user code gets."""
@@ -180,10 +254,11 @@ class Tracer:
                             tensor._node = origin_node(origin) or tensor._node
                             tensor._tracked |= call.tracked
                             return tensor
-                return traced(item, origin_node(origin), tracked=call.tracked)
-            if origin is not None and isinstance(item, int | float | str | torch.dtype | torch.device):
-                return TracedValue(self, origin_node(origin), item)
-            return item
+                tracked = call.tracked or (call.op in SAME_OBJECT and tensors[0]._tracked)
+                return traced(item, origin_node(origin), tracked=tracked)
+            if self._inside is not None or item is None:
+                return item
+            return TracedValue(self, origin_node(origin), item)
 
         return wrap
 
@@ -223,3 +298,11 @@ def _is_in_place(op: str) -> bool:
     if op.startswith("__"):
         return op.startswith("__i") and op != "__invert__"
     return op.endswith("_")
+
+
+def _has_attachments(module: nn.Module) -> bool:
+    """Whether hooks, or a forward of its own, belong to this one module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+_RESPELLED = frozenset(op for _, op in SPELLED_IN_TORCH_2_2)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from fxbin.tracing.tensor import TracedTensor
+
 if TYPE_CHECKING:
     from fxbin.tracing.tracer import Tracer
 
@@ -20,22 +22,38 @@ if TYPE_CHECKING:
 class TracedValue:
     """A value with the graph node that computes it."""
 
-    def __init__(self, tracer: "Tracer", node: fx.Node, value: Any) -> None:
+    def __init__(self, tracer: "Tracer", node: fx.Node, value: Any, *, guarded: bool = True) -> None:
         self._tracer = tracer
         self._node = node
         self._value = value
+        self._guarded = guarded
+        """Whether the graph refuses to run where the value is another one than while tracing."""
 
     # A TracedValue passes `isinstance(n, int)`. Python's own C code looks at the real type, so it
     # always goes through __index__ and the like below: nothing is handed out unseen.
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return type(self._value)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Protocols that Python and numpy look for; those that values take part in are below.
+            raise AttributeError(name)
         return self._tracer.compute(getattr, (self, name))
 
+    def __call__(self, *args: Any) -> Any:
+        """Record the call of a method of the value."""
+        return self._tracer.compute(call_value, (self, *args))
+
     def __repr__(self) -> str:
-        return f"{self._node.name}={self._value!r}"
+        return repr(self._value)
+
+    # Text is for messages, which must not narrow what a graph is good for.
+    def __str__(self) -> str:
+        return str(self._value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._value, spec)
 
     def __bool__(self) -> bool:
         return bool(self._tracer.specialise(self))
@@ -55,21 +73,34 @@ class TracedValue:
     def __hash__(self) -> int:
         return hash(self._tracer.specialise(self))
 
-    def __str__(self) -> str:
-        return str(self._tracer.specialise(self))
-
-    def __format__(self, spec: str) -> str:
-        return format(self._tracer.specialise(self), spec)
-
     def __len__(self) -> int:
         return len(self._tracer.specialise(self))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return torch.tensor(self._tracer.specialise(self)).numpy()
 
     def __round__(self, digits: int | None = None) -> Any:
         return self._tracer.compute(round, (self,) if digits is None else (self, digits))
 
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TracedValue":
+        return self
+
+
+def call_value(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` for a method of a Python value: ``device.type.startswith("cuda")``."""
+    return function(*args)
+
 
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[TracedValue, Any], Any]:
     def method(self: TracedValue, other: Any) -> Any:
+        if type(other) is TracedTensor:
+            return NotImplemented  # the reference names what a tensor does, under its reflected name
         return self._tracer.compute(function, (self, other))
 
     return method
@@ -89,7 +120,8 @@ def _unary(function: Callable[[Any], Any]) -> Callable[[TracedValue], Any]:
     return method
 
 
-_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor"]
+_BITWISE = ["lshift", "rshift", "and", "or", "xor"]
+_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", *_BITWISE]
 _COMPARISON = ["eq", "ne", "lt", "le", "gt", "ge"]
 
 for _name in _ARITHMETIC:
@@ -102,14 +134,15 @@ for _name in ("neg", "pos", "abs", "invert"):
     setattr(TracedValue, f"__{_name}__", _unary(getattr(operator, f"__{_name}__")))
 for _name in ("floor", "ceil", "trunc"):
     setattr(TracedValue, f"__{_name}__", _unary(getattr(math, _name)))
-TracedValue.__divmod__ = lambda self, other: (self // other, self % other)  # type: ignore[attr-defined]
 
 
 class TracedSize(tuple[Any, ...]):
     """What `x.shape` gives: a tuple of traced ints that passes for `torch.Size`."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return torch.Size
 
     def numel(self) -> Any:

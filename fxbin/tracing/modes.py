@@ -1,0 +1,76 @@
+"""Regions without gradients or with another autocast, which a graph must switch as the code did."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.amp import autocast_mode
+
+from fxbin.tracing.active import active_tracer
+from fxbin.tracing.values import TracedValue
+
+
+@contextmanager
+def regions_recorded() -> Iterator[None]:
+    """Record entering and leaving of `torch.no_grad`, `torch.enable_grad`, `torch.autocast` and the like.
+
+    What the caller had is asked for when the graph runs, and restored: the graph of a model that is
+    called without gradients must not switch them on.
+    """
+    autocast = torch.autocast
+    with (
+        mock.patch.object(torch, "is_grad_enabled", _is_grad_enabled(torch.is_grad_enabled)),
+        mock.patch.object(torch._C, "_set_grad_enabled", _set_grad_enabled(torch._C._set_grad_enabled)),
+        mock.patch.object(autocast, "__enter__", _enter_autocast(autocast.__enter__)),
+        mock.patch.object(autocast, "__exit__", _exit_autocast(autocast.__exit__)),
+    ):
+        yield
+
+
+def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
+    def is_grad_enabled() -> Any:
+        tracer = active_tracer()
+        if tracer is None or tracer.is_inside:
+            return original()
+        # Not guarded: code that looks at it does so to save memory, and runs in both cases.
+        return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
+
+    return is_grad_enabled
+
+
+def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]:
+    def set_grad_enabled(mode: Any) -> None:
+        tracer = active_tracer()
+        if tracer is None or tracer.is_inside:
+            original(mode)
+        elif type(mode) is TracedValue:
+            tracer.graph.call_function(original, (mode._node,))
+            original(mode._value)
+        else:
+            tracer.graph.call_function(original, (mode,))
+            original(mode)
+
+    return set_grad_enabled
+
+
+def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
+        tracer = active_tracer()
+        if tracer is not None and not tracer.is_inside:
+            settings = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
+            self._traced_entry = tracer.graph.call_function(autocast_mode._enter_autocast, settings)
+        return original(self)
+
+    return __enter__
+
+
+def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
+        tracer = active_tracer()
+        if tracer is not None and not tracer.is_inside:
+            tracer.graph.call_function(autocast_mode._exit_autocast, (self._traced_entry,))
+        return original(self, *error)
+
+    return __exit__

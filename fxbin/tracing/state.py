@@ -1,0 +1,79 @@
+"""Puts back what running a model changes outside of its graph."""
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxbin.tracing.record import Specialisation
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.tracer import Tracer
+from fxbin.tracing.values import TracedValue
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+@contextmanager
+def state_kept(tracer: Tracer) -> Iterator[None]:
+    """Restore random number generators and attributes of modules, and note what a graph will not redo."""
+    with torch.random.fork_rng(devices=[]), _python_random_kept(tracer), _attributes_kept(tracer):
+        yield
+
+
+@contextmanager
+def _python_random_kept(tracer: Tracer) -> Iterator[None]:
+    numpy = sys.modules.get("numpy")
+    before = random.getstate()
+    before_numpy = None if numpy is None else numpy.random.get_state()
+    try:
+        yield
+    finally:
+        if random.getstate() != before:
+            tracer.note("random.random()", "the numbers drawn while tracing")
+            random.setstate(before)
+        if numpy is not None and before_numpy is not None:
+            if not _same(numpy.random.get_state(), before_numpy):
+                tracer.note("numpy.random", "the numbers drawn while tracing")
+            numpy.random.set_state(before_numpy)
+
+
+def _same(left: Any, right: Any) -> bool:
+    return all(
+        bool((a == b).all()) if hasattr(a == b, "all") else a == b for a, b in zip(left, right, strict=True)
+    )
+
+
+@contextmanager
+def _attributes_kept(tracer: Tracer) -> Iterator[None]:
+    """Put back whatever is assigned to attributes of the root's modules inside."""
+    before = [
+        (path, module, dict(vars(module)), {name: dict(vars(module)[name]) for name in _REGISTRIES})
+        for path, module in tracer.root.named_modules()
+    ]
+    try:
+        yield
+    finally:
+        for path, module, attributes, registries in before:
+            _note_changes(tracer, path, module, attributes)
+            vars(module).clear()
+            vars(module).update(attributes)
+            for name, content in registries.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(content)
+
+
+def _note_changes(tracer: Tracer, path: str, module: nn.Module, before: dict[str, Any]) -> None:
+    """Note Python values that the forward left in attributes: its graph leaves none there."""
+    for name, value in vars(module).items():
+        if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
+            continue
+        value = value._value if type(value) is TracedValue else value
+        if isinstance(value, bool | int | float | str) and value != before.get(name):
+            attribute = f"{path}.{name}" if path else name
+            tracer.specialisations.append(
+                Specialisation(attribute, value, type(module).__name__, "assigned in forward")
+            )

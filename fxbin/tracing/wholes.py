@@ -1,0 +1,75 @@
+"""Pieces of code that become one node, though they are more than one operator.
+
+Their targets are objects: fx writes a target into the code it generates by its module and name, and
+several functions of one name would be one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ApplyFunction:
+    """``function.apply``: the custom forward and backward of a `torch.autograd.Function`."""
+
+    function: type[torch.autograd.Function]
+
+    @property
+    def __name__(self) -> str:
+        return f"{self.function.__name__}_apply"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As user code calls it."""
+        return self.function.apply(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class CallScripted:
+    """A function that was compiled by `torch.jit.script`."""
+
+    function: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        return str(getattr(self.function, "name", "scripted"))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As user code calls it."""
+        return self.function(*args, **kwargs)
+
+
+class ForwardContext:
+    """The `ctx` of an autograd function while it is traced: it takes what it is given."""
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.needs_input_grad = tuple(isinstance(arg, Tensor) for arg in args)
+        self.saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep nothing but what a forward may read back."""
+        self.saved_tensors = tensors
+
+    save_for_forward = save_for_backward
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Nothing to do: a tensor that is returned is known by its identity."""
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Nothing to do: nothing is differentiated."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Nothing to do: nothing is differentiated."""
+
+
+def run_forward(function: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
+    """The forward of `function` alone, in the way that it is written in."""
+    context: Any = ForwardContext(args)
+    if function.setup_context is not torch.autograd.function._SingleLevelFunction.setup_context:
+        result = function.forward(*args)
+        function.setup_context(context, args, result)
+        return result
+    return function.forward(context, *args)
