@@ -42,8 +42,7 @@ class InsertActivationBinarizers(Pass):
     def _insert(self, module: GraphModule, site: CallSite) -> None:
         decision = site.info.decision
         assert decision is not None
-        user = _first_user(site)
-        x = user.all_input_nodes[0]
+        user, x = _raw_input(site)
         spec = spec_of(x)
         assert isinstance(spec, TensorSpec)
         if not has_submodule(module, decision.activation):
@@ -59,14 +58,16 @@ class InsertActivationBinarizers(Pass):
         user.replace_input_with(x, binarized)
 
 
-def _first_user(site: CallSite) -> fx.Node:
-    """The node that takes the raw activations: the conv2d, or the padding that belongs to it."""
-    return site.x if site.x.meta.get("inlined_padding") else site.node
+def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:
+    """Who takes the raw activations, the conv2d or the padding that belongs to it, and those activations."""
+    if site.x.meta.get("inlined_padding"):
+        return site.x, site.x.all_input_nodes[0]
+    return site.node, site.x
 
 
 def _is_pending(site: CallSite) -> bool:
     decision: Decision | None = node_decision(site.node)
     if decision is None or not decision.binarized:
         return False
-    x = _first_user(site).all_input_nodes[0]
+    _, x = _raw_input(site)
     return not (x.op == "call_module" and x.target == decision.activation)

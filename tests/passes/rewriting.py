@@ -1,0 +1,92 @@
+"""How tests look at what a pass does: our own one-line-a-node form, before and after."""
+
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from fxbin.call_site import call_sites
+from fxbin.config import Params
+from fxbin.module import BinarizedModule
+from fxbin.node_info import Decision
+from fxbin.passes import InlineConv2d, InsertActivationBinarizers, InsertWeightBinarizers, MarkCallSites, Pass
+from fxbin.selection import BinarizerNames
+from fxbin.transform import capture
+
+
+def listing(module: fx.GraphModule, note: Callable[[fx.Node], str] | None = None) -> str:
+    """``name = op target(arguments)`` for each node, and ``# note`` where there is something to note."""
+    lines = []
+    for node in module.graph.nodes:
+        target = node.target if isinstance(node.target, str) else node.target.__name__
+        args = [_spelled(arg) for arg in node.args]
+        args += [f"{key}={_spelled(value)}" for key, value in node.kwargs.items()]
+        text = note(node) if note else ""
+        lines.append(f"{node.name} = {node.op} {target}({', '.join(args)})" + (f"  # {text}" if text else ""))
+    return "\n".join(lines)
+
+
+def _spelled(argument: Any) -> str:
+    return str(argument) if isinstance(argument, fx.Node) else repr(argument)
+
+
+def assert_rewrites(
+    pass_: Pass,
+    module: fx.GraphModule,
+    before: str,
+    after: str,
+    note: Callable[[fx.Node], str] | None = None,
+) -> None:
+    """Check what `pass_` makes of `module`, that it reports the change, and that it is idempotent."""
+    assert listing(module, note) == textwrap.dedent(before).strip()
+    assert pass_.apply(module), f"{pass_.name} changed something and did not report it"
+    assert listing(module, note) == textwrap.dedent(after).strip()
+    module.graph.lint()
+    assert_leaves_alone(pass_, module, note)
+
+
+def assert_leaves_alone(
+    pass_: Pass, module: fx.GraphModule, note: Callable[[fx.Node], str] | None = None
+) -> None:
+    """Check that `pass_` changes nothing and says so."""
+    before, state = listing(module, note), list(module.state_dict())
+    assert not pass_.apply(module), f"{pass_.name} reported a change"
+    assert (listing(module, note), list(module.state_dict())) == (before, state)
+
+
+def captured(model: nn.Module, *shape: int) -> BinarizedModule:
+    """The graph of `model` in eval mode, named, for an input of `shape`."""
+    return capture(model.eval(), (torch.rand(shape),), {})
+
+
+def marked(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
+    """`captured`, with each conv2d chosen but those with `keep` in their name."""
+    module = captured(model, *shape)
+    names = BinarizerNames(module)
+    decisions = {
+        site.info.name: Decision(binarized=False, reason="kept")
+        if keep and keep in site.info.name
+        else Decision(True, "", names.activation(site), names.weight(site))
+        for site in call_sites(module)
+    }
+    MarkCallSites(decisions).apply(module)
+    return module
+
+
+def inlined(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
+    """`marked`, with chosen modules replaced by the function they call."""
+    module = marked(model, *shape, keep=keep)
+    InlineConv2d().apply(module)
+    return module
+
+
+def insert_weights() -> Pass:
+    """The pass with default parameters."""
+    return InsertWeightBinarizers("xnor", Params())
+
+
+def insert_activations() -> Pass:
+    """The pass with default parameters."""
+    return InsertActivationBinarizers("xnor", Params())
