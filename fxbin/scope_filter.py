@@ -1,73 +1,117 @@
-"""Which node names a config selects: `ignored_scopes` and `target_scopes`."""
+"""Which nodes a config selects: `ignored_scopes` and `target_scopes`, top-level and in `compression`."""
 
-import difflib
-import re
-from collections.abc import Collection, Iterable, Sequence
+import warnings
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from fxbin.config import Config
 from fxbin.errors import ScopeError
+from fxbin.scope_hints import hints, surprise, without_prefix
+from fxbin.scope_pattern import matches
 
-REGEX_MARK = "{re}"
-"""An entry that contains it, anywhere, is a regular expression without it."""
+
+@dataclass(frozen=True)
+class ScopeList:
+    """The patterns under one key of a config."""
+
+    option: str
+    """The key: ``"compression.ignored_scopes"``."""
+
+    patterns: tuple[str, ...]
+
+    def find(self, text: str) -> str | None:
+        """The first pattern that matches `text`."""
+        return next((pattern for pattern in self.patterns if matches(text, pattern)), None)
 
 
 @dataclass(frozen=True)
 class ScopeFilter:
-    """The patterns of a config. An entry is a whole node name, or a regular expression found in one."""
+    """What a config ignores and targets, by node names. Ignored wins."""
 
-    ignored: tuple[str, ...] = ()
+    ignored: tuple[ScopeList, ...] = ()
 
-    targets: tuple[str, ...] | None = None
-    """None selects everything, an empty tuple nothing."""
+    targets: ScopeList | None = None
+    """None selects everything; no patterns, nothing."""
+
+    module_ignored: ScopeList | None = None
+    """Top-level lists: also compared with modules (see `is_replaced`)."""
+
+    module_targets: ScopeList | None = None
+
+    notes: tuple[str, ...] = ()
+    """What of the config has no effect."""
 
     @classmethod
     def from_config(cls, config: Config) -> "ScopeFilter":
-        """Top-level and algorithm-level scopes together; a top-level `target_scopes` wins, as in NNCF."""
+        """Both `ignored_scopes` together; a top-level `target_scopes` goes before the other, as in NNCF."""
         section = config.binarization
-        ignored = (*(config.ignored_scopes or ()), *(section.ignored_scopes or ()))
-        targets = config.target_scopes if config.target_scopes is not None else section.target_scopes
-        return cls(ignored, targets)
+        top = _scope_list("ignored_scopes", config.ignored_scopes)
+        own = _scope_list("compression.ignored_scopes", section.ignored_scopes)
+        top_targets = _scope_list("target_scopes", config.target_scopes)
+        own_targets = _scope_list("compression.target_scopes", section.target_scopes)
+        ignored = tuple(scopes for scopes in (top, own) if scopes is not None)
+        targets = own_targets if top_targets is None else top_targets
+        return cls(ignored, targets, top, top_targets, config.scope_notes)
+
+    def is_replaced(self, module_scope: str) -> bool:
+        """Whether NNCF would have replaced the module at `module_scope`, whose names then begin with NNCF.
+
+        `module_scope` is the place that holds it, classes without prefix: ``"TinyResNet/Conv2d[conv1]"``.
+        Only the top-level lists count here. A module that is not replaced is no target either.
+        """
+        if self.module_ignored is not None and self.module_ignored.find(module_scope) is not None:
+            return False
+        return self.module_targets is None or self.module_targets.find(module_scope) is not None
 
     def why_excluded(self, name: str) -> str | None:
-        """Why the node `name` is not selected; None if it is. Ignored wins over targeted."""
-        for pattern in self.ignored:
-            if matches(name, pattern):
-                return "in ignored_scopes" if pattern == name else f"in ignored_scopes: {pattern!r}"
-        if self.targets is not None and not any(matches(name, pattern) for pattern in self.targets):
+        """Why the node `name` is not selected; None if it is."""
+        for scopes in self.ignored:
+            found = scopes.find(name)
+            if found is None and scopes is self.module_ignored:
+                found = scopes.find(without_prefix(name.rpartition("/")[0]))
+            if found is not None:
+                return "in ignored_scopes" if found == name else f"in ignored_scopes: {found!r}"
+        if self.targets is not None and self.targets.find(name) is None:
             return "not in target_scopes"
         return None
 
-    def check(self, names: Collection[str]) -> None:
-        """Raise ScopeError unless every pattern matches one of `names`, all nodes of the model."""
-        problems = [
-            *_unmatched("ignored_scopes", self.ignored, names),
-            *_unmatched("target_scopes", self.targets or (), names),
-        ]
-        if problems:
-            raise ScopeError("\n".join(problems))
+    def check(self, names: Collection[str], *, validate: bool = True) -> None:
+        """Raise ScopeError unless every pattern matches one of `names`, all nodes of the model.
 
-
-def matches(name: str, pattern: str) -> bool:
-    """Whether `pattern` selects the node `name`. Raises ScopeError for an invalid expression."""
-    if REGEX_MARK not in pattern:
-        return name == pattern
-    try:
-        return re.search(pattern.replace(REGEX_MARK, ""), name) is not None
-    except re.error as error:
-        raise ScopeError(
-            f"ignored_scopes/target_scopes: {pattern!r} is not a regular expression: {error}. "
-            r"Write brackets of names as \[ and \]."
-        ) from error
-
-
-def _unmatched(option: str, patterns: Sequence[str], names: Collection[str]) -> Iterable[str]:
-    for pattern in patterns:
-        if not any(matches(name, pattern) for name in names):
-            close = difflib.get_close_matches(pattern.replace(REGEX_MARK, ""), names, cutoff=0.4)
-            hint = f"Closest: {', '.join(close)}. " if close else ""
-            yield (
-                f"{option}: {pattern!r} matches no node of the model. {hint}"
+        Without `validate`, warn of it. Also warns of lists without effect and of expressions that match
+        by accident.
+        """
+        problems = list(self.unmatched(names))
+        if problems and validate:
+            advice = (
                 "List the names with `fxbin scopes` or fxbin.node_names, "
-                'or set "validate_scopes": false to allow it.'
+                'or set "validate_scopes": false in `compression` to allow it.'
             )
+            raise ScopeError("\n".join([*problems, advice]))
+        for message in (*problems, *self.notes, *self.surprises(names)):
+            warnings.warn(message, stacklevel=5)
+
+    def unmatched(self, names: Collection[str]) -> Iterator[str]:
+        """A message for each pattern that matches none of `names`, all nodes of the model."""
+        for scopes in self._lists():
+            for pattern in scopes.patterns:
+                if not any(matches(name, pattern) for name in names):
+                    said = [
+                        f"{scopes.option}: {pattern!r} matches no node of the model.",
+                        *hints(pattern, names),
+                    ]
+                    yield " ".join(said)
+
+    def surprises(self, names: Collection[str]) -> Iterator[str]:
+        """A warning about each pattern that matches by accident."""
+        for scopes in self._lists():
+            for pattern in scopes.patterns:
+                if trap := surprise(pattern, names):
+                    yield f"{scopes.option}: {trap}"
+
+    def _lists(self) -> list[ScopeList]:
+        return [*self.ignored, *([] if self.targets is None else [self.targets])]
+
+
+def _scope_list(option: str, patterns: tuple[str, ...] | None) -> ScopeList | None:
+    return None if patterns is None else ScopeList(option, patterns)

@@ -18,8 +18,8 @@ def select(module: GraphModule, config: Config) -> dict[str, Decision]:
         ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
     """
     scopes = ScopeFilter.from_config(config)
-    if config.binarization.validate_scopes:
-        scopes.check([name for node in module.graph.nodes for name in node.meta["fxbin"].names])
+    nodes = [name for node in module.graph.nodes for name in node.meta["fxbin"].names]
+    scopes.check(nodes, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
     decisions = {}
     for site in call_sites(module):

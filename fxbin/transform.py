@@ -22,6 +22,7 @@ from fxbin.passes import (
     MarkCallSites,
     NameNodes,
 )
+from fxbin.scope_filter import ScopeFilter
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
 from fxbin.tracing import ops_of, trace
@@ -60,16 +61,16 @@ def transform(
     if isinstance(model, BinarizedModule):
         raise TransformError("model: it has been transformed already; transform the original model")
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
-    module = capture(_copy(model), args, kwargs, leaf_modules)
+    scopes = ScopeFilter.from_config(config)
+    module = capture(_copy(model), args, kwargs, leaf_modules, scopes)
     decisions = _decide(module, config)
     section = config.binarization
-    multiplier = section.compression_lr_multiplier or config.compression_lr_multiplier
     module.rewrite(
         [
             MarkCallSites(decisions),
             InlineConv2d(),
             InsertWeightBinarizers(section.mode, section.params),
-            InsertActivationBinarizers(section.mode, section.params, multiplier),
+            InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
         ]
     )
     module.binarization = BinarizationState(config, _sites(module, decisions))
@@ -81,11 +82,13 @@ def capture(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     leaf_modules: tuple[type[nn.Module], ...] = (),
+    scopes: ScopeFilter | None = None,
 ) -> BinarizedModule:
     """`root` as a module with named graphs, before any change. It gives up its parameters."""
     evaluated = trace(root, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
     trained = trace(root, args, dict(kwargs), training=True, leaf_modules=leaf_modules)
-    names = Names(root, [op for node in evaluated.graph.nodes for op in ops_of(node)])
+    ops = [op for node in evaluated.graph.nodes for op in ops_of(node)]
+    names = Names(root, ops, (scopes or ScopeFilter()).is_replaced)
     module = BinarizedModule.from_traces(root, evaluated, trained)
     module.rewrite([NameNodes(names)])
     return module
@@ -106,10 +109,11 @@ def node_names(
     if isinstance(model, BinarizedModule):
         infos = [node_info(node) for node in model.graph.nodes]
         return [(name, _op(name)) for info in infos if info is not None for name in info.names]
-    args, kwargs = _inputs(load_config(config), example_inputs, example_kwargs)
+    config = load_config(config)
+    args, kwargs = _inputs(config, example_inputs, example_kwargs)
     traced = trace(model, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
     ops = [op for node in traced.graph.nodes for op in ops_of(node) if op.tracked]
-    names = Names(model, ops)
+    names = Names(model, ops, ScopeFilter.from_config(config).is_replaced)
     return [(names.name(op), op.op) for op in ops]
 
 

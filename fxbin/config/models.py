@@ -22,8 +22,17 @@ from fxbin.config.value_types import (
     Text,
     problem,
 )
+from fxbin.scope_pattern import why_invalid
 
-Scopes = Annotated[tuple[Text, ...] | None, OneOrMore, NotNull]
+
+def _valid_expression(pattern: str) -> str:
+    """Refuse ``{re}`` with an expression that Python cannot compile."""
+    if why_invalid(pattern):
+        raise problem(r"a regular expression after {re}", f"It {why_invalid(pattern)}")
+    return pattern
+
+
+Scopes = Annotated[tuple[Annotated[Text, AfterValidator(_valid_expression)], ...] | None, OneOrMore, NotNull]
 
 INSTEAD_OF = {
     "knowledge_distillation": ' and use the top-level key "distillation"',
@@ -209,11 +218,23 @@ class Config(TrainingKeys, UnusedKeys):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader of the config should know: keys that are accepted and have no effect."""
+        """What the reader of the config should know: keys that are accepted here and have no effect."""
         unused = list(self.unused())
         if self.binarization.initializer is not None:
             unused.append("compression.initializer")
-        return tuple(f"{key}: accepted for configs written for NNCF, without effect" for key in unused)
+        notes = [f"{key}: accepted for configs written for NNCF, without effect" for key in unused]
+        return (*notes, *self.scope_notes)
+
+    @property
+    def scope_notes(self) -> tuple[str, ...]:
+        """Those of them that change what is binarized; `transform` warns of them."""
+        if self.target_scopes is None or self.binarization.target_scopes is None:
+            return ()
+        note = (
+            "compression.target_scopes: without effect, as the top-level target_scopes goes before it "
+            "(as in NNCF): keep one of them"
+        )
+        return (note,)
 
     def to_dict(self) -> dict[str, Any]:
         """All keys that have a value, defaults included, as JSON values; `load_config` reads it back."""

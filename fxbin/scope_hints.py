@@ -1,0 +1,159 @@
+"""What a pattern that matches nothing was probably meant to be."""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator
+
+from fxbin.scope_pattern import REGEX_MARK, expression, matches, why_invalid
+
+PREFIX = "NNCF"
+
+
+def hints(pattern: str, names: Collection[str]) -> list[str]:
+    """Suggestions, each a sentence; `names` are all nodes of the model."""
+    rules = REGEX_RULES if REGEX_MARK in pattern else NAME_RULES
+    text = expression(pattern)
+    for rule in rules:
+        if found := list(rule(text, names)):
+            return found
+    return list(_closest(text, names))
+
+
+def surprise(pattern: str, names: Collection[str]) -> str | None:
+    r"""A warning about an expression that finds itself in operators' names: ``{re}conv2`` in ``conv2d_0``.
+
+    None where nothing is surprising, or where the expression spells the operator out.
+    """
+    if REGEX_MARK not in pattern:
+        return None
+    convs = [name for name in names if "/conv2d_" in name and matches(name, pattern)]
+    by_accident = [name for name in convs if _is_inside_operator(expression(pattern), name)]
+    if not by_accident:
+        return None
+    word = expression(pattern)
+    meant = f" For modules named {word}, write {_pattern(f'[{word}]')!r}." if word.isidentifier() else ""
+    return (
+        f"{pattern!r} matches {len(convs)} convolutions, {len(by_accident)} of them only by the operator at "
+        f"the end of the name, as in {by_accident[0]!r}.{meant}"
+    )
+
+
+def _is_inside_operator(text: str, name: str) -> bool:
+    """Whether `text` is found in the operator of `name` only, and in no more than a part of its word."""
+    found = re.search(text, name)
+    start = name.rindex("/") + 1
+    return found is not None and found.start() >= start and found.end() < start + len("conv2d")
+
+
+def _other_prefix(text: str, names: Collection[str]) -> Iterator[str]:
+    """``TinyResNet/Conv2d[conv1]/conv2d_0``: exact names of replaced modules begin with NNCF."""
+    same = [name for name in names if without_prefix(name) == without_prefix(text)]
+    if same:
+        yield f"Did you mean {same[0]!r}? {_about_prefix(same[0])}"
+
+
+def _module_scope(text: str, names: Collection[str]) -> Iterator[str]:
+    """``TinyResNet/Sequential[layer1]``: a module, where names of operators are needed."""
+    scope = without_prefix(text.strip().rstrip("/")) + "/"
+    inside = [name for name in names if without_prefix(name).startswith(scope)]
+    if inside:
+        conv = next((name for name in inside if "/conv2d_" in name), inside[0])
+        own = "/".join(conv.split("/")[: scope.count("/")])
+        yield (
+            f"It is a module, with {len(inside)} operators in it: did you mean {conv!r}, "
+            f"or all of them, {_pattern(own)!r}?"
+        )
+
+
+def _stray_marks(text: str, names: Collection[str]) -> Iterator[str]:
+    """Spaces around a name, or its letters in another case."""
+    same = [name for name in names if name.lower() == text.strip().lower()]
+    if same:
+        yield f"Did you mean {same[0]!r}? Case and spaces count."
+
+
+def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
+    """``layer1.0.conv1``: PyTorch's name of a module."""
+    fields = [field for field in text.split(".") if field]
+    for name in names:
+        path = name.split("/")[1:]
+        if fields and [_field(element) for element in path[: len(fields)]] == fields:
+            own = "/".join(name.split("/")[: len(fields) + 1])
+            yield f"It is a module's name in PyTorch: did you mean {_pattern(own)!r}?"
+            return
+
+
+def _unescaped(text: str, names: Collection[str]) -> Iterator[str]:
+    r"""``{re}Net/NNCFConv2d[conv1]``: brackets are a set of characters unless written ``\[ \]``."""
+    escaped = re.sub(r"(?<!\\)([\[\]])", r"\\\1", text)
+    if escaped != text and (count := _count(escaped, names)):
+        yield f"Brackets need a backslash: {REGEX_MARK + escaped!r} matches {count} nodes."
+
+
+def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
+    """``{re}TinyResNet/Conv2d``: the class is called NNCFConv2d."""
+    without = without_prefix(text)
+    # Only where a class begins: the first one is the model's, which has no prefix.
+    with_prefix = re.sub(r"(?<=/)(?=[A-Z])", f"({PREFIX})?", without)
+    for other in (without, with_prefix, rf"{PREFIX}{without}"):
+        if other != text and (count := _count(other, names)):
+            name = next(name for name in names if re.search(other, name))
+            yield f"{REGEX_MARK + other!r} matches {count} nodes. {_about_prefix(name)}"
+            return
+
+
+def _anchored(text: str, names: Collection[str]) -> Iterator[str]:
+    """``{re}^layer1``: names begin with the class of the model."""
+    loose = text.removeprefix("^").removesuffix("$")
+    if loose != text and (count := _count(loose, names)):
+        yield (
+            "Names begin with the class of the model and end with an operator and a number: without ^ and $, "
+            f"{REGEX_MARK + loose!r} matches {count} nodes."
+        )
+
+
+def _other_case(text: str, names: Collection[str]) -> Iterator[str]:
+    stripped = text.strip()
+    for other, reason in ((stripped, "Spaces count"), (f"(?i:{stripped})", "Case counts")):
+        if other != text and (count := _count(other, names)):
+            yield f"{reason}: {REGEX_MARK + other!r} matches {count} nodes."
+            return
+
+
+def _closest(text: str, names: Collection[str]) -> Iterator[str]:
+    close = difflib.get_close_matches(text, names, cutoff=0.4)
+    if close:
+        yield f"Closest: {', '.join(map(repr, close))}."
+
+
+def without_prefix(name: str) -> str:
+    """`name` without the prefix of replaced classes."""
+    return re.sub(rf"(^|/){PREFIX}(?!User)", r"\1", name)
+
+
+def _about_prefix(name: str) -> str:
+    if PREFIX in name:
+        return f"The class of a plain nn.Conv2d, nn.Linear, ... is preceded by {PREFIX}."
+    return (
+        f"Only plain nn.Conv2d, nn.Linear, ... that NNCF replaced are preceded by {PREFIX}: this one is not."
+    )
+
+
+def _pattern(scope: str) -> str:
+    """The expression for everything in the module `scope`."""
+    return REGEX_MARK + re.escape(scope)
+
+
+def _field(element: str) -> str:
+    """``"conv1"`` of ``"NNCFConv2d[conv1]"``."""
+    return element.partition("[")[2].removesuffix("]")
+
+
+def _count(text: str, names: Collection[str]) -> int:
+    pattern = REGEX_MARK + text
+    return 0 if why_invalid(pattern) else sum(matches(name, pattern) for name in names)
+
+
+Rule = Callable[[str, Collection[str]], Iterator[str]]
+NAME_RULES: tuple[Rule, ...] = (_other_prefix, _module_scope, _stray_marks, _qualified)
+REGEX_RULES: tuple[Rule, ...] = (_unescaped, _other_prefix_in_regex, _anchored, _other_case)

@@ -1,0 +1,300 @@
+"""Scope patterns against what NNCF 2.9.0 did with them on the same small ResNet."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.errors import ConfigError, ScopeError
+from tests.tiny_resnet import TinyResNet
+
+CONV1 = "TinyResNet/NNCFConv2d[conv1]/conv2d_0"
+CONVS = {
+    "conv1", "layer1.0.conv1", "layer1.0.conv2", "layer1.1.conv1", "layer1.1.conv2", "layer2.0.conv1",
+    "layer2.0.conv2", "layer2.0.downsample.0", "layer2.1.conv1", "layer2.1.conv2",
+}  # fmt: skip
+LAYER1 = {conv for conv in CONVS if conv.startswith("layer1")}
+FIRST = {conv for conv in CONVS if conv.endswith("conv1")}
+LAYER2 = {conv for conv in CONVS if conv.startswith("layer2")}
+
+
+def config(top: dict[str, Any] | None = None, **section: Any) -> dict[str, Any]:
+    return {
+        "input_info": {"sample_size": [1, 3, 16, 16]},
+        "compression": {"algorithm": "binarization", **section},
+        **(top or {}),
+    }
+
+
+def transform(top: dict[str, Any] | None = None, **section: Any) -> Any:
+    return fxbin.transform(TinyResNet(), config(top, **section))
+
+
+def binarized(model: nn.Module) -> set[str]:
+    """Qualified names of the convolutions that are binarized."""
+    return {
+        path.removesuffix(".weight_binarizer")
+        for path, _ in model.named_modules()
+        if path.endswith(".weight_binarizer")
+    }
+
+
+# The rows of the experiments with NNCF that ended well, unless a trap made them nonsense.
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        ({}, CONVS),
+        ({"ignored_scopes": [CONV1]}, CONVS - {"conv1"}),
+        ({"ignored_scopes": CONV1}, CONVS - {"conv1"}),
+        ({"ignored_scopes": ["{re}layer1"]}, CONVS - LAYER1),
+        ({"ignored_scopes": [r"{re}TinyResNet/NNCFConv2d\[conv1\]"]}, CONVS - {"conv1"}),
+        ({"ignored_scopes": ["{re}.*ReLU.*"]}, CONVS),
+        ({"ignored_scopes": ["TinyResNet/NNCFLinear[fc]/linear_0"]}, CONVS),
+        ({"ignored_scopes": ["/nncf_model_input_0"]}, CONVS),
+        ({"target_scopes": ["{re}layer1"]}, LAYER1),
+        ({"target_scopes": ["{re}layer1"], "ignored_scopes": [r"{re}\[conv2\]"]}, LAYER1 & FIRST),
+        ({"ignored_scopes": []}, CONVS),
+        ({"ignored_scopes": ["Tiny{re}.*layer2"]}, CONVS - LAYER2),
+        ({"ignored_scopes": ["{re}layer1", r"{re}\[conv1\]"]}, LAYER2 - FIRST),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_patterns_select_what_they_select_in_nncf(scopes: dict[str, Any], expected: set[str]) -> None:
+    assert binarized(transform(**scopes)) == expected
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        {"ignored_scopes": ["{re}conv2d_0$"]},
+        {"ignored_scopes": [], "target_scopes": []},
+        {"target_scopes": ["/nncf_model_input_0"]},
+    ],
+    ids=str,
+)
+def test_nothing_binarized_is_a_warning(scopes: dict[str, Any]) -> None:
+    with pytest.warns(UserWarning, match="no conv2d is binarized"):
+        assert binarized(transform(**scopes)) == set()
+
+
+def test_expression_that_matches_operators_by_accident_is_a_warning() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = transform(target_scopes=["{re}layer1"], ignored_scopes=["{re}conv2"])
+    assert binarized(model) == set()
+    assert len(caught) == 2
+    trap = str(caught[0].message)
+    assert trap.startswith(
+        "compression.ignored_scopes: '{re}conv2' matches 10 convolutions, 6 of them only by the operator at "
+        "the end of the name, as in 'TinyResNet/NNCFConv2d[conv1]/conv2d_0'."
+    )
+    assert r"For modules named conv2, write '{re}\\[conv2\\]'" in trap
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{re}conv2d", "{re}conv2d_0", "{re}/conv", r"{re}\[conv2\]|\[0\]", "{re}.*_0$"]
+)
+def test_expression_that_spells_the_operator_out_is_no_surprise(pattern: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        transform(ignored_scopes=[pattern])
+    assert not [warning for warning in caught if "only by the operator" in str(warning.message)]
+
+
+# Top-level lists decide which modules NNCF replaces, and so their names.
+
+
+def test_top_level_ignored_modules_keep_their_class_names() -> None:
+    top = {"ignored_scopes": ["{re}layer1"]}
+    model = transform(top)
+    assert binarized(model) == CONVS - LAYER1
+    names = [name for name, _ in fxbin.node_names(model, config(top))]
+    assert "TinyResNet/Sequential[layer1]/TinyBlock[0]/Conv2d[conv1]/conv2d_0" in names
+    assert "TinyResNet/Sequential[layer1]/TinyBlock[0]/BatchNorm2d[bn1]/batch_norm_0" in names
+    assert not [name for name in names if "layer1" in name and "NNCF" in name]
+    assert CONV1 in names
+    assert [name for name, _ in fxbin.node_names(TinyResNet(), config(top))] == names
+
+
+def test_top_level_and_own_ignored_scopes_add_up() -> None:
+    assert binarized(transform({"ignored_scopes": ["{re}layer1"]}, ignored_scopes=["{re}layer2"])) == {
+        "conv1"
+    }
+    assert binarized(transform({"ignored_scopes": "{re}layer1"}, ignored_scopes="{re}layer2")) == {"conv1"}
+
+
+def test_top_level_exact_name_is_as_good_as_the_algorithms() -> None:
+    model = transform({"ignored_scopes": [CONV1]})
+    assert binarized(model) == CONVS - {"conv1"}
+    assert CONV1 in [name for name, _ in fxbin.node_names(model, config())]
+
+
+def test_top_level_expression_with_the_prefix_excludes_and_leaves_names() -> None:
+    model = transform({"ignored_scopes": [r"{re}TinyResNet/NNCFConv2d\[conv1\]"]})
+    assert binarized(model) == CONVS - {"conv1"}
+    assert CONV1 in [name for name, _ in fxbin.node_names(model, config())]
+
+
+def test_top_level_expression_without_the_prefix_excludes_and_changes_names() -> None:
+    model = transform({"ignored_scopes": [r"{re}TinyResNet/Conv2d\[conv1\]"]})
+    assert binarized(model) == CONVS - {"conv1"}
+    assert "TinyResNet/Conv2d[conv1]/conv2d_0" in [name for name, _ in fxbin.node_names(model, config())]
+
+
+def test_top_level_target_scopes_leave_other_names_without_prefix() -> None:
+    top = {"target_scopes": ["{re}layer1"]}
+    model = transform(top)
+    assert binarized(model) == LAYER1
+    names = [name for name, _ in fxbin.node_names(model, config(top))]
+    assert "TinyResNet/Conv2d[conv1]/conv2d_0" in names
+    assert "TinyResNet/Linear[fc]/linear_0" in names
+    assert "TinyResNet/Sequential[layer1]/TinyBlock[0]/NNCFConv2d[conv1]/conv2d_0" in names
+
+
+def test_top_level_target_scopes_win_and_the_others_are_reported() -> None:
+    top = {"target_scopes": ["{re}layer1"]}
+    with pytest.warns(UserWarning, match="compression.target_scopes: without effect"):
+        assert binarized(transform(top, target_scopes=["{re}layer2"])) == LAYER1
+    notes = fxbin.load_config(config(top, target_scopes=["{re}layer2"])).notes
+    assert any(note.startswith("compression.target_scopes: without effect") for note in notes)
+
+
+def test_top_level_exact_module_is_an_error_with_a_hint() -> None:
+    with pytest.raises(ScopeError, match=r"^ignored_scopes: 'TinyResNet/Conv2d\[conv1\]' matches no"):
+        transform({"ignored_scopes": ["TinyResNet/Conv2d[conv1]"]})
+
+
+def test_top_level_pattern_of_a_module_counts_without_validation() -> None:
+    with pytest.warns(UserWarning, match="matches no node"):
+        model = transform({"ignored_scopes": ["TinyResNet/Conv2d[conv1]"]}, validate_scopes=False)
+    assert binarized(model) == CONVS - {"conv1"}
+
+
+# Patterns that match nothing.
+
+
+def message(top: dict[str, Any] | None = None, **section: Any) -> str:
+    with pytest.raises(ScopeError) as caught:
+        transform(top, **section)
+    return str(caught.value)
+
+
+BLOCK = "TinyResNet/Sequential[layer1]/TinyBlock[0]"
+MISSES = {
+    "TinyResNet/NNCFConv2d[conv1]": [
+        f"It is a module, with 1 operators in it: did you mean '{CONV1}'",
+        r"'{re}TinyResNet/NNCFConv2d\\[conv1\\]'",
+    ],
+    "TinyResNet/Sequential[layer1]": [
+        f"did you mean '{BLOCK}/NNCFConv2d[conv1]/conv2d_0'",
+        r"or all of them, '{re}TinyResNet/Sequential\\[layer1\\]'?",
+    ],
+    "TinyResNet/Sequential[layer1]/": ["It is a module"],
+    "TinyResNet/Conv2d[conv1]/conv2d_0": [f"Did you mean '{CONV1}'? The class of a plain nn.Conv2d"],
+    "TinyResNet/Conv2d[conv1]": [f"It is a module, with 1 operators in it: did you mean '{CONV1}'"],
+    f"{BLOCK}/NNCFReLU[relu]/relu__0": [f"Did you mean '{BLOCK}/ReLU[relu]/relu__0'? Only plain nn.Conv2d"],
+    f" {CONV1} ": [f"Did you mean '{CONV1}'? Case and spaces count."],
+    CONV1.lower(): [f"Did you mean '{CONV1}'? Case and spaces count."],
+    "layer1.0.conv1": [
+        r"did you mean '{re}TinyResNet/Sequential\\[layer1\\]/TinyBlock\\[0\\]/NNCFConv2d\\[conv1\\]'?"
+    ],
+    "layer1": [r"did you mean '{re}TinyResNet/Sequential\\[layer1\\]'?"],
+    "TinyResNet/NNCFConv2d[conv1]/conv2d_1": [f"Closest: '{CONV1}'"],
+    "{re}TinyResNet/NNCFConv2d[conv1]": [
+        r"Brackets need a backslash: '{re}TinyResNet/NNCFConv2d\\[conv1\\]' matches 1 nodes."
+    ],
+    r"{re}TinyResNet/Conv2d\[conv1\]": [r"'{re}TinyResNet/(NNCF)?Conv2d\\[conv1\\]' matches 1 nodes."],
+    r"{re}NNCFReLU\[relu\]": [r"'{re}ReLU\\[relu\\]' matches 9 nodes."],
+    "{re}^layer1": ["without ^ and $, '{re}layer1' matches"],
+    "{re}Layer1": ["Case counts: '{re}(?i:Layer1)' matches"],
+    "{re}layer1 ": ["Spaces count: '{re}layer1' matches"],
+    "{re}foo.*": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", MISSES)
+def test_pattern_that_matches_nothing_is_an_error_with_near_misses(pattern: str) -> None:
+    text = message(ignored_scopes=[pattern])
+    assert text.startswith(f"compression.ignored_scopes: {pattern!r} matches no node of the model.")
+    for hint in MISSES[pattern]:
+        assert hint in text
+    assert "`fxbin scopes`" in text
+
+
+def test_all_unmatched_patterns_are_listed_and_only_those() -> None:
+    text = message({"ignored_scopes": "quux"}, ignored_scopes=["foo", CONV1, "bar"], target_scopes=["tg"])
+    assert [line.split(" matches")[0] for line in text.splitlines()[:-1]] == [
+        "ignored_scopes: 'quux'",
+        "compression.ignored_scopes: 'foo'",
+        "compression.ignored_scopes: 'bar'",
+        "compression.target_scopes: 'tg'",
+    ]
+
+
+def test_validate_scopes_false_warns_instead() -> None:
+    with pytest.warns(UserWarning, match="'foo' matches no node"):
+        assert binarized(transform(ignored_scopes=["foo"], validate_scopes=False)) == CONVS
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert binarized(transform(target_scopes=["foo"], validate_scopes=False)) == set()
+    assert str(caught[1].message) == "no conv2d is binarized: not in target_scopes"
+
+
+def test_invalid_expression_is_an_error_of_the_config() -> None:
+    with pytest.raises(ConfigError, match=r"ignored_scopes\[0\]: got .*unterminated character set"):
+        transform(ignored_scopes=["{re}[conv1"])
+
+
+# Per node, not per module; and which call sites.
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.conv(x).relu())
+        return y
+
+
+def test_one_of_two_calls_of_a_conv_can_be_ignored() -> None:
+    scopes: dict[str, Any] = {"ignored_scopes": ["Twice/NNCFConv2d[conv]/conv2d_0"]}
+    model: Any = fxbin.transform(Twice(), config(**scopes))
+    assert list(model.binarization.sites) == ["Twice/NNCFConv2d[conv]/conv2d_1"]
+    x = torch.rand(1, 3, 8, 8)
+    first = nn.functional.conv2d(x, model.conv.weight, model.conv.bias, padding=1).relu()
+    model.binarization.enable(activations=True, weights=True)
+    site = model.binarization.sites["Twice/NNCFConv2d[conv]/conv2d_1"]
+    expected = nn.functional.conv2d(
+        site.activation(first), site.weight(model.conv.weight), model.conv.bias, padding=1
+    )
+    model.eval()
+    assert (model(x) == expected).all()
+
+
+class Several(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Conv2d(3, 3, 1)
+        self.own = OwnConv2d(3, 3, 1)
+        self.weight = nn.Parameter(torch.rand(3, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.own(self.plain(x))
+        return nn.functional.conv2d(y, self.weight)
+
+
+class OwnConv2d(nn.Conv2d):
+    pass
+
+
+def test_call_sites_modules_is_the_set_of_nncf() -> None:
+    every = fxbin.transform(Several(), config())
+    assert len(every.binarization.sites) == 3
+    modules = fxbin.transform(Several(), config(call_sites="modules"))
+    assert list(modules.binarization.sites) == ["Several/NNCFConv2d[plain]/conv2d_0"]
