@@ -1,6 +1,7 @@
 """The command line: `fxbin train`, `scopes`, `graph` and `export`."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,7 +113,7 @@ def scopes(
     """List the names that ignored_scopes and target_scopes in a config refer to.
 
     For a config, also whether each conv2d is going to be binarized, and if not, why. A scope that
-    matches nothing is no error here, so that the list can be used to correct it.
+    matches nothing is only a warning here, so that the list can be used to correct it.
 
     A model is named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
     `path/to/file.py:make_model`.
@@ -234,9 +235,9 @@ def without_scope_check(config: Config) -> Config:
 def print_result(report: dict[str, Any], console: Console) -> None:
     """Held-out accuracy at each step of the run, and whether the ONNX file agrees."""
     found = report["accuracy"]
-    table = Table(title="Accuracy on held-out images", title_justify="left")
+    table = Table(title="held-out images")
     table.add_column("network")
-    table.add_column("%", justify="right")
+    table.add_column("accuracy, %", justify="right")
     if found["full_precision"] is not None:
         table.add_row("full precision, before the stages", f"{found['full_precision']:.2f}")
     for stage, value in found["after_stage"].items():
@@ -260,12 +261,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--traceback"]
     try:
-        app(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app(words)
     except FxbinError as error:
         if words != given:
             raise
-        message = "\n".join([str(error), *getattr(error, "__notes__", ())])
-        Console(stderr=True).print(
-            f"[bold red]Error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True
-        )
+        complain("[bold red]Error:[/bold red]", "\n".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(EXIT_ERROR)
+
+
+def show_warning(message: Warning | str, *_details: object, **_options: object) -> None:
+    """As `warnings.showwarning`: the message alone, as the line of code it comes from helps no user."""
+    complain("[bold yellow]Warning:[/bold yellow]", str(message))
+
+
+def complain(label: str, text: str) -> None:
+    """Print to standard error; only `label` may hold markup."""
+    Console(stderr=True).print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)

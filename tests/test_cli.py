@@ -106,13 +106,17 @@ def test_scopes_lists_conv2d_call_sites_with_the_reason_of_each_ignored_one(
     assert lines[1] == "ResNetThin/Sequential[layers]/Sequential[0]/BasicBlock[0]/NNCFConv2d[conv1]/conv2d_0"
 
 
+@pytest.mark.filterwarnings("default")
 def test_scopes_helps_to_correct_a_scope_that_matches_nothing(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(config, ignored_scopes=["ResNetThin/NNCFConv2d[conv7]/conv2d_0"])
     assert exit_code("graph", config) == 2
+    assert "Error: ignored_scopes: 'ResNetThin/NNCFConv2d[conv7]/conv2d_0'" in capsys.readouterr().err
     assert exit_code("scopes", config) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 9
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 9
+    assert shown.err.startswith("Warning: ignored_scopes: 'ResNetThin/NNCFConv2d[conv7]/conv2d_0'")
 
 
 def test_scopes_of_a_model_by_name_can_show_every_node(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,8 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `path` so that a crash at any moment leaves either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # One name for all, so that what a killed run left behind is overwritten by the next.
+    temporary = path.with_name(f".{path.name}.tmp")
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     try:
         with temporary.open("wb") as stream:

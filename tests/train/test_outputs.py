@@ -1,0 +1,81 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fxbin
+from fxbin.errors import ExportError
+from fxbin.train import onnx_check
+from fxbin.train.data import ImageData
+from fxbin.train.history import EpochRecord
+from fxbin.train.onnx_check import check_onnx
+from fxbin.train.outputs import write_outputs
+from fxbin.train.progress import TrainingProgress
+from fxbin.train.run import Trained
+
+CONFIG = {
+    "input_info": {"sample_size": [2, 1, 6, 6]},
+    "compression": {"algorithm": "binarization"},
+    "model": "net.py:make",
+}
+
+
+class Notes(TrainingProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def trained() -> Trained:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    model = fxbin.transform(net, CONFIG).eval()
+    model.binarization.enable(activations=True, weights=True)
+    x, y = torch.randn(5, 1, 6, 6), torch.arange(5) % 3
+    record = EpochRecord("staged", 0, "activations and weights", 1e-3, 1e-5, 0.5, 80.0, 70.0, 1.0)
+    return Trained(model, ImageData("mnist", x, y, x, y, 3), (record,), fxbin.load_config(CONFIG), 1.0)
+
+
+def test_without_optional_programs_the_rest_is_written_and_the_lack_is_said(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxbin.train.outputs.shutil.which", lambda _name: None)
+    monkeypatch.setattr(onnx_check, "find_spec", lambda name: None if name == "onnxruntime" else "found")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    notes = Notes()
+    report = write_outputs(trained, tmp_path, notes)
+    assert {path.name for path in tmp_path.iterdir()} == {"graph.dot", "report.json"}
+    text = "\n".join(notes.lines)
+    assert f"no {tmp_path / 'model.onnx'}: onnxruntime not installed: `pip install 'fxbin[onnx]'`" in text
+    assert f"no {tmp_path / 'graph.svg'}: Graphviz's program `dot` is not installed" in text
+    assert "curves need matplotlib" in text
+    assert report["onnx"] is None
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+def test_the_check_runs_files_of_any_fixed_batch_and_counts_differences(
+    trained: Trained, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from fxbin.export import export_onnx
+
+    path, images = tmp_path / "net.onnx", trained.data.test_x
+    export_onnx(trained.model, path)  # batches of 2, for 5 images
+    with torch.no_grad():
+        logits = trained.model(images)
+    same = check_onnx(path, images, trained.data.test_y, logits)
+    assert same.differing_predictions == 0
+    assert same.largest_logit_difference < 1e-5
+    changed = logits.clone()
+    changed[4] = 0
+    changed[4, (logits[4].argmax() + 1) % 3] = 100.0
+    other = check_onnx(path, images, trained.data.test_y, changed)
+    assert other.differing_predictions == 1
+    assert other.largest_logit_difference > 90
+    with pytest.raises(ExportError, match=r"gives outputs of shape \(5, 3\), PyTorch \(5, 2\)"):
+        check_onnx(path, images, trained.data.test_y, logits[:, :2])
