@@ -35,15 +35,30 @@ class Names:
         """The NNCF name of `op`; one that NNCF does not see is told apart by ``#`` before its counter."""
         return f"{self.scope(op.scope)}/{op.op}{'_' if op.tracked else '#'}{op.index}"
 
+    def listing(self, ops: Iterable[OpCall]) -> list[tuple[str, str]]:
+        """(name, operator) of what NNCF sees, in execution order.
+
+        Once each: NNCF has one node for all calls of an operator in a recurrent module.
+        """
+        return list(dict.fromkeys((self.name(op), op.op) for op in ops if op.tracked))
+
     def is_target(self, op: OpCall) -> bool:
-        """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, no subclass, that it replaced."""
-        module = op.scope[-1].module if op.scope else None
-        return op.op == "conv2d" and type(module) is nn.Conv2d and module in self._replaced
+        """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, no subclass, that it replaced.
+
+        NNCF finds modules again by their names, and so misses those under a ModuleDict key with
+        ``/`` or ``[`` in it.
+        """
+        if op.op != "conv2d" or not op.scope or any(set("/[") & set(e.field or "") for e in op.scope):
+            return False
+        module = op.scope[-1].module
+        return type(module) is nn.Conv2d and self._is_replaced(op.scope[-1])
+
+    def _is_replaced(self, element: ScopeElement) -> bool:
+        # A module that its caller does not hold was kept from before NNCF replaced any.
+        return element.field is not None and element.module in self._replaced
 
     def _label(self, element: ScopeElement) -> str:
-        # A module that its caller does not hold was kept from before NNCF replaced any.
-        replaced = element.field is not None and element.module in self._replaced
-        return element.label("NNCF" if replaced else "")
+        return element.label("NNCF" if self._is_replaced(element) else "")
 
 
 def replaced_modules(

@@ -15,7 +15,7 @@ from fxbin.tracing.location import error_location
 from fxbin.tracing.operands import map_nested
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
-from fxbin.tracing.record import Specialisation
+from fxbin.tracing.record import OpCall, Specialisation, ops_of
 from fxbin.tracing.tracer import Tracer
 
 
@@ -59,6 +59,28 @@ def trace(
         add_output(tracer, result)
     _erase_unused_values(tracer.graph)
     return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless)
+
+
+def operators(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> list[OpCall]:
+    """The operators that ``root(*args, **kwargs)`` runs in eval mode, in execution order.
+
+    They are known for models too whose code looks at the content of tensors, and which therefore have
+    no graph: such a model is run.
+
+    Raises:
+        TraceError: the inputs do not fit.
+    """
+    try:
+        traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules)
+    except TraceError:
+        traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, with_data=True)
+    return [op for node in traced.graph.nodes for op in ops_of(node)]
 
 
 @contextmanager
