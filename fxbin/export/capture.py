@@ -13,13 +13,12 @@ from torch.utils import _pytree as pytree
 
 from fxbin.errors import ExportError
 from fxbin.export.conv_call import node_name
+from fxbin.export.fake_quantize import SCOPE
 from fxbin.export.inputs import BoundInputs, with_batch
 
 if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
-
-SCOPE_KEY = "fxbin.scope"
 
 
 def capture_onnx(
@@ -30,6 +29,9 @@ def capture_onnx(
     Inputs are named like the placeholders, outputs ``output``, ``output_1``, or by the keys of a dict.
     ExportError if PyTorch's exporter cannot follow the graph.
     """
+    for node in module.graph.nodes:
+        # The one key of its own that torch.export carries over to the nodes it makes.
+        node.meta["custom"] = {SCOPE: node_name(node)}
     runner = _ScopedRun(module, inputs).eval()
     tensors, dynamic_shapes = inputs.tensors, None
     if dynamic_batch:
@@ -52,7 +54,7 @@ def capture_onnx(
             raise ExportError(_explain(error, dynamic_batch)) from error
     assert program is not None
     assert program.exported_program is not None
-    return program.model_proto, _scopes(program.exported_program, module)
+    return program.model_proto, _scopes(program.exported_program)
 
 
 class _ScopedRun(nn.Module):
@@ -65,29 +67,12 @@ class _ScopedRun(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Any:
         with fx_traceback.preserve_node_meta():
-            return _Annotator(self.model).run(*self.inputs.with_tensors(tensors))
+            return fx.Interpreter(self.model).run(*self.inputs.with_tensors(tensors))
 
 
-class _Annotator(fx.Interpreter):
-    def run_node(self, n: fx.Node) -> Any:
-        with fx_traceback.annotate({SCOPE_KEY: node_name(n)}):
-            return super().run_node(n)
-
-
-def _scopes(program: "ExportedProgram", module: fx.GraphModule) -> dict[str, str]:
-    modules = {
-        f"model.{node.target}": node_name(node) for node in module.graph.nodes if node.op == "call_module"
-    }
-    scopes: dict[str, str] = {}
-    for node in program.graph.nodes:
-        scope = (node.meta.get("custom") or {}).get(SCOPE_KEY)
-        if scope is None:
-            # Inside a module the exporter keeps its own stack instead.
-            paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-            scope = next((modules[path] for path in reversed(paths) if path in modules), None)
-        if scope is not None:
-            scopes[node.name] = scope
-    return scopes
+def _scopes(program: "ExportedProgram") -> dict[str, str]:
+    found = {node.name: node.meta.get("custom", {}).get(SCOPE) for node in program.graph.nodes}
+    return {name: scope for name, scope in found.items() if scope is not None}
 
 
 def _output_names(graph: fx.Graph) -> list[str]:

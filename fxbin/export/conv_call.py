@@ -10,6 +10,7 @@ from torch import fx, nn
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.node_info import node_info
 
+CONV2D_FUNCTIONS: tuple[Any, ...] = (nn.functional.conv2d, torch.conv2d)
 CONV2D_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 CONV2D_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -46,7 +47,7 @@ class ConvCall:
 def conv_calls(module: fx.GraphModule) -> Iterator[ConvCall]:
     """Yield the binarized conv2d call sites of `module` in execution order."""
     for node in module.graph.nodes:
-        if node.op != "call_function" or node.target not in (nn.functional.conv2d, torch.conv2d):
+        if node.op != "call_function" or node.target not in CONV2D_FUNCTIONS:
             continue
         arguments = CONV2D_DEFAULTS | dict(zip(CONV2D_ARGUMENTS, node.args, strict=False)) | node.kwargs
         activation = called_binarizer(module, arguments["input"])

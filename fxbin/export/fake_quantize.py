@@ -22,9 +22,7 @@ ROLE = "fxbin.role"
 """Metadata key of a FakeQuantize while a file is made: ``"activation"`` or ``"weight"``."""
 
 
-def fake_quantize(
-    x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role: str, mode: str, scope: str
-) -> Tensor:
+def fake_quantize(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role: str, mode: str) -> Tensor:
     """`high` where ``x > threshold``, else `low` (NaN too), as one ONNX node.
 
     Only ``torch.onnx.export`` gives the call a meaning; run otherwise, its values are undefined.
@@ -37,7 +35,7 @@ def fake_quantize(
         dtype=x.dtype,
         shape=x.shape,
         version=VERSION,
-        metadata_props={ROLE: role, MODE: mode, SCOPE: scope},
+        metadata_props={ROLE: role, MODE: mode},
     )
     return result
 

@@ -13,6 +13,9 @@ from fxbin.export.report import ExportMode, WeightStorage
 if TYPE_CHECKING:
     import onnx
 
+ROOT = "model."
+"""Where the model is in what PyTorch's exporter was given, see `fxbin.export.capture`."""
+
 FX_NODE = "pkg.torch.onnx.fx_node"
 """Metadata key under which PyTorch's exporter notes the node an operator came from."""
 
@@ -29,6 +32,7 @@ def finish(model: "onnx.ModelProto", scopes: Mapping[str, str], opset: int, weig
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     finisher.write_initializers()
+    _rename_initializers(model)
     _name_nodes(model)
     if any(node.domain == DOMAIN for node in nodes):
         model.functions.append(fake_quantize_function(opset))
@@ -50,7 +54,7 @@ class _Finisher:
         """What stands in the file for `node`."""
         notes = {entry.key: entry.value for entry in node.metadata_props}
         is_ours = node.domain == DOMAIN and node.op_type == NAME and MODE in notes
-        expanded = self._expand_fake_quantize(node, notes) if is_ours else [node]
+        expanded = self._expand_fake_quantize(node, notes, scope) if is_ours else [node]
         for new in expanded:
             del new.metadata_props[:]
             if scope:
@@ -58,23 +62,24 @@ class _Finisher:
         return expanded
 
     def _expand_fake_quantize(
-        self, node: "onnx.NodeProto", notes: Mapping[str, str]
+        self, node: "onnx.NodeProto", notes: Mapping[str, str], scope: str
     ) -> list["onnx.NodeProto"]:
         from onnx import helper
 
         x, threshold, _, low, high = node.input
         (y,) = node.output
         is_weight = notes[ROLE] == "weight"
+        signs = f"{scope or y}/signs"
         if notes[MODE] == ExportMode.ONE_BIT:
             if not is_weight or self.weights == "float":
                 return [node]
-            nodes = self.packed.unpack_nodes(f"{y}.signs", self._value(x))
-            node.input[0] = f"{y}.signs"
+            nodes = self.packed.unpack_nodes(signs, self._value(x))
+            node.input[0] = signs
             return [*nodes, node]
         if not is_weight:
             return [
-                helper.make_node("Greater", [x, threshold], [f"{y}.above"]),
-                helper.make_node("Where", [f"{y}.above", high, low], [y]),
+                helper.make_node("Greater", [x, threshold], [f"{scope or y}/above"]),
+                helper.make_node("Where", [f"{scope or y}/above", high, low], [y]),
             ]
         if self.weights == "float":
             from onnx import numpy_helper
@@ -82,8 +87,8 @@ class _Finisher:
             levels = np.where(self._value(x) > 0, self._value(high), self._value(low))
             self.levels[y] = numpy_helper.from_array(levels, y)
             return []
-        nodes = self.packed.unpack_nodes(f"{y}.signs", self._value(x))
-        return [*nodes, helper.make_node("Mul", [f"{y}.signs", high], [y])]
+        nodes = self.packed.unpack_nodes(signs, self._value(x))
+        return [*nodes, helper.make_node("Mul", [signs, high], [y])]
 
     def _value(self, name: str) -> NDArray[np.floating]:
         from onnx import numpy_helper
@@ -101,7 +106,20 @@ class _Finisher:
 
 def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:
     notes = {entry.key: entry.value for entry in node.metadata_props}
-    return notes.get(SCOPE) or scopes.get(notes.get(FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
+    return scopes.get(notes.get(FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
+
+
+def _rename_initializers(model: "onnx.ModelProto") -> None:
+    """Call parameters what they are called in the model's `state_dict`, where that name is free."""
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken |= {value.name for value in (*model.graph.input, *model.graph.output)}
+    new = {tensor.name: tensor.name.removeprefix(ROOT) for tensor in model.graph.initializer}
+    new = {old: name for old, name in new.items() if name not in taken}
+    for tensor in model.graph.initializer:
+        tensor.name = new.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = new.get(name, name)
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:

@@ -34,32 +34,38 @@ class ConvShapes:
     weight: Tensor | None
     """Value of the weight before its binarizer; None where it depends on the model's input."""
 
+    after_sum: bool
+    """Whether the input is a sum with a BatchNorm or the like on top, see `fxbin.export.sum_fusion`."""
+
 
 @dataclass(frozen=True)
-class Padding:
-    """Zeros to add in front of the activation binarizer so that the 1-bit kernel takes the call site.
+class Preparation:
+    """What goes in front of an activation binarizer so that the 1-bit kernel takes the call site.
 
-    Exact, as the threshold s t is never negative: a zero in front of the binarizer is a zero behind it.
+    Exact. Padding is zeros, and as the threshold s t is never negative, a zero in front of the
+    binarizer is a zero behind it. The barrier is a max pooling over single pixels.
     """
 
     channels: int
     sides: tuple[int, int, int, int]
-    """Left, right, top, bottom; the convolution itself then pads nothing. All 0: it keeps its padding."""
+    """Zeros left, right, top, bottom; the convolution then pads nothing. All 0: it keeps its padding."""
 
-    def __bool__(self) -> bool:
-        return bool(self.channels or any(self.sides))
+    barrier: bool
+    """Whether what computes the input has to be kept apart, see `fxbin.export.sum_fusion`."""
 
     @property
-    def amounts(self) -> tuple[int, ...]:
-        """The same for ``torch.nn.functional.pad``."""
-        return (*self.sides, 0, self.channels)
+    def padding(self) -> tuple[int, ...]:
+        """The zeros as ``torch.nn.functional.pad`` takes them; empty if there are none."""
+        return (*self.sides, 0, self.channels) if self.channels or any(self.sides) else ()
 
     @property
     def reason(self) -> str:
-        """What the report says about it; empty if nothing is padded."""
+        """What the report says about it; empty if nothing is needed."""
         parts = [f"{self.channels} zero channels added"] if self.channels else []
         if any(self.sides):
             parts.append(f"padding {self.sides} moved in front of the binarizer")
+        if self.barrier:
+            parts.append("kept apart from the sum in front of it by a 1x1 max pooling")
         return "; ".join(parts)
 
 
@@ -96,13 +102,15 @@ def why_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     return None
 
 
-def padding_needed(call: ConvCall, shapes: ConvShapes) -> Padding:
-    """The zero-padding with which the 1-bit kernel takes a call site that `why_float` lets through."""
+def preparation(call: ConvCall, shapes: ConvShapes) -> Preparation:
+    """What makes the 1-bit kernel right for a call site that `why_float` lets through."""
     sides = _padded_sides(call.arguments, shapes)
     symmetric = sides[0] == sides[1] and sides[2] == sides[3]
     if symmetric and max(sides) <= MAX_PADDING and sides[0] <= shapes.y[3]:
         sides = (0, 0, 0, 0)
-    return Padding(channels=-shapes.x[1] % CHANNEL_BLOCK, sides=sides)
+    channels = -shapes.x[1] % CHANNEL_BLOCK
+    barrier = shapes.after_sum and not channels and not any(sides)  # a Pad is a barrier as well
+    return Preparation(channels, sides, barrier)
 
 
 def has_known_levels(binarizer: Binarizer) -> bool:

@@ -1,18 +1,20 @@
 """Binarizers become FakeQuantize of constants."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
-from fxbin.export.conv_call import CONV2D_ARGUMENTS, ConvCall, called_binarizer, conv_calls, node_name
+from fxbin.export.conv_call import CONV2D_ARGUMENTS, ConvCall, called_binarizer, conv_calls
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
-from fxbin.export.legality import has_known_levels, padding_needed, why_disabled, why_float
+from fxbin.export.legality import has_known_levels, preparation, why_disabled, why_float
 from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
 from fxbin.export.report import ExportMode, SiteExport
+from fxbin.node_info import node_info
 
 
 def lower_binarizers(module: fx.GraphModule, record: Record) -> tuple[SiteExport, ...]:
@@ -58,25 +60,27 @@ def _lower_call(module: fx.GraphModule, call: ConvCall, record: Record, distinct
     assert call.weight is not None
     shapes = record.shapes[call.node]
     assert shapes.weight is not None
-    padding = padding_needed(call, shapes)
+    needed = preparation(call, shapes)
     levels = activation_levels(call.activation, shapes.x, shapes.dtype)
     w_levels = weight_levels(call.weight, shapes.weight)
     factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels))
     x, weight = call.arguments["input"].args[0], shapes.weight
     with module.graph.inserting_before(call.node):
-        if padding:
-            x = module.graph.call_function(nn.functional.pad, (x, padding.amounts))
-            levels = levels.with_channels(padding.channels)
-            weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, padding.channels))
+        if needed.padding:
+            x = _call(module, call.node, nn.functional.pad, x, needed.padding)
+            levels = levels.with_channels(needed.channels)
+            weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, needed.channels))
+        if needed.barrier:
+            x = _call(module, call.node, nn.functional.max_pool2d, x, 1)
         w = _constant(module, f"{call.node.name}_weight", weight)
         x_b = _insert(module, call.node, x, levels.scaled(factor), "activation", ExportMode.ONE_BIT)
         w_b = _insert(module, call.node, w, w_levels.scaled(1 / factor), "weight", ExportMode.ONE_BIT)
     arguments: dict[str, Any] = call.arguments | {"input": x_b, "weight": w_b}
-    if any(padding.sides):
+    if any(needed.sides):
         arguments["padding"] = 0
     call.node.args, call.node.kwargs = tuple(arguments[name] for name in CONV2D_ARGUMENTS), {}
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
-    return "; ".join(part for part in (padding.reason, apart) if part)
+    return "; ".join(part for part in (needed.reason, apart) if part)
 
 
 def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer, record: Record) -> None:
@@ -112,8 +116,14 @@ def _insert(
         _constant(module, f"{origin.name}_{role}_{name}", value)
         for name, value in (("threshold", levels.threshold), ("low", levels.low), ("high", levels.high))
     ]
-    scope = node_name(origin)
-    return module.graph.call_function(fake_quantize, (x, *constants, role, mode.value, scope))
+    return _call(module, origin, fake_quantize, x, *constants, role, mode.value)
+
+
+def _call(module: fx.GraphModule, origin: fx.Node, function: Callable[..., Any], *args: Any) -> fx.Node:
+    """Add a call at the insertion point, under the hierarchical name of `origin`."""
+    node = module.graph.call_function(function, args)
+    node.meta["fxbin"] = node_info(origin)
+    return node
 
 
 def _constant(module: fx.GraphModule, name: str, value: Tensor) -> fx.Node:

@@ -9,8 +9,9 @@ from torch import Tensor, fx
 
 from fxbin.binarizers import WeightBinarizer
 from fxbin.errors import ExportError
-from fxbin.export.conv_call import called_binarizer, conv_calls
+from fxbin.export.conv_call import ConvCall, called_binarizer, conv_calls
 from fxbin.export.legality import ConvShapes
+from fxbin.export.sum_fusion import ends_in_fused_sum
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,19 @@ class _Recorder(fx.Interpreter):
             arguments = self.calls[n].arguments
             x = self.env[arguments["input"]]
             self.record.shapes[n] = ConvShapes(
-                tuple(x.shape), tuple(result.shape), x.dtype, self.record.weights.get(arguments["weight"])
+                x=tuple(x.shape),
+                y=tuple(result.shape),
+                dtype=x.dtype,
+                weight=self.record.weights.get(arguments["weight"]),
+                after_sum=self._is_after_sum(self.calls[n]),
             )
         return result
+
+    def _is_after_sum(self, call: ConvCall) -> bool:
+        if call.activation is None:
+            return False
+        x = call.arguments["input"].args[0]
+        return ends_in_fused_sum(self.graph_module, x, self.varying)
 
 
 def _depends_on_inputs(graph: fx.Graph) -> set[fx.Node]:

@@ -14,6 +14,8 @@ from torch import fx, nn
 from fxbin.errors import ExportError
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.export.capture import capture_onnx
+from fxbin.export.circular_padding import spell_out_circular_padding
+from fxbin.export.hoist_padding import hoist_padding
 from fxbin.export.inputs import BoundInputs, bind_inputs
 from fxbin.export.lower import lower_binarizers
 from fxbin.export.record import record_run
@@ -72,6 +74,8 @@ def export_onnx(
 
     module = copy.deepcopy(model).eval()
     inputs = _inputs(model, module, example_inputs, example_kwargs)
+    hoist_padding(module)
+    spell_out_circular_padding(module)
     with torch.no_grad():
         sites = lower_binarizers(module, record_run(module, inputs.values))
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
@@ -107,7 +111,7 @@ def _inputs(
         if state is None:
             raise ExportError("example_inputs: give them, as this model carries no config with input_info")
         args, kwargs = inputs_from_config(state.config)
-    if not isinstance(args or (), tuple):
+    if args is not None and not isinstance(args, tuple):
         raise ExportError(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
         )

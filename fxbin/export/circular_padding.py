@@ -1,0 +1,37 @@
+"""Circular padding in operators that every runtime knows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+
+def spell_out_circular_padding(module: fx.GraphModule) -> None:
+    """Rewrite ``pad(x, amounts, mode="circular")`` of `module` in place, as slices and concatenations.
+
+    PyTorch's exporter writes Pad with the mode "wrap", which ONNX has only from opset 19 on and OpenVINO
+    2026.4.1 not at all.
+    """
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target is nn.functional.pad:
+            amounts, mode = _arguments(*node.args[1:], **node.kwargs)
+            if mode == "circular" and all(isinstance(amount, int) and amount >= 0 for amount in amounts):
+                node.target, node.args, node.kwargs = pad_circular, (node.args[0], tuple(amounts)), {}
+
+
+def pad_circular(x: Tensor, amounts: Sequence[int]) -> Tensor:
+    """`x` continued by its other end: `amounts` before and after the last axis, the one before it, ..."""
+    for axis, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True), start=1):
+        size = x.shape[-axis]
+        parts = [x.narrow(-axis, size - before, before), x, x.narrow(-axis, 0, after)]
+        x = torch.cat([part for part in parts if part.shape[-axis]], -axis)
+    return x
+
+
+def _arguments(
+    pad: Any,
+    mode: str = "constant",
+    value: float | None = None,  # noqa: ARG001 (called with the arguments of F.pad)
+) -> tuple[Any, str]:
+    return (pad if isinstance(pad, tuple | list) else (None,)), mode

@@ -1,0 +1,41 @@
+"""Moves the padding of a convolution in front of its activation binarizer."""
+
+from typing import Any
+
+from torch import fx, nn
+
+from fxbin.binarizers import ActivationBinarizer
+from fxbin.export.conv_call import CONV2D_FUNCTIONS, called_binarizer
+
+
+def hoist_padding(module: fx.GraphModule) -> None:
+    """Rewrite `module` in place, where that changes no value.
+
+        before:  x -> activation binarizer -> pad -> conv2d
+        after:   x -> pad -> activation binarizer -> conv2d
+
+    The 1-bit kernel wants the binarizer next to the convolution. Exact, as all pixels of a channel
+    have one threshold, and as it is never negative: a zero in front of the binarizer is a zero behind
+    it. Padding of channels, or with another constant, stays.
+    """
+    for pad in list(module.graph.nodes):
+        if pad.op != "call_function" or pad.target is not nn.functional.pad:
+            continue
+        binarized = pad.args[0]
+        if not isinstance(called_binarizer(module, binarized), ActivationBinarizer):
+            continue
+        feeds_conv = all(user.target in CONV2D_FUNCTIONS for user in pad.users)
+        if not (feeds_conv and len(binarized.users) == 1 and _is_spatial(*pad.args[1:], **pad.kwargs)):
+            continue
+        with module.graph.inserting_before(binarized):
+            hoisted = module.graph.create_node(
+                "call_function", pad.target, (binarized.args[0], *pad.args[1:]), pad.kwargs
+            )
+        hoisted.meta = pad.meta
+        binarized.args = (hoisted,)
+        pad.replace_all_uses_with(binarized)
+        module.graph.erase_node(pad)
+
+
+def _is_spatial(pad: Any, mode: str = "constant", value: float | None = None) -> bool:
+    return isinstance(pad, tuple | list) and len(pad) <= 4 and (mode != "constant" or not value)

@@ -1,0 +1,59 @@
+"""Where OpenVINO would fuse a sum, a BatchNorm and a binarizer into one 1-bit convolution, wrongly."""
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from fxbin.binarizers import ActivationBinarizer
+from fxbin.export.conv_call import called_binarizer
+
+ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub)
+ADDITION_METHODS = ("add", "add_", "sub", "sub_", "__add__", "__iadd__", "__radd__", "__sub__", "__rsub__")
+
+SAFE_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.PReLU,
+    nn.Identity, nn.Dropout, nn.Dropout2d,
+)  # fmt: skip
+SAFE_FUNCTIONS: tuple[Any, ...] = (
+    torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, F.leaky_relu, F.hardswish, F.silu, F.gelu,
+    torch.sigmoid, F.sigmoid, torch.tanh, F.tanh, F.prelu, F.dropout, F.dropout2d,
+)  # fmt: skip
+SAFE_METHODS = ("relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_")
+
+
+def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx.Node]) -> bool:
+    """Whether `x`, the input of an activation binarizer, is a sum with more than an activation on top.
+
+        1-bit conv -> + other -> (ReLU) -> BatchNorm, or times or plus a constant -> binarizer
+
+    OpenVINO 2026.4.1 makes the whole chain one BinaryConvolution with a 1-bit output and reads the
+    other summand as 1-bit too. A sum with only an activation on top stays apart from the binarizer and
+    is right. Any sum counts here, whatever made its summands, and the chain ends where something else
+    than binarizers uses a value. `varying` are the nodes that depend on the input of the model.
+    """
+    unsafe = False
+    while all(isinstance(called_binarizer(module, user), ActivationBinarizer) for user in x.users) or (
+        len(x.users) == 1
+    ):
+        sources = [source for source in x.all_input_nodes if source in varying]
+        if len(sources) > 1:
+            return unsafe and _is_addition(x)
+        if not sources:
+            return False
+        unsafe |= not _is_activation(module, x)
+        x = sources[0]
+    return False
+
+
+def _is_addition(node: fx.Node) -> bool:
+    return node.target in ADDITIONS or (node.op == "call_method" and node.target in ADDITION_METHODS)
+
+
+def _is_activation(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), SAFE_MODULES)
+    return node.target in (SAFE_METHODS if node.op == "call_method" else SAFE_FUNCTIONS)

@@ -1,0 +1,97 @@
+"""Exports a model, runs the file in the runtimes that are installed, and compares with PyTorch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.export import ExportMode, ExportReport, export_onnx
+from fxbin.module import BinarizedModule
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+TOLERANCE = 1e-4
+
+
+def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> BinarizedModule:
+    """`model` in its last stage, in eval mode, with random scales, thresholds and BatchNorm statistics."""
+    config = {
+        "input_info": {"sample_size": list(x.shape)},
+        "compression": {"algorithm": "binarization", "mode": mode, "params": params},
+    }
+    binarized = fxbin.transform(model, config).eval()
+    binarized.binarization.enable(activations=True, weights=True)
+    for site in binarized.binarization.sites.values():
+        nn.init.uniform_(site.activation.scale, -0.5, 0.5)
+        nn.init.normal_(site.activation.threshold)
+    for module in binarized.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    return binarized
+
+
+def in_onnxruntime(path: Path, x: Tensor) -> NDArray[np.floating]:
+    """First output of the file for the input `x`."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    output: NDArray[np.floating] = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    return output
+
+
+def in_openvino(path: Path, x: Tensor) -> tuple[NDArray[np.floating], int]:
+    """First output of the file for the input `x`, and how many convolutions ran in 1 bit."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape(list(x.shape))
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    layers = [node.get_rt_info()["layerType"].astype(str) for node in compiled.get_runtime_model().get_ops()]
+    return compiled(x.numpy())[0], layers.count("BinaryConvolution")
+
+
+@dataclass
+class Checker:
+    """Exports to files of its own and compares."""
+
+    folder: Path
+    path: Path
+
+    def __call__(self, model: BinarizedModule, x: Tensor, one_bit: int, **options: Any) -> ExportReport:
+        """Export, run, compare; `one_bit` is how many call sites must be, and run, in 1 bit."""
+        report = export_onnx(model, self.path, (x,), **options)
+        with torch.no_grad():
+            expected = model(x).numpy()
+        onnx.checker.check_model(self.path, full_check=True)
+        np.testing.assert_allclose(in_onnxruntime(self.path, x), expected, rtol=0, atol=TOLERANCE)
+        assert report.count(ExportMode.ONE_BIT) == one_bit, str(report)
+        if find_spec("openvino") is not None:
+            output, count = in_openvino(self.path, x)
+            np.testing.assert_allclose(output, expected, rtol=0, atol=TOLERANCE)
+            assert count == one_bit
+        return report
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Checker:
+    """See `Checker`."""
+    return Checker(tmp_path, tmp_path / "model.onnx")
+
+
+@pytest.fixture(name="binarize")
+def binarize_fixture() -> Callable[..., BinarizedModule]:
+    """See `binarize`."""
+    return binarize

@@ -1,0 +1,270 @@
+"""What `export_onnx` does to files, models and its callers, whatever the call sites."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+import fxbin
+from fxbin.binarizers import WeightBinarizer
+from fxbin.binarizers.binarizer import Binarizer
+from fxbin.errors import ExportError
+from fxbin.export import ExportMode, export_onnx
+from fxbin.module import BinarizedModule
+
+onnx = pytest.importorskip("onnx")
+
+Binarize = Callable[..., BinarizedModule]
+
+
+class Net(nn.Module):
+    """Two convolutions with BatchNorm and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv2, self.drop = nn.Conv2d(8, 16, 3), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.drop(self.conv2(self.bn(self.conv1(x)).relu())).mean((2, 3))
+
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def model(binarize: Binarize) -> BinarizedModule:
+    """`Net` in its last stage, in eval mode."""
+    return binarize(Net(), X)
+
+
+def test_the_model_is_left_as_it_is(model: BinarizedModule, tmp_path: Path) -> None:
+    model.train()
+    batchnorm = model.get_submodule("bn").eval()
+    state, code = copy.deepcopy(model.state_dict()), model.code
+    nodes = [str(node) for node in model.graph.nodes]
+    export_onnx(model, tmp_path / "model.onnx")
+    assert model.training
+    assert not batchnorm.training
+    assert (model.code, [str(node) for node in model.graph.nodes]) == (code, nodes)
+    assert list(state) == list(model.state_dict())
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
+
+
+def test_inputs_come_from_the_config_and_shapes_from_arguments(
+    model: BinarizedModule, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    assert export_onnx(model, path).sites[0].name == "Net/NNCFConv2d[conv1]/conv2d_0"
+    assert input_shape(path) == [2, 3, 8, 8]
+    export_onnx(model, path, (torch.zeros(5, 3, 10, 9),))
+    assert input_shape(path) == [5, 3, 10, 9]
+    export_onnx(model, path, example_kwargs={"x": torch.zeros(1, 3, 10, 9)})
+    assert input_shape(path) == [1, 3, 10, 9]
+
+
+def input_shape(path: Path) -> list[Any]:
+    (value,) = onnx.load(path).graph.input
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def test_dynamic_batch_leaves_the_first_axis_open(check: Any, model: BinarizedModule) -> None:
+    check(model, X[:1], one_bit=2, dynamic_batch=True)
+    assert input_shape(check.path) == ["batch", 3, 8, 8]
+    session = pytest.importorskip("onnxruntime").InferenceSession(check.path)
+    for count in (1, 2):
+        (output,) = session.run(None, {"x": X[:count].numpy()})
+        np.testing.assert_allclose(output, model(X[:count]).detach(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [18, 21, 25])
+def test_opsets(check: Any, model: BinarizedModule, opset: int) -> None:
+    report = check(model, X, one_bit=2, opset=opset)
+    assert report.opset == opset
+    assert {entry.domain: entry.version for entry in onnx.load(check.path).opset_import}[""] == opset
+
+
+def test_names_of_the_file_are_those_of_the_model(model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path)
+    graph = onnx.load(path).graph
+    names = {node.name: node for node in graph.node}
+    assert len(names) == len(graph.node)
+    conv = names["Net/NNCFConv2d[conv2]/conv2d_0/Conv"]
+    assert {entry.key: entry.value for entry in conv.metadata_props} == {
+        "fxbin.scope": "Net/NNCFConv2d[conv2]/conv2d_0"
+    }
+    assert [value.name for value in graph.input] == ["x"]
+    assert [value.name for value in graph.output] == ["output"]
+    assert "conv2.bias" in {tensor.name for tensor in graph.initializer}
+    assert str(Path(__file__).parent) not in path.read_bytes().decode("latin-1")
+
+
+def test_packed_weights_take_one_bit_each(binarize: Binarize, tmp_path: Path) -> None:
+    x = torch.zeros(1, 64, 4, 4)
+    model = binarize(nn.Conv2d(64, 128, 3, bias=False), x)
+    packed = export_onnx(model, tmp_path / "packed.onnx")
+    stored_float = export_onnx(model, tmp_path / "float.onnx", weights="float")
+    saved = stored_float.size - packed.size
+    table = 256 * 8 * 4
+    assert abs(saved - (64 * 128 * 9 * (4 - 1 / 8) - table)) < 2000
+    assert packed.size == (tmp_path / "packed.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("enabled", "mode", "operators", "reason"),
+    [
+        ({}, ExportMode.FULL_PRECISION, set(), "its activations and weights are not binarized at this stage"),
+        ({"activations": True}, ExportMode.FLOAT, {"Where"}, "its weights are not binarized at this stage"),
+        ({"weights": True}, ExportMode.FLOAT, {"Mul"}, "its activations are not binarized at this stage"),
+    ],
+)
+def test_a_stage_is_exported_as_it_is_with_a_warning(
+    check: Any, model: BinarizedModule, enabled: Any, mode: ExportMode, operators: set[str], reason: str
+) -> None:
+    model.binarization.enable(activations=False, weights=False)
+    model.binarization.enable(**enabled)
+    with pytest.warns(UserWarning, match=r"2 of 2 selected call sites are not fully binarized.*conv1"):
+        report = check(model, X, one_bit=0)
+    assert [(site.mode, site.enabled, site.reason) for site in report.sites] == [(mode, False, reason)] * 2
+    graph = onnx.load(check.path)
+    assert {node.op_type for node in graph.graph.node} & {"Where", "Mul", "FakeQuantize"} == operators
+    assert not graph.functions
+    assert [entry.domain for entry in graph.opset_import] == [""]
+
+
+def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path, binarize: Binarize) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3)
+
+        def forward(self, image: Tensor, offset: Tensor, flag: bool = False) -> dict[str, Tensor]:
+            return {"out": self.conv(image + offset), "offset_too": offset * 2}
+
+    config = {
+        "input_info": [{"sample_size": [1, 8, 5, 5]}, {"sample_size": [1, 8, 1, 1], "keyword": "offset"}],
+        "compression": {"algorithm": "binarization"},
+    }
+    model = fxbin.transform(Several(), config).eval()
+    model.binarization.enable(activations=True, weights=True)
+    export_onnx(model, tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [value.name for value in graph.input] == ["image", "offset"]
+    assert [value.name for value in graph.output] == ["out", "offset_too"]
+
+
+class OffsetLevels(WeightBinarizer):
+    """A binarizer of a user: levels 0 and 1."""
+
+    def scale(self, w: Tensor) -> Tensor:
+        return torch.ones(1)
+
+    def binarize(self, x: Tensor) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+
+def test_levels_that_fxbin_does_not_know_are_written_as_their_forward(
+    check: Any, model: BinarizedModule
+) -> None:
+    site = model.binarization.sites["Net/NNCFConv2d[conv2]/conv2d_0"]
+    target = next(name for name, module in model.named_modules() if module is site.weight)
+    replacement = OffsetLevels()
+    replacement.enable()
+    model.set_submodule(target, replacement)
+    report = check(model, X, one_bit=1)
+    assert report.sites[1].reason == "OffsetLevels is not a binarizer whose levels fxbin knows"
+
+
+def test_a_plain_graph_module_can_be_exported_with_inputs(tmp_path: Path) -> None:
+    traced = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    assert export_onnx(traced, tmp_path / "model.onnx", (X,)).sites == ()
+    with pytest.raises(ExportError, match=r"example_inputs: give them"):
+        export_onnx(traced, tmp_path / "model.onnx")
+
+
+def test_a_file_is_replaced_only_by_a_whole_one(
+    model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+
+    def fail(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match="disk full"):
+            export_onnx(model, path)
+    assert path.read_bytes() == b"old"
+    export_onnx(model, path)
+    assert onnx.load(path).graph.node
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"opset": 17}, r"opset: expected 18 to 25, got 17"),
+        ({"weights": "bits"}, r"weights: expected \"packed\" or \"float\", got 'bits'"),
+        ({"example_inputs": X}, r"example_inputs: expected a tuple .* got Tensor; write \(x,\)"),
+        ({"example_inputs": (X, X)}, r"example_inputs: the model does not take Tensor"),
+        ({"example_inputs": ()}, r"example_inputs: the input 'x' is missing"),
+        (
+            {"example_inputs": (X,), "example_kwargs": {"x": X}},
+            r"example_inputs: the input 'x' is given twice",
+        ),
+        ({"example_kwargs": {"x": X, "y": X}}, r"example_inputs: the model does not take y"),
+        ({"example_inputs": (X[:, :2],)}, r"example_inputs: .* inputs of the shapes \[\(2, 2, 8, 8\)\]"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    model: BinarizedModule, tmp_path: Path, arguments: Any, message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_onnx(model, tmp_path / "model.onnx", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_cannot_be_a_file_is_named(model: BinarizedModule, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"path: the folder '.*missing' does not exist; create it first"):
+        export_onnx(model, tmp_path / "missing" / "model.onnx")
+    with pytest.raises(ExportError, match=r"path: .* is a folder"):
+        export_onnx(model, tmp_path)
+
+
+def test_a_missing_package_says_what_to_install(
+    model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxbin.export.pipeline.find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=r'onnx and onnxscript not found: pip install "fxbin\[onnx\]"'):
+        export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_what_the_exporter_cannot_follow_is_an_export_error(tmp_path: Path) -> None:
+    class Unstable(Binarizer):
+        def binarize(self, x: Tensor) -> Tensor:
+            return x if float(x.sum()) > 0 else -x
+
+    traced = fx.symbolic_trace(nn.Sequential(nn.ReLU()))
+    traced.add_submodule("0", Unstable())
+    traced.get_submodule("0").enable()  # type: ignore[operator]
+    with pytest.raises(ExportError, match="PyTorch's ONNX exporter stopped"):
+        export_onnx(traced, tmp_path / "model.onnx", (X,))
+
+
+def test_nothing_is_printed(
+    model: BinarizedModule, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_onnx(model, tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
