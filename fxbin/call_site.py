@@ -52,11 +52,17 @@ def why_not_binarizable(module: GraphModule, site: CallSite) -> str | None:
     if site.is_function:
         return _why_not_parameters(module, site.weight)
     layer = module.get_submodule(str(site.node.target))
-    if not isinstance(layer, nn.Conv2d):
+    if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
         return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return "its module has hooks, which run around the module as a whole"
     return None
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    """Whether `layer` does what `nn.Conv2d` does, which it need not where its class was kept whole."""
+    methods = (getattr(layer.forward, "__func__", None), getattr(layer._conv_forward, "__func__", None))
+    return methods == (nn.Conv2d.forward, nn.Conv2d._conv_forward)
 
 
 def _why_not_parameters(module: GraphModule, weight: fx.Node) -> str | None:

@@ -44,13 +44,15 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
                     f"{type(root).__name__}.{name}: fxbin keeps its own state under that name; "
                     "rename the attribute of the model"
                 )
+        _check_spelling(evaluated.graph, trained.graph)
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
         module: BinarizedModule = binarized_class(root, evaluated.graph, class_name=type(root).__name__)
         module._adopt(root, {**evaluated.homeless, **trained.homeless})
         same = _listing(evaluated.graph) == _listing(trained.graph)
         module._train_graph = None if same else trained.graph
         module.specialisations = tuple(dict.fromkeys(evaluated.specialisations + trained.specialisations))
-        module.train(root.training)
+        # Not `train`: layers that the user put into eval mode, to freeze them, stay in it.
+        module.training = root.training
         return module
 
     def _adopt(self, root: nn.Module, homeless: dict[str, nn.Module | Tensor]) -> None:
@@ -106,6 +108,16 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+
+
+def _check_spelling(*graphs: fx.Graph) -> None:
+    """Raise TransformError if a module or parameter has a name that torch.fx would write as broken code."""
+    for node in (node for graph in graphs for node in graph.nodes):
+        if node.op in ("call_module", "get_attr") and any(mark in node.target for mark in '"\\\n\r'):
+            raise TransformError(
+                f"model: {node.target!r} has a quote, a backslash or a line break in its name, "
+                "which the code of a graph cannot hold; rename it"
+            )
 
 
 def _compiled(graph: fx.Graph) -> Any:

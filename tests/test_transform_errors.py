@@ -1,0 +1,99 @@
+"""What a user can get wrong, and what the message says to do about it."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.errors import ConfigError, ScopeError, TraceError, TransformError
+from tests.transforming import SMALL, Small, config
+
+
+class Named(nn.Module):
+    """A convolution of any name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict({name: nn.Conv2d(3, 3, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs.values():
+            x = conv(x)
+        return x
+
+
+def test_unknown_mode_says_which_there_are() -> None:
+    with pytest.raises(ConfigError, match=r'compression\.mode.*"xnorr".*dorefa, xnor.*Did you mean "xnor"'):
+        fxbin.transform(Small(), config(2, 3, 8, 8, mode="xnorr"))
+
+
+def test_ignored_scope_that_matches_nothing_has_near_misses() -> None:
+    with pytest.raises(ScopeError) as caught:
+        fxbin.transform(Small(), config(2, 3, 8, 8, ignored_scopes=["Small/Conv2d[conv1]/conv2d_0"]))
+    message = str(caught.value)
+    assert "ignored_scopes: 'Small/Conv2d[conv1]/conv2d_0' matches no node" in message
+    assert "Small/NNCFConv2d[conv1]/conv2d_0" in message
+    assert "fxbin scopes" in message
+
+
+def test_model_without_conv2d() -> None:
+    with pytest.raises(TransformError, match="Sequential runs no conv2d in eval mode"):
+        fxbin.transform(nn.Sequential(nn.Linear(3, 3)), config(1, 3))
+
+
+def test_input_size_that_does_not_fit() -> None:
+    with pytest.raises(TraceError) as caught:
+        fxbin.transform(Small(), config(2, 1, 8, 8))
+    message = str(caught.value)
+    for part in (
+        "Small cannot be traced with inputs ((2, 1, 8, 8),)",
+        "RuntimeError",
+    ):
+        assert part in message
+    assert "transforming.py:" in message
+    assert "correct `input_info`" in message
+
+
+def test_too_many_inputs() -> None:
+    infos = [{"sample_size": [1, 3, 8, 8]}, {"sample_size": [1, 3, 8, 8]}]
+    with pytest.raises(TraceError, match=r"input_info: 2 positional .* do not fit Small\.forward"):
+        fxbin.transform(Small(), {**config(), "input_info": infos})
+
+
+def test_inputs_that_are_no_tuple() -> None:
+    with pytest.raises(TransformError, match=r"example_inputs: expected a tuple .* got Tensor; write"):
+        fxbin.transform(Small(), SMALL, torch.rand(2, 3, 8, 8))  # type: ignore[arg-type]
+
+
+def test_model_that_has_been_transformed_already() -> None:
+    with pytest.raises(TransformError, match="transformed already"):
+        fxbin.transform(fxbin.transform(Small(), SMALL), SMALL)
+
+
+@pytest.mark.parametrize("name", ["binarization", "specialisations"])
+def test_attribute_whose_name_fxbin_needs(name: str) -> None:
+    model = Small()
+    setattr(model, name, 1)
+    with pytest.raises(TransformError, match=rf"Small\.{name}: fxbin keeps its own state under that name"):
+        fxbin.transform(model, SMALL)
+
+
+@pytest.mark.parametrize("name", ['"', "\\"])
+def test_module_name_that_code_cannot_hold(name: str) -> None:
+    with pytest.raises(TransformError, match=r"a quote, a backslash or a line break in its name.*rename it"):
+        fxbin.transform(Named(name), SMALL)
+
+
+def test_model_that_cannot_be_copied() -> None:
+    model = Small()
+    model.handle = (line for line in "x")  # type: ignore[assignment]
+    with pytest.raises(TransformError, match="Small cannot be copied"):
+        fxbin.transform(model, SMALL)
+
+
+def test_no_warnings_in_the_usual_case() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fxbin.transform(Small(), SMALL)

@@ -1,0 +1,181 @@
+"""Models of all kinds give the outputs they gave, and can be binarized."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fxbin
+from tests.transforming import SMALL, Small, assert_same_outputs, config
+
+
+class FunctionalDropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(self.conv(x), 0.5, self.training)
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(F.relu(self.conv(x)))
+        return y
+
+
+class Depthwise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(4, 8, 3, groups=4)
+        self.grouped = nn.Conv2d(8, 4, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.grouped(self.depthwise(x))
+        return y
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        modes: list[Any] = ["zeros", "reflect", "replicate", "circular"]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3, 3, 3, padding=p, padding_mode=m) for m in modes for p in ((1, 0), "same")
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            y = conv(x)
+            x = x + F.pad(y, (0, x.shape[3] - y.shape[3]))
+        return x
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(4, 3, 3, 3))
+        self.kernels = nn.ParameterList([nn.Parameter(torch.randn(4, 4, 1, 1))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(input=x, weight=self.kernel, stride=2)
+        return torch.conv2d(x, self.kernels[0], None, (1, 1))
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (as in nn.Conv2d)
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        std = self.weight.std((1, 2, 3), keepdim=True)
+        y: Tensor = self._conv_forward(input, (self.weight - mean) / (std + 1e-5), self.bias)
+        return y
+
+
+class ManyInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right = nn.Conv2d(1, 4, 1)
+
+    def forward(self, image: Tensor, mask: Tensor, *, scale: Tensor) -> dict[str, Any]:
+        left, right = self.left(image), self.right(mask) * scale
+        return {"both": [left, right], "sum": left + right}
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (FunctionalDropout(), (2, 3, 8, 8)),
+        (Shared(), (2, 3, 8, 8)),
+        (Depthwise(), (2, 4, 8, 8)),
+        (Padded(), (2, 3, 8, 8)),
+        (Functional(), (2, 3, 8, 8)),
+        (nn.Sequential(Standardized(3, 4, 3), nn.BatchNorm2d(4)), (2, 3, 8, 8)),
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8)),
+    ],
+    ids=["dropout", "shared", "grouped", "padding", "functional", "standardized", "unbatched"],
+)
+def test_outputs_are_those_of_the_original(model: nn.Module, shape: tuple[int, ...]) -> None:
+    binarized = fxbin.transform(model, config(*shape))
+    x = torch.randn(shape)
+    assert_same_outputs(copy.deepcopy(model), binarized, x)
+    binarized.train()
+    binarized.binarization.enable(activations=True, weights=True)
+    binarized(x).sum().backward()
+    for site in binarized.binarization.sites.values():
+        scale, threshold = site.activation.scale.grad, site.activation.threshold.grad
+        assert scale is not None, site.name
+        assert threshold is not None, site.name
+        assert scale.isfinite().all(), site.name
+    assert not torch.equal(binarized.eval()(x), model.eval()(x))
+
+
+def test_train_and_eval_mode_run_their_own_graph() -> None:
+    binarized, x = fxbin.transform(FunctionalDropout(), config(2, 3, 8, 8)), torch.rand(2, 3, 8, 8)
+    assert len(binarized.graphs) == 2
+    assert (binarized.train()(x) == 0).any()
+    assert (binarized.eval()(x) != 0).all()
+
+
+def test_shared_conv_has_one_weight_binarizer_and_two_activation_binarizers() -> None:
+    binarized = fxbin.transform(Shared(), config(2, 3, 8, 8))
+    first, second = binarized.binarization.sites.values()
+    assert first.weight is second.weight
+    assert first.activation is not second.activation
+    names = {name for name, _ in binarized.named_modules() if "binarizer" in name}
+    assert names == {"conv.weight_binarizer", "conv.activation_binarizer", "conv.activation_binarizer_1"}
+
+
+def test_grouped_convs_have_a_threshold_per_channel_of_the_input() -> None:
+    sites = fxbin.transform(Depthwise(), config(2, 4, 8, 8)).binarization.sites.values()
+    assert [site.activation.threshold.shape[1] for site in sites] == [4, 8]
+
+
+def test_several_inputs_and_a_dict_as_output() -> None:
+    model = ManyInputs()
+    inputs = [
+        {"sample_size": [2, 3, 4, 4]},
+        {"sample_size": [2, 1, 4, 4]},
+        {"sample_size": [1], "keyword": "scale"},
+    ]
+    binarized = fxbin.transform(model, {**config(), "input_info": inputs})
+    image, mask, scale = torch.rand(3, 3, 5, 5), torch.rand(3, 1, 5, 5), torch.rand(1)
+    expected, found = model(image, mask, scale=scale), binarized(image, mask, scale=scale)
+    assert list(found) == ["both", "sum"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_only_modules_are_binarized_if_asked() -> None:
+    model = nn.Sequential(Standardized(3, 4, 3), nn.Conv2d(4, 4, 1))
+    binarized = fxbin.transform(model, config(1, 3, 8, 8, call_sites="modules"))
+    assert list(binarized.binarization.sites) == ["Sequential/NNCFConv2d[1]/conv2d_0"]
+
+
+def test_hooks_of_a_conv_run() -> None:
+    model = Small()
+    model.conv2.register_forward_hook(lambda module, args, output: output + 1)
+    binarized = fxbin.transform(model, SMALL)
+    assert len(binarized.binarization.sites) == 2
+    assert_same_outputs(model, binarized, torch.rand(2, 3, 8, 8))
+
+
+def test_conv_class_that_is_kept_whole_is_not_binarized() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), Standardized(3, 4, 3))
+    binarized = fxbin.transform(model, config(2, 3, 8, 8), leaf_modules=(Standardized,))
+    first, second = fxbin.summary(binarized).sites
+    assert first.binarized
+    assert second.reason == "it runs inside Standardized, which is kept whole (leaf_modules)"
+    assert_same_outputs(model, binarized, torch.rand(2, 3, 8, 8))
+
+
+def test_model_in_which_nothing_is_binarized_warns_why() -> None:
+    with pytest.warns(UserWarning, match=r"no conv2d is binarized: in ignored_scopes: '\{re\}conv'"):
+        binarized = fxbin.transform(Small(), config(2, 3, 8, 8, ignored_scopes=["{re}conv"]))
+    assert not binarized.binarization.sites
+    assert binarized.binarization.stage is fxbin.Stage.FULL_PRECISION
+    binarized.binarization.enable(activations=True, weights=True)
