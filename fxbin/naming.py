@@ -18,11 +18,14 @@ class Names:
     """Names the operators of one model.
 
     `ops` are those that run in eval mode: a module that runs in train mode only is not replaced.
-    `may_replace` is asked about each place that holds a module, ``"ResNet/Conv2d[conv1]"``.
+    `may_replace` is asked about each module, with the places that hold it: ``["ResNet/Conv2d[conv1]"]``.
     """
 
     def __init__(
-        self, root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[str], bool] = lambda _: True
+        self,
+        root: nn.Module,
+        ops: Iterable[OpCall],
+        may_replace: Callable[[list[str]], bool] = lambda _: True,
     ) -> None:
         self._root = root
         self._replaced = frozenset(replaced_modules(root, ops, may_replace))
@@ -62,17 +65,17 @@ class Names:
 
 
 def replaced_modules(
-    root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[str], bool]
+    root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[list[str]], bool]
 ) -> Iterator[nn.Module]:
-    """The modules that NNCF would replace: registered, of such a class, and at work in eval mode.
-
-    One that is held in several places is kept if `may_replace` refuses one of them.
-    """
+    """The modules that NNCF would replace: registered, of such a class, and at work in eval mode."""
     executed = {path for op in ops if op.tracked for path in _paths(op.scope)}
-    places = [(path, module) for path, module in _registered(root) if type(module) in REPLACED_CLASSES]
-    kept = {module for path, module in places if not may_replace(path.removeprefix("/"))}
-    for path, module in places:
-        if path in executed and module not in kept:
+    places: dict[nn.Module, list[str]] = {}
+    for path, module in _registered(root):
+        if type(module) in REPLACED_CLASSES:
+            places.setdefault(module, []).append(path)
+    for module, paths in places.items():
+        at_work = not executed.isdisjoint(paths)
+        if at_work and may_replace([path.removeprefix("/") for path in paths]):
             yield module
 
 

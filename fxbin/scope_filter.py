@@ -53,15 +53,15 @@ class ScopeFilter:
         targets = own_targets if top_targets is None else top_targets
         return cls(ignored, targets, top, top_targets, config.scope_notes)
 
-    def is_replaced(self, module_scope: str) -> bool:
-        """Whether NNCF would have replaced the module at `module_scope`, whose names then begin with NNCF.
+    def is_replaced(self, places: Collection[str]) -> bool:
+        """Whether NNCF would have replaced a module, whose names then begin with NNCF.
 
-        `module_scope` is the place that holds it, classes without prefix: ``"TinyResNet/Conv2d[conv1]"``.
-        Only the top-level lists count here. A module that is not replaced is no target either.
+        `places` are all those that hold it, classes without prefix: ``["TinyResNet/Conv2d[conv1]"]``. One of
+        them decides. Only the top-level lists count here.
         """
-        if self.module_ignored is not None and self.module_ignored.find(module_scope) is not None:
+        if self.module_ignored is not None and any(self.module_ignored.find(place) for place in places):
             return False
-        return self.module_targets is None or self.module_targets.find(module_scope) is not None
+        return self.module_targets is None or any(self.module_targets.find(place) for place in places)
 
     def why_excluded(self, name: str) -> str | None:
         """Why the node `name` is not selected; None if it is."""

@@ -174,6 +174,32 @@ def test_top_level_pattern_of_a_module_counts_without_validation() -> None:
     assert binarized(model) == CONVS - {"conv1"}
 
 
+class HeldTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Sequential(nn.Conv2d(3, 3, 1))
+        self.right = nn.Sequential(self.left[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.right(self.left(x))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("top", "prefix"),
+    [
+        ({"ignored_scopes": ["{re}left"]}, ""),
+        ({"ignored_scopes": ["{re}right"]}, ""),
+        ({"target_scopes": ["{re}left"]}, "NNCF"),
+        ({"target_scopes": ["{re}right"]}, "NNCF"),
+    ],
+    ids=str,
+)
+def test_one_of_several_places_of_a_module_decides(top: dict[str, Any], prefix: str) -> None:
+    names = [name for name, op in fxbin.node_names(HeldTwice(), config(top)) if op == "conv2d"]
+    assert names == [f"HeldTwice/Sequential[{side}]/{prefix}Conv2d[0]/conv2d_0" for side in ("left", "right")]
+
+
 # Patterns that match nothing.
 
 
