@@ -22,6 +22,9 @@ _RANDOM = frozenset(
 )  # fmt: skip
 """Operators whose result is another one in each run: it is nothing a trace may rely on."""
 
+_LIKE_INPUT = frozenset({"batch_norm", "instance_norm"})
+"""Operators whose rule for shapes computes statistics: slow, and impossible for one value per channel."""
+
 _CREATE = frozenset({"zeros", "ones", "full", "eye", "arange", "range", "linspace", "logspace"})
 LARGEST_CONSTANT = 4096
 """Number of elements up to which constants are computed while tracing, so that code can read them."""
@@ -49,6 +52,8 @@ def execute(
         kwargs = {**kwargs, "device": device}
     if name == "to" and len(args) > 1 and isinstance(args[1], str):
         args = (args[0], device, *args[2:])
+    if name in _LIKE_INPUT and device.type == "meta":
+        return torch.empty_like(args[0] if args else kwargs["input"])
     if name in _CREATE and device.type == "cpu":
         return _created(function, args, kwargs)
     if name in _RANDOM and "device" not in kwargs and device.type == "meta" and not _holds_tensor(args):
