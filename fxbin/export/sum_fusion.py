@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from fxbin.binarizers import ActivationBinarizer
-from fxbin.export.conv_call import called_binarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer
+from fxbin.export.conv_call import CONV2D_FUNCTIONS, called_binarizer
 
 ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub)
 ADDITION_METHODS = ("add", "add_", "sub", "sub_", "__add__", "__iadd__", "__radd__", "__sub__", "__rsub__")
@@ -24,6 +24,16 @@ SAFE_FUNCTIONS: tuple[Any, ...] = (
 )  # fmt: skip
 SAFE_METHODS = ("relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_")
 
+END_MODULES = (
+    Binarizer, nn.modules.conv._ConvNd, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d, nn.Upsample,
+)  # fmt: skip
+END_FUNCTIONS: tuple[Any, ...] = (
+    *CONV2D_FUNCTIONS, F.conv_transpose2d, F.linear, F.pad, F.interpolate, F.max_pool2d, F.avg_pool2d,
+    F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.flatten,
+)  # fmt: skip
+"""What computes a value from other pixels or channels is not fused, so no chain goes on in front of it."""
+
 
 def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx.Node]) -> bool:
     """Whether `x`, the input of an activation binarizer, is a sum with more than an activation on top.
@@ -32,8 +42,9 @@ def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx
 
     OpenVINO 2026.4.1 makes the whole chain one BinaryConvolution with a 1-bit output and reads the
     other summand as 1-bit too. A sum with only an activation on top stays apart from the binarizer and
-    is right. Any sum counts here, whatever made its summands, and the chain ends where something else
-    than binarizers uses a value. `varying` are the nodes that depend on the input of the model.
+    is right. Any sum counts here, whatever made its summands. The chain ends where something else than
+    binarizers uses a value, or where a convolution or a pooling stands. `varying` are the nodes that
+    depend on the input of the model.
     """
     unsafe = False
     while all(isinstance(called_binarizer(module, user), ActivationBinarizer) for user in x.users) or (
@@ -42,7 +53,7 @@ def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx
         sources = [source for source in x.all_input_nodes if source in varying]
         if len(sources) > 1:
             return unsafe and _is_addition(x)
-        if not sources:
+        if not sources or _ends_chain(module, x):
             return False
         unsafe |= not _is_activation(module, x)
         x = sources[0]
@@ -51,6 +62,12 @@ def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx
 
 def _is_addition(node: fx.Node) -> bool:
     return node.target in ADDITIONS or (node.op == "call_method" and node.target in ADDITION_METHODS)
+
+
+def _ends_chain(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), END_MODULES)
+    return node.target in END_FUNCTIONS
 
 
 def _is_activation(module: fx.GraphModule, node: fx.Node) -> bool:

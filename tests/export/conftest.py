@@ -44,13 +44,6 @@ def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> 
     return binarized
 
 
-def in_onnxruntime(path: Path, x: Tensor) -> NDArray[np.floating]:
-    """First output of the file for the input `x`."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    output: NDArray[np.floating] = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
-    return output
-
-
 def in_openvino(path: Path, x: Tensor) -> tuple[NDArray[np.floating], int]:
     """First output of the file for the input `x`, and how many convolutions ran in 1 bit."""
     import openvino
@@ -67,7 +60,6 @@ def in_openvino(path: Path, x: Tensor) -> tuple[NDArray[np.floating], int]:
 class Checker:
     """Exports to files of its own and compares."""
 
-    folder: Path
     path: Path
 
     def __call__(self, model: BinarizedModule, x: Tensor, one_bit: int, **options: Any) -> ExportReport:
@@ -76,7 +68,7 @@ class Checker:
         with torch.no_grad():
             expected = model(x).numpy()
         onnx.checker.check_model(self.path, full_check=True)
-        np.testing.assert_allclose(in_onnxruntime(self.path, x), expected, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(self.in_onnxruntime(x), expected, rtol=0, atol=TOLERANCE)
         assert report.count(ExportMode.ONE_BIT) == one_bit, str(report)
         if find_spec("openvino") is not None:
             output, count = in_openvino(self.path, x)
@@ -84,11 +76,17 @@ class Checker:
             assert count == one_bit
         return report
 
+    def in_onnxruntime(self, x: Tensor) -> NDArray[np.floating]:
+        """First output of the last file for the input `x`."""
+        session = onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"])
+        output: NDArray[np.floating] = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+        return output
+
 
 @pytest.fixture
 def check(tmp_path: Path) -> Checker:
     """See `Checker`."""
-    return Checker(tmp_path, tmp_path / "model.onnx")
+    return Checker(tmp_path / "model.onnx")
 
 
 @pytest.fixture(name="binarize")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -123,6 +124,15 @@ def test_values_at_the_threshold_go_down(check: Any, binarize: Binarize) -> None
     check(model, x, one_bit=1)
 
 
+def test_infinities_and_nan_compare_as_in_pytorch(check: Any, binarize: Binarize) -> None:
+    x = torch.randn(2, 8, 4, 4)
+    x[0, 0], x[1, 0, 0] = torch.inf, -torch.inf
+    model = binarize(nn.Conv2d(8, 4, 1), x)
+    check(model, x, one_bit=1)
+    x[0, 1, 0] = torch.nan  # OpenVINO's FakeQuantize treats it otherwise
+    np.testing.assert_allclose(check.in_onnxruntime(x), model(x).detach(), rtol=0, atol=1e-4)
+
+
 class Twice(nn.Module):
     """One convolution, called twice: two call sites share a weight."""
 
@@ -177,6 +187,7 @@ class AfterSum(nn.Module):
         (nn.BatchNorm2d(16), True),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm2d(16)), True),
         (nn.ReLU(), False),
+        (nn.Sequential(nn.BatchNorm2d(16), nn.MaxPool2d(2)), False),
         (nn.Identity(), False),
     ],
     ids=str,
