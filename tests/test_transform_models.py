@@ -181,7 +181,7 @@ def test_model_in_which_nothing_is_binarized_warns_why() -> None:
     binarized.binarization.enable(activations=True, weights=True)
 
 
-def test_one_value_per_channel_is_no_obstacle_to_the_trace_in_train_mode():
+def test_one_value_per_channel_is_no_obstacle_to_the_trace_in_train_mode() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4)).eval()
     binarized = fxbin.transform(
         model, {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
