@@ -24,7 +24,7 @@ WITH_BACKBONE = (
 
 
 def goldens(library: str) -> dict[str, dict[str, Any]]:
-    """What NNCF 2.9.0 named: ``{model: {"input": shapes, "nodes": [[name, operator]], "targets": names}}``."""
+    """What NNCF 2.9.0 named: ``{model: {"input": shapes, "nodes": [[name, op]], "targets": names}}``."""
     with gzip.open(DATA / f"names_{library}.json.gz") as file:
         content: dict[str, dict[str, Any]] = json.load(file)
     return content

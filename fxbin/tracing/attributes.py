@@ -10,6 +10,7 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.aliases import split_aliases
 from fxbin.tracing.execute import LARGEST_CONSTANT
+from fxbin.tracing.operands import map_nested
 from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
 
@@ -37,10 +38,21 @@ class Attributes:
         self._alive: list[Tensor] = []
         self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
 
-    def split_aliases(self) -> None:
-        """Tell modules apart that a parent holds twice; whoever calls this puts them back."""
+    def prepare(self) -> None:
+        """Change `root` so that tracing sees more of it; whoever calls this puts it back.
+
+        Modules that a parent holds twice become two. Tensors that are plain attributes are replaced by
+        their stand-ins, which parameters and buffers get where they are looked up.
+        """
         for stand_in, module in split_aliases(self.root):
             self._module_paths[stand_in] = self._module_paths[module]
+        for module in self.root.modules():
+            for name, value in vars(module).items():
+                if name not in _REGISTRIES and _is_plain(value):
+                    vars(module)[name] = map_nested(value, self._if_tensor)
+
+    def _if_tensor(self, item: Any) -> Any:
+        return self.stand_in(item) if isinstance(item, Tensor) else item
 
     def module_path(self, module: nn.Module) -> str:
         """Dotted path of `module` from the root, as ``call_module`` takes it."""
@@ -133,3 +145,13 @@ def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:
                 yield prefix + name, value
     yield from root.named_buffers()
     yield from root.named_parameters()
+
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `value` is a tensor, or a list or tuple of them."""
+    if type(value) in (list, tuple):
+        return bool(value) and isinstance(value[0], Tensor)
+    return isinstance(value, Tensor)

@@ -12,10 +12,23 @@ from fxbin.tracing.values import call_value
 @fx.node.has_side_effect
 def check_specialised(value: Any, expected: Any, what: str) -> None:
     """Raise TraceError unless `value` is what it was while tracing; `what` says who relied on it."""
-    if value != expected:
+    if isinstance(value, Tensor):
+        value = f"a tensor of shape {tuple(value.shape)}"
+    elif value == expected:
+        return
+    raise TraceError(
+        f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
+        "transform the model again with example inputs like these"
+    )
+
+
+@fx.node.has_side_effect
+def check_given(value: Any, name: str) -> None:
+    """Raise TraceError where an optional tensor is left out that there was while tracing."""
+    if value is None:
         raise TraceError(
-            f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
-            "transform the model again with example inputs like these"
+            f"the model was transformed for inputs with a tensor as the argument {name!r}, and now it is "
+            "None: transform the model again with example inputs like these"
         )
 
 

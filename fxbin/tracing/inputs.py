@@ -9,11 +9,12 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
-from fxbin.tracing.guards import check_specialised
-from fxbin.tracing.operands import map_results, origin_node, specs
+from fxbin.tracing.guards import check_given, check_specialised, describe
+from fxbin.tracing.operands import holds, map_results, origin_node, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tracer import Tracer
 
+_length = len  # while a model is traced, the built-in is another one
 _SIMPLE = (type(None), bool, int, float, str)
 
 
@@ -38,18 +39,16 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
     inputs = _Inputs(tracer)
     for name, parameter in bound.signature.parameters.items():
         stars = _stars(parameter)
-        default = () if parameter.default is parameter.empty else (parameter.default,)
         if name in bound.arguments:
-            node = tracer.graph.placeholder(stars + name, default_value=_default(parameter))
-            bound.arguments[name] = inputs.trace(node, bound.arguments[name])
+            inputs.nodes[name] = tracer.graph.placeholder(stars + name, default_value=_default(parameter))
         elif stars:
             tracer.graph.placeholder(stars + name)
         elif isinstance(parameter.default, _SIMPLE):
-            node = tracer.graph.placeholder(name, default_value=parameter.default)
-            node.meta["unused"] = True
-            inputs.fixed.append((node, *default))
-    for node, value in inputs.fixed:
-        tracer.graph.call_function(check_specialised, (node, value, f"the argument {node.target!r}"))
+            inputs.defaults[name] = tracer.graph.placeholder(name, default_value=parameter.default)
+    for name, node in inputs.nodes.items():
+        bound.arguments[name] = inputs.trace(node, bound.arguments[name], bound.signature.parameters[name])
+    for name, node in inputs.defaults.items():
+        inputs.fix(node, bound.signature.parameters[name].default)
     return bound.args, bound.kwargs
 
 
@@ -70,24 +69,44 @@ class _Inputs:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._count = 0
-        self.fixed: list[tuple[fx.Node, Any]] = []
+        self.nodes: dict[str, fx.Node] = {}
+        self.defaults: dict[str, fx.Node] = {}
 
-    def trace(self, node: fx.Node, example: Any) -> Any:
+    def fix(self, node: fx.Node, value: Any) -> None:
+        """Make the graph refuse any other `value` for `node`."""
+        what = describe(node) if node.op == "call_function" else f"the argument {node.target!r}"
+        self._tracer.graph.call_function(check_specialised, (node, value, what))
+
+    def trace(self, node: fx.Node, example: Any, parameter: inspect.Parameter) -> Any:
+        """What user code gets for `example`."""
         with paused():
             node.meta["spec"] = specs(example)
             if isinstance(example, Tensor):
                 # Only tensors that are arguments themselves are inputs of the reference's graph.
                 node.meta["ops"] = (OpCall((), "nncf_model_input", self._count, tracked=True),)
                 self._count += 1
+                if parameter.default is None:
+                    self._tracer.graph.call_function(check_given, (node, parameter.name))
                 return traced(self._value(example), node, tracked=True)
             if isinstance(example, _SIMPLE):
-                self.fixed.append((node, example))
+                self.fix(node, example)
                 return example
+            if isinstance(example, (list, tuple, dict)):
+                # The code was followed for these parts; it might do other things with more of them.
+                self.fix(self._tracer.graph.call_function(_length, (node,)), _length(example))
             return map_results(example, self._part, node, self._tracer._item)
 
     def _part(self, item: Any, origin: Any) -> Any:
+        if isinstance(item, _SIMPLE):
+            self.fix(origin_node(origin), item)
         if isinstance(item, Tensor):
             return traced(self._value(item), origin_node(origin), tracked=False)
+        hidden = [name for name, value in getattr(item, "__dict__", {}).items() if holds(value, Tensor)]
+        if hidden:
+            raise TraceError(
+                f"an input of type {type(item).__name__} holds tensors ({', '.join(hidden)}) where fxbin "
+                "does not look for them: pass tensors, or tuples, dicts or dataclasses of them"
+            )
         return item
 
     def _value(self, example: Tensor) -> Tensor:

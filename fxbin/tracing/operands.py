@@ -1,7 +1,8 @@
 """Between what user code passes to a torch call, what the graph holds and what really runs."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -46,7 +47,22 @@ def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, ite
         return kind(
             (key, map_results(x, change, _Part(origin, key, item), item)) for key, x in result.items()
         )
+    if is_dataclass(result) and not isinstance(result, type):
+        copied = copy.copy(result)
+        for field in fields(result):
+            part = _Part(origin, Attribute(field.name), item)
+            object.__setattr__(
+                copied, field.name, map_results(getattr(result, field.name), change, part, item)
+            )
+        return copied
     return change(result, origin)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A key that stands for ``.name`` rather than ``[name]``."""
+
+    name: str
 
 
 class _Part:

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fxbin.tracing.operands import specs
+from fxbin.errors import TraceError
+from fxbin.tracing.operands import holds, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
@@ -39,4 +40,9 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
     if issubclass(kind, tuple):
         parts = [_argument(tracer, value, tracked) for value in tuple.__iter__(item)]
         return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+    if any(holds(value, TracedTensor) for value in getattr(item, "__dict__", {}).values()):
+        raise TraceError(
+            f"the model returns tensors in a {kind.__name__}, which a graph cannot make: "
+            "return tensors, or tuples, dicts or dataclasses of them"
+        )
     return tracer._node_of(item)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fxbin.tracing.active import active_tracer, is_tracing, recording
+from fxbin.tracing.casts import casts_traced
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
-from fxbin.tracing.state import state_kept
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedValue
@@ -31,15 +31,13 @@ _one_at_a_time = threading.RLock()
 def patched(tracer: Tracer) -> Iterator[None]:
     """Inside, torch calls of this thread are recorded by `tracer`; other threads see no change.
 
-    Everything is put back in the end: functions and methods of torch, random number generators, and
-    what the forward of the model assigned to attributes of its modules.
+    Functions and methods of torch are put back in the end; `state_kept` does that for the model.
     """
     # Operators on the meta device import it sooner or later. It fills tables by identity with what it
     # finds in the namespace of torch, so that must happen before wrapped functions are there.
     importlib.import_module("torch._dynamo")
     with _one_at_a_time, ExitStack() as stack:
-        stack.enter_context(state_kept(tracer))
-        tracer.attributes.split_aliases()
+        tracer.attributes.prepare()
         for namespace, name, original, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
             stack.callback(setattr, namespace, name, original)
@@ -48,6 +46,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         apply = classmethod(_function_apply(torch.autograd.Function.apply.__func__))  # type: ignore[attr-defined]
         stack.enter_context(mock.patch.object(torch.autograd.Function, "apply", apply))
         stack.enter_context(regions_recorded())
+        stack.enter_context(casts_traced(tracer.root))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield

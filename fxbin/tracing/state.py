@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,28 @@ from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedValue
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
-
 
 @contextmanager
 def state_kept(tracer: Tracer) -> Iterator[None]:
     """Restore random number generators and attributes of modules, and note what a graph will not redo."""
-    with torch.random.fork_rng(devices=[]), _python_random_kept(tracer), _attributes_kept(tracer):
+    with (
+        torch.random.fork_rng(devices=[]),
+        _python_random_kept(tracer),
+        _gradients_kept(tracer.root),
+        _attributes_kept(tracer),
+    ):
         yield
+
+
+@contextmanager
+def _gradients_kept(root: nn.Module) -> Iterator[None]:
+    """Undo what a `train` method does to ``requires_grad``."""
+    before = [(parameter, parameter.requires_grad) for parameter in root.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in before:
+            parameter.requires_grad_(requires_grad)
 
 
 @contextmanager
@@ -51,19 +65,31 @@ def _same(left: Any, right: Any) -> bool:
 def _attributes_kept(tracer: Tracer) -> Iterator[None]:
     """Put back whatever is assigned to attributes of the root's modules inside."""
     before = [
-        (path, module, dict(vars(module)), {name: dict(vars(module)[name]) for name in _REGISTRIES})
+        (path, module, dict(vars(module)), [*_containers(list(vars(module).values()), set())])
         for path, module in tracer.root.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
     ]
     try:
         yield
     finally:
-        for path, module, attributes, registries in before:
+        for path, module, attributes, containers in before:
             _note_changes(tracer, path, module, attributes)
             vars(module).clear()
             vars(module).update(attributes)
-            for name, content in registries.items():
-                vars(module)[name].clear()
-                vars(module)[name].update(content)
+            for container, content in containers:
+                container.clear()
+                container.extend(content) if isinstance(container, list) else container.update(content)
+
+
+def _containers(items: Iterable[Any], seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """Each list, dict and set in `items`, and in these, with a copy of its content."""
+    for item in items:
+        if id(item) in seen or not isinstance(item, (dict, list, set)):
+            continue
+        seen.add(id(item))
+        yield item, dict(item) if isinstance(item, dict) else list(item)
+        if not isinstance(item, set):
+            yield from _containers(item.values() if isinstance(item, dict) else item, seen)
 
 
 def _note_changes(tracer: Tracer, path: str, module: nn.Module, before: dict[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """From a module and example inputs to the graph of one forward."""
 
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from fxbin.tracing.operands import map_nested
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
+from fxbin.tracing.state import state_kept
 from fxbin.tracing.tracer import Tracer
 
 
@@ -50,13 +49,16 @@ def trace(
     """
     tracer = Tracer(root, leaf_modules, with_data=with_data)
     # In eval mode without gradients, as it is used, and as the reference looks at it.
-    with torch.set_grad_enabled(training), _in_mode(root, training=training), patched(tracer):
-        call_args, call_kwargs = add_placeholders(tracer, bind(root, args, kwargs))
-        try:
-            result = root(*call_args, **call_kwargs)
-        except Exception as error:
-            raise _explained(error, root, args, kwargs) from error
-        add_output(tracer, result)
+    with torch.set_grad_enabled(training), state_kept(tracer):
+        _switch(root, training=training)
+        bound = bind(root, args, kwargs)
+        with patched(tracer):
+            call_args, call_kwargs = add_placeholders(tracer, bound)
+            try:
+                result = root(*call_args, **call_kwargs)
+            except Exception as error:
+                raise _explained(error, root, args, kwargs) from error
+            add_output(tracer, result)
     _erase_unused_values(tracer.graph)
     return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless)
 
@@ -83,17 +85,13 @@ def operators(
     return [op for node in traced.graph.nodes for op in ops_of(node)]
 
 
-@contextmanager
-def _in_mode(root: nn.Module, *, training: bool) -> Iterator[None]:
-    """All modules of `root` in train or eval mode, without calling its own `train` method."""
-    before = {module: module.training for module in root.modules()}
-    try:
-        for module in before:
-            module.training = training
-        yield
-    finally:
-        for module, mode in before.items():
-            module.training = mode
+def _switch(root: nn.Module, *, training: bool) -> None:
+    """Put `root` in train or eval mode by its own `train` method: some keep parts of it frozen.
+
+    Through train mode, in which models drop what they computed from parameters and kept for eval.
+    """
+    root.train()
+    root.train(training)
 
 
 def _explained(
@@ -110,9 +108,14 @@ def _explained(
 
 
 def _erase_unused_values(graph: fx.Graph) -> None:
-    """Drop sizes and parts of results that nothing uses; they have no effect."""
+    """Drop what has no effect and is used by nobody: sizes, parts of results, fetched parameters."""
     for node in reversed(graph.nodes):
-        if node.op == "call_function" and node.target in (getattr, operator.getitem) and not node.users:
-            ops = node.meta.get("ops", ())
-            if not any(op.tracked for op in ops):
-                graph.erase_node(node)
+        if not node.users and _is_read(node) and not any(op.tracked for op in ops_of(node)):
+            graph.erase_node(node)
+
+
+def _is_read(node: fx.Node) -> bool:
+    return node.op == "get_attr" or (node.op == "call_function" and node.target in _READS)
+
+
+_READS = (getattr, operator.getitem, torch.is_grad_enabled)

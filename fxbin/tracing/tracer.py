@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxbin.tracing.active import paused
@@ -15,12 +16,21 @@ from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.guards import assign_buffer, check_specialised, describe
 from fxbin.tracing.location import user_location
-from fxbin.tracing.operands import holds, map_nested, map_results, origin_node, plain_values, specs
-from fxbin.tracing.record import OpCall, Specialisation
+from fxbin.tracing.operands import (
+    Attribute,
+    holds,
+    map_nested,
+    map_results,
+    origin_node,
+    plain_values,
+    specs,
+)
+from fxbin.tracing.record import OpCall, Specialisation, spec_of
 from fxbin.tracing.reference import ITERATION_MODULES, SAME_OBJECT, SPELLED_IN_TORCH_2_2, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
+from fxbin.tracing.wholes import run_scripted
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -165,6 +175,10 @@ class Tracer:
         scope = self._finder.find(self._scopes[-1] if self._scopes else (), module)
         self._scopes.append(scope)
         try:
+            if isinstance(module, torch.jit.ScriptModule):
+                path = self.attributes.module_path(module)
+                run = partial(run_scripted, module)
+                return self._record(_Call("call_module", path, run, "script", tracked=False), args, kwargs)
             if self._inside is None and self.is_leaf(module):
                 path = self.attributes.module_path(module)
                 return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
@@ -291,7 +305,12 @@ class Tracer:
         return self.attributes.node(self._traced(item), self.graph) if isinstance(item, Tensor) else item
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
-        return self.graph.call_function(operator.getitem, (parent, key))
+        function: Callable[..., Any] = operator.getitem
+        if type(key) is Attribute:
+            function, key = getattr, key.name
+        node = self.graph.call_function(function, (parent, key))
+        node.meta["spec"] = spec_of(parent)[key]
+        return node
 
 
 def _is_in_place(op: str) -> bool:

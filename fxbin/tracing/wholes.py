@@ -4,12 +4,15 @@ Their targets are objects: fx writes a target into the code it generates by its 
 several functions of one name would be one.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fxbin.tracing.operands import map_nested
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,20 @@ class CallScripted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As user code calls it."""
         return self.function(*args, **kwargs)
+
+
+def run_scripted(module: torch.jit.ScriptModule, *args: Any, **kwargs: Any) -> Any:
+    """A compiled module, run on ones for its result's shape; it cannot be run without data."""
+    device = next((x.device for x in module.parameters()), torch.device("cpu"))
+
+    def with_data(item: Any) -> Any:
+        return torch.ones_like(item, device=device) if isinstance(item, Tensor) and item.is_meta else item
+
+    copied = copy.deepcopy(module)  # it may count, or keep statistics
+    result = copied(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    if not any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
+        return result
+    return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
 
 
 class ForwardContext:

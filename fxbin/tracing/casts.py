@@ -1,0 +1,78 @@
+"""``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of traced values, which stay traced.
+
+They are types, and the numbers that they make are Python's own: ``int(x.shape[0] / 4)`` would bake in
+the size of a batch. User code therefore finds other classes under these names while it is traced.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+
+from fxbin.tracing.values import TracedSize, TracedValue
+
+
+class _Cast(type):
+    """Metaclass of what passes for a built-in type: makes traced values of traced values."""
+
+    _real: type
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and type(args[0]) is TracedValue:
+            return args[0]._tracer.compute(cls._real, args)
+        return cls._real(*args, **kwargs)
+
+    def __instancecheck__(cls, item: Any) -> bool:
+        return isinstance(item, cls._real)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, cls._real)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls._real, name)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls._real or other is cls
+
+    def __hash__(cls) -> int:
+        return hash(cls._real)
+
+
+class _Int(metaclass=_Cast):
+    _real = int
+
+
+class _Float(metaclass=_Cast):
+    _real = float
+
+
+class _SizeCast(_Cast):
+    def __call__(cls, *args: Any) -> Any:
+        if args and any(type(size) is TracedValue for size in args[0]):
+            return TracedSize(args[0])
+        return cls._real(*args)
+
+
+class _Size(metaclass=_SizeCast):
+    _real = torch.Size
+
+
+@contextmanager
+def casts_traced(root: nn.Module) -> Iterator[None]:
+    """Let the code of `root`'s modules, and of the packages they come from, find these classes."""
+    own = {cls.__module__ for module in root.modules() for cls in type(module).__mro__}
+    packages = {name.partition(".")[0] for name in own} - {"torch", "builtins", "typing", "abc", "fxbin"}
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch, "Size", _Size))
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] not in packages:
+                continue
+            for cast in (_Int, _Float):
+                if cast._real.__name__ not in vars(module):
+                    vars(module)[cast._real.__name__] = cast
+                    stack.callback(vars(module).pop, cast._real.__name__, None)
+        yield
