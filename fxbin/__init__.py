@@ -5,6 +5,7 @@ from fxbin.dot import to_dot
 from fxbin.errors import FxbinError
 from fxbin.export import export_onnx
 from fxbin.networkx_graph import to_networkx
+from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.report import Summary, summary
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
@@ -18,7 +19,9 @@ __all__ = [
     "Summary",
     "export_onnx",
     "load_config",
+    "load_nncf_checkpoint",
     "node_names",
+    "save_nncf_checkpoint",
     "summary",
     "to_dot",
     "to_networkx",

@@ -23,7 +23,7 @@ def select(module: GraphModule, config: Config) -> dict[str, Decision]:
     names = BinarizerNames(module)
     decisions = {}
     for site in call_sites(module):
-        reason = _why_skipped(module, site, config, scopes)
+        reason = _why_skipped(module, site, config, scopes) or names.why_homeless(site)
         decisions[site.info.name] = (
             Decision(binarized=False, reason=reason)
             if reason
@@ -67,14 +67,22 @@ class BinarizerNames:
             self._of_weight[key] = self._unique(name)
         return self._of_weight[key]
 
+    def why_homeless(self, site: CallSite) -> str | None:
+        """Why the weight of `site` cannot be trained; None if it can."""
+        weight = self._weight(site)
+        if not isinstance(weight, nn.Parameter) or id(weight) in self._first_path:
+            return None
+        return "its weight is not among the model's parameters, so it would be neither trained nor saved"
+
     def _parameter_path(self, site: CallSite) -> str | None:
-        path = f"{site.node.target}.weight"
-        if site.is_function:
-            if site.weight.op != "get_attr":
-                return None
-            path = str(site.weight.target)
-        weight = attribute(self._module, path)
+        weight = self._weight(site)
         return self._first_path[id(weight)] if isinstance(weight, nn.Parameter) else None
+
+    def _weight(self, site: CallSite) -> object:
+        """What the model holds as weight; None if it is computed."""
+        if not site.is_function:
+            return attribute(self._module, f"{site.node.target}.weight")
+        return attribute(self._module, str(site.weight.target)) if site.weight.op == "get_attr" else None
 
     def _unique(self, name: str) -> str:
         count = self._taken[name]

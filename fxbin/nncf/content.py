@@ -1,0 +1,89 @@
+"""What a checkpoint of NNCF's users holds: three forms, one meaning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fxbin.errors import CheckpointError
+from fxbin.nncf.read import read_file
+
+ALGORITHM = "binarization"
+OWN_KEYS = ("state_dict", "compression_state", "epoch")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A checkpoint in parts."""
+
+    state_dict: dict[str, Tensor] | None
+    """Parameters and buffers, under NNCF's keys; None for a file with the compression state alone."""
+
+    epoch: int | None
+    """NNCF's `current_epoch`: the epoch that was last begun, -1 before the first; None if not recorded."""
+
+    step: int | None
+    """NNCF's `current_step`."""
+
+    next_epoch: int | None
+    """The epoch to go on with, as the training script recorded it."""
+
+    rest: dict[str, Any] = field(default_factory=dict)
+    """What else was in the file: `arch`, `best_acc1`, `optimizer`, ..."""
+
+
+def content_of(source: str | Path | Mapping[str, Any]) -> Content:
+    """The parts of a checkpoint: a path, or what `torch.load` gave for one.
+
+    Known are the file of NNCF's sample scripts, a bare state_dict, and the result of
+    ``compression_ctrl.get_compression_state()``. Raises CheckpointError for anything else.
+    """
+    if isinstance(source, Mapping):
+        where, data = "checkpoint", dict(source)
+    else:
+        where, data = str(source), read_file(source)
+    if data and all(isinstance(value, Tensor) for value in data.values()):
+        return Content(data, None, None, None)
+    if "ctrl_state" in data:
+        return Content(None, *_scheduler(data, where), None)
+    if "state_dict" not in data:
+        raise CheckpointError(
+            f'{where}: has the keys {sorted(map(str, data))}, expected "state_dict" (with or without '
+            '"compression_state"), a bare state_dict, or a compression state with "ctrl_state"'
+        )
+    rest = {key: value for key, value in data.items() if key not in OWN_KEYS}
+    return Content(
+        _state_dict(data["state_dict"], where), *_scheduler(data.get("compression_state"), where),
+        _number(data.get("epoch")), rest,
+    )  # fmt: skip
+
+
+def _state_dict(value: object, where: str) -> dict[str, Tensor]:
+    if not isinstance(value, Mapping) or not all(isinstance(entry, Tensor) for entry in value.values()):
+        raise CheckpointError(f"{where}: state_dict: expected tensors by name, got a {type(value).__name__}")
+    return dict(value)
+
+
+def _scheduler(state: object, where: str) -> tuple[int | None, int | None]:
+    """Epoch and step in a compression state."""
+    if state is None:
+        return None, None
+    algorithms = _entry(state, "ctrl_state", f"{where}: compression_state")
+    # With one algorithm beside it, such as knowledge distillation, NNCF stores both by name.
+    own = _entry(algorithms, ALGORITHM, f"{where}: ctrl_state")
+    scheduler = _entry(own, "scheduler_state", f"{where}: {ALGORITHM}")
+    return _number(scheduler.get("current_epoch")), _number(scheduler.get("current_step"))
+
+
+def _entry(value: object, key: str, where: str) -> Mapping[str, Any]:
+    entry = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(entry, Mapping):
+        found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+        raise CheckpointError(f'{where}: expected an object with "{key}", got {found}')
+    return entry
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None

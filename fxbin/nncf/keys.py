@@ -1,0 +1,163 @@
+"""How NNCF names what a binarized model holds in its state_dict.
+
+Each plain `nn.Conv2d` that NNCF replaced has, after its own entries,
+
+    <conv>.nncf_padding_value              float32 (1,), 0
+    <conv>.pre_ops.0.op.enabled            its weight binarizer
+    <conv>.pre_ops.1.op.scale              its activation binarizer; also threshold, enabled and
+                                           scale_initialized
+
+and once more ``pre_ops.2`` and ``pre_ops.3`` for each further call. The numbers are in the order in which
+the operations were added, which a reader must not rely on.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from fxbin.binarizers import Binarizer
+from fxbin.call_site import CallSite, call_sites
+from fxbin.module import BinarizedModule
+
+PADDING_VALUE = "nncf_padding_value"
+PRE_OP = re.compile(r"(?P<conv>.*)\.pre_ops\.(?P<number>\d+)\.op\.(?P<entry>\w+)")
+WEIGHT_ENTRIES = ("enabled",)
+ACTIVATION_ENTRIES = ("scale", "threshold", "enabled", "scale_initialized")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of NNCF's state_dict."""
+
+    nncf: str
+    """Its key there; operations numbered weight, activation, weight, activation, ..."""
+
+    own: str | None
+    """The key of the same tensor here; None for `nncf_padding_value`, which fxbin does not have."""
+
+    groups: int = 1
+    """For a threshold: times that NNCF's ``(1, in / groups, 1, 1)`` repeats in our ``(1, in, 1, 1)``."""
+
+
+def entries(model: BinarizedModule) -> list[Entry]:
+    """The entries of NNCF's state_dict of `model`, in its order."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    convs, replaced = _sites_by_conv(model), _replaced_places(model)
+    found: list[Entry] = []
+    previous = ""
+    for key in [*model.state_dict(), ""]:
+        path = key.rpartition(".")[0]
+        if isinstance(modules[path], Binarizer):
+            continue
+        # NNCF's own entries come last of those of a convolution.
+        if path != previous and previous in replaced and modules[previous] in convs:
+            found += _added(previous, modules[previous], convs[modules[previous]])
+        previous = path
+        if key:
+            found.append(Entry(key, key))
+    return found
+
+
+def foreign_sites(model: BinarizedModule) -> list[str]:
+    """Names of binarized call sites that NNCF would have left alone, such as calls of `F.conv2d`."""
+    return [site.info.name for site in call_sites(model) if _is_binarized(site) and not site.info.target]
+
+
+def canonical(keys: Iterable[str]) -> dict[str, str]:
+    """Each of a file's `keys` by the key that `entries` has for it.
+
+    The components ``module`` of DataParallel are dropped, unless that makes two keys one, and operations
+    are numbered anew: weight before activation, however the file has them.
+    """
+    keys = list(keys)
+    bare = {key: without_wrappers(key) for key in keys}
+    if len(set(bare.values())) < len(keys):
+        bare = {key: key for key in keys}
+    order = _new_numbers(bare.values())
+    return {_renumbered(short, order): key for key, short in bare.items()}
+
+
+def without_wrappers(key: str) -> str:
+    """`key` without the components that DataParallel adds.
+
+    >>> without_wrappers("module.layer1.0.conv1.weight")
+    'layer1.0.conv1.weight'
+    """
+    return ".".join(part for part in key.split(".") if part != "module")
+
+
+def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]:
+    """What NNCF adds to the convolution at `path`."""
+    assert isinstance(conv, nn.Conv2d)
+    yield Entry(f"{path}.{PADDING_VALUE}", None)
+    decisions = [site.info.decision for site in sites if site.info.target and _is_binarized(site)]
+    for number, decision in enumerate(decisions):
+        assert decision is not None
+        for entry in WEIGHT_ENTRIES:
+            yield Entry(f"{path}.pre_ops.{2 * number}.op.{entry}", f"{decision.weight}.{entry}")
+        for entry in ACTIVATION_ENTRIES:
+            groups = conv.groups if entry == "threshold" else 1
+            yield Entry(
+                f"{path}.pre_ops.{2 * number + 1}.op.{entry}", f"{decision.activation}.{entry}", groups
+            )
+
+
+def _sites_by_conv(model: BinarizedModule) -> dict[nn.Module, list[CallSite]]:
+    """The call sites of each convolution that NNCF replaced, in the order in which NNCF treats them."""
+    nodes = [name for node in model.graph.nodes for name in node.meta["fxbin"].names]
+    # NNCF sorts nodes by "<number> <name> <operator>" as text, so that node 10 comes before node 9.
+    numbers = {name: f"{number} {name}" for number, name in enumerate(nodes)}
+    found: dict[nn.Module, list[CallSite]] = {}
+    for site in sorted(call_sites(model), key=lambda site: numbers.get(site.info.name, "")):
+        module = model.get_submodule(site.info.owner)
+        if type(module) is nn.Conv2d and _has_prefix(site.info.scope):
+            of_conv = found.setdefault(module, [])
+            # In NNCF's iteration modules, such as its RNNs, all rounds are one node.
+            if site.info.name not in [other.info.name for other in of_conv]:
+                of_conv.append(site)
+    return found
+
+
+def _has_prefix(scope: str) -> bool:
+    """Whether the class of the innermost module is ``NNCFConv2d``."""
+    return scope.rpartition("Conv2d[")[0].endswith("NNCF")
+
+
+def _replaced_places(model: nn.Module) -> set[str]:
+    """Where NNCF puts its modules: of several names that one parent has for a module, only in the first."""
+    places, pending = set(), [("", model)]
+    while pending:
+        path, module = pending.pop()
+        places.add(path)
+        pending += [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+    return places
+
+
+def _is_binarized(site: CallSite) -> bool:
+    return site.info.decision is not None and site.info.decision.binarized
+
+
+def _new_numbers(keys: Iterable[str]) -> dict[tuple[str, str], int]:
+    """The number of each operation, by convolution and old number."""
+    operations: dict[str, dict[int, set[str]]] = {}
+    for key in keys:
+        if found := PRE_OP.fullmatch(key):
+            of_conv = operations.setdefault(found["conv"], {})
+            of_conv.setdefault(int(found["number"]), set()).add(found["entry"])
+    numbers: dict[tuple[str, str], int] = {}
+    for conv, of_conv in operations.items():
+        counts = [0, 0]
+        for old in sorted(of_conv):
+            kind = int(of_conv[old] != set(WEIGHT_ENTRIES))
+            numbers[conv, str(old)] = 2 * counts[kind] + kind
+            counts[kind] += 1
+    return numbers
+
+
+def _renumbered(key: str, numbers: dict[tuple[str, str], int]) -> str:
+    found = PRE_OP.fullmatch(key)
+    if found is None:
+        return key
+    return f"{found['conv']}.pre_ops.{numbers[found['conv'], found['number']]}.op.{found['entry']}"

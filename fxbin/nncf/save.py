@@ -1,0 +1,166 @@
+"""`save_nncf_checkpoint`."""
+
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.errors import CheckpointError
+from fxbin.module import BinarizedModule
+from fxbin.nncf.content import ALGORITHM
+from fxbin.nncf.keys import Entry, entries, foreign_sites
+from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
+from fxbin.transformed import transformed
+
+MODES = ("xnor", "dorefa")
+
+
+def save_nncf_checkpoint(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    epoch: int | None = None,
+    step: int = -1,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint that NNCF 2.9 loads; a crash leaves the old file or the new one.
+
+    The file has the keys of NNCF's sample scripts: `state_dict`, `compression_state` and `epoch`. There,
+    ``create_compressed_model(net, config, compression_state=file["compression_state"])`` and then
+    ``nncf.torch.load_state(net, file["state_dict"], is_resume=True)`` restore the model.
+
+    Args:
+        model: a model that `transform` returned.
+        path: where to; the folder must exist.
+        epoch: the epoch that was last begun, from 0, or -1. By default the first epoch that the config
+            gives the enabled binarizers of `model`.
+        step: NNCF's count of steps, which it only counts on.
+        extra: further entries: `arch`, `best_acc1`, `optimizer`, ...
+
+    Raises:
+        CheckpointError: the model has something that NNCF's form has no place for; all of it is listed.
+        TransformError: `model` does not come from `transform`.
+    """
+    module = transformed(model, "save_nncf_checkpoint")
+    state_dict, problems = _state_dict(module)
+    problems += _settings(module)
+    begun = _epoch_of(module) if epoch is None else epoch
+    if begun is None:
+        problems.append("which binarizers are enabled is no stage of the config: pass `epoch`")
+    if problems:
+        raise CheckpointError(
+            "\n".join([f"{path}: NNCF's form has no place for", *(f"  {p}" for p in problems)])
+        )
+    assert begun is not None
+    content = {
+        **(extra or {}),
+        "epoch": begun + 1,
+        "state_dict": state_dict,
+        "compression_state": _compression_state(module, begun, step),
+    }
+    _write(content, Path(path))
+
+
+def _state_dict(module: BinarizedModule) -> tuple[OrderedDict[str, Tensor], list[str]]:
+    own = module.state_dict()
+    found: OrderedDict[str, Tensor] = OrderedDict()
+    problems = []
+    for entry in entries(module):
+        if entry.own is None:
+            found[entry.nncf] = torch.zeros(1)
+            continue
+        tensor = _per_group(own[entry.own], entry)
+        if tensor is None:
+            problems.append(f"{entry.own}: NNCF has the same thresholds for each group of channels")
+        else:
+            found[entry.nncf] = tensor.detach().cpu()
+    problems += [f"{name}: NNCF binarizes plain nn.Conv2d only" for name in foreign_sites(module)]
+    return found, problems
+
+
+def _per_group(tensor: Tensor, entry: Entry) -> Tensor | None:
+    """Our thresholds ``(1, in, 1, 1)`` as ``(1, in / groups, 1, 1)``; None if groups differ."""
+    if entry.groups == 1:
+        return tensor
+    first = tensor[:, : tensor.shape[1] // entry.groups]
+    return first.clone() if torch.equal(first.repeat(1, entry.groups, 1, 1), tensor) else None
+
+
+def _settings(module: BinarizedModule) -> list[str]:
+    """Settings under which NNCF would compute something else."""
+    section, problems = module.binarization.config.binarization, []
+    if section.mode not in MODES:
+        problems.append(f"mode {section.mode!r}: NNCF has {' and '.join(MODES)}")
+    if section.mode == "xnor" and section.params.weight_scale_axis != "output":
+        problems.append(f"params.weight_scale_axis {section.params.weight_scale_axis!r}: NNCF has 'output'")
+    return problems
+
+
+def _epoch_of(module: BinarizedModule) -> int | None:
+    """The first epoch in which exactly the enabled binarizers are; None if there is none."""
+    params, enabled = module.binarization.config.binarization.params, module.binarization.enabled.values()
+    if len(set(enabled)) > 1:
+        return None
+    now = next(iter(enabled), (False, False))
+    starts = (params.activations_quant_start_epoch, params.weights_quant_start_epoch)
+    for epoch in sorted({-1, *(int(-(-start // 1)) for start in starts)}):
+        if tuple(max(epoch, 0) >= start for start in starts) == now:
+            return epoch
+    return None
+
+
+def _compression_state(module: BinarizedModule, epoch: int, step: int) -> dict[str, Any]:
+    params = module.binarization.config.binarization.params
+    stage = CompressionStage.at(
+        epoch >= params.activations_quant_start_epoch, epoch >= params.weights_quant_start_epoch
+    )
+    controller = {
+        "loss_state": None,
+        "scheduler_state": {"current_step": step, "current_epoch": epoch},
+        "compression_stage": stage,
+    }
+    return {"builder_state": {ALGORITHM: {}}, "ctrl_state": {ALGORITHM: controller}}
+
+
+class _Pickler(pickle._Pickler):  # the one in Python, of which typeshed does not know the methods
+    """Writes our enum as NNCF's, by name.
+
+    The usual ways to name a class in a pickle import it, to see that it is there.
+    """
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        """Write `obj`; a method that pickle calls on itself for everything in an object."""
+        save: Callable[..., None] = super().save  # type: ignore[misc]
+        if isinstance(obj, CompressionStage):
+            write: Callable[[bytes], None] = self.write  # type: ignore[attr-defined]
+            write(pickle.GLOBAL + f"{ENUM_MODULE}\n{ENUM_NAME}\n".encode())
+            save((int(obj),))
+            write(pickle.REDUCE)
+        else:
+            save(obj, save_persistent_id)
+
+
+class _PickleModule:
+    """What `torch.save` needs of a pickle module."""
+
+    Pickler = _Pickler
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    stream: IO[bytes]
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(content, stream, pickle_module=_PickleModule)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
