@@ -3,7 +3,7 @@
 import copy
 from typing import Any, Self
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from fxbin.errors import TransformError
 from fxbin.passes.base import Pass, run_passes
@@ -46,8 +46,10 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
                 )
         _check_spelling(evaluated.graph, trained.graph)
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
+        # Not registered: they were no part of the original's state_dict.
+        vars(root).update(evaluated.homeless | trained.homeless)
         module: BinarizedModule = binarized_class(root, evaluated.graph, class_name=type(root).__name__)
-        module._adopt(root, {**evaluated.homeless, **trained.homeless})
+        module._adopt(root)
         same = _listing(evaluated.graph) == _listing(trained.graph)
         module._train_graph = None if same else trained.graph
         module.specialisations = tuple(dict.fromkeys(evaluated.specialisations + trained.specialisations))
@@ -55,14 +57,11 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
         module.training = root.training
         return module
 
-    def _adopt(self, root: nn.Module, homeless: dict[str, nn.Module | Tensor]) -> None:
+    def _adopt(self, root: nn.Module) -> None:
         """Take over all that `root` holds, in its order, and what the graphs use beside that."""
         for name, value in vars(root).items():
             if name in _REGISTRIES or name not in vars(self):
                 vars(self)[name] = value
-        for name, item in homeless.items():
-            # Not registered: they were no part of the original's state_dict.
-            vars(self)[name] = item
 
     @property
     def graphs(self) -> tuple[fx.Graph, ...]:
