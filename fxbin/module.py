@@ -1,15 +1,18 @@
 """The module that a transformed model is."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any, Self
 
 from torch import fx, nn
 
+from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import TransformError
 from fxbin.passes.base import Pass, run_passes
 from fxbin.state import BinarizationState
 from fxbin.tracing import Specialisation, Trace
 
+_IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 _RESERVED = ("binarization", "specialisations")
 
 
@@ -67,6 +70,15 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
     def graphs(self) -> tuple[fx.Graph, ...]:
         """The graph of eval mode, then that of train mode if it is another."""
         return (self.graph,) if self._train_graph is None else (self.graph, self._train_graph)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """What DistributedDataParallel, which reads this of the module it wraps, leaves to the binarizers."""
+        return [*vars(self).get(_IGNORED_BY_USER, ()), *ignored_by_ddp(self)]
+
+    @_ddp_params_and_buffers_to_ignore.setter
+    def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
+        vars(self)[_IGNORED_BY_USER] = list(names)
 
     def rewrite(self, passes: list[Pass]) -> bool:
         """Run `passes` on each graph; return whether anything changed."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.state import BinarizationState, Stage
@@ -77,10 +78,14 @@ class StagedSchedule:
     def start_epoch(self, epoch: float) -> None:
         """Set binarizers, learning rate and weight decay for the start of `epoch`, counted from 0.
 
+        Under torch.distributed every rank must call it, with the same epoch: the scales, thresholds and
+        switches of rank 0, which may be the only one that has loaded a checkpoint, become those of all.
+
         Raises ConfigError if `epoch` is negative or not finite.
         """
         if not (math.isfinite(epoch) and epoch >= 0):
             raise ConfigError(f"epoch: expected a number from 0 up, got {epoch!r}")
+        synchronize(self._state.binarizers)
         self._enable(epoch, 0.0)
         self._set_groups(epoch, 0.0)
 

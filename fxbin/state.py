@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.config import Config
 from fxbin.errors import ScopeError
 
@@ -41,6 +41,11 @@ class BinarizationState:
     def __init__(self, config: Config, sites: Iterable[Site]) -> None:
         self.config = config
         self.sites = {site.name: site for site in sites}
+
+    @property
+    def binarizers(self) -> list[Binarizer]:
+        """Every binarizer once, also one that several call sites share."""
+        return list(dict.fromkeys(b for site in self.sites.values() for b in (site.activation, site.weight)))
 
     @property
     def enabled(self) -> dict[str, tuple[bool, bool]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
@@ -73,6 +74,7 @@ def transform(
             InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
         ]
     )
+    _average_together(module)
     module.binarization = BinarizationState(config, _sites(module, decisions))
     return module
 
@@ -166,3 +168,11 @@ def _sites(module: BinarizedModule, decisions: dict[str, Decision]) -> list[Site
             assert isinstance(weight, WeightBinarizer)
             sites.append(Site(name, activation, weight))
     return sites
+
+
+def _average_together(module: BinarizedModule) -> None:
+    """One object for all binarizers, so that their gradients go to the other ranks in one message."""
+    gradient_mean = GradientMean()
+    for binarizer in module.modules():
+        if isinstance(binarizer, Binarizer):
+            binarizer.gradient_mean = gradient_mean

@@ -2,6 +2,7 @@
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.binarizer import Binarizer
+from fxbin.binarizers.distributed import ignored_by_ddp, synchronize
 from fxbin.binarizers.registry import (
     activation_binarizer_names,
     make_activation_binarizer,
@@ -19,9 +20,11 @@ __all__ = [
     "WeightBinarizer",
     "XNORWeightBinarizer",
     "activation_binarizer_names",
+    "ignored_by_ddp",
     "make_activation_binarizer",
     "make_weight_binarizer",
     "register_activation_binarizer",
     "register_weight_binarizer",
+    "synchronize",
     "weight_binarizer_names",
 ]

@@ -67,8 +67,9 @@ class ActivationBinarizer(Binarizer):
         self.scale_initialized.fill_(1)
         self.is_scale_initialized = True
 
-    def _read_flags(self) -> None:
-        super()._read_flags()
+    def read_flags(self) -> None:
+        """Set `is_enabled` and `is_scale_initialized` from the buffers."""
+        super().read_flags()
         self.is_scale_initialized = bool(self.scale_initialized.item())
 
     def _check_input(self, x: Tensor) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed
 
+from fxbin.binarizers.ranks import rank_count, sum_over_ranks
+
 ScaleInit = Literal["quantile", "mse"]
 
 QUANTILE_SHARE = 0.001
@@ -46,7 +48,7 @@ def _(x: Tensor, _rule: str, _site: str) -> Tensor:
 
 def has_values(x: Tensor) -> bool:
     """Whether there is anything to start from. A rank with an empty batch still takes part for the others."""
-    return x.numel() > 0 or _ranks() > 1
+    return x.numel() > 0 or rank_count() > 1
 
 
 def quantile_scale(values: Tensor) -> Tensor:
@@ -55,13 +57,13 @@ def quantile_scale(values: Tensor) -> Tensor:
     The count is ``max(1, round(0.001 * n))`` with Python's rounding, half to even: 1500 values give 2,
     2500 give 2 as well.
     """
-    total = int(_sum_over_ranks(torch.tensor(values.numel(), device=values.device)))
+    total = int(sum_over_ranks(torch.tensor(values.numel(), device=values.device)))
     count = max(1, round(total * QUANTILE_SHARE))
     top = values.topk(min(count, values.numel())).values
-    if _ranks() > 1:
+    if rank_count() > 1:
         padded = top.new_full((count,), -math.inf)
         padded[: top.numel()] = top
-        gathered = [torch.empty_like(padded) for _ in range(_ranks())]
+        gathered = [torch.empty_like(padded) for _ in range(rank_count())]
         distributed.all_gather(gathered, padded)
         top = torch.cat(gathered).topk(count).values
     return top.min()
@@ -81,16 +83,5 @@ def mse_scale(values: Tensor) -> Tensor:
 
 def _mean_above(values: Tensor, bound: Tensor) -> Tensor:
     above = values > bound
-    both = _sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
+    both = sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
     return both[0] / both[1]
-
-
-def _ranks() -> int:
-    ready = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if ready else 1
-
-
-def _sum_over_ranks(value: Tensor) -> Tensor:
-    if _ranks() > 1:
-        distributed.all_reduce(value)
-    return value

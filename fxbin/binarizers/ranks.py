@@ -1,0 +1,55 @@
+"""The processes ("ranks") that train one model together, and what their binarizers agree on."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import torch
+from torch import Tensor, distributed
+
+
+def rank_count() -> int:
+    """Processes of the default group of torch.distributed; 1 where that is not in use."""
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if ready else 1
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Add up `value`, in place, over all ranks; return it."""
+    if rank_count() > 1:
+        distributed.all_reduce(value)
+    return value
+
+
+def average_over_ranks(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its mean over the ranks: one message for each device and dtype.
+
+    All ranks must come with the same shapes in the same order.
+    """
+    ranks = rank_count()
+    for part in _alike(tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in part])
+        distributed.all_reduce(flat)
+        _scatter(flat.div_(ranks), part)
+
+
+def copy_from_first_rank(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by that of rank 0: one message for each device and dtype."""
+    for part in _alike(tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in part])
+        distributed.broadcast(flat, 0)
+        _scatter(flat, part)
+
+
+def _alike(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The tensors in lists of one device and dtype, in the same order on every rank."""
+
+    def kind(tensor: Tensor) -> tuple[str, str]:
+        return str(tensor.device), str(tensor.dtype)
+
+    return [list(part) for _, part in groupby(sorted(tensors, key=kind), key=kind)]
+
+
+def _scatter(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Copy the pieces of `flat` back to where they came from."""
+    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(piece.view_as(tensor))
