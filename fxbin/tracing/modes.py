@@ -9,6 +9,7 @@ import torch
 from torch.amp import autocast_mode
 
 from fxbin.tracing.active import active_tracer
+from fxbin.tracing.operands import map_nested, plain_values
 from fxbin.tracing.values import TracedValue
 
 
@@ -23,6 +24,7 @@ def regions_recorded() -> Iterator[None]:
     with (
         mock.patch.object(torch, "is_grad_enabled", _is_grad_enabled(torch.is_grad_enabled)),
         mock.patch.object(torch._C, "_set_grad_enabled", _set_grad_enabled(torch._C._set_grad_enabled)),
+        mock.patch.object(autocast, "__init__", _init_autocast(autocast.__init__)),
         mock.patch.object(autocast, "__enter__", _enter_autocast(autocast.__enter__)),
         mock.patch.object(autocast, "__exit__", _exit_autocast(autocast.__exit__)),
     ):
@@ -55,12 +57,23 @@ def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]
     return set_grad_enabled
 
 
+def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(  # noqa: N807  (it is one)
+        self: Any, device_type: Any, dtype: Any = None, enabled: Any = True, cache_enabled: Any = None
+    ) -> None:
+        # As they were given: the device, and with it a dtype left open, may be another at run time.
+        self._given = (device_type, dtype, enabled, cache_enabled)
+        original(self, *plain_values(self._given))
+
+    return __init__
+
+
 def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
         if tracer is not None and not tracer.is_inside:
-            settings = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
-            self._traced_entry = tracer.graph.call_function(autocast_mode._enter_autocast, settings)
+            given = map_nested(self._given, lambda x: x._node if type(x) is TracedValue else x)
+            self._traced_entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
         return original(self)
 
     return __enter__

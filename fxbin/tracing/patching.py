@@ -24,6 +24,7 @@ from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import ApplyFunction, CallScripted, run_forward
 
+_length = len  # while a model is traced, the built-in is another one
 _one_at_a_time = threading.RLock()
 
 
@@ -134,8 +135,9 @@ def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
     def has_torch_function(args: Any) -> Any:
-        # Attention layers look at it, and would take another path than they do without a tracer.
-        return original(args) if active_tracer() is None else False
+        # Attention layers ask this about all they are given, and would take another path than they do
+        # without a tracer. `torch._assert` asks about its condition, and is recorded if it is told so.
+        return original(args) if active_tracer() is None or _length(args) == 1 else False
 
     return has_torch_function
 

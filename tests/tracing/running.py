@@ -1,0 +1,29 @@
+"""Running what was traced."""
+
+from typing import Any
+
+from torch import fx, nn
+
+from fxbin.tracing import Specialisation, trace
+
+
+class Traced(fx.GraphModule):
+    """A model as its graph, on the same parameters."""
+
+    specialisations: tuple[Specialisation, ...]
+
+
+def traced(
+    root: nn.Module,
+    *args: Any,
+    training: bool = False,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+    **kwargs: Any,
+) -> Traced:
+    """`root`, traced with these inputs."""
+    found = trace(root, args, kwargs, training=training, leaf_modules=leaf_modules)
+    module = Traced(root, found.graph)
+    module.specialisations = found.specialisations
+    for name, item in found.homeless.items():
+        vars(module)[name] = item
+    return module

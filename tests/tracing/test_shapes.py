@@ -1,0 +1,156 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fxbin.errors import TraceError
+from tests.tracing.running import traced
+
+
+class Sizes(nn.Module):
+    """Computes with sizes in every way that keeps them symbolic."""
+
+    def forward(self, x: Tensor) -> Any:
+        batch, channels, height, width = x.shape
+        flat = x.view(len(x), -1)
+        windows = x.reshape(int(batch * 4 / 2), -1)
+        rows = x.reshape(torch.Size([batch, channels * height, width]))
+        small = F.interpolate(x, size=(math.ceil(height / 2), max(width // 3, 1)))
+        assert x.size(1) == channels, f"{channels} channels in {x.shape}"
+        same = x.new_zeros(x.shape[:2] + x.shape[2:]) if x.shape == rows.view(x.shape).shape else x
+        pairs = divmod(x.numel(), 2)
+        return flat, windows, rows, small, same, torch.arange(pairs[0] + pairs[1], device=x.device)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_sizes_stay_symbolic_wherever_the_code_allows(batch: int) -> None:
+    model = Sizes()
+    graph = traced(model, torch.zeros(1, 4, 6, 6))
+    x = torch.rand(batch, 4, 8, 10)
+    for found, expected in zip(graph(x), model(x), strict=True):
+        assert torch.equal(found, expected)
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.shape[1] > 5 else x
+
+
+def test_branch_over_a_size_is_recorded_with_its_line() -> None:
+    graph = traced(Branches(), torch.zeros(1, 7))
+    (found,) = graph.specialisations
+    assert (found.expression, found.value, found.scope) == ("(x.shape[1] > 5)", True, "Branches")
+    assert found.location.startswith(f"{__file__}:")
+    assert torch.equal(graph(torch.ones(3, 6)), 2 * torch.ones(3, 6))
+
+
+def test_shape_that_takes_the_other_branch_is_refused_by_name() -> None:
+    graph = traced(Branches(), torch.zeros(1, 7))
+    with pytest.raises(TraceError, match=r"\(x\.shape\[1\] > 5\) .* = True, and now it is False"):
+        graph(torch.ones(3, 4))
+
+
+class Loop(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        total = x[:, 0]
+        for column in range(1, x.shape[1]):
+            total = total + x[:, column]
+        return total
+
+
+def test_loop_over_a_size_refuses_other_sizes() -> None:
+    graph = traced(Loop(), torch.zeros(1, 3))
+    assert torch.equal(graph(torch.ones(4, 3)), 3 * torch.ones(4))
+    with pytest.raises(TraceError, match=r"x\.shape\[1\].* = 3, and now it is 4"):
+        graph(torch.ones(4, 4))
+
+
+class Message(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        torch._assert(x.shape[1] == 3, f"got {x.shape[0]} of {x.shape[1]:d} channels")
+        print(f"{x.shape[0]}", str(x.shape[0]), repr(x.shape), x.dtype)
+        return x
+
+
+def test_text_about_sizes_narrows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    graph = traced(Message(), torch.zeros(1, 3))
+    assert graph.specialisations == ()
+    assert torch.equal(graph(torch.ones(2, 3)), torch.ones(2, 3))
+    with pytest.raises(AssertionError, match="got 1 of 3 channels"):
+        graph(torch.ones(2, 4))
+
+
+class Limits(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype in (torch.int32, torch.int64) or x.is_cuda or x.device.type.startswith("xla"):
+            return x
+        return x.masked_fill(x > 0, torch.finfo(x.dtype).min).to(x.dtype)
+
+
+def test_dtypes_and_devices_are_asked_for_at_run_time() -> None:
+    graph = traced(Limits(), torch.zeros(1, 3))
+    assert graph(torch.ones(2, 3, dtype=torch.float64))[0, 0] == torch.finfo(torch.float64).min
+
+
+class Content(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x
+        return x.nonzero()
+
+
+def test_branch_over_the_content_of_a_tensor_is_refused_with_line_and_way_out() -> None:
+    with pytest.raises(TraceError, match="content of a tensor") as raised:
+        traced(Content(), torch.zeros(1, 3))
+    assert f"{__file__}:" in str(raised.value)
+    assert "leaf_modules" in str(raised.value)
+
+
+def test_shape_that_depends_on_content_is_refused() -> None:
+    class Nonzero(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.nonzero(x)
+
+    with pytest.raises(TraceError, match="nonzero needs the content of a tensor"):
+        traced(Nonzero(), torch.zeros(1, 3))
+
+
+def test_module_that_looks_at_content_can_be_kept_whole() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.content = Content()
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.content(x * 2)
+            return found
+
+    graph = traced(Outer(), torch.zeros(1, 3), leaf_modules=(Content,))
+    assert torch.equal(graph(torch.ones(2, 3)), 2 * torch.ones(2, 3))
+    assert graph(-torch.ones(2, 3)).shape == (6, 2)
+
+
+class Constants(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for size in torch.tensor([2, 3]).tolist():
+            x = x * size
+        return x + torch.arange(3)[int(torch.tensor(1).item())]
+
+
+def test_content_of_constants_is_known() -> None:
+    graph = traced(Constants(), torch.zeros(1, 3))
+    assert torch.equal(graph(torch.ones(2, 3)), 7 * torch.ones(2, 3))
+    assert graph.specialisations == ()
+
+
+class Chance(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if torch.rand(1) < 0.5 else x * 2
+
+
+def test_chance_is_no_constant() -> None:
+    with pytest.raises(TraceError, match="content of a tensor"):
+        traced(Chance(), torch.zeros(1, 3))
