@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params
 from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.sharding import check_sharding
 from fxbin.state import BinarizationState, Stage
 
 LR_DROP_POWER = 2.1
@@ -47,11 +48,13 @@ class StagedSchedule:
     before the first `start_epoch` or `load_state_dict`.
 
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
-    Errors: TransformError if the model was not transformed or the optimizer has none of its parameters.
+    Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or the
+            optimizer has none of its parameters.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, config: Config | None = None) -> None:
         self._state = _binarization_of(model)
+        check_sharding(model)
         _check_optimizer(model, optimizer)
         self.optimizer = optimizer
         self.params: Params = (config or self._state.config).binarization.params

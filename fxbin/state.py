@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from torch import nn
+
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.config import Config
 from fxbin.errors import ScopeError
@@ -46,6 +48,10 @@ class BinarizationState:
     def binarizers(self) -> list[Binarizer]:
         """Every binarizer once, also one that several call sites share."""
         return list(dict.fromkeys(b for site in self.sites.values() for b in (site.activation, site.weight)))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The scales and thresholds, and what else the binarizers learn."""
+        return [parameter for binarizer in self.binarizers for parameter in binarizer.parameters()]
 
     @property
     def enabled(self) -> dict[str, tuple[bool, bool]]:

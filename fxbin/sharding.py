@@ -1,0 +1,54 @@
+"""May this model be trained as FSDP has sharded it?"""
+
+import sys
+from collections.abc import Iterator
+
+from torch import fx, nn
+
+from fxbin.binarizers import Binarizer
+from fxbin.errors import TransformError
+
+WAY_OUT = (
+    "Shard the whole model, without them: "
+    "fully_shard(model, ignored_params=set(model.binarization.parameters()))."
+)
+
+
+def check_sharding(model: nn.Module) -> None:
+    """Raise TransformError if `model`, which may be wrapped, is sharded in a way that cannot train.
+
+    `fully_shard` works on the transformed model as a whole and on layers that its graph calls as modules.
+    """
+    # Whoever has sharded a model has imported this; nobody else need wait for it.
+    if "torch.distributed.fsdp" not in sys.modules:
+        return
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    for name, module in model.named_modules():
+        if isinstance(module, FullyShardedDataParallel):
+            raise TransformError(
+                f"model: {name or type(module).__name__} is sharded by FullyShardedDataParallel, which hides "
+                "the parameters that fxbin sets in forward. Use torch.distributed.fsdp.fully_shard."
+            )
+        if isinstance(module, fx.GraphModule):
+            for part in _never_called(module):
+                if isinstance(module.get_submodule(part), FSDPModule):
+                    raise TransformError(
+                        f"fully_shard: {part!r} is part of a transformed model, whose graph calls its layers "
+                        f"directly, so that it would never get its parameters together. {WAY_OUT}"
+                    )
+        if isinstance(module, Binarizer):
+            for own, parameter in module.named_parameters():
+                if isinstance(parameter, DTensor):
+                    raise TransformError(
+                        f"fully_shard: {name}.{own} is sharded, but forward sets it, whole. {WAY_OUT}"
+                    )
+
+
+def _never_called(module: fx.GraphModule) -> Iterator[str]:
+    """Names of the submodules that the graph goes past, to what is inside them."""
+    called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
+    for name, _ in module.named_modules():
+        if name and not any(f"{name}.".startswith(f"{target}.") for target in called):
+            yield name
