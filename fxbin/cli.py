@@ -1,4 +1,4 @@
-"""The command line: `fxbin train`, `scopes`, `graph` and `export`."""
+"""The command line: `fxbin train`, `check`, `scopes`, `graph` and `export`."""
 
 import sys
 import warnings
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxbin.config import Config, load_config
-from fxbin.errors import ConfigError, FxbinError
+from fxbin.command_source import config_for, is_config, with_overrides, without_scope_check
+from fxbin.config import load_config
+from fxbin.errors import FxbinError
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -98,6 +99,37 @@ def train(
 
 
 @app.command()
+def check(
+    config: ConfigArgument,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="The model, if the config names none.")
+    ] = None,
+) -> None:
+    """List everything that is wrong in a config, and what may surprise, without training.
+
+    With a model, from the config or from --model, also whether its inputs and scopes fit. The exit code
+    is 2 if something is wrong.
+
+    Examples: `fxbin check configs/demo.json5`, `fxbin check nncf.json --model torchvision:resnet18`
+    """
+    from fxbin.check import check as check_config
+    from fxbin.train.build import model_of
+
+    found = check_config(str(config))
+    if not found.problems:
+        settings = with_overrides(load_config(config), model=model)
+        if settings.model is None:
+            typer.echo("note: no model: scopes are not compared. Name one with --model.")
+        else:
+            found = check_config(settings, model_of(settings, pretrained=False))
+    for label, messages in (("error", found.problems), ("note", found.notes)):
+        for message in messages:
+            typer.echo(f"{label}: {message}")
+    if found.problems:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
 def scopes(
     source: Annotated[
         str,
@@ -105,6 +137,12 @@ def scopes(
             metavar="MODEL_OR_CONFIG", help="A config file, or a model's name.", show_default=False
         ),
     ],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="CONFIG", help="The config, for a model by name.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--match", metavar="PATTERN", help="What a scope in a config selects.")
+    ] = None,
     input_size: InputOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every node, not only conv2d call sites.")
@@ -112,26 +150,27 @@ def scopes(
 ) -> None:
     """List the names that ignored_scopes and target_scopes in a config refer to.
 
-    For a config, also whether each conv2d is going to be binarized, and if not, why. A scope that
-    matches nothing is only a warning here, so that the list can be used to correct it.
+    Each line has name, operator, shape of the result and, for a conv2d, whether it is going to be
+    binarized, and if not, why. A scope that matches nothing is only a warning here, so that the list can
+    be used to correct it.
 
     A model is named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
     `path/to/file.py:make_model`.
 
-    Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --input 1,3,224,224`
+    Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --match "{re}layer1"`
     """
-    from fxbin.report import summary
+    from fxbin.scope_listing import list_scopes, matching
     from fxbin.train.build import model_of
-    from fxbin.transform import node_names, transform
+    from fxbin.transform import transform
 
-    settings = config_for(source, input_size)
-    model = model_of(settings, pretrained=False)
-    if everything:
-        for name, _ in node_names(model, settings):
-            typer.echo(name)
-        return
-    for site in summary(transform(model, without_scope_check(settings))).sites:
-        typer.echo(f"{site.name}" if site.binarized else f"{site.name}    full precision: {site.reason}")
+    settings = config_for(source, input_size, config)
+    rows = list_scopes(transform(model_of(settings, pretrained=False), without_scope_check(settings)))
+    if pattern is not None:
+        rows = matching(rows, pattern)
+    elif not everything:
+        rows = [row for row in rows if row.op == "conv2d"]
+    for row in rows:
+        typer.echo(str(row))
 
 
 @app.command()
@@ -185,51 +224,6 @@ def export(
         model = binarized_from(load_checkpoint(source))
     output.parent.mkdir(parents=True, exist_ok=True)
     typer.echo(str(export_onnx(model, output)))
-
-
-def is_config(source: str) -> bool:
-    """Whether `source` names a config file rather than a model or a checkpoint."""
-    return source.endswith((".json", ".json5"))
-
-
-def with_overrides(config: Config, **overrides: object) -> Config:
-    """The config with top-level keys replaced; those that are None stay."""
-    given = {key: str(value) for key, value in overrides.items() if value is not None}
-    return load_config(config.model_dump(mode="json", exclude_none=True) | given) if given else config
-
-
-def config_for(source: str, input_size: str | None) -> Config:
-    """The config file `source`, or the simplest config for the model of that name."""
-    if is_config(source):
-        if input_size is not None:
-            raise ConfigError(
-                f"--input: {input_size!r}: a config has its own input_info, leave the option out."
-            )
-        return load_config(source)
-    size = [1, 1, 28, 28] if input_size is None and "_thin" in source else shape_of(input_size)
-    return load_config(
-        {"model": source, "input_info": {"sample_size": size}, "compression": {"algorithm": "binarization"}}
-    )
-
-
-def shape_of(text: str | None) -> list[int]:
-    """``"1,3,224,224"`` or ``"1x3x224x224"`` as numbers; without text, that ImageNet shape.
-
-    >>> shape_of("1x1x28x28")
-    [1, 1, 28, 28]
-    """
-    parts = (text or "1,3,224,224").replace("x", ",").split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--input: {text!r} is not a shape, expected positive numbers as in 1,3,224,224.")
-    return [int(part) for part in parts]
-
-
-def without_scope_check(config: Config) -> Config:
-    """The config with `validate_scopes` off."""
-    plain = config.model_dump(mode="json", exclude_none=True)
-    for algorithm in plain["compression"]:
-        algorithm["validate_scopes"] = False
-    return load_config(plain)
 
 
 def print_result(report: dict[str, Any], console: Console) -> None:

@@ -102,8 +102,15 @@ def test_scopes_lists_conv2d_call_sites_with_the_reason_of_each_ignored_one(
     assert exit_code("scopes", config) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
-    assert lines[0].startswith("ResNetThin/NNCFConv2d[conv1]/conv2d_0    full precision: ")
-    assert lines[1] == "ResNetThin/Sequential[layers]/Sequential[0]/BasicBlock[0]/NNCFConv2d[conv1]/conv2d_0"
+    assert lines[0].split("    ") == [
+        "ResNetThin/NNCFConv2d[conv1]/conv2d_0",
+        "conv2d",
+        "1x16x12x12",
+        "full precision: in ignored_scopes",
+    ]
+    block = "ResNetThin/Sequential[layers]/Sequential[0]/BasicBlock[0]"
+    assert lines[1].startswith(f"{block}/NNCFConv2d[conv1]/conv2d_0    conv2d    ")
+    assert lines[1].endswith("    binarized")
 
 
 @pytest.mark.filterwarnings("default")
@@ -121,9 +128,43 @@ def test_scopes_helps_to_correct_a_scope_that_matches_nothing(
 
 def test_scopes_of_a_model_by_name_can_show_every_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("scopes", "resnet_thin", "--all", "--input", "1x1x16x16") == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.split("    ")[0] for line in capsys.readouterr().out.splitlines()]
     assert "ResNetThin/NNCFLinear[fc]/linear_0" in lines
     assert "ResNetThin/MaxPool2d[maxpool]/max_pool2d_0" in lines
+
+
+def test_scopes_shows_what_a_pattern_selects(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("scopes", config, "--match", r"{re}NNCF\w+\[conv1\]/") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all("NNCFConv2d[conv1]/conv2d_0    conv2d" in line for line in lines)
+    assert exit_code("scopes", config, "--match", "conv1") == 2
+    assert "Error: --match: 'conv1' matches no node" in capsys.readouterr().err
+
+
+def test_scopes_of_a_model_with_a_config(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("scopes", "resnet_thin", "--config", config) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
+    assert exit_code("scopes", config, "--config", config) == 2
+    assert "is a config itself" in capsys.readouterr().err
+
+
+def test_check_lists_all_problems(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("check", config) == 0
+    assert "note: 6 of 9 conv2d are binarized" in capsys.readouterr().out
+    write(config, ignored_scopes=["foo", "bar"])
+    assert exit_code("check", config) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" matches")[0] for line in lines] == [
+        "error: ignored_scopes: 'foo'",
+        "error: ignored_scopes: 'bar'",
+    ]
+    write(config, epoch=1, batch_size="2")
+    assert exit_code("check", config) == 2
+    assert [line.split(": ")[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["error", "batch_size"],
+        ["error", "epoch"],
+    ]
 
 
 def test_graph_writes_dot_source(config: Path, tmp_path: Path) -> None:
@@ -172,7 +213,7 @@ def test_traceback_lets_the_error_through(config: Path) -> None:
         main(["train", "none.json5", "--traceback"])
 
 
-@pytest.mark.parametrize("command", ["train", "scopes", "graph", "export"])
+@pytest.mark.parametrize("command", ["train", "check", "scopes", "graph", "export"])
 def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(command, "--help") == 0
     shown = capsys.readouterr().out

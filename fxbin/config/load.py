@@ -37,10 +37,18 @@ def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
     raise ConfigError(f"config: got {type(source).__name__}, expected a path, a dict or a fxbin.Config.")
 
 
-def check_config(data: object) -> list[Problem]:
-    """Every problem of the content of a config, in no special order; empty if there is none."""
+def check_config(source: object) -> list[Problem]:
+    """Every problem of a config, in no special order; empty if there is none.
+
+    `source` is the path of a file, or the content of one.
+    """
+    if isinstance(source, Config):
+        return []
     try:
+        data = _parsed(_text_of(source), str(source)) if isinstance(source, str | Path) else source
         Config.model_validate(data)
+    except ConfigError as error:
+        return [Problem("", str(error))]
     except ValidationError as error:
         return problems_of(error, data)
     return []

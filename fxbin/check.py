@@ -1,0 +1,79 @@
+"""Everything that is wrong or surprising in a config, also against a model, before anything is trained."""
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fxbin.config import Config, check_config, load_config
+from fxbin.errors import FxbinError
+from fxbin.example_inputs import example_inputs
+from fxbin.module import BinarizedModule
+from fxbin.scope_filter import ScopeFilter
+from fxbin.selection import select
+from fxbin.transform import capture
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `check` found."""
+
+    problems: tuple[str, ...]
+    """What `transform` would raise, all at once."""
+
+    notes: tuple[str, ...]
+    """What works, though perhaps not as it was meant."""
+
+
+def check(source: str | Path | Mapping[str, Any] | Config, model: nn.Module | None = None) -> Findings:
+    """Check a config and, given the model, whether its inputs and scopes fit; the model is left alone.
+
+    The scopes are compared only where the config itself has no problem.
+    """
+    problems = tuple(str(problem) for problem in check_config(source))
+    if problems:
+        return Findings(problems, ())
+    config = load_config(source)
+    notes = (*config.notes, *_notes_on_stages(config))
+    if model is None:
+        return Findings((), notes)
+    try:
+        args, kwargs = example_inputs(config)
+        module = capture(copy.deepcopy(model), args, kwargs, scopes=ScopeFilter.from_config(config))
+    except FxbinError as error:
+        return Findings((str(error),), notes)
+    in_scopes = _check_scopes(module, config)
+    return Findings(in_scopes.problems, (*notes, *in_scopes.notes))
+
+
+def _check_scopes(module: BinarizedModule, config: Config) -> Findings:
+    scopes = ScopeFilter.from_config(config)
+    names = [name for node in module.graph.nodes for name in node.meta["fxbin"].names]
+    unmatched, surprises = tuple(scopes.unmatched(names)), tuple(scopes.surprises(names))
+    if unmatched and config.binarization.validate_scopes:
+        return Findings(unmatched, surprises)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are in `surprises` and `unmatched`
+        decisions = select(module, config).values()
+    count = sum(decision.binarized for decision in decisions)
+    why = "" if count else f" ({'; '.join(sorted({decision.reason for decision in decisions}))})"
+    return Findings((), (*unmatched, *surprises, f"{count} of {len(decisions)} conv2d are binarized{why}"))
+
+
+def _notes_on_stages(config: Config) -> Iterator[str]:
+    """Stages that a training of `epochs` never comes to."""
+    if "epochs" not in config.model_fields_set:
+        return
+    params = config.binarization.params
+    for key in ("activations_quant_start_epoch", "weights_quant_start_epoch"):
+        start = getattr(params, key)
+        if start >= config.epochs:
+            yield (
+                f"compression.params.{key}: {start:g} is not reached in {config.epochs} epochs, "
+                f"which takes {math.floor(start) + 1}"
+            )
