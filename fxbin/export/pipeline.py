@@ -1,6 +1,5 @@
 """The export, step by step."""
 
-import copy
 import os
 import warnings
 from collections.abc import Mapping
@@ -8,17 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
-from torch import fx, nn
+from torch import fx
 
 from fxbin.errors import ExportError
-from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.export.capture import capture_onnx
-from fxbin.export.circular_padding import spell_out_circular_padding
-from fxbin.export.hoist_padding import hoist_padding
-from fxbin.export.inputs import BoundInputs, bind_inputs
-from fxbin.export.lower import lower_binarizers
-from fxbin.export.record import record_run
+from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, SiteExport, WeightStorage
 
 if TYPE_CHECKING:
@@ -72,12 +65,8 @@ def export_onnx(
     # Only now: it needs the packages that have just been looked for.
     from fxbin.export.finish import finish
 
-    module = copy.deepcopy(model).eval()
-    inputs = _inputs(model, module, example_inputs, example_kwargs)
-    hoist_padding(module)
-    spell_out_circular_padding(module)
-    with torch.no_grad():
-        sites = lower_binarizers(module, record_run(module, inputs.values))
+    module, inputs = prepare(model, example_inputs, example_kwargs)
+    sites = lower(module, inputs)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, opset, weights)
     _check_and_write(proto, path)
@@ -97,32 +86,6 @@ def _check_arguments(path: Path, opset: int, weights: str) -> None:
         raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")
     if path.is_dir():
         raise ExportError(f"path: {str(path)!r} is a folder; give the name of a file, such as model.onnx")
-
-
-def _inputs(
-    model: fx.GraphModule,
-    module: fx.GraphModule,
-    args: tuple[Any, ...] | None,
-    kwargs: Mapping[str, Any] | None,
-) -> BoundInputs:
-    """Example inputs for the copy `module` of `model`, on its device."""
-    if args is None and kwargs is None:
-        state = getattr(model, "binarization", None)
-        if state is None:
-            raise ExportError("example_inputs: give them, as this model carries no config with input_info")
-        args, kwargs = inputs_from_config(state.config)
-    if args is not None and not isinstance(args, tuple):
-        raise ExportError(
-            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
-        )
-    bound = bind_inputs(module.graph, args or (), kwargs or {})
-    device = _device(module)
-    return BoundInputs(bound.with_tensors([x.to(device) for x in bound.tensors]), bound.names)
-
-
-def _device(module: nn.Module) -> torch.device:
-    tensor = next(iter((*module.parameters(), *module.buffers())), None)
-    return torch.device("cpu") if tensor is None else tensor.device
 
 
 def _check_and_write(proto: "onnx.ModelProto", path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What the export makes of each call site, decided on a copy of the model."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from fxbin.errors import ExportError
+from fxbin.example_inputs import example_inputs as inputs_from_config
+from fxbin.export.circular_padding import spell_out_circular_padding
+from fxbin.export.hoist_padding import hoist_padding
+from fxbin.export.inputs import BoundInputs, bind_inputs
+from fxbin.export.lower import lower_binarizers
+from fxbin.export.record import record_run
+from fxbin.export.report import SiteExport
+from fxbin.module import BinarizedModule
+
+
+def plan_export(
+    model: fx.GraphModule,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+    all_enabled: bool = False,
+) -> tuple[SiteExport, ...]:
+    """What `export_onnx` would do with each call site of `model`, in execution order.
+
+    `all_enabled` asks for the end of training: as if every binarizer were enabled. Inputs are as for
+    `export_onnx`. ExportError if the model does not run on them.
+    """
+    module, inputs = prepare(model, example_inputs, example_kwargs)
+    if all_enabled and isinstance(module, BinarizedModule):
+        module.binarization.enable(activations=True, weights=True)
+    return lower(module, inputs)
+
+
+def prepare(
+    model: fx.GraphModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[fx.GraphModule, BoundInputs]:
+    """A copy of `model` in eval mode, paddings rewritten, and example inputs for it on its device."""
+    module = copy.deepcopy(model).eval()
+    inputs = _inputs(model, module, args, kwargs)
+    hoist_padding(module)
+    spell_out_circular_padding(module)
+    return module, inputs
+
+
+def lower(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteExport, ...]:
+    """Lower the binarizers of `module`, which comes from `prepare`, in place; say what became of each."""
+    with torch.no_grad():
+        return lower_binarizers(module, record_run(module, inputs.values))
+
+
+def _inputs(
+    model: fx.GraphModule,
+    module: fx.GraphModule,
+    args: tuple[Any, ...] | None,
+    kwargs: Mapping[str, Any] | None,
+) -> BoundInputs:
+    if args is None and kwargs is None:
+        state = getattr(model, "binarization", None)
+        if state is None:
+            raise ExportError("example_inputs: give them, as this model carries no config with input_info")
+        args, kwargs = inputs_from_config(state.config)
+    if args is not None and not isinstance(args, tuple):
+        raise ExportError(
+            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
+        )
+    bound = bind_inputs(module.graph, args or (), kwargs or {})
+    device = _device(module)
+    return BoundInputs(bound.with_tensors([x.to(device) for x in bound.tensors]), bound.names)
+
+
+def _device(module: nn.Module) -> torch.device:
+    tensor = next(iter((*module.parameters(), *module.buffers())), None)
+    return torch.device("cpu") if tensor is None else tensor.device
