@@ -237,5 +237,9 @@ class Config(TrainingKeys, UnusedKeys):
         return (note,)
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys that have a value, defaults included, as JSON values; `load_config` reads it back."""
-        return self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        """All keys that have a value, defaults included, as JSON values; `load_config` reads it back.
+
+        Of the keys without effect only those that were given, so that the notes about them stay the same.
+        """
+        not_given = UnusedKeys.model_fields.keys() - self.model_fields_set
+        return self.model_dump(mode="json", exclude_none=True, by_alias=True, exclude=not_given)

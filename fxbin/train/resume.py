@@ -15,7 +15,7 @@ HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device"}
 
 def plain(config: Config) -> dict[str, Any]:
     """The config as plain values, defaults written out, in the form `load_config` takes."""
-    return config.model_dump(mode="json", exclude_none=True)
+    return config.to_dict()
 
 
 def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None:

@@ -131,7 +131,9 @@ def test_to_dict_reads_back_equal() -> None:
             "workers": 4,
         }
     )
-    assert load_config(json.loads(json.dumps(config.to_dict()))) == config
+    again = load_config(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.notes == config.notes
 
 
 @pytest.fixture

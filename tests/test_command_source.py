@@ -1,0 +1,35 @@
+"""What CONFIG, MODEL and --input on the command line mean."""
+
+from pathlib import Path
+
+import pytest
+
+from fxbin.command_source import config_for, with_overrides, without_scope_check
+from fxbin.config import load_config
+from fxbin.errors import ConfigError
+from fxbin.train.resume import plain
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json5")), ids=lambda path: path.stem)
+def test_every_shipped_config_can_be_overridden(path: Path) -> None:
+    config = load_config(path)
+    assert load_config(plain(config)) == config
+    assert with_overrides(config, data="fashion-mnist", data_dir=None).data == "fashion-mnist"
+    assert not without_scope_check(config).binarization.validate_scopes
+
+
+def test_a_model_is_combined_with_a_config() -> None:
+    demo = str(CONFIGS / "demo.json5")
+    config = config_for("torchvision:resnet18", None, demo)
+    assert config.model == "torchvision:resnet18"
+    assert config.binarization == load_config(demo).binarization
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    demo = str(CONFIGS / "demo.json5")
+    with pytest.raises(ConfigError, match="--config: .* is a config itself"):
+        config_for(demo, None, demo)
+    with pytest.raises(ConfigError, match="--input: .* has its own input_info"):
+        config_for("resnet_thin", "1,1,8,8", demo)
