@@ -29,7 +29,7 @@ def test_a_model_is_combined_with_a_config() -> None:
 
 def test_what_does_not_go_together_is_refused() -> None:
     demo = str(CONFIGS / "demo.json5")
-    with pytest.raises(ConfigError, match="--config: .* is a config itself"):
+    with pytest.raises(ConfigError, match=r"--config: .* is a config itself"):
         config_for(demo, None, demo)
-    with pytest.raises(ConfigError, match="--input: .* has its own input_info"):
+    with pytest.raises(ConfigError, match=r"--input: .* has its own input_info"):
         config_for("resnet_thin", "1,1,8,8", demo)
