@@ -79,7 +79,7 @@ def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
         path = name.split("/")[1:]
         if fields and [_field(element) for element in path[: len(fields)]] == fields:
             own = "/".join(name.split("/")[: len(fields) + 1])
-            yield f"It is a module's name in PyTorch: did you mean {_pattern(own)!r}?"
+            yield f"It is the PyTorch name of a module: did you mean {_pattern(own)!r}?"
             return
 
 

@@ -1,5 +1,7 @@
 """Scope patterns against what NNCF 2.9.0 did with them on the same small ResNet."""
 
+import ast
+import re
 import warnings
 from typing import Any
 
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.errors import ConfigError, ScopeError
+from fxbin.scope_hints import hints
+from fxbin.scope_pattern import matches
 from tests.tiny_resnet import TinyResNet
 
 CONV1 = "TinyResNet/NNCFConv2d[conv1]/conv2d_0"
@@ -249,6 +253,15 @@ def test_pattern_that_matches_nothing_is_an_error_with_near_misses(pattern: str)
     for hint in MISSES[pattern]:
         assert hint in text
     assert "`fxbin scopes`" in text
+
+
+@pytest.mark.parametrize("pattern", MISSES)
+def test_everything_that_is_suggested_matches(pattern: str) -> None:
+    names = [name for name, _ in fxbin.node_names(TinyResNet(), config())]
+    for hint in hints(pattern, names):
+        suggested = [ast.literal_eval(text) for text in re.findall(r"'(?:[^'\\]|\\.)*'", hint)]
+        assert suggested
+        assert all(any(matches(name, one) for name in names) for one in suggested)
 
 
 def test_all_unmatched_patterns_are_listed_and_only_those() -> None:

@@ -44,7 +44,7 @@ def content_of(source: str | Path | Mapping[str, Any]) -> Content:
         where, data = "checkpoint", dict(source)
     else:
         where, data = str(source), read_file(source)
-    if data and all(isinstance(value, Tensor) for value in data.values()):
+    if data and _is_state_dict(data):
         return Content(data, None, None, None)
     if "ctrl_state" in data:
         return Content(None, *_scheduler(data, where), None)
@@ -61,9 +61,13 @@ def content_of(source: str | Path | Mapping[str, Any]) -> Content:
 
 
 def _state_dict(value: object, where: str) -> dict[str, Tensor]:
-    if not isinstance(value, Mapping) or not all(isinstance(entry, Tensor) for entry in value.values()):
+    if not isinstance(value, Mapping) or not _is_state_dict(value):
         raise CheckpointError(f"{where}: state_dict: expected tensors by name, got a {type(value).__name__}")
     return dict(value)
+
+
+def _is_state_dict(data: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in data.items())
 
 
 def _scheduler(state: object, where: str) -> tuple[int | None, int | None]:
