@@ -1,0 +1,188 @@
+"""How accurate a binarized network gets: 6 000 pictures of Fashion-MNIST, 18 epochs, one seed a run.
+
+    python tests/benchmarks/accuracy.py --config nncf --seed 0 --json runs/accuracy/nncf_0.json
+    python tests/benchmarks/accuracy.py --config configs/recommended.json5 --seed 0
+    python tests/benchmarks/accuracy.py --validation --set compression.params.base_lr=5e-3
+
+The config decides how the network is binarized, trained in stages and distilled: its `compression`, but for
+what stays in full precision, and its `distillation`. The rest is the same for all of them: see PROTOCOL. The
+result is that of the last epoch, on all 10 000 test images, which are looked at once, at the very end. With
+--validation they are not looked at, and the result is that on 10 000 *training* images which no network is
+trained on: settings are chosen on those. Full-precision networks are kept in --cache, one a seed.
+
+What was measured is in docs/accuracy.md.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import json5
+import torch
+from torch import Tensor, nn
+
+from fxbin.config import Config, load_config
+from fxbin.train.build import model_of
+from fxbin.train.data import ImageData, load_images
+from fxbin.train.epoch import accuracy, predict
+from fxbin.train.history import EpochRecord
+from fxbin.train.phase import Recorder
+from fxbin.train.progress import HEADER, TrainingProgress, epoch_line
+from fxbin.train.run import pretrain, train_stages
+
+TRAINING_IMAGES = 600
+VALIDATION_IMAGES = 1000
+SHOWN_IMAGES = 1000
+SPLIT_SEED = 0
+
+PROTOCOL: dict[str, Any] = {
+    "model": "resnet18_thin",
+    "num_classes": 10,
+    "data": "fashion-mnist",
+    "input_info": {"sample_size": [1, 1, 28, 28]},
+    "batch_size": 64,
+    "epochs": 18,
+    "augmentation": {"shift": 2, "flip": True},
+    "pretrain": {"epochs": 8, "lr": 2e-3, "weight_decay": 1e-4},
+    "device": "cpu",
+}
+
+FULL_PRECISION_SCOPES = ["ResNetThin/NNCFConv2d[conv1]/conv2d_0", r"{re}\[downsample\]"]
+"""Stem and shortcuts; the classifier is no conv2d. 16 convs are binarized."""
+
+NNCF: dict[str, Any] = {
+    "compression": {
+        "algorithm": "binarization",
+        "mode": "xnor",
+        "params": {
+            "activations_quant_start_epoch": 2,
+            "weights_quant_start_epoch": 6,
+            "lr_poly_drop_start_epoch": 12,
+            "lr_poly_drop_duration_epochs": 6,
+            "disable_wd_start_epoch": 12,
+            "base_lr": 1e-3,
+            "base_wd": 1e-5,
+        },
+    },
+    "distillation": {"enabled": True, "temperature": 1.0, "weight": 1.0},
+}
+"""The settings of NNCF's own sample configs, with the epochs of this protocol."""
+
+
+class Lines(TrainingProgress):
+    """A line an epoch; its last accuracy is that on training images that are not trained on."""
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        """Print it at once, as runs are watched through a file."""
+        print(epoch_line(record, epochs), flush=True)
+
+
+def config_for(source: str, changes: list[str], seed: int, threads: int) -> Config:
+    """The config at path `source`, or NNCF's settings, made to follow the protocol."""
+    written = NNCF if source == "nncf" else load_config(source).to_dict()
+    chosen: dict[str, Any] = json.loads(json.dumps(written))
+    for change in changes:
+        key, _, value = change.partition("=")
+        *sections, last = key.split(".")
+        place = chosen
+        for section in sections:
+            place = place.setdefault(section, {})
+            place = place[0] if isinstance(place, list) else place
+        place[last] = json5.loads(value)
+    compression = chosen["compression"]
+    algorithm = compression[0] if isinstance(compression, list) else compression
+    kept = {"compression": algorithm | {"ignored_scopes": FULL_PRECISION_SCOPES}}
+    if "distillation" in chosen:
+        kept["distillation"] = chosen["distillation"]
+    return load_config(PROTOCOL | kept | {"seed": seed, "threads": threads})
+
+
+def split(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of 600 training and of 1 000 further images of each class, the same in all runs."""
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    order = torch.randperm(len(labels), generator=generator)
+    chosen = [order[labels[order] == label] for label in labels.unique()]
+    training = torch.cat([members[:TRAINING_IMAGES] for members in chosen])
+    held_out = torch.cat([members[TRAINING_IMAGES:][:VALIDATION_IMAGES] for members in chosen])
+    return training, held_out[torch.randperm(len(held_out), generator=generator)]
+
+
+def protocol_data() -> tuple[ImageData, ImageData]:
+    """What is trained on, with a thousand held-out images to watch; and the same, with what is scored."""
+    data = load_images("fashion-mnist")
+    training, held_out = split(data.train_y)
+    x, y = data.train_x[training], data.train_y[training]
+    held_x, held_y = data.train_x[held_out], data.train_y[held_out]
+    watched = ImageData(data.name, x, y, held_x[:SHOWN_IMAGES], held_y[:SHOWN_IMAGES], data.classes)
+    validation = ImageData(data.name, x, y, held_x, held_y, data.classes)
+    return watched, validation
+
+
+def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
+    """The network before `transform`, trained or from `cache`."""
+    path = cache / f"full_precision_{config.seed}.pt"
+    if path.exists():
+        model = model_of(config)
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model
+    recorder = Recorder(cache / f"pretraining_{config.seed}.pt", config.to_dict(), Lines())
+    model = pretrain(config, data, torch.device("cpu"), recorder, None)
+    torch.save(model.state_dict(), path)
+    return model
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """One run."""
+    config = config_for(arguments.config, arguments.set, arguments.seed, arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    watched, scored = protocol_data()
+    print(HEADER, flush=True)
+    teacher = full_precision(config, watched, arguments.cache)
+    recorder = Recorder(arguments.cache / f"run_{arguments.seed}.pt", config.to_dict(), Lines())
+    started = time.perf_counter()
+    binarized = train_stages(config, teacher, watched, recorder, None)
+    seconds = time.perf_counter() - started
+    if not arguments.validation:
+        test = load_images("fashion-mnist")
+        scored = ImageData(test.name, test.train_x, test.train_y, test.test_x, test.test_y, test.classes)
+    return {
+        "config": arguments.config,
+        "changes": arguments.set,
+        "seed": arguments.seed,
+        "images": "validation" if arguments.validation else "test",
+        "full_precision": accuracy(predict(teacher, scored.test_x), scored.test_y),
+        "binarized": accuracy(predict(binarized, scored.test_x), scored.test_y),
+        "seconds": round(seconds),
+        "torch": torch.__version__,
+        "settings": config.to_dict(),
+        "epochs": [record.to_dict() for record in recorder.history],
+    }
+
+
+def main() -> None:
+    """Parse the command line, run, print and write the result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="nncf", help="path of a config, or nncf (its own settings)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of it"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--validation", action="store_true", help="score training images held out, not test")
+    parser.add_argument("--cache", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--json", type=Path, help="write the result there")
+    arguments = parser.parse_args()
+    result = measure(arguments)
+    print(json.dumps({key: value for key, value in result.items() if key not in ("settings", "epochs")}))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
