@@ -1,6 +1,5 @@
 """The compiler: from a model and a config to a model that trains to one bit."""
 
-import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
+from fxbin.model_copy import copy_model
 from fxbin.module import BinarizedModule
 from fxbin.naming import Names
 from fxbin.node_info import Decision, node_info
@@ -63,7 +63,7 @@ def transform(
         raise TransformError("model: it has been transformed already; transform the original model")
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
     scopes = ScopeFilter.from_config(config)
-    module = capture(_copy(model), args, kwargs, leaf_modules, scopes)
+    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes)
     decisions = _decide(module, config)
     section = config.binarization
     module.rewrite(
@@ -134,16 +134,6 @@ def _inputs(
             "write (x,) for one input"
         )
     return args or (), kwargs or {}
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        raise TransformError(
-            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
-            "remove the attribute that copy.deepcopy refuses"
-        ) from error
 
 
 def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:

@@ -1,0 +1,37 @@
+"""A copy of a user's model, also where `copy.deepcopy` alone gives up."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.errors import TransformError
+
+_SHARED = (torch.jit.ScriptFunction,)
+"""Attributes without state, which deepcopy refuses: the copy uses the same ones."""
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A deep copy of `model`; tensors that autograd computed are copied without their history.
+
+    `torch.nn.utils.weight_norm` and the like leave such tensors in modules and compute them anew in
+    each forward.
+
+    Raises:
+        TransformError: something in the model cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+            elif isinstance(value, _SHARED):
+                memo[id(value)] = value
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise TransformError(
+            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
+            "remove the attribute that copy.deepcopy refuses"
+        ) from error

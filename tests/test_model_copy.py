@@ -1,0 +1,47 @@
+"""Models that copy.deepcopy alone refuses are transformed all the same."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.errors import TransformError
+
+CONFIG = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
+
+
+def weight_normed() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        conv = torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+    # A forward in train mode leaves a weight with a history in the module.
+    conv(torch.rand(1, 3, 8, 8))
+    return nn.Sequential(conv, nn.ReLU())
+
+
+def test_a_weight_that_autograd_computed_is_copied_and_keeps_training() -> None:
+    model = weight_normed()
+    binarized = fxbin.transform(model, CONFIG)
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(binarized(x), model(x))
+    binarized.binarization.enable(activations=True, weights=True)
+    binarized(x).sum().backward()
+    assert {name for name, p in binarized.named_parameters() if p.grad is None} == set()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_attribute_that_cannot_be_copied_is_quoted() -> None:
+    class HoldsAGenerator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.stream = (i for i in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.conv(x)
+            return out
+
+    with pytest.raises(TransformError, match="cannot be copied .*generator.*remove the attribute"):
+        fxbin.transform(HoldsAGenerator(), CONFIG)
