@@ -43,5 +43,5 @@ def test_the_attribute_that_cannot_be_copied_is_quoted() -> None:
             out: Tensor = self.conv(x)
             return out
 
-    with pytest.raises(TransformError, match="cannot be copied .*generator.*remove the attribute"):
+    with pytest.raises(TransformError, match=r"cannot be copied .*generator.*remove the attribute"):
         fxbin.transform(HoldsAGenerator(), CONFIG)
