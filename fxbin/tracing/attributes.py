@@ -28,8 +28,9 @@ class Attributes:
         self.device = devices[0] if devices else torch.device("cpu")
         self.home = self.device if with_data else None
         """Where operators run if they run on the content of tensors."""
-        self.homeless: dict[str, nn.Module | Tensor] = {}
-        """Modules and tensors that the code uses though `root` does not hold them, by a new name."""
+        self.homeless: dict[str, Any] = {}
+        """Modules, tensors and objects that the code uses and `root` does not hold, by a new name."""
+        self._objects: dict[int, str] = {}
         self._module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
         self._tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
         self._held = {id(tensor) for tensor in _tensors(root)}
@@ -108,7 +109,15 @@ class Attributes:
         node.meta["spec"] = TensorSpec(tuple(source.shape), source.dtype)
         return node
 
-    def _adopt(self, item: nn.Module | Tensor) -> str:
+    def fetch_object(self, item: Any, graph: fx.Graph) -> fx.Node:
+        """A node that gives the Python object `item`, such as a module that is passed to a function."""
+        if isinstance(item, nn.Module):
+            return graph.create_node("get_attr", self.module_path(item))
+        if id(item) not in self._objects:
+            self._objects[id(item)] = self._adopt(item)
+        return graph.create_node("get_attr", self._objects[id(item)])
+
+    def _adopt(self, item: Any) -> str:
         """A name under which the graph finds `item`, which `root` does not hold."""
         kind = "module" if isinstance(item, nn.Module) else "constant"
         name = f"_traced_{kind}_{len(self.homeless)}"

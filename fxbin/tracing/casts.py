@@ -1,4 +1,4 @@
-"""``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of traced values, which stay traced.
+"""``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of what is traced, which stay traced.
 
 They are types, and the numbers that they make are Python's own: ``int(x.shape[0] / 4)`` would bake in
 the size of a batch. User code therefore finds other classes under these names while it is traced.
@@ -13,6 +13,8 @@ from unittest import mock
 import torch
 from torch import nn
 
+from fxbin.tracing.active import active_tracer
+from fxbin.tracing.tensor import TracedTensor, as_number
 from fxbin.tracing.values import TracedSize, TracedValue
 
 
@@ -24,6 +26,8 @@ class _Cast(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and type(args[0]) is TracedValue:
             return args[0]._tracer.compute(cls._real, args)
+        if len(args) == 1 and type(args[0]) is TracedTensor and active_tracer():
+            return as_number(args[0], cls._real)
         return cls._real(*args, **kwargs)
 
     def __instancecheck__(cls, item: Any) -> bool:

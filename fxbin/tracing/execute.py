@@ -26,7 +26,7 @@ _LIKE_INPUT = frozenset({"batch_norm", "instance_norm"})
 """Operators whose rule for shapes computes statistics: slow, and impossible for one value per channel."""
 
 _CREATE = frozenset({"zeros", "ones", "full", "eye", "arange", "range", "linspace", "logspace"})
-LARGEST_CONSTANT = 4096
+LARGEST_CONSTANT = 2**18
 """Number of elements up to which constants are computed while tracing, so that code can read them."""
 
 

@@ -99,6 +99,18 @@ def plain_values(items: Any) -> Any:
     return map_nested(items, lambda item: item._value if type(item) is TracedValue else item)
 
 
+def is_of_content(items: Any) -> bool:
+    """Whether any number in `items` comes out of a tensor."""
+    found = False
+
+    def look(item: Any) -> None:
+        nonlocal found
+        found = found or (type(item) is TracedValue and item._of_content)
+
+    map_nested(items, look)
+    return found
+
+
 def specs(result: Any) -> Any:
     """`result` with a `TensorSpec` for each tensor in it."""
     if type(result) is TracedTensor:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fxbin.tracing.active import active_tracer, is_tracing, recording
+from fxbin.tracing.active import active_tracer, is_tracing, paused, recording
+from fxbin.tracing.attributes import traced
 from fxbin.tracing.casts import casts_traced
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
@@ -24,6 +25,7 @@ from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import ApplyFunction, CallScripted, run_forward
 
+_FunctionBase = torch.autograd.function._SingleLevelFunction
 _length = len  # while a model is traced, the built-in is another one
 _one_at_a_time = threading.RLock()
 
@@ -44,8 +46,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
             stack.callback(setattr, namespace, name, original)
         for owner, name, wrap in _REPLACED:
             stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
-        apply = classmethod(_function_apply(torch.autograd.Function.apply.__func__))  # type: ignore[attr-defined]
-        stack.enter_context(mock.patch.object(torch.autograd.Function, "apply", apply))
+        stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
         stack.enter_context(regions_recorded())
         stack.enter_context(casts_traced(tracer.root))
         stack.enter_context(_Mode())
@@ -87,21 +88,22 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
     return assign
 
 
-def _function_apply(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it."""
+@classmethod  # type: ignore[misc]
+def _function_apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it.
 
-    def apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
-        tracer = active_tracer()
-        if tracer is None:
-            return original(function, *args, **kwargs)
-        if function.__module__ == "torch.utils.checkpoint":
-            # What is kept for the backward changes memory, not numbers: just run what it wraps.
-            return args[0](*args[2:])
-        return tracer.call_whole(
-            ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
-        )
-
-    return apply
+    It stands where `torch.autograd.Function.apply` goes on to its base class, so that code which took
+    hold of ``MyFunction.apply`` early comes here too.
+    """
+    tracer = active_tracer()
+    if tracer is None:
+        return super(_FunctionBase, function).apply(*args, **kwargs)  # type: ignore[misc]
+    if function.__module__ == "torch.utils.checkpoint":
+        # What is kept for the backward changes memory, not numbers: just run what it wraps.
+        return args[0](*args[2:])
+    return tracer.call_whole(
+        ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
+    )
 
 
 def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,6 +144,18 @@ def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
     return has_torch_function
 
 
+def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
+    def make(kind: type, *args: Any, **kwargs: Any) -> Any:
+        # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
+        if args and type(args[0]) is TracedTensor and active_tracer():
+            x = args[0]
+            with paused():
+                return traced(x._value, x._node, tracked=False, source=x._source)
+        return original(kind, *args, **kwargs)
+
+    return make
+
+
 def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
     def verify(size: Any) -> None:
         # A statistic over one value per channel is an error at run time, not while tracing.
@@ -156,6 +170,7 @@ _REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
     (nn.Module, "__getattr__", _module_getattr),
     (nn.Module, "__setattr__", _module_setattr),
     (torch._C.ScriptFunction, "__call__", _scripted_call),
+    (type(torch.autograd.Variable), "__call__", _variable),
     (torch, "finfo", _number_limits),
     (torch, "iinfo", _number_limits),
     (torch.overrides, "has_torch_function", _has_torch_function),

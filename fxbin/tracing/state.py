@@ -1,7 +1,5 @@
 """Puts back what running a model changes outside of its graph."""
 
-import random
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +18,6 @@ def state_kept(tracer: Tracer) -> Iterator[None]:
     """Restore random number generators and attributes of modules, and note what a graph will not redo."""
     with (
         torch.random.fork_rng(devices=[]),
-        _python_random_kept(tracer),
         _gradients_kept(tracer.root),
         _attributes_kept(tracer),
     ):
@@ -36,29 +33,6 @@ def _gradients_kept(root: nn.Module) -> Iterator[None]:
     finally:
         for parameter, requires_grad in before:
             parameter.requires_grad_(requires_grad)
-
-
-@contextmanager
-def _python_random_kept(tracer: Tracer) -> Iterator[None]:
-    numpy = sys.modules.get("numpy")
-    before = random.getstate()
-    before_numpy = None if numpy is None else numpy.random.get_state()
-    try:
-        yield
-    finally:
-        if random.getstate() != before:
-            tracer.note("random.random()", "the numbers drawn while tracing")
-            random.setstate(before)
-        if numpy is not None and before_numpy is not None:
-            if not _same(numpy.random.get_state(), before_numpy):
-                tracer.note("numpy.random", "the numbers drawn while tracing")
-            numpy.random.set_state(before_numpy)
-
-
-def _same(left: Any, right: Any) -> bool:
-    return all(
-        bool((a == b).all()) if hasattr(a == b, "all") else a == b for a, b in zip(left, right, strict=True)
-    )
 
 
 @contextmanager

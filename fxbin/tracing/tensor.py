@@ -58,8 +58,8 @@ class TracedTensor(Tensor):
         return int(content(self, int))
 
     def item(self) -> Any:
-        """The one number in a constant."""
-        return content(self, Tensor.item)
+        """The one number in it, which code can compute with even where it is not known."""
+        return as_number(self, Tensor.item)
 
     def tolist(self) -> Any:
         """The numbers in a constant."""
@@ -125,6 +125,13 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
         "and it is known only when the model runs"
     )
+
+
+def as_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
+    """``read(tensor)``, one number; a traced value of unknown content if only the run will tell."""
+    if tensor._value.is_meta and not _tracer().is_inside:
+        return _tracer().number_of(tensor, read)
+    return content(tensor, read)
 
 
 def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:

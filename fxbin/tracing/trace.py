@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
+from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
 from fxbin.tracing.operands import map_nested
@@ -25,7 +26,7 @@ class Trace:
     graph: fx.Graph
     specialisations: tuple[Specialisation, ...]
 
-    homeless: dict[str, nn.Module | Tensor]
+    homeless: dict[str, Any]
     """What the graph refers to though the root does not hold it, by the name it is referred to by."""
 
 
@@ -55,7 +56,9 @@ def trace(
         with patched(tracer):
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
-                result = root(*call_args, **call_kwargs)
+                with python_random_kept() as used:
+                    result = root(*call_args, **call_kwargs)
+                _refuse_chance(used)
             except Exception as error:
                 raise _explained(error, root, args, kwargs) from error
             add_output(tracer, result)
@@ -92,6 +95,14 @@ def _switch(root: nn.Module, *, training: bool) -> None:
     """
     root.train()
     root.train(training)
+
+
+def _refuse_chance(used: list[str]) -> None:
+    if used:
+        raise TraceError(
+            f"the code draws numbers from {' and '.join(used)}, and a graph would repeat those of this one "
+            "time: draw them with torch, or keep the module that draws them whole with `leaf_modules`"
+        )
 
 
 def _explained(

@@ -1,57 +1,35 @@
 """Runs a model on tensors without data and writes what it does into a graph."""
 
-import operator
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
-from fxbin.tracing.attributes import Attributes, traced
+from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.dispatch import seen_operator
-from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.guards import assign_buffer, check_specialised, describe
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import (
-    Attribute,
-    holds,
-    map_nested,
     map_results,
     origin_node,
     plain_values,
     specs,
 )
-from fxbin.tracing.record import OpCall, Specialisation, spec_of
-from fxbin.tracing.reference import ITERATION_MODULES, SAME_OBJECT, SPELLED_IN_TORCH_2_2, UNNAMED_METHODS
+from fxbin.tracing.record import OpCall, Specialisation
+from fxbin.tracing.recorder import Args, Call, Kwargs, Recorder
+from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import run_scripted
 
-Args = tuple[Any, ...]
-Kwargs = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One operator call, in the terms of fx."""
-
-    kind: str
-    """``"call_function"`` or ``"call_method"``."""
-
-    target: Callable[..., Any] | str
-    function: Callable[..., Any]
-    """What runs to learn the result's shape; `target` names it."""
-
-    op: str
-    tracked: bool
-
-
-class Tracer:
+class Tracer(Recorder):
     """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
     `with_data` lets operators run on the content of inputs and parameters, so that code may look at
@@ -61,25 +39,12 @@ class Tracer:
     def __init__(
         self, root: nn.Module, leaf_modules: tuple[type[nn.Module], ...] = (), *, with_data: bool = False
     ) -> None:
-        self.root = root
-        self.graph = fx.Graph()
-        self.attributes = Attributes(root, with_data=with_data)
+        super().__init__(root, with_data=with_data)
         self.specialisations: list[Specialisation] = []
         self.with_data = with_data
         self._leaf_modules = leaf_modules
-        self._scopes: list[Scope] = []
         self._finder = ScopeFinder()
-        self._counters: Counter[tuple[str, str, bool]] = Counter()
-        self._followed = ""
-        """The function that is being kept whole, if it is one."""
         self._assigned: set[int] = set()
-        self._inside: list[OpCall] | None = None
-        """Operators seen so far in the module that is being kept whole; None outside of such."""
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether the running code is part of what becomes one node."""
-        return self._inside is not None
 
     # What user code calls.
 
@@ -87,16 +52,16 @@ class Tracer:
         self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs, *, tracked: bool
     ) -> Any:
         """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are."""
-        return self._record(_Call("call_function", original, original, name, tracked), args, kwargs)
+        return self._record(Call("call_function", original, original, name, tracked), args, kwargs)
 
     def call_method(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``args[0].name(*args[1:])``: named where `args[0]` is tracked."""
         tracked = type(args[0]) is TracedTensor and args[0]._tracked and name not in UNNAMED_METHODS
-        return self._record(_Call("call_method", name, original, name, tracked), args, kwargs)
+        return self._record(Call("call_method", name, original, name, tracked), args, kwargs)
 
     def call_plain_method(self, name: str, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """A method reached through `Tensor` itself, or of a tensor that is no traced one: never named."""
-        return self._record(_Call("call_method", name, function, name, tracked=False), args, kwargs)
+        return self._record(Call("call_method", name, function, name, tracked=False), args, kwargs)
 
     def call_operator(
         self,
@@ -110,11 +75,11 @@ class Tracer:
         reflected = name.startswith("__r") and name != "__rshift__"
         args = (*operands, receiver) if reflected else (receiver, *operands)
         op, tracked = seen_operator(name, receiver, operands)
-        return self._record(_Call("call_function", function, run, op, tracked), args, {})
+        return self._record(Call("call_function", function, run, op, tracked), args, {})
 
     def compute(self, function: Callable[..., Any], args: Args) -> Any:
         """A computation on Python values or attributes, which the reference never sees."""
-        call = _Call("call_function", function, function, function.__name__, tracked=False)
+        call = Call("call_function", function, function, function.__name__, tracked=False)
         return self._record(call, args, {})
 
     def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -127,6 +92,19 @@ class Tracer:
         finally:
             self._followed = outer
 
+    def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
+        """``tensor.item()``, ``float(tensor)``: a number that the run will tell."""
+        with paused():
+            if tensor._value.numel() != 1:
+                raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")
+            some = read(torch.ones((), dtype=tensor._value.dtype))
+        node = self._node_of(tensor)
+        is_item = read is Tensor.item
+        read_out = (
+            self.graph.call_method("item", (node,)) if is_item else self.graph.call_function(read, (node,))
+        )
+        return TracedValue(self, read_out, some, of_content=True)
+
     def device_of(self, tensor: TracedTensor) -> Any:
         """``tensor.device``: the model's, though nothing is there while tracing."""
         if self._inside is not None:
@@ -136,6 +114,11 @@ class Tracer:
 
     def specialise(self, value: TracedValue) -> Any:
         """Hand a traced value to Python; the graph checks at run time that it is still the same."""
+        if value._of_content:
+            raise TraceError(
+                f"{describe(value._node)} is needed: it depends on the content of a tensor, which is known "
+                "only when the model runs"
+            )
         found = self.note(describe(value._node), value._value)
         if found is not None and value._guarded:
             what = f"{found.expression} in {found.scope} ({found.location})"
@@ -178,10 +161,11 @@ class Tracer:
             if isinstance(module, torch.jit.ScriptModule):
                 path = self.attributes.module_path(module)
                 run = partial(run_scripted, module)
-                return self._record(_Call("call_module", path, run, "script", tracked=False), args, kwargs)
+                return self._record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
             if self._inside is None and self.is_leaf(module):
                 path = self.attributes.module_path(module)
-                return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
+                with python_random_kept() if isinstance(module, self._leaf_modules) else nullcontext():
+                    return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
             return original(module, *args, **kwargs)
         finally:
             self._scopes.pop()
@@ -223,105 +207,7 @@ class Tracer:
         for key in [key for key in self._counters if f"{key[0]}/".startswith(f"{path}/")]:
             del self._counters[key]
 
-    # Recording.
-
-    def _record(self, call: _Call, args: Args, kwargs: Kwargs) -> Any:
-        with paused():
-            tensors = self._tensors((args, kwargs))
-            device = common_device(call.op, tensors, self.attributes.home)
-            ops = self._count(call)
-            result = execute(call.op, call.function, self._values(args), self._values(kwargs), device)
-            if not tensors and not holds((args, kwargs), TracedValue) and not holds(result, Tensor):
-                return result
-            if result is NotImplemented:
-                return result
-            wrap = self._wrapper(call, tensors)
-            if self._inside is not None:
-                self._inside.extend(ops)
-                return map_results(result, wrap, None, self._item)
-            node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
-            node.meta.update(ops=ops, spec=specs(result))
-            return map_results(result, wrap, node, self._item)
-
-    def _count(self, call: _Call) -> tuple[OpCall, ...]:
-        scope = self._scopes[-1] if self._scopes else ()
-        path = "/".join(map(str, scope))
-        spelled = [call.op]
-        if call.op in _RESPELLED:
-            owner = self._followed or (type(scope[-1].module).__name__ if scope else "")
-            spelled = list(SPELLED_IN_TORCH_2_2.get((owner, call.op), spelled))
-        ops = []
-        for name in spelled:
-            key = (path, name, call.tracked)
-            self._counters[key] += 1
-            ops.append(OpCall(scope, name, self._counters[key] - 1, call.tracked))
-        return tuple(ops)
-
-    def _wrapper(self, call: _Call, tensors: list[TracedTensor]) -> Callable[[Any, Any], Any]:
-        """Turns the parts of a result into what user code gets."""
-
-        def wrap(item: Any, origin: Any) -> Any:
-            if isinstance(item, Tensor):
-                if _is_in_place(call.op):
-                    for tensor in tensors:
-                        if tensor._value is item:
-                            tensor._node = origin_node(origin) or tensor._node
-                            tensor._tracked |= call.tracked
-                            return tensor
-                tracked = call.tracked or (call.op in SAME_OBJECT and tensors[0]._tracked)
-                return traced(item, origin_node(origin), tracked=tracked)
-            if self._inside is not None or item is None:
-                return item
-            return TracedValue(self, origin_node(origin), item)
-
-        return wrap
-
-    def _tensors(self, items: Any) -> list[TracedTensor]:
-        """The tensors in `items`, a stand-in for each plain one."""
-        found: list[TracedTensor] = []
-        map_nested(items, lambda item: found.append(self._traced(item)) if isinstance(item, Tensor) else None)
-        return found
-
-    def _traced(self, tensor: Tensor) -> TracedTensor:
-        return tensor if type(tensor) is TracedTensor else self.attributes.stand_in(tensor)
-
-    def _values(self, items: Any) -> Any:
-        """`items` as the operator is run on."""
-
-        def value(item: Any) -> Any:
-            if type(item) is TracedValue:
-                return item._value
-            return self._traced(item)._value if isinstance(item, Tensor) else item
-
-        return map_nested(items, value)
-
-    def _nodes(self, items: Any) -> Any:
-        """`items` as the graph holds them."""
-        return map_nested(items, self._node_of)
-
-    def _node_of(self, item: Any) -> Any:
-        if type(item) is TracedValue:
-            return item._node
-        return self.attributes.node(self._traced(item), self.graph) if isinstance(item, Tensor) else item
-
-    def _item(self, parent: fx.Node, key: Any) -> fx.Node:
-        function: Callable[..., Any] = operator.getitem
-        if type(key) is Attribute:
-            function, key = getattr, key.name
-        node = self.graph.call_function(function, (parent, key))
-        node.meta["spec"] = spec_of(parent)[key]
-        return node
-
-
-def _is_in_place(op: str) -> bool:
-    if op.startswith("__"):
-        return op.startswith("__i") and op != "__invert__"
-    return op.endswith("_")
-
 
 def _has_attachments(module: nn.Module) -> bool:
     """Whether hooks, or a forward of its own, belong to this one module."""
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
-
-
-_RESPELLED = frozenset(op for _, op in SPELLED_IN_TORCH_2_2)

@@ -22,12 +22,22 @@ if TYPE_CHECKING:
 class TracedValue:
     """A value with the graph node that computes it."""
 
-    def __init__(self, tracer: "Tracer", node: fx.Node, value: Any, *, guarded: bool = True) -> None:
+    def __init__(
+        self,
+        tracer: "Tracer",
+        node: fx.Node,
+        value: Any,
+        *,
+        guarded: bool = True,
+        of_content: bool = False,
+    ) -> None:
         self._tracer = tracer
         self._node = node
         self._value = value
         self._guarded = guarded
         """Whether the graph refuses to run where the value is another one than while tracing."""
+        self._of_content = of_content
+        """Whether it comes out of a tensor, so that only its type is known: ``x.max().item()``."""
 
     # A TracedValue passes `isinstance(n, int)`. Python's own C code looks at the real type, so it
     # always goes through __index__ and the like below: nothing is handed out unseen.

@@ -146,6 +146,25 @@ def test_content_of_constants_is_known() -> None:
     assert graph.specialisations == ()
 
 
+class Numbers(nn.Module):
+    """Computes with numbers that come out of tensors, without looking at them."""
+
+    def forward(self, x: Tensor) -> Any:
+        alive = torch.bernoulli(torch.full((1,), 0.5))
+        return float(alive) / 0.5 * x, x * x.max().item(), int(x.sum()) + 1
+
+
+def test_numbers_out_of_tensors_may_be_computed_with() -> None:
+    graph, x = traced(Numbers(), torch.zeros(1, 3)), torch.rand(2, 3)
+    torch.manual_seed(5)
+    expected = Numbers()(x)
+    torch.manual_seed(5)
+    found = graph(x)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+    assert found[2] == expected[2]
+
+
 class Chance(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if torch.rand(1) < 0.5 else x * 2

@@ -1,0 +1,178 @@
+"""Writes operators into a graph: what they are called with, what they give, where they ran."""
+
+import operator
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxbin.tracing.active import paused
+from fxbin.tracing.attributes import Attributes, traced
+from fxbin.tracing.execute import common_device, execute
+from fxbin.tracing.operands import (
+    Attribute,
+    holds,
+    is_of_content,
+    map_nested,
+    map_results,
+    origin_node,
+    specs,
+)
+from fxbin.tracing.record import OpCall, spec_of
+from fxbin.tracing.reference import SAME_OBJECT, SPELLED_IN_TORCH_2_2
+from fxbin.tracing.scope import Scope
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedValue
+
+if TYPE_CHECKING:
+    from fxbin.tracing.tracer import Tracer
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operator call, in the terms of fx."""
+
+    kind: str
+    """``"call_function"`` or ``"call_method"``."""
+
+    target: Callable[..., Any] | str
+    function: Callable[..., Any]
+    """What runs to learn the result's shape; `target` names it."""
+
+    op: str
+    tracked: bool
+
+
+class Recorder:
+    """The graph of one forward of `root`, and what is needed to extend it."""
+
+    def __init__(self, root: nn.Module, *, with_data: bool) -> None:
+        self.root = root
+        self.graph = fx.Graph()
+        self.attributes = Attributes(root, with_data=with_data)
+        self._scopes: list[Scope] = []
+        self._counters: Counter[tuple[str, str, bool]] = Counter()
+        self._followed = ""
+        """The function that is being kept whole, if it is one."""
+        self._inside: list[OpCall] | None = None
+        """Operators seen so far in the module that is being kept whole; None outside of such."""
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the running code is part of what becomes one node."""
+        return self._inside is not None
+
+    def _record(self, call: Call, args: Args, kwargs: Kwargs) -> Any:
+        with paused():
+            tensors = self._tensors((args, kwargs))
+            device = common_device(call.op, tensors, self.attributes.home)
+            ops = self._count(call)
+            result = execute(call.op, call.function, self._values(args), self._values(kwargs), device)
+            if not tensors and not holds((args, kwargs), TracedValue) and not holds(result, Tensor):
+                return result
+            if result is NotImplemented:
+                return result
+            wrap = self._wrapper(call, tensors, (args, kwargs))
+            if self._inside is not None:
+                self._inside.extend(ops)
+                return map_results(result, wrap, None, self._item)
+            node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
+            node.meta.update(ops=ops, spec=specs(result))
+            return map_results(result, wrap, node, self._item)
+
+    def _count(self, call: Call) -> tuple[OpCall, ...]:
+        scope = self._scopes[-1] if self._scopes else ()
+        path = "/".join(map(str, scope))
+        spelled = [call.op]
+        if call.op in _RESPELLED:
+            owner = self._followed or (type(scope[-1].module).__name__ if scope else "")
+            spelled = list(SPELLED_IN_TORCH_2_2.get((owner, call.op), spelled))
+        ops = []
+        for name in spelled:
+            key = (path, name, call.tracked)
+            self._counters[key] += 1
+            ops.append(OpCall(scope, name, self._counters[key] - 1, call.tracked))
+        return tuple(ops)
+
+    def _wrapper(
+        self, call: Call, tensors: list[TracedTensor], given: tuple[Args, Kwargs]
+    ) -> Callable[[Any, Any], Any]:
+        """Turns the parts of a result into what user code gets."""
+
+        def wrap(item: Any, origin: Any) -> Any:
+            if isinstance(item, Tensor):
+                if _is_in_place(call.op):
+                    for tensor in tensors:
+                        if tensor._value is item:
+                            tensor._node = origin_node(origin) or tensor._node
+                            tensor._tracked |= call.tracked
+                            return tensor
+                tracked = call.tracked or (call.op in SAME_OBJECT and tensors[0]._tracked)
+                return traced(item, origin_node(origin), tracked=tracked)
+            if self._inside is not None or item is None:
+                return item
+            return TracedValue(
+                cast("Tracer", self), origin_node(origin), item, of_content=is_of_content(given)
+            )
+
+        return wrap
+
+    def _tensors(self, items: Any) -> list[TracedTensor]:
+        """The tensors in `items`, a stand-in for each plain one."""
+        found: list[TracedTensor] = []
+        map_nested(items, lambda item: found.append(self._traced(item)) if isinstance(item, Tensor) else None)
+        return found
+
+    def _traced(self, tensor: Tensor) -> TracedTensor:
+        return tensor if type(tensor) is TracedTensor else self.attributes.stand_in(tensor)
+
+    def _values(self, items: Any) -> Any:
+        """`items` as the operator is run on."""
+
+        def value(item: Any) -> Any:
+            if type(item) is TracedValue:
+                return item._value
+            return self._traced(item)._value if isinstance(item, Tensor) else item
+
+        return map_nested(items, value)
+
+    def _nodes(self, items: Any) -> Any:
+        """`items` as the graph holds them."""
+        return map_nested(items, self._node_of)
+
+    def _node_of(self, item: Any) -> Any:
+        if type(item) is TracedValue:
+            return item._node
+        if isinstance(item, Tensor):
+            return self.attributes.node(self._traced(item), self.graph)
+        return item if isinstance(item, _SPELLED) else self.attributes.fetch_object(item, self.graph)
+
+    def _item(self, parent: fx.Node, key: Any) -> fx.Node:
+        function: Callable[..., Any] = operator.getitem
+        if type(key) is Attribute:
+            function, key = getattr, key.name
+        node = self.graph.call_function(function, (parent, key))
+        node.meta["spec"] = spec_of(parent)[key]
+        return node
+
+
+_SPELLED = (
+    *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
+    *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node, type),
+)
+"""What fx can write into the code that it generates."""
+
+
+def _is_in_place(op: str) -> bool:
+    if op.startswith("__"):
+        return op.startswith("__i") and op != "__invert__"
+    return op.endswith("_")
+
+
+_RESPELLED = frozenset(op for _, op in SPELLED_IN_TORCH_2_2)

@@ -1,0 +1,113 @@
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fxbin.errors import TraceError
+from tests.tracing.running import traced
+
+Pair = namedtuple("Pair", ["left", "right"])
+
+
+@dataclass
+class Output:
+    logits: Tensor
+    aux: Tensor | None = None
+    count: int = 3
+
+
+class Containers(nn.Module):
+    def forward(self, batch: dict[str, Any], scale: float = 2.0, *, mask: Tensor | None = None) -> Any:
+        y = batch["x"] * scale + batch["out"].logits
+        if mask is not None:
+            y = y * mask
+        return Output(y, batch["list"][0]), Pair(y, batch["pair"].right), OrderedDict(y=y), {"k": [y, (y, 3)]}
+
+
+def example(batch: int) -> dict[str, Any]:
+    x = torch.rand(batch, 3)
+    return {"x": x, "out": Output(x + 1), "list": [x + 2], "pair": Pair(x, x + 3)}
+
+
+def test_containers_keep_their_types() -> None:
+    model = Containers()
+    graph = traced(model, example(1), mask=torch.ones(1, 3))
+    batch, mask = example(2), torch.rand(2, 3)
+    found, expected = graph(batch, mask=mask), model(batch, mask=mask)
+    assert [type(item) for item in found] == [Output, Pair, OrderedDict, dict]
+    assert torch.equal(found[0].logits, expected[0].logits)
+    assert found[0].count == 3
+    assert torch.equal(found[1].right, batch["pair"].right)
+    assert found[3]["k"][1] == (found[1].left, 3)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((3.0,), {"mask": torch.ones(1)}, "the argument 'scale' = 2.0, and now it is 3.0"),
+        ((), {}, "a tensor as the argument 'mask', and now it is None"),
+    ],
+)
+def test_argument_that_the_code_was_not_followed_for_is_refused(
+    args: tuple[Any, ...], kwargs: dict[str, Any], message: str
+) -> None:
+    graph = traced(Containers(), example(1), mask=torch.ones(1, 3))
+    with pytest.raises(TraceError, match=message):
+        graph(example(2), *args, **kwargs)
+
+
+def test_argument_left_out_while_tracing_keeps_its_default() -> None:
+    graph = traced(Containers(), example(1))
+    with pytest.raises(TraceError, match="the argument 'mask' = None, and now it is"):
+        graph(example(2), mask=torch.ones(2, 3))
+
+
+def test_part_that_was_not_there_while_tracing_is_refused() -> None:
+    graph = traced(Containers(), example(1))
+    with pytest.raises(TraceError, match=r"len\(batch\) = 4, and now it is 5"):
+        graph({**example(1), "more": torch.ones(1)})
+
+
+class Many(nn.Module):
+    def forward(self, *xs: Tensor, **named: Tensor) -> Tensor:
+        return sum(xs, start=named["start"])
+
+
+def test_any_number_of_inputs_is_the_number_while_tracing() -> None:
+    graph = traced(Many(), torch.ones(1), torch.ones(1), start=torch.zeros(1))
+    assert torch.equal(graph(torch.ones(2), torch.ones(2), start=torch.ones(2)), torch.full((2,), 3.0))
+    with pytest.raises(TraceError, match="= 2, and now it is 3"):
+        graph(*torch.ones(3, 2), start=torch.ones(2))
+
+
+class Boxed:
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+class Boxes(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return Boxed(x * 2) if isinstance(x, Tensor) else x.tensor * 2
+
+
+def test_objects_with_tensors_inside_are_refused_by_name() -> None:
+    with pytest.raises(TraceError, match="input of type Boxed holds tensors"):
+        traced(Boxes(), Boxed(torch.ones(1)))
+    with pytest.raises(TraceError, match="returns tensors in a Boxed"):
+        traced(Boxes(), torch.ones(1))
+
+
+def test_inputs_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    with pytest.raises(TraceError, match=r"2 positional and \['more'\] keyword inputs do not fit"):
+        traced(Boxes(), torch.ones(1), torch.ones(1), more=1)
+
+
+def test_channels_that_do_not_fit_are_refused_with_line_and_option() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    with pytest.raises(
+        TraceError, match=r"Sequential cannot be traced with inputs \(\(1, 5, 2, 2\),\).*input_info"
+    ):
+        traced(model, torch.ones(1, 5, 2, 2))

@@ -1,0 +1,259 @@
+"""Parts of a forward that run under other rules, and functions with a life of their own."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+from fxbin.tracing import trace
+from tests.tracing.running import traced
+
+
+class NoGrad(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.Linear(3, 3)
+        self.inner = nn.Linear(3, 3)
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.frozen(x)
+            with torch.enable_grad():
+                x = self.inner(x)
+        y: Tensor = self.head(x)
+        return y if torch.is_grad_enabled() else y * 1
+
+
+def test_no_grad_region_stays_one() -> None:
+    model = NoGrad()
+    reference = copy.deepcopy(model)
+    traced(model, torch.zeros(1, 3), training=True)(torch.ones(2, 3)).sum().backward()
+    reference(torch.ones(2, 3)).sum().backward()
+    assert model.frozen.weight.grad is None
+    for found, expected in zip([model.inner, model.head], [reference.inner, reference.head], strict=True):
+        assert found.weight.grad is not None
+        assert expected.weight.grad is not None
+        assert torch.equal(found.weight.grad, expected.weight.grad)
+
+
+def test_region_gives_back_what_the_caller_had() -> None:
+    graph = traced(NoGrad(), torch.zeros(1, 3))
+    graph(torch.ones(2, 3))
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        assert not graph(torch.ones(2, 3)).requires_grad
+        assert not torch.is_grad_enabled()
+
+
+class Autocast(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            y = x @ x
+            with torch.autocast("cpu", enabled=False):
+                z = x @ x
+        return y, z, x @ x
+
+
+def test_autocast_regions_stay_regions() -> None:
+    graph = traced(Autocast(), torch.zeros(2, 2))
+    assert [y.dtype for y in graph(torch.ones(3, 3))] == [torch.bfloat16, torch.float32, torch.float32]
+    assert not torch.is_autocast_enabled("cpu")
+
+
+class Steps(torch.autograd.Function):
+    """Looks like a step, with the gradient of seven lines."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, levels: int) -> Tensor:
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype) * levels
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * 7, None
+
+
+class WithSetup(torch.autograd.Function):
+    """The same in the way of writing that `torch.func` needs."""
+
+    @staticmethod
+    def forward(x: Tensor, levels: int) -> Tensor:
+        return (x > 0).to(x.dtype) * levels
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * 7, None
+
+
+class Applies(nn.Module):
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.function.apply(x * 1, x.shape[0])
+        return y + 0
+
+
+@pytest.mark.parametrize("function", [Steps, WithSetup])
+def test_custom_backward_survives(function: type[torch.autograd.Function]) -> None:
+    graph = traced(Applies(function), torch.zeros(1, 3), training=True)
+    x = torch.ones(2, 3, requires_grad=True)
+    y = graph(x)
+    assert torch.equal(y, torch.full((2, 3), 2.0))
+    y.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full((2, 3), 7.0))
+
+
+def test_two_custom_functions_of_one_name_stay_two() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            other: Any = type("Steps", (Steps,), {"forward": staticmethod(lambda ctx, x, n: x * 100)})
+            y: Tensor = other.apply(Steps.apply(x, 2), 1)  # type: ignore[no-untyped-call]
+            return y
+
+    graph = traced(Twice(), torch.zeros(1, 3))
+    assert torch.equal(graph(torch.ones(1, 3)), torch.full((1, 3), 200.0))
+
+
+steps = Steps.apply  # as old code binds it
+
+
+def test_custom_function_that_was_bound_early_keeps_its_backward() -> None:
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps = Steps.apply
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.steps(x, 2) + steps(x, 3)  # type: ignore[no-untyped-call]
+            return y
+
+    x = torch.ones(1, 3, requires_grad=True)
+    traced(Early(), torch.zeros(1, 3), training=True)(x).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full((1, 3), 14.0))
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, *, use_reentrant: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.use_reentrant = use_reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.utils.checkpoint.checkpoint(self.conv, x * 1, use_reentrant=self.use_reentrant)
+        return y
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointed_part_has_its_gradients(use_reentrant: bool) -> None:
+    model = Checkpointed(use_reentrant=use_reentrant)
+    graph = traced(model, torch.zeros(1, 3, 2, 2), training=True)
+    x = torch.rand(2, 3, 2, 2, requires_grad=True)
+    (found,) = torch.autograd.grad(graph(x).sum(), [model.conv.weight])
+    (expected,) = torch.autograd.grad(model.conv(x).sum(), [model.conv.weight])
+    assert torch.equal(found, expected)
+
+
+def swish(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_functions_and_modules_are_single_nodes() -> None:
+    class Scripted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.jit.script(nn.Conv2d(3, 3, 1))
+            self.swish = [torch.jit.script(swish)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(self.swish[0](x))
+            return y
+
+    model = Scripted()
+    graph = traced(model, torch.zeros(1, 3, 2, 2))
+    assert len([node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]) == 2
+    x = torch.rand(2, 3, 2, 2)
+    assert torch.equal(graph(x), model(x))
+
+
+class Drops(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.dropout(self.dropout(x), 0.5, self.training)
+        if self.training:
+            return x * x.new_empty(x.shape[0], 1).bernoulli_(0.5)
+        return x
+
+
+def test_train_and_eval_are_two_graphs() -> None:
+    model = Drops()
+    x = torch.rand(4, 100)
+    graph = traced(model, x[:1], training=True).train()
+    torch.manual_seed(3)
+    found = graph(x)
+    torch.manual_seed(3)
+    assert torch.equal(found, model.train()(x))
+    assert torch.equal(traced(model, x[:1]).eval()(x), x)
+
+
+def test_part_that_the_model_keeps_in_eval_mode_is_traced_so() -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drops = Drops()
+
+        def train(self, mode: bool = True) -> "Frozen":
+            super().train(mode)
+            self.drops.eval()
+            return self
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.drops(x)
+            return y
+
+    graph = traced(Frozen(), torch.zeros(1, 3), training=True).train()
+    graph.drops.eval()  # type: ignore[union-attr]
+    assert torch.equal(graph(torch.ones(2, 3)), torch.ones(2, 3))
+
+
+def test_attention_and_recurrent_layers_run_as_they_are() -> None:
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.lstm = nn.LSTM(8, 8, batch_first=True)
+
+        def forward(self, x: Tensor) -> Any:
+            x, weights = self.attention(x, x, x)
+            y, (h, _) = self.lstm(self.encoder(x))
+            return y, h, weights
+
+    model = Layers().eval()
+    graph = traced(model, torch.zeros(1, 5, 8))
+    x = torch.rand(2, 5, 8)
+    for found, expected in zip(graph(x), model(x), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_names_do_not_depend_on_the_mode_of_the_model() -> None:
+    model = Drops()
+    listings = [
+        str(trace(model.train(mode), (torch.ones(1, 3),), {}, training=False).graph) for mode in (True, False)
+    ]
+    assert listings[0] == listings[1]

@@ -1,0 +1,179 @@
+"""Tracing leaves model, torch, other threads and random numbers as they were."""
+
+import builtins
+import random
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fxbin.errors import TraceError
+from fxbin.tracing import trace
+from tests.tracing.running import traced
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.cache: dict[str, Tensor] = {}
+        self.seen: list[Any] = [1]
+        self.calls = 0
+        self.plain = torch.ones(3, 1, 1)
+        self.alias = self.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.last = x
+        self.seen.append(x)
+        if "weight" not in self.cache:
+            self.cache["weight"] = self.conv.weight.mean() + torch.rand(())
+        if self.training:
+            self.plain = self.plain + 1
+        y: Tensor = self.alias(self.conv(x))
+        return y * self.cache["weight"] + self.plain.expand(x.shape[0], -1, 1, 1)
+
+
+def test_attributes_are_put_back() -> None:
+    model = Stateful().eval()
+    before, conv = dict(vars(model)), dict(vars(model.conv))
+    traced(model, torch.zeros(1, 3, 2, 2), training=True)
+    assert vars(model) == before
+    assert vars(model.conv) == conv
+    assert (model.cache, model.seen, model.calls) == ({}, [1], 0)
+    assert model.alias is model.conv
+    assert not model.training
+
+
+def test_attributes_are_put_back_after_an_error() -> None:
+    model = Stateful()
+    with pytest.raises(TraceError):
+        traced(model, torch.zeros(1, 5, 2, 2))
+    assert (model.cache, model.seen, model.calls) == ({}, [1], 0)
+    assert "last" not in vars(model)
+
+
+def test_what_forward_leaves_in_attributes_is_reported() -> None:
+    graph = traced(Stateful(), torch.zeros(1, 3, 2, 2))
+    assert ("calls", 1) in [(found.expression, found.value) for found in graph.specialisations]
+
+
+def test_gradient_flags_survive_a_train_method_that_freezes() -> None:
+    class Freezes(nn.Linear):
+        def train(self, mode: bool = True) -> "Freezes":
+            self.weight.requires_grad_(False)
+            return self
+
+    model = Freezes(2, 2)
+    traced(model, torch.zeros(1, 2))
+    assert model.weight.requires_grad
+
+
+def test_namespaces_of_torch_are_put_back() -> None:
+    before = [dict(vars(space)) for space in (torch, F, torch._C, torch.overrides, builtins)]
+    traced(Stateful(), torch.zeros(1, 3, 2, 2))
+    after = [dict(vars(space)) for space in (torch, F, torch._C, torch.overrides, builtins)]
+    assert before == after
+    assert "int" not in globals()
+
+
+def test_random_numbers_are_not_used_up() -> None:
+    model = Stateful()
+    before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
+    traced(model, torch.zeros(1, 3, 2, 2), training=True)
+    with pytest.raises(TraceError):
+        traced(Draws(), torch.zeros(1, 3))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert str(np.random.get_state()) == before[2]  # noqa: NPY002
+
+
+class Draws(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(3) + random.random() + np.random.rand()  # noqa: NPY002  (as models do)
+
+
+def test_chance_that_a_graph_cannot_repeat_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"draws numbers from random and numpy\.random"):
+        traced(Draws(), torch.zeros(1, 3))
+
+
+def test_module_that_draws_numbers_can_be_kept_whole() -> None:
+    graph = traced(nn.Sequential(Draws()), torch.zeros(1, 3), leaf_modules=(Draws,))
+    x = torch.zeros(1, 3)
+    assert not torch.equal(graph(x), graph(x))
+
+
+def test_other_threads_compute_as_ever() -> None:
+    results: list[Any] = []
+
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            def work() -> None:
+                y = torch.relu(nn.Linear(2, 2)(torch.ones(1, 2)))
+                results.append((type(y), y.device.type, len(y), nn.BatchNorm1d(2)(torch.ones(3, 2)).shape))
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            return x + 1
+
+    graph = traced(Waits(), torch.zeros(1))
+    assert results == [(Tensor, "cpu", 1, (3, 2))]
+    assert len(graph.graph.nodes) == 3
+
+
+def test_threads_trace_one_after_the_other() -> None:
+    graphs: list[str] = []
+
+    def work() -> None:
+        graphs.append(str(trace(Stateful(), (torch.zeros(1, 3, 2, 2),), {}, training=False).graph))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(graphs)) == 1
+    assert len(graphs) == 3
+
+
+def test_tensor_kept_from_a_trace_says_so() -> None:
+    kept: list[Tensor] = []
+
+    class Keeps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            kept.append(x)
+            return x
+
+    traced(Keeps(), torch.zeros(1))
+    with pytest.raises(RuntimeError, match="kept and used after the tracing"):
+        kept[0].relu()
+
+
+def test_parameters_are_neither_read_nor_copied() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4096, 3), nn.ReLU(), nn.Conv2d(4096, 4096, 31))
+    found = trace(model, (torch.zeros(1, 3, 40, 40),), {}, training=False)
+    assert [node.op for node in found.graph.nodes] == ["placeholder", *["call_module"] * 3, "output"]
+    assert found.homeless == {}
+
+
+def test_hidden_modules_are_kept_beside_the_root() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = [nn.Linear(3, 3)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.hidden[0](x)
+            return y
+
+    model = Hidden()
+    found = trace(model, (torch.zeros(1, 3),), {}, training=False)
+    assert list(found.homeless.values()) == [model.hidden[0]]
+    assert torch.equal(traced(model, torch.zeros(1, 3))(torch.ones(2, 3)), model(torch.ones(2, 3)))
