@@ -84,6 +84,9 @@ class Params(Section):
     base_wd: NotNegative = 1e-5
     """Adam's weight decay."""
 
+    binarizer_lr_multiplier: Positive = 1.0
+    """Factor on the learning rate of scale and threshold. One on their gradients does nothing under Adam."""
+
     weight_scale_axis: Literal["output", "input"] = "output"
     """Mode xnor: one scale per output filter (XNOR-Net, section 3.1), or per input channel."""
 

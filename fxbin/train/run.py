@@ -12,6 +12,7 @@ from torch import nn
 from fxbin.config import Config, load_config
 from fxbin.errors import ConfigError
 from fxbin.module import BinarizedModule
+from fxbin.parameter_groups import parameter_groups
 from fxbin.schedule import StagedSchedule
 from fxbin.train.batches import Batches
 from fxbin.train.build import fit_to_data, model_of
@@ -114,7 +115,7 @@ def train_stages(
     """Transform `full_precision` and train the stages as far as `resumed` has not; return the result."""
     binarized = transform(full_precision, config)
     params = config.binarization.params
-    optimizer = torch.optim.Adam(binarized.parameters(), lr=params.base_lr, weight_decay=params.base_wd)
+    optimizer = torch.optim.Adam(parameter_groups(binarized))
     phase = Phase(
         STAGED,
         binarized,
