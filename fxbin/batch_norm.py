@@ -1,0 +1,42 @@
+"""BatchNorm statistics computed anew, for evaluation right after a switch."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@torch.no_grad()
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Make the running mean and variance of each BatchNorm the average over `batches`; return their number.
+
+    A running mean remembers the batches before a stage switch, when convolutions had other outputs: training
+    does not use it, eval mode does. The model runs in eval mode but for its BatchNorm layers, so nothing else
+    changes, dropout is off and activation scales are not initialised. Without batches nothing changes.
+
+    Batches: inputs of the model, as in training, each of more than one image. Means over batches weigh each
+    batch the same. Under torch.distributed each process computes from its own.
+    Unlike `torch.optim.swa_utils.update_bn`, which runs all of the model in train mode.
+    """
+    modes = {module: module.training for module in model.modules()}
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    momenta = [layer.momentum for layer in layers]
+    model.eval()
+    count = 0
+    try:
+        for layer in layers:
+            layer.train()
+            layer.momentum = None  # torch's way to ask for an average over all batches
+        for x in batches:
+            if count == 0:
+                for layer in layers:
+                    layer.reset_running_stats()
+            model(x)
+            count += 1
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for module, training in modes.items():
+            module.training = training
+    return count
