@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fxbin.errors import TraceError
+from fxbin.tracing.content import ContentError
 from fxbin.tracing.operands import map_nested
 from fxbin.tracing.tensor import TracedTensor
 
@@ -39,7 +39,7 @@ def execute(
 ) -> Any:
     """``function(*args, **kwargs)`` on `device`, whichever one the model asks for.
 
-    Raises TraceError where that takes the content of a tensor.
+    Raises ContentError where that takes the content of a tensor.
     """
     if name in _MOVES:
         return args[0]
@@ -85,7 +85,7 @@ def _without_kernel(
     """Run an operator that someone added to torch, and that has no rule for shapes, on ones."""
     module = getattr(function, "__module__", None) or ""
     if not module.startswith("torch._ops.") or module.startswith("torch._ops.aten"):
-        raise TraceError(
+        raise ContentError(
             f"{name} needs the content of a tensor, which is known only when the model runs"
         ) from error
 

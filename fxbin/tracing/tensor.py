@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from fxbin.errors import TraceError
 from fxbin.tracing.active import active_tracer, paused
+from fxbin.tracing.content import ContentError
 
 if TYPE_CHECKING:
     from fxbin.tracing.tracer import Tracer
@@ -112,7 +112,7 @@ def _tracer() -> "Tracer":
 def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     """``read(tensor)`` where user code asks for the content of a tensor: constants have one.
 
-    Raises TraceError for others. A module that is kept whole gets ones instead: its operators are
+    Raises ContentError for others. A module that is kept whole gets ones instead: its operators are
     looked at for their names and shapes, and run anew whenever the model does.
     """
     kept_whole = _tracer().is_inside
@@ -121,7 +121,7 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
             return read(tensor._value)
         if kept_whole:
             return read(torch.ones_like(tensor._value, device="cpu"))
-    raise TraceError(
+    raise ContentError(
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
         "and it is known only when the model runs"
     )

@@ -1,7 +1,7 @@
 """From a module and example inputs to the graph of one forward."""
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.content import ContentError
 from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
 from fxbin.tracing.operands import map_nested
@@ -29,6 +30,9 @@ class Trace:
     homeless: dict[str, Any]
     """What the graph refers to though the root does not hold it, by the name it is referred to by."""
 
+    islands: dict[str, str] = field(default_factory=dict)
+    """Why modules, by their names, run as they are, since no graph can hold what their code does."""
+
 
 def trace(
     root: nn.Module,
@@ -45,10 +49,30 @@ def trace(
     Unless `with_data`: then everything is computed, so that code may look at the content of tensors.
     What ran is then known by name, but the graph is good for these inputs only.
 
+    A module whose code looks at the content of tensors becomes an island: one node, inside of which
+    it runs as it is.
+
     Raises:
-        TraceError: the inputs do not fit, or the code needs values that only a run can tell.
+        TraceError: the inputs do not fit, or the code of `root` itself looks at the content of tensors.
     """
-    tracer = Tracer(root, leaf_modules, with_data=with_data)
+    islands: dict[nn.Module, str] = {}
+    while True:
+        tracer = Tracer(root, leaf_modules, frozenset(islands), with_data=with_data)
+        try:
+            graph = _trace_once(tracer, args, kwargs, training=training)
+        except ContentError as error:
+            # What was followed up to there is of no use: in place, it changed values that it began with.
+            module = error.module
+            if module is None or module is root or module in islands:
+                raise
+            islands[module] = error.reason
+            continue
+        reasons = {tracer.attributes.module_path(module): reason for module, reason in islands.items()}
+        return Trace(graph, tuple(tracer.specialisations), tracer.attributes.homeless, reasons)
+
+
+def _trace_once(tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool) -> fx.Graph:
+    root = tracer.root
     # In eval mode without gradients, as it is used, and as the reference looks at it.
     with torch.set_grad_enabled(training), state_kept(tracer):
         _switch(root, training=training)
@@ -63,7 +87,7 @@ def trace(
                 raise _explained(error, root, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)
-    return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless)
+    return tracer.graph
 
 
 def operators(
@@ -83,7 +107,10 @@ def operators(
     """
     try:
         traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules)
+        followed = not traced.islands
     except TraceError:
+        followed = False
+    if not followed:
         traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, with_data=True)
     return [op for node in traced.graph.nodes for op in ops_of(node)]
 
@@ -111,11 +138,15 @@ def _explained(
     shapes = map_nested((args, kwargs), lambda x: tuple(x.shape) if isinstance(x, Tensor) else x)
     where = error_location(error.__traceback__) or "an unknown line"
     cause = str(error) if isinstance(error, FxbinError) else f"{type(error).__name__}: {error}"
-    return TraceError(
+    kind = ContentError if isinstance(error, ContentError) else TraceError
+    explained = kind(
         f"{type(root).__name__} cannot be traced with inputs {shapes[0]} {shapes[1] or ''}".rstrip()
         + f": {cause} (at {where}). If the inputs do not fit the model, correct `input_info` or "
         "`example_inputs`; if the code depends on values, keep its module whole with `leaf_modules`."
     )
+    if isinstance(error, ContentError) and isinstance(explained, ContentError):
+        explained.module, explained.reason = error.module, f"{cause} (at {where})"
+    return explained
 
 
 def _erase_unused_values(graph: fx.Graph) -> None:

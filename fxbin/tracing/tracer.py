@@ -1,20 +1,21 @@
 """Runs a model on tensors without data and writes what it does into a graph."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
+from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.guards import assign_buffer, check_specialised, describe
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import (
+    map_nested,
     map_results,
     origin_node,
     plain_values,
@@ -26,20 +27,27 @@ from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
-from fxbin.tracing.wholes import run_scripted
+from fxbin.tracing.wholes import run_on_ones
 
 
 class Tracer(Recorder):
     """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
+    `islands` are modules to keep whole, beside those of the classes `leaf_modules`.
     `with_data` lets operators run on the content of inputs and parameters, so that code may look at
     it: the names of what ran are right, but the graph is good for these inputs only.
     """
 
     def __init__(
-        self, root: nn.Module, leaf_modules: tuple[type[nn.Module], ...] = (), *, with_data: bool = False
+        self,
+        root: nn.Module,
+        leaf_modules: tuple[type[nn.Module], ...] = (),
+        islands: frozenset[nn.Module] = frozenset(),
+        *,
+        with_data: bool = False,
     ) -> None:
         super().__init__(root, with_data=with_data)
+        self._islands = islands
         self.specialisations: list[Specialisation] = []
         self.with_data = with_data
         self._leaf_modules = leaf_modules
@@ -115,7 +123,7 @@ class Tracer(Recorder):
     def specialise(self, value: TracedValue) -> Any:
         """Hand a traced value to Python; the graph checks at run time that it is still the same."""
         if value._of_content:
-            raise TraceError(
+            raise ContentError(
                 f"{describe(value._node)} is needed: it depends on the content of a tensor, which is known "
                 "only when the model runs"
             )
@@ -160,13 +168,22 @@ class Tracer(Recorder):
         try:
             if isinstance(module, torch.jit.ScriptModule):
                 path = self.attributes.module_path(module)
-                run = partial(run_scripted, module)
+                run = partial(run_on_ones, module)
                 return self._record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
-            if self._inside is None and self.is_leaf(module):
-                path = self.attributes.module_path(module)
-                with python_random_kept() if isinstance(module, self._leaf_modules) else nullcontext():
+            if self._inside is not None or not self.is_leaf(module):
+                return original(module, *args, **kwargs)
+            path = self.attributes.module_path(module)
+            if not self._is_asked_for(module):
+                return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
+            with python_random_kept():
+                try:
                     return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
-            return original(module, *args, **kwargs)
+                except ContentError:
+                    run = partial(self._run_on_ones, module)
+                    return self._keep_whole("call_module", path, run, args, kwargs)
+        except ContentError as error:
+            error.module = error.module or module
+            raise
         finally:
             self._scopes.pop()
             if type(module).__name__ in ITERATION_MODULES:
@@ -176,13 +193,22 @@ class Tracer(Recorder):
         """Whether `module` stays one node: torch's own layers, and what the user asked for."""
         if module is self.root:
             return False
-        if isinstance(module, self._leaf_modules):
+        if self._is_asked_for(module):
             return True
         home = type(module).__module__
         if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
             return False
         # What is hung on a convolution must stay when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)
+
+    def _is_asked_for(self, module: nn.Module) -> bool:
+        """Whether `module` is kept whole though its code is not torch's."""
+        return module in self._islands or isinstance(module, self._leaf_modules)
+
+    def _run_on_ones(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with paused():
+            result = run_on_ones(module, *self._values(args), **self._values(kwargs))
+        return map_nested(result, lambda x: traced(x, None, tracked=False) if isinstance(x, Tensor) else x)
 
     def _keep_whole(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         node_args, node_kwargs = self._nodes(args), self._nodes(kwargs)
@@ -198,6 +224,9 @@ class Tracer(Recorder):
         def attach(item: Any, origin: Any) -> Any:
             if type(item) is TracedTensor:
                 item._node = origin_node(origin)
+            elif isinstance(item, int | float):
+                # It came out of code that was not followed, and might be anything.
+                return TracedValue(self, origin_node(origin), item, of_content=True)
             return item
 
         return map_results(result, attach, node, self._item)

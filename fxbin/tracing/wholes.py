@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxbin.tracing.operands import map_nested
 
@@ -45,8 +45,8 @@ class CallScripted:
         return self.function(*args, **kwargs)
 
 
-def run_scripted(module: torch.jit.ScriptModule, *args: Any, **kwargs: Any) -> Any:
-    """A compiled module, run on ones for its result's shape; it cannot be run without data."""
+def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """A module that cannot be run without data, run on ones for the shape of its result."""
     device = next((x.device for x in module.parameters()), torch.device("cpu"))
 
     def with_data(item: Any) -> Any:

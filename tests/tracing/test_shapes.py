@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxbin.errors import TraceError
+from fxbin.tracing import trace
 from tests.tracing.running import traced
 
 
@@ -131,6 +132,40 @@ def test_module_that_looks_at_content_can_be_kept_whole() -> None:
     graph = traced(Outer(), torch.zeros(1, 3), leaf_modules=(Content,))
     assert torch.equal(graph(torch.ones(2, 3)), 2 * torch.ones(2, 3))
     assert graph(-torch.ones(2, 3)).shape == (6, 2)
+
+
+class Peaks(nn.Module):
+    """Walks over its content, one number after the other."""
+
+    def forward(self, x: Tensor) -> Any:
+        best = x.argmax(1)
+        found = []
+        for row in range(x.shape[0]):
+            where = int(best[row])
+            found.append(x[row, where] if 0 < where < x.shape[1] - 1 else x[row, 0])
+        return torch.stack(found), x[x > 0.5], len(found)
+
+
+class WithPeaks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.blocks = nn.ModuleList([Peaks()])
+
+    def forward(self, x: Tensor) -> Any:
+        peaks, large, count = self.blocks[0](torch.relu(self.first(x)))
+        return peaks * count, large + 1
+
+
+def test_module_that_looks_at_content_becomes_an_island() -> None:
+    model = WithPeaks()
+    found = trace(model, (torch.zeros(1, 4),), {}, training=False)
+    assert list(found.islands) == ["blocks.0"]
+    assert "depends on the content of a tensor" in found.islands["blocks.0"]
+    assert f"{__file__}:" in found.islands["blocks.0"]
+    graph, x = traced(model, torch.zeros(1, 4)), torch.randn(5, 4)
+    for left, right in zip(graph(x), model(x), strict=True):
+        assert torch.equal(left, right)
 
 
 class Constants(nn.Module):

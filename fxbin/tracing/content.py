@@ -1,0 +1,15 @@
+"""What happens where code needs to know the numbers in a tensor."""
+
+from torch import nn
+
+from fxbin.errors import TraceError
+
+
+class ContentError(TraceError):
+    """Code depends on the content of a tensor, which is known only when the model runs."""
+
+    module: nn.Module | None = None
+    """The module whose code it is."""
+
+    reason: str = ""
+    """What was needed and where, without advice."""
