@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import TransformError
+from fxbin.first_batch import StartsScales
 from fxbin.passes.base import Pass, run_passes
 from fxbin.state import BinarizationState
 from fxbin.tracing import Specialisation, Trace
@@ -23,7 +24,7 @@ class _OriginalInitBarrier(nn.Module):
         nn.Module.__init__(self)
 
 
-class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
+class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     """A model as graphs: one for eval mode and, where its code differs, one for train mode.
 
     Both run on one set of parameters, buffers and submodules, which stay where the original model
@@ -97,6 +98,9 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
     def recompile(self) -> Any:
         """Generate the code of both graphs; `training` chooses between them at each call."""
         code = super().recompile()
+        # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
+        # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
+        del type(self).__call__
         train_graph = vars(self).get("_train_graph")
         if train_graph is not None:
             evaluate, train = type(self).forward, _compiled(train_graph)
@@ -112,7 +116,10 @@ class BinarizedModule(fx.GraphModule, _OriginalInitBarrier):
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         for name, value in vars(self).items():
-            vars(copied)[name] = copy.deepcopy(value, memo)
+            if (
+                name != "_compiled_call_impl"
+            ):  # compiled from the original; a copy is not compiled, as in torch
+                vars(copied)[name] = copy.deepcopy(value, memo)
         copied.graph.owning_module = copied
         copied.recompile()
         return copied

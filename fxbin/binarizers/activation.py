@@ -44,6 +44,11 @@ class ActivationBinarizer(Binarizer):
         self.is_scale_initialized = False
         self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
 
+    @property
+    def awaits_first_batch(self) -> bool:
+        """Whether the next batch sets `scale`."""
+        return self.is_enabled and self.training and not self.is_scale_initialized
+
     def levels(self) -> tuple[Tensor, Tensor]:
         """The bound s t, above which the output is high, ``(1, c, 1, 1)``, and that output s, ``(1,)``."""
         s = self.scale.exp()
@@ -52,7 +57,7 @@ class ActivationBinarizer(Binarizer):
     def binarize(self, x: Tensor) -> Tensor:
         """Return `x` with the levels 0 and s; the first training batch initialises s."""
         self._check_input(x)
-        if self.training and not self.is_scale_initialized and has_values(x):
+        if self.awaits_first_batch and has_values(x):
             self._initialize_scale(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
         return binarize_activation(x, self.scale.exp(), self.threshold.sigmoid(), multiplier)

@@ -1,0 +1,98 @@
+"""Under torch.compile, activation scales are started by an eager pass in front of the compiled one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch._C._dynamo.eval_frame import (
+    _FrameAction,
+    _FrameExecStrategy,
+    get_eval_frame_callback,
+    set_code_exec_strategy,
+)
+
+from fxbin.state import BinarizationState
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _uncompiled(function: F) -> F:
+    """Decorator: `torch.compile` runs this function as it is; what it calls is compiled as ever.
+
+    What ``torch.compiler.disable(recursive=False)`` does; but that would load the compiler on import, and
+    would also stop a compiler that comes across the function inside what it compiles.
+    """
+    set_code_exec_strategy(function.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.DEFAULT))
+    return function
+
+
+class StartsScales(nn.Module):
+    """A module that runs its graph twice for the first training batch after a switch, if it is compiled.
+
+    What starts a scale is needed for one batch and then never again. In the compiled graph it would cost a
+    graph of its own, compiled as long as the others. So that batch goes through the graph eagerly first, with
+    no other effect than to start the scales, and ``torch.compile(model)`` compiles once for each switch.
+
+    It goes by the attribute that `nn.Module.__call__` prefers to `forward`, which is also what
+    ``nn.Module.compile`` sets. A compiler that looks through the call, as it does when the model is a part of
+    what is compiled, never asks for it: it compiles the start too, and once more without. The numbers are the
+    same.
+    """
+
+    binarization: BinarizationState
+
+    _tried: frozenset[str] = frozenset()
+    """Call sites that waited when an eager pass was last made."""
+
+    @property
+    @_uncompiled
+    def _compiled_call_impl(self) -> Callable[..., Any] | None:
+        # Read twice at each call, so nothing may change here.
+        compiled: Callable[..., Any] | None = vars(self).get(_COMPILED)
+        is_compiled = compiled is not None or get_eval_frame_callback()
+        if not self.training or not is_compiled:
+            return compiled
+        waiting = torch.compiler.disable(self._waiting)()
+        return compiled if waiting <= self._tried else self._start_and_call
+
+    @_compiled_call_impl.setter
+    def _compiled_call_impl(self, compiled: Callable[..., Any] | None) -> None:
+        vars(self)[_COMPILED] = compiled
+
+    @_uncompiled
+    def _start_and_call(self, *args: Any, **kwargs: Any) -> Any:
+        torch.compiler.disable(self._start_scales)(*args, **kwargs)
+        return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
+
+    def _start_scales(self, *args: Any, **kwargs: Any) -> None:
+        # Once for each: a call site that training never runs would have it done for every batch.
+        self._tried = self._waiting()
+        with torch.no_grad(), _nothing_changed(self):
+            self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _waiting(self) -> frozenset[str]:
+        """Names of the call sites whose next training batch sets their scale."""
+        sites = self.binarization.sites if "binarization" in vars(self) else {}
+        return frozenset(name for name, site in sites.items() if site.activation.awaits_first_batch)
+
+
+_COMPILED = "_compiled_call_impl"
+
+
+@contextmanager
+def _nothing_changed(model: nn.Module) -> Iterator[None]:
+    """Put back random states and buffers (running statistics), but for those of binarizers."""
+    buffers = [
+        (buffer, buffer.clone())
+        for name, buffer in model.named_buffers()
+        if not name.endswith(("_binarizer.enabled", "_binarizer.scale_initialized"))
+    ]
+    devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
