@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fxbin.binarizers.ranks import average_over_ranks, rank_count
+
 
 @torch.no_grad()
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -16,7 +18,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
     changes, dropout is off and activation scales are not initialised. Without batches nothing changes.
 
     Batches: inputs of the model, as in training, each of more than one image. Means over batches weigh each
-    batch the same. Under torch.distributed each process computes from its own.
+    batch the same. Under torch.distributed every rank must call it, with as many batches of its own; all end
+    with the means over the ranks.
     Unlike `torch.optim.swa_utils.update_bn`, which runs all of the model in train mode.
     """
     modes = {module: module.training for module in model.modules()}
@@ -39,4 +42,11 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
             layer.momentum = momentum
         for module, training in modes.items():
             module.training = training
+    if rank_count() > 1 and count:
+        average_over_ranks(
+            value
+            for layer in layers
+            for value in (layer.running_mean, layer.running_var)
+            if value is not None
+        )
     return count

@@ -20,6 +20,7 @@ from fxbin.config.value_types import (
     Positive,
     Section,
     Text,
+    Whole,
     problem,
 )
 from fxbin.scope_pattern import why_invalid
@@ -86,6 +87,9 @@ class Params(Section):
 
     binarizer_lr_multiplier: Positive = 1.0
     """Factor on the learning rate of scale and threshold. One on their gradients does nothing under Adam."""
+
+    batch_norm_batches: Whole = 0
+    """Training batches that BatchNorm statistics are computed anew from after each epoch; 0: not at all."""
 
     weight_scale_axis: Literal["output", "input"] = "output"
     """Mode xnor: one scale per output filter (XNOR-Net, section 3.1), or per input channel."""

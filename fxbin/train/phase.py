@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from fxbin.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
@@ -53,6 +55,9 @@ class Phase:
 
     teacher: nn.Module | None = None
     """Kept in the checkpoint, as nothing else would remember it."""
+
+    batch_norm_batches: int = 0
+    """Batches to compute BatchNorm statistics anew from before each evaluation."""
 
     next_epoch: int = 0
 
@@ -128,6 +133,9 @@ def run_epoch(
         on_batch=show,
         on_step=lambda done: phase.schedule.step(done / len(batches)),
     )
+    if phase.batch_norm_batches:
+        again = islice(batches.epoch(epoch), phase.batch_norm_batches)
+        reestimate_batch_norm(phase.model, (x for x, _ in again))
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,

@@ -125,6 +125,7 @@ def train_stages(
         config.epochs,
         params.batch_multiplier,
         teacher=full_precision,
+        batch_norm_batches=params.batch_norm_batches,
     )
     if resumed is not None and resumed.phase == STAGED:
         phase.restore(resumed)

@@ -192,3 +192,15 @@ def test_a_config_without_a_model_says_how_to_name_one(config: dict[str, Any], t
 def test_a_gpu_that_is_not_there_is_an_error(config: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device: 'cuda' is not available here"):
         train(config | {"device": "cuda"}, tmp_path / "run")
+
+
+def test_batch_norm_is_computed_anew_before_each_evaluation_and_changes_no_weight(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = train(config, tmp_path / "plain")
+    config["compression"]["params"] = PARAMS | {"batch_norm_batches": 2}
+    anew = train(config, tmp_path / "anew")
+    before, after = plain.model.state_dict(), anew.model.state_dict()
+    changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"running_mean", "running_var", "num_batches_tracked"}
+    assert [record.loss for record in plain.history] == [record.loss for record in anew.history]
