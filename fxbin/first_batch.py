@@ -1,7 +1,6 @@
 """Under torch.compile, activation scales are started by an eager pass in front of the compiled one."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +12,7 @@ from torch._C._dynamo.eval_frame import (
     set_code_exec_strategy,
 )
 
+from fxbin.effects_undone import effects_undone
 from fxbin.state import BinarizationState
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,7 +69,7 @@ class StartsScales(nn.Module):
     def _start_scales(self, *args: Any, **kwargs: Any) -> None:
         # Once for each: a call site that training never runs would have it done for every batch.
         self._tried = self._waiting()
-        with torch.no_grad(), _nothing_changed(self):
+        with torch.no_grad(), effects_undone(self):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _waiting(self) -> frozenset[str]:
@@ -79,20 +79,3 @@ class StartsScales(nn.Module):
 
 
 _COMPILED = "_compiled_call_impl"
-
-
-@contextmanager
-def _nothing_changed(model: nn.Module) -> Iterator[None]:
-    """Put back random states and buffers (running statistics), but for those of binarizers."""
-    buffers = [
-        (buffer, buffer.clone())
-        for name, buffer in model.named_buffers()
-        if not name.endswith(("_binarizer.enabled", "_binarizer.scale_initialized"))
-    ]
-    devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            for buffer, before in buffers:
-                buffer.copy_(before)

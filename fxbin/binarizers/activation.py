@@ -60,7 +60,9 @@ class ActivationBinarizer(Binarizer):
         if self.awaits_first_batch and has_values(x):
             self._initialize_scale(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
-        return binarize_activation(x, self.scale.exp(), self.threshold.sigmoid(), multiplier)
+        s, t = self.scale.exp(), self.threshold.sigmoid()
+        # Two levels would hide a NaN, and training would go on with statistics that it has spoilt.
+        return binarize_activation(x, s, t, multiplier, strict=self.training)
 
     def extra_repr(self) -> str:
         """What the printed model shows."""

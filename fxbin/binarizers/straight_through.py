@@ -42,7 +42,8 @@ class BinarizeWeight(Function):
 class BinarizeActivation(Function):
     """Give an activation two levels, with learnable scale and threshold.
 
-    Forward:   y = s where x > s t, else 0. Strict: x = s t goes to 0, and so does NaN.
+    Forward:   y = s where x > s t, else 0. Strict: x = s t goes to 0, and so does NaN. With `strict`, y is
+               NaN where x is not finite, so that it shows in the loss.
     Backward:  with g = dL/dy,
                dL/dx = g where 0 <= x <= s, else 0;
                dL/ds = m times the sum of g (y - x) / s where x <= s, and of g where x > s;
@@ -61,20 +62,21 @@ class BinarizeActivation(Function):
     """
 
     @staticmethod
-    def forward(x: Tensor, s: Tensor, t: Tensor, _m: float) -> Tensor:
+    def forward(x: Tensor, s: Tensor, t: Tensor, _m: float, strict: bool) -> Tensor:
         """See the class."""
         threshold, s = _levels(x, s, t)
-        return _indicator(torch.gt, x, threshold).mul_(s)
+        y = _indicator(torch.gt, x, threshold).mul_(s)
+        return y.add_(x, alpha=0) if strict else y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], _output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float, bool], _output: Tensor) -> None:
         """Keep the inputs only: masks are cheaper to compute again than to hold."""
-        x, s, t, ctx.m = inputs
+        x, s, t, ctx.m, _strict = inputs
         ctx.save_for_backward(x, s, t)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         """See the class. Two buffers of the size of x, overwritten by passes that a CPU vectorizes."""
         x, scale, t = ctx.saved_tensors
         threshold, s = _levels(x, scale, t)
@@ -93,7 +95,7 @@ class BinarizeActivation(Function):
         inside = _select(inside, x, out=inside)
         axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
         grad_t = inside.sum(axes, dtype=t.dtype)
-        return grad_x, grad_s.mul(ctx.m).view_as(scale), grad_t.mul(-ctx.m).view_as(t), None
+        return grad_x, grad_s.mul(ctx.m).view_as(scale), grad_t.mul(-ctx.m).view_as(t), None, None
 
 
 def binarize_weight(w: Tensor, a: Tensor) -> Tensor:
@@ -102,9 +104,9 @@ def binarize_weight(w: Tensor, a: Tensor) -> Tensor:
     return y
 
 
-def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0) -> Tensor:
+def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, strict: bool = False) -> Tensor:
     """`BinarizeActivation` as a function."""
-    y: Tensor = BinarizeActivation.apply(x, s, t, m)  # type: ignore[no-untyped-call]
+    y: Tensor = BinarizeActivation.apply(x, s, t, m, strict)  # type: ignore[no-untyped-call]
     return y
 
 

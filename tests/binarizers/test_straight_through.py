@@ -145,6 +145,17 @@ def test_scale_gradient_of_infinite_and_nan_inputs() -> None:
     assert grad_s.item() == 1 + 100 - 1000 * 0.5 / 2
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_strict_is_nan_where_x_is_not_finite_and_the_same_elsewhere(dtype: torch.dtype) -> None:
+    inf, nan = float("inf"), float("nan")
+    x = torch.tensor([-inf, -1.0, -0.0, 0.0, 1.0, 1.5, 2.0, 3.0, inf, nan], dtype=dtype).view(1, 1, 1, 10)
+    s, t = torch.tensor([2.0]), torch.full((1, 1, 1, 1), 0.5)
+    expected = binarize_activation(x, s, t).where(x.isfinite(), nan)
+    torch.testing.assert_close(
+        binarize_activation(x, s, t, strict=True), expected, rtol=0, atol=0, equal_nan=True
+    )
+
+
 def test_infinite_gradient_outside_the_windows_is_dropped() -> None:
     x = torch.tensor([-1.0, 0.5, 5.0]).view(1, 1, 1, 3)
     g = torch.tensor([float("inf"), 1.0, float("nan")]).view(1, 1, 1, 3)

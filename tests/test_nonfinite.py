@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import fxbin
+from fxbin.module import BinarizedModule
+from fxbin.nonfinite import first_nonfinite
+from tests.transforming import SMALL, Small
+
+
+def x() -> Tensor:
+    return torch.rand(4, 3, 8, 8)
+
+
+@pytest.fixture
+def model() -> BinarizedModule:
+    binarized = fxbin.transform(Small(), SMALL)
+    binarized.binarization.enable(activations=True, weights=True)
+    binarized(x())
+    return binarized
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_found_and_nothing_changes_where_all_is_finite(
+    model: BinarizedModule, training: bool
+) -> None:
+    model.train(training)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    batch = torch.ones(4, 3, 8, 8)
+    assert first_nonfinite(model, batch) is None
+    assert first_nonfinite(model, x=batch) is None
+    assert torch.equal(torch.get_rng_state(), random)
+    torch.testing.assert_close(dict(model.state_dict()), state, rtol=0, atol=0)
+
+
+def test_an_input_is_named(model: BinarizedModule) -> None:
+    batch = x()
+    batch[1, 2, 3, 4] = math.nan
+    assert first_nonfinite(model, batch) == "the input 'x'"
+
+
+def test_a_parameter_is_named(model: BinarizedModule) -> None:
+    model.get_parameter("conv2.weight").data[0, 0, 0, 0] = math.inf
+    assert first_nonfinite(model, x()) == "the parameter or buffer 'conv2.weight'"
+
+
+def test_the_layer_that_makes_it_is_named(model: BinarizedModule) -> None:
+    model.get_parameter("bn.bias").data[0] = 3e38
+    model.get_parameter("bn.weight").data[0] = 3e38
+    assert first_nonfinite(model, x()) == "Small/NNCFBatchNorm2d[bn]/batch_norm_0"
+
+
+def test_spoilt_running_statistics_are_found_in_eval_mode(model: BinarizedModule) -> None:
+    model.get_buffer("bn.running_mean")[0] = math.nan
+    assert first_nonfinite(model.train(), x()) is None
+    assert first_nonfinite(model.eval(), x()) == "Small/NNCFBatchNorm2d[bn]/batch_norm_0"
