@@ -78,18 +78,23 @@ def train(
     Ctrl-C at any time: the same command resumes after the last finished epoch, with the same result
     as an uninterrupted run.
 
+    On several processes or GPUs: `torchrun --nproc-per-node 2 -m fxbin train CONFIG`.
+
     Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
     """
     settings = with_overrides(load_config(config), data=data, data_dir=data_dir)
     from fxbin.train.outputs import write_outputs
+    from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress
     from fxbin.train.run import train as run
 
-    console = Console()
+    console = Console(quiet=not is_first_process())
     folder = output or Path("runs") / config.stem
     try:
         with ConsoleProgress(console) as progress:
             trained = run(settings, folder, restart=restart, progress=progress)
+            if not is_first_process():
+                return
             report = write_outputs(trained, folder, progress)
     except KeyboardInterrupt:
         message = f"Interrupted. Finished epochs are kept in {folder}: run the same command again to go on."

@@ -1,12 +1,13 @@
 """Batches in an order that depends on seed and epoch alone, so that any epoch can be replayed."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fxbin.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,43 @@ class Batches:
 
     seed: int = 0
 
+    rank: int = 0
+    """Which part of each batch `epoch` gives, from 0."""
+
+    ranks: int = 1
+    """In how many parts each batch is divided, one for each process that trains."""
+
+    def __post_init__(self) -> None:
+        if len(self.images) < self.ranks:
+            raise DataError(f"{len(self.images)} images are too few for {self.ranks} processes")
+
     def __len__(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return math.ceil(len(self.images) / self.batch_size)
+        """Batches in an epoch."""
+        return len(self._sizes())
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in the order of epoch `number` (any integer, also a negative one)."""
+        """All images once, in the order of epoch `number` (any integer, also a negative one).
+
+        Of each batch the part of this rank: the parts differ by at most one image, and together they are
+        the batch that a single process would get, moved and mirrored alike.
+        """
         # On the CPU wherever the images are: its random numbers are the same on every machine.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         order = torch.randperm(len(self.images), generator=generator)
-        for chosen in order.split(self.batch_size):
+        for chosen in order.split(self._sizes()):
             index = chosen.to(self.images.device)
-            yield self._augment(self.images[index], generator), self.labels[index]
+            # All of the batch, as each part needs random numbers and the darkest value of the whole.
+            x, y = self._augment(self.images[index], generator), self.labels[index]
+            yield x.tensor_split(self.ranks)[self.rank], y.tensor_split(self.ranks)[self.rank]
+
+    def _sizes(self) -> list[int]:
+        """Images in each batch. What is left over is a last, smaller one, unless a rank would get nothing."""
+        whole, rest = divmod(len(self.images), self.batch_size)
+        sizes = [self.batch_size] * whole
+        if rest >= self.ranks or not whole:
+            return [*sizes, rest] if rest else sizes
+        sizes[-1] += rest
+        return sizes
 
     def _augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.flip:

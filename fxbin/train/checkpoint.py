@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
+from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import CheckpointError
+from fxbin.train.processes import own_rank
 
 FORMAT = 1
 """Raised when a field changes its meaning."""
@@ -87,15 +89,28 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of torch's random numbers on the CPU and on every GPU."""
+    """The state of torch's random numbers on the CPU and on every GPU, of all processes.
+
+    With several processes all of them must call it.
+    """
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+    if rank_count() == 1:
+        return state
+    states = [state] * rank_count()
+    distributed.all_gather_object(states, state)
+    return states[0] | {"other_ranks": states[1:]}
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Go back to what `rng_state` returned; GPUs it does not know keep theirs."""
+    """Go back to what `rng_state` returned; GPUs and processes it does not know keep theirs."""
+    rank = own_rank()
+    if rank > 0:
+        others = state.get("other_ranks", ())
+        if rank > len(others):
+            return
+        state = others[rank - 1]
     torch.set_rng_state(state["cpu"].cpu())
     for index, cuda in enumerate(state.get("cuda", ())[: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(cuda.cpu(), index)

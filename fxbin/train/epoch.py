@@ -1,13 +1,18 @@
 """One pass over the training images, and the measuring of accuracy after it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.errors import DataError
+from fxbin.module import BinarizedModule
+from fxbin.nonfinite import first_nonfinite
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -29,6 +34,14 @@ class Meter:
         self.images += len(labels)
         self.total_loss += loss.item() * len(labels)
         self.correct += int((logits.argmax(1) == labels).sum())
+
+    def over_ranks(self, device: torch.device) -> "Meter":
+        """The means over the images of all processes."""
+        if rank_count() == 1:
+            return self
+        own = torch.tensor([self.images, self.total_loss, self.correct], dtype=torch.float64, device=device)
+        images, total_loss, correct = sum_over_ranks(own).tolist()
+        return Meter(int(images), total_loss, int(correct))
 
     @property
     def loss(self) -> float:
@@ -55,6 +68,7 @@ def train_epoch(
 
     The gradient of a step is that of the mean loss over all its images, as if they had been one
     batch (batch norm still sees the parts). A last, shorter group is averaged over what it has.
+    With `DistributedDataParallel` the batch is that of all processes together, and so is the result.
     After each step `on_step` gets the number of batches so far; after each batch, `on_batch` too.
 
     Raises DataError if the loss is not a number any more.
@@ -62,23 +76,40 @@ def train_epoch(
     model.train()
     meter, done = Meter(), 0
     for group in grouped(batches, accumulate):
-        images = sum(len(labels) for _, labels in group)
+        images = images_of_a_rank(group)
         optimizer.zero_grad()
-        for x, labels in group:
-            logits = model(x)
-            loss = loss_function(logits, x, labels)
-            if not torch.isfinite(loss):
-                raise DataError(
-                    f"the loss became {loss.item()} in batch {done + 1}: lower base_lr "
-                    "(pretrain.lr in the full-precision phase)."
-                )
-            (loss * (len(labels) / images)).backward()
+        for index, (x, labels) in enumerate(group):
+            more = index < len(group) - 1
+            with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
+                logits = model(x)
+                loss = loss_function(logits, x, labels)
+                if not torch.isfinite(loss):
+                    raise DataError(
+                        f"the loss became {loss.item()} in batch {done + 1}{begins_in(model, x)}: "
+                        "lower base_lr (pretrain.lr in the full-precision phase)."
+                    )
+                (loss * (len(labels) / images)).backward()
             done += 1
             meter.add(loss.detach(), logits.detach(), labels)
             on_batch(meter, done)
         optimizer.step()
         on_step(done)
-    return meter
+    return meter.over_ranks(next(model.parameters()).device)
+
+
+def begins_in(model: nn.Module, x: Tensor) -> str:
+    """For an error message: where in a transformed model the first NaN or infinity comes up with `x`."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    found = first_nonfinite(inner, x) if isinstance(inner, BinarizedModule) else None
+    return f" (the first value that is not finite is in {found})" if found else ""
+
+
+def images_of_a_rank(group: list[Batch]) -> float:
+    """Images in `group`; with several processes their mean over these, as gradients are means too."""
+    own = sum(len(labels) for _, labels in group)
+    if rank_count() == 1:
+        return own
+    return int(sum_over_ranks(torch.tensor(own, device=group[0][1].device))) / rank_count()
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -97,6 +128,15 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([model(part) for part in images.split(EVALUATION_BATCH)])
     finally:
         model.train(was_training)
+
+
+def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Per cent of `images` that `model` puts in the right class; each process looks at a part of them."""
+    ranks = rank_count()
+    rank = distributed.get_rank() if ranks > 1 else 0
+    mine = slice(rank, None, ranks)
+    correct = (predict(model, images[mine]).argmax(1) == labels[mine]).sum()
+    return 100 * int(sum_over_ranks(correct)) / len(labels)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

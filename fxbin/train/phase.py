@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from fxbin.batch_norm import reestimate_batch_norm
+from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
-from fxbin.train.epoch import Loss, Meter, accuracy, predict, train_epoch
+from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
+from fxbin.train.processes import in_step, is_first_process
 from fxbin.train.progress import TrainingProgress
 
 
@@ -97,20 +99,27 @@ class Recorder:
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
         )
-        save_checkpoint(checkpoint, self.path)
+        if is_first_process():
+            save_checkpoint(checkpoint, self.path)
         self.progress.epoch_done(record, phase.epochs)
 
 
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
     """Train all epochs of `phase` that are not done yet, with a checkpoint after each."""
+    model = in_step(phase.model)
     for epoch in range(phase.next_epoch, phase.epochs):
-        recorder.record(phase, run_epoch(phase, epoch, data, batches, recorder.progress))
+        recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
 
 
 def run_epoch(
-    phase: Phase, epoch: int, data: ImageData, batches: Batches, progress: TrainingProgress
+    phase: Phase,
+    model: nn.Module,
+    epoch: int,
+    data: ImageData,
+    batches: Batches,
+    progress: TrainingProgress,
 ) -> EpochRecord:
-    """Train and evaluate one epoch."""
+    """Train and evaluate one epoch; `model` is that of `phase`, as it is to be called in training."""
     started = time.perf_counter()
     phase.schedule.start_epoch(epoch)
     # Read now: after the last step the schedule may already stand at the next epoch's stage.
@@ -125,7 +134,7 @@ def run_epoch(
         progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
 
     meter = train_epoch(
-        phase.model,
+        model,
         batches.epoch(epoch),
         phase.loss,
         phase.optimizer,
@@ -133,6 +142,10 @@ def run_epoch(
         on_batch=show,
         on_step=lambda done: phase.schedule.step(done / len(batches)),
     )
+    if rank_count() > 1:
+        # Running statistics are each process's own until the next forward of DistributedDataParallel.
+        with torch.no_grad():
+            copy_from_first_rank(phase.model.buffers())
     if phase.batch_norm_batches:
         again = islice(batches.epoch(epoch), phase.batch_norm_batches)
         reestimate_batch_norm(phase.model, (x for x, _ in again))
@@ -144,6 +157,6 @@ def run_epoch(
         weight_decay=used["weight_decay"],
         loss=meter.loss,
         train_accuracy=meter.accuracy,
-        test_accuracy=accuracy(predict(phase.model, data.test_x), data.test_y),
+        test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
         seconds=time.perf_counter() - started,
     )

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fxbin.binarizers.ranks import rank_count
 from fxbin.config import Config, load_config
 from fxbin.errors import ConfigError
 from fxbin.module import BinarizedModule
@@ -23,6 +24,7 @@ from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.phase import Phase, Recorder, run_phase
+from fxbin.train.processes import own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import find_resumable, plain
 from fxbin.transform import transform
@@ -55,18 +57,25 @@ def train(
 
     After each epoch the checkpoint is replaced, in one step, so a run can be stopped at any moment; at
     most the running epoch is done again, with the same numbers. `restart` ignores the checkpoint.
+    Started by torchrun on several processes, each of them trains on its part of every batch.
 
     Raises FxbinError of the kind that names what is wrong: config, data, model or checkpoint.
     """
     config = load_config(source)
-    progress = progress or TrainingProgress()
-    device = choose_device(config.device)
+    device = own_device(choose_device(config.device))
+    with process_group(device):
+        return _train(config, output, device, restart=restart, progress=progress or TrainingProgress())
+
+
+def _train(
+    config: Config, output: Path, device: torch.device, *, restart: bool, progress: TrainingProgress
+) -> Trained:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
     config = fit_to_data(config, data)
     path = output / "checkpoint.pt"
-    resumed = None if restart else find_resumable(path, config, device.type)
+    resumed = None if restart else find_resumable(path, config, str(device))
     if resumed is not None:
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
@@ -85,6 +94,9 @@ def pretrain(
 ) -> nn.Module:
     """Train the full-precision network as far as `resumed` has not; return it."""
     model = model_of(config, pretrained=False if resumed else None).to(device)
+    if own_rank() > 0:
+        # The weights are the same; dropout need not be.
+        torch.manual_seed(config.seed + own_rank())
     if resumed is not None and resumed.teacher is not None:
         model.load_state_dict(resumed.teacher)
         return model
@@ -144,7 +156,16 @@ def loss_of(config: Config, teacher: nn.Module) -> Loss:
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
     """The training images, shuffled and augmented as the config says."""
     augmentation = config.augmentation
-    return Batches(data.train_x, data.train_y, config.batch_size, augmentation.shift, augmentation.flip, seed)
+    return Batches(
+        data.train_x,
+        data.train_y,
+        config.batch_size,
+        augmentation.shift,
+        augmentation.flip,
+        seed,
+        rank=own_rank(),
+        ranks=rank_count(),
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,7 +1,9 @@
 from typing import Any
 
+import pytest
 import torch
 
+from fxbin.errors import DataError
 from fxbin.train.batches import Batches, random_shift
 
 
@@ -52,3 +54,27 @@ def test_flip_mirrors_left_to_right() -> None:
     (x, _) = next(iter(Batches(images, torch.zeros(32), 32, flip=True).epoch(0)))
     rows = {tuple(picture.flatten().tolist()) for picture in x}
     assert rows == {(0.0, 1.0, 2.0), (2.0, 1.0, 0.0)}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_parts_of_the_ranks_are_together_the_batch_of_one_process(ranks: int) -> None:
+    options = {"shift": 1, "flip": True, "ranks": ranks}
+    parts = [list(batches(rank=rank, **options).epoch(3)) for rank in range(ranks)]
+    whole = list(batches(shift=1, flip=True).epoch(3))
+    if ranks > 2:  # No rank goes without: the two images that are left over go to the batch before.
+        (x1, y1), (x2, y2) = whole[1:]
+        whole = [whole[0], (torch.cat([x1, x2]), torch.cat([y1, y2]))]
+    assert [len(batches(rank=rank, **options)) for rank in range(ranks)] == [len(whole)] * ranks
+    for batch, (_, y) in zip(zip(*parts, strict=True), whole, strict=True):
+        assert torch.equal(torch.cat([part for _, part in batch]), y)
+        sizes = [len(part) for _, part in batch]
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) > 0
+    if ranks <= 2:
+        for batch, (x, _) in zip(zip(*parts, strict=True), whole, strict=True):
+            assert torch.equal(torch.cat([part for part, _ in batch]), x)
+
+
+def test_more_ranks_than_images_are_refused() -> None:
+    with pytest.raises(DataError, match="10 images are too few for 11 processes"):
+        batches(ranks=11)

@@ -1,0 +1,145 @@
+"""`fxbin train` on two processes."""
+
+import gzip
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from fxbin.train.history import EpochRecord
+from fxbin.train.progress import TrainingProgress
+from fxbin.train.run import train
+from tests.distributed.two_ranks import TwoRanks
+
+MODEL = """
+from torch import nn
+
+def parts_do_not_matter(num_classes: int = 10) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(16, num_classes),
+    )
+
+def parts_matter(num_classes: int = 10) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3),
+        nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(16, num_classes),
+    )
+"""
+PARAMS = {
+    "activations_quant_start_epoch": 1,
+    "weights_quant_start_epoch": 2,
+    "lr_poly_drop_start_epoch": 3,
+    "lr_poly_drop_duration_epochs": 1,
+    "disable_wd_start_epoch": 3,
+    "batch_multiplier": 2,
+    "base_lr": 0.01,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model, and pictures in the files of Fashion-MNIST, so many that no batch divides evenly."""
+    (tmp_path / "net.py").write_text(MODEL)
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 38), ("t10k", 11)):
+        pictures = torch.randint(256, (count, 8, 8), generator=generator, dtype=torch.uint8)
+        labels = (torch.arange(count) % 10).to(torch.uint8)
+        for kind, content in (("images-idx3", pictures), ("labels-idx1", labels)):
+            header = struct.pack(f">BBBB{content.dim()}I", 0, 0, 8, content.dim(), *content.shape)
+            path = tmp_path / f"{part}-{kind}-ubyte.gz"
+            path.write_bytes(gzip.compress(header + content.numpy().tobytes()))
+    return tmp_path
+
+
+def config(folder: Path, model: str) -> dict[str, Any]:
+    return {
+        "model": f"{folder / 'net.py'}:{model}",
+        "data": "fashion-mnist",
+        "data_dir": str(folder),
+        "device": "cpu",
+        "threads": 1,
+        "epochs": 4,
+        "batch_size": 11,
+        "augmentation": {"shift": 1, "flip": True},
+        "pretrain": {"epochs": 1},
+        "distillation": {"enabled": True},
+        "compression": {"algorithm": "binarization", "params": PARAMS},
+    }
+
+
+@dataclass
+class Result:
+    history: tuple[EpochRecord, ...]
+    state: dict[str, Tensor]
+
+
+class StoppedAt(TrainingProgress):
+    """An interruption in the given batch, on every rank."""
+
+    def __init__(self, batch: int) -> None:
+        self.left = batch
+
+    def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+def run(settings: dict[str, Any], output: Path, stop_at: int | None = None) -> Result:
+    if stop_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, output, progress=StoppedAt(stop_at))
+        torch.manual_seed(99)  # a new process would not have the old one's random state
+    trained = train(settings, output)
+    return Result(trained.history, dict(trained.model.state_dict()))
+
+
+def assert_same(one: Result, other: Result) -> None:
+    assert one.state.keys() == other.state.keys()
+    for name, value in one.state.items():
+        assert torch.equal(value, other.state[name]), name
+    assert [(r.loss, r.train_accuracy, r.test_accuracy) for r in one.history] == [
+        (r.loss, r.train_accuracy, r.test_accuracy) for r in other.history
+    ]
+
+
+def test_two_processes_train_as_one(two_ranks: TwoRanks, folder: Path) -> None:
+    settings = config(folder, "parts_do_not_matter")
+    one, other = two_ranks(run, settings, folder / "two")
+    assert_same(one, other)
+    alone = run(settings, folder / "alone")
+    assert_close([r.loss for r in one.history], [r.loss for r in alone.history], rtol=0, atol=1e-4)
+    assert [r.test_accuracy for r in one.history] == [r.test_accuracy for r in alone.history]
+
+
+def test_a_run_stopped_in_any_stage_and_resumed_ends_with_the_same_weights(
+    two_ranks: TwoRanks, folder: Path
+) -> None:
+    settings = config(folder, "parts_matter")
+    whole, other = two_ranks(run, settings, folder / "whole")
+    assert_same(whole, other)
+    for batch in (1, 5, 9, 12, 14):
+        for resumed in two_ranks(run, settings, folder / f"parts{batch}", batch):
+            assert_same(resumed, whole)
+
+
+def test_torchrun_trains_and_only_rank_0_prints_and_writes(folder: Path) -> None:
+    (folder / "config.json5").write_text(json.dumps(config(folder, "parts_matter")))
+    command = ["-m", "fxbin", "train", str(folder / "config.json5"), "--output", str(folder / "run")]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([sys.executable, *launcher, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("full precision, before the stages") == 1
+    assert {path.name for path in (folder / "run").iterdir()} >= {"checkpoint.pt", "report.json", "graph.dot"}
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert len(report["history"]) == 5
