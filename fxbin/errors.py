@@ -4,6 +4,8 @@ Each kind also derives from the built-in type a caller would expect, so that `ex
 keeps working around code that did not know about fxbin.
 """
 
+from typing import Any
+
 
 class FxbinError(Exception):
     """Base of all errors that fxbin raises on purpose."""
@@ -27,6 +29,13 @@ class TransformError(FxbinError, ValueError):
 
 class ExportError(FxbinError, RuntimeError):
     """A model that cannot be exported as asked."""
+
+
+class VerificationError(FxbinError, RuntimeError):
+    """An exported file that does not do, in a runtime, what was promised of it."""
+
+    report: Any = None
+    """The `fxbin.openvino.VerifyReport`; None where the runtime did not get as far as that."""
 
 
 class CheckpointError(FxbinError, RuntimeError):

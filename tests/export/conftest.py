@@ -10,38 +10,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-import fxbin
 from fxbin.export import ExportMode, ExportReport, export_onnx
 from fxbin.module import BinarizedModule
+from tests.binarizing import binarize
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 TOLERANCE = 1e-4
-
-
-def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> BinarizedModule:
-    """`model` in its last stage, in eval mode, with random scales, thresholds and BatchNorm statistics."""
-    config = {
-        "input_info": {"sample_size": list(x.shape)},
-        "compression": {"algorithm": "binarization", "mode": mode, "params": params},
-    }
-    binarized = fxbin.transform(model, config).eval()
-    binarized.binarization.enable(activations=True, weights=True)
-    for site in binarized.binarization.sites.values():
-        nn.init.uniform_(site.activation.scale, -0.5, 0.5)
-        nn.init.normal_(site.activation.threshold)
-    for module in binarized.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-    return binarized
 
 
 def in_openvino(path: Path, x: Tensor) -> tuple[NDArray[np.floating], int]:

@@ -1,0 +1,23 @@
+"""Runs a binarized model in OpenVINO, whose CPU plugin has 1-bit convolutions, and proves that it does."""
+
+from fxbin.openvino.bench import benchmark
+from fxbin.openvino.bench_report import BenchmarkReport, Timing
+from fxbin.openvino.compile_model import compile  # noqa: A004 (as `re.compile`: called by its full name)
+from fxbin.openvino.process import OpenVINOError
+from fxbin.openvino.save import SavedModel, save
+from fxbin.openvino.verify import verify
+from fxbin.openvino.verify_report import LayerCheck, OutputCheck, VerifyReport
+
+__all__ = [
+    "BenchmarkReport",
+    "LayerCheck",
+    "OpenVINOError",
+    "OutputCheck",
+    "SavedModel",
+    "Timing",
+    "VerifyReport",
+    "benchmark",
+    "compile",
+    "save",
+    "verify",
+]

@@ -1,0 +1,122 @@
+"""What binarization is worth in OpenVINO on this machine."""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx
+
+from fxbin.export import ExportMode, export_onnx
+from fxbin.export.plan import prepare
+from fxbin.module import BinarizedModule
+from fxbin.openvino.bench_report import BenchmarkReport, Timing
+from fxbin.openvino.process import require, run_in_process
+from fxbin.openvino.samples import bound_samples, named_arrays, to_array
+from fxbin.openvino.save import convert
+from fxbin.transformed import transformed
+
+CALIBRATION_SAMPLES = 8
+"""Random ones: they decide the ranges of int8 layers, not how fast those run."""
+
+
+def benchmark(
+    model: fx.GraphModule,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    int8: bool | None = None,
+    threads: int = 1,
+    precision: str = "f32",
+    rounds: int = 15,
+    repeat: int = 3,
+) -> BenchmarkReport:
+    """Time a model in float32, in int8, in 1 bit, and in 1 bit with the rest in int8, in one run.
+
+    All binarizers are enabled for it, or none, whatever the stage. The forms take turns, so that what
+    slows the machine down slows all of them down; medians are compared. With one thread it is the
+    processor's own time that counts, with more it is the clock on the wall. OpenVINO runs in a process
+    of its own.
+
+    Args:
+        model: a transformed model; trained or not makes no difference to its speed.
+        example_inputs: positional inputs; by default from `input_info`.
+        int8: whether to time the int8 forms, which needs nncf; by default if that is installed.
+        threads: how many OpenVINO may use.
+        precision: OpenVINO's hint, ``"f32"`` or ``"bf16"``.
+        rounds: how often all of them take turns.
+        repeat: measured forwards of each one in a round, after one that is not.
+
+    Raises:
+        ExportError: a package is missing, OpenVINO refuses a file, or the model cannot be exported.
+    """
+    int8 = find_spec("nncf") is not None if int8 is None else int8
+    require("openvino", *(["nncf"] if int8 else []))
+    model = transformed(model, "openvino.benchmark")
+    module, example = prepare(model, example_inputs, None)
+    (sample, _) = bound_samples(module.graph, example, None)
+    keys, arrays = named_arrays([sample])
+    with tempfile.TemporaryDirectory(prefix="fxbin-benchmark-") as name:
+        promised, files = _write_forms(model, Path(name), example_inputs, int8)
+        job = {
+            "models": [str(file) for file in files.values()],
+            "inputs": keys[0],
+            "properties": {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": str(threads)},
+            "rounds": rounds,
+            "repeat": repeat,
+            "clock": "cpu" if threads == 1 else "wall",
+        }
+        result, _ = run_in_process("benchmark", job, arrays)
+        rows = zip(files.items(), result["seconds"], result["operators"], strict=True)
+        timings = [
+            Timing(form, tuple(seconds), _size(file), operators) for (form, file), seconds, operators in rows
+        ]
+    return BenchmarkReport(
+        runtime=result["runtime"],
+        device=result["device"],
+        threads=threads,
+        precision=precision,
+        clock=str(job["clock"]),
+        shapes=tuple(tuple(x.shape) for x in sample.tensors),
+        promised=promised,
+        timings=tuple(timings),
+    )
+
+
+def _write_forms(
+    model: BinarizedModule, folder: Path, example_inputs: tuple[Any, ...] | None, int8: bool
+) -> tuple[int, dict[str, Path]]:
+    """Write each form of `model` into `folder`; return how many call sites are in 1 bit, and the files."""
+    model = copy.deepcopy(model)
+    files: dict[str, Path] = {}
+    promised = 0
+    for form, enabled in (("float32", False), ("1 bit", True)):
+        model.binarization.enable(activations=enabled, weights=enabled)
+        onnx_file = folder / f"{form}.onnx"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not fully binarized", UserWarning)
+            promised = export_onnx(model, onnx_file, example_inputs).count(ExportMode.ONE_BIT)
+        files[form] = folder / f"{form}.xml"
+        convert(onnx_file, files[form], [])
+        if int8:
+            form8 = "int8" if not enabled else f"{form}, int8"
+            files[form8] = folder / f"{form8}.xml"
+            convert(onnx_file, files[form8], list(_calibration(model, example_inputs)))
+    return promised, files
+
+
+def _calibration(model: BinarizedModule, example_inputs: tuple[Any, ...] | None) -> Iterator[list[Any]]:
+    _, example = prepare(model, example_inputs, None)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(CALIBRATION_SAMPLES):
+        yield [
+            to_array(torch.randn(x.shape, generator=generator) if x.is_floating_point() else x)
+            for x in example.tensors
+        ]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size + path.with_suffix(".bin").stat().st_size

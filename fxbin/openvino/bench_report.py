@@ -1,0 +1,104 @@
+"""How long each form of a model takes."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fxbin.openvino.verify_report import ONE_BIT_KIND
+from fxbin.report_table import as_text
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One form of the model."""
+
+    name: str
+    """``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``."""
+
+    seconds: tuple[float, ...]
+    """Of each forward that was measured."""
+
+    size: int
+    """Bytes of the file that was loaded: the graph and its constants."""
+
+    operators: Mapping[str, int]
+    """Operators of the compiled model."""
+
+    @property
+    def median(self) -> float:
+        """Seconds of one forward."""
+        return median(self.seconds)
+
+    @property
+    def one_bit(self) -> int:
+        """Convolutions that ran in 1 bit."""
+        return self.operators.get(ONE_BIT_KIND, 0)
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Several forms of one model, timed in turns in one run."""
+
+    runtime: str
+    """Version of OpenVINO."""
+
+    device: str
+    """Name of the processor."""
+
+    threads: int
+    precision: str
+    """OpenVINO's hint for what is neither in int8 nor in 1 bit."""
+
+    clock: str
+    """``"cpu"``: time that the processor worked, in which other programs do not count; or ``"wall"``."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    """Of the inputs."""
+
+    promised: int
+    """Convolutions that the export writes in 1 bit."""
+
+    timings: tuple[Timing, ...]
+    """The first one is what the others are compared with."""
+
+    def speedup(self, timing: Timing) -> float:
+        """How many times faster than the first one."""
+        return self.timings[0].median / timing.median
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values, medians and ratios included."""
+        rows = [
+            asdict(timing)
+            | {"median": timing.median, "speedup": self.speedup(timing), "one_bit": timing.one_bit}
+            for timing in self.timings
+        ]
+        return asdict(self) | {"timings": rows}
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+    def __rich__(self) -> RenderableType:
+        table = Table(box=box.MARKDOWN)
+        for title in ("", "ms", "times faster", "convolutions in 1 bit", "MB"):
+            table.add_column(title, justify="right" if title else "left")
+        for timing in self.timings:
+            table.add_row(
+                timing.name,
+                f"{timing.median * 1e3:.2f}",
+                f"{self.speedup(timing):.1f}",
+                f"{timing.one_bit} of {self.promised}" if timing.one_bit else "",
+                f"{timing.size / 1e6:.2f}",
+            )
+        shapes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
+        runs = len(self.timings[0].seconds)
+        clock = "CPU time" if self.clock == "cpu" else "time"
+        how = (
+            f"median {clock} of {runs} runs, taken in turns; {self.threads} thread(s), hint {self.precision}"
+        )
+        return Group(Text(f"OpenVINO {self.runtime} on {self.device}, input {shapes}"), Text(how), table)

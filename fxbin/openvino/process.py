@@ -1,0 +1,76 @@
+"""OpenVINO in a process of its own: what crashes in there is an error here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxbin.errors import ExportError
+
+WORKER = Path(__file__).with_name("worker.py")
+
+QUIET = {"CI": "true", "NNCF_CI": "1"}
+"""Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class OpenVINOError(ExportError):
+    """OpenVINO refused a file, or did not survive it."""
+
+
+def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    """Let `fxbin.openvino.worker` do a job; return its result and its arrays.
+
+    OpenVINOError says what OpenVINO refused, or the signal that ended the process.
+    """
+    require("openvino")
+    with tempfile.TemporaryDirectory(prefix="fxbin-openvino-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its last option is a keyword, too
+        done = subprocess.run(  # noqa: S603 (this Python and a file of this package)
+            # -P: the folder of the worker is no place to import from.
+            [sys.executable, "-P", "-W", "ignore", str(WORKER), kind, name],
+            env=os.environ | QUIET,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise OpenVINOError(_why_it_ended(done))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if "error" in result:
+            raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
+        with np.load(folder / "outputs.npz") as outputs:
+            return result, dict(outputs)
+
+
+def require(*packages: str) -> None:
+    """Raise ExportError if one of `packages` is not installed."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ExportError(f'{" and ".join(missing)} not found: pip install "fxbin[openvino]"')
+
+
+def _why_it_ended(done: "subprocess.CompletedProcess[str]") -> str:
+    if done.returncode < 0:
+        return f"OpenVINO crashed: {signal.strsignal(-done.returncode)}"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return f"OpenVINO stopped: {lines[-1] if lines else f'exit code {done.returncode}'}"
+
+
+def essence(message: str) -> str:
+    """The part of OpenVINO's message that speaks of the model, not of its own source files."""
+    lines = [line.strip() for line in message.splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return " ".join(told[-2:]) if told else message.strip()

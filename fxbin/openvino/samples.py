@@ -1,0 +1,68 @@
+"""Inputs to compare on."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from fxbin.export.inputs import BoundInputs, bind_inputs
+
+SEED = 0
+
+Sample = Tensor | tuple[Any, ...]
+"""The positional inputs of one forward; a tensor is the only one."""
+
+
+def bound_samples(
+    graph: fx.Graph, example: BoundInputs, samples: Sequence[Sample] | None
+) -> list[BoundInputs]:
+    """`samples` bound to the inputs of `graph`; by default two, random numbers and zeros, like `example`."""
+    if samples is None:
+        return [_like(example, kind) for kind in ("random", "zeros")]
+    device = next(iter(example.tensors)).device
+    bound = [bind_inputs(graph, x if isinstance(x, tuple) else (x,), {}) for x in samples]
+    return [
+        BoundInputs(inputs.with_tensors([x.to(device) for x in inputs.tensors]), inputs.names)
+        for inputs in bound
+    ]
+
+
+def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], dict[str, NDArray[Any]]]:
+    """The samples as a worker takes them: for each a key by input name, and the arrays by key."""
+    arrays: dict[str, NDArray[Any]] = {}
+    keys = []
+    for index, sample in enumerate(samples):
+        named = dict(zip(sample.names, sample.tensors, strict=True))
+        keys.append({name: f"input {index} {name}" for name in named})
+        arrays |= {f"input {index} {name}": to_array(x) for name, x in named.items()}
+    return keys, arrays
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors in a sample or another nest of tuples, lists and dicts, in their order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def to_array(x: Tensor) -> NDArray[Any]:
+    """`x` in numpy, as a runtime takes it."""
+    array: NDArray[Any] = np.ascontiguousarray(x.detach().cpu().numpy())
+    return array
+
+
+def _like(example: BoundInputs, kind: str) -> BoundInputs:
+    generator = torch.Generator().manual_seed(SEED)
+    return BoundInputs(example.with_tensors(list(_tensors_like(example, kind, generator))), example.names)
+
+
+def _tensors_like(example: BoundInputs, kind: str, generator: torch.Generator) -> Iterator[Tensor]:
+    for x in example.tensors:
+        if kind == "zeros":
+            yield torch.zeros_like(x)
+        elif x.is_floating_point():
+            yield torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        else:
+            yield x  # an index or a flag: not every number is one

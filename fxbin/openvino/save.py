@@ -1,0 +1,102 @@
+"""A binarized model in OpenVINO's own format, with 1-bit constants."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fxbin.errors import ExportError
+from fxbin.openvino.process import require, run_in_process
+from fxbin.openvino.samples import Sample, tensors_of, to_array
+from fxbin.openvino.source import Source, as_file
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The two files that `save` has written."""
+
+    path: Path
+    """The graph, ``model.xml``; its constants are beside it in ``model.bin``."""
+
+    size: int
+    """Bytes of both files."""
+
+    calibrated_on: int
+    """Samples that the ranges of the int8 layers come from; 0 if there are none."""
+
+    def __str__(self) -> str:
+        rest = f"int8 from {self.calibrated_on} samples" if self.calibrated_on else "float32"
+        return f"{self.path} and .bin ({self.size / 1e6:.2f} MB), remaining layers: {rest}"
+
+
+def save(
+    source: Source,
+    path: str | os.PathLike[str],
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    calibration: Iterable[Sample] | None = None,
+) -> SavedModel:
+    """Write a model as ``model.xml`` and ``model.bin``, which load faster than ONNX and take less space.
+
+    Weights of 1-bit convolutions are 1-bit constants there. OpenVINO works in a process of its own.
+
+    Args:
+        source: a transformed model, in its present stage, or the path of its ONNX file.
+        path: the .xml file to write; its folder must exist.
+        example_inputs: positional inputs, for their shapes, as `compile` takes them.
+        calibration: samples of real data, each a tensor or a tuple of positional inputs; 100 to 300 are
+            usual. With them, the layers that are not binarized become int8 through ``nncf.quantize``.
+
+    Raises:
+        ExportError: a package is missing, OpenVINO refuses the file, or the model cannot be exported.
+    """
+    path = Path(path)
+    require("openvino", *(["nncf"] if calibration is not None else []))
+    _check_path(path)
+    samples = [[to_array(x) for x in tensors_of(sample)] for sample in calibration or ()]
+    if calibration is not None and not samples:
+        raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
+    with as_file(source, example_inputs) as file:
+        convert(file, path, samples, [list(x.shape) for x in tensors_of(example_inputs)])
+    size = path.stat().st_size + path.with_suffix(".bin").stat().st_size
+    return SavedModel(path, size, len(samples))
+
+
+def convert(
+    file: Path, path: Path, calibration: Sequence[Sequence[NDArray[Any]]], shapes: Sequence[list[int]] = ()
+) -> None:
+    """Write the model in `file` to `path`, in int8 where it is not in 1 bit if there is `calibration`.
+
+    Samples and shapes are in the order of the inputs of the file.
+    """
+    arrays = {
+        f"{index} {port}": x for index, sample in enumerate(calibration) for port, x in enumerate(sample)
+    }
+    if not shapes and calibration:
+        shapes = [list(x.shape) for x in calibration[0]]
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.xml").resolve()
+    job = {
+        "model": str(file),
+        "output": str(temporary),
+        "shapes": list(shapes) or None,
+        "calibration": [
+            [f"{index} {port}" for port in range(len(sample))] for index, sample in enumerate(calibration)
+        ],
+    }
+    try:
+        run_in_process("convert", job, arrays)
+        for suffix in (".bin", ".xml"):
+            temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
+    finally:
+        for suffix in (".bin", ".xml"):
+            temporary.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _check_path(path: Path) -> None:
+    if path.suffix != ".xml":
+        raise ExportError(f"path: {str(path)!r}: expected a name that ends in .xml")
+    if not path.parent.is_dir():
+        raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")

@@ -1,0 +1,221 @@
+"""What runs OpenVINO in a process of its own, see `fxbin.openvino.process`.
+
+Started by its path, so that nothing of fxbin or PyTorch is loaded. A folder holds the job:
+
+    job.json, inputs.npz  ->  result.json, outputs.npz
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+WITHOUT_WEIGHTS = {"Add", "AvgPool", "MaxPool", "Multiply", "ReduceMean", "Subtract"}
+"""Types of operators that nncf would give int8 inputs, beside convolutions and matrix products."""
+
+BINARIZERS = {"FakeQuantize", "Select"}
+"""Types of operators that binarize activations in a file of fxbin: for 1 bit, and plain ones."""
+
+Result = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+
+
+class MisfitError(Exception):
+    """A job that does not fit its file."""
+
+
+def run(job: Mapping[str, Any], arrays: Arrays) -> Result:
+    """Run a file on samples, and single layers of it on inputs of their own.
+
+    job: ``model``, ``properties``, ``samples`` (for each a map from input names to array keys) and
+    ``layers`` (each with ``name`` and ``inputs``, array keys).
+    """
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(job["model"])
+    samples = [[arrays[sample[name]] for name in _inputs(model, sample)] for sample in job["samples"]]
+    fix_shapes(model, [list(x.shape) for x in samples[0]])
+    compiled = core.compile_model(model, "CPU", job["properties"])
+    outputs: dict[str, NDArray[Any]] = {}
+    for index, sample in enumerate(samples):
+        found = compiled(sample)
+        outputs |= {f"sample {index} {port}": np.array(found[port]) for port in range(len(compiled.outputs))}
+    layers = []
+    for layer in job["layers"]:
+        part = cut_layer(model, layer["name"], list(arrays[layer["inputs"][0]].shape))
+        if part is None:
+            layers.append({"name": layer["name"], "runs_as": None})
+            continue
+        alone = core.compile_model(part, "CPU", job["properties"])
+        for key in layer["inputs"]:
+            outputs[key] = np.array(alone([arrays[key]])[0])
+        layers.append({"name": layer["name"], "runs_as": convolution_kind(alone)})
+    return {
+        "runtime": openvino.get_version(),
+        "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "operators": Counter(layer_types(compiled)),
+        "outputs": [next(iter(port.names), "") for port in compiled.outputs],
+        "layers": layers,
+    }, outputs
+
+
+def convert(job: Mapping[str, Any], arrays: Arrays) -> Result:
+    """Convert a file to OpenVINO's own format, its remaining layers to int8 if there is data for that.
+
+    job: ``model``, ``output``, ``shapes`` (or null) and ``calibration`` (for each sample the array keys).
+    """
+    import openvino
+
+    # Unlike read_model alone, convert_model folds the weights of 1-bit convolutions to 1-bit constants.
+    read = openvino.convert_model if job["model"].endswith(".onnx") else openvino.Core().read_model
+    model = read(job["model"])
+    if job["shapes"] is not None:
+        fix_shapes(model, job["shapes"])
+    if job["calibration"]:
+        import nncf
+
+        data = [[arrays[key] for key in sample] for sample in job["calibration"]]
+        # A list would be taken for one input.
+        names = [port.any_name for port in model.inputs]
+        dataset = nncf.Dataset(data, lambda sample: dict(zip(names, sample, strict=True)))
+        model = nncf.quantize(model, dataset, subset_size=len(data), ignored_scope=_ignored(model))
+    openvino.save_model(model, job["output"], compress_to_fp16=False)
+    return {}, {}
+
+
+def _ignored(model: Any) -> Any:
+    """What nncf leaves alone: with 1-bit convolutions, all but the layers with weights.
+
+    A sum in int8, say, is no part of the 1-bit convolution in front of it any more, and its operands have
+    to be converted: without this, ResNet18 takes 10 % longer.
+    """
+    import nncf
+
+    present = {operator.get_type_name() for operator in model.get_ordered_ops()}
+    if "BinaryConvolution" not in present:
+        return None
+    return nncf.IgnoredScope(types=sorted(present & WITHOUT_WEIGHTS))
+
+
+def benchmark(job: Mapping[str, Any], arrays: Arrays) -> Result:
+    """Time several files in turns.
+
+    job: ``models`` (paths), ``inputs`` (a map from names to array keys), ``properties``, ``rounds``,
+    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, which
+    fills the caches again, and then `repeat` times.
+    """
+    import openvino
+
+    core = openvino.Core()
+    clock = time.process_time if job["clock"] == "cpu" else time.perf_counter
+    requests, operators = [], []
+    for path in job["models"]:
+        model = core.read_model(path)
+        sample = [arrays[job["inputs"][name]] for name in _inputs(model, job["inputs"])]
+        fix_shapes(model, [list(x.shape) for x in sample])
+        compiled = core.compile_model(model, "CPU", job["properties"])
+        request = compiled.create_infer_request()
+        for index, x in enumerate(sample):
+            request.set_input_tensor(index, openvino.Tensor(x))
+        requests.append(request)
+        operators.append(Counter(layer_types(compiled)))
+    seconds: list[list[float]] = [[] for _ in requests]
+    for _ in range(job["rounds"]):
+        for request, measured in zip(requests, seconds, strict=True):
+            request.infer()
+            for _ in range(job["repeat"]):
+                start = clock()
+                request.infer()
+                measured.append(clock() - start)
+    return {
+        "runtime": openvino.get_version(),
+        "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "seconds": seconds,
+        "operators": operators,
+    }, {}
+
+
+def fix_shapes(model: Any, shapes: list[list[int]]) -> None:
+    """Give the inputs of `model` these shapes, where it leaves them open."""
+    if model.is_dynamic():
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+    for port, shape in zip(model.inputs, shapes, strict=True):
+        if list(port.shape) != shape:
+            raise MisfitError(f"the file takes {port.any_name!r} of shape {list(port.shape)}, got {shape}")
+
+
+def cut_layer(model: Any, name: str, shape: list[int]) -> Any:
+    """The convolution `name` of an ONNX file of fxbin, with its binarizers, as a model; None without it."""
+    import openvino
+    from openvino import opset8
+
+    convolution = next((x for x in model.get_ordered_ops() if _is_convolution_of(x, name)), None)
+    if convolution is None:
+        return None
+    output = convolution
+    if convolution.get_friendly_name().endswith("/WithoutBiases"):
+        users = [user.get_node() for user in convolution.output(0).get_target_inputs()]
+        output = next(user for user in users if user.get_type_name() == "Add")
+    source = convolution.input_value(0).get_node().input(0)  # of the binarizer
+    if source.get_element_type() == openvino.Type.boolean:  # which is a Select, after a Greater
+        source = source.get_source_output().get_node().input(0)
+    while list(source.get_shape()) != shape:  # a Pad, which another layer may share
+        source = source.get_source_output().get_node().input(0)
+    x = opset8.parameter(shape, np.float32)
+    source.replace_source_output(x.output(0))
+    return openvino.Model([output.output(0)], [x])
+
+
+def _is_convolution_of(operator: Any, name: str) -> bool:
+    # By its input, as one that computes an output of the model has the name of that.
+    if operator.get_type_name() != "Convolution":
+        return False
+    binarizer = operator.input_value(0).get_node()
+    return binarizer.get_type_name() in BINARIZERS and binarizer.get_friendly_name().startswith(f"{name}/")
+
+
+def layer_types(compiled: Any) -> list[str]:
+    """What each operator of a compiled model runs as: ``"BinaryConvolution"``."""
+    operators = compiled.get_runtime_model().get_ordered_ops()
+    return [operator.get_rt_info()["layerType"].astype(str) for operator in operators]
+
+
+def convolution_kind(compiled: Any) -> str:
+    """What the one convolution of a compiled model runs as."""
+    return next((kind for kind in layer_types(compiled) if "Convolution" in kind), "no convolution")
+
+
+def _inputs(model: Any, given: Mapping[str, Any]) -> list[str]:
+    """Keys of `given` in the order of the inputs of `model`: by name, or by position if names differ."""
+    names = [port.any_name for port in model.inputs]
+    return names if set(names) <= set(given) else list(given)
+
+
+JOBS: dict[str, Callable[[Mapping[str, Any], Arrays], Result]] = {
+    "run": run,
+    "convert": convert,
+    "benchmark": benchmark,
+}
+
+
+def main(kind: str, folder: Path) -> None:
+    """Do the job of this `kind` that lies in `folder`. What OpenVINO refuses is a result, too."""
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    with np.load(folder / "inputs.npz") as arrays:
+        try:
+            result, outputs = JOBS[kind](job, arrays)
+        except (RuntimeError, MisfitError) as error:
+            result, outputs = {"error": str(error)}, {}
+    np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]  # its last option is a keyword, too
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

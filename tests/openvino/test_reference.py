@@ -1,0 +1,38 @@
+import torch
+from torch import nn
+
+from fxbin.export.inputs import BoundInputs
+from fxbin.openvino.reference import output_changes, special_values
+from tests.binarizing import binarize
+
+
+def test_special_values_hold_every_kind_in_every_channel() -> None:
+    x = torch.zeros(1, 3, 40, 40)
+    model = binarize(nn.Conv2d(3, 4, 3), x)
+    (site,) = model.binarization.sites.values()
+    values = special_values(site.activation, x)
+    threshold, s = (level.detach() for level in site.activation.levels())
+    assert values.shape == x.shape
+    for channel in range(3):
+        found = values[:, channel]
+        t = threshold[0, channel].squeeze()
+        for wanted in (t, torch.nextafter(t, s[0] + 9), torch.nextafter(t, -s[0]), s[0], -s[0]):
+            assert (found == wanted).any()
+        assert found.isposinf().any()
+        assert found.isneginf().any()
+        assert (torch.signbit(found) & (found == 0)).any()
+
+
+def test_a_value_at_its_threshold_is_seen_in_the_outputs_and_others_are_not() -> None:
+    x = torch.rand(1, 8, 4, 4)
+    model = binarize(nn.Conv2d(8, 4, 1), x)
+    (site,) = model.binarization.sites.values()
+    threshold, s = (level.detach() for level in site.activation.levels())
+    apart = torch.where(x > 0.5, threshold + 0.1 * s, threshold - 0.1 * s)
+    assert output_changes(model, BoundInputs((apart,), ("x",))) == [0.0]
+    at = apart.clone()
+    at[0, 0, 0, 0] = torch.nextafter(threshold[0, 0, 0, 0], s[0] + 9)
+    (change,) = output_changes(model, BoundInputs((at,), ("x",)), runs=10)
+    a = site.weight.scale(model.get_parameter("weight")).detach()
+    torch.testing.assert_close(torch.tensor(change), (a.max() * s[0]))
+    assert not site.activation._forward_pre_hooks
