@@ -27,7 +27,8 @@ class Names:
         ops: Iterable[OpCall],
         may_replace: Callable[[list[str]], bool] = lambda _: True,
     ) -> None:
-        self._root = root
+        while isinstance(root, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            root = root.module  # names go through these wrappers as if they were not there
         self._replaced = frozenset(replaced_modules(root, ops, may_replace))
 
     def scope(self, scope: Scope) -> str:

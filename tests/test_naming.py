@@ -90,3 +90,9 @@ def test_operator_out_of_sight_of_nncf_has_a_name_that_cannot_be_mistaken() -> N
     ops = [op for node in traced.graph.nodes for op in ops_of(node)]
     names = Names(model, ops)
     assert [names.name(op) for op in ops] == ["/nncf_model_input_0", "Hidden/__mul__#0"]
+
+
+def test_wrapper_for_several_devices_has_no_part_in_names() -> None:
+    model = nn.DataParallel(nn.Sequential(nn.Conv2d(3, 3, 1)))
+    ops = operators(model, (torch.ones(1, 3, 2, 2),), {})
+    assert ("Sequential/NNCFConv2d[0]/conv2d_0", "conv2d") in Names(model, ops).listing(ops)

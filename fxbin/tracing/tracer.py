@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
@@ -170,7 +171,10 @@ class Tracer(Recorder):
                 path = self.attributes.module_path(module)
                 run = partial(run_on_ones, module)
                 return self._record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
-            if self._inside is not None or not self.is_leaf(module):
+            if self._inside is not None:
+                return original(module, *args, **kwargs)
+            if not self.is_leaf(module):
+                self._look_at_hooks(module)
                 return original(module, *args, **kwargs)
             path = self.attributes.module_path(module)
             if not self._is_asked_for(module):
@@ -200,6 +204,18 @@ class Tracer(Recorder):
             return False
         # What is hung on a convolution must stay when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)
+
+    def _look_at_hooks(self, module: nn.Module) -> None:
+        """Note or refuse what is hung on a module whose code is followed."""
+        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        if hooks:
+            names = ", ".join(getattr(hook, "__qualname__", type(hook).__name__) for hook in hooks)
+            self.note("hooks, for what they do to tensors", names)
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise TraceError(
+                f"{'/'.join(map(str, self._scopes[-1]))} has backward hooks, which a graph of its operators "
+                "cannot call: remove them, or keep the module whole with `leaf_modules`"
+            )
 
     def _is_asked_for(self, module: nn.Module) -> bool:
         """Whether `module` is kept whole though its code is not torch's."""

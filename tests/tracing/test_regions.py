@@ -8,6 +8,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing import trace
 from tests.tracing.running import traced
 
@@ -257,3 +258,33 @@ def test_names_do_not_depend_on_the_mode_of_the_model() -> None:
         str(trace(model.train(mode), (torch.ones(1, 3),), {}, training=False).graph) for mode in (True, False)
     ]
     assert listings[0] == listings[1]
+
+
+def double(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return output * 2
+
+
+def test_forward_hooks_are_followed_and_noted() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval()
+    model.register_forward_hook(double)
+    model[0].register_forward_hook(double)
+    model[1].register_forward_hook(double)
+    graph, x = traced(model, torch.zeros(1, 3, 2, 2)), torch.rand(2, 3, 2, 2)
+    assert torch.equal(graph(x), model(x))
+    notes = [(found.value, found.scope) for found in graph.specialisations]
+    assert notes == [("double", "Sequential"), ("double", "Sequential/Conv2d[0]")]
+
+
+def test_backward_hooks_on_code_that_is_followed_are_refused() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(3, 3)))
+    model[0].register_full_backward_hook(lambda module, inputs, outputs: None)
+    with pytest.raises(TraceError, match=r"Sequential/Sequential\[0\] has backward hooks"):
+        traced(model, torch.zeros(1, 3))
+
+
+def test_backward_hooks_on_a_layer_stay() -> None:
+    calls: list[int] = []
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].register_full_backward_hook(lambda module, inputs, outputs: calls.append(1))
+    traced(model, torch.zeros(1, 3), training=True)(torch.ones(1, 3, requires_grad=True)).sum().backward()
+    assert calls == [1]
