@@ -1,5 +1,6 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
 
+from fxbin import openvino
 from fxbin.config import Config, load_config
 from fxbin.dot import to_dot
 from fxbin.errors import FxbinError
@@ -21,6 +22,7 @@ __all__ = [
     "load_config",
     "load_nncf_checkpoint",
     "node_names",
+    "openvino",
     "save_nncf_checkpoint",
     "summary",
     "to_dot",

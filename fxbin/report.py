@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rich.console import RenderableType
 from torch import fx, nn
 
+from fxbin.errors import ExportError
+from fxbin.export import ExportMode, SiteExport
+from fxbin.export.plan import plan_export
 from fxbin.layer_cost import is_weighted
 from fxbin.module import BinarizedModule
 from fxbin.node_info import node_info
@@ -15,6 +18,9 @@ from fxbin.site_report import SiteReport, site_report
 from fxbin.state import Stage
 from fxbin.tracing import Specialisation
 from fxbin.transformed import transformed
+
+Target = Literal["openvino"]
+"""A runtime whose 1-bit kernels are known."""
 
 _TOTALS = (
     *("binarized", "macs", "binarized_macs", "binarized_macs_share"),
@@ -43,6 +49,23 @@ class Summary:
 
     specialisations: tuple[Specialisation, ...]
     """Values that the code depends on and that the graphs take for granted."""
+
+    target: Target | None = None
+    """The runtime that `deployment` speaks of."""
+
+    deployment: tuple[SiteExport, ...] = ()
+    """How that runtime is going to run each binarized call site of eval mode once it is trained, and why."""
+
+    @property
+    def one_bit(self) -> int:
+        """Number of call sites that `target` is going to run in 1 bit."""
+        return sum(site.mode is ExportMode.ONE_BIT for site in self.deployment)
+
+    @property
+    def one_bit_macs(self) -> int:
+        """Their multiply-accumulates."""
+        names = {site.name for site in self.deployment if site.mode is ExportMode.ONE_BIT}
+        return sum(site.macs or 0 for site in self._counted() if site.name in names)
 
     @property
     def binarized(self) -> int:
@@ -99,6 +122,8 @@ class Summary:
             "specialisations": [
                 {**_plain(found), "value": repr(found.value)} for found in self.specialisations
             ],
+            "target": self.target,
+            "deployment": [_plain(site) for site in self.deployment],
         }
 
     def __str__(self) -> str:
@@ -112,15 +137,21 @@ class Summary:
         yield from self.others
 
 
-def summary(model: nn.Module) -> Summary:
+def summary(model: nn.Module, target: Target | None = None) -> Summary:
     """What was binarized in a transformed model, and why the rest was not.
 
     Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
 
+    With the target ``"openvino"`` also which call sites OpenVINO is going to run in 1 bit once the
+    model is trained and exported, and why not the others. That can be asked before training.
+
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
+        ExportError: the target is not known, or the model does not run on its `input_info`.
     """
     model = transformed(model, "summary")
+    if target is not None and target not in get_args(Target):
+        raise ExportError(f'target: expected "openvino" or None, got {target!r}')
     sites = [site_report(model, node) for node in model.graph.nodes if _is_conv2d(node)]
     others = [
         site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
@@ -132,6 +163,8 @@ def summary(model: nn.Module) -> Summary:
         sites=(*sites, *_train_only(model, {site.name for site in sites})),
         others=tuple(others),
         specialisations=model.specialisations,
+        target=target,
+        deployment=plan_export(model, all_enabled=True) if target else (),
     )
 
 

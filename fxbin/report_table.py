@@ -11,12 +11,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from fxbin.export import ExportMode
+
 if TYPE_CHECKING:
+    from fxbin.export import SiteExport
     from fxbin.report import Summary
     from fxbin.site_report import SiteReport
 
 _UNBOUNDED = 10_000
 """Columns to render into where no terminal sets a limit: one line a row, whatever its length."""
+
+_TARGETS = {"openvino": "OpenVINO"}
 
 
 def report_table(report: "Summary") -> RenderableType:
@@ -61,6 +66,9 @@ def _table(report: "Summary", *, full_names: bool, with_output: bool) -> Table:
     table.add_column("MACs", justify="right")
     table.add_column("stored", justify="right")
     table.add_column("1 bit", overflow="fold")
+    planned = {site.name: site for site in report.deployment}
+    if report.target is not None:
+        table.add_column(f"in {_TARGETS[report.target]}", overflow="fold")
     for site in report.sites:
         output = (_shape(site.output_shape),) if with_output else ()
         table.add_row(
@@ -70,8 +78,16 @@ def _table(report: "Summary", *, full_names: bool, with_output: bool) -> Table:
             "?" if site.macs is None else _count(site.macs),
             "?" if site.weight_bits is None else _bytes(site.weight_bits),
             Text("yes", "green") if site.binarized else Text(f"no: {site.reason}", "yellow"),
+            *([] if report.target is None else [_planned(planned.get(site.name))]),
         )
     return table
+
+
+def _planned(site: "SiteExport | None") -> Text:
+    if site is None:
+        return Text()
+    style = "green" if site.mode is ExportMode.ONE_BIT else "yellow"
+    return Text(f"{site.mode}: {site.reason}" if site.reason else str(site.mode), style)
 
 
 def _short_name(site: "SiteReport") -> str:
@@ -90,6 +106,12 @@ def _totals(report: "Summary") -> list[str]:
         f"multiply-accumulates: {_count(report.macs)} for one example, {share}",
         f"stored weights: {before} -> {after}, {report.compression:.1f} times smaller",
     ]
+    if report.target is not None:
+        share = f"{report.one_bit_macs / report.macs:.1%}" if report.macs else "0 %"
+        lines.append(
+            f"{_TARGETS[report.target]} will run {report.one_bit} of {report.binarized} in 1 bit: {share} of "
+            "the multiply-accumulates"
+        )
     if report.others:
         macs = sum(site.macs or 0 for site in report.others)
         kinds = ", ".join(dict.fromkeys(site.op for site in report.others))

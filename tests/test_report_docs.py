@@ -28,7 +28,7 @@ def run(page: str) -> str:
 
 def test_summary_page() -> None:
     printed = run("summary.md")
-    assert [printed] == blocks("summary.md", "text")
+    assert printed == "".join(blocks("summary.md", "text"))
 
 
 def test_graphs_page(monkeypatch: pytest.MonkeyPatch) -> None:

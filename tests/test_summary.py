@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fxbin
-from fxbin.errors import TransformError
+from fxbin.errors import ExportError, TransformError
 from tests.transforming import SMALL, Small, config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -260,3 +260,48 @@ def test_importing_the_modules_leaves_the_functions_in_place() -> None:
 
     assert callable(fxbin.summary)
     assert fxbin.report.summary is fxbin.summary
+
+
+class Deployed(nn.Module):
+    """One convolution of each fate in OpenVINO."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.easy = nn.Conv2d(16, 16, 3, padding=1)
+        self.depthwise = nn.Conv2d(16, 12, 3, padding=1, groups=4)
+        self.rewritten = nn.Conv2d(12, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.rewritten(self.depthwise(self.easy(self.stem(x))))
+        return y
+
+
+def test_a_target_says_before_training_what_will_run_in_one_bit() -> None:
+    settings = config(2, 3, 6, 6, ignored_scopes=["Deployed/NNCFConv2d[stem]/conv2d_0"])
+    model = fxbin.transform(Deployed(), settings)
+    report = fxbin.summary(model, target="openvino")
+    assert model.training
+    assert model.binarization.stage == "full precision"
+    assert [
+        (site.name.split("[")[1].split("]")[0], str(site.mode), site.reason) for site in report.deployment
+    ] == [
+        ("easy", "1 bit", ""),
+        ("depthwise", "float", "it has 4 groups"),
+        ("rewritten", "1 bit", "4 zero channels added"),
+    ]
+    assert report.one_bit == 2
+    assert report.one_bit_macs == 6 * 6 * (16 * 16 * 9 + 12 * 8)
+    assert json.loads(json.dumps(report.to_dict()))["deployment"][1]["mode"] == "float"
+    shown = str(report)
+    assert "| in OpenVINO" in shown
+    assert "| float: it has 4 groups" in shown
+    assert "OpenVINO will run 2 of 3 in 1 bit: 7" in shown
+
+
+def test_without_a_target_nothing_is_said_about_one() -> None:
+    report = fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)))
+    assert (report.target, report.deployment, report.one_bit) == (None, (), 0)
+    assert "OpenVINO" not in str(report)
+    with pytest.raises(ExportError, match="target: expected \"openvino\" or None, got 'tensorrt'"):
+        fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)), target="tensorrt")  # type: ignore[arg-type]

@@ -17,16 +17,19 @@ from fxbin.export.report import ExportMode, SiteExport
 from fxbin.node_info import node_info
 
 
-def lower_binarizers(module: fx.GraphModule, record: Record) -> tuple[SiteExport, ...]:
+def lower_binarizers(
+    module: fx.GraphModule, record: Record, *, keep_apart: bool = True
+) -> tuple[SiteExport, ...]:
     """Replace the binarizers of `module`, in place, and say what became of each call site.
 
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
         after:   x -> (pad) -> fake_quantize -> conv2d <- fake_quantize <- w as a constant
 
     A disabled binarizer becomes its input. One whose levels fxbin does not know stays, and the
-    exporter writes its forward out. `record` is of a run of this very graph.
+    exporter writes its forward out. `record` is of a run of this very graph. Without `keep_apart`, equal
+    constants stay equal: those of a model that is not trained yet say nothing about later ones.
     """
-    distinct = DistinctLevels()
+    distinct = DistinctLevels() if keep_apart else None
     sites = []
     for call in list(conv_calls(module)):
         site = _decide(call, record)
@@ -54,7 +57,9 @@ def _decide(call: ConvCall, record: Record) -> SiteExport:
     return SiteExport(call.name, mode, enabled=True, reason=reason or "")
 
 
-def _lower_call(module: fx.GraphModule, call: ConvCall, record: Record, distinct: DistinctLevels) -> str:
+def _lower_call(
+    module: fx.GraphModule, call: ConvCall, record: Record, distinct: DistinctLevels | None
+) -> str:
     """Lower one call site to the pattern that OpenVINO runs in 1 bit; return what else had to change."""
     assert call.activation is not None
     assert call.weight is not None
@@ -63,7 +68,7 @@ def _lower_call(module: fx.GraphModule, call: ConvCall, record: Record, distinct
     needed = preparation(call, shapes)
     levels = activation_levels(call.activation, shapes.x, shapes.dtype)
     w_levels = weight_levels(call.weight, shapes.weight)
-    factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels))
+    factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels)) if distinct else 1.0
     x, weight = call.arguments["input"].args[0], shapes.weight
     with module.graph.inserting_before(call.node):
         if needed.padding:

@@ -33,7 +33,7 @@ def plan_export(
     module, inputs = prepare(model, example_inputs, example_kwargs)
     if all_enabled and isinstance(module, BinarizedModule):
         module.binarization.enable(activations=True, weights=True)
-    return lower(module, inputs)
+    return lower(module, inputs, keep_apart=not all_enabled)
 
 
 def prepare(
@@ -47,10 +47,10 @@ def prepare(
     return module, inputs
 
 
-def lower(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteExport, ...]:
+def lower(module: fx.GraphModule, inputs: BoundInputs, *, keep_apart: bool = True) -> tuple[SiteExport, ...]:
     """Lower the binarizers of `module`, which comes from `prepare`, in place; say what became of each."""
     with torch.no_grad():
-        return lower_binarizers(module, record_run(module, inputs.values))
+        return lower_binarizers(module, record_run(module, inputs.values), keep_apart=keep_apart)
 
 
 def _inputs(
