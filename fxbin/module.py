@@ -14,6 +14,7 @@ from fxbin.state import BinarizationState
 from fxbin.tracing import Specialisation, Trace
 
 _IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
+_TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 _RESERVED = ("binarization", "specialisations")
 
 
@@ -75,7 +76,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """What DistributedDataParallel, which reads this of the module it wraps, leaves to the binarizers."""
-        return [*vars(self).get(_IGNORED_BY_USER, ()), *ignored_by_ddp(self)]
+        names = [*vars(self).get(_IGNORED_BY_USER, ()), *ignored_by_ddp(self)]
+        # Wrappers that pass on attributes, torch.compile's first of all, have the names with a prefix.
+        return [prefix + name for prefix in ("", *_TRANSPARENT_WRAPPERS) for name in names]
 
     @_ddp_params_and_buffers_to_ignore.setter
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:

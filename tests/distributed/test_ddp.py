@@ -1,7 +1,7 @@
 """DistributedDataParallel around a transformed model, without find_unused_parameters."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -125,3 +125,27 @@ def load_on_rank_0() -> Run:
 
 def test_a_state_dict_loaded_on_rank_0_only_reaches_all(two_ranks: TwoRanks) -> None:
     assert_in_step(*two_ranks(load_on_rank_0))
+
+
+STAGES = (0, 1, 3)
+
+
+def run_compiled(order: str) -> Run:
+    torch.compiler.reset()
+    model = network()
+    if order == "model":
+        wrapped = DistributedDataParallel(torch.compile(model, fullgraph=True, backend="eager"))
+    else:
+        # The wrapper's own code has graph breaks.
+        wrapped = cast(
+            "DistributedDataParallel", torch.compile(DistributedDataParallel(model), backend="eager")
+        )
+    return train(model, wrapped, epochs=STAGES)
+
+
+@pytest.mark.parametrize("order", ["model", "wrapper"])
+def test_compiled_ranks_are_bit_equal_and_train_as_one_process(two_ranks: TwoRanks, order: str) -> None:
+    one, other = two_ranks(run_compiled, order)
+    assert_in_step(one, other)
+    model = network()
+    assert_same_training(one, train(model, model, epochs=STAGES))
