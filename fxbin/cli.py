@@ -1,4 +1,4 @@
-"""The command line: `fxbin train`, `check`, `scopes`, `graph` and `export`."""
+"""The command line: `fxbin train`, `check`, `scopes`, `graph`, `export`, `verify` and `bench`."""
 
 import sys
 import warnings
@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxbin.command_source import config_for, is_config, with_overrides, without_scope_check
+from fxbin import deploy_commands
+from fxbin.command_source import config_for, with_overrides, without_scope_check
 from fxbin.config import load_config
 from fxbin.errors import FxbinError
 
@@ -32,10 +33,6 @@ app = typer.Typer(
 
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A JSON5 file; configs/ has examples.", show_default=False)
-]
-InputOption = Annotated[
-    str | None,
-    typer.Option("--input", metavar="SHAPE", help="Input size for a model named by itself: 1,3,224,224."),
 ]
 
 
@@ -148,7 +145,7 @@ def scopes(
     pattern: Annotated[
         str | None, typer.Option("--match", metavar="PATTERN", help="What a scope in a config selects.")
     ] = None,
-    input_size: InputOption = None,
+    input_size: deploy_commands.InputOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every node, not only conv2d call sites.")
     ] = False,
@@ -186,7 +183,7 @@ def graph(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="What to write: .dot, or .svg, .pdf, .png with Graphviz.")
     ] = Path("graph.svg"),
-    input_size: InputOption = None,
+    input_size: deploy_commands.InputOption = None,
 ) -> None:
     """Draw what the transform makes of a model: binarizers, ignored convs with the reason, shapes.
 
@@ -202,33 +199,8 @@ def graph(
     typer.echo(f"wrote {output}")
 
 
-@app.command()
-def export(
-    source: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT_OR_CONFIG", help="checkpoint.pt of a run, or a config file.")
-    ],
-    output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
-) -> None:
-    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO.
-
-    From a checkpoint: the trained network, in the stage it has reached. From a config: the untrained
-    network with everything binarized, to try a deployment before training.
-
-    Example: `fxbin export runs/demo/checkpoint.pt demo.onnx`
-    """
-    from fxbin.export import export_onnx
-    from fxbin.train.build import binarized_from, model_of
-    from fxbin.train.checkpoint import load_checkpoint
-    from fxbin.transform import transform
-
-    if is_config(str(source)):
-        settings = load_config(source)
-        model = transform(model_of(settings), settings).eval()
-        model.binarization.enable(activations=True, weights=True)
-    else:
-        model = binarized_from(load_checkpoint(source))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    typer.echo(str(export_onnx(model, output)))
+for command in (deploy_commands.export, deploy_commands.verify, deploy_commands.bench):
+    app.command()(command)
 
 
 def print_result(report: dict[str, Any], console: Console) -> None:
@@ -245,11 +217,22 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     check = report["onnx"]
     if check is not None:
         table.add_row("[b]final, onnxruntime[/b]", f"[b]{found['onnxruntime']:.2f}[/b]")
+    openvino = report["openvino"]
+    if openvino is not None:
+        table.add_row("[b]final, OpenVINO[/b]", f"[b]{openvino['accuracy']:.2f}[/b]")
     console.print(table)
-    if check is not None:
+    for name, compared in (("onnxruntime", check), ("OpenVINO", openvino)):
+        if compared is not None:
+            console.print(
+                f"PyTorch and {name}: {compared['differing_predictions']} of {report['images']['held_out']} "
+                f"predictions differ, largest logit difference {compared['largest_logit_difference']:.1e}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if openvino is not None:
         console.print(
-            f"PyTorch and onnxruntime: {check['differing_predictions']} of {report['images']['held_out']} "
-            f"predictions differ, largest logit difference {check['largest_logit_difference']:.1e}",
+            f"verified: OpenVINO {openvino['runtime']} runs {openvino['one_bit']} of {openvino['promised']} "
+            "binarized convolutions in 1 bit, each with PyTorch's numbers",
             highlight=False,
             soft_wrap=True,
         )

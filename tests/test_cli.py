@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def test_train_writes_everything_and_prints_the_accuracies(
         assert text in shown
     assert "PyTorch and onnxruntime: 0 of 10 predictions differ, largest logit difference" in shown
     report = json.loads((folder / "report.json").read_text())
+    if find_spec("openvino"):
+        assert "PyTorch and OpenVINO: 0 of 10 predictions differ, largest logit difference" in shown
+        assert "runs 6 of 6 binarized convolutions in 1 bit, each with PyTorch's numbers" in shown
+        assert (report["openvino"]["one_bit"], report["openvino"]["differing_predictions"]) == (6, 0)
     assert list(report["accuracy"]["after_stage"]) == [
         "full precision",
         "activations",
@@ -184,6 +189,38 @@ def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.Capt
     exit_code("train", config)
     assert exit_code("export", "runs/tiny/checkpoint.pt", "new/trained.onnx") == 0
     assert Path("new/trained.onnx").is_file()
+
+
+def test_export_has_the_options_of_the_function(config: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    assert exit_code("export", config, "m.onnx", "--opset", 20, "--dynamic-batch", "--weights", "float") == 0
+    model = onnx.load("m.onnx")
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == 20
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert not any(node.op_type == "Gather" for node in model.graph.node)
+
+
+def test_verify_prints_what_openvino_does_and_refuses_what_is_off(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    assert exit_code("export", config, "model.onnx") == 0
+    assert exit_code("verify", config, "model.onnx") == 0
+    assert "convolutions in 1 bit: 6, promised: 6" in capsys.readouterr().out
+    other = write(tmp_path / "other.json5", compression={"algorithm": "binarization"})
+    assert exit_code("verify", other, "model.onnx") == 2
+    assert "9 convolutions were promised in 1 bit, OpenVINO runs 6 in 1 bit." in capsys.readouterr().err
+
+
+def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino")
+    assert exit_code("bench", config, "--rounds", 2, "--no-int8", "--output", "bench.json") == 0
+    shown = capsys.readouterr().out
+    assert "median CPU time of 6 runs, taken in turns; 1 thread(s), hint f32" in shown
+    assert "6 of 6" in shown
+    found = json.loads(Path("bench.json").read_text())
+    assert [timing["name"] for timing in found["timings"]] == ["float32", "1 bit"]
+    assert all(len(timing["seconds"]) == 6 for timing in found["timings"])
 
 
 @pytest.mark.parametrize(

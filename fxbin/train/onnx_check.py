@@ -1,11 +1,14 @@
 """Does the exported file compute what PyTorch computes?"""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fxbin.errors import ExportError
@@ -14,10 +17,10 @@ from fxbin.train.epoch import EVALUATION_BATCH, accuracy
 
 @dataclass(frozen=True)
 class OnnxCheck:
-    """PyTorch against onnxruntime on the held-out images."""
+    """PyTorch against another runtime on the held-out images."""
 
     accuracy: float
-    """Per cent, onnxruntime."""
+    """Per cent, of that runtime."""
 
     differing_predictions: int
     """Images whose largest logit is another one's."""
@@ -38,7 +41,11 @@ def why_unavailable() -> str | None:
 
 def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> OnnxCheck:
     """Run the file at `path` on `images` and compare with PyTorch's `logits`."""
-    found = predict_with_onnxruntime(path, images)
+    return compare_logits(path, predict_with_onnxruntime(path, images), logits, labels)
+
+
+def compare_logits(path: Path, found: Tensor, logits: Tensor, labels: Tensor) -> OnnxCheck:
+    """What a runtime has `found` with the file at `path`, beside PyTorch's `logits`."""
     expected = logits.cpu().float()
     if found.shape != expected.shape:
         raise ExportError(
@@ -58,10 +65,16 @@ def predict_with_onnxruntime(path: Path, images: Tensor) -> Tensor:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     model_input = session.get_inputs()[0]
     fixed = model_input.shape[0] if isinstance(model_input.shape[0], int) else None
+    return in_batches(lambda x: session.run(None, {model_input.name: x})[0], images, fixed)
+
+
+def in_batches(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: Tensor, fixed: int | None
+) -> Tensor:
+    """`run` on all `images`, in batches of size `fixed`; None leaves it open."""
     outputs = []
     for part in images.cpu().split(fixed or EVALUATION_BATCH):
         missing = (fixed or len(part)) - len(part)
         whole = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-        (result, *_) = session.run(None, {model_input.name: whole.numpy()})
-        outputs.append(torch.from_numpy(result)[: len(part)])
+        outputs.append(torch.from_numpy(run(whole.numpy()))[: len(part)])
     return torch.cat(outputs)

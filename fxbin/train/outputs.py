@@ -15,6 +15,7 @@ from fxbin.report import summary
 from fxbin.train.curves import draw_curves
 from fxbin.train.epoch import accuracy, predict
 from fxbin.train.onnx_check import OnnxCheck, check_onnx, why_unavailable
+from fxbin.train.openvino_check import OpenVINOCheck, check_openvino, why_no_openvino
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.report import accuracies, versions, write_report
 from fxbin.train.run import Trained
@@ -27,11 +28,13 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
     write_curves(trained, output / "curves.svg", progress)
     write_graph(trained, output, progress)
     check = write_onnx(trained, logits, output / "model.onnx", progress)
+    verified = verify_onnx(trained, logits, output / "model.onnx", progress) if check else None
     report = {
         "data": trained.data.name,
         "images": {"train": len(trained.data.train_y), "held_out": len(trained.data.test_y)},
         "accuracy": accuracies(trained.history, final, check.accuracy if check else None),
         "onnx": check.to_dict() if check else None,
+        "openvino": verified.to_dict() if verified else None,
         "network": summary(trained.model).to_dict(),
         "history": [record.to_dict() for record in trained.history],
         "training_seconds": round(trained.seconds, 1),
@@ -91,3 +94,19 @@ def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingP
     modes = ", ".join(f"{exported.count(mode)} in {mode}" for mode in ExportMode if exported.count(mode))
     progress.note(f"wrote {path} ({exported.size / 1024:.0f} KiB; call sites: {modes})")
     return check_onnx(path, trained.data.test_x, trained.data.test_y, logits)
+
+
+def verify_onnx(
+    trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress
+) -> OpenVINOCheck | None:
+    """`model.onnx` in OpenVINO, on the held-out images; None if it is not installed.
+
+    Raises VerificationError if OpenVINO does not run in 1 bit what it should, or not as PyTorch.
+    """
+    reason = why_no_openvino()
+    if reason is not None:
+        progress.note(f"{path} not verified in OpenVINO, the runtime with 1-bit kernels: {reason}")
+        return None
+    checked = check_openvino(trained.model, path, trained.data.test_x, trained.data.test_y, logits)
+    progress.note(f"verified {path} in OpenVINO: {checked.one_bit} of {checked.promised} in 1 bit")
+    return checked

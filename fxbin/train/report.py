@@ -9,7 +9,7 @@ from typing import Any
 
 from fxbin.train.history import PRETRAINING, EpochRecord, accuracy_after_stages
 
-PACKAGES = ("fxbin", "torch", "numpy", "onnx", "onnxruntime")
+PACKAGES = ("fxbin", "torch", "numpy", "onnx", "onnxruntime", "openvino")
 
 
 def versions() -> dict[str, str | None]:

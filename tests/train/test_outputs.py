@@ -55,6 +55,7 @@ def test_without_optional_programs_the_rest_is_written_and_the_lack_is_said(
     assert f"no {tmp_path / 'graph.svg'}: Graphviz's program `dot` is not installed" in text
     assert "curves need matplotlib" in text
     assert report["onnx"] is None
+    assert report["openvino"] is None
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 
@@ -79,3 +80,15 @@ def test_the_check_runs_files_of_any_fixed_batch_and_counts_differences(
     assert other.largest_logit_difference > 90
     with pytest.raises(ExportError, match=r"gives outputs of shape \(5, 3\), PyTorch \(5, 2\)"):
         check_onnx(path, images, trained.data.test_y, logits[:, :2])
+
+
+def test_without_openvino_the_demo_says_so(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("fxbin.train.openvino_check.find_spec", lambda _name: None)
+    notes = Notes()
+    report = write_outputs(trained, tmp_path, notes)
+    assert report["onnx"] is not None
+    assert report["openvino"] is None
+    assert "the runtime with 1-bit kernels: openvino not installed: `pip install" in "\n".join(notes.lines)

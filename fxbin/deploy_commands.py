@@ -1,0 +1,138 @@
+"""The commands that take a model to a runtime: `fxbin export`, `verify` and `bench`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fxbin.command_source import config_for
+
+if TYPE_CHECKING:
+    from fxbin.module import BinarizedModule
+
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="checkpoint.pt of a run, a config file, or a model's name.", show_default=False
+    ),
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option("--input", metavar="SHAPE", help="Input size for a model named by itself: 1,3,224,224."),
+]
+
+
+class Weights(StrEnum):
+    """How binarized weights are stored."""
+
+    PACKED = "packed"
+    FLOAT = "float"
+
+
+class Precision(StrEnum):
+    """OpenVINO's hint for what is neither in 1 bit nor in int8."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
+def export(
+    source: SourceArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    input_size: InputOption = None,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = 18,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Leave the batch size open; OpenVINO wants it fixed.")
+    ] = False,
+    weights: Annotated[
+        Weights, typer.Option(help="Store binarized weights as bits, or as float32.")
+    ] = Weights.PACKED,
+) -> None:
+    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO.
+
+    From a checkpoint: the trained network, in the stage it has reached. From a config or a name: the
+    untrained network with everything binarized, to try a deployment before training.
+
+    Example: `fxbin export runs/demo/checkpoint.pt demo.onnx`
+    """
+    from fxbin.export import export_onnx
+
+    model = model_from(source, input_size)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    report = export_onnx(model, output, opset=opset, dynamic_batch=dynamic_batch, weights=weights.value)
+    typer.echo(str(report))
+
+
+def verify(
+    source: SourceArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help=".onnx or .xml; by default one is made.", show_default=False),
+    ] = None,
+    input_size: InputOption = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest difference to PyTorch, for values up to 1.")
+    ] = 1e-4,
+) -> None:
+    """Prove that OpenVINO runs a file in 1 bit where that was promised, with PyTorch's numbers.
+
+    Counts the 1-bit convolutions of the compiled file; compares outputs, and each 1-bit convolution by
+    itself, values at the threshold and infinities included. The exit code is 2 if anything is off.
+
+    Example: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`
+    """
+    from fxbin import openvino
+
+    typer.echo(str(openvino.verify(model_from(source, input_size), file, tolerance=tolerance)))
+
+
+def bench(
+    source: SourceArgument,
+    input_size: InputOption = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that OpenVINO may use.")] = 1,
+    precision: Annotated[
+        Precision, typer.Option(help="OpenVINO's hint for what is not in 1 bit.")
+    ] = Precision.F32,
+    rounds: Annotated[int, typer.Option(min=1, help="How often all forms take turns.")] = 15,
+    int8: Annotated[
+        bool | None, typer.Option("--int8/--no-int8", help="By default if nncf is installed.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write every time, too.")
+    ] = None,
+) -> None:
+    """Time a model in OpenVINO: float32, int8, 1 bit, and 1 bit with int8 for the rest, in one run.
+
+    Weights make no difference to the speed, so a config or a name will do.
+
+    Examples: `fxbin bench configs/resnet18_imagenet_xnor.json5`, `fxbin bench timm:resnet26 --threads 2`
+    """
+    from fxbin import openvino
+
+    report = openvino.benchmark(
+        model_from(source, input_size), int8=int8, threads=threads, precision=precision.value, rounds=rounds
+    )
+    if output is not None:
+        output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(str(report))
+
+
+def model_from(source: str, input_size: str | None) -> "BinarizedModule":
+    """The model of a checkpoint, or that of a config or a name, untrained, with everything binarized.
+
+    In eval mode. Errors are those of the config, the checkpoint and the transform.
+    """
+    from fxbin.train.build import binarized_from, model_of
+    from fxbin.train.checkpoint import load_checkpoint
+    from fxbin.transform import transform
+
+    if source.endswith(CHECKPOINT_SUFFIXES):
+        return binarized_from(load_checkpoint(Path(source)))
+    settings = config_for(source, input_size)
+    model = transform(model_of(settings, pretrained=False), settings).eval()
+    model.binarization.enable(activations=True, weights=True)
+    return model

@@ -1,0 +1,57 @@
+"""Does OpenVINO run the exported file in 1 bit, and as PyTorch does?"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, fx
+
+from fxbin import openvino
+from fxbin.train.onnx_check import OnnxCheck, compare_logits, in_batches
+
+
+@dataclass(frozen=True)
+class OpenVINOCheck:
+    """A file that `fxbin.openvino.verify` let pass, on the held-out images."""
+
+    runtime: str
+    """Version of OpenVINO."""
+
+    promised: int
+    """Convolutions that the export wrote in 1 bit."""
+
+    one_bit: int
+    """Convolutions that OpenVINO runs in 1 bit."""
+
+    predictions: OnnxCheck
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it, in one level."""
+        counts = {"runtime": self.runtime, "promised": self.promised, "one_bit": self.one_bit}
+        return counts | self.predictions.to_dict()
+
+
+def why_no_openvino() -> str | None:
+    """What to install; None if OpenVINO is."""
+    return None if find_spec("openvino") else "openvino not installed: `pip install 'fxbin[openvino]'`"
+
+
+def check_openvino(
+    model: fx.GraphModule, path: Path, images: Tensor, labels: Tensor, logits: Tensor
+) -> OpenVINOCheck:
+    """Verify the file at `path`, run it on `images` and compare with PyTorch's `logits`.
+
+    Raises VerificationError if it does not run in 1 bit where that was promised, or not as PyTorch.
+    """
+    report = openvino.verify(model, path)
+    compiled = openvino.compile(path)
+    (port, *_) = compiled.inputs
+    found = in_batches(lambda x: np.array(compiled([x])[0]), images, port.shape[0])
+    return OpenVINOCheck(
+        runtime=report.runtime.partition("-")[0],
+        promised=report.promised,
+        one_bit=report.found,
+        predictions=compare_logits(path, found, logits, labels),
+    )
