@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from torch import fx
 
@@ -14,15 +14,9 @@ from fxbin.export.capture import capture_onnx
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, SiteExport, WeightStorage
 
-if TYPE_CHECKING:
-    import onnx
-
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)
 """18 is the lowest that PyTorch's exporter writes itself; up to 25 was tested."""
-
-MAX_FILE_SIZE = 2**31 - 1
-"""Protobuf's limit for one message, which is one file."""
 
 
 def export_onnx(
@@ -34,6 +28,7 @@ def export_onnx(
     opset: int = DEFAULT_OPSET,
     dynamic_batch: bool = False,
     weights: WeightStorage = "packed",
+    external_data: bool | None = None,
 ) -> ExportReport:
     """Write `model`, as it computes in eval mode, to one ONNX file for onnxruntime and OpenVINO.
 
@@ -49,6 +44,8 @@ def export_onnx(
         dynamic_batch: leave axis 0 of all inputs open. onnxruntime runs such a file; OpenVINO compiles
             1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
+        external_data: put the weights into a second file beside it, ``model.onnx.data``, as ONNX has it
+            for what is too large for one file. By default where that is so: above 2 GB.
 
     Returns:
         What became of each call site, and why.
@@ -64,14 +61,15 @@ def export_onnx(
     _check_arguments(path, opset, weights)
     # Only now: it needs the packages that have just been looked for.
     from fxbin.export.finish import finish
+    from fxbin.export.write_model import write_model
 
     module, inputs = prepare(model, example_inputs, example_kwargs)
     sites = lower(module, inputs)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, opset, weights)
-    _check_and_write(proto, path)
+    size = write_model(proto, path, external_data)
     _warn_if_not_binarized(sites)
-    return ExportReport(path, opset, weights, path.stat().st_size, sites)
+    return ExportReport(path, opset, weights, size, sites)
 
 
 def _check_arguments(path: Path, opset: int, weights: str) -> None:
@@ -86,23 +84,6 @@ def _check_arguments(path: Path, opset: int, weights: str) -> None:
         raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")
     if path.is_dir():
         raise ExportError(f"path: {str(path)!r} is a folder; give the name of a file, such as model.onnx")
-
-
-def _check_and_write(proto: "onnx.ModelProto", path: Path) -> None:
-    import onnx
-
-    if proto.ByteSize() > MAX_FILE_SIZE:
-        raise ExportError(
-            f"the model has {proto.ByteSize() / 1e9:.1f} GB, and one ONNX file holds 2 GB at most. "
-            'weights="packed" makes the binarized part 32 times smaller.'
-        )
-    onnx.checker.check_model(proto, full_check=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(proto.SerializeToString())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _warn_if_not_binarized(sites: tuple[SiteExport, ...]) -> None:
