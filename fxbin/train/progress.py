@@ -57,8 +57,8 @@ class ConsoleProgress(TrainingProgress):
         self._bar.stop()
 
     def note(self, text: str) -> None:
-        """Print one line, markup understood."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        """Print one line as it is, brackets included."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._has_header = False
 
     def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:

@@ -37,3 +37,9 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
 
 def test_a_terminal_also_gets_a_live_bar() -> None:
     assert "━" in shown(terminal=True)
+
+
+def test_a_note_keeps_what_is_in_brackets() -> None:
+    stream = io.StringIO()
+    ConsoleProgress(Console(file=stream)).note("pip install 'fxbin[openvino]'")
+    assert stream.getvalue() == "pip install 'fxbin[openvino]'\n"
