@@ -7,6 +7,7 @@ from fxbin.errors import FxbinError
 from fxbin.export import export_onnx
 from fxbin.networkx_graph import to_networkx
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
+from fxbin.nonfinite import first_nonfinite
 from fxbin.report import Summary, summary
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
@@ -19,6 +20,7 @@ __all__ = [
     "StagedSchedule",
     "Summary",
     "export_onnx",
+    "first_nonfinite",
     "load_config",
     "load_nncf_checkpoint",
     "node_names",
