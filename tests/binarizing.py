@@ -14,7 +14,12 @@ def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> 
         "input_info": {"sample_size": list(x.shape)},
         "compression": {"algorithm": "binarization", "mode": mode, "params": params},
     }
-    binarized = fxbin.transform(model, config).eval()
+    return as_if_trained(fxbin.transform(model, config))
+
+
+def as_if_trained(binarized: BinarizedModule) -> BinarizedModule:
+    """`binarized`, changed to its last stage, eval mode and random values of what training finds."""
+    binarized.eval()
     binarized.binarization.enable(activations=True, weights=True)
     for site in binarized.binarization.sites.values():
         nn.init.uniform_(site.activation.scale, -0.5, 0.5)

@@ -20,6 +20,9 @@ Arrays = Mapping[str, NDArray[Any]]
 WITHOUT_WEIGHTS = {"Add", "AvgPool", "MaxPool", "Multiply", "ReduceMean", "Subtract"}
 """Types of operators that nncf would give int8 inputs, beside convolutions and matrix products."""
 
+ONE_BIT = "BinaryConvolution"
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
 BINARIZERS = {"FakeQuantize", "Select"}
 """Types of operators that binarize activations in a file of fxbin: for 1 bit, and plain ones."""
 
@@ -74,20 +77,56 @@ def convert(job: Mapping[str, Any], arrays: Arrays) -> Result:
     import openvino
 
     # Unlike read_model alone, convert_model folds the weights of 1-bit convolutions to 1-bit constants.
-    read = openvino.convert_model if job["model"].endswith(".onnx") else openvino.Core().read_model
-    model = read(job["model"])
+    core = openvino.Core()
+    model = (openvino.convert_model if job["model"].endswith(".onnx") else core.read_model)(job["model"])
     if job["shapes"] is not None:
         fix_shapes(model, job["shapes"])
-    if job["calibration"]:
-        import nncf
-
-        data = [[arrays[key] for key in sample] for sample in job["calibration"]]
-        # A list would be taken for one input.
-        names = [port.any_name for port in model.inputs]
-        dataset = nncf.Dataset(data, lambda sample: dict(zip(names, sample, strict=True)))
-        model = nncf.quantize(model, dataset, subset_size=len(data), ignored_scope=_ignored(model))
+    samples = [[arrays[key] for key in sample] for sample in job["calibration"]]
+    one_bit = None
+    if samples:
+        compiled = core.compile_model(model, "CPU", F32)
+        one_bit = layer_types(compiled).count(ONE_BIT)
+        model = to_int8(model, samples)
     openvino.save_model(model, job["output"], compress_to_fp16=False)
+    if samples:
+        # Once, here: what it cannot run must not become anybody's file.
+        compiled = core.compile_model(job["output"], "CPU", F32)
+        compiled(samples[0])
+        found = layer_types(compiled).count(ONE_BIT)
+        if found != one_bit:
+            raise MisfitError(f"with int8, {found} convolutions run in 1 bit, and {one_bit} without")
     return {}, {}
+
+
+def to_int8(model: Any, samples: list[list[NDArray[Any]]]) -> Any:
+    """`model` with int8 layers where it is not in 1 bit, their ranges from `samples`."""
+    import nncf
+
+    keep_from_concatenations(model)
+    names = [port.any_name for port in model.inputs]
+    # With names, as nncf takes a list for one input.
+    dataset = nncf.Dataset(samples, lambda sample: dict(zip(names, sample, strict=True)))
+    return nncf.quantize(model, dataset, subset_size=len(samples), ignored_scope=_ignored(model))
+
+
+def keep_from_concatenations(model: Any) -> None:
+    """Put a max pooling over single pixels between each concatenation and a binarizer behind it.
+
+    Where a model has int8 layers, OpenVINO 2026.4.1 moves a FakeQuantize in front of a concatenation.
+    With two levels it then crashes.
+    """
+    from openvino import opset1
+
+    for operator in model.get_ordered_ops():
+        if operator.get_type_name() != "FakeQuantize" or operator.get_attributes()["levels"] != 2:
+            continue
+        source = operator.input_value(0)
+        before = source.get_node()
+        if before.get_type_name() == "Relu":
+            before = before.input_value(0).get_node()
+        if before.get_type_name() == "Concat":
+            barrier = opset1.max_pool(source, [1, 1], [0, 0], [0, 0], [1, 1], "floor")
+            operator.input(0).replace_source_output(barrier.output(0))
 
 
 def _ignored(model: Any) -> Any:
@@ -99,7 +138,7 @@ def _ignored(model: Any) -> Any:
     import nncf
 
     present = {operator.get_type_name() for operator in model.get_ordered_ops()}
-    if "BinaryConvolution" not in present:
+    if ONE_BIT not in present:
         return None
     return nncf.IgnoredScope(types=sorted(present & WITHOUT_WEIGHTS))
 

@@ -103,6 +103,26 @@ def test_calibration_makes_the_remaining_layers_int8(model: BinarizedModule, tmp
     assert again.size == saved.size
 
 
+class Concatenated(nn.Module):
+    """A concatenation in front of a binarizer, as in a U-Net, beside a layer that becomes int8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.ConvTranspose2d(3, 16, 2, 2)
+        self.conv, self.join = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(32, 32, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x)
+        return self.join(torch.cat([self.conv(x), x], 1).relu()).mean((2, 3))
+
+
+def test_a_concatenation_in_front_of_a_binarizer_survives_int8(tmp_path: Path) -> None:
+    model = binarize(Concatenated(), X)
+    saved = save(model, tmp_path / "model.xml", calibration=[X])
+    kinds = check(fxbin.openvino.compile(saved.path), model, tolerance=0.3)
+    assert "Deconvolution" in kinds
+
+
 def test_an_old_file_survives_a_failure(path: Path, tmp_path: Path) -> None:
     for name in ("model.xml", "model.bin"):
         (tmp_path / name).write_text("old")
