@@ -1,6 +1,7 @@
 """A copy of a user's model, also where `copy.deepcopy` alone gives up."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def copy_model(model: nn.Module) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
-        for value in vars(module).values():
+        for value in _contents(vars(module)):
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
             elif isinstance(value, _SHARED):
@@ -35,3 +36,16 @@ def copy_model(model: nn.Module) -> nn.Module:
             f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
             "remove the attribute that copy.deepcopy refuses"
         ) from error
+
+
+def _contents(container: Any) -> Iterator[Any]:
+    """What is in `container`, in containers inside it too."""
+    pending, seen = [container], {id(container)}
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict | list | tuple | set):
+            inside = list(value.values() if isinstance(value, dict) else value)
+            pending += [item for item in inside if id(item) not in seen]
+            seen.update(map(id, inside))
+        else:
+            yield value

@@ -12,6 +12,10 @@ from fxbin.errors import TransformError
 CONFIG = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
 
 
+def doubled(x: Tensor) -> Tensor:
+    return x * 2
+
+
 def weight_normed() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -30,6 +34,21 @@ def test_a_weight_that_autograd_computed_is_copied_and_keeps_training() -> None:
     binarized(x).sum().backward()
     assert {name for name, p in binarized.named_parameters() if p.grad is None} == set()
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_scripted_function_in_a_list_is_shared_with_the_copy() -> None:
+    class HoldsAScript(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.activations = [torch.jit.script(doubled)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.activations[0](self.conv(x))
+            return out
+
+    model, x = HoldsAScript(), torch.rand(2, 3, 8, 8)
+    assert torch.equal(fxbin.transform(model, CONFIG)(x), model(x))
 
 
 def test_the_attribute_that_cannot_be_copied_is_quoted() -> None:
