@@ -195,7 +195,8 @@ def main() -> None:
         print(f"| {result.speed_row()} |")
     print()
     print(
-        "| network | not binarized | in 1 bit | in float | difference | ONNX, MB | IR, MB | IR with int8, MB |"
+        "| network | not binarized | in 1 bit | in float | difference "
+        "| ONNX, MB | IR, MB | IR with int8, MB |"
     )
     print("| --- | --- | --- | --- | --- |" + " ---: |" * 3)
     for result in found:
