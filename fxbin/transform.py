@@ -26,7 +26,7 @@ from fxbin.passes import (
 from fxbin.scope_filter import ScopeFilter
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
-from fxbin.tracing import ops_of, trace
+from fxbin.tracing import operators, ops_of, trace
 
 ConfigSource = Config | Mapping[str, Any] | str | Path
 
@@ -113,10 +113,8 @@ def node_names(
         return [(name, _op(name)) for info in infos if info is not None for name in info.names]
     config = load_config(config)
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
-    traced = trace(model, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
-    ops = [op for node in traced.graph.nodes for op in ops_of(node) if op.tracked]
-    names = Names(model, ops, ScopeFilter.from_config(config).is_replaced)
-    return [(names.name(op), op.op) for op in ops]
+    ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
+    return Names(model, ops, ScopeFilter.from_config(config).is_replaced).listing(ops)
 
 
 def _op(name: str) -> str:

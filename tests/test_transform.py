@@ -197,3 +197,20 @@ def test_model_in_double_precision_stays_in_it() -> None:
     model = Small().double()
     inputs = (torch.rand(2, 3, 8, 8, dtype=torch.float64),)
     assert_same_outputs(model, fxbin.transform(model, SMALL, inputs), *inputs)
+
+
+def test_names_are_known_where_the_code_looks_at_content() -> None:
+    class LooksAtContent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.conv(x)
+            return out * 2 if x.sum() > 0 else out
+
+    names = fxbin.node_names(
+        LooksAtContent(),
+        {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}},
+    )
+    assert ("LooksAtContent/NNCFConv2d[conv]/conv2d_0", "conv2d") in names
