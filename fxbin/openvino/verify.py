@@ -15,18 +15,16 @@ from fxbin.errors import ExportError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
+from fxbin.openvino.compare import allowed_difference, check_outputs, largest_difference
 from fxbin.openvino.process import OpenVINOError, require, run_in_process
-from fxbin.openvino.reference import LayerCase, layer_cases, output_changes, outputs_of
+from fxbin.openvino.reference import LayerCase, layer_cases
 from fxbin.openvino.repeated import repeated_calls
 from fxbin.openvino.samples import Sample, bound_samples, named_arrays, to_array
 from fxbin.openvino.source import checked_path
 from fxbin.openvino.verify_report import (
     ONE_BIT_KIND,
     LayerCheck,
-    OutputCheck,
     VerifyReport,
-    allowed_difference,
-    largest_difference,
 )
 from fxbin.transformed import transformed
 
@@ -72,7 +70,7 @@ def verify(
     if path is None:
         with tempfile.TemporaryDirectory(prefix="fxbin-verify-") as folder:
             file = Path(folder) / "model.onnx"
-            export_onnx(model, file, _arguments(inputs))
+            export_onnx(model, file, first_sample(inputs))
             return _verify(model, file, inputs, tolerance, layers)
     file = checked_path(Path(path))
     return _verify(model, file, inputs, tolerance, layers and file.suffix == ".onnx")
@@ -81,12 +79,14 @@ def verify(
 def _verify(
     model: fx.GraphModule, path: Path, inputs: Sequence[Sample] | None, tolerance: float, layers: bool
 ) -> VerifyReport:
-    module, example = prepare(model, _arguments(inputs), None)
+    module, example = prepare(model, first_sample(inputs), None)
     samples = bound_samples(module.graph, example, inputs)
-    sites = lower(*prepare(model, _arguments(inputs), None))
+    sites = lower(*prepare(model, first_sample(inputs), None))
     promised = [site.name for site in sites if site.mode is ExportMode.ONE_BIT]
     cases = layer_cases(module, samples[0], promised) if layers else []
     result, arrays = _run(path, samples, cases)
+    ports = range(len(result["outputs"]))
+    found = [[arrays[f"sample {index} {port}"] for port in ports] for index in range(len(samples))]
     report = VerifyReport(
         path=path,
         runtime=result["runtime"],
@@ -95,10 +95,10 @@ def _verify(
         repeated=repeated_calls(module, promised),
         found=result["operators"].get(ONE_BIT_KIND, 0),
         operators=result["operators"],
-        outputs=_check_outputs(copy.deepcopy(model).eval(), samples, result["outputs"], arrays, tolerance),
+        outputs=check_outputs(copy.deepcopy(model).eval(), samples, result["outputs"], found, tolerance),
         layers=tuple(
-            _check_layer(case, found["runs_as"], arrays, tolerance)
-            for case, found in zip(cases, result["layers"], strict=True)
+            _check_layer(case, layer["runs_as"], arrays, tolerance)
+            for case, layer in zip(cases, result["layers"], strict=True)
         ),
     )
     if report.problems:
@@ -108,7 +108,7 @@ def _verify(
     return report
 
 
-def _arguments(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
+def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
     """The first sample as `export_onnx` takes it."""
     if inputs is None:
         return None
@@ -134,40 +134,6 @@ def _run(
     except OpenVINOError as error:
         raise VerificationError(f"{path}: {error}") from error
     return result, dict(outputs)
-
-
-def _check_outputs(
-    model: fx.GraphModule,
-    samples: Sequence[BoundInputs],
-    names: Sequence[str],
-    found: dict[str, Array],
-    tolerance: float,
-) -> tuple[OutputCheck, ...]:
-    """One check an output, the worst of all samples."""
-    checks: list[list[OutputCheck]] = []
-    for index, sample in enumerate(samples):
-        expected = [to_array(y) for y in outputs_of(model, sample)]
-        if len(names) != len(expected):
-            raise VerificationError(f"the file has {len(names)} outputs, the model {len(expected)}")
-        differences = [
-            largest_difference(found.get(f"sample {index} {port}", np.empty(0)), y)
-            for port, y in enumerate(expected)
-        ]
-        allowed = [allowed_difference(y, tolerance) for y in expected]
-        changes = [0.0] * len(expected)
-        if any(difference > limit for difference, limit in zip(differences, allowed, strict=True)):
-            changes = output_changes(model, sample)
-        checks.append(
-            [
-                OutputCheck(name, difference, max(limit, 2 * change), at_thresholds=2 * change > limit)
-                for name, difference, limit, change in zip(names, differences, allowed, changes, strict=True)
-            ]
-        )
-    return tuple(max(column, key=_badness) for column in zip(*checks, strict=True))
-
-
-def _badness(check: OutputCheck) -> float:
-    return check.difference / check.allowed
 
 
 def _check_layer(

@@ -4,39 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fxbin.openvino.compare import OutputCheck
 from fxbin.report_table import as_text
 
 ONE_BIT_KIND = "BinaryConvolution"
 """What OpenVINO calls its 1-bit convolution."""
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """One output of the model, over all samples."""
-
-    name: str
-
-    difference: float
-    """Largest absolute difference to PyTorch; infinite for NaN or another shape."""
-
-    allowed: float
-    """The tolerance, times the largest value of the output if that is above 1."""
-
-    at_thresholds: bool
-    """Whether `allowed` is larger than that, since in PyTorch itself values next to thresholds change the
-    output by so much when they are rounded anew."""
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the difference is allowed."""
-        return self.difference <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -116,26 +93,11 @@ class VerifyReport:
             f"layers by themselves: {len(self.layers) - len(bad)} of {len(self.layers)} in 1 bit and right"
         )
         tail = [Text(right)] if self.layers else []
-        return Group(head, count, _outputs(self.outputs), *tail, *([_layers(bad)] if bad else []))
+        return Group(head, count, output_table(self.outputs), *tail, *([_layers(bad)] if bad else []))
 
 
-def largest_difference(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
-    """Of two arrays; 0 where both are the same infinity or NaN, infinite where only one is."""
-    if found.shape != expected.shape:
-        return float("inf")
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    return float(np.where(same, 0, np.where(np.isnan(difference), np.inf, difference)).max(initial=0))
-
-
-def allowed_difference(expected: NDArray[np.generic], tolerance: float) -> float:
-    """`tolerance`, times the largest finite value of `expected` if that is above 1."""
-    size = np.abs(expected[np.isfinite(expected)].astype(np.float64)).max(initial=0)
-    return tolerance * max(1.0, float(size))
-
-
-def _outputs(outputs: tuple[OutputCheck, ...]) -> Table:
+def output_table(outputs: tuple[OutputCheck, ...]) -> Table:
+    """One row an output."""
     table = Table(box=box.MARKDOWN)
     for title in ("output", "largest difference", "allowed", ""):
         table.add_column(title, justify="right" if "d" in title else "left")

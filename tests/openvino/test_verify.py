@@ -16,7 +16,7 @@ from fxbin.errors import ExportError, TransformError, VerificationError
 from fxbin.export import export_onnx
 from fxbin.module import BinarizedModule
 from fxbin.openvino import VerifyReport, save, verify
-from fxbin.openvino.verify_report import allowed_difference, largest_difference
+from fxbin.openvino.compare import allowed_difference, largest_difference
 from tests.binarizing import binarize
 from tests.openvino.raw_patterns import write_conv
 
