@@ -2,13 +2,13 @@
 
 from fxbin import openvino
 from fxbin.config import Config, load_config
-from fxbin.dot import to_dot
+from fxbin.drawing.dot import to_dot
+from fxbin.drawing.networkx_graph import to_networkx
 from fxbin.errors import FxbinError
 from fxbin.export import export_onnx
-from fxbin.networkx_graph import to_networkx
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.nonfinite import first_nonfinite
-from fxbin.report import Summary, summary
+from fxbin.report.summary import Summary, summary
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
 from fxbin.transform import node_names, transform

@@ -23,7 +23,7 @@ from fxbin.openvino.reference import layer_cases, outputs_of
 from fxbin.openvino.samples import Sample, bound_samples, to_array
 from fxbin.openvino.verify import first_sample
 from fxbin.openvino.verify_report import output_table
-from fxbin.report_table import as_text
+from fxbin.report.table import as_text
 from fxbin.transformed import transformed
 
 Runtime = Literal["compiled", "onnxruntime", "openvino"]

@@ -8,7 +8,7 @@ from torch.fx import GraphModule
 from fxbin.call_site import CallSite, attribute, call_sites, why_not_binarizable
 from fxbin.config import Config
 from fxbin.node_info import Decision
-from fxbin.scope_filter import ScopeFilter
+from fxbin.scopes.filter import ScopeFilter
 
 
 def select(module: GraphModule, config: Config) -> dict[str, Decision]:

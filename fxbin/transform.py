@@ -14,7 +14,6 @@ from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.model_copy import copy_model
 from fxbin.module import BinarizedModule
-from fxbin.naming import Names
 from fxbin.node_info import Decision, node_info
 from fxbin.passes import (
     InlineConv2d,
@@ -23,7 +22,8 @@ from fxbin.passes import (
     MarkCallSites,
     NameNodes,
 )
-from fxbin.scope_filter import ScopeFilter
+from fxbin.scopes.filter import ScopeFilter
+from fxbin.scopes.naming import Names
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
 from fxbin.tracing import operators, ops_of, trace

@@ -1,6 +1,9 @@
 """A whole recorded NNCF 2.9 training run, replayed through the public API."""
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,33 @@ def distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("mode", ["xnor", "dorefa"])
 def test_recorded_training_run_is_replayed(mode: str) -> None:
+    """In one of PyTorch's two ways to sum a convolution, to 1e-5 at every step.
+
+    Which one it is depends on the processor: where a sum is rounded differently, a value next to its
+    threshold changes sides sooner or later, and from there on the losses differ visibly.
+    """
     path = Path(__file__).parent / "data" / f"nncf_tiny_{mode}_plain.pth"
     recorded: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        replay(recorded)
+    except AssertionError as with_onednn:
+        with onednn_disabled():
+            try:
+                replay(recorded)
+            except AssertionError as error:
+                raise error from with_onednn
+
+
+@contextmanager
+def onednn_disabled() -> Iterator[None]:
+    """`torch.backends.mkldnn.flags(enabled=False)`, without its warning about GPUs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN", UserWarning)
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def replay(recorded: dict[str, Any]) -> None:
     original = TinyResNet()
     original.load_state_dict(recorded["initial_state_dict"])
     teacher = copy.deepcopy(original).eval()

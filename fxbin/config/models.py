@@ -23,7 +23,7 @@ from fxbin.config.value_types import (
     Whole,
     problem,
 )
-from fxbin.scope_pattern import why_invalid
+from fxbin.scopes.pattern import why_invalid
 
 
 def _valid_expression(pattern: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fxbin.openvino.compare import OutputCheck
-from fxbin.report_table import as_text
+from fxbin.report.table import as_text
 
 ONE_BIT_KIND = "BinaryConvolution"
 """What OpenVINO calls its 1-bit convolution."""

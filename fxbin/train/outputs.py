@@ -8,10 +8,10 @@ import torch
 from graphviz import FORMATS, Digraph
 from torch import Tensor
 
-from fxbin.dot import to_dot
+from fxbin.drawing.dot import to_dot
 from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.report import summary
+from fxbin.report.summary import summary
 from fxbin.train.curves import draw_curves
 from fxbin.train.epoch import accuracy, predict
 from fxbin.train.onnx_check import OnnxCheck, check_onnx, why_unavailable

@@ -23,7 +23,7 @@ from torch import fx, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision import)
-from fxbin.naming import Names
+from fxbin.scopes.naming import Names
 from fxbin.tracing import ops_of, trace
 
 MODELS = ("resnet18", "resnet50", "mobilenet_v2", "densenet121")

@@ -18,7 +18,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tests.conftest  # noqa: F401  (makes torchvision importable)
-from fxbin.naming import Names
+from fxbin.scopes.naming import Names
 from fxbin.tracing import ops_of, trace
 from tests.zoo import build
 

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.module import BinarizedModule
-from fxbin.naming import Names
 from fxbin.node_info import node_info
 from fxbin.passes import NameNodes
+from fxbin.scopes.naming import Names
 from fxbin.tracing import ops_of, trace
 from tests.passes.rewriting import assert_rewrites, captured
 from tests.passes.small_models import OneConv

@@ -14,7 +14,7 @@ from fxbin.config import Config, check_config, load_config
 from fxbin.errors import FxbinError
 from fxbin.example_inputs import example_inputs
 from fxbin.module import BinarizedModule
-from fxbin.scope_filter import ScopeFilter
+from fxbin.scopes.filter import ScopeFilter
 from fxbin.selection import select
 from fxbin.transform import capture
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fxbin.check import check
+from fxbin.cli.check import check
 from tests.tiny_resnet import TinyResNet
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fxbin.config import Config
 from fxbin.errors import ScopeError
-from fxbin.scope_hints import hints, surprise, without_prefix
-from fxbin.scope_pattern import matches
+from fxbin.scopes.hints import hints, surprise, without_prefix
+from fxbin.scopes.pattern import matches
 
 
 @dataclass(frozen=True)

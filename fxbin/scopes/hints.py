@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator
 
-from fxbin.scope_pattern import REGEX_MARK, expression, matches, why_invalid
+from fxbin.scopes.pattern import REGEX_MARK, expression, matches, why_invalid
 
 PREFIX = "NNCF"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fxbin.naming import Names
+from fxbin.scopes.naming import Names
 from fxbin.tracing import operators, ops_of, trace
 from tests.zoo import DATA, build_without_data, goldens
 

@@ -10,11 +10,11 @@ from torch import fx, nn
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
-from fxbin.layer_cost import is_weighted
 from fxbin.module import BinarizedModule
 from fxbin.node_info import node_info
-from fxbin.report_table import as_text, report_table
-from fxbin.site_report import SiteReport, site_report
+from fxbin.report.layer_cost import is_weighted
+from fxbin.report.site import SiteReport, site_report
+from fxbin.report.table import as_text, report_table
 from fxbin.state import Stage
 from fxbin.tracing import Specialisation
 from fxbin.transformed import transformed

@@ -15,8 +15,8 @@ from fxbin.export import ExportMode
 
 if TYPE_CHECKING:
     from fxbin.export import SiteExport
-    from fxbin.report import Summary
-    from fxbin.site_report import SiteReport
+    from fxbin.report.site import SiteReport
+    from fxbin.report.summary import Summary
 
 _UNBOUNDED = 10_000
 """Columns to render into where no terminal sets a limit: one line a row, whatever its length."""

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxbin import deploy_commands
-from fxbin.command_source import config_for, with_overrides, without_scope_check
+from fxbin.cli import deploy
+from fxbin.cli.source import config_for, with_overrides, without_scope_check
 from fxbin.config import load_config
 from fxbin.errors import FxbinError
 
@@ -114,7 +114,7 @@ def check(
 
     Examples: `fxbin check configs/demo.json5`, `fxbin check nncf.json --model torchvision:resnet18`
     """
-    from fxbin.check import check as check_config
+    from fxbin.cli.check import check as check_config
     from fxbin.train.build import model_of
 
     found = check_config(str(config))
@@ -145,7 +145,7 @@ def scopes(
     pattern: Annotated[
         str | None, typer.Option("--match", metavar="PATTERN", help="What a scope in a config selects.")
     ] = None,
-    input_size: deploy_commands.InputOption = None,
+    input_size: deploy.InputOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every node, not only conv2d call sites.")
     ] = False,
@@ -161,7 +161,7 @@ def scopes(
 
     Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --match "{re}layer1"`
     """
-    from fxbin.scope_listing import list_scopes, matching
+    from fxbin.scopes.listing import list_scopes, matching
     from fxbin.train.build import model_of
     from fxbin.transform import transform
 
@@ -183,13 +183,13 @@ def graph(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="What to write: .dot, or .svg, .pdf, .png with Graphviz.")
     ] = Path("graph.svg"),
-    input_size: deploy_commands.InputOption = None,
+    input_size: deploy.InputOption = None,
 ) -> None:
     """Draw what the transform makes of a model: binarizers, ignored convs with the reason, shapes.
 
     Example: `fxbin graph configs/demo.json5 --output demo.svg`
     """
-    from fxbin.dot import to_dot
+    from fxbin.drawing.dot import to_dot
     from fxbin.train.build import model_of
     from fxbin.train.outputs import save_graph
     from fxbin.transform import transform
@@ -199,7 +199,7 @@ def graph(
     typer.echo(f"wrote {output}")
 
 
-for command in (deploy_commands.export, deploy_commands.verify, deploy_commands.bench):
+for command in (deploy.export, deploy.verify, deploy.bench):
     app.command()(command)
 
 

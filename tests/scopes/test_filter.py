@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.errors import ConfigError, ScopeError
-from fxbin.scope_hints import hints
-from fxbin.scope_pattern import matches
+from fxbin.scopes.hints import hints
+from fxbin.scopes.pattern import matches
 from tests.tiny_resnet import TinyResNet
 
 CONV1 = "TinyResNet/NNCFConv2d[conv1]/conv2d_0"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from fxbin.command_source import config_for, with_overrides, without_scope_check
+from fxbin.cli.source import config_for, with_overrides, without_scope_check
 from fxbin.config import load_config
 from fxbin.errors import ConfigError
 from fxbin.train.resume import plain
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json5")), ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxbin.command_source import config_for
+from fxbin.cli.source import config_for
 
 if TYPE_CHECKING:
     from fxbin.module import BinarizedModule

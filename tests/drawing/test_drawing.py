@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.dot import shortened, visible
+from fxbin.drawing.dot import shortened, visible
+from fxbin.drawing.scope_tree import scope_elements
 from fxbin.module import BinarizedModule
-from fxbin.scope_tree import scope_elements
 from tests.transforming import SMALL, Small, config
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 needs_dot = pytest.mark.skipif(
     shutil.which("dot") is None, reason="Graphviz's program `dot` is not installed"
 )
@@ -143,7 +143,7 @@ def test_drawing_has_names_shapes_and_reasons(everything: BinarizedModule) -> No
 
 
 def test_kinds_differ_in_colour_and_in_shape() -> None:
-    from fxbin.dot_style import LEGEND, NODES
+    from fxbin.drawing.style import LEGEND, NODES
 
     for what in ("fillcolor", "shape"):
         values = [NODES[kind].get(what, "none") for kind in LEGEND]

@@ -5,9 +5,9 @@ from typing import Any, Literal
 import networkx as nx
 from torch import fx, nn
 
+from fxbin.drawing.node_kind import NodeKind, kind_of
 from fxbin.module import BinarizedModule
 from fxbin.node_info import node_info
-from fxbin.node_kind import NodeKind, kind_of
 from fxbin.tensor_spec import tensor_spec
 from fxbin.transformed import transformed
 
@@ -23,7 +23,7 @@ def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
       in the node that NNCF names
     * ``op``: the operator, ``"conv2d"``; ``target``: what the fx node calls
     * ``scope``, ``owner``: the module it runs in, ``"ResNet/NNCFConv2d[conv1]"`` and ``"conv1"``
-    * ``kind``: one of `fxbin.node_kind.NodeKind`, as a string
+    * ``kind``: one of `fxbin.drawing.node_kind.NodeKind`, as a string
     * ``shape``, ``dtype``: of its tensor for the example inputs, ``(1, 64, 112, 112)`` and ``"float32"``;
       None where it gives no tensor, or several
     * ``reason``: why a conv2d stays in full precision, else empty

@@ -10,10 +10,10 @@ import graphviz
 import networkx as nx
 from torch import nn
 
-from fxbin.dot_style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
-from fxbin.networkx_graph import Mode, to_networkx
-from fxbin.node_kind import NodeKind
-from fxbin.scope_tree import Box, boxes, scope_elements
+from fxbin.drawing.networkx_graph import Mode, to_networkx
+from fxbin.drawing.node_kind import NodeKind
+from fxbin.drawing.scope_tree import Box, boxes, scope_elements
+from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
 from fxbin.transformed import transformed
 
 _LABEL_LENGTH = 44

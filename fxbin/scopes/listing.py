@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fxbin.errors import ScopeError
 from fxbin.module import BinarizedModule
 from fxbin.node_info import NodeInfo, node_info
-from fxbin.scope_hints import hints
-from fxbin.scope_pattern import matches
+from fxbin.scopes.hints import hints
+from fxbin.scopes.pattern import matches
 from fxbin.tensor_spec import tensor_spec
 
 

@@ -4,7 +4,7 @@ The colours are those of Okabe and Ito, which people with any kind of colour vis
 (https://jfly.uni-koeln.de/color/).
 """
 
-from fxbin.node_kind import NodeKind
+from fxbin.drawing.node_kind import NodeKind
 
 INK = "#222222"
 FAINT = "#666666"

@@ -1,0 +1,1 @@
+"""Graphs as pictures and as data: `fxbin.to_dot` and `fxbin.to_networkx`."""

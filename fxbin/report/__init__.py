@@ -1,0 +1,1 @@
+"""What was binarized, what was not and why: `fxbin.summary`."""

@@ -1,0 +1,1 @@
+"""Hierarchical names of nodes, and the patterns that select by them."""
