@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.closures import rebound
 from fxbin.errors import TransformError
 
 _SHARED = (torch.jit.ScriptFunction,)
@@ -17,7 +18,8 @@ def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`; tensors that autograd computed are copied without their history.
 
     `torch.nn.utils.weight_norm` and the like leave such tensors in modules and compute them anew in
-    each forward.
+    each forward. Functions that modules hold, such as hooks and a `forward` put on an instance, speak of
+    the copy where they spoke of the model, which deepcopy does not see to.
 
     Raises:
         TransformError: something in the model cannot be copied.
@@ -30,12 +32,16 @@ def copy_model(model: nn.Module) -> nn.Module:
             elif isinstance(value, _SHARED):
                 memo[id(value)] = value
     try:
-        return copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise TransformError(
             f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
             "remove the attribute that copy.deepcopy refuses"
         ) from error
+    for module in copied.modules():
+        for name, value in list(vars(module).items()):
+            vars(module)[name] = rebound(value, memo)
+    return copied
 
 
 def _contents(container: Any) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """Models that copy.deepcopy alone refuses are transformed all the same."""
 
+import copy
 import warnings
 
 import pytest
@@ -64,3 +65,33 @@ def test_the_attribute_that_cannot_be_copied_is_quoted() -> None:
 
     with pytest.raises(TransformError, match=r"cannot be copied .*generator.*remove the attribute"):
         fxbin.transform(HoldsAGenerator(), CONFIG)
+
+
+class Patched(nn.Module):
+    """A forward put on a convolution and a hook, both of which close over modules of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        old = self.conv.forward
+        self.conv.forward = lambda x: old(x) * 2  # type: ignore[assignment, method-assign]
+        self.conv.register_forward_hook(lambda _module, _args, output: self.bn(output))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return out
+
+
+def test_functions_on_instances_run_on_the_copy() -> None:
+    model, x = Patched(), torch.rand(2, 3, 8, 8)
+    before = copy.deepcopy(model.state_dict())
+    binarized = fxbin.transform(model, CONFIG)
+    assert list(binarized.binarization.sites) == ["Patched/NNCFConv2d[conv]/conv2d_0"]
+    output = binarized(x)
+    output.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert binarized.get_parameter("conv.weight").grad is not None
+    assert torch.equal(output, model(x))
+    after = binarized.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in model.state_dict().items())

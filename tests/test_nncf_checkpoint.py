@@ -352,8 +352,6 @@ def test_state_of_another_algorithm_is_refused_by_name() -> None:
 DIFFERENT = {
     # Not copyable, without a conv2d in the graph, or dependent on values: `transform` refuses them.
     "LSTMNet", "ScriptedFunction", "ShapeControlFlow", "WeightNormOld",
-    # A forward that was put on the instance runs around NNCF's binarizers; here it is left alone.
-    "InstanceForwardOverride",
 }  # fmt: skip
 
 
