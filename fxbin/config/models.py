@@ -114,11 +114,8 @@ def _known_mode(mode: str) -> str:
     return mode
 
 
-def _instead_of(algorithm: str) -> str:
-    """What to do about an algorithm that is not binarization."""
-    if difflib.get_close_matches(algorithm, ["binarization"], cutoff=0.8):
-        return 'Did you mean "binarization"?'
-    return f"fxbin has no other algorithm: remove this one{INSTEAD_OF.get(algorithm, '')}."
+def _is_misspelt(algorithm: str) -> bool:
+    return bool(difflib.get_close_matches(algorithm, ["binarization"], cutoff=0.8))
 
 
 class Binarization(Section):
@@ -155,9 +152,11 @@ class Binarization(Section):
     @classmethod
     def _is_binarization(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            algorithm = data.get("algorithm", "binarization")
-            if algorithm != "binarization":
-                raise problem('"binarization"', _instead_of(str(algorithm)), ("algorithm",))
+            algorithm = str(data.get("algorithm", "binarization"))
+            # One problem for another algorithm, whose keys are others; a misspelt one hides no other problem.
+            if algorithm != "binarization" and not _is_misspelt(algorithm):
+                hint = f"fxbin has no other algorithm: remove this one{INSTEAD_OF.get(algorithm, '')}."
+                raise problem('"binarization"', hint, ("algorithm",))
         return data
 
 

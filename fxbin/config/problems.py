@@ -125,7 +125,8 @@ def _problem(details: ErrorDetails, data: object) -> Problem:
 def _expected(kind: str, context: Mapping[str, Any]) -> str:
     """The right kind of value, in words."""
     if kind == "literal_error":
-        return f"one of {', '.join(shown(choice) for choice in _choices(context))}"
+        choices = [shown(choice) for choice in _choices(context)]
+        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     for bound, words in (("gt", "above"), ("ge", "of at least")):
         if bound in context:
             number = "a whole number" if isinstance(context[bound], int) else "a number"

@@ -275,14 +275,15 @@ def test_what_is_wrong_is_said_with_key_value_and_next_step(config: object, expe
 
 def test_all_problems_are_reported_at_once() -> None:
     wrong: dict[str, Any] = {
-        "compression": {**BINARIZATION, "mode": "bnn", "params": {"base_lr": "x", "epochs": 1}},
+        "compression": {"algorithm": "binarisation", "mode": "bnn", "params": {"base_lr": "x", "epochs": 1}},
         "target_device": "TPU",
         "input_info": [{"sample_size": [1]}, {"filler": 1}],
     }
     text = message(wrong)
     lines = text.splitlines()
-    assert lines[0] == "config: 6 problems"
+    assert lines[0] == "config: 7 problems"
     assert {line.split(": ")[0].strip() for line in lines[1:]} == {
+        "compression.algorithm",
         "compression.mode",
         "compression.params.base_lr",
         "compression.params.epochs",
