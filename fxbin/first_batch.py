@@ -12,6 +12,7 @@ from torch._C._dynamo.eval_frame import (
     set_code_exec_strategy,
 )
 
+from fxbin.binarizers import ActivationBinarizer
 from fxbin.effects_undone import effects_undone
 from fxbin.state import BinarizationState
 
@@ -39,12 +40,14 @@ class StartsScales(nn.Module):
     ``nn.Module.compile`` sets. A compiler that looks through the call, as it does when the model is a part of
     what is compiled, never asks for it: it compiles the start too, and once more without. The numbers are the
     same.
+
+    Of several such batches (`activation_init_batches`) each goes through it twice.
     """
 
     binarization: BinarizationState
 
-    _tried: frozenset[str] = frozenset()
-    """Call sites that waited when an eager pass was last made."""
+    _tried: frozenset[tuple[str, int]] = frozenset()
+    """What waited when an eager pass was last made."""
 
     @property
     @_uncompiled
@@ -63,19 +66,36 @@ class StartsScales(nn.Module):
 
     @_uncompiled
     def _start_and_call(self, *args: Any, **kwargs: Any) -> Any:
-        torch.compiler.disable(self._start_scales)(*args, **kwargs)
-        return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
+        unfinished = torch.compiler.disable(self._start_scales)(*args, **kwargs)
+        # Else the compiled pass would take this batch for the next one that a start is made of.
+        _set_initialized(unfinished, True)
+        try:
+            return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
+        finally:
+            _set_initialized(unfinished, False)
 
-    def _start_scales(self, *args: Any, **kwargs: Any) -> None:
+    def _start_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
+        """Start what starts with this batch; return those whose start later batches take part in too."""
         # Once for each: a call site that training never runs would have it done for every batch.
         self._tried = self._waiting()
         with torch.no_grad(), effects_undone(self):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
-    def _waiting(self) -> frozenset[str]:
-        """Names of the call sites whose next training batch sets their scale."""
+    def _waiting(self) -> frozenset[tuple[str, int]]:
+        """The call sites whose next training batch sets their scale, with how many batches did before."""
         sites = self.binarization.sites if "binarization" in vars(self) else {}
-        return frozenset(name for name, site in sites.items() if site.activation.awaits_first_batch)
+        return frozenset(
+            (name, site.activation.batches_seen)
+            for name, site in sites.items()
+            if site.activation.awaits_first_batch
+        )
+
+
+@_uncompiled
+def _set_initialized(binarizers: list[ActivationBinarizer], value: bool) -> None:
+    for binarizer in binarizers:
+        binarizer.is_scale_initialized = value
 
 
 _COMPILED = "_compiled_call_impl"

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import fxbin
 from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
-from tests.transforming import SMALL, Small
+from tests.transforming import SMALL, Small, config
 
 # Dynamo itself makes the object it warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -84,6 +84,34 @@ def test_the_first_batch_has_the_numbers_and_the_effects_of_eager(
         assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_several_first_batches_compile_once_and_have_the_numbers_of_eager(
+    counter: CompileCounterWithBackend, in_place: bool
+) -> None:
+    torch.manual_seed(0)
+    settings = config(2, 3, 8, 8, params={"activation_init_batches": 3, "activation_threshold_init": "mse"})
+    eager = fxbin.transform(Small(), settings)
+    model = copy.deepcopy(eager)
+    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    if in_place:
+        compiled = model
+        model.compile(fullgraph=True, backend=counter)
+    for either in (eager, model):
+        either.binarization.enable(activations=True, weights=True)
+    for index in range(5):
+        torch.manual_seed(index)
+        expected = eager(batch(index))
+        expected.sum().backward()
+        torch.manual_seed(index)
+        y = compiled(batch(index))
+        y.sum().backward()
+        assert_close(y, expected)
+        assert_close(model.state_dict(), eager.state_dict())
+    assert counter.frame_count == 1
+    for own, other in zip(model.parameters(), eager.parameters(), strict=True):
+        assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
 class SkipsAConvInTraining(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -102,9 +130,9 @@ def test_a_call_site_that_training_never_runs_costs_one_eager_pass(
     passes = []
     start = BinarizedModule._start_scales
 
-    def count(self: BinarizedModule, x: Tensor) -> None:
+    def count(self: BinarizedModule, x: Tensor) -> bool:
         passes.append(x)
-        start(self, x)
+        return start(self, x)
 
     monkeypatch.setattr(BinarizedModule, "_start_scales", count)
     compiled = torch.compile(model, fullgraph=True, backend=counter)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
+from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
 from fxbin.errors import ConfigError, TransformError
 
 
@@ -15,38 +16,51 @@ class ActivationBinarizer(Binarizer):
     """``y = s H(x - s t)`` with s = exp(scale), one number, and t = sigmoid(threshold), one per channel of x.
 
     `scale` starts from the first training batch that is binarized, by the rule `scale_init` (see
-    `fxbin.binarizers.scale_init`), so `threshold` = 0 starts at s / 2. Until then s = 1; forwards in eval
-    mode and empty batches do not initialise. Both parameters require gradients at all times: while the
-    binarizer is disabled they get none, and no optimizer touches them.
+    `fxbin.binarizers.scale_init`), and `threshold` = 0 starts at s / 2; with `threshold_init` ``"mse"`` it
+    starts from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1; forwards in eval mode and
+    empty batches do not initialise. With `init_batches` above 1 the k-th of as many batches moves both by 1/k
+    of the way to where it alone would have them start: without training in between, to the mean of all starts
+    (of logarithms and logits). Both parameters require gradients at all times: while the binarizer is disabled
+    they get none, and no optimizer touches them.
 
     Shapes: x and y ``(n, c, h, w)`` or ``(c, h, w)``; scale ``(1,)``; threshold ``(1, c, 1, 1)``.
     Units:  scale is the log of a value in the units of x, threshold a logit.
-    Errors: ConfigError for another `scale_init`; TransformError when the input does not have `channels`
-            channels on axis -3.
+    Errors: ConfigError for another `scale_init`, `threshold_init` or for `init_batches` below 1;
+            TransformError when the input does not have `channels` channels on axis -3.
     """
 
     scale_initialized: Tensor
+    """int32 ``[1]``: 0 before the first of `init_batches`, 1 after the last, minus their number in between."""
 
     def __init__(
-        self, channels: int, scale_init: ScaleInit = "quantile", lr_multiplier: float | None = None
+        self,
+        channels: int,
+        scale_init: ScaleInit = "quantile",
+        lr_multiplier: float | None = None,
+        threshold_init: ThresholdInit = "half",
+        init_batches: int = 1,
     ) -> None:
         super().__init__()
-        if scale_init not in get_args(ScaleInit):
-            raise ConfigError(
-                f'params.activation_scale_init: expected "quantile" or "mse", got {scale_init!r}'
-            )
+        _check_choice("activation_scale_init", scale_init, get_args(ScaleInit))
+        _check_choice("activation_threshold_init", threshold_init, get_args(ThresholdInit))
+        if init_batches < 1:
+            raise ConfigError(f"params.activation_init_batches: expected 1 or more, got {init_batches!r}")
         self.channels = channels
         self.scale_init: ScaleInit = scale_init
+        self.threshold_init: ThresholdInit = threshold_init
+        self.init_batches = init_batches
         self.lr_multiplier = lr_multiplier
         """Factor on the gradients of scale and threshold (`compression_lr_multiplier`); None means 1."""
         self.scale = nn.Parameter(torch.zeros(1))
         self.threshold = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.is_scale_initialized = False
+        self.batches_seen = 0
+        """Of `init_batches`, while `scale` is being initialised."""
         self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
 
     @property
     def awaits_first_batch(self) -> bool:
-        """Whether the next batch sets `scale`."""
+        """Whether the next batch sets `scale`, or moves it as the next one of `init_batches`."""
         return self.is_enabled and self.training and not self.is_scale_initialized
 
     def levels(self) -> tuple[Tensor, Tensor]:
@@ -58,7 +72,7 @@ class ActivationBinarizer(Binarizer):
         """Return `x` with the levels 0 and s; the first training batch initialises s."""
         self._check_input(x)
         if self.awaits_first_batch and has_values(x):
-            self._initialize_scale(x)
+            self._start_from(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
         s, t = self.scale.exp(), self.threshold.sigmoid()
         # Two levels would hide a NaN, and training would go on with statistics that it has spoilt.
@@ -68,16 +82,26 @@ class ActivationBinarizer(Binarizer):
         """What the printed model shows."""
         return f"{self.channels}, scale_init={self.scale_init!r}"
 
-    def _initialize_scale(self, x: Tensor) -> None:
-        with torch.no_grad():
-            self.scale.copy_(initial_log_scale(x.detach(), self.scale_init, self.name))
-        self.scale_initialized.fill_(1)
-        self.is_scale_initialized = True
-
     def read_flags(self) -> None:
-        """Set `is_enabled` and `is_scale_initialized` from the buffers."""
+        """Set `is_enabled`, `is_scale_initialized` and `batches_seen` from the buffers."""
         super().read_flags()
-        self.is_scale_initialized = bool(self.scale_initialized.item())
+        progress = int(self.scale_initialized.item())
+        self.is_scale_initialized = progress > 0
+        self.batches_seen = max(-progress, 0)
+
+    def _start_from(self, x: Tensor) -> None:
+        """Let one batch take its part in where scale and threshold start."""
+        # One that activation checkpointing computes again, for the backward, has had its part.
+        if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
+            return
+        self.batches_seen += 1
+        with torch.no_grad():
+            log_scale = initial_log_scale(x.detach(), self.scale_init, self.name)
+            _move(self.scale, log_scale, self.batches_seen)
+            if self.threshold_init == "mse":
+                _move(self.threshold, initial_threshold_logit(x.detach(), log_scale), self.batches_seen)
+        self.is_scale_initialized = self.batches_seen >= self.init_batches
+        self.scale_initialized.fill_(1 if self.is_scale_initialized else -self.batches_seen)
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() not in (3, 4) or x.shape[-3] != self.channels:
@@ -85,3 +109,21 @@ class ActivationBinarizer(Binarizer):
                 f"{self.name or 'activation binarizer'}: expected an input (n, {self.channels}, h, w) or "
                 f"({self.channels}, h, w), got {tuple(x.shape)}"
             )
+
+
+def _move(parameter: Tensor, start: Tensor, count: int) -> None:
+    """Make `parameter`, in place, the mean of `count` starts, of which it is the mean of all but this one."""
+    if count == 1:
+        parameter.copy_(start)
+    else:
+        parameter.lerp_(start.to(parameter.dtype), 1 / count)
+
+
+def _is_in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
+
+
+def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        expected = " or ".join(f'"{name}"' for name in known)
+        raise ConfigError(f"params.{key}: expected {expected}, got {value!r}")

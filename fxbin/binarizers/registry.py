@@ -100,7 +100,12 @@ def _unknown_mode(mode: str) -> ConfigError:
 
 
 def _scale_threshold(channels: int, params: "Params") -> ActivationBinarizer:
-    return ActivationBinarizer(channels, scale_init=params.activation_scale_init)
+    return ActivationBinarizer(
+        channels,
+        scale_init=params.activation_scale_init,
+        threshold_init=params.activation_threshold_init,
+        init_batches=params.activation_init_batches,
+    )
 
 
 register_weight_binarizer("xnor")(lambda _shape, params: XNORWeightBinarizer(params.weight_scale_axis))

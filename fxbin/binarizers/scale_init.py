@@ -1,4 +1,4 @@
-"""Where the activation scale starts: a statistic of the first training batch that is binarized."""
+"""Where the activation scale starts: a statistic of a training batch that is binarized."""
 
 import math
 import warnings
@@ -27,8 +27,7 @@ def initial_log_scale(x: Tensor, rule: str, site: str) -> Tensor:
 
     An operator of its own, so that `torch.compile(fullgraph=True)` can step over the warning.
     """
-    values = x.detach().flatten()
-    values = values if values.dtype == torch.float64 else values.float()
+    values = at_least_float32(x.detach().flatten())
     scale = float(mse_scale(values) if rule == "mse" else quantile_scale(values))
     if not (math.isfinite(scale) and scale > 0):
         warnings.warn(
@@ -70,18 +69,23 @@ def quantile_scale(values: Tensor) -> Tensor:
 
 
 def mse_scale(values: Tensor) -> Tensor:
-    """The s for which ``s H(x - s / 2)`` is nearest to `values` in the mean square. 0-d.
+    """The s for which ``s H(x - s / 2)`` is nearest to `values` in the mean square: ``(*, n)`` to ``(*)``.
 
     Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489, method I) with the lower level held at 0:
-    s <- mean of the values above s / 2, 20 rounds from the mean of the positive ones.
+    s <- mean of the values above s / 2, 20 rounds from the mean of the positive ones. NaN where none is.
     """
-    scale = _mean_above(values, torch.zeros_like(values[:1]).sum())
+    scale = _mean_above(values, values.new_zeros(values.shape[:-1]))
     for _ in range(MSE_ROUNDS):
         scale = _mean_above(values, scale / 2)
     return scale
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """`values` in a dtype that sums over a batch are taken in."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def _mean_above(values: Tensor, bound: Tensor) -> Tensor:
-    above = values > bound
-    both = sum_over_ranks(torch.stack([values.where(above, 0).sum(), above.sum().to(values.dtype)]))
+    above = values > bound.unsqueeze(-1)
+    both = sum_over_ranks(torch.stack([values.where(above, 0).sum(-1), above.sum(-1).to(values.dtype)]))
     return both[0] / both[1]

@@ -97,6 +97,12 @@ class Params(Section):
     activation_scale_init: Literal["quantile", "mse"] = "quantile"
     """Where the activation scale starts: NNCF's top 0.1 %, or the two-level value of least squared error."""
 
+    activation_threshold_init: Literal["half", "mse"] = "half"
+    """Where the thresholds start: half the scale (NNCF), or half of each channel's own `mse` value."""
+
+    activation_init_batches: Count = 1
+    """First binarized training batches that scale and threshold start from: the mean of their starts."""
+
 
 def _known_mode(mode: str) -> str:
     """Refuse a `mode` that no binarizer is registered for."""

@@ -123,6 +123,14 @@ def test_input_with_other_channels_is_refused_with_the_name(shape: tuple[int, ..
         binarizer(torch.rand(shape))
 
 
-def test_unknown_scale_init_is_refused() -> None:
-    with pytest.raises(ConfigError, match='activation_scale_init: expected "quantile" or "mse", got \'max\''):
-        ActivationBinarizer(3, scale_init="max")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"scale_init": "max"}, 'activation_scale_init: expected "quantile" or "mse", got \'max\''),
+        ({"threshold_init": "max"}, 'activation_threshold_init: expected "half" or "mse", got \'max\''),
+        ({"init_batches": 0}, "activation_init_batches: expected 1 or more, got 0"),
+    ],
+)
+def test_unknown_starts_are_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ActivationBinarizer(3, **option)

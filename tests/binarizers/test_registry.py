@@ -43,8 +43,12 @@ def test_built_in_modes_and_their_options() -> None:
     assert xnor.scale_axis == "input"
     assert isinstance(make_weight_binarizer("dorefa", SHAPE, Params()), DoReFaWeightBinarizer)
     for mode in ("xnor", "dorefa"):
-        activation = make_activation_binarizer(mode, 3, Params(activation_scale_init="mse"))
+        params = Params(
+            activation_scale_init="mse", activation_threshold_init="mse", activation_init_batches=4
+        )
+        activation = make_activation_binarizer(mode, 3, params)
         assert (activation.channels, activation.scale_init) == (3, "mse")
+        assert (activation.threshold_init, activation.init_batches) == ("mse", 4)
 
 
 @pytest.mark.usefixtures("_own_registry")

@@ -1,3 +1,4 @@
+import json
 import math
 import subprocess
 import sys
@@ -87,10 +88,11 @@ distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank
 batch = torch.rand(8, 3, 10, 10, generator=torch.Generator().manual_seed(0))
 for rule in ("quantile", "mse"):
     for shares in ([5, 3], [8, 0]):
-        binarizer = ActivationBinarizer(3, scale_init=rule)
+        binarizer = ActivationBinarizer(3, scale_init=rule, threshold_init="mse", init_batches=2)
         binarizer.enable()
-        binarizer(batch.split(shares)[rank])
-        print(rule, repr(binarizer.scale.item()), flush=True)
+        for x in (batch, 2 * batch):
+            binarizer(x.split(shares)[rank])
+        print(repr(binarizer.scale.tolist() + binarizer.threshold.flatten().tolist()), flush=True)
 distributed.barrier()
 # Not by way of gloo's threads: their end races with that of the interpreter, which then aborts.
 os._exit(0)
@@ -111,7 +113,13 @@ def test_every_rank_starts_from_the_whole_batch_also_where_its_own_is_empty(tmp_
     assert outputs[0] == outputs[1]
 
     batch = torch.rand(8, 3, 10, 10, generator=torch.Generator().manual_seed(0))
-    quantile, mse = initialized(batch).scale.item(), initialized(batch, "mse").scale.item()
-    found = [float(line.split()[1]) for line in outputs[0].splitlines()]
-    assert found[:2] == [quantile, quantile]
-    assert found[2:] == pytest.approx([mse, mse], rel=1e-6)
+    found = iter(json.loads(line) for line in outputs[0].splitlines())
+    rules: tuple[ScaleInit, ScaleInit] = ("quantile", "mse")
+    for rule in rules:
+        whole = ActivationBinarizer(3, scale_init=rule, threshold_init="mse", init_batches=2)
+        whole.enable()
+        for x in (batch, 2 * batch):
+            whole(x)
+        expected = whole.scale.tolist() + whole.threshold.flatten().tolist()
+        for _ in range(2):
+            assert next(found) == pytest.approx(expected, rel=1e-5, abs=1e-6)
