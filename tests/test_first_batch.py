@@ -9,6 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
 
 import fxbin
+from fxbin.binarizers import ActivationBinarizer
 from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
@@ -130,7 +131,7 @@ def test_a_call_site_that_training_never_runs_costs_one_eager_pass(
     passes = []
     start = BinarizedModule._start_scales
 
-    def count(self: BinarizedModule, x: Tensor) -> bool:
+    def count(self: BinarizedModule, x: Tensor) -> list[ActivationBinarizer]:
         passes.append(x)
         return start(self, x)
 

@@ -17,11 +17,11 @@ class ActivationBinarizer(Binarizer):
 
     `scale` starts from the first training batch that is binarized, by the rule `scale_init` (see
     `fxbin.binarizers.scale_init`), and `threshold` = 0 starts at s / 2; with `threshold_init` ``"mse"`` it
-    starts from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1; forwards in eval mode and
-    empty batches do not initialise. With `init_batches` above 1 the k-th of as many batches moves both by 1/k
-    of the way to where it alone would have them start: without training in between, to the mean of all starts
-    (of logarithms and logits). Both parameters require gradients at all times: while the binarizer is disabled
-    they get none, and no optimizer touches them.
+    starts from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1; forwards in eval mode
+    and empty batches do not initialise. With `init_batches` = n, the k-th of n batches moves both by 1/k of
+    the way to where it alone would have them start: without training in between, to the mean of all starts
+    (of logarithms and logits). Both parameters require gradients at all times: while the binarizer is
+    disabled they get none, and no optimizer touches them.
 
     Shapes: x and y ``(n, c, h, w)`` or ``(c, h, w)``; scale ``(1,)``; threshold ``(1, c, 1, 1)``.
     Units:  scale is the log of a value in the units of x, threshold a logit.
@@ -30,7 +30,7 @@ class ActivationBinarizer(Binarizer):
     """
 
     scale_initialized: Tensor
-    """int32 ``[1]``: 0 before the first of `init_batches`, 1 after the last, minus their number in between."""
+    """int32 ``[1]``: 0 before `init_batches`, 1 after them, in between minus the number so far."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from fxbin.binarizers.scale_init import at_least_float32, mse_scale
 ThresholdInit = Literal["half", "mse"]
 
 SMALLEST, LARGEST = 0.1, 0.9
-"""Bounds of t at the start: nearer to 0 and 1 the slope of the sigmoid is so small that t would hardly move."""
+"""Bounds of t at the start: nearer to 0 and 1 the sigmoid is so flat that t would hardly move."""
 
 
 @torch.library.custom_op("fxbin::initial_threshold_logit", mutates_args=())
