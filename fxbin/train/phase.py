@@ -16,7 +16,7 @@ from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_chec
 from fxbin.train.data import ImageData
 from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
-from fxbin.train.processes import in_step, is_first_process
+from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
 
 
@@ -107,8 +107,9 @@ class Recorder:
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
     """Train all epochs of `phase` that are not done yet, with a checkpoint after each."""
     model = in_step(phase.model)
-    for epoch in range(phase.next_epoch, phase.epochs):
-        recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
+    with strides_ignored():
+        for epoch in range(phase.next_epoch, phase.epochs):
+            recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
 
 
 def run_epoch(

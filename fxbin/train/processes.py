@@ -1,6 +1,7 @@
 """Training on several processes, as torchrun starts them."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,10 @@ def process_group(device: torch.device) -> Iterator[None]:
     if not _started_by_torchrun() or distributed.is_initialized():
         yield
         return
+    # Some of its defaults are the group there is when it is imported, which DDP does. That group would never
+    # be freed, and its threads end in the middle of the interpreter's own end: a crash now and then.
+    import torch.distributed.nn.functional  # noqa: F401
+
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield
     distributed.destroy_process_group()
@@ -51,6 +56,18 @@ def process_group(device: torch.device) -> Iterator[None]:
 def in_step(model: nn.Module) -> nn.Module:
     """`model` in a wrapper that averages gradients over the processes; itself if there is one process."""
     return DistributedDataParallel(model) if rank_count() > 1 else model
+
+
+@contextmanager
+def strides_ignored() -> Iterator[None]:
+    """Without DDP's warning that a gradient has other strides than its parameter.
+
+    A CPU's convolutions give the weight of a single input channel, ``(4, 1, 3, 3)``, a gradient that differs
+    in the stride of that axis of length 1, where a stride means nothing.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        yield
 
 
 def _started_by_torchrun() -> bool:

@@ -133,12 +133,36 @@ def test_a_run_stopped_in_any_stage_and_resumed_ends_with_the_same_weights(
             assert_same(resumed, whole)
 
 
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+THREADS_LEFT = """
+import gc, json, sys
+from pathlib import Path
+from fxbin.train.run import train
+
+train(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+gc.collect()
+names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+assert not [name for name in names if "gloo" in name], names
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+def test_no_thread_of_the_process_group_outlives_the_training(folder: Path) -> None:
+    """One that does may crash the process at its exit."""
+    settings = config(folder, "parts_matter") | {"epochs": 1}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "script.py").write_text(THREADS_LEFT)
+    arguments = [str(folder / name) for name in ("script.py", "config.json", "run")]
+    done = subprocess.run([*TORCHRUN, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_torchrun_trains_and_only_rank_0_prints_and_writes(folder: Path) -> None:
     (folder / "config.json5").write_text(json.dumps(config(folder, "parts_matter")))
     command = ["-m", "fxbin", "train", str(folder / "config.json5"), "--output", str(folder / "run")]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([sys.executable, *launcher, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "Grad strides" not in done.stderr
     assert done.stdout.count("full precision, before the stages") == 1
     assert {path.name for path in (folder / "run").iterdir()} >= {"checkpoint.pt", "report.json", "graph.dot"}
     report = json.loads((folder / "run" / "report.json").read_text())

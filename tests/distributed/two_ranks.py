@@ -75,6 +75,9 @@ class TwoRanks:
 def serve(rank: int, port: int, tasks: Any, outcomes: Any) -> None:
     """Run what comes in as rank `rank`; None ends it."""
     torch.set_num_threads(1)
+    # As in fxbin.train.processes: imported later, it would keep the group's threads to the end.
+    from torch.distributed.nn import functional  # noqa: F401
+
     distributed.init_process_group(
         "gloo",
         init_method=f"tcp://127.0.0.1:{port}",
