@@ -10,9 +10,10 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.aliases import split_aliases
 from fxbin.tracing.execute import LARGEST_CONSTANT
-from fxbin.tracing.operands import map_nested
+from fxbin.tracing.operands import holds, map_nested
 from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedValue
 
 
 class Attributes:
@@ -38,6 +39,8 @@ class Attributes:
         self._all_meta = not devices
         self._alive: list[Tensor] = []
         self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
+        self._assigned: dict[tuple[nn.Module, str], TracedTensor] = {}
+        self._before: dict[nn.Module, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def prepare(self) -> None:
         """Change `root` so that tracing sees more of it; whoever calls this puts it back.
@@ -51,6 +54,7 @@ class Attributes:
             for name, value in vars(module).items():
                 if name not in _REGISTRIES and _is_plain(value):
                     vars(module)[name] = map_nested(value, self._if_tensor)
+            self._before[module] = (dict(vars(module)), dict(module._parameters))
 
     def _if_tensor(self, item: Any) -> Any:
         return self.stand_in(item) if isinstance(item, Tensor) else item
@@ -61,12 +65,36 @@ class Attributes:
             self._module_paths[module] = self._adopt(module)
         return self._module_paths[module]
 
-    def buffer(self, module: nn.Module, name: str) -> Tensor | None:
-        """The buffer that `module` held under `name` before the trace, whatever was assigned since."""
+    def is_changed(self, module: nn.Module) -> bool:
+        """Whether the code has changed what `module` computes with, so that it is not to be called later.
+
+        By an assignment to an attribute (``conv.stride = 2``, ``norm.eval()``), by other tensors in place
+        of parameters (`torch.func.functional_call`), or, if the code made it, by what it was made with.
+        """
+        if module not in self._before:
+            return holds([vars(module), module._parameters], TracedValue | TracedTensor)
+        attributes, parameters = self._before[module]
+        return (
+            not _is_same(vars(module), attributes)
+            or not _is_same(module._parameters, parameters)
+            or any(
+                type(buffer) is TracedTensor and self._assigned.get((module, name)) is not buffer
+                for name, buffer in module._buffers.items()
+            )
+        )
+
+    def assigned(self, module: nn.Module, name: str) -> tuple[Tensor | None, TracedTensor | None]:
+        """The buffer that `module` held under `name` before the trace, and what stands for it now."""
+        key = (module, name)
         now = module._buffers[name]
         if now is not None and type(now) is not TracedTensor:
-            self._buffers[module, name] = now
-        return self._buffers.get((module, name))
+            self._buffers[key] = now
+            return now, self.stand_in(now)
+        return self._buffers.get(key), self._assigned.get(key)
+
+    def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
+        """Note that `value` is now the content of that buffer."""
+        self._assigned[module, name] = value
 
     def stand_in(self, tensor: Tensor) -> TracedTensor:
         """The traced tensor that user code gets instead of `tensor`, always the same one."""
@@ -137,7 +165,15 @@ def traced(
     tensor = torch.Tensor._make_subclass(TracedTensor, value.detach())
     tensor._value, tensor._node, tensor._tracked = value, node, tracked
     tensor._source, tensor._is_param = source, is_param
+    if source is not None:
+        tensor._requires_grad = source.requires_grad
     return tensor
+
+
+def _is_same(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    return len(now) == len(before) and all(
+        name in before and value is before[name] for name, value in now.items()
+    )
 
 
 def _tensors(root: nn.Module) -> Iterator[Tensor]:

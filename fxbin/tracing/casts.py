@@ -7,6 +7,7 @@ the size of a batch. User code therefore finds other classes under these names w
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -68,15 +69,18 @@ class _Size(metaclass=_SizeCast):
 @contextmanager
 def casts_traced(root: nn.Module) -> Iterator[None]:
     """Let the code of `root`'s modules, and of the packages they come from, find these classes."""
-    own = {cls.__module__ for module in root.modules() for cls in type(module).__mro__}
-    packages = {name.partition(".")[0] for name in own} - {"torch", "builtins", "typing", "abc", "fxbin"}
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch, "Size", _Size))
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] not in packages:
-                continue
+        for module in python_modules(root):
             for cast in (_Int, _Float):
                 if cast._real.__name__ not in vars(module):
                     vars(module)[cast._real.__name__] = cast
                     stack.callback(vars(module).pop, cast._real.__name__, None)
         yield
+
+
+def python_modules(root: nn.Module) -> list[ModuleType]:
+    """The Python modules with the code of `root`'s modules, and the rest of the packages they come from."""
+    own = {cls.__module__ for module in root.modules() for cls in type(module).__mro__}
+    packages = {name.partition(".")[0] for name in own} - {"torch", "builtins", "typing", "abc", "fxbin"}
+    return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]

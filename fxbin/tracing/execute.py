@@ -1,5 +1,6 @@
 """Running one operator on values without data, to learn shapes and dtypes."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,9 +83,10 @@ def _holds_tensor(args: tuple[Any, ...]) -> bool:
 def _without_kernel(
     name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Any:
-    """Run an operator that someone added to torch, and that has no rule for shapes, on ones."""
-    module = getattr(function, "__module__", None) or ""
-    if not module.startswith("torch._ops.") or module.startswith("torch._ops.aten"):
+    """Run an operator that has no rule for shapes on ones, if shapes do not depend on the content."""
+    found = re.search(r"(\w+)::(\w+)", str(error))
+    operator = found and getattr(getattr(torch.ops, found[1]), found[2], None)
+    if operator is None or _looks_at_content(operator):
         raise ContentError(
             f"{name} needs the content of a tensor, which is known only when the model runs"
         ) from error
@@ -94,6 +96,11 @@ def _without_kernel(
 
     result = function(*map_nested(args, with_data), **map_nested(kwargs, with_data))
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
+
+
+def _looks_at_content(operator: Any) -> bool:
+    tags = {tag for name in operator.overloads() for tag in getattr(operator, name).tags}
+    return bool(tags & {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 
 
 def common_device(name: str, tensors: list[TracedTensor], home: torch.device | None) -> torch.device:

@@ -1,5 +1,6 @@
 """Run-time checks that a graph carries where tracing had to rely on a Python value."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,19 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
 
 
 @fx.node.has_side_effect
+def check_count(parts: Any, expected: int, what: str) -> None:
+    """Raise TraceError unless a tensor was split into as many parts as while tracing."""
+    check_specialised(len(parts), expected, what)
+
+
+@fx.node.has_side_effect
+def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
+    """``tensor.register_hook(hook)`` where there will be a gradient."""
+    if tensor.requires_grad:
+        tensor.register_hook(hook)
+
+
+@fx.node.has_side_effect
 def check_given(value: Any, name: str) -> None:
     """Raise TraceError where an optional tensor is left out that there was while tracing."""
     if value is None:
@@ -33,13 +47,17 @@ def check_given(value: Any, name: str) -> None:
 
 
 @fx.node.has_side_effect
-def assign_buffer(buffer: Tensor, value: Tensor) -> None:
-    """What ``self.buffer = value`` in a forward leaves behind for the next one."""
+def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
+    """What ``self.buffer = value`` in a forward leaves behind for the next one.
+
+    Returns what stands for the value from then on: the buffer, unless gradients flow through the value.
+    """
     with torch.no_grad():
         if buffer.shape == value.shape and buffer.dtype == value.dtype:
             buffer.copy_(value)
         else:
             buffer.data = value.detach().clone()
+    return value if value.requires_grad else buffer
 
 
 def describe(node: fx.Node) -> str:
@@ -48,7 +66,7 @@ def describe(node: fx.Node) -> str:
     Only what is made of sizes and numbers is spelled out; a tensor is named by its node.
     """
     name = getattr(node.target, "__name__", str(node.target))
-    args = [describe(arg) if isinstance(arg, fx.Node) and _is_python(arg) else str(arg) for arg in node.args]
+    args = [describe(arg) if isinstance(arg, fx.Node) else str(arg) for arg in node.args]
     if node.op != "call_function" or not _is_python(node):
         return str(node.target) if node.op in ("placeholder", "get_attr") else node.name
     if name == "getattr":

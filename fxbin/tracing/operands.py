@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from types import UnionType
 from typing import Any
 
 import torch
@@ -41,7 +43,10 @@ def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, ite
     if kind in (list, tuple) or issubclass(kind, tuple):
         parts = [map_results(x, change, _Part(origin, i, item), item) for i, x in enumerate(result)]
         if issubclass(kind, torch.Size):
-            return TracedSize(parts)
+            sizes = TracedSize(parts)
+            # For code that branches over the number of dimensions; most does not, so it is no node yet.
+            sizes.rank = partial(change, len(parts), _Part(origin, Length(), item))
+            return sizes
         return kind(parts) if kind in (list, tuple) else rebuilt(kind, parts)
     if issubclass(kind, dict):
         return kind(
@@ -56,6 +61,11 @@ def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, ite
             )
         return copied
     return change(result, origin)
+
+
+@dataclass(frozen=True)
+class Length:
+    """A key that stands for ``len`` of it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def origin_node(origin: Any) -> Any:
     return origin.node() if isinstance(origin, _Part) else origin
 
 
-def holds(items: Any, kind: type) -> bool:
+def holds(items: Any, kind: type | UnionType) -> bool:
     """Whether anything in `items` is of `kind`, or of a class derived from it."""
     found = False
 

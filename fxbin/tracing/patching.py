@@ -16,13 +16,14 @@ from torch.overrides import TorchFunctionMode
 
 from fxbin.tracing.active import active_tracer, is_tracing, paused, recording
 from fxbin.tracing.attributes import traced
+from fxbin.tracing.caches import caches_let_be
 from fxbin.tracing.casts import casts_traced
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
-from fxbin.tracing.values import TracedValue
+from fxbin.tracing.values import TracedSize, TracedValue
 from fxbin.tracing.wholes import ApplyFunction, CallScripted, run_forward
 
 _FunctionBase = torch.autograd.function._SingleLevelFunction
@@ -49,6 +50,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
         stack.enter_context(regions_recorded())
         stack.enter_context(casts_traced(tracer.root))
+        stack.enter_context(caches_let_be(tracer.root))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield
@@ -120,7 +122,11 @@ def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _len(original: Callable[..., Any]) -> Callable[..., Any]:
     def length(item: Any) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
-        return item.shape[0] if type(item) is TracedTensor and active_tracer() else original(item)
+        if type(item) is TracedTensor and active_tracer():
+            return item.shape[0]
+        if type(item) is TracedSize and item.rank is not None and active_tracer():
+            return item.rank()
+        return original(item)
 
     return length
 

@@ -14,6 +14,7 @@ from fxbin.tracing.attributes import Attributes, traced
 from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.operands import (
     Attribute,
+    Length,
     holds,
     is_of_content,
     map_nested,
@@ -30,6 +31,7 @@ from fxbin.tracing.values import TracedValue
 if TYPE_CHECKING:
     from fxbin.tracing.tracer import Tracer
 
+_length = len  # while a model is traced, the built-in is another one
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -84,6 +86,10 @@ class Recorder:
                 return map_results(result, wrap, None, self._item)
             node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
             node.meta.update(ops=ops, spec=specs(result))
+            if call.op in _SPLITTING and not any(
+                isinstance(x, list | tuple) for x in (*args, *kwargs.values())
+            ):
+                cast("Tracer", self).rely_on_count(node, _length(result))
             return map_results(result, wrap, node, self._item)
 
     def _count(self, call: Call) -> tuple[OpCall, ...]:
@@ -104,6 +110,7 @@ class Recorder:
         self, call: Call, tensors: list[TracedTensor], given: tuple[Args, Kwargs]
     ) -> Callable[[Any, Any], Any]:
         """Turns the parts of a result into what user code gets."""
+        learns = call.op != "detach" and torch.is_grad_enabled() and any(x._requires_grad for x in tensors)
 
         def wrap(item: Any, origin: Any) -> Any:
             if isinstance(item, Tensor):
@@ -114,7 +121,9 @@ class Recorder:
                             tensor._tracked |= call.tracked
                             return tensor
                 tracked = call.tracked or (call.op in SAME_OBJECT and tensors[0]._tracked)
-                return traced(item, origin_node(origin), tracked=tracked)
+                made = traced(item, origin_node(origin), tracked=tracked)
+                made._requires_grad = learns and item.is_floating_point()
+                return made
             if self._inside is not None or item is None:
                 return item
             return TracedValue(
@@ -154,6 +163,8 @@ class Recorder:
         return item if isinstance(item, _SPELLED) else self.attributes.fetch_object(item, self.graph)
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
+        if type(key) is Length:
+            return self.graph.call_function(_length, (parent,))
         function: Callable[..., Any] = operator.getitem
         if type(key) is Attribute:
             function, key = getattr, key.name
@@ -167,6 +178,10 @@ _SPELLED = (
     *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node, type),
 )
 """What fx can write into the code that it generates."""
+
+
+_SPLITTING = frozenset({"unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
+"""Operators that give as many tensors as a size allows."""
 
 
 def _is_in_place(op: str) -> bool:

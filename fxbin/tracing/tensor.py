@@ -39,6 +39,9 @@ class TracedTensor(Tensor):
     _is_param: bool
     """`isinstance(x, nn.Parameter)` looks at this."""
 
+    _requires_grad: bool = False
+    """Whether gradients would reach it, were this a real run."""
+
     def __len__(self) -> int:
         return int(self.shape[0])
 
@@ -72,6 +75,17 @@ class TracedTensor(Tensor):
     def __array__(self, dtype: Any = None) -> Any:
         return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
+    def requires_grad_(self, requires_grad: bool = True) -> "TracedTensor":
+        """Let gradients reach it."""
+        # Nothing is differentiated here: the flag is all.
+        _tracer().call_plain_method("requires_grad_", lambda tensor, _: tensor, (self, requires_grad), {})
+        self._requires_grad = requires_grad
+        return self
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> None:
+        """Let `hook` see the gradient."""
+        _tracer().add_hook(self, hook)
+
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TracedTensor({self._node}, {tuple(self._value.shape)}, {self._value.dtype})"
 
@@ -96,7 +110,7 @@ _PLAIN_PYTHON = {
     # Written above, part of how Python handles objects, or about autograd and storage, not values.
     *(name for name in vars(TracedTensor) if not name.startswith("_")),
     *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names"],
-    *["register_hook", "register_post_accumulate_grad_hook", "retain_grad", "requires_grad_"],
+    *["register_post_accumulate_grad_hook", "retain_grad"],
     *["share_memory_", "storage", "untyped_storage", "storage_type", "record_stream"],
     *["module_load", "is_set_to"],
 }
@@ -181,6 +195,9 @@ def _install() -> None:
     for name in TENSOR_ATTRIBUTES + PYTHON_ATTRIBUTES:
         setattr(TracedTensor, name, _attribute(name))
     TracedTensor.device = property(lambda self: _tracer().device_of(self))  # type: ignore[assignment]
+    TracedTensor.requires_grad = property(  # type: ignore[assignment]
+        lambda self: _tracer().requires_grad_of(self), lambda self, value: self.requires_grad_(value)
+    )
     TracedTensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[assignment]
 
 

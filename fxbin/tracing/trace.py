@@ -157,6 +157,8 @@ def _erase_unused_values(graph: fx.Graph) -> None:
 
 
 def _is_read(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target == "clone"
     return node.op == "get_attr" or (node.op == "call_function" and node.target in _READS)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
@@ -13,7 +13,7 @@ from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
-from fxbin.tracing.guards import assign_buffer, check_specialised, describe
+from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, describe, register_hook
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import (
     map_nested,
@@ -53,7 +53,6 @@ class Tracer(Recorder):
         self.with_data = with_data
         self._leaf_modules = leaf_modules
         self._finder = ScopeFinder()
-        self._assigned: set[int] = set()
 
     # What user code calls.
 
@@ -121,6 +120,27 @@ class Tracer(Recorder):
         node = self.graph.call_function(getattr, (self._node_of(tensor), "device"))
         return TracedValue(self, node, self.attributes.device)
 
+    def requires_grad_of(self, tensor: TracedTensor) -> Any:
+        """``tensor.requires_grad``: as it is here for a parameter, as in a training step for others."""
+        if self._inside is not None:
+            return False  # or torch would hang hooks of its layers on what is never differentiated
+        node = self.graph.call_function(getattr, (self._node_of(tensor), "requires_grad"))
+        # As with `is_grad_enabled`: what code does about it is meant for both cases.
+        return TracedValue(self, node, tensor._requires_grad, guarded=tensor._source is not None)
+
+    def add_hook(self, tensor: TracedTensor, hook: Callable[[Tensor], Any]) -> None:
+        """``tensor.register_hook(hook)``: the hook is called whenever gradients are computed."""
+        if self._inside is None:
+            node = self._node_of(tensor)
+            self.graph.call_function(register_hook, (node, self.attributes.fetch_object(hook, self.graph)))
+
+    def rely_on_count(self, node: fx.Node, count: int) -> None:
+        """Code works with the `count` tensors that `node` gives, and would go on otherwise with others."""
+        found = self.note(f"len({node.name})", count)
+        if found is not None:
+            what = f"{found.expression} in {found.scope} ({found.location})"
+            self.graph.call_function(check_count, (node, count, what))
+
     def specialise(self, value: TracedValue) -> Any:
         """Hand a traced value to Python; the graph checks at run time that it is still the same."""
         if value._of_content:
@@ -147,16 +167,18 @@ class Tracer(Recorder):
         """``module.name = value``: a buffer keeps it for the next run."""
         if self._inside is not None or name not in module._buffers:
             return
-        buffer = self.attributes.buffer(module, name)
-        if buffer is None or value._source is buffer:
+        buffer, before = self.attributes.assigned(module, name)
+        if buffer is None or value._source is buffer or value is before:
             return
-        before = self.attributes.stand_in(buffer)
-        if id(buffer) not in self._assigned:
-            self._assigned.add(id(buffer))
+        if before is not None:
             # Code may still hold the old content, which is about to be overwritten.
             before._node = self.graph.call_method("clone", (self._node_of(before),))
         target = self.attributes.fetch(buffer, self.graph)
-        self.graph.call_function(assign_buffer, (target, self._node_of(value)))
+        # From here on the value is the buffer: what is done to it in place is done to the buffer.
+        node = self.graph.call_function(assign_buffer, (target, self._node_of(value)))
+        if value._source is None:
+            value._node = node
+        self.attributes.assign(module, name, value)
 
     # Modules.
 
@@ -201,6 +223,8 @@ class Tracer(Recorder):
             return True
         home = type(module).__module__
         if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
+            return False
+        if any(self.attributes.is_changed(part) for part in module.modules()):
             return False
         # What is hung on a convolution must stay when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)

@@ -66,7 +66,9 @@ class TracedValue:
         return format(self._value, spec)
 
     def __bool__(self) -> bool:
-        return bool(self._tracer.specialise(self))
+        # Of a number, only whether it is 0: `if x.shape[0]:` must not bake in the size of a batch.
+        known = self if type(self._value) is bool else self._tracer.compute(bool, (self,))
+        return bool(self._tracer.specialise(known))
 
     def __index__(self) -> int:
         return operator.index(self._tracer.specialise(self))
@@ -146,14 +148,18 @@ for _name in ("floor", "ceil", "trunc"):
     setattr(TracedValue, f"__{_name}__", _unary(getattr(math, _name)))
 
 
-class TracedSize(tuple[Any, ...]):
+_Size = torch.Size  # while a model is traced, user code finds another class under this name
+
+
+class TracedSize(tuple[Any, ...]):  # noqa: SLOT001  (a tuple can have attributes, but no slots for them)
     """What `x.shape` gives: a tuple of traced ints that passes for `torch.Size`."""
 
-    __slots__ = ()
+    rank: Callable[[], Any] | None = None
+    """Gives ``len`` of it as a traced value, if these are all the sizes of a tensor."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return torch.Size
+        return _Size
 
     def numel(self) -> Any:
         """Product of the sizes."""

@@ -132,3 +132,36 @@ def test_batch_norm_of_torch_counts_in_train_mode_only_when_run() -> None:
     assert int(model[0].num_batches_tracked) == 0  # type: ignore[arg-type]
     graph.train()(torch.rand(2, 2, 3, 3))
     assert int(model[0].num_batches_tracked) == 1  # type: ignore[arg-type]
+
+
+class Assigned(nn.Module):
+    """Assigns buffers, goes on to change them, and still has what they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.before: Tensor
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("before", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.mean
+        with torch.no_grad():
+            self.before = self.mean
+            self.mean = self.mean / 2 + x.mean(0)
+            second = self.mean
+            self.mean = self.mean + 1
+            self.mean += 1
+            self.mean[0] = 7
+            self.mean.data.mul_(2)
+        return x - self.mean + first * 10 + second * 100 + self.before * 1000
+
+
+def test_buffers_that_are_assigned_and_then_changed_keep_what_was_done_last() -> None:
+    model = Assigned()
+    graph = traced(copy.deepcopy(model), torch.zeros(1, 3))
+    for _ in range(3):
+        x = torch.rand(2, 3)
+        assert torch.equal(graph(x), model(x))
+        for name, expected in model.named_buffers():
+            assert torch.equal(graph.get_buffer(name), expected), name

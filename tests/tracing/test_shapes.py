@@ -208,3 +208,61 @@ class Chance(nn.Module):
 def test_chance_is_no_constant() -> None:
     with pytest.raises(TraceError, match="content of a tensor"):
         traced(Chance(), torch.zeros(1, 3))
+
+
+class Parts(nn.Module):
+    """Works on the parts of a tensor, however many there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = torch.stack([part.mean() for part in x])
+        first, _ = x.split([1, x.shape[1] - 1], dim=1)
+        total: Tensor = means.sum() + torch.cat(x.chunk(3, dim=1)).sum() + first.sum()
+        return total
+
+
+def test_number_of_parts_of_a_tensor_is_checked() -> None:
+    graph = traced(Parts(), torch.zeros(2, 3))
+    assert [(s.expression, s.value) for s in graph.specialisations] == [("len(unbind)", 2), ("len(chunk)", 3)]
+    x = torch.rand(2, 3)
+    assert torch.equal(graph(x), Parts()(x))
+    with pytest.raises(TraceError, match=r"len\(unbind\) in Parts .* = 2, and now it is 5"):
+        graph(torch.rand(5, 3))
+
+
+class Dimensions(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x.shape) == 2:
+            x = x[None]
+        return x.mean(tuple(range(1, len(x.size()))))
+
+
+def test_number_of_dimensions_is_checked() -> None:
+    graph = traced(Dimensions(), torch.zeros(1, 3, 2))
+    assert torch.equal(graph(torch.ones(4, 3, 5)), torch.ones(4))
+    with pytest.raises(TraceError, match=r"\(len\(.*shape\) == 2\) .* = False, and now it is True"):
+        graph(torch.ones(3, 2))
+
+
+class Truth(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(x.shape, torch.Size)
+        assert isinstance(x.shape[0], int)
+        if not x.shape[0]:
+            return x
+        return x * (x.shape[0] and 2)
+
+
+def test_whether_a_size_is_0_says_nothing_about_other_sizes() -> None:
+    graph = traced(Truth(), torch.zeros(1, 3))
+    assert torch.equal(graph(torch.ones(7, 3)), 2 * torch.ones(7, 3))
+    with pytest.raises(TraceError, match=r"bool\(x\.shape\[0\]\).* = True, and now it is False"):
+        graph(torch.ones(0, 3))
+
+
+def test_operator_without_a_rule_for_shapes_is_no_obstacle() -> None:
+    class Quantized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fake_quantize_per_tensor_affine(x, 0.5, 0, -8, 7).flatten(1)
+
+    graph = traced(Quantized(), torch.zeros(1, 3, 2))
+    assert torch.equal(graph(torch.full((4, 3, 2), 0.7)), torch.full((4, 6), 0.5))

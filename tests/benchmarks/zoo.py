@@ -1,0 +1,166 @@
+"""Transforms models of the zoos and checks on each what transform promises.
+
+    python tests/benchmarks/zoo.py                          # all lists, hours
+    python tests/benchmarks/zoo.py timm --limit 20          # the next twenty
+    python tests/benchmarks/zoo.py timm --transform         # do no more than transform each
+    python tests/benchmarks/zoo.py torchvision:resnet18     # one model, anew
+    PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another timm than the installed one
+
+Models are built without trained weights, traced at batch 1 and run at 2 and 5 on images as small as they
+take. tests/transform_check.py says what is compared, tests/zoo_lists.py how models are chosen. Each runs in
+a process of its own, with limits on time and memory. Results are appended to runs/zoo/, a line a model, and
+what is there already is not done again; delete a line to repeat it. In the end come the counts, and what
+did not go well.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import fxbin
+import tests.conftest  # noqa: F401  (makes torchvision importable)
+from fxbin.errors import FxbinError
+from tests.transform_check import CONFIG, check
+from tests.zoo import build_without_data
+from tests.zoo_cases import case, inputs_for
+from tests.zoo_lists import LIBRARIES, representatives
+
+SECONDS = 900
+"""How long one model may take."""
+MEMORY = 9 * 2**30
+LARGE = 100_000_000
+"""Parameters above which a model is transformed without its weights, and not run."""
+
+
+def examine(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
+    """What becomes of one model, as plain data."""
+    warnings.simplefilter("ignore")
+    model = build_without_data(library, name)
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        return {"status": "no conv2d"}
+    if only_transform or sum(parameter.numel() for parameter in model.parameters()) > LARGE:
+        binarized = fxbin.transform(model, CONFIG, example_inputs=inputs_for(library, name, model)(1))
+        return {"status": "transformed only", "sites": len(binarized.binarization.sites)}
+    try:
+        found = case(library, name)
+    except Exception as error:  # noqa: BLE001  (whatever a model does is a line in the table)
+        return {"status": "the original fails", "notes": [_text(error)]}
+    result = check(found)
+    return {
+        "status": "differs" if result.problems else "good",
+        "problems": result.problems,
+        "notes": result.notes,
+        "sites": result.sites,
+        "islands": result.islands,
+        "inputs": [tuple(x.shape) for x in found.inputs(1) if isinstance(x, torch.Tensor)],
+    }
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:1500]
+
+
+def _in_child(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
+    try:
+        return examine(library, name, only_transform=only_transform)
+    except FxbinError as error:
+        return {"status": "refused", "problems": [_text(error)]}
+    except Exception as error:  # noqa: BLE001  (as above)
+        return {"status": "crashed", "problems": [_text(error), traceback.format_exc()[-1500:]]}
+
+
+def run(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
+    """Examine the model in a child process, which shares what is imported."""
+    start = time.monotonic()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        with os.fdopen(write, "w") as pipe:
+            pipe.write(json.dumps(_in_child(library, name, only_transform=only_transform), default=str))
+        os._exit(0)
+    os.close(write)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    signal.alarm(SECONDS)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    signal.alarm(0)
+    found = json.loads(text) if text else {"status": "crashed", "problems": [f"the process ended: {status}"]}
+    return {"model": f"{library}:{name}", **found, "seconds": round(time.monotonic() - start, 1)}
+
+
+def report(lines: list[dict[str, Any]], wanted: int) -> None:
+    """Print the counts and what did not go well."""
+    counts = Counter(line["status"] for line in lines)
+    ours = [line for line in lines if line["status"] not in ("no conv2d", "the original fails")]
+    transformed = len(ours) - counts["refused"] - counts["crashed"]
+    print(f"{len(lines)} of {wanted} models done; {len(ours)} with convolutions run, {transformed} transform")
+    print("   ", ", ".join(f"{status}: {count}" for status, count in counts.most_common()))
+    for line in lines:
+        if line["status"] in ("differs", "refused", "crashed"):
+            print(f"{line['model']}: {line['status']}: {'; '.join(line['problems'][:3])}")
+
+
+def run_all(library: str, results: Path, limit: int, *, only_transform: bool) -> int:
+    """Run up to `limit` models that have no results yet, and report; returns how many were run."""
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    known = {line["model"] for line in lines}
+    names = representatives(library)
+    missing = [name for name in names if f"{library}:{name}" not in known][:limit]
+    for name in missing:
+        line = run(library, name, only_transform=only_transform)
+        lines.append(line)
+        with results.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(line["model"], line["status"], line["seconds"], flush=True)
+    print(f"{results.stem}: ", end="")
+    report(lines, len(names))
+    return len(missing)
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("models", nargs="*", default=LIBRARIES, help="library, or library:name")
+    parser.add_argument("--limit", type=int, default=10_000, help="stop after so many models")
+    parser.add_argument("--transform", action="store_true", help="transform only, without weights")
+    parser.add_argument("--output", type=Path, default=Path("runs/zoo"))
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    args.output.mkdir(parents=True, exist_ok=True)
+    left = args.limit
+    for spec in args.models:
+        library, _, name = spec.partition(":")
+        if name:
+            print(json.dumps(run(library, name, only_transform=args.transform), indent=1))
+        else:
+            results = args.output / f"{library}-{_version(library)}{'-transform' * args.transform}.jsonl"
+            left -= run_all(library, results, left, only_transform=args.transform)
+
+
+def _version(library: str) -> str:
+    module = importlib.import_module(library)
+    return str(getattr(module, "__version__", "")) or importlib.metadata.version(library)
+
+
+if __name__ == "__main__":
+    main()

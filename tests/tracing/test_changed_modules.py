@@ -1,0 +1,94 @@
+"""Layers that the code changes before it calls them, and caches, run as they were when they were called."""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.tracing.running import traced
+
+
+class Changes(nn.Module):
+    """Everything that a forward may do to a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv.padding = (1, 1)
+        self.norm.eval()
+        self.pool.output_size = (x.shape[2] // 2, 2)
+        x = self.pool(self.norm(self.conv(x)))
+        weight = {"weight": self.linear.weight * 2}
+        x = torch.func.functional_call(self.linear, weight, (x.movedim(1, 3),))
+        y: Tensor = nn.AvgPool2d((x.shape[2], 1))(x)
+        return y
+
+
+def test_layers_run_with_what_the_code_gave_them() -> None:
+    torch.manual_seed(0)
+    model, x = Changes(), torch.rand(3, 3, 8, 8)
+    assert model.norm.running_mean is not None
+    model.norm.running_mean.uniform_()
+    graph = traced(model, torch.zeros(1, 3, 8, 8), training=True).train()
+    assert model.conv.padding == (0, 0)
+    assert torch.equal(graph(x), model.train()(x))
+    assert torch.equal(graph(x[..., :6, :6]), model(x[..., :6, :6]))
+
+
+class Freezes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Linear(3, 3)
+        self.right = nn.Linear(3, 3).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = [layer for layer in (self.left, self.right) if layer.weight.requires_grad]
+        y: Tensor = sum(layer(x) for layer in layers)
+        if y.requires_grad:
+            y.register_hook(lambda grad: grad * 3)
+        return y
+
+
+def test_code_may_ask_what_learns_and_look_at_gradients() -> None:
+    torch.manual_seed(0)
+    model, x = Freezes(), torch.rand(2, 3)
+    graph = traced(model, torch.zeros(1, 3), training=True)
+    graph(x).sum().backward()
+    found = model.left.weight.grad
+    model.left.weight.grad = None
+    model(x).sum().backward()
+    torch.testing.assert_close(found, model.left.weight.grad, rtol=0, atol=0)
+    with torch.no_grad():
+        assert torch.equal(graph(x), model(x))
+    assert [s.expression for s in graph.specialisations] == [
+        "left.weight.requires_grad", "right.weight.requires_grad", "(0 + left).requires_grad",
+    ]  # fmt: skip
+
+
+@lru_cache
+def positions(height: int, width: int) -> Tensor:
+    return torch.arange(height * width).view(height, width)
+
+
+class Cached(nn.Module):
+    @lru_cache  # noqa: B019  (as models do)
+    def ones(self, size: int) -> Tensor:
+        return torch.ones(size)
+
+    def forward(self, x: Tensor) -> Any:
+        return x + positions(*x.shape[-2:]) + self.ones(x.shape[-1])
+
+
+def test_cached_functions_remember_nothing_of_a_trace() -> None:
+    model = Cached()
+    graph = traced(model, torch.zeros(1, 2, 3))
+    assert (positions.cache_info().currsize, Cached.ones.cache_info().currsize) == (0, 0)
+    assert torch.equal(model(torch.zeros(1, 2, 3)), graph(torch.zeros(1, 2, 3)))
+    assert torch.equal(graph(torch.zeros(4, 3, 5)), model(torch.zeros(4, 3, 5)))
+    assert graph.specialisations == ()
