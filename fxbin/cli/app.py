@@ -58,9 +58,14 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")
     ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Start over instead of resuming the checkpoint in the folder.")
-    ] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--restart",
+            help="Go on from the checkpoint in the folder, which must be there, or start over.",
+            show_default="resume if there is one",
+        ),
+    ] = None,
 ) -> None:
     """Train a model in full precision, then binarize it in four stages, and export it.
 
@@ -83,13 +88,16 @@ def train(
     from fxbin.train.outputs import write_outputs
     from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress
+    from fxbin.train.resume import check_resumable
     from fxbin.train.run import train as run
 
     console = Console(quiet=not is_first_process())
     folder = output or Path("runs") / config.stem
+    if resume:
+        check_resumable(folder)
     try:
         with ConsoleProgress(console) as progress:
-            trained = run(settings, folder, restart=restart, progress=progress)
+            trained = run(settings, folder, restart=resume is False, progress=progress)
             if not is_first_process():
                 return
             report = write_outputs(trained, folder, progress)

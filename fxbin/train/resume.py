@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fxbin.config import Config
+from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
@@ -18,6 +18,20 @@ def plain(config: Config) -> dict[str, Any]:
     return config.to_dict()
 
 
+def checkpoint_path(output: Path) -> Path:
+    """Where in the folder of a run its checkpoint is."""
+    return output / "checkpoint.pt"
+
+
+def check_resumable(output: Path) -> None:
+    """Raise CheckpointError if there is no checkpoint in `output`, for a run that must not start over."""
+    if not checkpoint_path(output).is_file():
+        raise CheckpointError(
+            f"--resume: there is no checkpoint in {output}. Name the folder of the run with --output, or "
+            "leave --resume out to start one there."
+        )
+
+
 def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None:
     """The checkpoint at `path` if there is one and `config` is the one it was trained with.
 
@@ -26,6 +40,8 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
     if not path.exists():
         return None
     checkpoint = load_checkpoint(path, device)
+    # Read as a config, so that keys which came with a newer fxbin have their defaults.
+    checkpoint.config = plain(load_config(checkpoint.config))
     changed = changed_keys(checkpoint, plain(config))
     if changed:
         key, before, now = changed[0]

@@ -26,7 +26,7 @@ from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.processes import own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.resume import find_resumable, plain
+from fxbin.train.resume import checkpoint_path, find_resumable, plain
 from fxbin.transform import transform
 
 
@@ -74,7 +74,7 @@ def _train(
         torch.set_num_threads(config.threads)
     data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
     config = fit_to_data(config, data)
-    path = output / "checkpoint.pt"
+    path = checkpoint_path(output)
     resumed = None if restart else find_resumable(path, config, str(device))
     if resumed is not None:
         progress.note(

@@ -1,8 +1,6 @@
 """`fxbin train` on two processes."""
 
-import gzip
 import json
-import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from fxbin.train.history import EpochRecord
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import train
 from tests.distributed.two_ranks import TwoRanks
+from tests.pictures import write_pictures
 
 MODEL = """
 from torch import nn
@@ -50,14 +49,7 @@ PARAMS = {
 def folder(tmp_path: Path) -> Path:
     """A model, and pictures in the files of Fashion-MNIST, so many that no batch divides evenly."""
     (tmp_path / "net.py").write_text(MODEL)
-    generator = torch.Generator().manual_seed(0)
-    for part, count in (("train", 38), ("t10k", 11)):
-        pictures = torch.randint(256, (count, 8, 8), generator=generator, dtype=torch.uint8)
-        labels = (torch.arange(count) % 10).to(torch.uint8)
-        for kind, content in (("images-idx3", pictures), ("labels-idx1", labels)):
-            header = struct.pack(f">BBBB{content.dim()}I", 0, 0, 8, content.dim(), *content.shape)
-            path = tmp_path / f"{part}-{kind}-ubyte.gz"
-            path.write_bytes(gzip.compress(header + content.numpy().tobytes()))
+    write_pictures(tmp_path, train=38, held_out=11)
     return tmp_path
 
 

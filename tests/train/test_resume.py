@@ -6,7 +6,7 @@ import pytest
 from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, save_checkpoint
-from fxbin.train.resume import find_resumable, plain
+from fxbin.train.resume import check_resumable, find_resumable, plain
 
 
 def config(params: dict[str, Any] | None = None, **keys: Any) -> Config:
@@ -55,3 +55,19 @@ def test_a_change_of_what_is_computed_is_refused_by_name(
     start(tmp_path, config())
     with pytest.raises(CheckpointError, match=message + r".*--restart"):
         find_resumable(tmp_path / "checkpoint.pt", changed, "cpu")
+
+
+def test_a_key_that_came_with_a_newer_version_has_its_default(tmp_path: Path) -> None:
+    older = Checkpoint(plain(config()), "staged", 4, {}, {}, {}, None, {}, [])
+    del older.config["compression"][0]["params"]["activation_init_batches"]
+    save_checkpoint(older, tmp_path / "checkpoint.pt")
+    assert find_resumable(tmp_path / "checkpoint.pt", config(), "cpu") is not None
+    with pytest.raises(CheckpointError, match=r"activation_init_batches: .* was started with 1, .* says 2"):
+        find_resumable(tmp_path / "checkpoint.pt", config({"activation_init_batches": 2}), "cpu")
+
+
+def test_resume_where_nothing_is_to_be_resumed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"--resume: there is no checkpoint in .*--output"):
+        check_resumable(tmp_path)
+    start(tmp_path, config())
+    check_resumable(tmp_path)
