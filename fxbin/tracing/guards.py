@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from fxbin.errors import TraceError
+from fxbin.tracing.record import TensorSpec, spec_of
 from fxbin.tracing.values import call_value
 
 
@@ -60,15 +61,18 @@ def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
     return value if value.requires_grad else buffer
 
 
-def describe(node: fx.Node) -> str:
+def describe(node: fx.Node, depth: int = 6) -> str:
     """The Python expression that `node` stands for: ``"x.shape[2] > 7"``.
 
-    Only what is made of sizes and numbers is spelled out; a tensor is named by its node.
+    Only what is made of sizes and numbers is spelled out, and that down to `depth`; a tensor is named by
+    its node.
     """
+    if node.op in ("placeholder", "get_attr"):
+        return str(node.target)
+    if depth == 0 or not _is_python(node):
+        return node.name
     name = getattr(node.target, "__name__", str(node.target))
-    args = [describe(arg) if isinstance(arg, fx.Node) else str(arg) for arg in node.args]
-    if node.op != "call_function" or not _is_python(node):
-        return str(node.target) if node.op in ("placeholder", "get_attr") else node.name
+    args = [describe(arg, depth - 1) if isinstance(arg, fx.Node) else str(arg) for arg in node.args]
     if name == "getattr":
         return f"{args[0]}.{args[1]}"
     if name == "getitem":
@@ -89,4 +93,6 @@ _SYMBOLS = {
 def _is_python(node: fx.Node) -> bool:
     """Whether `node` computes a number or the like, not a tensor."""
     module = getattr(node.target, "__module__", None)
-    return node.op == "call_function" and module in ("builtins", "_operator", "math", call_value.__module__)
+    if node.op != "call_function" or isinstance(spec_of(node), TensorSpec):
+        return False
+    return module in ("builtins", "_operator", "math", call_value.__module__)

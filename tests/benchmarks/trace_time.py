@@ -1,11 +1,12 @@
-"""How long tracing and naming take, and how that grows.
+"""How long transform, tracing and naming take, how that grows, and how much memory a trace needs.
 
     python tests/benchmarks/trace_time.py
 
-The best of a few runs on one thread. "of NNCF" compares with what NNCF 2.9.0 took to trace and name the
-same model on a comparable machine: 4.55 s for densenet121.
+Seconds of processor time on one thread, the best of a few runs. "of NNCF" compares with what NNCF 2.9.0 took
+for `create_compressed_model`, all convolutions of the same model at 224 x 224, on a comparable machine.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,21 +18,23 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
 from fxbin.scopes.naming import Names
 from fxbin.tracing import ops_of, trace
 from tests.zoo import build
 
-NNCF_SECONDS = {"densenet121": 4.55}
+NNCF_SECONDS = {"resnet18": 0.61, "resnet50": 1.64, "mobilenet_v2": 1.08, "densenet121": 4.55}
+CONFIG = {"input_info": {"sample_size": [1, 3, 224, 224]}, "compression": {"algorithm": "binarization"}}
 
 
 def best(run: Callable[[], Any], times: int = 3) -> float:
     """Seconds that `run` takes at its fastest."""
     seconds = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds)
 
 
@@ -57,16 +60,48 @@ class Chain(nn.Module):
         return x
 
 
+def transform_seconds(model: nn.Module, x: torch.Tensor, times: int = 3) -> float:
+    """Seconds for all that `transform` does, copying the model included."""
+    return best(lambda: fxbin.transform(model, CONFIG, example_inputs=(x,)), times)
+
+
+def memory_of_a_trace(name: str) -> float:
+    """MB above those of a process that has imported everything, at most, in building and tracing on meta."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        before = _peak_megabytes()
+        with torch.device("meta"):
+            model = build("torchvision", name)
+        trace(model, (torch.zeros(1, 3, 224, 224, device="meta"),), {}, training=False)
+        os.write(write, str(_peak_megabytes() - before).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        return float(pipe.read())
+
+
+def _peak_megabytes() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     torch.set_num_threads(1)
-    for name in ("resnet18", "resnet50", "mobilenet_v2", "densenet121"):
-        tracing, naming = measure(build("torchvision", name), torch.zeros(1, 3, 224, 224))
-        known = NNCF_SECONDS.get(name)
-        ratio = f", {(tracing + naming) / known:.1%} of NNCF" if known else ""
-        print(f"{name}: tracing {tracing:.3f} s, naming {naming / tracing:.1%} of it{ratio}")
-    short, _ = measure(Chain(400), torch.zeros(1, 2, 4, 4))
-    long, _ = measure(Chain(4000), torch.zeros(1, 2, 4, 4))
+    for name in ("resnet50", "densenet121", "vit_h_14"):
+        print(f"{name} on the meta device: {memory_of_a_trace(name):.0f} MB for building and tracing it")
+    x = torch.zeros(1, 3, 224, 224)
+    for name, known in NNCF_SECONDS.items():
+        model = build("torchvision", name)
+        seconds = transform_seconds(model, x)
+        tracing, naming = measure(model, x)
+        names = best(lambda model=model: fxbin.node_names(model, CONFIG))  # type: ignore[misc]
+        print(
+            f"{name}: transform {seconds:.2f} s, {seconds / known:.0%} of NNCF; node_names {names:.2f} s, "
+            f"{names / known:.0%} of NNCF; naming {naming / tracing:.0%} of a trace of {tracing:.2f} s"
+        )
+    small = torch.zeros(1, 2, 4, 4)
+    short, long = (transform_seconds(Chain(length), small, 1) for length in (400, 4000))
     print(
         f"chain of 400 convolutions: {short:.2f} s; of 4000: {long:.2f} s, {long / short:.1f} times as long"
     )

@@ -266,3 +266,16 @@ def test_operator_without_a_rule_for_shapes_is_no_obstacle() -> None:
 
     graph = traced(Quantized(), torch.zeros(1, 3, 2))
     assert torch.equal(graph(torch.full((4, 3, 2), 0.7)), torch.full((4, 6), 0.5))
+
+
+def test_deep_expression_is_cut_short() -> None:
+    class Doubles(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            size = x.shape[1]
+            for _ in range(60):
+                size = size + size
+                x = x + x
+            return x if size > 7 and len(x.unbind(1)) == 3 else -x
+
+    (compared, *_) = traced(Doubles(), torch.zeros(1, 3)).specialisations
+    assert len(compared.expression) < 600
