@@ -2,6 +2,7 @@
 
 from fxbin import openvino
 from fxbin.config import Config, load_config
+from fxbin.diagnostics import Diagnostics
 from fxbin.drawing.dot import to_dot
 from fxbin.drawing.networkx_graph import to_networkx
 from fxbin.errors import FxbinError
@@ -15,6 +16,7 @@ from fxbin.transform import node_names, transform
 
 __all__ = [
     "Config",
+    "Diagnostics",
     "FxbinError",
     "Stage",
     "StagedSchedule",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
+from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
@@ -51,12 +52,21 @@ class ActivationBinarizer(Binarizer):
         self.init_batches = init_batches
         self.lr_multiplier = lr_multiplier
         """Factor on the gradients of scale and threshold (`compression_lr_multiplier`); None means 1."""
+        self.firing: FiringCount | None = None
+        """Counts the outputs of training while somebody watches: see `fxbin.Diagnostics`."""
         self.scale = nn.Parameter(torch.zeros(1))
         self.threshold = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.is_scale_initialized = False
         self.batches_seen = 0
         """Of `init_batches`, while `scale` is being initialised."""
         self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Binarize `x` if enabled, else return `x` itself."""
+        y = super().forward(x)
+        if self.firing is not None and self.is_enabled and self.training:
+            self.firing.add(y)
+        return y
 
     @property
     def awaits_first_batch(self) -> bool:

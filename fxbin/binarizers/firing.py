@@ -1,0 +1,33 @@
+"""How often activations fire, counted on their device."""
+
+import torch
+from torch import Tensor
+
+
+class FiringCount:
+    """Counts, for each channel, the outputs of an activation binarizer that are above 0.
+
+    Sums stay where the activations are, so counting never waits for the device. Copies and pickles of it are
+    None: a copied model is not watched.
+    """
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        self.fired = torch.zeros(channels, dtype=torch.int64, device=device)
+        self.seen = torch.zeros((), dtype=torch.int64, device=device)
+        """Values of a channel."""
+
+    def add(self, y: Tensor) -> None:
+        """Count `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
+        if self.fired.device != y.device:
+            self.fired, self.seen = self.fired.to(y.device), self.seen.to(y.device)
+        axes = [axis for axis in range(y.dim()) if axis != y.dim() - 3]
+        self.fired.add_((y.detach() > 0).sum(axes))
+        self.seen.add_(y.numel() // y.shape[-3])
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.fired.zero_()
+        self.seen.zero_()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()

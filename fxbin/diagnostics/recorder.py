@@ -1,0 +1,129 @@
+"""Watches a model while it trains."""
+
+import math
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.binarizers.firing import FiringCount
+from fxbin.binarizers.ranks import rank_count, sum_over_ranks
+from fxbin.diagnostics.gradient_norms import GradientNorms
+from fxbin.diagnostics.report import DiagnosticsReport, SiteDiagnostics
+from fxbin.diagnostics.weight_source import weight_sources
+from fxbin.state import Site
+from fxbin.transformed import transformed
+
+
+class Diagnostics:
+    """What each binarized call site of a model does while it trains.
+
+        with fxbin.Diagnostics(binarized) as seen:
+            for epoch in range(90):
+                ...  # train
+                print(seen.report())
+
+    Each report covers the time since the one before, or since the start. While training nothing waits for the
+    device: counts and sums stay there until a report reads them. A model that is not watched has no work for
+    it. Copies of the model are not watched.
+
+    `model` may be wrapped in `DistributedDataParallel` or `torch.compile`; a compiled one is compiled once
+    more when watching starts, and when it ends. Of two objects on the same model the later one counts what
+    fires.
+
+    Raises TransformError if `model` does not come from `fxbin.transform`.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = transformed(_unwrapped(model), "Diagnostics")
+        self._weights = weight_sources(self._model)
+        self._positive = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
+        self._counts: dict[str, FiringCount] = {}
+        for name, site in self._model.binarization.sites.items():
+            activation = site.activation
+            self._counts[name] = FiringCount(activation.channels, next(activation.parameters()).device)
+            activation.firing = self._counts[name]
+        made_of = [parameter for source in self._weights.values() for parameter in source.parameters()]
+        self._norms = GradientNorms([*made_of, *self._model.binarization.parameters()])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Watch no longer."""
+        for name, site in self._model.binarization.sites.items():
+            if site.activation.firing is self._counts[name]:
+                site.activation.firing = None
+        self._norms.close()
+
+    def report(self, *, over_ranks: bool = False) -> DiagnosticsReport:
+        """What was seen since the last report; the next one starts here. Waits for the device.
+
+        Under torch.distributed the activations are those of this rank; everything else is the same on all.
+        With `over_ranks` they are those of all ranks, and every rank must call it.
+        """
+        now = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
+        flipped = {
+            binarizer: (positive ^ self._positive[binarizer]).float().mean().item()
+            for binarizer, positive in now.items()
+        }
+        self._positive = now
+        sites = []
+        for name, site in self._model.binarization.sites.items():
+            fired, silent = self._firing(self._counts[name], over_ranks)
+            sites.append(self._site(name, site, fired, silent, flipped[site.weight]))
+            self._counts[name].reset()
+        self._norms.reset()
+        return DiagnosticsReport(self._model.binarization.stage, tuple(sites))
+
+    def _site(
+        self, name: str, site: Site, fired: float | None, silent: int | None, flipped: float
+    ) -> SiteDiagnostics:
+        with torch.no_grad():
+            bounds, scale = site.activation.levels()
+        return SiteDiagnostics(
+            name=name,
+            activations_binarized=site.activation.is_enabled,
+            weights_binarized=site.weight.is_enabled,
+            fired=fired,
+            channels=site.activation.channels,
+            silent_channels=silent,
+            flipped=flipped,
+            scale=scale.item(),
+            threshold=bounds.mean().item(),
+            smallest_threshold=bounds.min().item(),
+            largest_threshold=bounds.max().item(),
+            weight_gradient=self._norm(self._weights[site.weight].parameters()),
+            scale_gradient=self._norm([site.activation.scale]),
+            threshold_gradient=self._norm([site.activation.threshold]),
+        )
+
+    def _norm(self, parameters: Iterable[nn.Parameter]) -> float | None:
+        means = [self._norms.mean(parameter) for parameter in parameters]
+        known = [mean for mean in means if mean is not None]
+        return math.hypot(*known) if known else None
+
+    @staticmethod
+    def _firing(count: FiringCount, over_ranks: bool) -> tuple[float | None, int | None]:
+        """The share that fired, and the number of channels that never did; None if nothing came by."""
+        both: Tensor = torch.cat([count.fired, count.seen.view(1)])
+        if over_ranks and rank_count() > 1:
+            both = sum_over_ranks(both)
+        *fired, seen = both.tolist()
+        if seen == 0:
+            return None, None
+        return sum(fired) / (seen * len(fired)), sum(number == 0 for number in fired)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model in DistributedDataParallel and torch.compile."""
+    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
+        model = inner
+    return model

@@ -1,0 +1,166 @@
+"""What `Diagnostics` saw, as data and as a table."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fxbin.report.table import as_text
+from fxbin.state import Stage
+
+HARDLY = 0.001
+"""Share of the activations below which a layer counts as one that never fires; always: all but as many."""
+
+
+@dataclass(frozen=True)
+class SiteDiagnostics:
+    """One binarized call site."""
+
+    name: str
+    """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+
+    activations_binarized: bool
+    weights_binarized: bool
+
+    fired: float | None
+    """Share of the binarized activations that are high, in training, from 0 to 1; None if there were none."""
+
+    channels: int
+    """Channels of the activations."""
+
+    silent_channels: int | None
+    """How many of them never fired."""
+
+    flipped: float
+    """Share of the weights whose sign is not what it was at the last report; also while not binarized."""
+
+    scale: float
+    """The high level of the activations, in the units of x."""
+
+    threshold: float
+    """The bound above which an activation fires, s t, in the units of x: mean over the channels."""
+
+    smallest_threshold: float
+    largest_threshold: float
+
+    weight_gradient: float | None
+    """Norm of the gradient of the real-valued weight, mean over the optimizer's steps; None without a step.
+
+    Of a weight that is computed from several parameters, the norm over all of them.
+    """
+
+    scale_gradient: float | None
+    """That of `scale`, the log of the level."""
+
+    threshold_gradient: float | None
+    """That of `threshold`, the logits."""
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong and what to try; None if nothing is."""
+        if self.fired is None or not self.activations_binarized:
+            return None
+        if self.fired < HARDLY:
+            return (
+                f"{self.name}: {self.fired:.2%} of its activations fire, so that next to nothing passes. Try "
+                'params.activation_scale_init: "mse" and params.activation_threshold_init: "mse", a '
+                "normalization before it, or leave it in full precision with ignored_scopes."
+            )
+        if self.fired > 1 - HARDLY:
+            return (
+                f"{self.name}: {self.fired:.2%} of its activations fire, so that next to nothing but a "
+                "constant passes. Give it inputs around 0 (a normalization before it), try "
+                'params.activation_threshold_init: "mse", or leave it in full precision with ignored_scopes.'
+            )
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values: None also stands for what is not finite."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class DiagnosticsReport:
+    """What was seen between two reports. Prints as a table; `to_dict` gives it for JSON."""
+
+    stage: Stage
+    """What is binarized at the time of the report."""
+
+    sites: tuple[SiteDiagnostics, ...]
+
+    @property
+    def fired(self) -> float | None:
+        """Mean share of activations that fire, over the call sites that binarize them."""
+        return _mean(site.fired for site in self.sites)
+
+    @property
+    def flipped(self) -> float | None:
+        """Mean share of weight signs that flipped, over the call sites."""
+        return _mean(site.flipped for site in self.sites)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For each layer that fires never or always, or nearly so, what to try."""
+        return tuple(site.warning for site in self.sites if site.warning is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "stage": str(self.stage),
+            "fired": self.fired,
+            "flipped": self.flipped,
+            "sites": [site.to_dict() for site in self.sites],
+            "warnings": list(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        return as_text(self.__rich__())
+
+    def __rich__(self) -> RenderableType:
+        # Markdown's own form: a table from a log can be pasted into an issue.
+        table = Table(box=box.MARKDOWN, header_style="bold")
+        table.add_column("conv2d", overflow="fold")
+        for heading in (
+            "fires",
+            "silent",
+            "flipped",
+            "scale",
+            "threshold",
+            "|grad w|",
+            "|grad s|",
+            "|grad t|",
+        ):
+            table.add_column(heading, justify="right", overflow="fold")
+        for site in self.sites:
+            silent = "-" if site.silent_channels is None else f"{site.silent_channels} of {site.channels}"
+            table.add_row(
+                Text(site.name, "yellow" if site.warning else ""),
+                _share(site.fired),
+                silent,
+                _share(site.flipped),
+                f"{site.scale:.3g}",
+                f"{site.smallest_threshold:.3g} to {site.largest_threshold:.3g}",
+                *map(_number, (site.weight_gradient, site.scale_gradient, site.threshold_gradient)),
+            )
+        return Group(table, *(Text(warning, "yellow") for warning in self.warnings))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"

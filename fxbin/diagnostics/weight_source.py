@@ -1,0 +1,60 @@
+"""The weight that a weight binarizer gets, and the parameters that it is made of."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxbin.binarizers import WeightBinarizer
+from fxbin.call_site import attribute
+from fxbin.effects_undone import effects_undone
+from fxbin.module import BinarizedModule
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """The nodes that make one weight: a parameter, or what a layer computes from parameters."""
+
+    model: BinarizedModule
+    graph: fx.Graph
+    nodes: tuple[fx.Node, ...]
+    """In execution order; the last one is the weight."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every parameter that the weight is made of, once."""
+        values = [attribute(self.model, str(node.target)) for node in self.nodes if node.op == "get_attr"]
+        return list(dict.fromkeys(value for value in values if isinstance(value, nn.Parameter)))
+
+    @torch.no_grad()
+    def value(self) -> Tensor:
+        """The weight as it is now; computing it leaves no trace."""
+        if len(self.nodes) == 1:
+            return cast("Tensor", attribute(self.model, str(self.nodes[0].target)))
+        interpreter = fx.Interpreter(self.model, garbage_collect_values=False, graph=self.graph)
+        with effects_undone(self.model):
+            for node in self.nodes:
+                interpreter.env[node] = interpreter.run_node(node)
+        return cast("Tensor", interpreter.env[self.nodes[-1]])
+
+
+def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource]:
+    """For each weight binarizer of `model`, where its input comes from."""
+    sources: dict[WeightBinarizer, WeightSource] = {}
+    for graph in model.graphs:
+        for node in graph.nodes:
+            if node.op == "call_module":
+                binarizer = model.get_submodule(str(node.target))
+                if isinstance(binarizer, WeightBinarizer):
+                    nodes = _in_order(graph, node.all_input_nodes[0])
+                    sources.setdefault(binarizer, WeightSource(model, graph, nodes))
+    return sources
+
+
+def _in_order(graph: fx.Graph, weight: fx.Node) -> tuple[fx.Node, ...]:
+    wanted, pending = {weight}, [weight]
+    while pending:
+        new = [source for source in pending.pop().all_input_nodes if source not in wanted]
+        wanted.update(new)
+        pending += new
+    return tuple(node for node in graph.nodes if node in wanted)
