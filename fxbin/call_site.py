@@ -51,6 +51,8 @@ def why_not_binarizable(module: GraphModule, site: CallSite) -> str | None:
     """Why the graph cannot be rewritten at this call site; None if it can."""
     if site.is_function:
         return _why_not_parameters(module, site.weight)
+    if site.info.home:
+        return None  # the module is a part of its own, in whose graph the convolution is a function
     layer = module.get_submodule(str(site.node.target))
     if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
         return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"

@@ -22,6 +22,9 @@ class ScopeError(FxbinError, ValueError):
 class TraceError(FxbinError, RuntimeError):
     """A model, or an input for it, that cannot be traced."""
 
+    reason: str = ""
+    """What stood in the way and where, without advice."""
+
 
 class TransformError(FxbinError, ValueError):
     """A traced model that cannot be binarized as asked."""

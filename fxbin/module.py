@@ -1,7 +1,7 @@
 """The module that a transformed model is."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from torch import fx, nn
@@ -9,13 +9,14 @@ from torch import fx, nn
 from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import TransformError
 from fxbin.first_batch import StartsScales
+from fxbin.part_forward import PartForward, PartGraphs, compiled
 from fxbin.passes.base import Pass, run_passes
 from fxbin.state import BinarizationState
-from fxbin.tracing import Specialisation, Trace
+from fxbin.tracing import Island, ModelTrace, Part, Specialisation
 
 _IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
-_RESERVED = ("binarization", "specialisations")
+_RESERVED = ("binarization", "specialisations", "islands")
 
 
 class _OriginalInitBarrier(nn.Module):
@@ -30,6 +31,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     Both run on one set of parameters, buffers and submodules, which stay where the original model
     had them. The class of the original is a base class, so that its methods and attributes live on.
+
+    A model with islands has graphs for the parts around them. Its own `graph` then shows what eval mode
+    did for the example inputs, and is not what runs.
     """
 
     binarization: BinarizationState
@@ -38,10 +42,18 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     specialisations: tuple[Specialisation, ...]
     """Values that the code depends on and that the graphs therefore take for granted."""
 
-    _train_graph: fx.Graph | None
+    islands: tuple[Island, ...]
+    """Modules that run as they are, around parts that run as graphs, and why."""
+
+    _others: dict[bool, fx.Graph | None]
+    """What runs in train mode (True) and in eval mode (False) where it is not `graph`; None: the own code."""
+
+    _parts: dict[str, PartForward]
 
     @classmethod
-    def from_traces(cls, root: nn.Module, evaluated: Trace, trained: Trace) -> "BinarizedModule":
+    def from_trace(
+        cls, root: nn.Module, found: ModelTrace, islands: tuple[Island, ...] = ()
+    ) -> "BinarizedModule":
         """`root`, run by what was traced of it. It gives up its parameters and submodules."""
         for name in _RESERVED:
             if hasattr(root, name):
@@ -49,29 +61,65 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
                     f"{type(root).__name__}.{name}: fxbin keeps its own state under that name; "
                     "rename the attribute of the model"
                 )
-        _check_spelling(evaluated.graph, trained.graph)
+        _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
         # Not registered: they were no part of the original's state_dict.
-        vars(root).update(evaluated.homeless | trained.homeless)
-        module: BinarizedModule = binarized_class(root, evaluated.graph, class_name=type(root).__name__)
-        module._adopt(root)
-        same = _listing(evaluated.graph) == _listing(trained.graph)
-        module._train_graph = None if same else trained.graph
-        module.specialisations = tuple(dict.fromkeys(evaluated.specialisations + trained.specialisations))
+        vars(root).update(found.homeless)
+        module: BinarizedModule = binarized_class(root, found.seen, class_name=type(root).__name__)
+        module._adopt(root, *(_HOOKS if "" not in found.parts else ()))
+        module._others = module._not_shown(found)
+        module._parts = {}
+        for path, part in found.parts.items():
+            if path:
+                module._parts[path] = PartForward(module, root.get_submodule(path), _part_graphs(part))
+                vars(root.get_submodule(path))["forward"] = module._parts[path]
+        module.specialisations, module.islands = found.specialisations, islands
         # Not `train`: layers that the user put into eval mode, to freeze them, stay in it.
         module.training = root.training
         return module
 
-    def _adopt(self, root: nn.Module) -> None:
+    def _adopt(self, root: nn.Module, *replaced: str) -> None:
         """Take over all that `root` holds, in its order, and what the graphs use beside that."""
         for name, value in vars(root).items():
-            if name in _REGISTRIES or name not in vars(self):
+            if name in _REGISTRIES or name in replaced or name not in vars(self):
                 vars(self)[name] = value
+
+    def _not_shown(self, found: ModelTrace) -> dict[bool, fx.Graph | None]:
+        """What runs beside `graph`, or in place of it."""
+        whole = found.parts.get("")
+        if whole is None:
+            return {False: None, True: None}
+        graphs = _part_graphs(whole)
+        running = {False: graphs.evaluate, True: graphs.train}
+        return {training: graph for training, graph in running.items() if graph is not self.graph}
 
     @property
     def graphs(self) -> tuple[fx.Graph, ...]:
         """The graph of eval mode, then that of train mode if it is another."""
-        return (self.graph,) if self._train_graph is None else (self.graph, self._train_graph)
+        trained = self._others.get(True)
+        return (self.graph,) if trained is None or self.is_shown_only else (self.graph, trained)
+
+    def running(self, *, training: bool) -> fx.Graph | None:
+        """What runs in train or in eval mode; None if that is the model's own code."""
+        return self._others.get(training, self.graph)
+
+    @property
+    def parts(self) -> Mapping[str, PartForward]:
+        """By qualified name, the submodules around islands that have graphs of their own."""
+        return self._parts
+
+    @property
+    def is_shown_only(self) -> bool:
+        """Whether `graph` is what one run did, and not what runs."""
+        return False in self._others
+
+    @property
+    def all_graphs(self) -> tuple[fx.Graph, ...]:
+        """`graph` and whatever else runs, those of parts included, each once."""
+        graphs = [self.graph, *self._others.values()]
+        for part in self._parts.values():
+            graphs += part.graphs.all()
+        return tuple(dict.fromkeys(graph for graph in graphs if graph is not None))
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -86,33 +134,46 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     def rewrite(self, passes: list[Pass]) -> bool:
         """Run `passes` on each graph; return whether anything changed."""
-        changed = run_passes(self, passes)
-        if self._train_graph is not None:
-            eval_graph, train_graph = self.graph, self._train_graph
-            self._train_graph = None  # so that it is the main graph which is compiled meanwhile
-            try:
-                self.graph = train_graph
+        shown, changed = self.graph, False
+        self._is_rewriting = True
+        try:
+            for graph in self.all_graphs:
+                self.graph = graph
                 changed |= run_passes(self, passes)
-            finally:
-                self._train_graph = self.graph
-                self.graph = eval_graph
+        finally:
+            self._is_rewriting = False
+            self.graph = shown
         return changed
 
     def recompile(self) -> Any:
-        """Generate the code of both graphs; `training` chooses between them at each call."""
+        """Generate the code of all graphs; `training` chooses between them at each call."""
+        if vars(self).get("_is_rewriting"):
+            return None  # each graph in turn is the main one
         code = super().recompile()
         # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
         # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
         del type(self).__call__
-        train_graph = vars(self).get("_train_graph")
-        if train_graph is not None:
-            evaluate, train = type(self).forward, _compiled(train_graph)
+        for part in vars(self).get("_parts", {}).values():
+            part.compile()
+        others = {
+            training: _own_forward(type(self)) if graph is None else compiled(graph)
+            for training, graph in vars(self).get("_others", {}).items()
+        }
+        evaluate, train = (others.get(training, type(self).forward) for training in (False, True))
 
-            def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-                return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
+        def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+            return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
 
-            type(self).forward = forward
+        type(self).forward = evaluate if evaluate is train else forward
         return code
+
+    def _replicate_for_data_parallel(self) -> fx.GraphModule:
+        if self._parts:
+            raise TransformError(
+                f"DataParallel: the parts of {type(self).__name__} run on the parameters of this one model; "
+                "use DistributedDataParallel"
+            )
+        return super()._replicate_for_data_parallel()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule would copy what its graph refers to and lose the rest.
@@ -129,6 +190,23 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
+"""What runs around a forward; the graph of a model has it inside."""
+
+
+def _own_forward(kind: type) -> Callable[..., Any]:
+    """The forward of the original class."""
+    order = kind.__mro__
+    classes = order[order.index(_OriginalInitBarrier) + 1 :]
+    forward: Callable[..., Any] = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
+    return forward
+
+
+def _part_graphs(part: Part) -> PartGraphs:
+    """The graphs of `part`, one for both modes where they are equal."""
+    evaluated, trained = part.evaluated.graph, None if part.trained is None else part.trained.graph
+    same = trained is not None and _listing(evaluated) == _listing(trained)
+    return PartGraphs(evaluated, evaluated if same else trained)
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:
@@ -139,14 +217,6 @@ def _check_spelling(*graphs: fx.Graph) -> None:
                 f"model: {node.target!r} has a quote, a backslash or a line break in its name, "
                 "which the code of a graph cannot hold; rename it"
             )
-
-
-def _compiled(graph: fx.Graph) -> Any:
-    """The function that runs `graph`, with the module as its first argument."""
-    code = graph.python_code(root_module="self")
-    namespace = dict(code.globals)
-    exec(compile(code.src, "<train-mode graph>", "exec"), namespace)  # noqa: S102 (as GraphModule does)
-    return namespace["forward"]
 
 
 def _listing(graph: fx.Graph) -> list[tuple[Any, ...]]:

@@ -47,13 +47,19 @@ class NodeInfo:
     target: bool
     """Whether NNCF would binarize it: a conv2d of an exact `nn.Conv2d` that runs in eval mode."""
 
+    home: str = ""
+    """For a conv2d in a model with islands: its name in the graph that runs it, whichever call it is."""
+
+    stranded: str = ""
+    """For a conv2d that no graph runs: why."""
+
     decision: Decision | None = None
     """For a conv2d: what becomes of it."""
 
     def beside(self, op: str) -> "NodeInfo":
         """For a node that a pass puts next to this one, in the same scope."""
         name = f"{self.scope}/{op}_{self.index}"
-        return replace(self, name=name, names=(), op=op, target=False, decision=None)
+        return replace(self, name=name, names=(), op=op, target=False, home="", decision=None)
 
 
 def node_info(node: fx.Node) -> NodeInfo | None:

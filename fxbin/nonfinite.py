@@ -1,6 +1,7 @@
 """Where in a model the first NaN or infinity comes up."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -19,17 +20,23 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     it does reach the loss. The name is that of an input, a parameter, a buffer, or a node as `node_names`
     lists it. Runs in the mode the model is in, waits for the device after each node, and changes nothing.
 
-    Limits: inside a `leaf_modules` class it names the module only. A batch norm whose running statistics are
+    Limits: around islands, inputs of the parts are looked at, not what their code does in between.
+    Inside a `leaf_modules` class it names the module only. A batch norm whose running statistics are
     spoilt shows in eval mode, where it uses them.
     """
-    graph = model.graphs[-1] if model.training else model.graphs[0]
-    search = _Search(model, graph=graph)
-    with torch.no_grad(), effects_undone(model):
+
+    def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _Search(model, graph=graph).run(*_in_order(graph, args, kwargs))
+
+    whole = model.running(training=model.training)
+    with torch.no_grad(), effects_undone(model), ExitStack() as stack:
+        for part in model.parts.values():
+            stack.enter_context(part.run_by(search))
         try:
-            search.run(*_in_order(graph, args, kwargs))
+            output = model(*args, **kwargs) if whole is None else search(whole, args, kwargs)
         except _FoundError as found:
             return found.name
-    return None
+    return None if _is_finite(output) else f"the code of {type(model).__name__}, which runs as it is"
 
 
 class _FoundError(Exception):
@@ -43,10 +50,15 @@ class _Search(fx.Interpreter):
 
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)
-        for tensor in tree_leaves(value):
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and not tensor.isfinite().all():
-                raise _FoundError(_name(node))
+        if not _is_finite(value):
+            raise _FoundError(_name(node))
         return value
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no tensor in `value` has a NaN or an infinity."""
+    tensors = (x for x in tree_leaves(value) if isinstance(x, Tensor) and x.is_floating_point())
+    return all(bool(x.isfinite().all()) for x in tensors)
 
 
 def _name(node: fx.Node) -> str:

@@ -21,15 +21,26 @@ def select(module: GraphModule, config: Config) -> dict[str, Decision]:
     nodes = [name for node in module.graph.nodes for name in node.meta["fxbin"].names]
     scopes.check(nodes, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
-    decisions = {}
-    for site in call_sites(module):
-        reason = _why_skipped(module, site, config, scopes) or names.why_homeless(site)
-        decisions[site.info.name] = (
+    decisions: dict[str, Decision] = {}
+    for group in _groups(module):
+        reasons = (_why_skipped(module, s, config, scopes) or names.why_homeless(s) for s in group)
+        reason = next(filter(None, reasons), None)
+        site = group[0]
+        decision = (
             Decision(binarized=False, reason=reason)
             if reason
             else Decision(True, "", names.activation(site), names.weight(site))
         )
+        decisions |= {name: decision for s in group for name in (s.info.name, s.info.home) if name}
     return decisions
+
+
+def _groups(module: GraphModule) -> list[list[CallSite]]:
+    """The call sites, those together that share their binarizers: around islands, all calls of one part."""
+    groups: dict[str, list[CallSite]] = {}
+    for site in call_sites(module):
+        groups.setdefault(site.info.home or site.info.name, []).append(site)
+    return list(groups.values())
 
 
 def _why_skipped(module: GraphModule, site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
@@ -37,7 +48,7 @@ def _why_skipped(module: GraphModule, site: CallSite, config: Config, scopes: Sc
         return reason
     if config.binarization.call_sites == "modules" and not site.info.target:
         return 'call_sites is "modules" and it is no plain nn.Conv2d'
-    return why_not_binarizable(module, site)
+    return why_not_binarizable(module, site) or site.info.stranded or None
 
 
 class BinarizerNames:

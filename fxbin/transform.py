@@ -9,6 +9,7 @@ from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
+from fxbin.call_site import call_sites
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
@@ -26,7 +27,7 @@ from fxbin.scopes.filter import ScopeFilter
 from fxbin.scopes.naming import Names
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
-from fxbin.tracing import operators, ops_of, trace
+from fxbin.tracing import Island, operators, ops_of, trace_model
 
 ConfigSource = Config | Mapping[str, Any] | str | Path
 
@@ -75,7 +76,7 @@ def transform(
         ]
     )
     _average_together(module)
-    module.binarization = BinarizationState(config, _sites(module, decisions))
+    module.binarization = BinarizationState(config, _sites(module))
     return module
 
 
@@ -87,12 +88,18 @@ def capture(
     scopes: ScopeFilter | None = None,
 ) -> BinarizedModule:
     """`root` as a module with named graphs, before any change. It gives up its parameters."""
-    evaluated = trace(root, args, dict(kwargs), training=False, leaf_modules=leaf_modules)
-    trained = trace(root, args, dict(kwargs), training=True, leaf_modules=leaf_modules)
-    ops = [op for node in evaluated.graph.nodes for op in ops_of(node)]
+    found = trace_model(root, args, dict(kwargs), leaf_modules)
+    ops = [op for node in found.seen.nodes for op in ops_of(node)]
     names = Names(root, ops, (scopes or ScopeFilter()).is_replaced)
-    module = BinarizedModule.from_traces(root, evaluated, trained)
-    module.rewrite([NameNodes(names)])
+    islands = tuple(
+        Island(names.scope(island.scope), path, island.reason) for path, island in found.islands.items()
+    )
+    stranded = {
+        address: f"the code of {names.scope(island.scope)} calls it, which runs as it is: {island.reason}"
+        for address, island in found.stranded.items()
+    }
+    module = BinarizedModule.from_trace(root, found, islands)
+    module.rewrite([NameNodes(names, found.homes, stranded)])
     return module
 
 
@@ -146,15 +153,16 @@ def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:
     return decisions
 
 
-def _sites(module: BinarizedModule, decisions: dict[str, Decision]) -> list[Site]:
+def _sites(module: BinarizedModule) -> list[Site]:
     sites = []
-    for name, decision in decisions.items():
-        if decision.binarized:
+    for site in call_sites(module):
+        decision = site.info.decision
+        if decision is not None and decision.binarized:
             activation = module.get_submodule(decision.activation)
             weight = module.get_submodule(decision.weight)
             assert isinstance(activation, ActivationBinarizer)
             assert isinstance(weight, WeightBinarizer)
-            sites.append(Site(name, activation, weight))
+            sites.append(Site(site.info.name, activation, weight))
     return sites
 
 

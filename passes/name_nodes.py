@@ -1,6 +1,7 @@
 """Gives every node its hierarchical name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import fx, nn
@@ -23,6 +24,11 @@ class NameNodes(Pass):
 
     name: ClassVar[str] = "name-nodes"
     names: Names
+    homes: Mapping[str, OpCall] = field(default_factory=dict)
+    """What a conv2d around islands is in the graph that runs it, by its address."""
+
+    stranded: Mapping[str, str] = field(default_factory=dict)
+    """Why no graph runs a conv2d, by its address."""
 
     @override
     def apply(self, module: GraphModule) -> bool:
@@ -49,6 +55,8 @@ class NameNodes(Pass):
             owner=_owner(main, paths),
             index=main.index,
             target=self.names.is_target(main),
+            home=self.names.name(self.homes[main.address]) if main.address in self.homes else "",
+            stranded=self.stranded.get(main.address, ""),
         )
 
 

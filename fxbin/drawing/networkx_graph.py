@@ -36,13 +36,19 @@ def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
-        ValueError: another `graph`.
+        ValueError: another `graph`, or ``"train"`` of a model that runs as it is in train mode.
     """
     model = transformed(model, "to_networkx")
     if graph not in ("eval", "train"):
         raise ValueError(f'graph: expected "eval" or "train", got {graph!r}')
+    shown = model.graph if graph == "eval" else model.running(training=True)
+    if shown is None:
+        raise ValueError(
+            f'graph: {type(model).__name__} runs as it is in train mode, so that "eval" is the only graph of '
+            "it; `model.islands` says why"
+        )
     found: nx.DiGraph[str] = nx.DiGraph(model=type(model).__name__, graph=graph)
-    for node in (model.graph if graph == "eval" else model.graphs[-1]).nodes:
+    for node in shown.nodes:
         attributes = _attributes(model, node)
         found.add_node(node.name, **attributes)
         for source in node.all_input_nodes:

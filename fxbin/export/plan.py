@@ -40,6 +40,12 @@ def prepare(
     model: fx.GraphModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[fx.GraphModule, BoundInputs]:
     """A copy of `model` in eval mode, paddings rewritten, and example inputs for it on its device."""
+    if isinstance(model, BinarizedModule) and model.is_shown_only:
+        islands = ", ".join(island.scope for island in model.islands)
+        raise ExportError(
+            f"model: {type(model).__name__} has code that no graph can hold, in {islands} (`model.islands` "
+            "says why), so no file can hold it either: transform and export the part with the convolutions"
+        )
     module = copy.deepcopy(model).eval()
     inputs = _inputs(model, module, args, kwargs)
     hoist_padding(module)

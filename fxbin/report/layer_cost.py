@@ -89,6 +89,8 @@ def batch_size(module: GraphModule, graph: fx.Graph) -> int:
         return 1
     inputs = (tensor_spec(module, node) for node in graph.nodes if node.op == "placeholder")
     shapes = [spec.shape for spec in inputs if spec and len(spec.shape) > 1]
+    # Detection models take a list of images, and make a batch of them.
+    shapes += [first.shape] if first is not None else []
     return max(shapes[0][0], 1) if shapes else 1
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 from rich.console import RenderableType
@@ -16,7 +17,7 @@ from fxbin.report.layer_cost import is_weighted
 from fxbin.report.site import SiteReport, site_report
 from fxbin.report.table import as_text, report_table
 from fxbin.state import Stage
-from fxbin.tracing import Specialisation
+from fxbin.tracing import Island, Specialisation
 from fxbin.transformed import transformed
 
 Target = Literal["openvino"]
@@ -49,6 +50,12 @@ class Summary:
 
     specialisations: tuple[Specialisation, ...]
     """Values that the code depends on and that the graphs take for granted."""
+
+    islands: tuple[Island, ...] = ()
+    """Modules that run as they are, around parts that run as graphs, and why."""
+
+    never_ran: tuple[str, ...] = ()
+    """Qualified names of the conv2d modules that the example inputs did not come to: they stay as is."""
 
     target: Target | None = None
     """The runtime that `deployment` speaks of."""
@@ -122,6 +129,8 @@ class Summary:
             "specialisations": [
                 {**_plain(found), "value": repr(found.value)} for found in self.specialisations
             ],
+            "islands": [_plain(island) for island in self.islands],
+            "never_ran": list(self.never_ran),
             "target": self.target,
             "deployment": [_plain(site) for site in self.deployment],
         }
@@ -156,25 +165,42 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     others = [
         site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
     ]
+    sites += _train_only(model)
     return Summary(
         model=type(model).__name__,
         mode=model.binarization.config.binarization.mode,
         stage=model.binarization.stage,
-        sites=(*sites, *_train_only(model, {site.name for site in sites})),
+        sites=tuple(sites),
         others=tuple(others),
         specialisations=model.specialisations,
+        islands=model.islands,
+        never_ran=tuple(_never_ran(model, sites)),
         target=target,
         deployment=plan_export(model, all_enabled=True) if target else (),
     )
 
 
-def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
-    """The conv2d call sites that only the graph of train mode has."""
-    for graph in model.graphs[1:]:
+def _train_only(model: BinarizedModule) -> Iterator[SiteReport]:
+    """The conv2d call sites that only graphs of train mode have."""
+    infos = [info for node in model.graph.nodes if (info := node_info(node))]
+    known = {name for info in infos for name in (info.name, info.home)}
+    for graph in model.all_graphs:
         for node in graph.nodes:
             info = node_info(node)
             if _is_conv2d(node) and info is not None and info.name not in known:
+                known.add(info.name)
                 yield site_report(model, node, train_only=True)
+
+
+def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:
+    """The conv2d modules of which no graph knows."""
+    ran = {site.owner for site in sites} | {site.weight.rpartition(".")[0] for site in sites}
+    nodes = (node for graph in model.all_graphs for node in graph.nodes)
+    ran |= {str(node.target) for node in nodes if node.op == "call_module"}
+    ran -= {island.owner for island in model.islands}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and ran.isdisjoint(accumulate(path.split("."), "{}.{}".format)):
+            yield path
 
 
 def _is_conv2d(node: fx.Node) -> bool:

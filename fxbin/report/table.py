@@ -118,6 +118,9 @@ def _totals(report: "Summary") -> list[str]:
         lines.append(f"counted in full precision: {len(report.others)} {kinds}, {_count(macs)}")
     if report.unknown:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
+    lines += [f"runs as it is: {island.scope}: {island.reason}" for island in report.islands]
+    if report.never_ran:
+        lines.append(f"never ran with the example inputs: {', '.join(report.never_ran)}")
     lines += [
         f"taken for granted: {found.expression} = {found.value!r} in {found.scope} ({found.location})"
         for found in report.specialisations

@@ -10,6 +10,3 @@ class ContentError(TraceError):
 
     module: nn.Module | None = None
     """The module whose code it is."""
-
-    reason: str = ""
-    """What was needed and where, without advice."""

@@ -37,8 +37,12 @@ def execute(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     device: torch.device,
+    *,
+    with_data: bool = False,
 ) -> Any:
     """``function(*args, **kwargs)`` on `device`, whichever one the model asks for.
+
+    Unless `with_data`, large constants are made without any.
 
     Raises ContentError where that takes the content of a tensor.
     """
@@ -55,7 +59,7 @@ def execute(
         args = (args[0], device, *args[2:])
     if name in _LIKE_INPUT and device.type == "meta":
         return torch.empty_like(args[0] if args else kwargs["input"])
-    if name in _CREATE and device.type == "cpu":
+    if name in _CREATE and device.type == "cpu" and not with_data:
         return _created(function, args, kwargs)
     if name in _RANDOM and "device" not in kwargs and device.type == "meta" and not _holds_tensor(args):
         kwargs = {**kwargs, "device": device}

@@ -102,7 +102,7 @@ class _Inputs:
         if isinstance(item, Tensor):
             return traced(self._value(item), origin_node(origin), tracked=False)
         hidden = [name for name, value in getattr(item, "__dict__", {}).items() if holds(value, Tensor)]
-        if hidden:
+        if hidden and not self._tracer.with_data:
             raise TraceError(
                 f"an input of type {type(item).__name__} holds tensors ({', '.join(hidden)}) where fxbin "
                 "does not look for them: pass tensors, or tuples, dicts or dataclasses of them"

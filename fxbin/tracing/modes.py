@@ -34,7 +34,7 @@ def regions_recorded() -> Iterator[None]:
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
     def is_grad_enabled() -> Any:
         tracer = active_tracer()
-        if tracer is None or tracer.is_inside:
+        if tracer is None or tracer.knows_values:
             return original()
         # Not guarded: code that looks at it does so to save memory, and runs in both cases.
         return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)

@@ -41,6 +41,8 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
         parts = [_argument(tracer, value, tracked) for value in tuple.__iter__(item)]
         return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
     if any(holds(value, TracedTensor) for value in getattr(item, "__dict__", {}).values()):
+        if tracer.with_data:
+            return None  # the graph is never run
         raise TraceError(
             f"the model returns tensors in a {kind.__name__}, which a graph cannot make: "
             "return tensors, or tuples, dicts or dataclasses of them"

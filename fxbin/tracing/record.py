@@ -40,7 +40,7 @@ class OpCall:
     @property
     def address(self) -> str:
         """Identifies the operator in one forward: the name without any prefix on classes."""
-        return f"{self.scope_path}/{self.op}_{self.index}"
+        return f"{self.scope_path}/{self.op}{'_' if self.tracked else '#'}{self.index}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,20 @@ class Specialisation:
 
     location: str
     """``"file.py:12"`` of the line that needed it."""
+
+
+@dataclass(frozen=True)
+class Island:
+    """A module that runs as it is, around parts that run as graphs, because no graph can hold its code."""
+
+    scope: str
+    """Hierarchical name: ``"FasterRCNN/RegionProposalNetwork[rpn]"``."""
+
+    owner: str
+    """Qualified name: ``"rpn"``; empty for the model itself."""
+
+    reason: str
+    """What its code does and where: ``"the content of ... is needed (at file.py:12)"``."""
 
 
 def ops_of(node: fx.Node) -> tuple[OpCall, ...]:

@@ -56,6 +56,7 @@ class Recorder:
 
     def __init__(self, root: nn.Module, *, with_data: bool) -> None:
         self.root = root
+        self.with_data = with_data
         self.graph = fx.Graph()
         self.attributes = Attributes(root, with_data=with_data)
         self._scopes: list[Scope] = []
@@ -64,18 +65,26 @@ class Recorder:
         """The function that is being kept whole, if it is one."""
         self._inside: list[OpCall] | None = None
         """Operators seen so far in the module that is being kept whole; None outside of such."""
+        self.ops: list[OpCall] = []
+        """All operators so far, if there is data."""
 
     @property
     def is_inside(self) -> bool:
         """Whether the running code is part of what becomes one node."""
         return self._inside is not None
 
+    @property
+    def knows_values(self) -> bool:
+        """Whether code gets sizes and other Python values as they are: no graph is made, or none to run."""
+        return self._inside is not None or self.with_data
+
     def _record(self, call: Call, args: Args, kwargs: Kwargs) -> Any:
         with paused():
             tensors = self._tensors((args, kwargs))
             device = common_device(call.op, tensors, self.attributes.home)
             ops = self._count(call)
-            result = execute(call.op, call.function, self._values(args), self._values(kwargs), device)
+            values = self._values(args), self._values(kwargs)
+            result = execute(call.op, call.function, *values, device, with_data=self.with_data)
             if not tensors and not holds((args, kwargs), TracedValue) and not holds(result, Tensor):
                 return result
             if result is NotImplemented:
@@ -104,6 +113,8 @@ class Recorder:
             key = (path, name, call.tracked)
             self._counters[key] += 1
             ops.append(OpCall(scope, name, self._counters[key] - 1, call.tracked))
+        if self.with_data:
+            self.ops += ops
         return tuple(ops)
 
     def _wrapper(
@@ -124,7 +135,7 @@ class Recorder:
                 made = traced(item, origin_node(origin), tracked=tracked)
                 made._requires_grad = learns and item.is_floating_point()
                 return made
-            if self._inside is not None or item is None:
+            if self.knows_values or item is None:
                 return item
             return TracedValue(
                 cast("Tracer", self), origin_node(origin), item, of_content=is_of_content(given)

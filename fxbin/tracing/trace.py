@@ -1,6 +1,7 @@
 """From a module and example inputs to the graph of one forward."""
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from fxbin.tracing.operands import map_nested
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
+from fxbin.tracing.scope import Scope
 from fxbin.tracing.state import state_kept
 from fxbin.tracing.tracer import Tracer
 
@@ -34,6 +36,14 @@ class Trace:
     """Why modules, by their names, run as they are, since no graph can hold what their code does."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """The part of a model whose forward is traced, and where it is called from."""
+
+    module: nn.Module
+    running: Scope
+
+
 def trace(
     root: nn.Module,
     args: tuple[Any, ...],
@@ -41,53 +51,90 @@ def trace(
     *,
     training: bool,
     leaf_modules: tuple[type[nn.Module], ...] = (),
-    with_data: bool = False,
+    islands: Mapping[str, str] | None = None,
+    entry: Entry | None = None,
 ) -> Trace:
     """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
 
     Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters.
-    Unless `with_data`: then everything is computed, so that code may look at the content of tensors.
-    What ran is then known by name, but the graph is good for these inputs only.
 
     A module whose code looks at the content of tensors becomes an island: one node, inside of which
-    it runs as it is.
+    it runs as it is. `islands` are modules, by name, that are known to be some, and why.
+
+    With an `entry` the graph is that of ``entry.module(*args, **kwargs)``, without hooks of that one
+    module, in the names and paths of `root`.
 
     Raises:
         TraceError: the inputs do not fit, or the code of `root` itself looks at the content of tensors.
     """
-    islands: dict[nn.Module, str] = {}
+    module = root if entry is None else entry.module
+    running = () if entry is None else entry.running
+    found = {root.get_submodule(path): reason for path, reason in (islands or {}).items()}
     while True:
-        tracer = Tracer(root, leaf_modules, frozenset(islands), with_data=with_data)
+        tracer = Tracer(root, leaf_modules, frozenset(found), entry=module, running=running)
         try:
-            graph = _trace_once(tracer, args, kwargs, training=training)
+            _trace_once(tracer, args, kwargs, training=training)
         except ContentError as error:
             # What was followed up to there is of no use: in place, it changed values that it began with.
-            module = error.module
-            if module is None or module is root or module in islands:
+            if error.module is None or error.module is module or error.module in found:
                 raise
-            islands[module] = error.reason
+            found[error.module] = error.reason
             continue
-        reasons = {tracer.attributes.module_path(module): reason for module, reason in islands.items()}
-        return Trace(graph, tuple(tracer.specialisations), tracer.attributes.homeless, reasons)
+        reasons = {tracer.attributes.module_path(island): reason for island, reason in found.items()}
+        for node in tracer.graph.nodes:
+            if node.target in reasons:
+                node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
+        return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless, reasons)
 
 
-def _trace_once(tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool) -> fx.Graph:
-    root = tracer.root
+def run_with_data(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> Tracer:
+    """What a tracer has seen of ``root(*args, **kwargs)`` in eval mode, code that looks at content included.
+
+    Everything is computed. What ran is then known by name, but the graph is good for these inputs only.
+
+    Raises:
+        TraceError: the inputs do not fit.
+    """
+    tracer = Tracer(root, leaf_modules, with_data=True)
+    _trace_once(tracer, args, kwargs, training=False)
+    return tracer
+
+
+def _trace_once(tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool) -> None:
+    entry = tracer.entry
     # In eval mode without gradients, as it is used, and as the reference looks at it.
     with torch.set_grad_enabled(training), state_kept(tracer):
-        _switch(root, training=training)
-        bound = bind(root, args, kwargs)
+        _switch(tracer.root, training=training)
+        if entry is not tracer.root:
+            _take_off_hooks(entry)
+        bound = bind(entry, args, kwargs)
         with patched(tracer):
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
                 with python_random_kept() as used:
-                    result = root(*call_args, **call_kwargs)
-                _refuse_chance(used)
+                    result = entry(*call_args, **call_kwargs)
+                if not tracer.with_data:
+                    _refuse_chance(used)
             except Exception as error:
-                raise _explained(error, root, args, kwargs) from error
+                raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)
-    return tracer.graph
+
+
+def _take_off_hooks(module: nn.Module) -> None:
+    """Hooks of a part that is called as a module run around its graph. `state_kept` puts them back."""
+    for hooks in (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    ):
+        hooks.clear()
 
 
 def operators(
@@ -107,12 +154,12 @@ def operators(
     """
     try:
         traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules)
-        followed = not traced.islands
+        graph = None if traced.islands else traced.graph
     except TraceError:
-        followed = False
-    if not followed:
-        traced = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, with_data=True)
-    return [op for node in traced.graph.nodes for op in ops_of(node)]
+        graph = None
+    if graph is None:
+        graph = run_with_data(root, args, kwargs, leaf_modules).graph
+    return [op for node in graph.nodes for op in ops_of(node)]
 
 
 def _switch(root: nn.Module, *, training: bool) -> None:
@@ -144,8 +191,9 @@ def _explained(
         + f": {cause} (at {where}). If the inputs do not fit the model, correct `input_info` or "
         "`example_inputs`; if the code depends on values, keep its module whole with `leaf_modules`."
     )
+    explained.reason = f"{cause} (at {where})"
     if isinstance(error, ContentError) and isinstance(explained, ContentError):
-        explained.module, explained.reason = error.module, f"{cause} (at {where})"
+        explained.module = error.module
     return explained
 
 

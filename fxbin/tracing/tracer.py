@@ -26,6 +26,7 @@ from fxbin.tracing.record import OpCall, Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs, Recorder
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
+from fxbin.tracing.stay import Stay, without_data
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import run_on_ones
@@ -35,6 +36,7 @@ class Tracer(Recorder):
     """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
     `islands` are modules to keep whole, beside those of the classes `leaf_modules`.
+    `running` is where `entry`, a part of `root`, is called from: names and paths are those of `root`.
     `with_data` lets operators run on the content of inputs and parameters, so that code may look at
     it: the names of what ran are right, but the graph is good for these inputs only.
     """
@@ -45,12 +47,18 @@ class Tracer(Recorder):
         leaf_modules: tuple[type[nn.Module], ...] = (),
         islands: frozenset[nn.Module] = frozenset(),
         *,
+        entry: nn.Module | None = None,
+        running: Scope = (),
         with_data: bool = False,
     ) -> None:
         super().__init__(root, with_data=with_data)
+        self.entry = root if entry is None else entry
+        """The module whose forward is recorded."""
+        self._scopes = [running] if running else []
         self._islands = islands
+        self.stays: list[Stay] = []
+        """The calls of modules, if there is data."""
         self.specialisations: list[Specialisation] = []
-        self.with_data = with_data
         self._leaf_modules = leaf_modules
         self._finder = ScopeFinder()
 
@@ -115,14 +123,14 @@ class Tracer(Recorder):
 
     def device_of(self, tensor: TracedTensor) -> Any:
         """``tensor.device``: the model's, though nothing is there while tracing."""
-        if self._inside is not None:
+        if self.knows_values:
             return self.attributes.device
         node = self.graph.call_function(getattr, (self._node_of(tensor), "device"))
         return TracedValue(self, node, self.attributes.device)
 
     def requires_grad_of(self, tensor: TracedTensor) -> Any:
         """``tensor.requires_grad``: as it is here for a parameter, as in a training step for others."""
-        if self._inside is not None:
+        if self.knows_values:
             return False  # or torch would hang hooks of its layers on what is never differentiated
         node = self.graph.call_function(getattr, (self._node_of(tensor), "requires_grad"))
         # As with `is_grad_enabled`: what code does about it is meant for both cases.
@@ -186,8 +194,11 @@ class Tracer(Recorder):
         """``module(*args, **kwargs)``: followed inside, or kept whole as one node."""
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             return original(module, *args, **kwargs)
-        scope = self._finder.find(self._scopes[-1] if self._scopes else (), module)
+        running = self._scopes[-1] if self._scopes else ()
+        scope = self._finder.find(running, module)
         self._scopes.append(scope)
+        is_stay = self.with_data and self._inside is None and not self._is_asked_for(module)
+        stay = self._begin_stay(module, running, scope, args, kwargs) if is_stay else None
         try:
             if isinstance(module, torch.jit.ScriptModule):
                 path = self.attributes.module_path(module)
@@ -201,23 +212,53 @@ class Tracer(Recorder):
             path = self.attributes.module_path(module)
             if not self._is_asked_for(module):
                 return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
-            with python_random_kept():
-                try:
-                    return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
-                except ContentError:
-                    run = partial(self._run_on_ones, module)
-                    return self._keep_whole("call_module", path, run, args, kwargs)
+            return self._call_asked_for(original, module, path, args, kwargs)
         except ContentError as error:
             error.module = error.module or module
             raise
         finally:
+            if stay is not None:
+                stay.end = len(self.ops)
             self._scopes.pop()
             if type(module).__name__ in ITERATION_MODULES:
                 self._forget_counters(scope)
 
+    def _call_asked_for(
+        self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
+    ) -> Any:
+        """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
+        with python_random_kept():
+            try:
+                return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
+            except ContentError:
+                pass
+            except Exception:
+                if module not in self._islands:
+                    raise
+            try:
+                run = partial(self._run_on_ones, module)
+                return self._keep_whole("call_module", path, run, args, kwargs)
+            except Exception as error:
+                if module not in self._islands or len(self._scopes) < 2:
+                    raise
+                unknown = ContentError(f"what {path} gives depends on the content of tensors")
+                unknown.module = self._scopes[-2][-1].module
+                raise unknown from error
+
+    def _begin_stay(
+        self, module: nn.Module, running: Scope, scope: Scope, args: Args, kwargs: Kwargs
+    ) -> Stay:
+        path = self.attributes.module_path(module)
+        caller = self.attributes.module_path(running[-1].module) if running else None
+        with paused():
+            given = map_nested(args, without_data), map_nested(kwargs, without_data)
+        stay = Stay(path, caller, running, scope, given[0], given[1], begin=len(self.ops))
+        self.stays.append(stay)
+        return stay
+
     def is_leaf(self, module: nn.Module) -> bool:
         """Whether `module` stays one node: torch's own layers, and what the user asked for."""
-        if module is self.root:
+        if module is self.entry:
             return False
         if self._is_asked_for(module):
             return True
@@ -235,7 +276,7 @@ class Tracer(Recorder):
         if hooks:
             names = ", ".join(getattr(hook, "__qualname__", type(hook).__name__) for hook in hooks)
             self.note("hooks, for what they do to tensors", names)
-        if module._backward_hooks or module._backward_pre_hooks:
+        if not self.with_data and (module._backward_hooks or module._backward_pre_hooks):
             raise TraceError(
                 f"{'/'.join(map(str, self._scopes[-1]))} has backward hooks, which a graph of its operators "
                 "cannot call: remove them, or keep the module whole with `leaf_modules`"
@@ -264,7 +305,7 @@ class Tracer(Recorder):
         def attach(item: Any, origin: Any) -> Any:
             if type(item) is TracedTensor:
                 item._node = origin_node(origin)
-            elif isinstance(item, int | float):
+            elif isinstance(item, int | float) and not self.knows_values:
                 # It came out of code that was not followed, and might be anything.
                 return TracedValue(self, origin_node(origin), item, of_content=True)
             return item

@@ -7,7 +7,7 @@ from fxbin.module import BinarizedModule
 from fxbin.node_info import node_info
 from fxbin.passes import NameNodes
 from fxbin.scopes.naming import Names
-from fxbin.tracing import ops_of, trace
+from fxbin.tracing import ops_of, trace_model
 from tests.passes.rewriting import assert_rewrites, captured
 from tests.passes.small_models import OneConv
 
@@ -31,11 +31,11 @@ def name(node: fx.Node) -> str:
 def test_nodes_get_hierarchical_names() -> None:
     root = Net().eval()
     x = (torch.rand(1, 2, 4, 4),)
-    evaluated, trained = trace(root, x, {}, training=False), trace(root, x, {}, training=True)
-    names = Names(root, [op for node in evaluated.graph.nodes for op in ops_of(node)])
+    found = trace_model(root, x, {})
+    names = Names(root, [op for node in found.seen.nodes for op in ops_of(node)])
     assert_rewrites(
         NameNodes(names),
-        BinarizedModule.from_traces(root, evaluated, trained),
+        BinarizedModule.from_trace(root, found),
         before="""
             x = placeholder x()
             blocks_0_conv = call_module blocks.0.conv(x)

@@ -1,0 +1,151 @@
+"""A model as graphs: one of the whole, or, around code that no graph can hold, one of each part."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxbin.errors import TraceError
+from fxbin.tracing.content import ContentError
+from fxbin.tracing.parts import Part, PartFinder, trace_both
+from fxbin.tracing.record import OpCall, Specialisation
+from fxbin.tracing.scope import Scope
+from fxbin.tracing.trace import Trace, run_with_data, trace
+
+
+@dataclass(frozen=True)
+class FoundIsland:
+    """A module that runs as it is, and why."""
+
+    scope: Scope
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelTrace:
+    """What a model does, and which graphs it is to run as."""
+
+    seen: fx.Graph
+    """All of eval mode. Where there are islands it shows one run of the model, and must not be run itself."""
+
+    parts: dict[str, Part]
+    """By qualified name; that of the model itself is empty."""
+
+    homeless: dict[str, Any]
+    """What the graphs refer to though the model does not hold it, by the name it is referred to by."""
+
+    islands: dict[str, FoundIsland] = field(default_factory=dict)
+    """By qualified name."""
+
+    homes: dict[str, OpCall] = field(default_factory=dict)
+    """By the address of each conv2d in `seen` that a part runs, what it is in the graph of that part.
+
+    A part is called any number of times, and has one graph for all of them.
+    """
+
+    stranded: dict[str, FoundIsland] = field(default_factory=dict)
+    """By the address of each other conv2d in `seen`, the island whose code calls it."""
+
+    @property
+    def specialisations(self) -> tuple[Specialisation, ...]:
+        """Of all graphs, once each."""
+        found = (s for part in self.parts.values() for trace in part.traces for s in trace.specialisations)
+        return tuple(dict.fromkeys(found))
+
+
+def trace_model(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> ModelTrace:
+    """The graphs of `root`, which is left as it was.
+
+    A module that cannot be traced, since its code looks at the content of tensors or for another reason,
+    becomes an island, and the modules that it calls are traced instead. That takes one run of the model
+    in eval mode, with data. If `root` itself cannot be traced in train mode only, it is an island there.
+
+    Raises:
+        TraceError: the inputs do not fit the model, or it cannot be run.
+    """
+    given = (root, args, kwargs, leaf_modules)
+    evaluated: Trace | None = None
+    try:
+        evaluated = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules)
+        whole = trace_both(*given, evaluated)
+    except TraceError as error:
+        try:
+            when = "" if evaluated is None else "in train mode: "
+            return _around_islands(given, evaluated, {"": when + (error.reason or str(error))})
+        except TraceError as with_data:
+            # Where content was needed, what went wrong with content there is the true reason.
+            raise with_data if isinstance(error, ContentError) else error from None
+    if whole.evaluated.islands:
+        return _around_islands(given, whole, whole.evaluated.islands)
+    return ModelTrace(
+        whole.evaluated.graph,
+        {"": whole},
+        _told_apart((trace.graph, trace.homeless) for trace in whole.traces),
+    )
+
+
+def _around_islands(
+    given: tuple[Any, ...], whole: Part | Trace | None, islands: dict[str, str]
+) -> ModelTrace:
+    """What a model does that has islands.
+
+    `whole` is the model around them, or its eval mode where it is an island in train mode only.
+    """
+    root, args, kwargs, leaf_modules = given
+    tracer = run_with_data(root, args, kwargs, leaf_modules)
+    found = PartFinder(root, leaf_modules, tracer)
+    if isinstance(whole, Part):
+        found.parts[""] = whole
+    found.explore(islands)
+    parts = dict(found.parts)
+    seen = tracer.graph
+    if isinstance(whole, Trace) and not whole.islands:
+        # In eval mode the model is one graph all the same, which can be exported.
+        parts[""] = Part(whole, None)
+        seen = whole.graph
+    graphs = [(tracer.graph, tracer.attributes.homeless)] if seen is tracer.graph else []
+    graphs += [(trace.graph, trace.homeless) for part in parts.values() for trace in part.traces]
+    found_islands = {path: FoundIsland(found.scope(path), reason) for path, reason in found.islands.items()}
+    sites = {op.address: home for op, home in found.sites()}
+    return ModelTrace(
+        seen,
+        parts,
+        _told_apart(graphs),
+        found_islands,
+        {address: home for address, home in sites.items() if isinstance(home, OpCall)},
+        {address: found_islands[home] for address, home in sites.items() if isinstance(home, str)},
+    )
+
+
+def _told_apart(graphs: Iterable[tuple[fx.Graph, dict[str, Any]]]) -> dict[str, Any]:
+    """All that graphs refer to by names that each has chosen for itself; what differs gets another name."""
+    merged: dict[str, Any] = {}
+    for graph, homeless in graphs:
+        names = {}
+        for name, item in homeless.items():
+            kind = name.rpartition("_")[0]
+            candidates = chain([name], (f"{kind}_{number}" for number in count(len(merged))))
+            names[name] = next(new for new in candidates if new not in merged or _same(merged[new], item))
+            merged[names[name]] = item
+        for node in graph.nodes:
+            if node.op in ("get_attr", "call_module"):
+                first, dot, rest = node.target.partition(".")
+                node.target = f"{names.get(first, first)}{dot}{rest}"
+    return merged
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two constants are one: a tensor that code makes at each call is another one in each trace."""
+    if left is right:
+        return True
+    if not (type(left) is type(right) is Tensor) or (left.shape, left.dtype) != (right.shape, right.dtype):
+        return False
+    return bool(torch.equal(left, right)) if not left.is_meta else False

@@ -1,0 +1,181 @@
+"""The modules that run as graphs of their own around code that no graph can hold."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from fxbin.tracing.guards import check_given, check_specialised
+from fxbin.tracing.record import OpCall, ops_of
+from fxbin.tracing.scope import Scope
+from fxbin.tracing.stay import Stay
+from fxbin.tracing.trace import Entry, Trace, trace
+from fxbin.tracing.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module that runs as a graph of its own."""
+
+    evaluated: Trace
+
+    trained: Trace | None
+    """None where train mode cannot be traced: there the module runs as it is, around smaller parts."""
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Those that there are."""
+        return (self.evaluated,) if self.trained is None else (self.evaluated, self.trained)
+
+
+def trace_both(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...],
+    evaluated: Trace,
+    entry: Entry | None = None,
+) -> Part:
+    """`evaluated`, and train mode, with the same islands in both. Raises TraceError."""
+
+    def traced(islands: dict[str, str], *, training: bool) -> Trace:
+        return trace(
+            *(root, args, kwargs),
+            training=training,
+            leaf_modules=leaf_modules,
+            islands=islands,
+            entry=entry,
+        )
+
+    while True:
+        trained = traced(evaluated.islands, training=True)
+        if trained.islands == evaluated.islands:
+            return Part(evaluated, trained)
+        evaluated = traced(trained.islands, training=False)
+
+
+class PartFinder:
+    """Finds the largest modules around islands that graphs can hold, by what was seen of a run with data.
+
+    A part is called by code that is not traced, with inputs of any size, any number of times. So its graph
+    must not be special to anything; where it is, the module becomes an island, and what it calls is tried.
+    In the end each convolution module is such a part by itself.
+    """
+
+    def __init__(self, root: nn.Module, leaf_modules: tuple[type[nn.Module], ...], seen: Tracer) -> None:
+        self._root, self._leaf_modules = root, leaf_modules
+        self.parts: dict[str, Part] = {}
+        self.islands: dict[str, str] = {}
+        self._ops, self._stays = seen.ops, seen.stays
+        self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
+        self._calls: dict[str, list[Stay]] = defaultdict(list)
+        self._callees: dict[str, dict[str, None]] = defaultdict(dict)
+        for stay in seen.stays:
+            self._calls[stay.path].append(stay)
+            if stay.caller is not None and self._convs_in(stay):
+                self._callees[stay.caller][stay.path] = None
+
+    def explore(self, islands: dict[str, str]) -> None:
+        """Find the parts around `islands`, by name, and the islands in these."""
+        pending = dict(islands)
+        while pending:
+            path, reason = pending.popitem()
+            self.parts.pop(path, None)
+            self.islands[path] = reason
+            for callee in self._callees[path]:
+                if callee in self.parts or callee in self.islands or callee in pending:
+                    continue
+                part = self._part(callee)
+                if isinstance(part, Part):
+                    self.parts[callee] = part
+                    pending |= {p: why for p, why in part.evaluated.islands.items() if p not in self.islands}
+                else:
+                    pending[callee] = part
+            if not pending:
+                pending |= self._overlapping()
+
+    def sites(self) -> Iterator[tuple[OpCall, OpCall | str]]:
+        """For each conv2d seen: what it is in the graph of its part, or the path of the calling island."""
+        innermost: dict[int, Stay] = {}
+        for stay in self._stays:
+            if stay.path in self.parts or stay.path in self.islands:
+                innermost |= dict.fromkeys(self._convs_in(stay), stay)
+        held = {
+            path: {op.address for node in part.evaluated.graph.nodes for op in ops_of(node)}
+            for path, part in self.parts.items()
+        }
+        for position, stay in innermost.items():
+            home = self._in_part(position, stay) if stay.path in self.parts else None
+            is_known = home is not None and home.address in held[stay.path]
+            yield self._ops[position], home if home is not None and is_known else stay.path
+
+    def _part(self, path: str) -> Part | str:
+        """The module at `path` as a part, or why it cannot be one."""
+        try:
+            module = self._root.get_submodule(path)
+        except AttributeError:
+            return "it is no part of the model"
+        stay = self._example(path)
+        ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
+        if len(ranks) > 1 and next(module.children(), None) is not None:
+            return "it is called with tensors of different dimensions"
+        given, entry = (self._root, stay.args, stay.kwargs), Entry(module, stay.running)
+        try:
+            evaluated = trace(*given, training=False, leaf_modules=self._leaf_modules, entry=entry)
+            part = trace_both(*given, self._leaf_modules, evaluated, entry)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the module can still run as it is)
+            return getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+        return next((why for found in part.traces if (why := _why_special(found))), None) or part
+
+    def _example(self, path: str) -> Stay:
+        """The call that a part is traced with: rather one that is not empty."""
+        calls = self._calls[path]
+        return next((call for call in calls if all(x.numel() for x in _tensors(call))), calls[0])
+
+    def _overlapping(self) -> dict[str, str]:
+        """Parts that go through a module that is also called from outside of them."""
+        called = {self._root.get_submodule(path): path for path in (*self.parts, *self.islands)}
+        for path, part in self.parts.items():
+            depth = len(self._calls[path][0].scope)
+            for found in part.traces if part.trained else ():
+                for node in found.graph.nodes:
+                    for op in () if node.target in found.islands else ops_of(node):
+                        for element in op.scope[depth:]:
+                            if element.module in called:
+                                return {path: f"{called[element.module]} is also called from outside of it"}
+        return {}
+
+    def scope(self, path: str) -> Scope:
+        """Where the module at `path` was first called."""
+        return self._calls[path][0].scope
+
+    def _in_part(self, position: int, stay: Stay) -> OpCall:
+        """An operator as it is in the graph of the part, for which each call counts from 0."""
+        op = self._ops[position]
+        same = (self._ops[p] for p in self._convs_in(stay))
+        first = next(o.index for o in same if o.scope_path == op.scope_path and o.tracked == op.tracked)
+        scope = self._example(stay.path).scope + op.scope[len(stay.scope) :]
+        return replace(op, scope=scope, index=op.index - first)
+
+    def _convs_in(self, stay: Stay) -> list[int]:
+        return self._convs[bisect_left(self._convs, stay.begin) : bisect_left(self._convs, stay.end)]
+
+
+def _tensors(call: Stay) -> Iterable[Tensor]:
+    return (x for x in tree_leaves((call.args, call.kwargs)) if isinstance(x, Tensor))
+
+
+def _why_special(found: Trace) -> str:
+    """Why a graph may be wrong for other calls of the same module; empty if it is good for all."""
+    for special in found.specialisations:
+        return f"it depends on {special.expression} (at {special.location})"
+    for node in found.graph.nodes:
+        if node.target is check_specialised:
+            return f"it depends on {node.args[2]}"
+        if node.target is check_given:
+            return f"it depends on whether the argument {node.args[1]!r} is given"
+    return ""
