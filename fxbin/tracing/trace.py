@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
+from fxbin.tracing.batch import larger_batch, refuse_batch_size, relies_on_numbers
 from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.inputs import add_placeholders, bind
@@ -74,6 +76,11 @@ def trace(
         tracer = Tracer(root, leaf_modules, frozenset(found), entry=module, running=running)
         try:
             _trace_once(tracer, args, kwargs, training=training)
+            if entry is None and relies_on_numbers(tracer):
+                larger = Tracer(root, leaf_modules, frozenset(found))
+                with suppress(TraceError):  # inputs may not go together in another size
+                    _trace_once(larger, *larger_batch((args, kwargs)), training=training)
+                refuse_batch_size(tracer, larger)
         except ContentError as error:
             # What was followed up to there is of no use: in place, it changed values that it began with.
             if error.module is None or error.module is module or error.module in found:

@@ -59,6 +59,8 @@ class Tracer(Recorder):
         self.stays: list[Stay] = []
         """The calls of modules, if there is data."""
         self.specialisations: list[Specialisation] = []
+        self.specialised: list[nn.Module | None] = []
+        """For each of them, the module whose code it is."""
         self._leaf_modules = leaf_modules
         self._finder = ScopeFinder()
 
@@ -169,6 +171,7 @@ class Tracer(Recorder):
         if found in self.specialisations:
             return None
         self.specialisations.append(found)
+        self.specialised.append(self._scopes[-1][-1].module if self._scopes else None)
         return found
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:

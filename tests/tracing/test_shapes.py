@@ -279,3 +279,26 @@ def test_deep_expression_is_cut_short() -> None:
 
     (compared, *_) = traced(Doubles(), torch.zeros(1, 3)).specialisations
     assert len(compared.expression) < 600
+
+
+class Examples(nn.Module):
+    """Works on one example after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x[i] / x[i].max() for i in range(x.shape[0])])
+
+
+class ChannelByChannel(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x[:, i] * i for i in range(x.shape[1])], 1)
+
+
+def test_module_that_loops_over_the_batch_becomes_an_island() -> None:
+    model = nn.Sequential(ChannelByChannel(), Examples())
+    found = trace(model, (torch.zeros(1, 4),), {}, training=False)
+    assert list(found.islands) == ["1"]
+    assert "x.shape[0] says, which depends on the size of the batch" in found.islands["1"].replace(
+        "stack", "x"
+    )
+    graph, x = traced(model, torch.zeros(1, 4)), torch.rand(5, 4)
+    assert torch.equal(graph(x), model(x))
