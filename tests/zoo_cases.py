@@ -37,7 +37,8 @@ def input_size(library: str, model: nn.Module) -> tuple[int, ...]:
         size: tuple[int, ...] = getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))
         return size
     if library == "pytorchcv":
-        return (getattr(model, "in_channels", 3), *getattr(model, "in_size", (224, 224)))
+        first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+        return (getattr(model, "in_channels", first), *getattr(model, "in_size", (224, 224)))
     return (3, 224, 224) if "Inception" not in type(model).__name__ else (3, 299, 299)
 
 
@@ -64,8 +65,12 @@ def _video(name: str) -> Callable[[int], Args]:
     if name == "propainter":
         return lambda b: (clip(b, 3), clip(b, 1).round(), clip(b, 1).round(), clip(b, 4, frames - 1), frames)
     if name == "propainter_ip":
-        return lambda b: (clip(b, 3), clip(b, 1).round(), clip(b, 4, frames - 1))
-    return lambda b: (clip(b, 4), clip(b, 1).round())
+        return lambda b: (
+            clip(frames, 3, 1)[:, 0],
+            clip(frames, 1, 1)[:, 0].round(),
+            clip(frames - 1, 4, 1)[:, 0],
+        )
+    return lambda b: (clip(b, 2), clip(b, 1).round())
 
 
 def _try(model: nn.Module, inputs: Args) -> None:

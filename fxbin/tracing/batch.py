@@ -28,7 +28,7 @@ def larger_batch(inputs: Any) -> Any:
 
 
 def refuse_batch_size(small: Tracer, large: Tracer) -> None:
-    """Raise ContentError where code relied on another number in a larger batch: it loops over the examples."""
+    """Raise ContentError where code relied on another number in a larger batch: it loops over examples."""
     values = {(found.expression, found.location, found.scope): found.value for found in large.specialisations}
     for found, module in _specialised(small):
         other = values.get((found.expression, found.location, found.scope), found.value)

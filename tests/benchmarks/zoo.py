@@ -51,7 +51,10 @@ LARGE = 100_000_000
 def examine(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
     """What becomes of one model, as plain data."""
     warnings.simplefilter("ignore")
-    model = build_without_data(library, name)
+    try:
+        model = build_without_data(library, name)
+    except ImportError as error:
+        return {"status": "the original fails", "notes": [_text(error)]}
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return {"status": "no conv2d"}
     if only_transform or sum(parameter.numel() for parameter in model.parameters()) > LARGE:

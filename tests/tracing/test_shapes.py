@@ -214,7 +214,7 @@ class Parts(nn.Module):
     """Works on the parts of a tensor, however many there are."""
 
     def forward(self, x: Tensor) -> Tensor:
-        means = torch.stack([part.mean() for part in x])
+        means = torch.stack([part.mean() for part in x.t()])
         first, _ = x.split([1, x.shape[1] - 1], dim=1)
         total: Tensor = means.sum() + torch.cat(x.chunk(3, dim=1)).sum() + first.sum()
         return total
@@ -222,11 +222,11 @@ class Parts(nn.Module):
 
 def test_number_of_parts_of_a_tensor_is_checked() -> None:
     graph = traced(Parts(), torch.zeros(2, 3))
-    assert [(s.expression, s.value) for s in graph.specialisations] == [("len(unbind)", 2), ("len(chunk)", 3)]
-    x = torch.rand(2, 3)
+    assert [(s.expression, s.value) for s in graph.specialisations] == [("len(unbind)", 3), ("len(chunk)", 3)]
+    x = torch.rand(5, 3)
     assert torch.equal(graph(x), Parts()(x))
-    with pytest.raises(TraceError, match=r"len\(unbind\) in Parts .* = 2, and now it is 5"):
-        graph(torch.rand(5, 3))
+    with pytest.raises(TraceError, match=r"len\(unbind\) in Parts .* = 3, and now it is 4"):
+        graph(torch.rand(5, 4))
 
 
 class Dimensions(nn.Module):
