@@ -1,0 +1,146 @@
+"""Staged training under Lightning: a callback for its Trainer. Needs ``pip install 'fxbin[lightning]'``."""
+
+import math
+import warnings
+from typing import Any
+
+try:
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import Callback
+except ImportError as error:
+    raise ImportError("fxbin.lightning needs Lightning: `pip install 'fxbin[lightning]'`") from error
+
+from fxbin.binarizers import ignored_by_ddp
+from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.module import BinarizedModule
+from fxbin.schedule import StagedSchedule
+from fxbin.state import Stage
+
+
+class StagedBinarization(Callback):
+    """Drive the transformed model in a LightningModule through the stages of its config.
+
+        self.net = fxbin.transform(net, config)  # in the LightningModule
+        Trainer(callbacks=[StagedBinarization()])
+
+    `StagedSchedule` starts each epoch and steps after each step of the optimizer, also with
+    `accumulate_grad_batches`. Its state is in Lightning's checkpoints, so ``fit(ckpt_path=...)`` goes on
+    where the checkpoint was taken, in the middle of an epoch too (there Lightning asks for a loader that can
+    itself go on). A validation runs in the stage of its epoch. Every optimizer that has parameters of the
+    model is scheduled. The strategy ``"ddp"`` works.
+
+    Raises TransformError if the LightningModule has no transformed model, several, or no optimizer for it,
+    ConfigError if the number of batches in an epoch is not known.
+    """
+
+    def __init__(self) -> None:
+        self.schedules: list[StagedSchedule] = []
+        """One for each optimizer; empty before the training starts."""
+        self._loaded: list[dict[str, Any]] | None = None
+        self._epoch: int | None = None
+        """The one that was started last."""
+        self._steps = 0
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage now; None before the training starts."""
+        return self.schedules[0].stage if self.schedules else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Before the strategy wraps the model: tell DistributedDataParallel what to leave out."""
+        _transformed_in(pl_module)
+        vars(pl_module)["_ddp_params_and_buffers_to_ignore"] = ignored_by_ddp(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The optimizers are there, and a checkpoint has been loaded."""
+        model = _transformed_in(pl_module)
+        own = {id(parameter) for parameter in model.parameters()}
+        optimizers = [
+            optimizer
+            for optimizer in trainer.optimizers
+            if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+        ]
+        if not optimizers:
+            raise TransformError(
+                f"{type(pl_module).__name__}.configure_optimizers: no optimizer has parameters of the model "
+                "that fxbin.transform returned. It returns a copy: build the optimizer from that one."
+            )
+        batches = trainer.num_training_batches
+        if not math.isfinite(batches):
+            raise ConfigError(
+                "limit_train_batches: the stages need the number of batches in an epoch, and the loader has "
+                "no length. Give the Trainer a number."
+            )
+        self.schedules = [StagedSchedule(model, optimizer) for optimizer in optimizers]
+        asked, done = self.schedules[0].accumulation_steps, trainer.accumulate_grad_batches
+        if asked not in (1, done):
+            warnings.warn(
+                f"params.batch_multiplier: {asked} has no effect here, as it is the Trainer that "
+                f"accumulates: accumulate_grad_batches is {done}.",
+                stacklevel=2,
+            )
+        self._steps = trainer.global_step
+        self._epoch = None
+        if self._loaded is not None:
+            states, self._loaded = self._loaded, None
+            if len(states) != len(self.schedules):
+                raise CheckpointError(
+                    f"checkpoint: saved with {len(states)} optimizers of the transformed model, there are "
+                    f"{len(self.schedules)} now. Build them as they were."
+                )
+            for schedule, state in zip(self.schedules, states, strict=True):
+                schedule.load_state_dict(state)
+                self._epoch = state["epoch"]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch."""
+        self._start(trainer.current_epoch)
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Start the epoch if Lightning has not said so: after a checkpoint of a last batch it does not."""
+        self._start(trainer.current_epoch)
+
+    def _start(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            for schedule in self.schedules:
+                schedule.start_epoch(epoch)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Step, if this batch completed a step of an optimizer."""
+        if trainer.global_step == self._steps:
+            return
+        self._steps = trainer.global_step
+        for schedule in self.schedules:
+            schedule.step((batch_idx + 1) / trainer.num_training_batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For Lightning's checkpoints."""
+        return {"schedules": [schedule.state_dict() for schedule in self.schedules]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From Lightning's checkpoints; takes effect once there are optimizers."""
+        self._loaded = state_dict["schedules"]
+
+
+def _transformed_in(pl_module: LightningModule) -> BinarizedModule:
+    found = [module for module in pl_module.modules() if isinstance(module, BinarizedModule)]
+    if len(found) != 1:
+        raise TransformError(
+            f"{type(pl_module).__name__}: expected one model that fxbin.transform returned in it, found "
+            f"{len(found)}. Transform in its __init__: self.net = fxbin.transform(net, config)."
+        )
+    return found[0]
