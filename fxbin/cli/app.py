@@ -58,6 +58,10 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")
     ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard", help="Write figures for TensorBoard, too.", show_default=False),
+    ] = None,
     resume: Annotated[
         bool | None,
         typer.Option(
@@ -84,7 +88,7 @@ def train(
 
     Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
     """
-    settings = with_overrides(load_config(config), data=data, data_dir=data_dir)
+    settings = with_overrides(load_config(config), data=data, data_dir=data_dir, tensorboard=tensorboard)
     from fxbin.train.outputs import write_outputs
     from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress

@@ -11,7 +11,11 @@ def is_config(source: str) -> bool:
 
 def with_overrides(config: Config, **overrides: object) -> Config:
     """The config with top-level keys replaced; those that are None stay."""
-    given = {key: str(value) for key, value in overrides.items() if value is not None}
+    given = {
+        key: value if isinstance(value, bool) else str(value)
+        for key, value in overrides.items()
+        if value is not None
+    }
     return load_config(config.to_dict() | given) if given else config
 
 

@@ -79,6 +79,9 @@ class TrainingKeys(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a GPU if there is one."""
 
+    tensorboard: Flag = False
+    """Whether to write the figures of each epoch and call site for TensorBoard, too."""
+
     pretrain: Pretrain = Pretrain()
     """Full-precision training before the stages."""
 

@@ -41,6 +41,9 @@ class EpochRecord:
     seconds: float
     """Training and evaluation together."""
 
+    diagnostics: dict[str, Any] | None = None
+    """In the stages: what `DiagnosticsReport.to_dict` gave for the epoch's training."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON and `EpochRecord(**...)` take it."""
         return asdict(self)

@@ -11,6 +11,7 @@ from torch import nn
 
 from fxbin.batch_norm import reestimate_batch_norm
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
+from fxbin.diagnostics import Diagnostics
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
@@ -18,6 +19,7 @@ from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
+from fxbin.train.tensorboard import TensorBoardLog
 
 
 class Schedule(Protocol):
@@ -61,6 +63,12 @@ class Phase:
     batch_norm_batches: int = 0
     """Batches to compute BatchNorm statistics anew from before each evaluation."""
 
+    diagnostics: Diagnostics | None = None
+    """Watches the model, where it is a transformed one."""
+
+    warned: set[str] = field(default_factory=set)
+    """Call sites that a warning was shown for."""
+
     next_epoch: int = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -84,6 +92,7 @@ class Recorder:
 
     progress: TrainingProgress
     history: list[EpochRecord] = field(default_factory=list)
+    tensorboard: TensorBoardLog | None = None
 
     def record(self, phase: Phase, record: EpochRecord) -> None:
         """The epoch of `record` is over: from here on an interruption does not lose it."""
@@ -101,6 +110,8 @@ class Recorder:
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)
+        if self.tensorboard is not None:
+            self.tensorboard.add(record, len(self.history))
         self.progress.epoch_done(record, phase.epochs)
 
 
@@ -143,6 +154,7 @@ def run_epoch(
         on_batch=show,
         on_step=lambda done: phase.schedule.step(done / len(batches)),
     )
+    seen = look(phase, progress)
     if rank_count() > 1:
         # Running statistics are each process's own until the next forward of DistributedDataParallel.
         with torch.no_grad():
@@ -160,4 +172,17 @@ def run_epoch(
         train_accuracy=meter.accuracy,
         test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
         seconds=time.perf_counter() - started,
+        diagnostics=seen,
     )
+
+
+def look(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:
+    """What the diagnostics have seen in the epoch, if there are any; a warning is shown once a call site."""
+    if phase.diagnostics is None:
+        return None
+    report = phase.diagnostics.report(over_ranks=True)
+    for site in report.sites:
+        if site.warning is not None and site.name not in phase.warned:
+            phase.warned.add(site.name)
+            progress.note(f"warning: {site.warning}")
+    return report.to_dict()

@@ -9,7 +9,7 @@ from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 
-HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device"}
+HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"}
 """Top-level keys that say where a run happens, not what it computes."""
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from fxbin.binarizers.ranks import rank_count
 from fxbin.config import Config, load_config
+from fxbin.diagnostics import Diagnostics
 from fxbin.errors import ConfigError
 from fxbin.module import BinarizedModule
 from fxbin.parameter_groups import parameter_groups
@@ -24,9 +25,10 @@ from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.phase import Phase, Recorder, run_phase
-from fxbin.train.processes import own_device, own_rank, process_group
+from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
+from fxbin.train.tensorboard import TensorBoardLog
 from fxbin.transform import transform
 
 
@@ -81,10 +83,14 @@ def _train(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
-    recorder = Recorder(path, plain(config), progress, history)
+    writes = config.tensorboard and is_first_process()
+    tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
+    recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
     full_precision = pretrain(config, data, device, recorder, resumed)
     binarized = train_stages(config, full_precision, data, recorder, resumed)
+    if tensorboard is not None:
+        tensorboard.close()
     seconds = sum(record.seconds for record in recorder.history)
     return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds)
 
@@ -141,7 +147,8 @@ def train_stages(
     )
     if resumed is not None and resumed.phase == STAGED:
         phase.restore(resumed)
-    run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
+    with Diagnostics(binarized) as phase.diagnostics:
+        run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
     return binarized
 
 

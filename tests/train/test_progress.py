@@ -5,7 +5,9 @@ from rich.console import Console
 from fxbin.train.history import EpochRecord
 from fxbin.train.progress import ConsoleProgress
 
-RECORD = EpochRecord("staged", 0, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0)
+RECORD = EpochRecord(
+    "staged", 0, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0, {"fired": 0.025, "flipped": 0.00123}
+)
 
 
 def shown(*, terminal: bool) -> str:
@@ -20,7 +22,22 @@ def shown(*, terminal: bool) -> str:
 
 def test_without_a_terminal_there_are_plain_lines_only() -> None:
     lines = shown(terminal=False).splitlines()
-    assert lines[0].split() == ["epoch", "stage", "lr", "wd", "loss", "train", "%", "test", "%", "seconds"]
+    assert lines[0].split() == [
+        "epoch",
+        "stage",
+        "lr",
+        "wd",
+        "loss",
+        "train",
+        "%",
+        "test",
+        "%",
+        "fires",
+        "%",
+        "flips",
+        "%",
+        "seconds",
+    ]
     assert lines[1].split() == [
         "1/18",
         "activations",
@@ -29,6 +46,8 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
         "0.500",
         "80.00",
         "70.50",
+        "2.50",
+        "0.12",
         "1.0",
     ]
     assert lines[2:] == ["wrote it"]

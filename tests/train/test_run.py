@@ -89,6 +89,10 @@ def test_a_run_goes_through_all_stages_and_keeps_its_history(config: dict[str, A
     assert [record.lr for record in trained.history[2:5]] == [0.01] * 3
     assert trained.history[-1].lr < 0.01
     assert trained.history[-1].weight_decay == 0
+    seen = [record.diagnostics for record in trained.history]
+    assert seen[:2] == [None, None]
+    assert [epoch and epoch["fired"] is not None for epoch in seen[2:]] == [False, True, True, True, True]
+    assert all(0 <= site["flipped"] <= 1 for epoch in seen[2:] if epoch for site in epoch["sites"])
     assert all(switched == (True, True) for switched in trained.model.binarization.enabled.values())
     assert not trained.model.training
     assert trained.config.num_classes == 3

@@ -1,0 +1,54 @@
+"""The figures of a run for TensorBoard."""
+
+from pathlib import Path
+
+from fxbin.errors import ConfigError
+from fxbin.train.history import EpochRecord
+
+PER_SITE = (
+    "fired",
+    "flipped",
+    "scale",
+    "threshold",
+    "weight_gradient",
+    "scale_gradient",
+    "threshold_gradient",
+)
+
+
+class TensorBoardLog:
+    """Writes each epoch's figures, and those of each call site, into a folder for ``tensorboard --logdir``.
+
+    What a run that is resumed had written after its checkpoint does not count any more.
+    Raises ConfigError if the package is not installed.
+    """
+
+    def __init__(self, folder: Path, epochs_done: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ConfigError(
+                "tensorboard: it is not installed: `pip install 'fxbin[tensorboard]'`"
+            ) from error
+        self._writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
+
+    def add(self, record: EpochRecord, epoch: int) -> None:
+        """Write the figures of one epoch, counted from 1 over both phases."""
+        values = {
+            "loss": record.loss,
+            "accuracy/train": record.train_accuracy,
+            "accuracy/test": record.test_accuracy,
+            "lr": record.lr,
+            "weight_decay": record.weight_decay,
+        }
+        for site in (record.diagnostics or {}).get("sites", ()):
+            # Slashes make groups, so the name of the call site comes last and without them.
+            name = site["name"].replace("/", ".")
+            values |= {f"{key}/{name}": site[key] for key in PER_SITE if site[key] is not None}
+        for key, value in values.items():
+            self._writer.add_scalar(key, value, epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
