@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx import GraphModule
 
+from fxbin.binarizers.conv2d import conv2d
 from fxbin.node_info import NodeInfo, node_info
 
-CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d)
+CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, conv2d)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch.fx import GraphModule
 from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
+from fxbin.binarizers.conv2d import conv2d
 from fxbin.call_site import CallSite, call_sites
 from fxbin.config import Params
 from fxbin.node_info import Decision, node_decision, set_node_info
@@ -24,7 +25,8 @@ class InsertActivationBinarizers(Pass):
         after:   x -> conv.activation_binarizer -> conv2d
 
     Its own, because threshold and scale are learned per call site even where two call sites share a
-    weight. What a module pads by itself is padded after the binarizer, so that zeros stay zeros.
+    weight. What a module pads by itself is padded after the binarizer, so that zeros stay zeros. The
+    convolution becomes that of `fxbin.binarizers`, which keeps no two-level tensor for its backward.
     """
 
     name: ClassVar[str] = "insert-activation-binarizers"
@@ -56,6 +58,7 @@ class InsertActivationBinarizers(Pass):
         binarized.meta["spec"] = spec
         set_node_info(binarized, site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)
+        site.node.target = conv2d
 
 
 def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:

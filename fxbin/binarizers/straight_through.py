@@ -1,12 +1,14 @@
 """Two-level functions whose backward is not their (zero) derivative: straight-through estimators."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from fxbin.binarizers import cpu_passes
 
 
 class BinarizeWeight(Function):
@@ -26,11 +28,19 @@ class BinarizeWeight(Function):
     @staticmethod
     def forward(w: Tensor, a: Tensor) -> Tensor:
         """See the class."""
-        return _indicator(torch.gt, w, 0).mul_(2 * a).sub_(a)
+        if cpu_passes.applies_to(w):
+            return cpu_passes.signs(w, a)
+        return torch.where(w > 0, a, -a)
 
     @staticmethod
-    def setup_context(_ctx: Any, _inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
-        """Nothing to keep: the backward needs no values."""
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
+        """The backward needs no values; the inputs are for `computed_again`."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def computed_again(ctx: Any) -> Tensor:
+        """The output, from what the backward keeps."""
+        return BinarizeWeight.forward(*ctx.saved_tensors)
 
     @staticmethod
     @once_differentiable
@@ -51,94 +61,102 @@ class BinarizeActivation(Function):
                with a window open at both ends, unlike that of x.
 
     Shapes:    x and y ``(n, c, h, w)`` or ``(c, h, w)``; s ``(1,)``; t ``(1, c, 1, 1)``; m a Python number.
+               `nonnegative` says that no x is below 0: known, it saves a pass.
     Units:     s has those of x, t none: it is a fraction of s. m multiplies two gradients, see
                `compression_lr_multiplier`.
     Dtypes:    y has that of x; s and s t are rounded to it before x is compared with them.
     Errors:    RuntimeError on a second derivative.
     Limits:    s > 0 and 0 <= t <= 1: the backward relies on y = s wherever x > s. A NaN in x adds nothing to
-               any gradient (NNCF: g to that of s).
+               any gradient (NNCF: g to that of s). See `fxbin.binarizers.cpu_passes` for subnormal numbers.
     Source:    NNCF 2.9, ``ActivationBinarizationScaleThresholdFn`` on a CPU; there is no paper. The window is
                that of the clipped estimator of DoReFa-Net, arXiv:1606.06160, section 2.3.
     """
 
     @staticmethod
-    def forward(x: Tensor, s: Tensor, t: Tensor, _m: float, strict: bool) -> Tensor:
+    def forward(x: Tensor, s: Tensor, t: Tensor, _m: float, strict: bool, _nonnegative: bool) -> Tensor:
         """See the class."""
         threshold, s = _levels(x, s, t)
-        y = _indicator(torch.gt, x, threshold).mul_(s)
+        if cpu_passes.applies_to(x):
+            y = cpu_passes.levels(x, threshold, s)
+        else:
+            y = torch.where(x > threshold, s, torch.zeros_like(s))
         return y.add_(x, alpha=0) if strict else y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float, bool], _output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         """Keep the inputs only: masks are cheaper to compute again than to hold."""
-        x, s, t, ctx.m, _strict = inputs
+        x, s, t, ctx.m, ctx.strict, ctx.nonnegative = inputs
         ctx.save_for_backward(x, s, t)
+        ctx.again = None
+
+    @staticmethod
+    def computed_again(ctx: Any) -> Tensor:
+        """The output, from what the backward keeps; the backward, which comes next, uses both too."""
+        if ctx.again is None:
+            x, s, t = ctx.saved_tensors
+            y = BinarizeActivation.forward(x, s, t, ctx.m, ctx.strict, ctx.nonnegative)
+            ctx.again = x, s, t, y  # torch.utils.checkpoint gives each saved tensor once
+        output: Tensor = ctx.again[-1]
+        return output
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """See the class. Two buffers of the size of x, overwritten by passes that a CPU vectorizes."""
-        x, scale, t = ctx.saved_tensors
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """See the class."""
+        x, scale, t, y = ctx.again or (*ctx.saved_tensors, None)
+        ctx.again = None
         threshold, s = _levels(x, scale, t)
+        found = None
+        if cpu_passes.applies_to(x):
+            y = cpu_passes.levels(x, threshold, s) if y is None else y
+            found = cpu_passes.gradients(g, x, y, s, nonnegative=ctx.nonnegative)
+        grad_x, grad_s, grad_t = found or _gradients(g, x, threshold, s, scale.dtype)
+        grad_s = torch.ones_like(scale).mul_(grad_s * ctx.m)
+        return grad_x, grad_s, grad_t.mul(ctx.m).to(t.dtype).view_as(t), None, None, None
 
-        # As y = s H, the factor of g in dL/ds is H - x / s where x <= s, and H elsewhere.
-        below = _indicator(torch.le, x, s)
-        below = _select(x, below, out=below).div_(s)
-        # Not written x > threshold: a compiler would see that forward computed it and save the mask.
-        factor = torch.lt(threshold, x, out=torch.empty_like(x)).sub_(below)
-        grad_s = _inner(g, factor, scale.dtype)
 
-        window = torch.ge(x, 0, out=factor).mul_(torch.le(x, s, out=below))
-        grad_x = _select(g, window, out=window)
-
-        inside = torch.lt(x, s, out=below).mul_(grad_x)
-        inside = _select(inside, x, out=inside)
-        axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
-        grad_t = inside.sum(axes, dtype=t.dtype)
-        return grad_x, grad_s.mul(ctx.m).view_as(scale), grad_t.mul(-ctx.m).view_as(t), None, None
+def _gradients(g: Tensor, x: Tensor, threshold: Tensor, s: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Gradients of x, s and t as the definition has them, in any state of the numbers; for m = 1."""
+    below = x <= s
+    # As y = s H, the factor of g in dL/ds is H - x / s where x <= s, and H elsewhere.
+    # Not written x > threshold: a compiler would see that forward computed it and save the mask.
+    high = (threshold < x).to(x.dtype)
+    grad_s = (g * torch.where(below, high - x / s, high)).sum(dtype=dtype)
+    zero = torch.zeros_like(s)
+    grad_x = torch.where((x >= 0) & below, g, zero)
+    axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
+    grad_t = torch.where((x > 0) & (x < s), g, zero).sum(axes, dtype=dtype).neg()
+    return grad_x, grad_s, grad_t
 
 
 def binarize_weight(w: Tensor, a: Tensor) -> Tensor:
     """`BinarizeWeight` as a function."""
-    y: Tensor = BinarizeWeight.apply(w, a)  # type: ignore[no-untyped-call]
-    return y
+    return _apply(BinarizeWeight, w, a)
 
 
 def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, strict: bool = False) -> Tensor:
     """`BinarizeActivation` as a function."""
-    y: Tensor = BinarizeActivation.apply(x, s, t, m, strict)  # type: ignore[no-untyped-call]
+    nonnegative = False
+    if strict and cpu_passes.applies_to(x):
+        # Two passes in one, and only one that reads.
+        low, high = cpu_passes.value_range(x)
+        strict, nonnegative = not (math.isfinite(low) and math.isfinite(high)), low >= 0
+    return _apply(BinarizeActivation, x, s, t, m, strict, nonnegative)
+
+
+def _apply(function: type[Function], *args: Any) -> Tensor:
+    """``function.apply(*args)``, without finding out which argument has which name.
+
+    That takes four times as long as all else about a small weight. `torch.func` needs it, and a compiler
+    knows no other way.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        y: Tensor = function.apply(*args)
+    else:
+        y = super(Function, function).apply(*args)  # type: ignore[misc]
     return y
 
 
 def _levels(x: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """The threshold s t as ``(c, 1, 1)`` and s as ``(1,)``, in the dtype of `x`."""
     return (t * s).view(-1, 1, 1).to(x.dtype), s.to(x.dtype)
-
-
-def _indicator(compare: Callable[..., Tensor], x: Tensor, bound: Tensor | float) -> Tensor:
-    """1 where ``compare(x, bound)``, else 0, in the dtype and memory format of `x`.
-
-    Written straight into a float buffer that the caller may overwrite: on a CPU a boolean mask with
-    `torch.where` or a mixed product takes three to ten times as long.
-    """
-    return compare(x, bound, out=torch.empty_like(x))
-
-
-def _select(x: Tensor, where_positive: Tensor, out: Tensor) -> Tensor:
-    """Write `x` to `out` where the second is above 0, else 0, even if x is infinite or NaN there.
-
-    `torch.where` by another name: the gradient of a ReLU is the selection that is vectorized on a CPU.
-    """
-    torch.ops.aten.threshold_backward.grad_input(x, where_positive, 0.0, grad_input=out)
-    return out
-
-
-def _inner(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """``sum(a b)`` as a 0-d tensor of `dtype`; without a temporary where layout and dtype allow it."""
-    if a.dtype == dtype:
-        if a.is_contiguous() and b.is_contiguous():
-            return torch.dot(a.view(-1), b.view(-1))
-        channels_last = torch.channels_last
-        if a.is_contiguous(memory_format=channels_last) and b.is_contiguous(memory_format=channels_last):
-            return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1))
-    return (a * b).sum(dtype=dtype)

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import fx
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.call_site import CONV2D_FUNCTIONS
 from fxbin.node_info import node_info
 
-CONV2D_FUNCTIONS: tuple[Any, ...] = (nn.functional.conv2d, torch.conv2d)
 CONV2D_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 CONV2D_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 

@@ -6,12 +6,20 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.straight_through import binarize_activation, binarize_weight
 
 FUNCTIONS: dict[str, Any] = torch.load(Path(__file__).parents[1] / "data" / "functions.pt", weights_only=True)
 ACTIVATION_CASES = FUNCTIONS["activation"]
 
 LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+
+
+@pytest.fixture(autouse=True, params=["in few passes", "by formula"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test sees what a CPU runs, and what a compiler or another device does."""
+    if request.param == "by formula":
+        monkeypatch.setattr(cpu_passes, "applies_to", lambda _x: False)
 
 
 def plain_activation(x: Tensor, s: float, t: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -26,13 +34,20 @@ def plain_activation(x: Tensor, s: float, t: Tensor, g: Tensor) -> tuple[Tensor,
 
 
 def run_activation(
-    x: Tensor, s: float, t: Tensor, g: Tensor, m: float = 1.0, dtype: torch.dtype = torch.float32
+    x: Tensor,
+    s: float,
+    t: Tensor,
+    g: Tensor,
+    m: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    *,
+    strict: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same from the code under test; s and t are of `dtype`."""
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     scale = torch.tensor([s], dtype=dtype, requires_grad=True)
     threshold = t.to(dtype).view(1, -1, 1, 1).clone().requires_grad_()
-    y = binarize_activation(x, scale, threshold, m)
+    y = binarize_activation(x, scale, threshold, m, strict=strict)
     y.backward(g)
     assert x.grad is not None
     assert scale.grad is not None
@@ -82,6 +97,40 @@ def test_activation_matches_the_plain_formula_in_every_layout(layout: torch.memo
         assert_close(got, expected, rtol=2e-6, atol=2e-6)
     assert results[0].is_contiguous(memory_format=layout)
     assert results[1].is_contiguous(memory_format=layout)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("sign", [1, -1], ids=["nonnegative", "of both signs"])
+@pytest.mark.parametrize("s", [1.0, 2.0**-100, 0.1, 3e4])
+def test_activation_in_training_matches_the_plain_formula(
+    layout: torch.memory_format, sign: int, s: float
+) -> None:
+    x, g = (tensor.to(memory_format=layout) for tensor in activations(4, 3, 6))
+    x = (x.relu() if sign > 0 else x) * s
+    s = torch.tensor(s).item()  # as float32
+    x[0, 0, 0, :3] = torch.tensor([s, s * (1 + 2**-22), s * (1 - 2**-22)])
+    t = torch.tensor([0.2, 0.5, 0.9])
+    found, expected = run_activation(x, s, t, g, strict=True), plain_activation(x, s, t, g)
+    for got, plain in zip(found, expected, strict=True):
+        assert_close(got, plain, rtol=2e-6, atol=1e-5 if plain.shape == (1,) else 2e-6)
+
+
+@pytest.mark.parametrize("place", [0, 37, -1])
+def test_nan_adds_nothing_to_gradients_wherever_it_is(place: int) -> None:
+    x, g = activations(4, 3, 5)
+    x.view(-1)[place] = float("nan")
+    t = torch.tensor([0.2, 0.5, 0.9])
+    without = x.nan_to_num(nan=-1.0)
+    g.view(-1)[place] = 0  # so that the other value adds nothing either
+    expected = plain_activation(without, 1.0, t, g)
+    for strict in (False, True):
+        g.view(-1)[place] = 1.0
+        found = run_activation(x, 1.0, t, g, strict=strict)
+        assert found[1].view(-1)[place] == 0
+        assert found[0].view(-1)[place].isnan() == strict
+        for got, plain in zip(found[1:], expected[1:], strict=True):
+            assert_close(got, plain, rtol=2e-6, atol=1e-5)
+            assert got.isfinite().all()
 
 
 def test_gradient_in_another_layout_than_the_input() -> None:

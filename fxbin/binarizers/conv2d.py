@@ -1,0 +1,56 @@
+"""The convolution behind binarizers: it keeps no two-level tensor for its backward."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from fxbin.binarizers.straight_through import BinarizeActivation, BinarizeWeight
+
+_RECOMPUTED = (BinarizeActivation, BinarizeWeight)
+
+
+def conv2d(
+    input: Tensor,  # noqa: A002 (the name that F.conv2d has for it)
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`F.conv2d`; an input or weight that comes straight from its binarizer is computed again in backward.
+
+    A convolution keeps its input and its weight. What a binarizer makes of a tensor that is kept anyway takes
+    a pass or two to compute again, and as much memory to keep as the tensor itself. Under torch.compile it is
+    plain `F.conv2d`: there the compiler decides what to keep.
+    """
+    arguments = (input, weight, bias, stride, padding, dilation, groups)
+    if torch.compiler.is_compiling() or not (_is_recomputed(input) or _is_recomputed(weight)):
+        return F.conv2d(*arguments)  # type: ignore[arg-type]
+    with saved_tensors_hooks(_pack, _unpack):
+        return F.conv2d(*arguments)  # type: ignore[arg-type]
+
+
+def _is_recomputed(tensor: Tensor) -> bool:
+    return getattr(tensor.grad_fn, "_forward_cls", None) in _RECOMPUTED
+
+
+def _pack(tensor: Tensor) -> Any:
+    # The node is one that the convolution's own node refers to in any case.
+    return tensor.grad_fn if _is_recomputed(tensor) else (tensor, tensor._version)
+
+
+def _unpack(kept: Any) -> Tensor:
+    if not isinstance(kept, tuple):
+        return kept._forward_cls.computed_again(kept)  # type: ignore[no-any-return]
+    tensor: Tensor = kept[0]
+    if tensor._version != kept[1]:  # which autograd leaves to those who keep tensors themselves
+        raise RuntimeError(
+            f"conv2d: its input or weight of shape {tuple(tensor.shape)} has been modified by an inplace "
+            "operation since forward, so its gradient cannot be computed; call backward first"
+        )
+    return tensor

@@ -1,0 +1,103 @@
+"""The binarizers on a CPU without a compiler, in as few passes over their input as there are operators for.
+
+They compute what `BinarizeActivation` and `BinarizeWeight` define. With the operators used here (comparisons
+written into a float buffer, the gradient of a clamp) a pass takes as long as a copy; one that makes or takes
+a boolean mask, `torch.where` first of all, takes four to twenty times as long (PyTorch 2.13).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_clamp_gradient = torch.ops.aten.hardtanh_backward.grad_input
+
+_CACHED = 200_000
+"""Elements of four tensors that a cache of a few MB holds."""
+
+
+def applies_to(x: Tensor) -> bool:
+    """Whether `x` holds numbers on a CPU, now: no compiler, exporter or fake tensor is following."""
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def value_range(x: Tensor) -> tuple[float, float]:
+    """Least and largest value of `x`; NaN for both if there is one. 0 for both if x is empty."""
+    if not x.numel():
+        return 0.0, 0.0
+    low, high = torch.aminmax(x)
+    return low.item(), high.item()
+
+
+def levels(x: Tensor, threshold: Tensor, s: Tensor) -> Tensor:
+    """``s H(x - threshold)``; `threshold` and `s` of the dtype of x."""
+    # Vectorized, unlike a comparison that makes a boolean mask.
+    return torch.gt(x, threshold, out=torch.empty_like(x)).mul_(s)
+
+
+def signs(w: Tensor, a: Tensor) -> Tensor:
+    """``a`` where w > 0, else ``-a``."""
+    return torch.gt(w, 0, out=torch.empty_like(w)).sub_(0.5).mul_(2 * a)
+
+
+def gradients(
+    g: Tensor, x: Tensor, y: Tensor, s: Tensor, *, nonnegative: bool
+) -> tuple[Tensor, float, Tensor] | None:
+    """Gradients of x, s and t for m = 1, that of t in float32 or float64; None if that of s is not finite.
+
+    `y` is the output, `s` its high level in the dtype of x; `nonnegative` says that x >= 0 everywhere. Then
+    dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever x > s.
+
+    A few examples at a time, so that only the first pass over them waits for memory.
+
+    Limits: a negative x that is subnormal in float32 (float64) counts as 0.
+    """
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    high = s.item()
+    low, above_high = -torch.finfo(exact).tiny, _next_above(high, exact)
+    axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
+
+    grad_x, grad_s = torch.empty_like(x), 0.0
+    grad_t = x.new_zeros(x.shape[-3], dtype=exact)
+    buffer: Tensor | None = None
+    for part_grad_x, part_g, part_x, part_y in zip(*map(_parts, (grad_x, g, x, y)), strict=True):
+        if buffer is None or buffer.shape != part_x.shape:
+            buffer = torch.empty_like(part_x)
+        # The gradient of a clamp leaves out both of its bounds.
+        _clamp_gradient(part_g, part_x, low, above_high, grad_input=part_grad_x)
+        inside = _clamp_gradient(part_g, part_x, 0.0, high, grad_input=buffer)
+        grad_t -= inside.sum(axes, dtype=exact)
+        if nonnegative:
+            grad_s += _inner(part_g, part_y, exact) - _inner(part_grad_x, part_x, exact)
+        else:
+            below = _clamp_gradient(part_x, part_x, -math.inf, above_high, grad_input=buffer)
+            grad_s -= _inner(part_g, below.sub_(part_y), exact)
+    # A NaN in x passes through the operators above in some places and not in others. It is in this sum.
+    return (grad_x, grad_s / high, grad_t) if math.isfinite(grad_s) else None
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """`tensor` in parts that a cache holds, of whole examples."""
+    if tensor.dim() == 3 or tensor.numel() <= _CACHED:
+        return (tensor,)
+    parts: tuple[Tensor, ...] = tensor.split(max(1, _CACHED * len(tensor) // tensor.numel()))
+    return parts
+
+
+def _next_above(value: float, dtype: torch.dtype) -> float:
+    """Least number of `dtype`, float32 or float64, above the positive `value`, which is one of them."""
+    if dtype == torch.float64:
+        return math.nextafter(value, math.inf)
+    exponent = max(math.frexp(value)[1] - 24, -149)
+    return value + math.ldexp(1.0, exponent)
+
+
+def _inner(a: Tensor, b: Tensor, dtype: torch.dtype) -> float:
+    """``sum(a b)``, added up in `dtype`; without a temporary where layout and dtype allow it."""
+    if a.dtype == dtype:
+        if a.is_contiguous() and b.is_contiguous():
+            return torch.dot(a.view(-1), b.view(-1)).item()
+        channels_last = torch.channels_last
+        if a.is_contiguous(memory_format=channels_last) and b.is_contiguous(memory_format=channels_last):
+            return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1)).item()
+    return (a * b).sum(dtype=dtype).item()

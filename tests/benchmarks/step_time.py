@@ -1,0 +1,165 @@
+"""What binarization adds to a training step, in time and in memory, beside the same model in full precision.
+
+    python tests/benchmarks/step_time.py            # everything; needs torchvision and a C++ compiler
+    python tests/benchmarks/step_time.py --model resnet20 --mode eager --threads 1
+
+A step is forward, loss, backward and Adam, on a fixed random batch of 64. For each model, mode and number of
+threads, the full-precision model and all stages take turns in one process. A number is the median over the
+rounds of the ratio in a round; in brackets stands the ratio of the shortest steps, which a busy machine
+disturbs less. Memory is the most that is allocated through PyTorch at any moment of a step (parameters,
+gradients, Adam's state and the batch included; what oneDNN keeps for itself is not), as the profiler of
+PyTorch records it. Stem and shortcut convolutions stay in full precision. Prints the table of
+docs/performance.md.
+"""
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.profiler import ProfilerActivity, profile
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import fxbin
+import tests.conftest  # noqa: F401  (makes torchvision import)
+from fxbin.train.models import ResNetThin, resnet18_thin
+
+BATCH = 64
+STAGES = {
+    "before any stage": ("xnor", False, False),
+    "activations": ("xnor", True, False),
+    "both, xnor": ("xnor", True, True),
+    "both, dorefa": ("dorefa", True, True),
+}
+IGNORED = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]
+
+
+def resnet20() -> nn.Module:
+    """ResNet-20 of width 16, which keeps the size of the picture in its first group."""
+    model = ResNetThin(widths=(16, 32, 64), blocks=(3, 3, 3))
+    model.maxpool = nn.Identity()  # type: ignore[assignment]
+    return model
+
+
+def torchvision_resnet18() -> nn.Module:
+    """ResNet18 of torchvision, for 1000 classes."""
+    import torchvision
+
+    model: nn.Module = torchvision.models.resnet18()
+    return model
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "resnet18_thin": (resnet18_thin, (1, 28, 28)),
+    "resnet20": (resnet20, (1, 28, 28)),
+    "resnet18": (torchvision_resnet18, (3, 64, 64)),
+}
+
+
+class Training:
+    """A model with its optimizer and one batch."""
+
+    def __init__(self, model: nn.Module, x: Tensor, mode: str) -> None:
+        self.run = torch.compile(model, fullgraph=True) if mode == "compiled" else model
+        self.optimizer = Adam(model.parameters(), lr=1e-3)
+        self.x, self.y = x, torch.arange(len(x)) % 10
+        self.kept = [x, *model.parameters(), *model.buffers()]
+        self.times: list[float] = []
+
+    def step(self) -> None:
+        """Train on the batch."""
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.run(self.x), self.y).backward()
+        self.optimizer.step()
+
+    def timed_step(self) -> None:
+        """`step`, with its seconds added to `times`."""
+        start = time.perf_counter()
+        self.step()
+        self.times.append(time.perf_counter() - start)
+
+    def peak_bytes(self) -> int:
+        """Most bytes allocated at any moment of a step."""
+        self.optimizer.zero_grad()
+        adam = [v for state in self.optimizer.state.values() for v in state.values() if isinstance(v, Tensor)]
+        held = sum(tensor.nbytes for tensor in (*self.kept, *adam))
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            self.step()
+        # The recorder's events of the allocator, in the order they happened.
+        events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
+        events.sort(key=lambda event: event.start_ns())
+        peak = now = held
+        for event in events:
+            now += event.nbytes()
+            peak = max(peak, now)
+        return peak
+
+
+def trainings(name: str, mode: str) -> dict[str, Training]:
+    """The full-precision model, then one for each stage, all with the same weights."""
+    build, shape = MODELS[name]
+    torch.manual_seed(0)
+    model, x = build(), torch.rand(BATCH, *shape)
+    found = {"full precision": Training(copy.deepcopy(model), x, mode)}
+    for stage, (scales, activations, weights) in STAGES.items():
+        config: dict[str, Any] = {
+            "input_info": {"sample_size": [1, *shape]},
+            "compression": {"algorithm": "binarization", "mode": scales, "ignored_scopes": IGNORED},
+        }
+        binarized = fxbin.transform(model, config)
+        binarized.binarization.enable(activations=activations, weights=weights)
+        found[stage] = Training(binarized, x, mode)
+    return found
+
+
+def measure(name: str, mode: str, threads: int, seconds: float) -> str:
+    """One row of the table."""
+    torch.set_num_threads(threads)
+    torch.compiler.reset()  # threads are compiled in
+    found = trainings(name, mode)
+    for training in found.values():
+        for _ in range(3):  # starts the scales, compiles
+            training.step()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for training in found.values():
+            training.timed_step()
+    full = found.pop("full precision")
+    base, peak = statistics.median(full.times), full.peak_bytes()
+    ratios = [
+        statistics.median(own / other for own, other in zip(training.times, full.times, strict=True))
+        for training in found.values()
+    ]
+    memory = [training.peak_bytes() / peak for training in found.values()]
+    best = [min(training.times) / min(full.times) for training in found.values()]
+    cells = [f"{ratio:.2f} ({least:.2f})" for ratio, least in zip(ratios, best, strict=True)]
+    cells.append(f"{max(memory[2:]):.2f}")
+    return " | ".join([name, mode, str(threads), f"{1000 * base:.0f}", f"{peak / 1e6:.0f}", *cells])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=MODELS, action="append")
+    parser.add_argument("--mode", choices=("eager", "compiled"), action="append")
+    parser.add_argument("--threads", type=int, action="append")
+    parser.add_argument("--seconds", type=float, default=60, help="of timed steps, for each row")
+    args = parser.parse_args()
+    header = ["model", "mode", "threads", "full precision, ms", "its peak, MB", *STAGES, "peak memory, both"]
+    print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+    cells = product(args.model or MODELS, args.mode or ("eager", "compiled"), args.threads or (1, 2))
+    for name, mode, threads in cells:
+        print(f"| {measure(name, mode, threads, args.seconds)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
