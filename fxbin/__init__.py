@@ -10,6 +10,7 @@ from fxbin.export import export_onnx
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.nonfinite import first_nonfinite
 from fxbin.report.summary import Summary, summary
+from fxbin.runtimes import compare_runtimes
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
 from fxbin.transform import node_names, transform
@@ -21,6 +22,7 @@ __all__ = [
     "Stage",
     "StagedSchedule",
     "Summary",
+    "compare_runtimes",
     "export_onnx",
     "first_nonfinite",
     "load_config",

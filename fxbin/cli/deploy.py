@@ -3,11 +3,12 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fxbin.cli.source import config_for
+from fxbin.errors import VerificationError
 
 if TYPE_CHECKING:
     from fxbin.module import BinarizedModule
@@ -77,17 +78,33 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(help="Largest difference to PyTorch, for values up to 1.")
     ] = 1e-4,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare these with PyTorch eager, layer by layer: compiled,onnxruntime,openvino.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Prove that OpenVINO runs a file in 1 bit where that was promised, with PyTorch's numbers.
 
     Counts the 1-bit convolutions of the compiled file; compares outputs, and each 1-bit convolution by
     itself, values at the threshold and infinities included. The exit code is 2 if anything is off.
 
-    Example: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`
+    Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
+    `fxbin verify runs/demo/checkpoint.pt --runtimes compiled,onnxruntime`
     """
-    from fxbin import openvino
+    from fxbin import compare_runtimes, openvino
 
-    typer.echo(str(openvino.verify(model_from(source, input_size), file, tolerance=tolerance)))
+    model = model_from(source, input_size)
+    if runtimes is None:
+        typer.echo(str(openvino.verify(model, file, tolerance=tolerance)))
+        return
+    names: Any = [name.strip() for name in runtimes.split(",")]
+    report = compare_runtimes(model, file, runtimes=names, layers=True, tolerance=tolerance)
+    if not report.is_right:
+        raise VerificationError(f"Not all runtimes compute what PyTorch eager does.\n{report}")
+    typer.echo(str(report))
 
 
 def bench(

@@ -14,7 +14,10 @@ from fxbin.export.legality import has_known_levels, preparation, why_disabled, w
 from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
 from fxbin.export.report import ExportMode, SiteExport
+from fxbin.export.use import is_used
 from fxbin.node_info import node_info
+
+NOT_USED = "nothing that the model returns depends on it"
 
 
 def lower_binarizers(
@@ -25,8 +28,9 @@ def lower_binarizers(
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
         after:   x -> (pad) -> fake_quantize -> conv2d <- fake_quantize <- w as a constant
 
-    A disabled binarizer becomes its input. One whose levels fxbin does not know stays, and the
-    exporter writes its forward out. `record` is of a run of this very graph. Without `keep_apart`, equal
+    A disabled binarizer becomes its input, and a call site that nothing depends on is left out. A
+    binarizer whose levels fxbin does not know stays, and the exporter writes its forward out. `record` is
+    of a run of this very graph. Without `keep_apart`, equal
     constants stay equal: those of a model that is not trained yet say nothing about later ones.
     """
     distinct = DistinctLevels() if keep_apart else None
@@ -40,14 +44,26 @@ def lower_binarizers(
         binarizer = called_binarizer(module, node)
         if binarizer is not None:
             _lower_binarizer(module, node, binarizer, record)
-    module.graph.eliminate_dead_code()
+    _erase_unused(module)
     module.recompile()
     return tuple(sites)
+
+
+def _erase_unused(module: fx.GraphModule) -> None:
+    """Remove what stood in front of the call sites.
+
+    Only that, as other nodes without users may change a value in place.
+    """
+    for node in reversed(module.graph.nodes):
+        if not node.users and (node.op == "get_attr" or called_binarizer(module, node) is not None):
+            module.graph.erase_node(node)
 
 
 def _decide(call: ConvCall, record: Record) -> SiteExport:
     binarizers = [binarizer for binarizer in (call.activation, call.weight) if binarizer is not None]
     disabled = why_disabled(call)
+    if not is_used(call.node):
+        return SiteExport(call.name, ExportMode.LEFT_OUT, enabled=disabled is None, reason=NOT_USED)
     if disabled is not None:
         enabled = any(binarizer.is_enabled for binarizer in binarizers)
         mode = ExportMode.FLOAT if enabled else ExportMode.FULL_PRECISION

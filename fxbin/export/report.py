@@ -21,6 +21,9 @@ class ExportMode(StrEnum):
     FULL_PRECISION = "full precision"
     """Both binarizers were disabled, so nothing of them is in the file."""
 
+    LEFT_OUT = "left out"
+    """Nothing that the model returns depends on it, so it is not in the file."""
+
 
 @dataclass(frozen=True)
 class SiteExport:

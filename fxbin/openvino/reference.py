@@ -35,17 +35,22 @@ class LayerCase:
     outputs: tuple[Tensor, Tensor]
 
 
+def copied(sample: BoundInputs) -> tuple[Any, ...]:
+    """The values of a sample, for a model that may change them in place."""
+    return sample.with_tensors([x.clone() for x in sample.tensors])
+
+
 @torch.no_grad()
 def outputs_of(model: nn.Module, sample: BoundInputs) -> list[Tensor]:
     """The tensors that `model` returns, in the order an exported file has them."""
-    return tensors_of(model(*sample.values))
+    return tensors_of(model(*copied(sample)))
 
 
 @torch.no_grad()
 def layer_cases(module: fx.GraphModule, sample: BoundInputs, names: Collection[str]) -> list[LayerCase]:
     """The call sites `names`, in execution order, on one forward of `module`."""
     recorder = _LayerRecorder(module, names)
-    recorder.run(*sample.values)
+    recorder.run(*copied(sample))
     return recorder.cases
 
 
@@ -88,7 +93,8 @@ class _LayerRecorder(fx.Interpreter):
         result = super().run_node(n)
         for call in self.calls.values():
             if n is call.arguments["input"]:
-                self.operands[n] = self.env[n.all_input_nodes[0]]
+                # A copy, as what comes later may change it in place.
+                self.operands[n] = self.env[n.all_input_nodes[0]].clone()
         if n in self.calls:
             self.cases.append(self._case(self.calls[n]))
         return result
@@ -96,7 +102,7 @@ class _LayerRecorder(fx.Interpreter):
     def _case(self, call: ConvCall) -> LayerCase:
         assert call.activation is not None
         arguments = fx.node.map_arg(dict(call.arguments), lambda node: self.env[node])
-        x = self.operands.pop(call.arguments["input"])
+        x = self.operands[call.arguments["input"]]
         inputs = (x, special_values(call.activation, x))
         outputs = [F.conv2d(**(arguments | {"input": call.activation(x)})) for x in inputs]
         return LayerCase(call.name, inputs, (outputs[0], outputs[1]))

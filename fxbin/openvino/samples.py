@@ -9,12 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs, bind_inputs
 
 SEED = 0
 
 Sample = Tensor | tuple[Any, ...]
 """The positional inputs of one forward; a tensor is the only one."""
+
+
+def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
+    """The first sample as `export_onnx` takes it."""
+    if inputs is None:
+        return None
+    if not isinstance(inputs, list | tuple) or not inputs:
+        raise ExportError(
+            "inputs: expected a list of samples, each a tensor or a tuple of positional inputs; write [x]"
+        )
+    return inputs[0] if isinstance(inputs[0], tuple) else (inputs[0],)
 
 
 def bound_samples(

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,10 @@ def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[
     yield checked_path(Path(source))
 
 
-def checked_path(path: Path) -> Path:
+def checked_path(path: Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """`path`, if it is a file of a format that OpenVINO reads. ExportError otherwise."""
-    if path.suffix not in SUFFIXES:
-        raise ExportError(f"path: {str(path)!r}: expected a file that ends in .onnx or .xml")
+    if path.suffix not in suffixes:
+        raise ExportError(f"path: {str(path)!r}: expected a file that ends in {' or '.join(suffixes)}")
     if not path.is_file():
         raise ExportError(f"path: the file {str(path)!r} does not exist; fxbin.export_onnx writes one")
     return path

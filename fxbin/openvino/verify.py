@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from fxbin.errors import ExportError, VerificationError
+from fxbin.errors import VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
@@ -19,13 +19,9 @@ from fxbin.openvino.compare import allowed_difference, check_outputs, largest_di
 from fxbin.openvino.process import OpenVINOError, require, run_in_process
 from fxbin.openvino.reference import LayerCase, layer_cases
 from fxbin.openvino.repeated import repeated_calls
-from fxbin.openvino.samples import Sample, bound_samples, named_arrays, to_array
+from fxbin.openvino.samples import Sample, bound_samples, first_sample, named_arrays, to_array
 from fxbin.openvino.source import checked_path
-from fxbin.openvino.verify_report import (
-    ONE_BIT_KIND,
-    LayerCheck,
-    VerifyReport,
-)
+from fxbin.openvino.verify_report import ONE_BIT_KIND, LayerCheck, VerifyReport
 from fxbin.transformed import transformed
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -106,17 +102,6 @@ def _verify(
         error.report = report
         raise error
     return report
-
-
-def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
-    """The first sample as `export_onnx` takes it."""
-    if inputs is None:
-        return None
-    if not isinstance(inputs, list | tuple) or not inputs:
-        raise ExportError(
-            "inputs: expected a list of samples, each a tensor or a tuple of positional inputs; write [x]"
-        )
-    return inputs[0] if isinstance(inputs[0], tuple) else (inputs[0],)
 
 
 def _run(

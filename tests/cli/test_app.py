@@ -212,6 +212,18 @@ def test_verify_prints_what_openvino_does_and_refuses_what_is_off(
     assert "9 convolutions were promised in 1 bit, OpenVINO runs 6 in 1 bit." in capsys.readouterr().err
 
 
+def test_verify_compares_runtimes_layer_by_layer(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino")
+    assert exit_code("export", config, "model.onnx") == 0
+    assert exit_code("verify", config, "model.onnx", "--runtimes", "onnxruntime, openvino") == 0
+    assert capsys.readouterr().out.count("layers: 6 of 6 right") == 2
+    other = write(Path("other.json5"), compression={"algorithm": "binarization"})
+    assert exit_code("verify", other, "model.onnx", "--runtimes", "onnxruntime") == 2
+    assert "Not all runtimes compute what PyTorch eager does." in capsys.readouterr().err
+    assert exit_code("verify", config, "--runtimes", "tensorrt") == 2
+    assert "expected some of compiled, onnxruntime, openvino, got 'tensorrt'" in capsys.readouterr().err
+
+
 def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
     assert exit_code("bench", config, "--rounds", 2, "--no-int8", "--output", "bench.json") == 0

@@ -200,6 +200,50 @@ def test_a_sum_under_a_batchnorm_is_kept_apart(
     assert ("kept apart from the sum" in report.sites[-1].reason) is is_kept_apart
 
 
+class InPlace(nn.Module):
+    """Values that are changed in place, a view of one, and convolutions that nothing depends on."""
+
+    def __init__(self, into: str) -> None:
+        super().__init__()
+        self.into = into
+        self.first, self.side, self.last = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.first(x.neg_())
+        y[:, 2:].mul_(2)
+        side = self.side(y)
+        torch.relu_(side)
+        if self.into == "item":
+            y[:, :, 1:] = side[:, :, 1:]
+        elif self.into == "view":
+            y[:, 4:].copy_(side[:, 4:])
+        elif self.into == "sum":
+            y += side
+        return self.last(y)
+
+
+@pytest.mark.parametrize("into", ["item", "view", "sum"])
+def test_what_is_written_in_place_is_in_the_file(check: Any, binarize: Binarize, into: str) -> None:
+    x = torch.randn(1, 8, 9, 9)
+    model = binarize(InPlace(into), x)
+    report = export_onnx(model, check.path, (x,))
+    assert report.count(ExportMode.ONE_BIT) == 3
+    with torch.no_grad():
+        expected = model(x.clone())
+    np.testing.assert_allclose(check.in_onnxruntime(x), expected, rtol=0, atol=1e-4)
+
+
+def test_what_nothing_depends_on_is_left_out(check: Any, binarize: Binarize) -> None:
+    x = torch.randn(1, 8, 9, 9)
+    report = check(binarize(InPlace("nothing"), x), x, one_bit=2)
+    assert [site.mode for site in report.sites] == [
+        ExportMode.ONE_BIT,
+        ExportMode.LEFT_OUT,
+        ExportMode.ONE_BIT,
+    ]
+    assert report.sites[1].reason == "nothing that the model returns depends on it"
+
+
 class Functional(nn.Module):
     """`F.conv2d` with a computed weight."""
 

@@ -1,0 +1,36 @@
+"""Which values of a graph reach what the model returns."""
+
+import operator
+from typing import Any
+
+from torch import fx
+
+ASSIGNMENTS: tuple[Any, ...] = (
+    operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv,
+)  # fmt: skip
+
+
+def is_used(node: fx.Node) -> bool:
+    """Whether what the graph returns may depend on `node`: through operands, or written into another value.
+
+    An exported file does not have what is not used.
+    """
+    seen = {node}
+    waiting = [node]
+    while waiting:
+        for user in waiting.pop().users:
+            if user in seen:
+                continue
+            if user.op == "output" or (_writes(user) and user.all_input_nodes[0] not in seen):
+                return True
+            seen.add(user)
+            waiting.append(user)
+    return False
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether `node` may change its first operand, or one that is given for its result."""
+    if "out" in node.kwargs or node.target in ASSIGNMENTS:
+        return True
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return str(name).endswith("_") and not str(name).endswith("__")

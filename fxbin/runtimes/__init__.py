@@ -1,0 +1,6 @@
+"""One model in several runtimes, beside PyTorch eager."""
+
+from fxbin.runtimes.comparison import compare_runtimes
+from fxbin.runtimes.report import RuntimeReport, RuntimeResult
+
+__all__ = ["RuntimeReport", "RuntimeResult", "compare_runtimes"]

@@ -1,0 +1,135 @@
+"""One model in PyTorch eager, compiled, in onnxruntime and in OpenVINO."""
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from numpy.typing import NDArray
+from torch import fx
+
+from fxbin.errors import ExportError, VerificationError
+from fxbin.export import ExportMode, export_onnx
+from fxbin.export.inputs import BoundInputs
+from fxbin.export.plan import plan_export, prepare
+from fxbin.openvino import verify
+from fxbin.openvino.compare import check_outputs
+from fxbin.openvino.process import require
+from fxbin.openvino.reference import outputs_of
+from fxbin.openvino.samples import Sample, bound_samples, first_sample, to_array
+from fxbin.openvino.source import checked_path
+from fxbin.runtimes.layer_outputs import return_layers
+from fxbin.runtimes.onnx_session import run_in_onnxruntime
+from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
+from fxbin.transformed import transformed
+
+Outputs = list[list[NDArray[Any]]]
+"""For each sample, the outputs."""
+
+
+def compare_runtimes(
+    model: fx.GraphModule,
+    path: str | os.PathLike[str] | None = None,
+    inputs: Sequence[Sample] | None = None,
+    *,
+    runtimes: Sequence[Runtime] = get_args(Runtime),
+    layers: bool = False,
+    tolerance: float = 1e-4,
+) -> RuntimeReport:
+    """Run `model` in several runtimes and compare with PyTorch eager, in eval mode.
+
+    Nothing is raised for a difference: it is in the report, as is what a runtime refuses.
+
+    Args:
+        model: a transformed model, in its present stage. Its mode stays as it is.
+        path: an ONNX file of it; by default one is made, and removed again.
+        inputs: samples, each a tensor or a tuple of positional inputs; by default random numbers and
+            zeros of the shapes in `input_info`.
+        runtimes: any of ``"compiled"``, which is `torch.compile`, ``"onnxruntime"`` and ``"openvino"``.
+        layers: compare each binarized call site as well, and name the first one that differs. OpenVINO
+            runs each by itself, as `fxbin.openvino.verify` does, since it does not fuse what it returns.
+        tolerance: as for `fxbin.openvino.verify`, whose exception for values at thresholds holds here, too.
+
+    Raises:
+        ExportError: a runtime is not known or not installed, or the model cannot be exported.
+    """
+    model = transformed(model, "compare_runtimes")
+    if not runtimes or not set(runtimes) <= set(get_args(Runtime)):
+        known = ", ".join(get_args(Runtime))
+        raise ExportError(
+            f"runtimes: expected some of {known}, got {', '.join(map(repr, runtimes)) or 'none'}"
+        )
+    require(*(runtime for runtime in runtimes if runtime != "compiled"))
+    example = first_sample(inputs)
+    with tempfile.TemporaryDirectory(prefix="fxbin-runtimes-") as folder:
+        if path is not None:
+            file = checked_path(Path(path), (".onnx",))
+        else:
+            file = Path(folder) / "model.onnx"
+            if set(runtimes) != {"compiled"}:
+                export_onnx(model, file, example)
+        module, bound = prepare(model, example, None)
+        samples = bound_samples(module.graph, bound, inputs)
+        names = _binarized(model, example) if layers else []
+        compare = _Comparison(model, module, file, samples, inputs, return_layers(module, names), tolerance)
+        return RuntimeReport(tuple(compare.run(runtime) for runtime in runtimes))
+
+
+def _binarized(model: fx.GraphModule, example: tuple[Any, ...] | None) -> list[str]:
+    in_file = (ExportMode.ONE_BIT, ExportMode.FLOAT)
+    return [site.name for site in plan_export(model, example) if site.mode in in_file]
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    model: fx.GraphModule
+    module: fx.GraphModule
+    """The model as it is exported, which returns the layers, too."""
+
+    path: Path
+    samples: Sequence[BoundInputs]
+    inputs: Sequence[Sample] | None
+    layers: tuple[str, ...]
+    tolerance: float
+
+    def run(self, runtime: Runtime) -> RuntimeResult:
+        if runtime == "openvino":
+            return self._openvino()
+        return self._compared(runtime, self._compiled if runtime == "compiled" else self._onnxruntime)
+
+    def _compared(self, runtime: Runtime, run: Callable[[], tuple[list[str], Outputs]]) -> RuntimeResult:
+        try:
+            names, found = run()
+            checks = check_outputs(self.module, self.samples, [*names, *self.layers], found, self.tolerance)
+        except (RuntimeError, VerificationError) as error:
+            return RuntimeResult(runtime, (), 0, None, str(error).strip().partition("\n")[0])
+        outputs, layers = checks[: len(names)], checks[len(names) :]
+        first = next((layer.name for layer in layers if not layer.is_right), None)
+        return RuntimeResult(runtime, outputs, len(layers), first, "")
+
+    def _compiled(self) -> tuple[list[str], Outputs]:
+        compiled = copy.deepcopy(self.module)
+        compiled.compile()
+        found = [[to_array(y) for y in outputs_of(compiled, sample)] for sample in self.samples]
+        ports = range(len(found[0]) - len(self.layers))
+        return [f"output_{port}" if port else "output" for port in ports], found
+
+    def _onnxruntime(self) -> tuple[list[str], Outputs]:
+        return run_in_onnxruntime(self.path, self.samples, self.layers)
+
+    def _openvino(self) -> RuntimeResult:
+        layers = bool(self.layers)
+        try:
+            report = verify(self.model, self.path, self.inputs, tolerance=self.tolerance, layers=layers)
+        except VerificationError as error:
+            if error.report is None:
+                return RuntimeResult("openvino", (), 0, None, str(error))
+            report = error.report
+        wrong = [layer.name for layer in report.layers if not layer.is_right]
+        problem = "" if wrong else " ".join(report.problems)
+        return RuntimeResult(
+            "openvino", report.outputs, len(report.layers), wrong[0] if wrong else None, problem
+        )

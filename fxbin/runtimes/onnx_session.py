@@ -1,0 +1,59 @@
+"""A file of fxbin in onnxruntime, with what its convolutions compute."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from fxbin.errors import VerificationError
+from fxbin.export.inputs import BoundInputs
+from fxbin.openvino.samples import to_array
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def run_in_onnxruntime(
+    path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
+) -> tuple[list[str], list[list[NDArray[Any]]]]:
+    """Names of the outputs of the file at `path`, and for each sample their values and those of `layers`.
+
+    VerificationError if the file has not all of the layers, or onnxruntime does not run it.
+    """
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    refusals = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf)
+    providers = ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(path, providers=providers)
+        names = [output.name for output in session.get_outputs()]
+        asked: list[str] = []
+        if layers:
+            proto, asked = _returning(path, layers)
+            session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=providers)
+        taken = {value.name for value in session.get_inputs()}
+        found = []
+        for sample in samples:
+            named = zip(sample.names, sample.tensors, strict=True)
+            feed = {name: to_array(x) for name, x in named if name in taken}
+            found.append(session.run([*names, *asked], feed))
+    except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
+        raise VerificationError(f"{path}: {error}") from error
+    return names, found
+
+
+def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", list[str]]:
+    """The file with what `layers` compute among its outputs, and the names of these values."""
+    import onnx
+
+    proto = onnx.load(path)
+    values = {node.name.removesuffix("/Conv"): node.output[0] for node in proto.graph.node}
+    missing = [layer for layer in layers if layer not in values]
+    if missing:
+        raise VerificationError(f"{path}: {missing[0]} is not in the file")
+    asked = [values[layer] for layer in layers]
+    new = set(asked) - {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(value) for value in sorted(new))
+    return proto, asked

@@ -1,0 +1,127 @@
+"""One model in every runtime: where they agree, and what is said where they do not."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.errors import ExportError
+from fxbin.export import export_onnx
+from fxbin.module import BinarizedModule
+from tests.binarizing import binarize
+from tests.openvino.test_verify import Net, changed_levels, fall_back_to_float
+
+X = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+SECOND = "Net/NNCFConv2d[conv2]/conv2d_0"
+
+
+@pytest.fixture(scope="module")
+def model() -> BinarizedModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return binarize(Net(), X)
+
+
+def test_all_runtimes_agree_and_the_report_says_so(
+    model: BinarizedModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def remember(module: BinarizedModule) -> None:  # a real one needs a compiler
+        compiled.append(module)
+
+    monkeypatch.setattr(BinarizedModule, "compile", remember)
+    report = fxbin.compare_runtimes(model, inputs=[X, -X], layers=True)
+    assert len(compiled) == 1
+    assert report.is_right
+    assert [result.runtime for result in report.results] == ["compiled", "onnxruntime", "openvino"]
+    assert [result.layers for result in report.results] == [2, 2, 2]
+    assert [result.outputs[0].name for result in report.results] == ["output"] * 3
+    assert all(result.outputs[0].difference < 1e-5 for result in report.results)
+    assert str(report).startswith("compiled beside PyTorch eager\n")
+    assert str(report).count("layers: 2 of 2 right") == 3
+
+
+def test_the_first_layer_that_differs_is_named(model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, weights="float")
+    proto = onnx.load(path)
+    changed_levels(proto)
+    onnx.save(proto, path)
+    report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime", "openvino"], layers=True)
+    assert not report.is_right
+    assert [result.first_difference for result in report.results] == [SECOND, SECOND]
+    assert str(report).count(f"the first layer that differs: {SECOND}") == 2
+
+
+def test_a_layer_that_openvino_runs_in_float_is_not_right(model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, weights="float")
+    proto = onnx.load(path)
+    fall_back_to_float(proto)
+    onnx.save(proto, path)
+    in_onnxruntime, in_openvino = fxbin.compare_runtimes(
+        model, path, runtimes=["onnxruntime", "openvino"], layers=False
+    ).results
+    assert in_onnxruntime.is_right
+    assert not in_openvino.is_right
+    assert "2 convolutions were promised in 1 bit, OpenVINO runs 1" in in_openvino.problem
+
+
+class InPlace(nn.Module):
+    """What a convolution computes is changed in place behind it, and so is the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.first(x)
+        y[:, :2].mul_(0.5)
+        return {"y": self.second(y.add_(x.abs_())), "sum": y.sum((2, 3))}
+
+
+def test_values_that_are_changed_in_place_are_compared_as_they_were() -> None:
+    report = fxbin.compare_runtimes(
+        binarize(InPlace(), X), inputs=[X.clone()], runtimes=["onnxruntime", "openvino"], layers=True
+    )
+    assert report.is_right, str(report)
+    assert [[output.name for output in result.outputs] for result in report.results] == [["y", "sum"]] * 2
+    assert [result.layers for result in report.results] == [2, 2]
+
+
+def test_what_a_runtime_refuses_is_in_the_report(model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    other = binarize(nn.Conv2d(8, 4, 3), X)
+    export_onnx(other, path)
+    report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime", "openvino"], layers=True)
+    in_onnxruntime, in_openvino = report.results
+    assert in_onnxruntime.outputs == ()
+    assert in_onnxruntime.problem.endswith("Net/NNCFConv2d[conv1]/conv2d_0 is not in the file")
+    assert in_openvino.first_difference == "Net/NNCFConv2d[conv1]/conv2d_0"
+    assert in_openvino.outputs[0].difference == float("inf")
+    assert in_onnxruntime.problem in str(report)
+    path.write_bytes(b"?")
+    report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime", "openvino"])
+    assert [result.outputs for result in report.results] == [(), ()]
+    assert not any(result.is_right for result in report.results)
+
+
+def test_a_model_in_float64_is_compared_where_a_runtime_takes_it() -> None:
+    model = binarize(nn.Conv2d(8, 4, 3), X).double()
+    (result,) = fxbin.compare_runtimes(model, inputs=[X.double()], runtimes=["onnxruntime"]).results
+    assert "NOT_IMPLEMENTED" in result.problem
+
+
+@pytest.mark.parametrize(("runtimes", "got"), [(["tvm"], "'tvm'"), ([], "none")])
+def test_runtimes_that_are_not_known_are_named(model: BinarizedModule, runtimes: list[str], got: str) -> None:
+    with pytest.raises(ExportError, match=f"expected some of compiled, onnxruntime, openvino, got {got}"):
+        fxbin.compare_runtimes(model, runtimes=runtimes)  # type: ignore[arg-type]
+
+
+def test_only_onnx_files_are_taken(model: BinarizedModule) -> None:
+    with pytest.raises(ExportError, match=r"path: 'model.xml': expected a file that ends in .onnx"):
+        fxbin.compare_runtimes(model, "model.xml")
