@@ -13,6 +13,8 @@ from torch import Tensor, nn
 import fxbin
 from fxbin.errors import ExportError, TransformError
 from fxbin.module import BinarizedModule
+from fxbin.nncf.keys import entries
+from fxbin.nncf.load import match_keys
 from tests.transform_check import CONFIG, Case, check, same
 from tests.transforming import config
 from tests.zoo import DATA
@@ -420,3 +422,50 @@ def test_stages_switch_a_detector() -> None:
 def test_data_parallel_is_refused() -> None:
     with pytest.raises(TransformError, match="use DistributedDataParallel"):
         detector()._replicate_for_data_parallel()
+
+
+def test_detector_of_torchvision_is_what_it_was() -> None:
+    detection = pytest.importorskip("torchvision.models.detection")
+    sizes = detection.anchor_utils.AnchorGenerator(((16,),), ((1.0,),))
+    backbone = block(3, 8)
+    backbone.out_channels = 8  # type: ignore[assignment]
+    limits = {"min_size": 32, "max_size": 48, "score_thresh": 0.99}  # beyond what needs compiled operators
+    model = detection.RetinaNet(backbone, 3, anchor_generator=sizes, **limits)
+    images = [torch.rand(3, 40, 30), torch.rand(3, 30, 44)]
+    targets = [{"boxes": torch.tensor([[2.0, 3, 20, 25]]), "labels": torch.tensor([1])}] * 2
+    binarized = fxbin.transform(model, CONFIG, (images[:1],))
+    assert all(site.binarized for site in fxbin.summary(binarized).sites)
+    assert [island.owner for island in binarized.islands if island.owner in ("", "head")] == ["", "head"]
+    assert same(model.eval()(images), binarized.eval()(images))
+    results = []
+    for either in (model.train(), binarized.train()):
+        losses = either(images, copy.deepcopy(targets))
+        torch.stack(list(losses.values())).sum().backward()
+        results.append((losses, [p.grad for n, p in either.named_parameters() if "_binarizer" not in n]))
+    assert same(*results)
+
+
+def test_parameters_of_two_calls_that_share_a_binarizer_must_agree() -> None:
+    binarized = fxbin.transform(Sometimes(), CONFIG, (torch.full((1, 3, 8, 8), 0.25),))
+    assert len(binarized.binarization.sites) == 2
+    own = binarized.state_dict()
+    file = {e.nncf: torch.zeros(1) if e.own is None else own[e.own].clone() for e in entries(binarized)}
+    assert not match_keys(binarized, file).wrong
+    file["conv.pre_ops.3.op.scale"] += 1
+    (problem,) = match_keys(binarized, file).wrong
+    assert problem.startswith("conv.pre_ops.3.op.scale: differs from that of another call")
+
+
+def test_frozen_batch_norm_stays_frozen_around_an_island() -> None:
+    model = Detector()
+    binarized = fxbin.transform(model, CONFIG, IMAGES)
+    for either in (model, binarized):
+        either.train()
+        for module in either.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    torch.manual_seed(0)
+    expected = model(*IMAGES, [torch.rand(1, 4)])
+    torch.manual_seed(0)
+    assert same(expected, binarized(*IMAGES, [torch.rand(1, 4)]))
+    assert same([*model.buffers()], [b for n, b in binarized.named_buffers() if "_binarizer" not in n])

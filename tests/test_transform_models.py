@@ -188,3 +188,18 @@ def test_one_value_per_channel_is_no_obstacle_to_the_trace_in_train_mode() -> No
     )
     x = torch.rand(2, 3, 8, 8)
     assert torch.equal(binarized.train()(x), model.train()(x))
+
+
+def test_batch_norm_frozen_after_the_transform_stays_frozen() -> None:
+    model = Small()
+    binarized, x = fxbin.transform(model, SMALL), torch.rand(4, 3, 8, 8)
+    results = []
+    for either in (model, binarized):
+        either.train()
+        for module in either.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        torch.manual_seed(0)
+        results.append(either(x))
+    assert torch.equal(*results)
+    assert torch.equal(binarized.get_buffer("bn.running_mean"), torch.zeros(8))

@@ -77,11 +77,11 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
         if name not in keys:
             match.missing.append(entry.nncf)
             continue
-        tensor, target = _fitting(state_dict[keys[name]], entry), own[entry.own]
-        if tensor.shape == target.shape:
-            match.tensors[entry.own] = tensor
+        tensor = _fitting(state_dict[keys[name]], entry)
+        if problem := _why_wrong(tensor, own[entry.own], match.tensors.get(entry.own, tensor)):
+            match.wrong.append(f"{keys[name]}: {problem}")
         else:
-            match.wrong.append(f"{keys[name]}: is {tuple(tensor.shape)}, expected {tuple(target.shape)}")
+            match.tensors[entry.own] = tensor
     for name, key in keys.items():
         if name.endswith(f".{PADDING_VALUE}"):
             if torch.any(state_dict[key] != 0):
@@ -89,6 +89,15 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
         elif name not in expected:
             match.unexpected.append(key)
     return match
+
+
+def _why_wrong(tensor: Tensor, target: Tensor, of_other_call: Tensor) -> str:
+    """Why `tensor` cannot take the place of `target`; empty if it can."""
+    if tensor.shape != target.shape:
+        return f"is {tuple(tensor.shape)}, expected {tuple(target.shape)}"
+    if not torch.equal(tensor, of_other_call):
+        return "differs from that of another call, with which it shares a binarizer here (`model.islands`)"
+    return ""
 
 
 def _fitting(tensor: Tensor, entry: Entry) -> Tensor:
