@@ -38,7 +38,7 @@ def input_size(library: str, model: nn.Module) -> tuple[int, ...]:
         return size
     if library == "pytorchcv":
         first = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-        return (getattr(model, "in_channels", first), *getattr(model, "in_size", (224, 224)))
+        return (getattr(model, "in_channels", min(first, 3)), *getattr(model, "in_size", (224, 224)))
     return (3, 224, 224) if "Inception" not in type(model).__name__ else (3, 299, 299)
 
 

@@ -25,6 +25,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
-from fxbin.errors import FxbinError
+from fxbin.errors import FxbinError, TraceError
+from fxbin.module import BinarizedModule
 from tests.transform_check import CONFIG, check
-from tests.zoo import build_without_data
+from tests.zoo import build, build_without_data
 from tests.zoo_cases import case, inputs_for
 from tests.zoo_lists import LIBRARIES, representatives
 
@@ -48,22 +51,36 @@ LARGE = 100_000_000
 """Parameters above which a model is transformed without its weights, and not run."""
 
 
+class _OriginalError(Exception):
+    """A model that does not run as it is: packages are missing, or it wants other inputs."""
+
+
+@contextmanager
+def _blamed_on_the_original() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _OriginalError(_text(error)) from error
+
+
 def examine(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
     """What becomes of one model, as plain data."""
     warnings.simplefilter("ignore")
-    try:
+    with _blamed_on_the_original():
         model = build_without_data(library, name)
-    except ImportError as error:
-        return {"status": "the original fails", "notes": [_text(error)]}
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return {"status": "no conv2d"}
     if only_transform or sum(parameter.numel() for parameter in model.parameters()) > LARGE:
-        binarized = fxbin.transform(model, CONFIG, example_inputs=inputs_for(library, name, model)(1))
-        return {"status": "transformed only", "sites": len(binarized.binarization.sites)}
-    try:
+        binarized = _transform(library, name, model)
+        islands = [str(island.scope) for island in binarized.islands]
+        return {
+            "status": "transformed only",
+            "sites": len(binarized.binarization.sites),
+            "islands": len(islands),
+            "notes": islands,
+        }
+    with _blamed_on_the_original():
         found = case(library, name)
-    except Exception as error:  # noqa: BLE001  (whatever a model does is a line in the table)
-        return {"status": "the original fails", "notes": [_text(error)]}
     result = check(found)
     return {
         "status": "differs" if result.problems else "good",
@@ -75,6 +92,18 @@ def examine(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
     }
 
 
+def _transform(library: str, name: str, model: nn.Module) -> BinarizedModule:
+    inputs = inputs_for(library, name, model)(1)
+    try:
+        return fxbin.transform(model, CONFIG, example_inputs=inputs)
+    except TraceError:
+        # A model with islands is run, and needs its weights.
+        model = build(library, name).eval()
+        with torch.no_grad(), _blamed_on_the_original():
+            model(*inputs)
+        return fxbin.transform(model, CONFIG, example_inputs=inputs)
+
+
 def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:1500]
 
@@ -84,7 +113,9 @@ def _in_child(library: str, name: str, *, only_transform: bool) -> dict[str, Any
         return examine(library, name, only_transform=only_transform)
     except FxbinError as error:
         return {"status": "refused", "problems": [_text(error)]}
-    except Exception as error:  # noqa: BLE001  (as above)
+    except _OriginalError as error:
+        return {"status": "the original fails", "notes": [str(error)]}
+    except Exception as error:  # noqa: BLE001  (whatever a model does is a line in the table)
         return {"status": "crashed", "problems": [_text(error), traceback.format_exc()[-1500:]]}
 
 
