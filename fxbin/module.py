@@ -65,8 +65,11 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
         # Not registered: they were no part of the original's state_dict.
         vars(root).update(found.homeless)
-        module: BinarizedModule = binarized_class(root, found.seen, class_name=type(root).__name__)
+        # An empty one first: it would make buffers of tensors that the graph finds in plain attributes.
+        name = type(root).__name__
+        module: BinarizedModule = binarized_class(nn.Module(), fx.Graph(), class_name=name)
         module._adopt(root, *(_HOOKS if "" not in found.parts else ()))
+        module.graph = found.seen
         module._others = module._not_shown(found)
         module._parts = {}
         for path, part in found.parts.items():

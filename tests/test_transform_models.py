@@ -1,6 +1,7 @@
 """Models of all kinds give the outputs they gave, and can be binarized."""
 
 import copy
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -203,3 +204,20 @@ def test_batch_norm_frozen_after_the_transform_stays_frozen() -> None:
         results.append(either(x))
     assert torch.equal(*results)
     assert torch.equal(binarized.get_buffer("bn.running_mean"), torch.zeros(8))
+
+
+def test_tensors_that_a_model_computes_once_are_no_buffers() -> None:
+    class Computes(Small):
+        @cached_property
+        def factor(self) -> Tensor:
+            return torch.tensor(2.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = super().forward(x) * self.factor
+            return y
+
+    model, x = Computes().eval(), torch.rand(2, 3, 8, 8)
+    expected = model(x)
+    binarized = fxbin.transform(model, SMALL)
+    assert not any("factor" in name for name in binarized.state_dict())
+    assert torch.equal(binarized.eval()(x), expected)

@@ -24,7 +24,7 @@ from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedSize, TracedValue
-from fxbin.tracing.wholes import ApplyFunction, CallScripted, run_forward
+from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, run_forward
 
 _FunctionBase = torch.autograd.function._SingleLevelFunction
 _length = len  # while a model is traced, the built-in is another one
@@ -119,6 +119,22 @@ def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def vmap(
+        function: Callable[..., Any], in_dims: Any, out_dims: Any, randomness: Any, chunk_size: Any,
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        tracer = active_tracer()
+        if tracer is None:
+            return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
+        # The tensors that it gives to the function are of a kind that cannot be looked into.
+        target = CallMapped(original, function, (in_dims, out_dims, randomness, chunk_size))
+        run = target if tracer.with_data else target.on_shapes
+        return tracer.call_opaque(target, run, args, kwargs)
+
+    return vmap
+
+
 def _len(original: Callable[..., Any]) -> Callable[..., Any]:
     def length(item: Any) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
@@ -177,6 +193,7 @@ _REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
     (nn.Module, "__setattr__", _module_setattr),
     (torch._C.ScriptFunction, "__call__", _scripted_call),
     (type(torch.autograd.Variable), "__call__", _variable),
+    (torch._functorch.apis, "vmap_impl", _vmap),
     (torch, "finfo", _number_limits),
     (torch, "iinfo", _number_limits),
     (torch.overrides, "has_torch_function", _has_torch_function),

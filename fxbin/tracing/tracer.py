@@ -100,6 +100,10 @@ class Tracer(Recorder):
         call = Call("call_function", function, function, function.__name__, tracked=False)
         return self._record(call, args, {})
 
+    def call_opaque(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """``target(*args, **kwargs)`` as one node that nothing is named in; `run` tells shapes."""
+        return self._record(Call("call_function", target, run, target.__name__, tracked=False), args, kwargs)
+
     def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""
         outer, self._followed = self._followed, target.__name__

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.tracing.content import ContentError
 from fxbin.tracing.operands import map_nested
 
 
@@ -43,6 +44,31 @@ class CallScripted:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As user code calls it."""
         return self.function(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class CallMapped:
+    """A function without state that `torch.vmap` maps over a dimension."""
+
+    map: Callable[..., Any]
+    function: Callable[..., Any]
+    options: tuple[Any, ...]
+
+    @property
+    def __name__(self) -> str:
+        return "vmap"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As user code calls it."""
+        return self.map(self.function, *self.options, *args, **kwargs)
+
+    def on_shapes(self, *args: Any, **kwargs: Any) -> Any:
+        """The same without data. Raises ContentError if `function` has parameters, which a graph must see."""
+        cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
+        held = (self.function, getattr(self.function, "__self__", None), *cells)
+        if any(isinstance(item, nn.Module | Tensor) for item in held):
+            raise ContentError("torch.vmap is called with a function that uses modules or tensors of its own")
+        return self(*args, **kwargs)
 
 
 def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

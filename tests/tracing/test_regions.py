@@ -288,3 +288,27 @@ def test_backward_hooks_on_a_layer_stay() -> None:
     model[0].register_full_backward_hook(lambda module, inputs, outputs: calls.append(1))
     traced(model, torch.zeros(1, 3), training=True)(torch.ones(1, 3, requires_grad=True)).sum().backward()
     assert calls == [1]
+
+
+class Maps(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        mapped: Tensor = torch.vmap(self.function)(x)
+        return mapped
+
+
+def test_mapped_function_is_one_node() -> None:
+    model, x = Maps(lambda row: row * row.max()), torch.rand(4, 3)
+    graph = traced(model, torch.zeros(1, 3))
+    assert len(graph.graph.nodes) == 3
+    assert torch.equal(graph(x), model(x))
+
+
+def test_mapped_module_runs_as_it_is() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), Maps(nn.Linear(3, 2)))
+    found = trace(model, (torch.zeros(1, 3),), {}, training=False)
+    assert list(found.islands) == ["1"]
+    assert "torch.vmap is called with a function that uses modules" in found.islands["1"]
