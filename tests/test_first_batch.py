@@ -1,6 +1,7 @@
 """torch.compile(fullgraph=True) of a transformed model: what is compiled when, and with what numbers."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -63,16 +64,13 @@ def test_compiled_in_place_it_compiles_once_too(counter: CompileCounterWithBacke
     assert_close(copied.eval()(batch(0)), model.eval()(batch(0)))
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_the_first_batch_has_the_numbers_and_the_effects_of_eager(
-    counter: CompileCounterWithBackend, nested: bool
+def assert_same_training(
+    eager: BinarizedModule, model: BinarizedModule, compiled: Callable[..., Tensor], batches: int
 ) -> None:
-    """Outputs, scales, running statistics (moved once) and dropout, as a whole or as a part."""
-    eager, model = small(), small()
-    compiled = torch.compile(nn.Sequential(model) if nested else model, fullgraph=True, backend=counter)
+    """With everything enabled: outputs, all that a state_dict has, and gradients, batch for batch."""
     for either in (eager, model):
         either.binarization.enable(activations=True, weights=True)
-    for index in range(3):
+    for index in range(batches):
         torch.manual_seed(index)
         expected = eager(batch(index))
         expected.sum().backward()
@@ -83,6 +81,16 @@ def test_the_first_batch_has_the_numbers_and_the_effects_of_eager(
         assert_close(model.state_dict(), eager.state_dict())
     for own, other in zip(model.parameters(), eager.parameters(), strict=True):
         assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_first_batch_has_the_numbers_and_the_effects_of_eager(
+    counter: CompileCounterWithBackend, nested: bool
+) -> None:
+    """Outputs, scales, running statistics (moved once) and dropout, as a whole or as a part."""
+    eager, model = small(), small()
+    compiled = torch.compile(nn.Sequential(model) if nested else model, fullgraph=True, backend=counter)
+    assert_same_training(eager, model, compiled, batches=3)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -97,20 +105,8 @@ def test_several_first_batches_compile_once_and_have_the_numbers_of_eager(
     if in_place:
         compiled = model
         model.compile(fullgraph=True, backend=counter)
-    for either in (eager, model):
-        either.binarization.enable(activations=True, weights=True)
-    for index in range(5):
-        torch.manual_seed(index)
-        expected = eager(batch(index))
-        expected.sum().backward()
-        torch.manual_seed(index)
-        y = compiled(batch(index))
-        y.sum().backward()
-        assert_close(y, expected)
-        assert_close(model.state_dict(), eager.state_dict())
+    assert_same_training(eager, model, compiled, batches=5)
     assert counter.frame_count == 1
-    for own, other in zip(model.parameters(), eager.parameters(), strict=True):
-        assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
 class SkipsAConvInTraining(nn.Module):

@@ -16,7 +16,7 @@ from fxbin.module import BinarizedModule
 from fxbin.nncf.keys import entries
 from fxbin.nncf.load import match_keys
 from tests.transform_check import CONFIG, Case, check, same
-from tests.transforming import config
+from tests.transforming import config, freeze_batch_norm
 from tests.zoo import DATA
 
 CASES: dict[str, Any] = importlib.import_module("tests.data.corner_cases").CASES
@@ -461,9 +461,7 @@ def test_frozen_batch_norm_stays_frozen_around_an_island() -> None:
     binarized = fxbin.transform(model, CONFIG, IMAGES)
     for either in (model, binarized):
         either.train()
-        for module in either.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        freeze_batch_norm(either)
     torch.manual_seed(0)
     expected = model(*IMAGES, [torch.rand(1, 4)])
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from tests.transforming import SMALL, Small, assert_same_outputs, config
+from tests.transforming import SMALL, Small, assert_same_outputs, config, freeze_batch_norm
 
 
 class FunctionalDropout(nn.Module):
@@ -197,9 +197,7 @@ def test_batch_norm_frozen_after_the_transform_stays_frozen() -> None:
     results = []
     for either in (model, binarized):
         either.train()
-        for module in either.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        freeze_batch_norm(either)
         torch.manual_seed(0)
         results.append(either(x))
     assert torch.equal(*results)

@@ -52,3 +52,10 @@ def assert_same_outputs(model: nn.Module, binarized: nn.Module, *inputs: Tensor)
     ours = binarized.state_dict()
     for name, value in model.state_dict().items():
         assert torch.equal(ours[name], value), name
+
+
+def freeze_batch_norm(model: nn.Module) -> None:
+    """Put the BatchNorm layers of `model` into eval mode, as people do who fine-tune."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

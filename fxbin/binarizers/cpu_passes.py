@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fxbin.binarizers.axes import all_but_channels
+
 _clamp_gradient = torch.ops.aten.hardtanh_backward.grad_input
 
 _CACHED = 200_000
@@ -55,7 +57,7 @@ def gradients(
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     high = s.item()
     low, above_high = -torch.finfo(exact).tiny, _next_above(high, exact)
-    axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
+    axes = all_but_channels(x)
 
     grad_x, grad_s = torch.empty_like(x), 0.0
     grad_t = x.new_zeros(x.shape[-3], dtype=exact)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from fxbin.binarizers.axes import all_but_channels
+
 
 class FiringCount:
     """Counts, for each channel, the outputs of an activation binarizer that are above 0.
@@ -20,8 +22,7 @@ class FiringCount:
         """Count `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
         if self.fired.device != y.device:
             self.fired, self.seen = self.fired.to(y.device), self.seen.to(y.device)
-        axes = [axis for axis in range(y.dim()) if axis != y.dim() - 3]
-        self.fired.add_((y.detach() > 0).sum(axes))
+        self.fired.add_((y.detach() > 0).sum(all_but_channels(y)))
         self.seen.add_(y.numel() // y.shape[-3])
 
     def reset(self) -> None:

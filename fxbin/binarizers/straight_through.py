@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from fxbin.binarizers import cpu_passes
+from fxbin.binarizers.axes import all_but_channels
 
 
 class BinarizeWeight(Function):
@@ -124,8 +125,7 @@ def _gradients(g: Tensor, x: Tensor, threshold: Tensor, s: Tensor, dtype: torch.
     grad_s = (g * torch.where(below, high - x / s, high)).sum(dtype=dtype)
     zero = torch.zeros_like(s)
     grad_x = torch.where((x >= 0) & below, g, zero)
-    axes = [axis for axis in range(x.dim()) if axis != x.dim() - 3]
-    grad_t = torch.where((x > 0) & (x < s), g, zero).sum(axes, dtype=dtype).neg()
+    grad_t = torch.where((x > 0) & (x < s), g, zero).sum(all_but_channels(x), dtype=dtype).neg()
     return grad_x, grad_s, grad_t
 
 
