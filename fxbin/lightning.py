@@ -13,7 +13,7 @@ except ImportError as error:
 from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.module import BinarizedModule
-from fxbin.schedule import StagedSchedule
+from fxbin.schedule import StagedSchedule, has_parameters_of
 from fxbin.state import Stage
 
 
@@ -54,12 +54,7 @@ class StagedBinarization(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The optimizers are there, and a checkpoint has been loaded."""
         model = _transformed_in(pl_module)
-        own = {id(parameter) for parameter in model.parameters()}
-        optimizers = [
-            optimizer
-            for optimizer in trainer.optimizers
-            if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
-        ]
+        optimizers = [found for found in trainer.optimizers if has_parameters_of(found, model)]
         if not optimizers:
             raise TransformError(
                 f"{type(pl_module).__name__}.configure_optimizers: no optimizer has parameters of the model "

@@ -12,6 +12,7 @@ from fxbin.config import Config, Params
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.sharding import check_sharding
 from fxbin.state import BinarizationState, Stage
+from fxbin.transformed import unwrapped
 
 LR_DROP_POWER = 2.1
 ASSUMED_STEP = 0.01
@@ -227,20 +228,23 @@ def _stage(params: Params, epoch: float, fraction: float) -> Stage:
 
 def _binarization_of(model: nn.Module) -> BinarizationState:
     """The state of a transformed model, also inside DistributedDataParallel or torch.compile."""
-    module: Any = model
-    while not isinstance(state := getattr(module, "binarization", None), BinarizationState):
-        module = getattr(module, "module", getattr(module, "_orig_mod", None))
-        if module is None:
-            raise TransformError(
-                f"model: {type(model).__name__} has no binarization state. "
-                "Pass the module that fxbin.transform returned."
-            )
+    state = getattr(unwrapped(model), "binarization", None)
+    if not isinstance(state, BinarizationState):
+        raise TransformError(
+            f"model: {type(model).__name__} has no binarization state. "
+            "Pass the module that fxbin.transform returned."
+        )
     return state
 
 
-def _check_optimizer(model: nn.Module, optimizer: Optimizer) -> None:
+def has_parameters_of(optimizer: Optimizer, model: nn.Module) -> bool:
+    """Whether `optimizer` trains any parameter of `model`."""
     own = {id(parameter) for parameter in model.parameters()}
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
+
+
+def _check_optimizer(model: nn.Module, optimizer: Optimizer) -> None:
+    if not has_parameters_of(optimizer, model):
         raise TransformError(
             "optimizer: it has none of the model's parameters. fxbin.transform returns a copy: "
             "build the optimizer from the parameters of the model it returned."

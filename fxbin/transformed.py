@@ -1,9 +1,12 @@
-"""The check at the door of everything that takes a transformed model."""
+"""The check at the door of everything that takes a transformed model, and the way to one in wrappers."""
+
+from typing import Any
 
 from torch import nn
 
 from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
+from fxbin.state import BinarizationState
 
 
 def transformed(model: nn.Module, function: str) -> BinarizedModule:
@@ -19,3 +22,16 @@ def transformed(model: nn.Module, function: str) -> BinarizedModule:
     raise TransformError(
         f"fxbin.{function}: expected a model that fxbin.transform returned, got {type(model).__name__}{hint}"
     )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The transformed model in DistributedDataParallel or torch.compile; `model` itself if there is none."""
+    inner: Any = model
+    # Looked up in `vars`, as a compiled model finds attributes of the model in it; and no further than that
+    # one, as a user's model may well have a submodule of one of these names.
+    while not isinstance(vars(inner).get("binarization"), BinarizationState):
+        inner = getattr(inner, "module", getattr(inner, "_orig_mod", None))
+        if not isinstance(inner, nn.Module):
+            return model
+    found: nn.Module = inner
+    return found

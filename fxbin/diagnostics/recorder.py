@@ -14,7 +14,7 @@ from fxbin.diagnostics.gradient_norms import GradientNorms
 from fxbin.diagnostics.report import DiagnosticsReport, SiteDiagnostics
 from fxbin.diagnostics.weight_source import weight_sources
 from fxbin.state import Site
-from fxbin.transformed import transformed
+from fxbin.transformed import transformed, unwrapped
 
 
 class Diagnostics:
@@ -37,7 +37,7 @@ class Diagnostics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = transformed(_unwrapped(model), "Diagnostics")
+        self._model = transformed(unwrapped(model), "Diagnostics")
         self._weights = weight_sources(self._model)
         self._positive = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
         self._counts: dict[str, FiringCount] = {}
@@ -120,10 +120,3 @@ class Diagnostics:
         if seen == 0:
             return None, None
         return sum(fired) / (seen * len(fired)), sum(number == 0 for number in fired)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model in DistributedDataParallel and torch.compile."""
-    while isinstance(inner := getattr(model, "module", getattr(model, "_orig_mod", None)), nn.Module):
-        model = inner
-    return model

@@ -13,6 +13,7 @@ from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.errors import DataError
 from fxbin.module import BinarizedModule
 from fxbin.nonfinite import first_nonfinite
+from fxbin.transformed import unwrapped
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -99,7 +100,7 @@ def train_epoch(
 
 def begins_in(model: nn.Module, x: Tensor) -> str:
     """For an error message: where in a transformed model the first NaN or infinity comes up with `x`."""
-    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    inner = unwrapped(model)
     found = first_nonfinite(inner, x) if isinstance(inner, BinarizedModule) else None
     return f" (the first value that is not finite is in {found})" if found else ""
 

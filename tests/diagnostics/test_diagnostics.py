@@ -267,3 +267,18 @@ def test_a_shared_weight_and_a_call_site_that_never_runs() -> None:
         model(batch())
         fired: dict[str, Any] = {name: site.fired for name, site in by_name(seen).items()}
     assert [value is None for value in fired.values()] == [False, False, True]
+
+
+def test_a_submodule_named_module_is_no_wrapper() -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.module(x)
+            return y
+
+    model = fxbin.transform(Holder(), SMALL)
+    with fxbin.Diagnostics(nn.DataParallel(model)) as seen:
+        assert list(by_name(seen)) == ["Holder/NNCFConv2d[module]/conv2d_0"]
