@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.errors import ExportError, TransformError
+from fxbin.errors import ExportError, TraceError, TransformError
 from fxbin.module import BinarizedModule
 from fxbin.nncf.keys import entries
 from fxbin.nncf.load import match_keys
@@ -467,3 +467,63 @@ def test_frozen_batch_norm_stays_frozen_around_an_island() -> None:
     torch.manual_seed(0)
     assert same(expected, binarized(*IMAGES, [torch.rand(1, 4)]))
     assert same([*model.buffers()], [b for n, b in binarized.named_buffers() if "_binarizer" not in n])
+
+
+class FindsPoints(nn.Module):
+    """Gives a list with an item for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [torch.nonzero(image[0] > 0) for image in self.conv(x)]
+
+
+class DescribesPoints(nn.Module):
+    """Goes through the list that another module gives, in code that could be traced but for its length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.find, self.describe = FindsPoints(), nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        described = self.describe(x)
+        return [described[i][:, p[:, 0], p[:, 1]] for i, p in enumerate(self.find(x))]
+
+
+def test_list_that_an_island_gives_may_have_another_length_in_each_run() -> None:
+    model = DescribesPoints()
+    found = check(Case(model, lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.islands) == ([], 2)
+    binarized = fxbin.transform(model, CONFIG, (torch.rand(1, 3, 8, 8),))
+    assert binarized.islands[0].reason.startswith("find gives a list, whose length is known only")
+
+
+class Perhaps(nn.Module):
+    """Leaves out the second result where the content says so."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x, x * 2 if x.max() > 0.5 else None
+
+
+class TakesPerhaps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.perhaps, self.conv = Perhaps(), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.perhaps(x)
+        y: Tensor = self.conv(first if second is None else second)
+        return y
+
+
+def test_containers_that_an_island_gives_are_checked() -> None:
+    model = TakesPerhaps()
+    binarized = fxbin.transform(model, CONFIG, (torch.zeros(1, 3, 4, 4),))
+    ones, zeros = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    assert torch.equal(model(ones), binarized(ones))
+    with pytest.raises(
+        TraceError, match=r"perhaps gives \(tensor, tensor\), and now it gives \(tensor, None\)"
+    ):
+        binarized(zeros)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
+from tests.transform_check import Case, check
 from tests.transforming import SMALL, Small, assert_same_outputs, config, freeze_batch_norm
 
 
@@ -219,3 +220,20 @@ def test_tensors_that_a_model_computes_once_are_no_buffers() -> None:
     binarized = fxbin.transform(model, SMALL)
     assert not any("factor" in name for name in binarized.state_dict())
     assert torch.equal(binarized.eval()(x), expected)
+
+
+class Refines(nn.Module):
+    """Calls a layer twice, and learns nothing from the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x + self.conv(x)).detach()
+        y: Tensor = x + self.conv(x)
+        return y
+
+
+def test_call_whose_result_is_detached_needs_no_gradient() -> None:
+    assert not check(Case(Refines(), lambda batch: (torch.rand(batch, 3, 8, 8),))).problems

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 import fxbin
+from fxbin.binarizers import ActivationBinarizer
 from fxbin.module import BinarizedModule
 
 Args = tuple[Any, ...]
@@ -161,18 +162,43 @@ def _one_bit(
     if trained is None:
         return
     idle = {name for name, _ in model.named_parameters()} - trained
+    without = []
     for name, parameter in binarized.named_parameters():
         owner, _, ours = name.partition(".activation_binarizer")
         # A layer that only runs in eval mode, or whose output goes nowhere, has no gradients anyway.
         wanted = name in trained or (bool(ours) and f"{owner}.weight" not in idle)
         if wanted and parameter.grad is None:
-            result.problems.append(f"one bit: {name} has no gradient")
-            break
+            without.append(name)
     grads = [parameter.grad for parameter in binarized.parameters() if parameter.grad is not None]
     if not all(bool(grad.isfinite().all()) for grad in grads):
         # Untrained, at one bit and normalized over a few pixels, gradients of a deep model grow without end.
         result.notes.append("one bit: gradients overflow")
+    if without:
+        reached = _reached(binarized, case)
+        missing = [name for name in without if name.rpartition(".")[0] in reached or name in trained]
+        result.problems += [f"one bit: {name} has no gradient" for name in missing[:1]]
     binarized.zero_grad()
+
+
+def _reached(binarized: BinarizedModule, case: Case) -> set[str]:
+    """The activation binarizers whose call sites take part in the loss in full precision.
+
+    Code may detach what one call of a layer gives, and train the layer by another call of it.
+    """
+    reached: set[str] = set()
+
+    def watch(name: str, x: Tensor) -> Tensor:
+        seen = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+        seen.register_hook(lambda _: reached.add(name))
+        return seen
+
+    copied = copy.deepcopy(binarized)
+    copied.binarization.enable(activations=False, weights=False)
+    for name, module in copied.named_modules():
+        if isinstance(module, ActivationBinarizer):
+            module.register_forward_hook(lambda _, args, x, name=name: watch(name, x))
+    _step(copied.train(), case.inputs(2))
+    return reached
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from fxbin.tracing.guards import check_given, check_specialised
 from fxbin.tracing.record import OpCall, ops_of
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.stay import Stay
+from fxbin.tracing.structure import check_structure
 from fxbin.tracing.trace import Entry, Trace, trace
 from fxbin.tracing.tracer import Tracer
 
@@ -178,4 +179,6 @@ def _why_special(found: Trace) -> str:
             return f"it depends on {node.args[2]}"
         if node.target is check_given:
             return f"it depends on whether the argument {node.args[1]!r} is given"
+        if node.target is check_structure:
+            return f"it depends on the containers that {node.args[2]} gives"
     return ""

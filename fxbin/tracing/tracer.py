@@ -27,9 +27,12 @@ from fxbin.tracing.recorder import Args, Call, Kwargs, Recorder
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.stay import Stay, without_data
+from fxbin.tracing.structure import UnknownStructureError, check_structure, structure
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import run_on_ones
+
+_length = len  # while a model is traced, the built-in is another one
 
 
 class Tracer(Recorder):
@@ -236,21 +239,40 @@ class Tracer(Recorder):
         """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
         with python_random_kept():
             try:
-                return self._keep_whole("call_module", path, partial(original, module), args, kwargs)
-            except ContentError:
-                pass
-            except Exception:
-                if module not in self._islands:
+                result = self._keep_whole("call_module", path, partial(original, module), args, kwargs)
+            except Exception as failure:
+                if module not in self._islands and not isinstance(failure, ContentError):
                     raise
-            try:
-                run = partial(self._run_on_ones, module)
-                return self._keep_whole("call_module", path, run, args, kwargs)
-            except Exception as error:
-                if module not in self._islands or len(self._scopes) < 2:
-                    raise
-                unknown = ContentError(f"what {path} gives depends on the content of tensors")
-                unknown.module = self._scopes[-2][-1].module
-                raise unknown from error
+                try:
+                    run = partial(self._run_on_ones, module)
+                    result = self._keep_whole("call_module", path, run, args, kwargs)
+                except Exception as error:
+                    if module not in self._islands or len(self._scopes) < 2:
+                        raise
+                    raise self._fault_of_caller(
+                        f"what {path} gives depends on the content of tensors"
+                    ) from error
+        if not self.with_data and not isinstance(result, Tensor):
+            self._rely_on_structure(module, path, result)
+        return result
+
+    def _rely_on_structure(self, module: nn.Module, path: str, result: Any) -> None:
+        """The code around `module`, which runs as it is, is followed with the containers that it gives."""
+        node = next(iter(reversed(self.graph.nodes)))
+        while node.target != path:  # behind it are the parts of its result
+            node = node.prev
+        try:
+            expected = structure(result, may_be_list=module not in self._islands)
+        except UnknownStructureError as error:
+            raise self._fault_of_caller(f"{path} gives {error}") from None
+        if type(result) is list:
+            self.rely_on_count(node, _length(result))
+        self.graph.call_function(check_structure, (node, expected, path))
+
+    def _fault_of_caller(self, message: str) -> ContentError:
+        error = ContentError(message)
+        error.module = self._scopes[-2][-1].module if _length(self._scopes) > 1 else None
+        return error
 
     def _begin_stay(
         self, module: nn.Module, running: Scope, scope: Scope, args: Args, kwargs: Kwargs

@@ -27,6 +27,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
 from fxbin.errors import FxbinError, TraceError
 from fxbin.module import BinarizedModule
+from tests.torchvision_operators import run_in_python
 from tests.transform_check import CONFIG, check
 from tests.zoo import build, build_without_data
 from tests.zoo_cases import case, inputs_for
@@ -180,6 +182,8 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if find_spec("torchvision"):
+        run_in_python()
     args.output.mkdir(parents=True, exist_ok=True)
     left = args.limit
     for spec in args.models:
