@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fxbin.binarizers import ActivationBinarizer
 from fxbin.export import ExportMode, export_onnx
 from fxbin.module import BinarizedModule
 
@@ -168,6 +169,49 @@ def test_equal_constants_on_one_input_stay_apart(check: Any, binarize: Binarize)
     second.activation.load_state_dict(first.activation.state_dict())
     report = check(model, x, one_bit=2)
     assert report.sites[1].reason == "levels scaled by 2, to stay apart from equal ones"
+
+
+def test_a_binarized_input_with_two_users_is_plain(check: Any, binarize: Binarize) -> None:
+    x = torch.randn(2, 8, 6, 6)
+    model = binarize(Branches(), x)
+    first, second = (node for node in model.graph.nodes if node.name.startswith("conv2d"))
+    binarized, other = first.args[0], second.args[0]
+    second.args = (binarized, *second.args[1:])
+    model.graph.erase_node(other)
+    model.recompile()
+    report = check(model, x, one_bit=0)
+    assert [site.reason for site in report.sites] == ["its binarized input is used elsewhere too"] * 2
+
+
+class Symmetric(ActivationBinarizer):
+    """A binarizer of a user, with the levels -s and s."""
+
+    def binarize(self, x: Tensor) -> Any:
+        threshold, s = self.levels()
+        return torch.where(x > threshold, s, -s)
+
+
+def test_levels_of_both_signs_are_plain(check: Any, binarize: Binarize) -> None:
+    x = torch.randn(2, 8, 6, 6)
+    model = binarize(nn.Conv2d(8, 8, 3), x)
+    ((name, old),) = [item for item in model.named_modules() if isinstance(item[1], ActivationBinarizer)]
+    new = Symmetric(old.threshold.numel())
+    new.load_state_dict(old.state_dict())
+    new.enable()
+    model.set_submodule(name, new)
+    report = check(model, x, one_bit=0)
+    assert report.sites[0].reason == "Symmetric is not a binarizer whose levels fxbin knows"
+
+
+@pytest.mark.filterwarnings("ignore:.*are not fully binarized")
+def test_weights_that_have_two_levels_already_are_plain(check: Any, binarize: Binarize) -> None:
+    x = torch.randn(2, 8, 6, 6)
+    convolution = nn.Conv2d(8, 8, 3)
+    with torch.no_grad():
+        convolution.weight.sign_().mul_(0.5)
+    model = binarize(convolution, x)
+    model.binarization.enable(activations=True, weights=False)
+    check(model, x, one_bit=0)
 
 
 class AfterSum(nn.Module):

@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-NEEDED = ("onnx", "onnxscript", "openvino", "nncf")
+NEEDED = ("onnx", "onnxruntime", "onnxscript", "openvino", "nncf")
 
 collect_ignore_glob = ["test_*.py"] if any(find_spec(name) is None for name in NEEDED) else []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import openvino
 import pytest
 import torch
@@ -20,16 +21,21 @@ from fxbin.openvino import LayerCheck, OpenVINOError, OutputCheck, verify
 from fxbin.openvino.process import run_in_process
 from fxbin.openvino.verify import FULL_FLOAT
 from tests.binarizing import binarize
-from tests.openvino.raw_patterns import write_conv
+from tests.openvino import raw_patterns
+from tests.openvino.raw_patterns import Pattern, write_conv, write_pattern
 
 measured_version = pytest.mark.skipif(
     not openvino.get_version().startswith("2026.4.1"), reason="another version may have other faults"
 )
 
 
-def run_raw(path: Path, **options: Any) -> tuple[NDArray[Any], int]:
-    x = write_conv(path / "raw.onnx", **options)
-    job = {"model": str(path / "raw.onnx"), "properties": FULL_FLOAT, "samples": [{"x": "x"}], "layers": []}
+def run_raw(folder: Path, **options: Any) -> tuple[NDArray[Any], int]:
+    return in_openvino(folder / "raw.onnx", write_conv(folder / "raw.onnx", **options))
+
+
+def in_openvino(path: Path, x: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Output of the file, and how many convolutions ran in 1 bit; in a process of its own."""
+    job = {"model": str(path), "properties": FULL_FLOAT, "samples": [{"x": "x"}], "layers": []}
     result, outputs = run_in_process("run", job, {"x": x})
     return outputs["sample 0 0"], result["operators"].get("BinaryConvolution", 0)
 
@@ -54,6 +60,59 @@ def test_groups_give_nan(tmp_path: Path) -> None:
     output, one_bit = run_raw(tmp_path, channels=16, group=8)
     assert np.isnan(output).all()
     assert one_bit == 0
+
+
+@measured_version
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        raw_patterns.several_consumers,
+        raw_patterns.equal_ones_on_one_input,
+        raw_patterns.weights_folded,
+        raw_patterns.only_weights,
+    ],
+)
+def test_half_a_pattern_gives_nan(tmp_path: Path, pattern: Pattern) -> None:
+    output, one_bit = in_openvino(tmp_path / "raw.onnx", write_pattern(tmp_path / "raw.onnx", pattern))
+    assert np.isnan(output).all()
+    assert one_bit == 0
+
+
+@measured_version
+@pytest.mark.parametrize(
+    "pattern", [raw_patterns.scale_per_channel, raw_patterns.weight_scale_per_input_channel]
+)
+def test_a_scale_per_channel_is_refused(tmp_path: Path, pattern: Pattern) -> None:
+    x = write_pattern(tmp_path / "raw.onnx", pattern)
+    with pytest.raises(OpenVINOError, match=r"^OpenVINO: "):
+        in_openvino(tmp_path / "raw.onnx", x)
+
+
+@measured_version
+@pytest.mark.parametrize(
+    "pattern", [raw_patterns.minus_s_and_s, None], ids=["levels -s and s", "12 channels"]
+)
+def test_wrong_numbers_in_one_bit(tmp_path: Path, pattern: Pattern | None) -> None:
+    path = tmp_path / "raw.onnx"
+    x = write_conv(path, channels=12) if pattern is None else write_pattern(path, pattern)
+    output, one_bit = in_openvino(path, x)
+    assert one_bit == 1
+    assert np.abs(output - in_onnxruntime(path, x)).max() > 1
+
+
+@measured_version
+def test_plain_operators_are_right_in_float(tmp_path: Path) -> None:
+    path = tmp_path / "raw.onnx"
+    x = write_pattern(path, raw_patterns.greater_and_where)
+    output, one_bit = in_openvino(path, x)
+    np.testing.assert_allclose(output, in_onnxruntime(path, x), rtol=0, atol=1e-4)
+    assert one_bit == 0
+
+
+def in_onnxruntime(path: Path, x: NDArray[Any]) -> NDArray[Any]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    output: NDArray[Any] = session.run(None, {"x": x})[0]
+    return output
 
 
 class Rows(nn.Module):
@@ -149,10 +208,11 @@ def rows() -> dict[str, nn.Module]:
         "padding wider than the output": conv((3, 13), padding=(1, 2), stride=(1, 9)),
         "groups": conv(3, groups=4),
         "depthwise": conv(3, out=16, groups=16),
+        "groups with levels 0 and 1": conv(3, groups=4),
     }
 
 
-FLOAT = {"groups": 1, "depthwise": 1}
+FLOAT = {"groups": 1, "depthwise": 1, "groups with levels 0 and 1": 1}
 """Rows with so many convolutions that no exact rewrite brings to 1 bit."""
 
 
@@ -167,6 +227,9 @@ class Outcome:
             sites = self.model.binarization.sites
             first, second = (site.activation for name, site in sites.items() if self.marker(row) in name)
             second.load_state_dict(first.state_dict())
+        marker = self.marker("groups with levels 0 and 1")
+        (site,) = (site for name, site in self.model.binarization.sites.items() if marker in name)
+        nn.init.zeros_(site.activation.scale)
         self.sites = plan_export(self.model, (x,))
         self.report = verify(self.model, inputs=[x, torch.zeros_like(x)])
 
