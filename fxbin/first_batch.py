@@ -55,7 +55,10 @@ class StartsScales(nn.Module):
         # Read twice at each call, so nothing may change here.
         compiled: Callable[..., Any] | None = vars(self).get(_COMPILED)
         is_compiled = compiled is not None or get_eval_frame_callback()
-        if not self.training or not is_compiled:
+        if not is_compiled:
+            return compiled
+        torch.compiler.disable(self._meet_modes)()
+        if not self.training:
             return compiled
         waiting = torch.compiler.disable(self._waiting)()
         return compiled if waiting <= self._tried else self._start_and_call
@@ -81,6 +84,9 @@ class StartsScales(nn.Module):
         with torch.no_grad(), effects_undone(self):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
+
+    def _meet_modes(self) -> None:
+        """Make ready what the modes of the modules ask for."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
         """The call sites whose next training batch sets their scale, with how many batches did before."""

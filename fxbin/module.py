@@ -2,17 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import fx, nn
 
 from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import TransformError
 from fxbin.first_batch import StartsScales
-from fxbin.part_forward import PartForward, PartGraphs, compiled
+from fxbin.mode_graphs import GraphChoice, ModeGraph, mode_graphs
+from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
 from fxbin.state import BinarizationState
-from fxbin.tracing import Island, ModelTrace, Part, Specialisation
+from fxbin.tracing import Island, ModelTrace, Specialisation
+
+if TYPE_CHECKING:
+    from fxbin.retrace import Retracer
 
 _IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
@@ -29,8 +33,9 @@ class _OriginalInitBarrier(nn.Module):
 class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     """A model as graphs: one for eval mode and, where its code differs, one for train mode.
 
-    Both run on one set of parameters, buffers and submodules, which stay where the original model
-    had them. The class of the original is a base class, so that its methods and attributes live on.
+    More are traced when they are needed, for modes of single modules. All run on one set of parameters,
+    buffers and submodules, which stay where the original model had them. The class of the original is a
+    base class, so that its methods and attributes live on.
 
     A model with islands has graphs for the parts around them. Its own `graph` then shows what eval mode
     did for the example inputs, and is not what runs.
@@ -45,8 +50,10 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     islands: tuple[Island, ...]
     """Modules that run as they are, around parts that run as graphs, and why."""
 
-    _others: dict[bool, fx.Graph | None]
-    """What runs in train mode (True) and in eval mode (False) where it is not `graph`; None: the own code."""
+    _choice: GraphChoice
+    """What runs."""
+
+    _retracer: "Retracer"
 
     _parts: dict[str, PartForward]
 
@@ -68,14 +75,17 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # An empty one first: it would make buffers of tensors that the graph finds in plain attributes.
         name = type(root).__name__
         module: BinarizedModule = binarized_class(nn.Module(), fx.Graph(), class_name=name)
-        module._adopt(root, *(_HOOKS if "" not in found.parts else ()))
+        module._adopt(root, *(HOOKS if "" not in found.parts else ()))
         module.graph = found.seen
-        module._others = module._not_shown(found)
-        module._parts = {}
-        for path, part in found.parts.items():
-            if path:
-                module._parts[path] = PartForward(module, root.get_submodule(path), _part_graphs(part))
-                vars(root.get_submodule(path))["forward"] = module._parts[path]
+        whole = found.parts.get("")
+        module._choice = GraphChoice(
+            module, "", [ModeGraph({}, None)] if whole is None else mode_graphs("", whole)
+        )
+        module._parts = {
+            path: PartForward(module, path, mode_graphs(path, part))
+            for path, part in found.parts.items()
+            if path
+        }
         module.specialisations, module.islands = found.specialisations, islands
         # Not `train`: layers that the user put into eval mode, to freeze them, stay in it.
         module.training = root.training
@@ -87,24 +97,18 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             if name in _REGISTRIES or name in replaced or name not in vars(self):
                 vars(self)[name] = value
 
-    def _not_shown(self, found: ModelTrace) -> dict[bool, fx.Graph | None]:
-        """What runs beside `graph`, or in place of it."""
-        whole = found.parts.get("")
-        if whole is None:
-            return {False: None, True: None}
-        graphs = _part_graphs(whole)
-        running = {False: graphs.evaluate, True: graphs.train}
-        return {training: graph for training, graph in running.items() if graph is not self.graph}
-
     @property
     def graphs(self) -> tuple[fx.Graph, ...]:
-        """The graph of eval mode, then that of train mode if it is another."""
-        trained = self._others.get(True)
-        return (self.graph,) if trained is None or self.is_shown_only else (self.graph, trained)
+        """The graph of eval mode, then those of other modes that differ."""
+        return (self.graph,) if self.is_shown_only else tuple(self._choice.graphs)
 
     def running(self, *, training: bool) -> fx.Graph | None:
-        """What runs in train or in eval mode; None if that is the model's own code."""
-        return self._others.get(training, self.graph)
+        """What runs in train or in eval mode of all modules; None if that is the model's own code."""
+        return self._choice.running(training=training)
+
+    def running_now(self) -> fx.Graph | None:
+        """What runs in the modes that the modules are in; None if that is the model's own code."""
+        return self._choice.chosen().graph
 
     @property
     def parts(self) -> Mapping[str, PartForward]:
@@ -114,15 +118,29 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     @property
     def is_shown_only(self) -> bool:
         """Whether `graph` is what one run did, and not what runs."""
-        return False in self._others
+        return self.running(training=False) is None
 
     @property
     def all_graphs(self) -> tuple[fx.Graph, ...]:
         """`graph` and whatever else runs, those of parts included, each once."""
-        graphs = [self.graph, *self._others.values()]
+        graphs = [self.graph, *self._choice.graphs]
         for part in self._parts.values():
-            graphs += part.graphs.all()
-        return tuple(dict.fromkeys(graph for graph in graphs if graph is not None))
+            graphs += part.graphs
+        return tuple(dict.fromkeys(graphs))
+
+    def trace_modes(self, path: str, known: list[ModeGraph]) -> ModeGraph:
+        """A graph of the model, or of a part of it, for the modes that its modules are in now.
+
+        Raises TransformError if its code cannot be followed in them.
+        """
+        return self._retracer.trace(self, path, known)
+
+    def own_forward(self) -> Callable[..., Any]:
+        """The forward of the original class."""
+        order = type(self).__mro__
+        classes = order[order.index(_OriginalInitBarrier) + 1 :]
+        forward: Callable[..., Any] = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
+        return forward
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -135,12 +153,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
         vars(self)[_IGNORED_BY_USER] = list(names)
 
-    def rewrite(self, passes: list[Pass]) -> bool:
-        """Run `passes` on each graph; return whether anything changed."""
+    def rewrite(self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None) -> bool:
+        """Run `passes` on each graph, or on `graphs`; return whether anything changed."""
         shown, changed = self.graph, False
         self._is_rewriting = True
         try:
-            for graph in self.all_graphs:
+            for graph in self.all_graphs if graphs is None else graphs:
                 self.graph = graph
                 changed |= run_passes(self, passes)
         finally:
@@ -158,17 +176,26 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         del type(self).__call__
         for part in vars(self).get("_parts", {}).values():
             part.compile()
-        others = {
-            training: _own_forward(type(self)) if graph is None else compiled(graph)
-            for training, graph in vars(self).get("_others", {}).items()
-        }
-        evaluate, train = (others.get(training, type(self).forward) for training in (False, True))
+        if "_choice" in vars(self):
+            self._choice.compile(self.own_forward())
+            type(self).forward = self._forward_of_class()
+        return code
+
+    def _forward_of_class(self) -> Callable[..., Any]:
+        """Goes by `training` alone where the code looks at no other mode, as it is in most models."""
+        variants = self._choice.variants
+        evaluate, train = variants[0].run, variants[-1].run
+        if len(variants) > 2 or any(set(variant.modes) - {""} for variant in variants):
+            return _by_all_modes
 
         def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
             return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
 
-        type(self).forward = evaluate if evaluate is train else forward
-        return code
+        return evaluate if evaluate is train else forward
+
+    def _meet_modes(self) -> None:
+        # A graph cannot be traced while a compiler is at work.
+        self._choice.chosen()
 
     def _replicate_for_data_parallel(self) -> fx.GraphModule:
         if self._parts:
@@ -193,23 +220,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
+HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 """What runs around a forward; the graph of a model has it inside."""
 
 
-def _own_forward(kind: type) -> Callable[..., Any]:
-    """The forward of the original class."""
-    order = kind.__mro__
-    classes = order[order.index(_OriginalInitBarrier) + 1 :]
-    forward: Callable[..., Any] = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
-    return forward
-
-
-def _part_graphs(part: Part) -> PartGraphs:
-    """The graphs of `part`, one for both modes where they are equal."""
-    evaluated, trained = part.evaluated.graph, None if part.trained is None else part.trained.graph
-    same = trained is not None and _listing(evaluated) == _listing(trained)
-    return PartGraphs(evaluated, evaluated if same else trained)
+def _by_all_modes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+    return self._choice.chosen().run(self, *args, **kwargs)
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:
@@ -220,8 +236,3 @@ def _check_spelling(*graphs: fx.Graph) -> None:
                 f"model: {node.target!r} has a quote, a backslash or a line break in its name, "
                 "which the code of a graph cannot hold; rename it"
             )
-
-
-def _listing(graph: fx.Graph) -> list[tuple[Any, ...]]:
-    """The graph as plain data, to compare two."""
-    return [(node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes]

@@ -28,7 +28,7 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _Search(model, graph=graph).run(*_in_order(graph, args, kwargs))
 
-    whole = model.running(training=model.training)
+    whole = model.running_now()
     with torch.no_grad(), effects_undone(model), ExitStack() as stack:
         for part in model.parts.values():
             stack.enter_context(part.run_by(search))

@@ -14,15 +14,10 @@ from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.model_copy import copy_model
-from fxbin.module import BinarizedModule
+from fxbin.module import HOOKS, BinarizedModule
 from fxbin.node_info import Decision, node_info
-from fxbin.passes import (
-    InlineConv2d,
-    InsertActivationBinarizers,
-    InsertWeightBinarizers,
-    MarkCallSites,
-    NameNodes,
-)
+from fxbin.passes import NameNodes
+from fxbin.retrace import Retracer, binarizing_passes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.scopes.naming import Names
 from fxbin.selection import select
@@ -66,15 +61,7 @@ def transform(
     scopes = ScopeFilter.from_config(config)
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes)
     decisions = _decide(module, config)
-    section = config.binarization
-    module.rewrite(
-        [
-            MarkCallSites(decisions),
-            InlineConv2d(),
-            InsertWeightBinarizers(section.mode, section.params),
-            InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
-        ]
-    )
+    module.rewrite(binarizing_passes(decisions, config))
     _average_together(module)
     module.binarization = BinarizationState(config, _sites(module))
     return module
@@ -98,7 +85,10 @@ def capture(
         address: f"the code of {names.scope(island.scope)} calls it, which runs as it is: {island.reason}"
         for address, island in found.stranded.items()
     }
+    hooks = {name: vars(root)[name] for name in HOOKS}
     module = BinarizedModule.from_trace(root, found, islands)
+    reasons = {path: island.reason for path, island in found.islands.items()}
+    module._retracer = Retracer(found.examples, leaf_modules, names, hooks, reasons)
     module.rewrite([NameNodes(names, found.homes, stranded)])
     return module
 

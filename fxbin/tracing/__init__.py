@@ -1,12 +1,14 @@
 """From a model to a graph: what its forward does, on tensors without data."""
 
-from fxbin.tracing.model_trace import ModelTrace, trace_model
+from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_model
 from fxbin.tracing.operands import specs
 from fxbin.tracing.parts import Part
 from fxbin.tracing.record import Island, OpCall, Specialisation, TensorSpec, ops_of, spec_of
-from fxbin.tracing.trace import Trace, operators, trace
+from fxbin.tracing.trace import Entry, Trace, operators, trace
 
 __all__ = [
+    "Entry",
+    "Example",
     "Island",
     "ModelTrace",
     "OpCall",
@@ -18,6 +20,7 @@ __all__ = [
     "ops_of",
     "spec_of",
     "specs",
+    "told_apart",
     "trace",
     "trace_model",
 ]

@@ -10,9 +10,11 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.operands import map_nested
 from fxbin.tracing.parts import Part, PartFinder, trace_both
 from fxbin.tracing.record import OpCall, Specialisation
 from fxbin.tracing.scope import Scope
+from fxbin.tracing.stay import without_data
 from fxbin.tracing.trace import Trace, run_with_data, trace
 
 
@@ -25,6 +27,15 @@ class FoundIsland:
 
 
 @dataclass(frozen=True)
+class Example:
+    """How the model or a part of it is called, and from where. Tensors have shapes, but no data."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    running: Scope = ()
+
+
+@dataclass(frozen=True)
 class ModelTrace:
     """What a model does, and which graphs it is to run as."""
 
@@ -33,6 +44,9 @@ class ModelTrace:
 
     parts: dict[str, Part]
     """By qualified name; that of the model itself is empty."""
+
+    examples: dict[str, Example]
+    """For each of `parts`."""
 
     homeless: dict[str, Any]
     """What the graphs refer to though the model does not hold it, by the name it is referred to by."""
@@ -88,7 +102,8 @@ def trace_model(
     return ModelTrace(
         whole.evaluated.graph,
         {"": whole},
-        _told_apart((trace.graph, trace.homeless) for trace in whole.traces),
+        {"": Example(*map_nested((args, kwargs), without_data))},
+        told_apart((trace.graph, trace.homeless) for trace in whole.traces),
     )
 
 
@@ -118,16 +133,28 @@ def _around_islands(
     return ModelTrace(
         seen,
         parts,
-        _told_apart(graphs),
+        {"": Example(*map_nested((args, kwargs), without_data))}
+        | {path: _example(found, path) for path in parts if path},
+        told_apart(graphs),
         found_islands,
         {address: home for address, home in sites.items() if isinstance(home, OpCall)},
         {address: found_islands[home] for address, home in sites.items() if isinstance(home, str)},
     )
 
 
-def _told_apart(graphs: Iterable[tuple[fx.Graph, dict[str, Any]]]) -> dict[str, Any]:
-    """All that graphs refer to by names that each has chosen for itself; what differs gets another name."""
-    merged: dict[str, Any] = {}
+def _example(found: PartFinder, path: str) -> Example:
+    stay = found.example(path)
+    return Example(stay.args, stay.kwargs, stay.running)
+
+
+def told_apart(
+    graphs: Iterable[tuple[fx.Graph, dict[str, Any]]], held: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """All that graphs refer to by names that each has chosen for itself; what differs gets another name.
+
+    `held` is what other graphs refer to.
+    """
+    merged = dict(held or {})
     for graph, homeless in graphs:
         names = {}
         for name, item in homeless.items():

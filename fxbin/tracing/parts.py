@@ -120,7 +120,7 @@ class PartFinder:
             module = self._root.get_submodule(path)
         except AttributeError:
             return "it is no part of the model"
-        stay = self._example(path)
+        stay = self.example(path)
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
         if len(ranks) > 1 and next(module.children(), None) is not None:
             return "it is called with tensors of different dimensions"
@@ -132,7 +132,7 @@ class PartFinder:
             return getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
         return next((why for found in part.traces if (why := _why_special(found))), None) or part
 
-    def _example(self, path: str) -> Stay:
+    def example(self, path: str) -> Stay:
         """The call that a part is traced with: rather one that is not empty."""
         calls = self._calls[path]
         return next((call for call in calls if all(x.numel() for x in _tensors(call))), calls[0])
@@ -159,7 +159,7 @@ class PartFinder:
         op = self._ops[position]
         same = (self._ops[p] for p in self._convs_in(stay))
         first = next(o.index for o in same if o.scope_path == op.scope_path and o.tracked == op.tracked)
-        scope = self._example(stay.path).scope + op.scope[len(stay.scope) :]
+        scope = self.example(stay.path).scope + op.scope[len(stay.scope) :]
         return replace(op, scope=scope, index=op.index - first)
 
     def _convs_in(self, stay: Stay) -> list[int]:

@@ -48,6 +48,9 @@ def patched(tracer: Tracer) -> Iterator[None]:
         for owner, name, wrap in _REPLACED:
             stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
         stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
+        stack.enter_context(
+            mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
+        )
         stack.enter_context(regions_recorded())
         stack.enter_context(casts_traced(tracer.root))
         stack.enter_context(caches_let_be(tracer.root))
@@ -133,6 +136,29 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
         return tracer.call_opaque(target, run, args, kwargs)
 
     return vmap
+
+
+def _mode(module: nn.Module) -> bool:
+    """``module.training``, an attribute of each module that goes before no property of the class."""
+    try:
+        mode: bool = vars(module)["training"]
+    except KeyError:
+        raise AttributeError("training") from None  # a scripted module has it elsewhere
+    tracer = active_tracer()
+    if tracer is not None:
+        tracer.look_at_mode(module, mode)
+    return mode
+
+
+def _set_mode(module: nn.Module, mode: bool) -> None:
+    tracer = active_tracer()
+    if tracer is not None:
+        tracer.switch_mode(module)
+    vars(module)["training"] = mode
+
+
+def _delete_mode(module: nn.Module) -> None:
+    del vars(module)["training"]
 
 
 def _len(original: Callable[..., Any]) -> Callable[..., Any]:

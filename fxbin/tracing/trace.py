@@ -34,6 +34,9 @@ class Trace:
     homeless: dict[str, Any]
     """What the graph refers to though the root does not hold it, by the name it is referred to by."""
 
+    modes: dict[str, bool] = field(default_factory=dict)
+    """The modules, by their names, whose mode the code looked at; True for train mode."""
+
     islands: dict[str, str] = field(default_factory=dict)
     """Why modules, by their names, run as they are, since no graph can hold what their code does."""
 
@@ -51,12 +54,14 @@ def trace(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
-    training: bool,
+    training: bool | None,
     leaf_modules: tuple[type[nn.Module], ...] = (),
     islands: Mapping[str, str] | None = None,
     entry: Entry | None = None,
 ) -> Trace:
     """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
+
+    `training` None means the modes that the modules are in.
 
     Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters.
 
@@ -91,7 +96,8 @@ def trace(
         for node in tracer.graph.nodes:
             if node.target in reasons:
                 node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
-        return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless, reasons)
+        modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.modes.items()}
+        return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless, modes, reasons)
 
 
 def run_with_data(
@@ -112,11 +118,14 @@ def run_with_data(
     return tracer
 
 
-def _trace_once(tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool) -> None:
+def _trace_once(
+    tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool | None
+) -> None:
     entry = tracer.entry
     # In eval mode without gradients, as it is used, and as the reference looks at it.
-    with torch.set_grad_enabled(training), state_kept(tracer):
-        _switch(tracer.root, training=training)
+    with torch.set_grad_enabled(entry.training if training is None else training), state_kept(tracer):
+        if training is not None:
+            _switch(tracer.root, training=training)
         if entry is not tracer.root:
             _take_off_hooks(entry)
         bound = bind(entry, args, kwargs)

@@ -64,6 +64,9 @@ class Tracer(Recorder):
         self.specialisations: list[Specialisation] = []
         self.specialised: list[nn.Module | None] = []
         """For each of them, the module whose code it is."""
+        self.modes: dict[nn.Module, bool] = {}
+        """The modules whose mode the code looks at, and what it is."""
+        self._switched: set[nn.Module] = set()
         self._leaf_modules = leaf_modules
         self._finder = ScopeFinder()
 
@@ -180,6 +183,16 @@ class Tracer(Recorder):
         self.specialisations.append(found)
         self.specialised.append(self._scopes[-1][-1].module if self._scopes else None)
         return found
+
+    def look_at_mode(self, module: nn.Module, mode: bool) -> None:
+        """``module.training`` is read: the graph is good for this mode only, unless the code has set it."""
+        if self._inside is None and module not in self._switched:
+            self.modes.setdefault(module, mode)
+
+    def switch_mode(self, module: nn.Module) -> None:
+        """``module.training`` is set by the code."""
+        if module not in self.modes:
+            self._switched.add(module)
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
         """``module.name = value``: a buffer keeps it for the next run."""

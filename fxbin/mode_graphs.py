@@ -1,0 +1,143 @@
+"""Graphs that are each good for some modes of some modules, and the choice between them at each call."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from fxbin.call_site import attribute
+from fxbin.errors import TransformError
+from fxbin.tracing import Part, Trace
+
+Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass
+class ModeGraph:
+    """One graph of a module, and the modes that its code was followed in."""
+
+    modes: dict[str, bool]
+    """Qualified names of the modules whose mode the code looks at: True for train mode."""
+
+    graph: fx.Graph | None
+    """In the paths of the whole model; None for a model that runs as it is in these modes."""
+
+    def __post_init__(self) -> None:
+        self._flags: tuple[tuple[nn.Module, bool], ...] = ()
+        self.run: Callable[..., Any] = _not_compiled
+        """Runs the graph, with the model as first argument."""
+
+    def compile(self, model: nn.Module, own: Callable[..., Any] | None = None) -> None:
+        """Generate the code of the graph; `own` is what runs where there is none."""
+        self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
+        self.run = _not_compiled if own is None else own
+        if self.graph is not None:
+            self.run = compiled(self.graph)
+
+    def fits(self) -> bool:
+        """Whether the modules are in these modes now."""
+        for module, training in self._flags:  # noqa: SIM110  (a generator costs as much as all the rest)
+            if module.training is not training:
+                return False
+        return True
+
+
+class GraphChoice:
+    """The graphs of a model or of a part of it: for eval mode, for train mode if it is another, and more.
+
+    More come up where the mode of a submodule is switched by itself, in code that asks for it
+    (``F.dropout(x, p, self.training)``). They are traced when they are first needed.
+    """
+
+    def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
+        self._model, self._path, self.variants = model, path, variants
+        self._replaced: Run | None = None
+
+    @property
+    def graphs(self) -> list[fx.Graph]:
+        """Each once."""
+        return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
+
+    def running(self, *, training: bool) -> fx.Graph | None:
+        """What runs in eval mode, or in train mode, of all modules."""
+        return self.variants[1 if training and len(self.variants) > 1 else 0].graph
+
+    def compile(self, own: Callable[..., Any] | None = None) -> None:
+        """Generate the code of all graphs anew, after they have been changed."""
+        for variant in self.variants:
+            variant.compile(self._model, own)
+
+    def chosen(self) -> ModeGraph:
+        """The graph for the modes that modules are in now."""
+        for variant in self.variants:
+            if variant.fits():
+                return variant
+        return self._new()
+
+    def _new(self) -> ModeGraph:
+        if torch.compiler.is_compiling():
+            raise TransformError(
+                f"{type(self._model).__name__} is compiled in modes that it has not run in: call it once "
+                "without torch.compile after switching single modules by train() or eval()"
+            )
+        model: Any = self._model
+        variant: ModeGraph = model.trace_modes(self._path, self.variants)
+        self.variants.append(variant)
+        return variant
+
+    @contextmanager
+    def run_by(self, run: Run) -> Iterator[None]:
+        """Let ``run(graph, args, kwargs)`` run the graphs instead of the generated code."""
+        self._replaced = run
+        try:
+            yield
+        finally:
+            self._replaced = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph for these modes."""
+        variant = self.chosen()
+        if self._replaced is not None and variant.graph is not None:
+            return self._replaced(variant.graph, args, kwargs)
+        return variant.run(self._model, *args, **kwargs)
+
+
+def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
+    """The graphs of `part`, one for both modes where they are equal and the modes are not looked at."""
+    evaluated = _mode_graph(path, part.evaluated, training=False)
+    if part.trained is None:
+        return [evaluated, ModeGraph({path: True}, None)]
+    trained = _mode_graph(path, part.trained, training=True)
+    assert evaluated.graph is not None
+    assert trained.graph is not None
+    if _listing(evaluated.graph) != _listing(trained.graph):
+        return [evaluated, trained]
+    if not part.evaluated.modes and not part.trained.modes:
+        return [ModeGraph({}, evaluated.graph)]
+    return [evaluated, ModeGraph(trained.modes, evaluated.graph)]
+
+
+def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
+    # The mode of the module itself comes first: it decides almost always, and whether gradients are computed.
+    return ModeGraph({path: training, **found.modes}, found.graph)
+
+
+def compiled(graph: fx.Graph) -> Callable[..., Any]:
+    """The function that runs `graph`, with the module that has its parameters as first argument."""
+    code = graph.python_code(root_module="self")
+    namespace = dict(code.globals)
+    exec(compile(code.src, "<graph>", "exec"), namespace)  # noqa: S102 (as GraphModule does)
+    function: Callable[..., Any] = namespace["forward"]
+    return function
+
+
+def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:
+    raise AssertionError("a graph runs that was not compiled")
+
+
+def _listing(graph: fx.Graph) -> list[tuple[Any, ...]]:
+    """The graph as plain data, to compare two."""
+    return [(node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes]

@@ -1,0 +1,149 @@
+"""Another graph of a model that has been transformed, for modes that nobody knew of at that time."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fxbin.binarizers import Binarizer
+from fxbin.errors import TransformError
+from fxbin.mode_graphs import ModeGraph
+from fxbin.node_info import Decision, node_info
+from fxbin.passes import (
+    InlineConv2d,
+    InsertActivationBinarizers,
+    InsertWeightBinarizers,
+    MarkCallSites,
+    NameNodes,
+)
+from fxbin.passes.base import Pass
+from fxbin.scopes.naming import Names
+from fxbin.tracing import Entry, Example, told_apart, trace
+
+if TYPE_CHECKING:
+    from fxbin.config import Config
+    from fxbin.module import BinarizedModule
+
+
+def binarizing_passes(decisions: Mapping[str, Decision], config: "Config") -> list[Pass]:
+    """What turns named graphs into binarized ones."""
+    section = config.binarization
+    return [
+        MarkCallSites(decisions),
+        InlineConv2d(),
+        InsertWeightBinarizers(section.mode, section.params),
+        InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
+    ]
+
+
+@dataclass
+class Retracer:
+    """What it takes to trace a model again: how it was called, and what was made of it."""
+
+    examples: dict[str, Example]
+    """How the model and its parts are called, by qualified name."""
+
+    leaf_modules: tuple[type[nn.Module], ...]
+    names: Names
+    hooks: dict[str, Any]
+    """The model's own hooks, which its graphs have inside."""
+
+    islands: dict[str, str] = field(default_factory=dict)
+    """Why modules run as they are, by qualified name."""
+
+    def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph]) -> ModeGraph:
+        """The graph of the module at `path` in the modes that its modules are in now.
+
+        Raises:
+            TransformError: its code cannot be followed in these modes.
+        """
+        example, module = self.examples[path], model.get_submodule(path)
+        entry = None
+        if path:
+            root, *rest = example.running
+            entry = Entry(module, (replace(root, module=model), *rest))
+        with torch.inference_mode(False), _as_it_was(model, self.hooks):
+            try:
+                found = trace(
+                    *(model, example.args, example.kwargs),
+                    training=None,
+                    leaf_modules=self.leaf_modules,
+                    islands={p: why for p, why in self.islands.items() if p != path and _is_below(p, path)},
+                    entry=entry,
+                )
+                new = [island for island in found.islands if island not in self.islands]
+                reason = f"{', '.join(new)}: {found.islands[new[0]]}" if new else ""
+            except Exception as error:  # noqa: BLE001  (whatever it is, this graph cannot be made)
+                reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+        if reason:
+            as_it_is = next((variant for variant in known if variant.graph is None), None)
+            if as_it_is is not None:
+                # The model can run as it is, around parts that choose for themselves.
+                now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
+                return _finished(ModeGraph(now, None), as_it_is, model)
+            raise TransformError(_message(model, path, known, reason))
+        held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
+        vars(model).update(told_apart([(found.graph, found.homeless)], held))
+        passes = binarizing_passes(_decisions(model), model.binarization.config)
+        model.rewrite([NameNodes(self.names), *passes], [found.graph])
+        model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
+        return _finished(ModeGraph({path: module.training, **found.modes}, found.graph), None, model)
+
+
+def _finished(variant: ModeGraph, like: ModeGraph | None, model: nn.Module) -> ModeGraph:
+    variant.compile(model, None if like is None else like.run)
+    return variant
+
+
+def _is_below(path: str, parent: str) -> bool:
+    return not parent or path.startswith(f"{parent}.")
+
+
+def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
+    decisions: dict[str, Decision] = {}
+    for graph in model.all_graphs:
+        for info in map(node_info, graph.nodes):
+            if info is not None and info.decision is not None:
+                decisions |= {name: info.decision for name in (info.name, info.home) if name}
+    return decisions
+
+
+def _message(model: nn.Module, path: str, known: list[ModeGraph], reason: str) -> str:
+    mode = model.get_submodule(path).training
+    like = next((variant.modes for variant in known if variant.modes.get(path, mode) is mode), known[0].modes)
+    other = [p for p, training in like.items() if model.get_submodule(p).training is not training]
+    names = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
+    words = ("eval", "train") if mode else ("train", "eval")
+    return (
+        f"{names or path}: in {words[0]} mode within a model in {words[1]} mode, which its code asks for "
+        f"(self.training), and it cannot be traced like that: {reason}. Leave it in the mode of the model, "
+        "or keep its class whole with `leaf_modules`"
+    )
+
+
+@contextmanager
+def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
+    """`model` with its own code, its own hooks, and without binarizers among its modules."""
+    before = dict(vars(model))
+    children = {module: dict(module._modules) for module in model.modules()}
+    try:
+        vars(model).update(hooks, forward=MethodType(model.own_forward(), model))
+        for part in model.parts.values():
+            part.take_off()
+        for module, held in children.items():
+            for name, child in held.items():
+                if isinstance(child, Binarizer):
+                    del module._modules[name]
+        yield
+    finally:
+        for module, held in children.items():
+            module._modules.clear()
+            module._modules.update(held)
+        for part in model.parts.values():
+            part.put_on()
+        vars(model).clear()
+        vars(model).update(before)
