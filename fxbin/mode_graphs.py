@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from fxbin.call_site import attribute
 from fxbin.errors import TransformError
+from fxbin.fused_graph import compiled
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
@@ -35,7 +36,7 @@ class ModeGraph:
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
         self.run = _not_compiled if own is None else own
         if self.graph is not None:
-            self.run = compiled(self.graph)
+            self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
         """Whether the modules are in these modes now."""
@@ -123,15 +124,6 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
 def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
     # The mode of the module itself comes first: it decides almost always, and whether gradients are computed.
     return ModeGraph({path: training, **found.modes}, found.graph)
-
-
-def compiled(graph: fx.Graph) -> Callable[..., Any]:
-    """The function that runs `graph`, with the module that has its parameters as first argument."""
-    code = graph.python_code(root_module="self")
-    namespace = dict(code.globals)
-    exec(compile(code.src, "<graph>", "exec"), namespace)  # noqa: S102 (as GraphModule does)
-    function: Callable[..., Any] = namespace["forward"]
-    return function
 
 
 def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:

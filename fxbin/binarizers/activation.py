@@ -82,7 +82,7 @@ class ActivationBinarizer(Binarizer):
         """Return `x` with the levels 0 and s; the first training batch initialises s."""
         self._check_input(x)
         if self.awaits_first_batch and has_values(x):
-            self._start_from(x)
+            self.start_from(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
         s, t = self.scale.exp(), self.threshold.sigmoid()
         # Two levels would hide a NaN, and training would go on with statistics that it has spoilt.
@@ -99,7 +99,7 @@ class ActivationBinarizer(Binarizer):
         self.is_scale_initialized = progress > 0
         self.batches_seen = max(-progress, 0)
 
-    def _start_from(self, x: Tensor) -> None:
+    def start_from(self, x: Tensor) -> None:
         """Let one batch take its part in where scale and threshold start."""
         # One that activation checkpointing computes again, for the backward, has had its part.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():

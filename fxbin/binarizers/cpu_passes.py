@@ -27,14 +27,19 @@ def value_range(x: Tensor) -> tuple[float, float]:
     """Least and largest value of `x`; NaN for both if there is one. 0 for both if x is empty."""
     if not x.numel():
         return 0.0, 0.0
-    low, high = torch.aminmax(x)
+    low, high = torch.aminmax(x.detach())
     return low.item(), high.item()
+
+
+def fired(x: Tensor, threshold: Tensor) -> Tensor:
+    """``H(x - threshold)``; `threshold` of the dtype of x."""
+    # Vectorized, unlike a comparison that makes a boolean mask.
+    return torch.gt(x, threshold, out=torch.empty_like(x))
 
 
 def levels(x: Tensor, threshold: Tensor, s: Tensor) -> Tensor:
     """``s H(x - threshold)``; `threshold` and `s` of the dtype of x."""
-    # Vectorized, unlike a comparison that makes a boolean mask.
-    return torch.gt(x, threshold, out=torch.empty_like(x)).mul_(s)
+    return fired(x, threshold).mul_(s)
 
 
 def signs(w: Tensor, a: Tensor) -> Tensor:
@@ -43,12 +48,13 @@ def signs(w: Tensor, a: Tensor) -> Tensor:
 
 
 def gradients(
-    g: Tensor, x: Tensor, y: Tensor, s: Tensor, *, nonnegative: bool
+    g: Tensor, x: Tensor, s: Tensor, y: Tensor | None, *, nonnegative: bool, sum_gy: float = 0.0
 ) -> tuple[Tensor, float, Tensor] | None:
     """Gradients of x, s and t for m = 1, that of t in float32 or float64; None if that of s is not finite.
 
-    `y` is the output, `s` its high level in the dtype of x; `nonnegative` says that x >= 0 everywhere. Then
-    dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever x > s.
+    `s` is the high level in the dtype of x, `y` the output; None where the sum of g y, `sum_gy`, is known.
+    `nonnegative` says that x >= 0 everywhere. Then dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever
+    x > s.
 
     A few examples at a time, so that only the first pass over them waits for memory.
 
@@ -59,10 +65,11 @@ def gradients(
     low, above_high = -torch.finfo(exact).tiny, _next_above(high, exact)
     axes = all_but_channels(x)
 
-    grad_x, grad_s = torch.empty_like(x), 0.0
+    grad_x, total = torch.empty_like(x), sum_gy
     grad_t = x.new_zeros(x.shape[-3], dtype=exact)
     buffer: Tensor | None = None
-    for part_grad_x, part_g, part_x, part_y in zip(*map(_parts, (grad_x, g, x, y)), strict=True):
+    tensors = (grad_x, g, x) if y is None else (grad_x, g, x, y)
+    for part_grad_x, part_g, part_x, *part_y in zip(*map(_parts, tensors), strict=True):
         if buffer is None or buffer.shape != part_x.shape:
             buffer = torch.empty_like(part_x)
         # The gradient of a clamp leaves out both of its bounds.
@@ -70,12 +77,15 @@ def gradients(
         inside = _clamp_gradient(part_g, part_x, 0.0, high, grad_input=buffer)
         grad_t -= inside.sum(axes, dtype=exact)
         if nonnegative:
-            grad_s += _inner(part_g, part_y, exact) - _inner(part_grad_x, part_x, exact)
+            total -= inner(part_grad_x, part_x)
+            total += sum(inner(part_g, part) for part in part_y)
         else:
             below = _clamp_gradient(part_x, part_x, -math.inf, above_high, grad_input=buffer)
-            grad_s -= _inner(part_g, below.sub_(part_y), exact)
+            for part in part_y:
+                below.sub_(part)
+            total -= inner(part_g, below)
     # A NaN in x passes through the operators above in some places and not in others. It is in this sum.
-    return (grad_x, grad_s / high, grad_t) if math.isfinite(grad_s) else None
+    return (grad_x, total / high, grad_t) if math.isfinite(total / high) else None
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
@@ -94,12 +104,13 @@ def _next_above(value: float, dtype: torch.dtype) -> float:
     return value + math.ldexp(1.0, exponent)
 
 
-def _inner(a: Tensor, b: Tensor, dtype: torch.dtype) -> float:
-    """``sum(a b)``, added up in `dtype`; without a temporary where layout and dtype allow it."""
-    if a.dtype == dtype:
+def inner(a: Tensor, b: Tensor) -> float:
+    """``sum(a b)``, added up in float32 or float64; without a temporary where layout and dtype allow it."""
+    exact = torch.float64 if a.dtype == torch.float64 else torch.float32
+    if a.dtype == exact:
         if a.is_contiguous() and b.is_contiguous():
             return torch.dot(a.view(-1), b.view(-1)).item()
         channels_last = torch.channels_last
         if a.is_contiguous(memory_format=channels_last) and b.is_contiguous(memory_format=channels_last):
             return torch.dot(a.permute(0, 2, 3, 1).reshape(-1), b.permute(0, 2, 3, 1).reshape(-1)).item()
-    return (a * b).sum(dtype=dtype).item()
+    return (a * b).sum(dtype=exact).item()

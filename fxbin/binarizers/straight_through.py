@@ -110,13 +110,15 @@ class BinarizeActivation(Function):
         found = None
         if cpu_passes.applies_to(x):
             y = cpu_passes.levels(x, threshold, s) if y is None else y
-            found = cpu_passes.gradients(g, x, y, s, nonnegative=ctx.nonnegative)
-        grad_x, grad_s, grad_t = found or _gradients(g, x, threshold, s, scale.dtype)
+            found = cpu_passes.gradients(g, x, s, y, nonnegative=ctx.nonnegative)
+        grad_x, grad_s, grad_t = found or formula_gradients(g, x, threshold, s, scale.dtype)
         grad_s = torch.ones_like(scale).mul_(grad_s * ctx.m)
         return grad_x, grad_s, grad_t.mul(ctx.m).to(t.dtype).view_as(t), None, None, None
 
 
-def _gradients(g: Tensor, x: Tensor, threshold: Tensor, s: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def formula_gradients(
+    g: Tensor, x: Tensor, threshold: Tensor, s: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
     """Gradients of x, s and t as the definition has them, in any state of the numbers; for m = 1."""
     below = x <= s
     # As y = s H, the factor of g in dL/ds is H - x / s where x <= s, and H elsewhere.

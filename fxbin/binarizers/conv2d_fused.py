@@ -1,0 +1,162 @@
+"""A convolution and both its binarizers as one step of autograd, on a CPU without a compiler."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
+
+from fxbin.binarizers import cpu_passes
+from fxbin.binarizers.activation import ActivationBinarizer
+from fxbin.binarizers.binarizer import Binarizer
+from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.straight_through import formula_gradients
+from fxbin.binarizers.weight import WeightBinarizer
+
+_convolution_backward = torch.ops.aten.convolution_backward.default
+
+
+def binarized_conv2d(
+    activations: Binarizer,
+    weights: Binarizer,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """``conv2d(activations(x), weights(w), bias, ...)``, to the bit; its gradients to within rounding.
+
+    A call costs half of what the three calls do, beside the passes over tensors: that is in training, in
+    float32 or float64 on a CPU without a compiler, autocast or a functional transform, for finite inputs,
+    while nobody else is to see what the binarizers return.
+    """
+    if torch.compiler.is_compiling() or not _is_fused(activations, weights, x, w) or isinstance(padding, str):
+        return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
+    assert isinstance(activations, ActivationBinarizer)
+    assert isinstance(weights, WeightBinarizer)
+    low, high = cpu_passes.value_range(x)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
+    if activations.awaits_first_batch:
+        activations.start_from(x)
+    settings = (*map(_pair, (stride, padding, dilation)), groups)
+    y: Tensor = _BinarizedConv2d.apply(  # type: ignore[no-untyped-call]
+        x, w, bias, activations.scale, activations.threshold, activations, weights, low >= 0, settings
+    )
+    return y
+
+
+class _BinarizedConv2d(Function):
+    """``y = conv2d(s H(x - s t), a sign(w)) + bias`` with s = exp(log_scale), t = sigmoid(logit).
+
+    Forward, backward: as `BinarizeActivation`, `BinarizeWeight` (if it is enabled; else w stays as it is),
+    `torch.exp` and `torch.sigmoid` define them. Only x and w are kept.
+
+    The backward does without s H. dL/dw' for the weight w' = a sign(w) is s times what the convolution has
+    for H, and as the convolution is linear in both, the inner product of w' and dL/dw' is that of s H and
+    its gradient, which dL/ds needs.
+
+    Shapes: x ``(n, c, h, w)``, log_scale ``(1,)``, logit ``(1, c, 1, 1)``.
+    Errors: RuntimeError on a second derivative.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        log_scale: Tensor,
+        logit: Tensor,
+        activations: ActivationBinarizer,
+        weights: WeightBinarizer,
+        nonnegative: bool,
+        settings: tuple[Any, ...],
+    ) -> Tensor:
+        """See the class."""
+        s, t = log_scale.exp(), logit.sigmoid()
+        threshold = t * s
+        fired = cpu_passes.fired(x, threshold)
+        if activations.firing is not None:
+            activations.firing.add(fired)
+        a = weights.scale(w) if weights.is_enabled else None
+        ctx.save_for_backward(x, w)
+        m = 1.0 if activations.lr_multiplier is None else activations.lr_multiplier
+        ctx.kept = s, t, threshold, a, m, nonnegative, settings
+        return F.conv2d(fired.mul_(s), w if a is None else cpu_passes.signs(w, a), bias, *settings)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """See the class."""
+        x, w = ctx.saved_tensors
+        s, t, threshold, a, m, nonnegative, (*geometry, groups) = ctx.kept
+        wants_x, wants_w, wants_bias, *wants_levels = ctx.needs_input_grad[:5]
+        wants_g = wants_x or any(wants_levels)
+        w = w if a is None else cpu_passes.signs(w, a)
+        fired = cpu_passes.fired(x, threshold)
+        g, grad_w, grad_bias = _convolution_backward(
+            grad_y, fired, w, [len(w)], *geometry, False, (0, 0), groups, (wants_g, wants_w, wants_bias)
+        )
+        if wants_w:
+            grad_w.mul_(s)
+        grad_x = grad_log_scale = grad_logit = None
+        if wants_g:
+            sum_gy = cpu_passes.inner(grad_w, w) if wants_w else cpu_passes.inner(g, fired) * s.item()
+            del fired  # for its memory
+            found = cpu_passes.gradients(g, x, s, None, nonnegative=nonnegative, sum_gy=sum_gy)
+            grad_x, grad_s, grad_t = found or formula_gradients(g, x, threshold.view(-1, 1, 1), s, s.dtype)
+            grad_log_scale = s * (grad_s * m)
+            grad_logit = torch.ops.aten.sigmoid_backward(grad_t.view_as(t).mul_(m), t)
+        return (grad_x if wants_x else None), grad_w, grad_bias, grad_log_scale, grad_logit, *(None,) * 4
+
+
+def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) -> bool:
+    """Whether the two modules do what `_BinarizedConv2d` does, to tensors that it is for."""
+    return (
+        type(activations) is ActivationBinarizer
+        and activations.is_enabled
+        and activations.training
+        and _is_plain(activations)
+        and isinstance(weights, WeightBinarizer)
+        and type(weights).binarize is WeightBinarizer.binarize
+        and type(weights).forward is Binarizer.forward
+        and _is_plain(weights)
+        and not _has_any_global_hook()
+        and cpu_passes.applies_to(x)
+        and cpu_passes.applies_to(w)
+        and x.dtype == w.dtype == activations.scale.dtype == activations.threshold.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and x.dim() == 4
+        and x.shape[1] == activations.channels
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._get_tracing_state() is None
+    )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether calling `module` runs the forward of its class and nothing else."""
+    own = vars(module)
+    return not (
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+        or "forward" in own
+        or own.get("_compiled_call_impl")
+    )
+
+
+def _pair(value: int | Sequence[int]) -> Sequence[int]:
+    """`value` for both axes."""
+    return (value, value) if isinstance(value, int) else value
