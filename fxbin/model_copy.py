@@ -39,9 +39,18 @@ def copy_model(model: nn.Module) -> nn.Module:
             "remove the attribute that copy.deepcopy refuses"
         ) from error
     for module in copied.modules():
+        _make_leaves(module)
         for name, value in list(vars(module).items()):
             vars(module)[name] = rebound(value, memo)
     return copied
+
+
+def _make_leaves(module: nn.Module) -> None:
+    """Of the parameters of a scripted module, which torch computes from the original's when it copies."""
+    if isinstance(module, torch.jit.ScriptModule):
+        for parameter in module.parameters():
+            if not parameter.is_leaf:
+                parameter.detach_().requires_grad_()
 
 
 def _contents(container: Any) -> Iterator[Any]:

@@ -174,6 +174,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
         # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
         del type(self).__call__
+        if type(self).__call__ is not nn.Module.__call__ and None not in self._whole_graphs():
+            # The graph has what the original class does in its own.
+            type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
         for part in vars(self).get("_parts", {}).values():
             part.compile()
         if "_choice" in vars(self):
@@ -192,6 +195,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
 
         return evaluate if evaluate is train else forward
+
+    def _whole_graphs(self) -> list[fx.Graph | None]:
+        return [variant.graph for variant in self._choice.variants] if "_choice" in vars(self) else [None]
 
     def _meet_modes(self) -> None:
         # A graph cannot be traced while a compiler is at work.

@@ -237,3 +237,64 @@ class Refines(nn.Module):
 
 def test_call_whose_result_is_detached_needs_no_gradient() -> None:
     assert not check(Case(Refines(), lambda batch: (torch.rand(batch, 3, 8, 8),))).problems
+
+
+class CallsTwice(Small):
+    """Does something of its own in front of its forward."""
+
+    def __call__(self, x: Tensor) -> Any:
+        return super().__call__(x * 2)
+
+
+class Merges(nn.Module):
+    """Adds its second weight to the first for eval mode, as low-rank adapters do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.delta = nn.Parameter(torch.rand(4, 3, 3, 3))
+        self.is_merged = False
+
+    def train(self, mode: bool = True) -> "Merges":
+        super().train(mode)
+        if self.is_merged == mode:
+            self.conv.weight.data += self.delta.data * (-1 if mode else 1)
+            self.is_merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) if self.is_merged else F.conv2d(x, self.conv.weight + self.delta)
+        return y
+
+
+class HasScript(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), torch.jit.script(nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class LooksAtBatch(Small):
+    """Does something else with a batch of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 2 if x.shape[0] > 1 else x
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [CallsTwice, HasScript, LooksAtBatch])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_peculiar_model_is_what_it_was(kind: type[nn.Module]) -> None:
+    assert not check(Case(kind(), lambda batch: (torch.rand(batch, 3, 8, 8),))).problems
+
+
+def test_weights_that_a_model_merges_for_eval_mode_are_merged_once() -> None:
+    model = Merges().eval()
+    before = model.conv.weight.clone()
+    binarized = fxbin.transform(model, config(2, 3, 8, 8))
+    assert torch.equal(model.conv.weight, before)
+    assert torch.equal(binarized.get_parameter("conv.weight"), before)
+    assert_same_outputs(model, binarized, torch.rand(2, 3, 8, 8))

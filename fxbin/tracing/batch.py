@@ -12,8 +12,15 @@ from fxbin.tracing.tracer import Tracer
 
 
 def relies_on_numbers(tracer: Tracer) -> bool:
-    """Whether the graph is good for one value of some number only, which might be the size of a batch."""
-    return any(type(found.value) is int for found, _ in _specialised(tracer))
+    """Whether the graph is good for one value of something only that might be the size of a batch."""
+    return any(_may_be_batch(found) for found, _ in _specialised(tracer))
+
+
+def _may_be_batch(found: Specialisation) -> bool:
+    """A number, or the answer to a question about a first size."""
+    if type(found.value) is bool:
+        return any(spelled in found.expression for spelled in ("[0]", "len(", "(0)"))
+    return type(found.value) is int
 
 
 def larger_batch(inputs: Any) -> Any:
@@ -32,10 +39,12 @@ def refuse_batch_size(small: Tracer, large: Tracer) -> None:
     values = {(found.expression, found.location, found.scope): found.value for found in large.specialisations}
     for found, module in _specialised(small):
         other = values.get((found.expression, found.location, found.scope), found.value)
-        if type(found.value) is int and other != found.value:
+        if _may_be_batch(found) and other != found.value:
+            what = f"runs as often as {found.expression} says"
+            if type(found.value) is bool:
+                what = f"branches over {found.expression}"
             error = ContentError(
-                f"the code runs as often as {found.expression} says, which depends on the size of the batch "
-                f"(at {found.location})"
+                f"the code {what}, which depends on the size of the batch (at {found.location})"
             )
             error.module, error.reason = module, str(error)
             raise error

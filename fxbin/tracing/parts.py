@@ -120,6 +120,8 @@ class PartFinder:
             module = self._root.get_submodule(path)
         except AttributeError:
             return "it is no part of the model"
+        if type(module).__call__ is not nn.Module.__call__:
+            return f"{type(module).__name__} overrides __call__, which goes on running around its forward"
         stay = self.example(path)
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
         if len(ranks) > 1 and next(module.children(), None) is not None:

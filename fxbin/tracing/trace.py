@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from fxbin.tracing.record import OpCall, Specialisation, ops_of
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.state import state_kept
 from fxbin.tracing.tracer import Tracer
+from fxbin.tracing.writes import writes_undone
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,13 @@ def _trace_once(
 ) -> None:
     entry = tracer.entry
     # In eval mode without gradients, as it is used, and as the reference looks at it.
-    with torch.set_grad_enabled(entry.training if training is None else training), state_kept(tracer):
+    with (
+        torch.set_grad_enabled(entry.training if training is None else training),
+        state_kept(tracer),
+        ExitStack() as stack,
+    ):
         if training is not None:
-            _switch(tracer.root, training=training)
+            stack.enter_context(writes_undone(tracer.root, lambda: _switch(tracer.root, training=training)))
         if entry is not tracer.root:
             _take_off_hooks(entry)
         bound = bind(entry, args, kwargs)

@@ -1,0 +1,49 @@
+"""Undoes what the `train` method of a model writes into its weights."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@contextmanager
+def writes_undone(root: nn.Module, act: Callable[[], Any]) -> Iterator[None]:
+    """Run `act`, and in the end put back what it has written into parameters and buffers of `root`.
+
+    Models merge weights for eval mode (low-rank adapters do), and take them apart again for train mode, which
+    is not exact. A trace must do neither for good.
+    """
+    held = [(tensor, tensor.data) for tensor in chain(root.parameters(), root.buffers())]
+    with _WritesNoted() as noted:
+        act()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, content in reversed(noted.before):
+                tensor.copy_(content)
+            for tensor, data in held:
+                if tensor.data_ptr() != data.data_ptr():
+                    tensor.data = data
+
+
+class _WritesNoted(TorchDispatchMode):
+    """Keeps what tensors held before an operator writes into them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.before: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **(kwargs or {})}
+        for argument in func._schema.arguments:
+            written = given.get(argument.name)
+            if argument.is_write and isinstance(written, Tensor):
+                self.before.append((written, written.clone()))
+        return func(*args, **(kwargs or {}))
