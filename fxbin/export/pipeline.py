@@ -7,10 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import fx
 
 from fxbin.errors import ExportError
 from fxbin.export.capture import capture_onnx
+from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, SiteExport, WeightStorage
 
@@ -51,8 +53,8 @@ def export_onnx(
         What became of each call site, and why.
 
     Raises:
-        ExportError: a package is missing, an argument is wrong, the inputs do not fit, or PyTorch's
-            exporter cannot follow the model.
+        ExportError: a package is missing, an argument is wrong, the inputs do not fit, something is in
+            bfloat16, or PyTorch's exporter cannot follow the model.
 
     Warns:
         UserWarning: a selected call site is not fully binarized at this stage.
@@ -64,6 +66,7 @@ def export_onnx(
     from fxbin.export.write_model import write_model
 
     module, inputs = prepare(model, example_inputs, example_kwargs)
+    _refuse_bfloat16(module, inputs)
     sites = lower(module, inputs)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, opset, weights)
@@ -84,6 +87,18 @@ def _check_arguments(path: Path, opset: int, weights: str) -> None:
         raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")
     if path.is_dir():
         raise ExportError(f"path: {str(path)!r} is a folder; give the name of a file, such as model.onnx")
+
+
+def _refuse_bfloat16(module: fx.GraphModule, inputs: BoundInputs) -> None:
+    """ONNX has no convolution in bfloat16 up to opset 21, and onnxruntime none on CPUs at all."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    tensors |= {f"input {name!r}": x for name, x in zip(inputs.names, inputs.tensors, strict=True)}
+    found = [name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16]
+    if found:
+        raise ExportError(
+            f"model: {found[0]} is in bfloat16, in which onnxruntime has no convolution; export a copy in "
+            "float32, with inputs in float32: copy.deepcopy(model).float()"
+        )
 
 
 def _warn_if_not_binarized(sites: tuple[SiteExport, ...]) -> None:

@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxbin.errors import ExportError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -19,6 +21,7 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
 
     With `external_data`, or None and more than fits into one file, its tensors go to a second one, whose
     name is that of the first with ``.data`` behind it. Files that are there are replaced when all is written.
+    ExportError if ONNX's own checker refuses the model.
     """
     import onnx
 
@@ -35,12 +38,23 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
                 location=data.name,
                 size_threshold=SMALLEST_EXTERNAL,
             )
-            onnx.checker.check_model(file, full_check=True)
+            _check(file)
         else:
-            onnx.checker.check_model(proto, full_check=True)
+            _check(proto)
             file.write_bytes(proto.SerializeToString())
         size = sum(part.stat().st_size for part in Path(name).iterdir())
         # The data first: there is no moment at which the graph has none.
         for part in sorted(Path(name).iterdir(), reverse=True):
             part.replace(path.with_name(part.name))
     return size
+
+
+def _check(model: "onnx.ModelProto | Path") -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"model: what PyTorch's exporter makes of it is no valid ONNX: {str(error).strip()}"
+        ) from error

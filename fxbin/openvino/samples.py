@@ -60,8 +60,11 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def to_array(x: Tensor) -> NDArray[Any]:
-    """`x` in numpy, as a runtime takes it."""
-    array: NDArray[Any] = np.ascontiguousarray(x.detach().cpu().numpy())
+    """`x` in numpy, as a runtime takes it; bfloat16, which numpy has not, as float32."""
+    if x.dtype == torch.bfloat16:
+        x = x.float()
+    # Reshaped, as `ascontiguousarray` gives a single number an axis.
+    array: NDArray[Any] = np.ascontiguousarray(x.detach().cpu().numpy()).reshape(tuple(x.shape))
     return array
 
 

@@ -13,6 +13,9 @@ from fxbin.openvino.samples import to_array
 if TYPE_CHECKING:
     import onnx
 
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""onnxruntime's option: where a model that is given as bytes has its second file."""
+
 
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
@@ -32,7 +35,9 @@ def run_in_onnxruntime(
         asked: list[str] = []
         if layers:
             proto, asked = _returning(path, layers)
-            session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=providers)
+            options = onnxruntime.SessionOptions()
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(path.resolve().parent))
+            session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
         taken = {value.name for value in session.get_inputs()}
         found = []
         for sample in samples:
@@ -45,10 +50,13 @@ def run_in_onnxruntime(
 
 
 def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", list[str]]:
-    """The file with what `layers` compute among its outputs, and the names of these values."""
+    """The file with what `layers` compute among its outputs, and the names of these values.
+
+    Weights in a second file stay there: they may be more than one message can hold.
+    """
     import onnx
 
-    proto = onnx.load(path)
+    proto = onnx.load(path, load_external_data=False)
     values = {node.name.removesuffix("/Conv"): node.output[0] for node in proto.graph.node}
     missing = [layer for layer in layers if layer not in values]
     if missing:

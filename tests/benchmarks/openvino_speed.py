@@ -1,19 +1,23 @@
 """Times networks in OpenVINO and prints the tables of docs/deployment.md, in Markdown.
 
     python tests/benchmarks/openvino_speed.py
-    python tests/benchmarks/openvino_speed.py ResNet18 U-Net --rounds 30
+    python tests/benchmarks/openvino_speed.py ResNet18 --rounds 30 --results runs/speed
+
+With a folder for results, networks can be timed in several runs: what lies there is in the tables, too.
 
 Untrained weights, random thresholds, scales and BatchNorm statistics; each file is verified before it is
 timed. One thread, processor time. Refuses a busy machine, as other programs take caches and memory away.
 """
 
 import argparse
+import json
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -115,92 +119,107 @@ CASES = (
     Case("VGG16-BN", lambda: build_model("torchvision:vgg16_bn"), "first"),
     Case("MobileNetV2", lambda: build_model("torchvision:mobilenet_v2"), "first"),
     Case("U-Net, 32 to 256 channels", UNet, "first, last", patterns=(r"{re}\[head\]",)),
-    Case("timm:repvgg_a0", lambda: build_model("timm:repvgg_a0"), "first"),
+    Case("timm:dla34", lambda: build_model("timm:dla34"), "first"),
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """All that was found about one network."""
+    """The rows of one network in the tables, as cells, and where they come from."""
 
-    case: Case
-    exported: ExportReport
-    verified: VerifyReport
-    timed: BenchmarkReport
-
-    def speed_row(self) -> str:
-        """A row of the table of times."""
-        cells = [self.case.name]
-        for timing in self.timed.timings:
-            cells.append(f"{timing.median * 1e3:.2f}")
-            if timing.name != "float32":
-                cells.append(f"{self.timed.speedup(timing):.1f}")
-        return " | ".join(cells)
-
-    def count_row(self) -> str:
-        """A row of the table of what runs in 1 bit."""
-        reasons = Counter(
-            "groups" if "groups" in site.reason else site.reason
-            for site in self.exported.sites
-            if site.mode is not ExportMode.ONE_BIT
-        )
-        difference = max(output.difference for output in self.verified.outputs)
-        largest = max(output.allowed for output in self.verified.outputs) / 1e-4
-        sizes = [timing.size for timing in self.timed.timings[-2:]]
-        return " | ".join(
-            [
-                self.case.name,
-                self.case.ignored,
-                f"{self.verified.found} of {len(self.exported.sites)}",
-                ", ".join(f"{count}: {reason}" for reason, count in reasons.items()) or "",
-                f"{difference:.0e} of {largest:.0e}",
-                *(f"{size / 1e6:.2f}" for size in (self.exported.size, *sizes)),
-            ]
-        )
+    name: str
+    where: str
+    speed: tuple[str, ...]
+    counts: tuple[str, ...]
 
 
-def results(cases: list[Case], rounds: int) -> Iterator[Result]:
-    """Export, verify and time one network after the other."""
-    for case in cases:
-        model = case.binarized()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            exported = export_onnx(model, path)
-            verified = fxbin.openvino.verify(model, path)
-        timed = fxbin.openvino.benchmark(model, int8=True, rounds=rounds)
-        print(f"{case.name}\n{verified}\n{timed}\n", file=sys.stderr)
-        yield Result(case, exported, verified, timed)
+def measure(case: Case, rounds: int) -> Result:
+    """Export, verify and time one network."""
+    model = case.binarized()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        exported = export_onnx(model, path)
+        verified = fxbin.openvino.verify(model, path)
+    timed = fxbin.openvino.benchmark(model, int8=True, rounds=rounds)
+    print(f"{case.name}\n{verified}\n{timed}\n", file=sys.stderr)
+    version = timed.runtime.partition("-")[0]
+    where = f"OpenVINO {version} on {timed.device}, one thread, hint f32"
+    return Result(case.name, where, speed_row(timed), count_row(case, exported, verified, timed))
+
+
+def speed_row(timed: BenchmarkReport) -> tuple[str, ...]:
+    """Median time of each form, and how many times faster than the first one."""
+    cells = []
+    for timing in timed.timings:
+        cells.append(f"{timing.median * 1e3:.2f}")
+        if timing.name != "float32":
+            cells.append(f"{timed.speedup(timing):.2f}")
+    return tuple(cells)
+
+
+def count_row(
+    case: Case, exported: ExportReport, verified: VerifyReport, timed: BenchmarkReport
+) -> tuple[str, ...]:
+    """What runs in 1 bit and what not, the largest difference to PyTorch, and sizes."""
+    reasons = Counter(
+        "groups" if "groups" in site.reason else site.reason
+        for site in exported.sites
+        if site.mode is not ExportMode.ONE_BIT
+    )
+    difference = max(output.difference for output in verified.outputs)
+    largest = max(output.allowed for output in verified.outputs) / 1e-4
+    sizes = [exported.size, *(timing.size for timing in timed.timings[-2:])]
+    return (
+        case.ignored,
+        f"{verified.found} of {len(exported.sites)}",
+        ", ".join(f"{count}: {reason}" for reason, count in reasons.items()),
+        f"{difference:.0e} of {largest:.0e}",
+        *(f"{size / 1e6:.2f}" for size in sizes),
+    )
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure, and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="beginnings of names; all by default")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--results", type=Path, help="folder to keep results in, and to take others from")
     parser.add_argument("--any-load", action="store_true", help="run on a busy machine, too")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     if load > MAX_LOAD and not arguments.any_load:
         sys.exit(f"the load average is {load:.1f}: wait until it is below {MAX_LOAD}")
     chosen = [case for case in CASES if not arguments.names or case.name.startswith(tuple(arguments.names))]
-    found = list(results(chosen, arguments.rounds))
-    timed = found[0].timed
-    print(f"OpenVINO {timed.runtime.partition('-')[0]} on {timed.device}, one thread, hint f32,")
-    print(f"load average {load:.1f} before and {os.getloadavg()[0]:.1f} after.\n")
-    print("| network | float32, ms | int8, ms | ratio | 1 bit, ms | ratio | 1 bit and int8, ms | ratio |")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.results or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for case in chosen:
+            text = json.dumps(asdict(measure(case, arguments.rounds)), indent=2)
+            file_of(case, folder).write_text(text, encoding="utf-8")
+        files = [file for case in CASES if (file := file_of(case, folder)).exists()]
+        print_tables([Result(**json.loads(file.read_text(encoding="utf-8"))) for file in files])
+
+
+def file_of(case: Case, folder: Path) -> Path:
+    """Where the result of a network is kept."""
+    return folder / f"{re.sub('[^A-Za-z0-9]+', '-', case.name)}.json"
+
+
+def print_tables(results: list[Result]) -> None:
+    """Print all `results` in Markdown."""
+    print("\n".join(dict.fromkeys(result.where for result in results)) + "\n")
+    ratios = [f"{form}, ms | ratio" for form in ("int8", "1 bit", "1 bit and int8")]
+    print(f"| network | float32, ms | {' | '.join(ratios)} |")
     print("| --- |" + " ---: |" * 7)
-    for result in found:
-        print(f"| {result.speed_row()} |")
-    print()
-    print(
-        "| network | not binarized | in 1 bit | in float | difference "
-        "| ONNX, MB | IR, MB | IR with int8, MB |"
-    )
+    for result in results:
+        print(f"| {' | '.join((result.name, *result.speed))} |")
+    sizes = [f"{form}, MB" for form in ("ONNX", "IR", "IR with int8")]
+    print(f"\n| network | not binarized | in 1 bit | in float | difference | {' | '.join(sizes)} |")
     print("| --- | --- | --- | --- | --- |" + " ---: |" * 3)
-    for result in found:
-        print(f"| {result.count_row()} |")
+    for result in results:
+        print(f"| {' | '.join((result.name, *result.counts))} |")
 
 
 if __name__ == "__main__":

@@ -249,6 +249,44 @@ def test_a_missing_package_says_what_to_install(
         export_onnx(model, tmp_path / "model.onnx")
 
 
+def test_bfloat16_is_refused_with_the_way_out(model: BinarizedModule, check: Any, tmp_path: Path) -> None:
+    bfloat16 = copy.deepcopy(model).bfloat16()
+    with pytest.raises(ExportError, match=r"^model: conv1.weight is in bfloat16, .*deepcopy\(model\).float"):
+        export_onnx(bfloat16, tmp_path / "model.onnx", (X.bfloat16(),))
+    with pytest.raises(ExportError, match=r"^model: input 'x' is in bfloat16"):
+        export_onnx(model, tmp_path / "model.onnx", (X.bfloat16(),))
+    assert not list(tmp_path.iterdir())
+    check(copy.deepcopy(bfloat16).float(), X, one_bit=2)
+
+
+def test_channels_last_computes_the_same(check: Any, model: BinarizedModule) -> None:
+    changed = copy.deepcopy(model)
+    for parameter in changed.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    check(changed, X.to(memory_format=torch.channels_last), one_bit=2)
+
+
+def test_float16_is_exported_in_plain_operators(check: Any, model: BinarizedModule) -> None:
+    half = copy.deepcopy(model).half()
+    report = export_onnx(half, check.path, (X.half(),))
+    assert [site.reason for site in report.sites] == ["it computes in float16, not in float32"] * 2
+    with torch.no_grad():
+        np.testing.assert_allclose(check.in_onnxruntime(X.half()), half(X.half()), rtol=0, atol=2e-3)
+
+
+def test_what_the_onnx_checker_refuses_is_an_export_error(
+    model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise onnx.shape_inference.InferenceError("no such type")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    with pytest.raises(ExportError, match="is no valid ONNX: no such type"):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_the_exporter_cannot_follow_is_an_export_error(tmp_path: Path) -> None:
     class Unstable(Binarizer):
         def binarize(self, x: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """One model in every runtime: where they agree, and what is said where they do not."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -11,8 +13,9 @@ import fxbin
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
 from fxbin.module import BinarizedModule
-from tests.binarizing import binarize
+from tests.binarizing import as_if_trained, binarize
 from tests.openvino.test_verify import Net, changed_levels, fall_back_to_float
+from tests.transforming import config
 
 X = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
 SECOND = "Net/NNCFConv2d[conv2]/conv2d_0"
@@ -43,6 +46,27 @@ def test_all_runtimes_agree_and_the_report_says_so(
     assert all(result.outputs[0].difference < 1e-5 for result in report.results)
     assert str(report).startswith("compiled beside PyTorch eager\n")
     assert str(report).count("layers: 2 of 2 right") == 3
+
+
+# Dynamo itself makes the object it warns of.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs the C++ compiler g++")
+def test_what_torch_compile_makes_of_it_is_compared(model: BinarizedModule) -> None:
+    (result,) = fxbin.compare_runtimes(model, inputs=[X, -X], runtimes=["compiled"], layers=True).results
+    assert result.is_right, result.problem
+    assert (result.layers, len(result.outputs)) == (2, 1)
+    torch.compiler.reset()
+
+
+def test_layers_of_a_file_with_its_weights_in_a_second_one_are_compared(
+    model: BinarizedModule, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, external_data=True)
+    assert path.with_name("model.onnx.data").exists()
+    report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime", "openvino"], layers=True)
+    assert report.is_right, str(report)
+    assert [result.layers for result in report.results] == [2, 2]
 
 
 def test_the_first_layer_that_differs_is_named(model: BinarizedModule, tmp_path: Path) -> None:
@@ -91,6 +115,26 @@ def test_values_that_are_changed_in_place_are_compared_as_they_were() -> None:
     assert report.is_right, str(report)
     assert [[output.name for output in result.outputs] for result in report.results] == [["y", "sum"]] * 2
     assert [result.layers for result in report.results] == [2, 2]
+
+
+class Sum(nn.Module):
+    """One binarized convolution out of two, and an output that is a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 9, 3), nn.Conv2d(9, 8, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.second(self.first(nn.functional.pad(x, (1, 0, 2, 3)))), x.mean()
+
+
+def test_an_output_without_axes_and_padding_on_one_side_are_right() -> None:
+    settings = config(1, 8, 9, 9, target_scopes=["Sum/NNCFConv2d[second]/conv2d_0"])
+    model = as_if_trained(fxbin.transform(Sum(), settings))
+    assert len(model.binarization.sites) == 1
+    report = fxbin.compare_runtimes(model, runtimes=["onnxruntime", "openvino"], layers=True)
+    assert report.is_right, str(report)
+    assert [result.layers for result in report.results] == [1, 1]
 
 
 def test_what_a_runtime_refuses_is_in_the_report(model: BinarizedModule, tmp_path: Path) -> None:

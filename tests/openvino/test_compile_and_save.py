@@ -123,6 +123,19 @@ def test_a_concatenation_in_front_of_a_binarizer_survives_int8(tmp_path: Path) -
     assert "Deconvolution" in kinds
 
 
+def test_what_plain_operators_binarize_stays_in_float(tmp_path: Path) -> None:
+    x = X[:, :1].repeat(1, 16, 1, 1)
+    depthwise = nn.Sequential(nn.Conv2d(16, 16, 3, groups=16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU())
+    model = binarize(nn.Sequential(depthwise, nn.Flatten(), nn.Linear(16 * 18 * 18, 8)), x)
+    saved = save(model, tmp_path / "model.xml", calibration=[x])
+    compiled = fxbin.openvino.compile(saved.path).get_runtime_model()
+    infos = [operator.get_rt_info() for operator in compiled.get_ops()]
+    precisions = {info["layerType"].astype(str): info["runtimePrecision"].astype(str) for info in infos}
+    assert precisions["BinaryConvolution"] == "u1"
+    assert precisions["Convolution"] == "f32"
+    assert "u8" in {precision for kind, precision in precisions.items() if "FullyConnected" in kind}
+
+
 def test_an_old_file_survives_a_failure(path: Path, tmp_path: Path) -> None:
     for name in ("model.xml", "model.bin"):
         (tmp_path / name).write_text("old")
