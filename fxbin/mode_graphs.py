@@ -1,6 +1,6 @@
 """Graphs that are each good for some modes of some modules, and the choice between them at each call."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +31,11 @@ class ModeGraph:
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
-    def compile(self, model: nn.Module, own: Callable[..., Any] | None = None) -> None:
-        """Generate the code of the graph; `own` is what runs where there is none."""
+    def compile(self, model: nn.Module, functions: Mapping[fx.Graph | None, Callable[..., Any]]) -> None:
+        """Generate the code of the graph, unless it is among `functions`."""
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
-        self.run = _not_compiled if own is None else own
-        if self.graph is not None:
+        self.run = functions.get(self.graph, _not_compiled)
+        if self.graph is not None and self.graph not in functions:
             self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
@@ -66,10 +66,12 @@ class GraphChoice:
         """What runs in eval mode, or in train mode, of all modules."""
         return self.variants[1 if training and len(self.variants) > 1 else 0].graph
 
-    def compile(self, own: Callable[..., Any] | None = None) -> None:
-        """Generate the code of all graphs anew, after they have been changed."""
+    def compile(self, functions: Mapping[fx.Graph | None, Callable[..., Any]] | None = None) -> None:
+        """Generate the code of all graphs anew, after they have been changed; `functions` have been made."""
+        made = dict(functions or {})
         for variant in self.variants:
-            variant.compile(self._model, own)
+            variant.compile(self._model, made)
+            made[variant.graph] = variant.run
 
     def chosen(self) -> ModeGraph:
         """The graph for the modes that modules are in now."""

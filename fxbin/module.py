@@ -153,8 +153,13 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
         vars(self)[_IGNORED_BY_USER] = list(names)
 
-    def rewrite(self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None) -> bool:
-        """Run `passes` on each graph, or on `graphs`; return whether anything changed."""
+    def rewrite(
+        self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None, *, compiles: bool = True
+    ) -> bool:
+        """Run `passes` on each graph, or on `graphs`; return whether anything changed.
+
+        Whoever goes on to rewrite may leave generating the code to the last time (`compiles`).
+        """
         shown, changed = self.graph, False
         self._is_rewriting = True
         try:
@@ -162,8 +167,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
                 self.graph = graph
                 changed |= run_passes(self, passes)
         finally:
-            self._is_rewriting = False
+            self._is_rewriting = not compiles
             self.graph = shown
+            self._is_rewriting = False
         return changed
 
     def recompile(self) -> Any:
@@ -180,7 +186,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         for part in vars(self).get("_parts", {}).values():
             part.compile()
         if "_choice" in vars(self):
-            self._choice.compile(self.own_forward())
+            self._choice.compile({None: self.own_forward()})
             type(self).forward = self._forward_of_class()
         return code
 

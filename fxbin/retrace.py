@@ -95,7 +95,7 @@ class Retracer:
 
 
 def _finished(variant: ModeGraph, like: ModeGraph | None, model: nn.Module) -> ModeGraph:
-    variant.compile(model, None if like is None else like.run)
+    variant.compile(model, {} if like is None else {None: like.run})
     return variant
 
 

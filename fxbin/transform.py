@@ -59,7 +59,7 @@ def transform(
         raise TransformError("model: it has been transformed already; transform the original model")
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
     scopes = ScopeFilter.from_config(config)
-    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes)
+    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
     decisions = _decide(module, config)
     module.rewrite(binarizing_passes(decisions, config))
     _average_together(module)
@@ -73,6 +73,8 @@ def capture(
     kwargs: Mapping[str, Any],
     leaf_modules: tuple[type[nn.Module], ...] = (),
     scopes: ScopeFilter | None = None,
+    *,
+    compiles: bool = True,
 ) -> BinarizedModule:
     """`root` as a module with named graphs, before any change. It gives up its parameters."""
     found = trace_model(root, args, dict(kwargs), leaf_modules)
@@ -89,7 +91,7 @@ def capture(
     module = BinarizedModule.from_trace(root, found, islands)
     reasons = {path: island.reason for path, island in found.islands.items()}
     module._retracer = Retracer(found.examples, leaf_modules, names, hooks, reasons)
-    module.rewrite([NameNodes(names, found.homes, stranded)])
+    module.rewrite([NameNodes(names, found.homes, stranded)], compiles=compiles)
     return module
 
 

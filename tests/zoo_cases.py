@@ -49,6 +49,9 @@ def inputs_for(library: str, name: str, model: nn.Module, side: int | None = Non
         return lambda batch: ([_noise(3, 96 + 16 * i, 128) for i in range(batch)],)
     if name.startswith("raft"):
         return lambda batch: (_noise(batch, 3, 128, 136), _noise(batch, 3, 128, 136) * 0.9)
+    if name.startswith(("nvpattexp", "voca")):
+        frames = 8 if name.startswith("nvpattexp") else 1
+        return lambda batch: (_noise(batch, frames, 16, 29), torch.full((batch,), 3))
     if name.startswith("propainter"):
         return _video(name)
     shape = (channels, *(size if side is None else (side, side)))
