@@ -49,6 +49,9 @@ class StartsScales(nn.Module):
     _tried: frozenset[tuple[str, int]] = frozenset()
     """What waited when an eager pass was last made."""
 
+    _looks_at_modes = False
+    """Whether the code asks for the mode of single modules."""
+
     @property
     @_uncompiled
     def _compiled_call_impl(self) -> Callable[..., Any] | None:
@@ -57,7 +60,8 @@ class StartsScales(nn.Module):
         is_compiled = compiled is not None or get_eval_frame_callback()
         if not is_compiled:
             return compiled
-        torch.compiler.disable(self._meet_modes)()
+        if self._looks_at_modes:
+            torch.compiler.disable(self._meet_modes)()
         if not self.training:
             return compiled
         waiting = torch.compiler.disable(self._waiting)()
@@ -86,7 +90,7 @@ class StartsScales(nn.Module):
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
     def _meet_modes(self) -> None:
-        """Make ready what the modes of the modules ask for."""
+        """Make ready what the modes of the modules ask for, if `_looks_at_modes`."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
         """The call sites whose next training batch sets their scale, with how many batches did before."""

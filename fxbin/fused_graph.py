@@ -1,30 +1,21 @@
 """The code that runs a graph: as the graph has it, with each convolution and its binarizers as one call."""
 
 import copy
-import itertools
-import linecache
 from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.graph_module import _forward_from_src
 
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
 
-_numbers = itertools.count()
-
 
 def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
     """The function that runs `graph` on `root`, which is its first argument."""
     code = _fused(graph, root).python_code(root_module="self")
-    file = f"<fxbin graph {next(_numbers)}>"
-    # So that tracebacks show the line.
-    linecache.cache[file] = len(code.src), None, code.src.splitlines(keepends=True), file
-    namespace = dict(code.globals)
-    exec(compile(code.src, file, "exec"), namespace)  # noqa: S102 (as GraphModule does)
-    function: Callable[..., Any] = namespace["forward"]
-    return function
+    return _forward_from_src(code.src, code.globals)  # as GraphModule does: tracebacks show the line
 
 
 def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:

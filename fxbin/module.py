@@ -158,7 +158,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     ) -> bool:
         """Run `passes` on each graph, or on `graphs`; return whether anything changed.
 
-        Whoever goes on to rewrite may leave generating the code to the last time (`compiles`).
+        With `compiles` false, code is not generated: whoever goes on to rewrite leaves that to the last time.
         """
         shown, changed = self.graph, False
         self._is_rewriting = True
@@ -188,6 +188,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         if "_choice" in vars(self):
             self._choice.compile({None: self.own_forward()})
             type(self).forward = self._forward_of_class()
+            type(self)._looks_at_modes = type(self).forward is _by_all_modes
         return code
 
     def _forward_of_class(self) -> Callable[..., Any]:

@@ -89,7 +89,7 @@ class Retracer:
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart([(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
-        model.rewrite([NameNodes(self.names), *passes], [found.graph])
+        model.rewrite([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
         return _finished(ModeGraph({path: module.training, **found.modes}, found.graph), None, model)
 

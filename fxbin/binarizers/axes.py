@@ -1,4 +1,6 @@
-"""The axes of activations."""
+"""The axes of activations, and what convolutions say for each."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -6,3 +8,11 @@ from torch import Tensor
 def all_but_channels(x: Tensor) -> list[int]:
     """The axes of `x`, ``(n, c, h, w)`` or ``(c, h, w)``, without that of its channels."""
     return [axis for axis in range(x.dim()) if axis != x.dim() - 3]
+
+
+def pair(value: int | Sequence[int]) -> tuple[int, int]:
+    """Stride, padding or dilation for h and w, which conv2d takes as one number or sequence of one, too."""
+    if isinstance(value, int):
+        return (value, value)
+    first, *rest = value
+    return (first, rest[0] if rest else first)

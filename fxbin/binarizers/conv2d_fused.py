@@ -13,6 +13,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.activation import ActivationBinarizer
+from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.straight_through import formula_gradients
@@ -47,7 +48,7 @@ def binarized_conv2d(
         return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
     if activations.awaits_first_batch:
         activations.start_from(x)
-    settings = (*map(_pair, (stride, padding, dilation)), groups)
+    settings = (*map(pair, (stride, padding, dilation)), groups)
     y: Tensor = _BinarizedConv2d.apply(  # type: ignore[no-untyped-call]
         x, w, bias, activations.scale, activations.threshold, activations, weights, low >= 0, settings
     )
@@ -155,8 +156,3 @@ def _is_plain(module: nn.Module) -> bool:
         or "forward" in own
         or own.get("_compiled_call_impl")
     )
-
-
-def _pair(value: int | Sequence[int]) -> Sequence[int]:
-    """`value` for both axes."""
-    return (value, value) if isinstance(value, int) else value

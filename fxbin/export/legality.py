@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.binarizers.axes import pair
 from fxbin.export.conv_call import ConvCall
 
 CHANNEL_BLOCK = 8
@@ -134,16 +135,9 @@ def _padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, i
         assert shapes.weight is not None
         total = [
             dilation * (size - 1)
-            for dilation, size in zip(_pair(arguments["dilation"]), shapes.weight.shape[2:], strict=True)
+            for dilation, size in zip(pair(arguments["dilation"]), shapes.weight.shape[2:], strict=True)
         ]
         # torch puts the odd one at the end.
         return (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2)
-    vertical, horizontal = _pair(padding)
+    vertical, horizontal = pair(padding)
     return (horizontal, horizontal, vertical, vertical)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    first, *rest = value
-    return (first, rest[0] if rest else first)
