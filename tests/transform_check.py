@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import fxbin
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.errors import FxbinError
 from fxbin.module import BinarizedModule
 
 Args = tuple[Any, ...]
@@ -138,7 +139,12 @@ def _other_dtype(model: nn.Module, binarized: BinarizedModule, case: Case, resul
     except Exception as error:  # noqa: BLE001  (as above)
         result.notes.append(f"the original does not run in float64: {_short(error)}")
         return
-    if not same(expected, _run(copy.deepcopy(binarized).double().eval(), x)):
+    try:
+        found = _run(copy.deepcopy(binarized).double().eval(), x)
+    except FxbinError as error:
+        result.problems.append(f"float64: {_short(error)}")
+        return
+    if not same(expected, found):
         result.problems.append("float64: output differs")
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fxbin.config.models import Binarization, Config, InputInfo, Params
-from fxbin.config.training import Augmentation, Distillation, Pretrain
+from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -22,6 +22,7 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("pretrain",): Pretrain,
     ("augmentation",): Augmentation,
     ("distillation",): Distillation,
+    ("distillation", "teacher"): Teacher,
 }
 """Every object of a config by the keys that lead to it, list positions left out."""
 
@@ -46,6 +47,7 @@ MISSING = {
     ("compression",): 'add "compression": {"algorithm": "binarization", "mode": "xnor"}',
     ("compression", "algorithm"): 'add "algorithm": "binarization"',
     ("input_info", "sample_size"): 'add the shape of the input, for example "sample_size": [1, 3, 224, 224]',
+    ("distillation", "teacher", "model"): 'add for example "model": "timm:resnet50"',
 }
 """What to add for required keys."""
 

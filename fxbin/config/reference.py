@@ -28,6 +28,7 @@ def config_tables() -> dict[str, str]:
         "pretrain": _table(sections["Pretrain"]["properties"]),
         "augmentation": _table(sections["Augmentation"]["properties"]),
         "distillation": _table(sections["Distillation"]["properties"]),
+        "distillation.teacher": _table(sections["Teacher"]["properties"]),
         "Accepted, without effect": "\n".join(
             ["| key | what it was |", "| --- | --- |"]
             + [f"| `{key}` | {value['description']} |" for key, value in unused.items()]

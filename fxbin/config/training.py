@@ -1,10 +1,20 @@
 """Keys that `fxbin train` reads: the model, the data, and everything about a run but binarization."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
-from fxbin.config.value_types import Count, Flag, NotNegative, NotNull, Positive, Section, Text, Whole
+from fxbin.config.value_types import (
+    Count,
+    Flag,
+    NotNegative,
+    NotNull,
+    Positive,
+    Section,
+    Text,
+    Whole,
+    problem,
+)
 
 
 class Pretrain(Section):
@@ -20,11 +30,39 @@ class Pretrain(Section):
     """Adam's weight decay."""
 
 
+class Teacher(Section):
+    """A trained network to learn from instead of the full-precision model that is binarized."""
+
+    model: Text
+    """The network, as in the top-level `model`; the classes and the pictures are those of the run."""
+
+    model_params: dict[str, JsonValue] = Field(default_factory=dict)
+    """Keyword arguments for the function that makes it."""
+
+    pretrained: Flag = False
+    """Whether to take the model library's trained weights."""
+
+    state_dict: Annotated[Text | None, NotNull] = None
+    """File of its weights, as `torch.save(network.state_dict(), PATH)` writes it."""
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> Self:
+        """Refuse a network that knows nothing; a function of the user's own may load weights itself."""
+        library, _, _ = self.model.rpartition(":")
+        if not (self.pretrained or self.state_dict or library.endswith(".py")):
+            hint = 'Add "state_dict": "PATH of its weights", or "pretrained": true.'
+            raise problem("a trained teacher", hint, ("model",))
+        return self
+
+
 class Distillation(Section):
-    """How much the binarized model learns from the full-precision one beside the labels."""
+    """How much the binarized model learns from a network in full precision beside the labels."""
 
     enabled: Flag = True
-    """Whether the full-precision model is a teacher."""
+    """Whether there is a teacher."""
+
+    teacher: Annotated[Teacher | None, NotNull] = None
+    """A network of your own; without it, the full-precision model that was binarized."""
 
     temperature: Positive = 1.0
     """Above 1, the teacher's second choices count for more."""
@@ -89,4 +127,4 @@ class TrainingKeys(Section):
     """Shifted and mirrored training pictures."""
 
     distillation: Distillation = Distillation()
-    """Learning from the full-precision model."""
+    """Learning from a network in full precision."""

@@ -38,7 +38,7 @@ class Checkpoint:
     schedule: dict[str, Any]
 
     teacher: dict[str, Tensor] | None
-    """state_dict of the full-precision network; None while it is itself in training."""
+    """state_dict of the network to learn from; None while the full-precision network is in training."""
 
     rng: dict[str, Any]
     """What `rng_state` returned after the epoch."""

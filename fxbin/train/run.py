@@ -28,6 +28,7 @@ from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
+from fxbin.train.teacher import own_teacher
 from fxbin.train.tensorboard import TensorBoardLog
 from fxbin.transform import transform
 
@@ -87,8 +88,10 @@ def _train(
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
     recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
-    full_precision = pretrain(config, data, device, recorder, resumed)
-    binarized = train_stages(config, full_precision, data, recorder, resumed)
+    teacher = own_teacher(config, data, resumed.teacher if resumed else None)
+    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=teacher is None)
+    teacher = full_precision if teacher is None else teacher
+    binarized = train_stages(config, full_precision, teacher, data, recorder, resumed)
     if tensorboard is not None:
         tensorboard.close()
     seconds = sum(record.seconds for record in recorder.history)
@@ -96,15 +99,26 @@ def _train(
 
 
 def pretrain(
-    config: Config, data: ImageData, device: torch.device, recorder: Recorder, resumed: Checkpoint | None
+    config: Config,
+    data: ImageData,
+    device: torch.device,
+    recorder: Recorder,
+    resumed: Checkpoint | None,
+    *,
+    is_teacher: bool = True,
 ) -> nn.Module:
-    """Train the full-precision network as far as `resumed` has not; return it."""
+    """Train the full-precision network as far as `resumed` has not; return it.
+
+    Where the stages go on and it is not their teacher, its weights do not matter any more.
+    """
     model = model_of(config, pretrained=False if resumed else None).to(device)
     if own_rank() > 0:
         # The weights are the same; dropout need not be.
         torch.manual_seed(config.seed + own_rank())
-    if resumed is not None and resumed.teacher is not None:
-        model.load_state_dict(resumed.teacher)
+    if resumed is not None and resumed.phase == STAGED:
+        if is_teacher:
+            assert resumed.teacher is not None
+            model.load_state_dict(resumed.teacher)
         return model
     settings = config.pretrain
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
@@ -126,6 +140,7 @@ def pretrain(
 def train_stages(
     config: Config,
     full_precision: nn.Module,
+    teacher: nn.Module,
     data: ImageData,
     recorder: Recorder,
     resumed: Checkpoint | None,
@@ -139,10 +154,10 @@ def train_stages(
         binarized,
         optimizer,
         StagedSchedule(binarized, optimizer),
-        loss_of(config, full_precision),
+        loss_of(config, teacher),
         config.epochs,
         params.batch_multiplier,
-        teacher=full_precision,
+        teacher=teacher,
         batch_norm_batches=params.batch_norm_batches,
     )
     if resumed is not None and resumed.phase == STAGED:

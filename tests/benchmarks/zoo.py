@@ -4,13 +4,14 @@
     python tests/benchmarks/zoo.py timm --limit 20          # the next twenty
     python tests/benchmarks/zoo.py timm --transform         # do no more than transform each
     python tests/benchmarks/zoo.py torchvision:resnet18     # one model, anew
+    python tests/benchmarks/zoo.py --table                  # what docs/zoo.md says, from the results so far
     PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another timm than the installed one
 
 Models are built without trained weights, traced at batch 1 and run at 2 and 5 on images as small as they
 take. tests/transform_check.py says what is compared, tests/zoo_lists.py how models are chosen. Each runs in
 a process of its own, with limits on time and memory. Results are appended to runs/zoo/, a line a model, and
 what is there already is not done again; delete a line to repeat it. In the end come the counts, and what
-did not go well.
+did not go well, in Markdown.
 """
 
 import argparse
@@ -143,32 +144,54 @@ def run(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
     return {"model": f"{library}:{name}", **found, "seconds": round(time.monotonic() - start, 1)}
 
 
-def report(lines: list[dict[str, Any]], wanted: int) -> None:
-    """Print the counts and what did not go well."""
-    counts = Counter(line["status"] for line in lines)
-    ours = [line for line in lines if line["status"] not in ("no conv2d", "the original fails")]
-    transformed = len(ours) - counts["refused"] - counts["crashed"]
-    print(f"{len(lines)} of {wanted} models done; {len(ours)} with convolutions run, {transformed} transform")
-    print("   ", ", ".join(f"{status}: {count}" for status, count in counts.most_common()))
-    for line in lines:
-        if line["status"] in ("differs", "refused", "crashed"):
-            print(f"{line['model']}: {line['status']}: {'; '.join(line['problems'][:3])}")
+COLUMNS = (
+    "models",
+    "with conv2d that run",
+    "transform",
+    "all checks hold",
+    "too large to run",
+    "have islands",
+)
+
+
+def table(results: list[Path]) -> str:
+    """The counts of each list of `results`, then what did not go well, in Markdown."""
+    rows = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    others = []
+    for path in results:
+        lines = read(path)
+        counts = Counter(line["status"] for line in lines)
+        ours = len(lines) - counts["no conv2d"] - counts["the original fails"]
+        transformed = ours - counts["refused"] - counts["crashed"]
+        islands = sum(1 for line in lines if line.get("islands"))
+        cells = (path.stem, ours, transformed, counts["good"], counts["transformed only"], islands)
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+        others += [
+            f"* `{line['model']}` {line['status']}: {'; '.join(line.get('problems') or line['notes'])[:400]}"
+            for line in lines
+            if line["status"] not in ("good", "no conv2d", "transformed only")
+        ]
+    return "\n".join([*rows, "", *others])
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """The lines of a file of results, the last one of each model."""
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    return list({line["model"]: line for line in lines}.values())
 
 
 def run_all(library: str, results: Path, limit: int, *, only_transform: bool) -> int:
     """Run up to `limit` models that have no results yet, and report; returns how many were run."""
-    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    known = {line["model"] for line in lines}
+    known = {line["model"] for line in read(results)}
     names = representatives(library)
     missing = [name for name in names if f"{library}:{name}" not in known][:limit]
     for name in missing:
         line = run(library, name, only_transform=only_transform)
-        lines.append(line)
         with results.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(line["model"], line["status"], line["seconds"], flush=True)
-    print(f"{results.stem}: ", end="")
-    report(lines, len(names))
+    print(f"{len(known) + len(missing)} of {len(names)} models done\n")
+    print(table([results]))
     return len(missing)
 
 
@@ -178,8 +201,12 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=LIBRARIES, help="library, or library:name")
     parser.add_argument("--limit", type=int, default=10_000, help="stop after so many models")
     parser.add_argument("--transform", action="store_true", help="transform only, without weights")
+    parser.add_argument("--table", action="store_true", help="run nothing, print the results so far")
     parser.add_argument("--output", type=Path, default=Path("runs/zoo"))
     args = parser.parse_args()
+    if args.table:
+        print(table(sorted(args.output.glob("*.jsonl"))))
+        return
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if find_spec("torchvision"):

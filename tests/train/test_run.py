@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fxbin import load_config
 from fxbin.errors import CheckpointError, ConfigError
+from fxbin.model_spec import build_model
 from fxbin.train import run
 from fxbin.train.build import binarized_from, fit_to_data
 from fxbin.train.checkpoint import load_checkpoint
@@ -166,6 +167,29 @@ def test_without_pretraining_and_distillation_the_stages_run_alone(
 ) -> None:
     bare = config | {"pretrain": {"epochs": 0}, "distillation": {"enabled": False}, "epochs": 1}
     assert [record.phase for record in train(bare, tmp_path / "run").history] == ["staged"]
+
+
+def test_a_teacher_of_ones_own_teaches_and_is_in_the_checkpoint(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "teacher.py").write_text(MODEL)
+    path = tmp_path / "teacher.pt"
+    torch.manual_seed(5)
+    torch.save(build_model(f"{tmp_path / 'teacher.py'}:make", num_classes=3).state_dict(), path)
+    teacher = {"model": f"{tmp_path / 'teacher.py'}:make", "state_dict": str(path)}
+    taught = config | {"distillation": {"teacher": teacher}}
+    whole = train(taught, tmp_path / "whole")
+    usual = train(config, tmp_path / "usual")
+    pretraining = [[r.loss for r in run.history if r.phase == "pretraining"] for run in (whole, usual)]
+    assert pretraining[0] == pretraining[1]
+    assert whole.history[-1].loss != usual.history[-1].loss
+
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, tmp_path / "parts", progress=InterruptedAt(13))
+    path.unlink()
+    expected = weights(whole)
+    resumed = train(taught, tmp_path / "parts")
+    assert all(torch.equal(value, expected[name]) for name, value in weights(resumed).items())
 
 
 def images(channels: int) -> ImageData:
