@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
+import torch
 from torch import fx, nn
 
 from fxbin.binarizers import ignored_by_ddp
-from fxbin.errors import TransformError
+from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, mode_graphs
 from fxbin.part_forward import PartForward
@@ -210,13 +211,40 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # A graph cannot be traced while a compiler is at work.
         self._choice.chosen()
 
-    def _replicate_for_data_parallel(self) -> fx.GraphModule:
-        if self._parts:
-            raise TransformError(
-                f"DataParallel: the parts of {type(self).__name__} run on the parameters of this one model; "
-                "use DistributedDataParallel"
+    @property
+    def graph(self) -> fx.Graph:
+        """That of eval mode; for `torch.export`, which runs graphs in place of modules, what runs now."""
+        if not torch.compiler.is_exporting():
+            return self._graph
+        running = self.running_now()
+        if running is None:
+            raise ExportError(
+                f"torch.export: {type(self).__name__} has code that no graph can hold, and which runs as it "
+                "is: summary(model).islands says why. Export a module that it calls"
             )
-        return super()._replicate_for_data_parallel()
+        return running
+
+    @graph.setter
+    def graph(self, graph: fx.Graph) -> None:
+        fx.GraphModule.graph.fset(self, graph)  # type: ignore[attr-defined]
+
+    def _replicate_for_data_parallel(self) -> NoReturn:
+        raise TransformError(
+            f"DataParallel: replicas of {type(self).__name__} would lose what its binarizers learn and what "
+            "is switched on; use DistributedDataParallel"
+        )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TransformError(
+            f"pickle: the code of a transformed {type(self).__name__} is made in this process and cannot be "
+            "saved. Save model.state_dict() and load it into fxbin.transform(...) of the original model"
+        )
+
+    def __copy__(self) -> NoReturn:
+        raise TransformError(
+            f"copy.copy: a second {type(self).__name__} cannot run on the modules of the first; use "
+            "copy.deepcopy"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule would copy what its graph refers to and lose the rest.

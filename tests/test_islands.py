@@ -419,11 +419,6 @@ def test_stages_switch_a_detector() -> None:
     assert stages == ["full precision", "activations", "activations and weights"]
 
 
-def test_data_parallel_is_refused() -> None:
-    with pytest.raises(TransformError, match="use DistributedDataParallel"):
-        detector()._replicate_for_data_parallel()
-
-
 def test_detector_of_torchvision_is_what_it_was() -> None:
     detection = pytest.importorskip("torchvision.models.detection")
     sizes = detection.anchor_utils.AnchorGenerator(((16,),), ((1.0,),))

@@ -1,6 +1,10 @@
 """What a user can get wrong, and what the message says to do about it."""
 
+import copy
+import pickle
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -97,3 +101,19 @@ def test_no_warnings_in_the_usual_case() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fxbin.transform(Small(), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (pickle.dumps, r"pickle: the code of a transformed Small .* Save model.state_dict\(\) and load it"),
+        (copy.copy, "copy.copy: a second Small cannot run .* use copy.deepcopy"),
+        (
+            lambda model: model._replicate_for_data_parallel(),
+            "DataParallel: replicas of Small would lose .* use DistributedDataParallel",
+        ),
+    ],
+)
+def test_what_would_lose_the_graphs_names_the_way_out(use: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(TransformError, match=message):
+        use(fxbin.transform(Small(), SMALL))
