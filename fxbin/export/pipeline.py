@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from fxbin.export.capture import capture_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, SiteExport, WeightStorage
+from fxbin.packages import require
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)
@@ -76,9 +76,7 @@ def export_onnx(
 
 
 def _check_arguments(path: Path, opset: int, weights: str) -> None:
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise ExportError(f'{" and ".join(missing)} not found: pip install "fxbin[onnx]"')
+    require("onnx", "onnxscript", extra="onnx")
     if opset not in OPSETS:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
     if weights not in get_args(WeightStorage):

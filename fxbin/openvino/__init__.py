@@ -2,12 +2,12 @@
 
 from fxbin.openvino.bench import benchmark
 from fxbin.openvino.bench_report import BenchmarkReport, Timing
-from fxbin.openvino.compare import OutputCheck
 from fxbin.openvino.compile_model import compile  # noqa: A004 (as `re.compile`: called by its full name)
 from fxbin.openvino.process import OpenVINOError
 from fxbin.openvino.save import SavedModel, save
 from fxbin.openvino.verify import verify
 from fxbin.openvino.verify_report import LayerCheck, VerifyReport
+from fxbin.runtimes.output_check import OutputCheck
 
 __all__ = [
     "BenchmarkReport",

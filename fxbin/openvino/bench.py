@@ -15,9 +15,10 @@ from fxbin.export import ExportMode, export_onnx
 from fxbin.export.plan import prepare
 from fxbin.module import BinarizedModule
 from fxbin.openvino.bench_report import BenchmarkReport, Timing
-from fxbin.openvino.process import require, run_in_process
-from fxbin.openvino.samples import bound_samples, named_arrays, to_array
+from fxbin.openvino.process import run_in_process
 from fxbin.openvino.save import convert
+from fxbin.packages import require
+from fxbin.runtimes.samples import bound_samples, named_arrays, to_array
 from fxbin.transformed import transformed
 
 CALIBRATION_SAMPLES = 8
@@ -54,7 +55,7 @@ def benchmark(
         ExportError: a package is missing, OpenVINO refuses a file, or the model cannot be exported.
     """
     int8 = find_spec("nncf") is not None if int8 is None else int8
-    require("openvino", *(["nncf"] if int8 else []))
+    require("openvino", *(["nncf"] if int8 else []), extra="openvino")
     model = transformed(model, "openvino.benchmark")
     module, example = prepare(model, example_inputs, None)
     (sample, _) = bound_samples(module.graph, example, None)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import ExportError
-from fxbin.openvino.process import essence, require
-from fxbin.openvino.samples import tensors_of
+from fxbin.openvino.process import essence
 from fxbin.openvino.source import Source, as_file
+from fxbin.packages import require
+from fxbin.runtimes.samples import tensors_of
 
 if TYPE_CHECKING:
     import openvino
@@ -38,7 +39,7 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
         ExportError: OpenVINO is not installed or refuses the file, the shapes are open, or the model
             cannot be exported.
     """
-    require("openvino")
+    require("openvino", extra="openvino")
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": precision}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxbin.errors import ExportError
+from fxbin.packages import require
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -33,7 +33,7 @@ def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[d
 
     OpenVINOError says what OpenVINO refused, or the signal that ended the process.
     """
-    require("openvino")
+    require("openvino", extra="openvino")
     with tempfile.TemporaryDirectory(prefix="fxbin-openvino-") as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -53,13 +53,6 @@ def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[d
             raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
         with np.load(folder / "outputs.npz") as outputs:
             return result, dict(outputs)
-
-
-def require(*packages: str) -> None:
-    """Raise ExportError if one of `packages` is not installed."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise ExportError(f'{" and ".join(missing)} not found: pip install "fxbin[openvino]"')
 
 
 def _why_it_ended(done: "subprocess.CompletedProcess[str]") -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fxbin.errors import ExportError
-from fxbin.openvino.process import require, run_in_process
-from fxbin.openvino.samples import Sample, tensors_of, to_array
+from fxbin.openvino.process import run_in_process
 from fxbin.openvino.source import Source, as_file
+from fxbin.packages import require
+from fxbin.runtimes.samples import Sample, tensors_of, to_array
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def save(
         ExportError: a package is missing, OpenVINO refuses the file, or the model cannot be exported.
     """
     path = Path(path)
-    require("openvino", *(["nncf"] if calibration is not None else []))
+    require("openvino", *(["nncf"] if calibration is not None else []), extra="openvino")
     _check_path(path)
     samples = [[to_array(x) for x in tensors_of(sample)] for sample in calibration or ()]
     if calibration is not None and not samples:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import fx
 
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
+from fxbin.runtimes.model_file import checked_path
 
 SUFFIXES = (".onnx", ".xml")
 
@@ -34,13 +35,4 @@ def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[
         raise ExportError(
             f"expected a model that fxbin.transform returned, or a path; got {type(source).__name__}"
         )
-    yield checked_path(Path(source))
-
-
-def checked_path(path: Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """`path`, if it is a file of a format that OpenVINO reads. ExportError otherwise."""
-    if path.suffix not in suffixes:
-        raise ExportError(f"path: {str(path)!r}: expected a file that ends in {' or '.join(suffixes)}")
-    if not path.is_file():
-        raise ExportError(f"path: the file {str(path)!r} does not exist; fxbin.export_onnx writes one")
-    return path
+    yield checked_path(Path(source), SUFFIXES)

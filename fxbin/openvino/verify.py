@@ -15,13 +15,15 @@ from fxbin.errors import VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
-from fxbin.openvino.compare import allowed_difference, check_outputs, largest_difference
-from fxbin.openvino.process import OpenVINOError, require, run_in_process
-from fxbin.openvino.reference import LayerCase, layer_cases
+from fxbin.openvino.process import OpenVINOError, run_in_process
 from fxbin.openvino.repeated import repeated_calls
-from fxbin.openvino.samples import Sample, bound_samples, first_sample, named_arrays, to_array
-from fxbin.openvino.source import checked_path
+from fxbin.openvino.source import SUFFIXES
 from fxbin.openvino.verify_report import ONE_BIT_KIND, LayerCheck, VerifyReport
+from fxbin.packages import require
+from fxbin.runtimes.compare import allowed_difference, check_outputs, largest_difference
+from fxbin.runtimes.model_file import checked_path
+from fxbin.runtimes.reference import LayerCase, layer_cases
+from fxbin.runtimes.samples import Sample, bound_samples, first_sample, named_arrays, to_array
 from fxbin.transformed import transformed
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -61,14 +63,14 @@ def verify(
         VerificationError: something is off, with the report as `report`; or OpenVINO crashed.
         ExportError: a package is missing, or the model cannot be exported.
     """
-    require("openvino")
+    require("openvino", extra="openvino")
     model = transformed(model, "openvino.verify")
     if path is None:
         with tempfile.TemporaryDirectory(prefix="fxbin-verify-") as folder:
             file = Path(folder) / "model.onnx"
             export_onnx(model, file, first_sample(inputs))
             return _verify(model, file, inputs, tolerance, layers)
-    file = checked_path(Path(path))
+    file = checked_path(Path(path), SUFFIXES)
     return _verify(model, file, inputs, tolerance, layers and file.suffix == ".onnx")
 
 

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fxbin.openvino.compare import OutputCheck
 from fxbin.report.table import as_text
+from fxbin.runtimes.output_check import OutputCheck, output_table
 
 ONE_BIT_KIND = "BinaryConvolution"
 """What OpenVINO calls its 1-bit convolution."""
@@ -94,23 +94,6 @@ class VerifyReport:
         )
         tail = [Text(right)] if self.layers else []
         return Group(head, count, output_table(self.outputs), *tail, *([_layers(bad)] if bad else []))
-
-
-def output_table(outputs: tuple[OutputCheck, ...]) -> Table:
-    """One row an output."""
-    table = Table(box=box.MARKDOWN)
-    for title in ("output", "largest difference", "allowed", ""):
-        table.add_column(title, justify="right" if "d" in title else "left")
-    for output in outputs:
-        note = "values at thresholds" if output.at_thresholds else ""
-        verdict = "right" if output.is_right else "WRONG"
-        table.add_row(
-            Text(output.name),
-            f"{output.difference:.1e}",
-            f"{output.allowed:.1e}",
-            f"{verdict} {note}".strip(),
-        )
-    return table
 
 
 def _layers(layers: list[LayerCheck]) -> Table:

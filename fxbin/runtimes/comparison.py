@@ -15,15 +15,14 @@ from fxbin.errors import ExportError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import plan_export, prepare
-from fxbin.openvino import verify
-from fxbin.openvino.compare import check_outputs
-from fxbin.openvino.process import require
-from fxbin.openvino.reference import outputs_of
-from fxbin.openvino.samples import Sample, bound_samples, first_sample, to_array
-from fxbin.openvino.source import checked_path
+from fxbin.packages import require
+from fxbin.runtimes.compare import check_outputs
 from fxbin.runtimes.layer_outputs import return_layers
+from fxbin.runtimes.model_file import checked_path
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
+from fxbin.runtimes.reference import outputs_of
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
+from fxbin.runtimes.samples import Sample, bound_samples, first_sample, to_array
 from fxbin.transformed import transformed
 
 Outputs = list[list[NDArray[Any]]]
@@ -62,7 +61,8 @@ def compare_runtimes(
         raise ExportError(
             f"runtimes: expected some of {known}, got {', '.join(map(repr, runtimes)) or 'none'}"
         )
-    require(*(runtime for runtime in runtimes if runtime != "compiled"))
+    extra = "openvino" if "openvino" in runtimes else "onnx"
+    require(*(runtime for runtime in runtimes if runtime != "compiled"), extra=extra)
     example = first_sample(inputs)
     with tempfile.TemporaryDirectory(prefix="fxbin-runtimes-") as folder:
         if path is not None:
@@ -121,6 +121,9 @@ class _Comparison:
         return run_in_onnxruntime(self.path, self.samples, self.layers)
 
     def _openvino(self) -> RuntimeResult:
+        # Only now, as fxbin.openvino is built on this package.
+        from fxbin.openvino import verify
+
         layers = bool(self.layers)
         try:
             report = verify(self.model, self.path, self.inputs, tolerance=self.tolerance, layers=layers)

@@ -6,9 +6,8 @@ from typing import Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fxbin.openvino import OutputCheck
-from fxbin.openvino.verify_report import output_table
 from fxbin.report.table import as_text
+from fxbin.runtimes.output_check import OutputCheck, output_table
 
 Runtime = Literal["compiled", "onnxruntime", "openvino"]
 """``"compiled"`` is `torch.compile`, which needs a C++ compiler."""

@@ -244,7 +244,7 @@ def test_a_path_that_cannot_be_a_file_is_named(model: BinarizedModule, tmp_path:
 def test_a_missing_package_says_what_to_install(
     model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxbin.export.pipeline.find_spec", lambda name: None)
+    monkeypatch.setattr("fxbin.packages.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r'onnx and onnxscript not found: pip install "fxbin\[onnx\]"'):
         export_onnx(model, tmp_path / "model.onnx")
 

@@ -16,7 +16,7 @@ from fxbin.errors import ExportError, TransformError, VerificationError
 from fxbin.export import export_onnx
 from fxbin.module import BinarizedModule
 from fxbin.openvino import VerifyReport, save, verify
-from fxbin.openvino.compare import allowed_difference, largest_difference
+from fxbin.runtimes.compare import allowed_difference, largest_difference
 from tests.binarizing import binarize
 from tests.openvino.raw_patterns import write_conv
 
@@ -207,7 +207,7 @@ def test_mistakes_of_the_caller_are_named(model: BinarizedModule, tmp_path: Path
 
 
 def test_a_missing_package_is_named(model: BinarizedModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fxbin.openvino.process.find_spec", lambda name: None)
+    monkeypatch.setattr("fxbin.packages.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r'openvino not found: pip install "fxbin\[openvino\]"'):
         verify(model)
 

@@ -1,7 +1,6 @@
 """Outputs of another runtime beside PyTorch's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,30 +9,9 @@ from torch import fx
 
 from fxbin.errors import VerificationError
 from fxbin.export.inputs import BoundInputs
-from fxbin.openvino.reference import output_changes, outputs_of
-from fxbin.openvino.samples import to_array
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """One output of the model, over all samples."""
-
-    name: str
-
-    difference: float
-    """Largest absolute difference to PyTorch; infinite for NaN or another shape."""
-
-    allowed: float
-    """The tolerance, times the largest value of the output if that is above 1."""
-
-    at_thresholds: bool
-    """Whether `allowed` is larger than that, since in PyTorch itself values next to thresholds change the
-    output by so much when they are rounded anew."""
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the difference is allowed."""
-        return self.difference <= self.allowed
+from fxbin.runtimes.output_check import OutputCheck
+from fxbin.runtimes.reference import output_changes, outputs_of
+from fxbin.runtimes.samples import to_array
 
 
 def check_outputs(

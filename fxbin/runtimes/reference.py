@@ -12,7 +12,7 @@ from fxbin.binarizers import ActivationBinarizer
 from fxbin.export.conv_call import ConvCall, conv_calls
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.levels import activation_levels
-from fxbin.openvino.samples import tensors_of
+from fxbin.runtimes.samples import tensors_of
 
 SEED = 0
 

@@ -1,0 +1,15 @@
+"""Files that a runtime is to read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fxbin.errors import ExportError
+
+
+def checked_path(path: Path, suffixes: Sequence[str]) -> Path:
+    """`path`, if it is a file of a format that the runtime reads. ExportError otherwise."""
+    if path.suffix not in suffixes:
+        raise ExportError(f"path: {str(path)!r}: expected a file that ends in {' or '.join(suffixes)}")
+    if not path.is_file():
+        raise ExportError(f"path: the file {str(path)!r} does not exist; fxbin.export_onnx writes one")
+    return path
