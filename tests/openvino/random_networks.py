@@ -52,7 +52,7 @@ class Drawn:
 
 
 def draw(seed: int, length: int = 9) -> Drawn:
-    """The network number `seed`, of `length` steps beside those that outputs need."""
+    """The network number `seed`, of at least `length` steps; its last output depends on a convolution."""
     dice = random.Random(seed)
     torch.manual_seed(seed)
     batch, size = dice.choice([1, 1, 2]), dice.choice([9, 12, 16])
@@ -75,7 +75,7 @@ def _draw_steps(
     """Steps, and what they compute in eval mode, to see which ones fit together."""
     values = list(inputs)
     steps: list[Step] = []
-    while len(steps) < length or not any(len(step.parts) for step in steps):
+    while len(steps) < length or not _ends_behind_conv(steps):
         step = dice.choices(list(KINDS), list(KINDS.values()))[0](dice, values, steps)
         if step is None:
             continue
@@ -88,6 +88,16 @@ def _draw_steps(
         steps.append(step)
         values.append(y)
     return steps, values
+
+
+def _ends_behind_conv(steps: Sequence[Step]) -> bool:
+    """Whether the last value depends on a conv2d."""
+    behind = [False, False]
+    for step in steps:
+        parts = [module for part in step.parts for module in part.modules()]
+        has_conv = any(isinstance(module, nn.Conv2d | ComputedWeight) for module in parts)
+        behind.append(has_conv or any(behind[index] for index in step.sources))
+    return behind[-1]
 
 
 def _recent(dice: random.Random, values: Sequence[Tensor]) -> int:
