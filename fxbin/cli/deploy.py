@@ -9,6 +9,7 @@ import typer
 
 from fxbin.cli.source import config_for
 from fxbin.errors import VerificationError
+from fxbin.runtimes.time_limit import TIME_LIMIT
 
 if TYPE_CHECKING:
     from fxbin.module import BinarizedModule
@@ -24,6 +25,9 @@ SourceArgument = Annotated[
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="SHAPE", help="Input size for a model named by itself: 1,3,224,224."),
+]
+TimeLimitOption = Annotated[
+    float, typer.Option(metavar="SECONDS", help="What OpenVINO may take to compile a file once.")
 ]
 
 
@@ -85,6 +89,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
     """Prove that OpenVINO runs a file in 1 bit where that was promised, with PyTorch's numbers.
 
@@ -98,10 +103,12 @@ def verify(
 
     model = model_from(source, input_size)
     if runtimes is None:
-        typer.echo(str(openvino.verify(model, file, tolerance=tolerance)))
+        typer.echo(str(openvino.verify(model, file, tolerance=tolerance, time_limit=time_limit)))
         return
     names: Any = [name.strip() for name in runtimes.split(",")]
-    report = compare_runtimes(model, file, runtimes=names, layers=True, tolerance=tolerance)
+    report = compare_runtimes(
+        model, file, runtimes=names, layers=True, tolerance=tolerance, time_limit=time_limit
+    )
     if not report.is_right:
         raise VerificationError(f"Not all runtimes compute what PyTorch eager does.\n{report}")
     typer.echo(str(report))
@@ -121,6 +128,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write every time, too.")
     ] = None,
+    time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
     """Time a model in OpenVINO: float32, int8, 1 bit, and 1 bit with int8 for the rest, in one run.
 
@@ -131,7 +139,12 @@ def bench(
     from fxbin import openvino
 
     report = openvino.benchmark(
-        model_from(source, input_size), int8=int8, threads=threads, precision=precision.value, rounds=rounds
+        model_from(source, input_size),
+        int8=int8,
+        threads=threads,
+        precision=precision.value,
+        rounds=rounds,
+        time_limit=time_limit,
     )
     if output is not None:
         output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")

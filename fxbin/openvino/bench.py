@@ -19,6 +19,7 @@ from fxbin.openvino.process import run_in_process
 from fxbin.openvino.save import convert
 from fxbin.packages import require
 from fxbin.runtimes.samples import bound_samples, named_arrays, to_array
+from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.transformed import transformed
 
 CALIBRATION_SAMPLES = 8
@@ -34,6 +35,7 @@ def benchmark(
     precision: str = "f32",
     rounds: int = 15,
     repeat: int = 3,
+    time_limit: float = TIME_LIMIT,
 ) -> BenchmarkReport:
     """Time a model in float32, in int8, in 1 bit, and in 1 bit with the rest in int8, in one run.
 
@@ -50,18 +52,21 @@ def benchmark(
         precision: OpenVINO's hint, ``"f32"`` or ``"bf16"``.
         rounds: how often all of them take turns.
         repeat: measured forwards of each one in a round, after one that is not.
+        time_limit: seconds that OpenVINO may take to compile one form, or for one round of all.
 
     Raises:
-        ExportError: a package is missing, OpenVINO refuses a file, or the model cannot be exported.
+        ExportError: a package is missing, OpenVINO refuses a file or takes longer than `time_limit`, or the
+            model cannot be exported.
     """
     int8 = find_spec("nncf") is not None if int8 is None else int8
     require("openvino", *(["nncf"] if int8 else []), extra="openvino")
+    check_time_limit(time_limit)
     model = transformed(model, "openvino.benchmark")
     module, example = prepare(model, example_inputs, None)
     (sample, _) = bound_samples(module.graph, example, None)
     keys, arrays = named_arrays([sample])
     with tempfile.TemporaryDirectory(prefix="fxbin-benchmark-") as name:
-        promised, files = _write_forms(model, Path(name), example_inputs, int8)
+        promised, files = _write_forms(model, Path(name), example_inputs, int8, time_limit)
         job = {
             "models": [str(file) for file in files.values()],
             "inputs": keys[0],
@@ -70,7 +75,7 @@ def benchmark(
             "repeat": repeat,
             "clock": "cpu" if threads == 1 else "wall",
         }
-        result, _ = run_in_process("benchmark", job, arrays)
+        result, _ = run_in_process("benchmark", job, arrays, time_limit)
         rows = zip(files.items(), result["seconds"], result["operators"], strict=True)
         timings = [
             Timing(form, tuple(seconds), _size(file), operators) for (form, file), seconds, operators in rows
@@ -88,7 +93,11 @@ def benchmark(
 
 
 def _write_forms(
-    model: BinarizedModule, folder: Path, example_inputs: tuple[Any, ...] | None, int8: bool
+    model: BinarizedModule,
+    folder: Path,
+    example_inputs: tuple[Any, ...] | None,
+    int8: bool,
+    time_limit: float,
 ) -> tuple[int, dict[str, Path]]:
     """Write each form of `model` into `folder`; return how many call sites are in 1 bit, and the files."""
     model = copy.deepcopy(model)
@@ -101,11 +110,12 @@ def _write_forms(
             warnings.filterwarnings("ignore", ".*not fully binarized", UserWarning)
             promised = export_onnx(model, onnx_file, example_inputs).count(ExportMode.ONE_BIT)
         files[form] = folder / f"{form}.xml"
-        convert(onnx_file, files[form], [])
+        convert(onnx_file, files[form], [], (), time_limit)
         if int8:
             form8 = "int8" if not enabled else f"{form}, int8"
             files[form8] = folder / f"{form8}.xml"
-            convert(onnx_file, files[form8], list(_calibration(model, example_inputs)))
+            samples = list(_calibration(model, example_inputs))
+            convert(onnx_file, files[form8], samples, (), time_limit)
     return promised, files
 
 

@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 
 from fxbin.errors import ExportError
 from fxbin.packages import require
+from fxbin.runtimes.time_limit import TIME_LIMIT
 
 WORKER = Path(__file__).with_name("worker.py")
 
 QUIET = {"CI": "true", "NNCF_CI": "1"}
 """Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""
+
+STEP_FILE = "step.txt"
+"""In the folder of a job: the step that the worker is at."""
+
+TOO_LATE = "Timeout ("
+"""How the message of faulthandler begins, which ends the worker."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -28,15 +35,18 @@ class OpenVINOError(ExportError):
     """OpenVINO refused a file, or did not survive it."""
 
 
-def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+def run_in_process(
+    kind: str, job: Mapping[str, Any], arrays: Arrays, time_limit: float = TIME_LIMIT
+) -> tuple[dict[str, Any], Arrays]:
     """Let `fxbin.openvino.worker` do a job; return its result and its arrays.
 
-    OpenVINOError says what OpenVINO refused, or the signal that ended the process.
+    OpenVINOError says what OpenVINO refused, the signal that ended the process, or the step that took
+    longer than `time_limit` seconds.
     """
     require("openvino", extra="openvino")
     with tempfile.TemporaryDirectory(prefix="fxbin-openvino-") as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        (folder / "job.json").write_text(json.dumps({"time_limit": time_limit, **job}), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its last option is a keyword, too
         done = subprocess.run(  # noqa: S603 (this Python and a file of this package)
             # -P: the folder of the worker is no place to import from.
@@ -47,7 +57,7 @@ def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[d
             check=False,
         )
         if done.returncode != 0:
-            raise OpenVINOError(_why_it_ended(done))
+            raise OpenVINOError(_why_it_ended(done, folder / STEP_FILE, time_limit))
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if "error" in result:
             raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
@@ -55,10 +65,16 @@ def run_in_process(kind: str, job: Mapping[str, Any], arrays: Arrays) -> tuple[d
             return result, dict(outputs)
 
 
-def _why_it_ended(done: "subprocess.CompletedProcess[str]") -> str:
+def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, time_limit: float) -> str:
     if done.returncode < 0:
         return f"OpenVINO crashed: {signal.strsignal(-done.returncode)}"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
+    if any(line.startswith(TOO_LATE) for line in lines):
+        step = step_file.read_text(encoding="utf-8")
+        return (
+            f"OpenVINO was ended after {time_limit:g} s of {step}; give it a larger time_limit, or do "
+            "without int8 for the remaining layers if that is what does not end"
+        )
     return f"OpenVINO stopped: {lines[-1] if lines else f'exit code {done.returncode}'}"
 
 

@@ -13,6 +13,7 @@ from fxbin.openvino.process import run_in_process
 from fxbin.openvino.source import Source, as_file
 from fxbin.packages import require
 from fxbin.runtimes.samples import Sample, tensors_of, to_array
+from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def save(
     example_inputs: tuple[Any, ...] | None = None,
     *,
     calibration: Iterable[Sample] | None = None,
+    time_limit: float = TIME_LIMIT,
 ) -> SavedModel:
     """Write a model as ``model.xml`` and ``model.bin``, which load faster than ONNX and take less space.
 
@@ -50,24 +52,32 @@ def save(
         example_inputs: positional inputs, for their shapes, as `compile` takes them.
         calibration: samples of real data, each a tensor or a tuple of positional inputs; 100 to 300 are
             usual. With them, the layers that are not binarized become int8 through ``nncf.quantize``.
+        time_limit: seconds that OpenVINO may take to compile the model once, or nncf for one sample.
 
     Raises:
-        ExportError: a package is missing, OpenVINO refuses the file, or the model cannot be exported.
+        ExportError: a package is missing, OpenVINO refuses the file or takes longer than `time_limit`, or the
+            model cannot be exported.
     """
     path = Path(path)
     require("openvino", *(["nncf"] if calibration is not None else []), extra="openvino")
+    check_time_limit(time_limit)
     _check_path(path)
     samples = [[to_array(x) for x in tensors_of(sample)] for sample in calibration or ()]
     if calibration is not None and not samples:
         raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
     with as_file(source, example_inputs) as file:
-        convert(file, path, samples, [list(x.shape) for x in tensors_of(example_inputs)])
+        shapes = [list(x.shape) for x in tensors_of(example_inputs)]
+        convert(file, path, samples, shapes, time_limit)
     size = path.stat().st_size + path.with_suffix(".bin").stat().st_size
     return SavedModel(path, size, len(samples))
 
 
 def convert(
-    file: Path, path: Path, calibration: Sequence[Sequence[NDArray[Any]]], shapes: Sequence[list[int]] = ()
+    file: Path,
+    path: Path,
+    calibration: Sequence[Sequence[NDArray[Any]]],
+    shapes: Sequence[list[int]],
+    time_limit: float,
 ) -> None:
     """Write the model in `file` to `path`, in int8 where it is not in 1 bit if there is `calibration`.
 
@@ -88,7 +98,7 @@ def convert(
         ],
     }
     try:
-        run_in_process("convert", job, arrays)
+        run_in_process("convert", job, arrays, time_limit)
         for suffix in (".bin", ".xml"):
             temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
     finally:

@@ -24,6 +24,7 @@ from fxbin.runtimes.compare import allowed_difference, check_outputs, largest_di
 from fxbin.runtimes.model_file import checked_path
 from fxbin.runtimes.reference import LayerCase, layer_cases
 from fxbin.runtimes.samples import Sample, bound_samples, first_sample, named_arrays, to_array
+from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.transformed import transformed
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -39,6 +40,7 @@ def verify(
     *,
     tolerance: float = 1e-4,
     layers: bool = True,
+    time_limit: float = TIME_LIMIT,
 ) -> VerifyReport:
     """Prove that OpenVINO runs `model` in 1 bit where that was promised, with PyTorch's numbers.
 
@@ -55,34 +57,42 @@ def verify(
         tolerance: largest absolute difference, for values up to 1; above, relative to the largest.
         layers: whether to look at each convolution by itself. Only ONNX files of fxbin allow that;
             OpenVINO's own format has layers merged.
+        time_limit: seconds that OpenVINO may take to compile or to run the file, or one of its layers, once.
 
     Returns:
         Counts and differences.
 
     Raises:
-        VerificationError: something is off, with the report as `report`; or OpenVINO crashed.
+        VerificationError: something is off, with the report as `report`; or OpenVINO crashed, or took longer
+            than `time_limit`.
         ExportError: a package is missing, or the model cannot be exported.
     """
     require("openvino", extra="openvino")
+    check_time_limit(time_limit)
     model = transformed(model, "openvino.verify")
     if path is None:
         with tempfile.TemporaryDirectory(prefix="fxbin-verify-") as folder:
             file = Path(folder) / "model.onnx"
             export_onnx(model, file, first_sample(inputs))
-            return _verify(model, file, inputs, tolerance, layers)
+            return _verify(model, file, inputs, tolerance, layers, time_limit)
     file = checked_path(Path(path), SUFFIXES)
-    return _verify(model, file, inputs, tolerance, layers and file.suffix == ".onnx")
+    return _verify(model, file, inputs, tolerance, layers and file.suffix == ".onnx", time_limit)
 
 
 def _verify(
-    model: fx.GraphModule, path: Path, inputs: Sequence[Sample] | None, tolerance: float, layers: bool
+    model: fx.GraphModule,
+    path: Path,
+    inputs: Sequence[Sample] | None,
+    tolerance: float,
+    layers: bool,
+    time_limit: float,
 ) -> VerifyReport:
     module, example = prepare(model, first_sample(inputs), None)
     samples = bound_samples(module.graph, example, inputs)
     sites = lower(*prepare(model, first_sample(inputs), None))
     promised = [site.name for site in sites if site.mode is ExportMode.ONE_BIT]
     cases = layer_cases(module, samples[0], promised) if layers else []
-    result, arrays = _run(path, samples, cases)
+    result, arrays = _run(path, samples, cases, time_limit)
     ports = range(len(result["outputs"]))
     found = [[arrays[f"sample {index} {port}"] for port in ports] for index in range(len(samples))]
     report = VerifyReport(
@@ -107,7 +117,7 @@ def _verify(
 
 
 def _run(
-    path: Path, samples: Sequence[BoundInputs], cases: Sequence[LayerCase]
+    path: Path, samples: Sequence[BoundInputs], cases: Sequence[LayerCase], time_limit: float
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     keys, arrays = named_arrays(samples)
     layers = []
@@ -117,7 +127,7 @@ def _run(
         arrays |= named
     job = {"model": str(path), "properties": FULL_FLOAT, "samples": keys, "layers": layers}
     try:
-        result, outputs = run_in_process("run", job, arrays)
+        result, outputs = run_in_process("run", job, arrays, time_limit)
     except OpenVINOError as error:
         raise VerificationError(f"{path}: {error}") from error
     return result, dict(outputs)

@@ -3,8 +3,11 @@
 Started by its path, so that nothing of fxbin or PyTorch is loaded. A folder holds the job:
 
     job.json, inputs.npz  ->  result.json, outputs.npz
+
+Each job names its steps as it comes to them, and a step may take `time_limit` seconds.
 """
 
+import faulthandler
 import json
 import sys
 import time
@@ -28,12 +31,15 @@ BINARIZERS = {"FakeQuantize", "Select"}
 
 Result = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
+StartStep = Callable[[str], None]
+"""Called with what comes next, from which on the time counts: ``"compiling model.onnx"``."""
+
 
 class MisfitError(Exception):
     """A job that does not fit its file."""
 
 
-def run(job: Mapping[str, Any], arrays: Arrays) -> Result:
+def run(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
     """Run a file on samples, and single layers of it on inputs of their own.
 
     job: ``model``, ``properties``, ``samples`` (for each a map from input names to array keys) and
@@ -45,9 +51,11 @@ def run(job: Mapping[str, Any], arrays: Arrays) -> Result:
     model = core.read_model(job["model"])
     samples = [[arrays[sample[name]] for name in _inputs(model, sample)] for sample in job["samples"]]
     fix_shapes(model, [list(x.shape) for x in samples[0]])
+    start_step(f"compiling {job['model']}")
     compiled = core.compile_model(model, "CPU", job["properties"])
     outputs: dict[str, NDArray[Any]] = {}
     for index, sample in enumerate(samples):
+        start_step(f"running {job['model']}")
         found = compiled(sample)
         outputs |= {f"sample {index} {port}": np.array(found[port]) for port in range(len(compiled.outputs))}
     layers = []
@@ -56,6 +64,7 @@ def run(job: Mapping[str, Any], arrays: Arrays) -> Result:
         if part is None:
             layers.append({"name": layer["name"], "runs_as": None})
             continue
+        start_step(f"compiling and running {layer['name']}")
         alone = core.compile_model(part, "CPU", job["properties"])
         for key in layer["inputs"]:
             outputs[key] = np.array(alone([arrays[key]])[0])
@@ -69,7 +78,7 @@ def run(job: Mapping[str, Any], arrays: Arrays) -> Result:
     }, outputs
 
 
-def convert(job: Mapping[str, Any], arrays: Arrays) -> Result:
+def convert(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
     """Convert a file to OpenVINO's own format, its remaining layers to int8 if there is data for that.
 
     job: ``model``, ``output``, ``shapes`` (or null) and ``calibration`` (for each sample the array keys).
@@ -78,19 +87,22 @@ def convert(job: Mapping[str, Any], arrays: Arrays) -> Result:
 
     # Unlike read_model alone, convert_model folds the weights of 1-bit convolutions to 1-bit constants.
     core = openvino.Core()
+    start_step(f"converting {job['model']}")
     model = (openvino.convert_model if job["model"].endswith(".onnx") else core.read_model)(job["model"])
     if job["shapes"] is not None:
         fix_shapes(model, job["shapes"])
     samples = [[arrays[key] for key in sample] for sample in job["calibration"]]
     one_bit = None
     if samples:
+        start_step(f"compiling {job['model']}")
         compiled = core.compile_model(model, "CPU", F32)
         one_bit = layer_types(compiled).count(ONE_BIT)
-        model = to_int8(model, samples)
+        model = to_int8(model, samples, start_step)
     merge_scales(model)
     openvino.save_model(model, job["output"], compress_to_fp16=False)
     if samples:
         # Once, here: what it cannot run must not become anybody's file.
+        start_step(f"compiling {job['model']} in int8")
         compiled = core.compile_model(job["output"], "CPU", F32)
         compiled(samples[0])
         found = layer_types(compiled).count(ONE_BIT)
@@ -99,14 +111,18 @@ def convert(job: Mapping[str, Any], arrays: Arrays) -> Result:
     return {}, {}
 
 
-def to_int8(model: Any, samples: list[list[NDArray[Any]]]) -> Any:
+def to_int8(model: Any, samples: list[list[NDArray[Any]]], start_step: StartStep) -> Any:
     """`model` with int8 layers where it is not in 1 bit, their ranges from `samples`."""
     import nncf
+
+    def named(sample: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        start_step("nncf.quantize")  # once a sample
+        return dict(zip(names, sample, strict=True))
 
     keep_from_concatenations(model)
     names = [port.any_name for port in model.inputs]
     # With names, as nncf takes a list for one input.
-    dataset = nncf.Dataset(samples, lambda sample: dict(zip(names, sample, strict=True)))
+    dataset = nncf.Dataset(samples, named)
     return nncf.quantize(model, dataset, subset_size=len(samples), ignored_scope=_ignored(model))
 
 
@@ -194,7 +210,7 @@ def _is_after_select(operator: Any) -> bool:
     return bool(operator.input_value(0).get_node().get_type_name() == "Select")
 
 
-def benchmark(job: Mapping[str, Any], arrays: Arrays) -> Result:
+def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
     """Time several files in turns.
 
     job: ``models`` (paths), ``inputs`` (a map from names to array keys), ``properties``, ``rounds``,
@@ -210,6 +226,7 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays) -> Result:
         model = core.read_model(path)
         sample = [arrays[job["inputs"][name]] for name in _inputs(model, job["inputs"])]
         fix_shapes(model, [list(x.shape) for x in sample])
+        start_step(f"compiling {path}")
         compiled = core.compile_model(model, "CPU", job["properties"])
         request = compiled.create_infer_request()
         for index, x in enumerate(sample):
@@ -218,6 +235,7 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays) -> Result:
         operators.append(Counter(layer_types(compiled)))
     seconds: list[list[float]] = [[] for _ in requests]
     for _ in range(job["rounds"]):
+        start_step("one round of all files")
         for request, measured in zip(requests, seconds, strict=True):
             request.infer()
             for _ in range(job["repeat"]):
@@ -288,7 +306,7 @@ def _inputs(model: Any, given: Mapping[str, Any]) -> list[str]:
     return names if set(names) <= set(given) else list(given)
 
 
-JOBS: dict[str, Callable[[Mapping[str, Any], Arrays], Result]] = {
+JOBS: dict[str, Callable[[Mapping[str, Any], Arrays, StartStep], Result]] = {
     "run": run,
     "convert": convert,
     "benchmark": benchmark,
@@ -298,9 +316,16 @@ JOBS: dict[str, Callable[[Mapping[str, Any], Arrays], Result]] = {
 def main(kind: str, folder: Path) -> None:
     """Do the job of this `kind` that lies in `folder`. What OpenVINO refuses is a result, too."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+
+    def start_step(name: str) -> None:
+        (folder / "step.txt").write_text(name, encoding="utf-8")
+        # Ends the process from a thread of its own that needs nothing of Python's, whatever OpenVINO is in.
+        faulthandler.dump_traceback_later(job["time_limit"], exit=True)
+
+    start_step("loading OpenVINO")
     with np.load(folder / "inputs.npz") as arrays:
         try:
-            result, outputs = JOBS[kind](job, arrays)
+            result, outputs = JOBS[kind](job, arrays, start_step)
         except (RuntimeError, MisfitError) as error:
             result, outputs = {"error": str(error)}, {}
     np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]  # its last option is a keyword, too

@@ -23,6 +23,7 @@ from fxbin.runtimes.onnx_session import run_in_onnxruntime
 from fxbin.runtimes.reference import outputs_of
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
 from fxbin.runtimes.samples import Sample, bound_samples, first_sample, to_array
+from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.transformed import transformed
 
 Outputs = list[list[NDArray[Any]]]
@@ -37,6 +38,7 @@ def compare_runtimes(
     runtimes: Sequence[Runtime] = get_args(Runtime),
     layers: bool = False,
     tolerance: float = 1e-4,
+    time_limit: float = TIME_LIMIT,
 ) -> RuntimeReport:
     """Run `model` in several runtimes and compare with PyTorch eager, in eval mode.
 
@@ -51,10 +53,12 @@ def compare_runtimes(
         layers: compare each binarized call site as well, and name the first one that differs. OpenVINO
             runs each by itself, as `fxbin.openvino.verify` does, since it does not fuse what it returns.
         tolerance: as for `fxbin.openvino.verify`, whose exception for values at thresholds holds here, too.
+        time_limit: as for `fxbin.openvino.verify`: what OpenVINO may take.
 
     Raises:
         ExportError: a runtime is not known or not installed, or the model cannot be exported.
     """
+    check_time_limit(time_limit)
     model = transformed(model, "compare_runtimes")
     if not runtimes or not set(runtimes) <= set(get_args(Runtime)):
         known = ", ".join(get_args(Runtime))
@@ -74,7 +78,8 @@ def compare_runtimes(
         module, bound = prepare(model, example, None)
         samples = bound_samples(module.graph, bound, inputs)
         names = _binarized(model, example) if layers else []
-        compare = _Comparison(model, module, file, samples, inputs, return_layers(module, names), tolerance)
+        returned = return_layers(module, names)
+        compare = _Comparison(model, module, file, samples, inputs, returned, tolerance, time_limit)
         return RuntimeReport(tuple(compare.run(runtime) for runtime in runtimes))
 
 
@@ -94,6 +99,7 @@ class _Comparison:
     inputs: Sequence[Sample] | None
     layers: tuple[str, ...]
     tolerance: float
+    time_limit: float
 
     def run(self, runtime: Runtime) -> RuntimeResult:
         if runtime == "openvino":
@@ -126,7 +132,14 @@ class _Comparison:
 
         layers = bool(self.layers)
         try:
-            report = verify(self.model, self.path, self.inputs, tolerance=self.tolerance, layers=layers)
+            report = verify(
+                self.model,
+                self.path,
+                self.inputs,
+                tolerance=self.tolerance,
+                layers=layers,
+                time_limit=self.time_limit,
+            )
         except VerificationError as error:
             if error.report is None:
                 return RuntimeResult("openvino", (), 0, None, str(error))

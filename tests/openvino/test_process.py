@@ -1,0 +1,59 @@
+"""What OpenVINO does not come back from is an error here."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fxbin.errors import ExportError, VerificationError
+from fxbin.openvino import benchmark, process, save, verify
+from fxbin.openvino.process import OpenVINOError, run_in_process
+from tests.binarizing import binarize
+
+# Sleeps as C++ code does that keeps Python's lock: no handler of a signal would run.
+NEVER_ENDS = f"""
+import ctypes, runpy, sys
+from pathlib import Path
+
+def never_end(job, arrays, start_step):
+    start_step("compiling model.onnx")
+    ctypes.PyDLL(None).sleep(100)
+
+worker = runpy.run_path({str(process.WORKER)!r})
+worker["JOBS"]["run"] = never_end
+worker["main"](sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def _worker_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "worker.py"
+    path.write_text(NEVER_ENDS)
+    monkeypatch.setattr(process, "WORKER", path)
+
+
+@pytest.mark.usefixtures("_worker_that_never_ends")
+def test_a_compilation_without_end_is_ended_and_named() -> None:
+    with pytest.raises(
+        OpenVINOError,
+        match=r"ended after 0\.5 s of compiling model\.onnx; give it a larger time_limit, or do",
+    ):
+        run_in_process("run", {}, {}, time_limit=0.5)
+
+
+@pytest.mark.usefixtures("_worker_that_never_ends")
+def test_verify_names_the_file(tmp_path: Path) -> None:
+    model = binarize(nn.Conv2d(8, 8, 1), torch.zeros(1, 8, 3, 3))
+    path = tmp_path / "never.onnx"
+    path.touch()
+    with pytest.raises(VerificationError, match=r"never\.onnx: OpenVINO was ended after 0\.5 s of compiling"):
+        verify(model, path, layers=False, time_limit=0.5)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), True, "60"])
+def test_a_time_limit_is_a_number_of_seconds(tmp_path: Path, limit: float) -> None:
+    model = binarize(nn.Conv2d(8, 8, 1), torch.zeros(1, 8, 3, 3))
+    for call in (verify, benchmark, lambda model, **options: save(model, tmp_path / "model.xml", **options)):
+        with pytest.raises(ExportError, match=r"^time_limit: expected seconds, a number above 0, got"):
+            call(model, time_limit=limit)
