@@ -163,4 +163,11 @@ def _average_together(module: BinarizedModule) -> None:
     gradient_mean = GradientMean()
     for binarizer in module.modules():
         if isinstance(binarizer, Binarizer):
-            binarizer.gradient_mean = gradient_mean
+            binarizer.share_gradient_mean(gradient_mean)
+    # Code that no graph can hold calls parts as often as content says, on each rank as often as its own says.
+    in_parts = {
+        node.target for part in module.parts.values() for graph in part.graphs for node in graph.nodes
+    }
+    for path, binarizer in module.named_modules():
+        if isinstance(binarizer, ActivationBinarizer):
+            binarizer.starts_alone = path in in_parts

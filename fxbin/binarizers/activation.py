@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.firing import FiringCount
+from fxbin.binarizers.ranks import rank_count
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
@@ -59,6 +60,10 @@ class ActivationBinarizer(Binarizer):
         self.is_scale_initialized = False
         self.batches_seen = 0
         """Of `init_batches`, while `scale` is being initialised."""
+        self.starts_alone = False
+        """Whether ranks may come here in different batches, so that no start can wait for the others."""
+        self.has_started_alone = False
+        """Whether scale and threshold are those of this rank, until the end of the next backward."""
         self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ class ActivationBinarizer(Binarizer):
     def binarize(self, x: Tensor) -> Tensor:
         """Return `x` with the levels 0 and s; the first training batch initialises s."""
         self._check_input(x)
-        if self.awaits_first_batch and has_values(x):
+        if self.awaits_first_batch and has_values(x, self.starts_alone):
             self.start_from(x)
         multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
         s, t = self.scale.exp(), self.threshold.sigmoid()
@@ -98,6 +103,7 @@ class ActivationBinarizer(Binarizer):
         progress = int(self.scale_initialized.item())
         self.is_scale_initialized = progress > 0
         self.batches_seen = max(-progress, 0)
+        self.has_started_alone = False
 
     def start_from(self, x: Tensor) -> None:
         """Let one batch take its part in where scale and threshold start."""
@@ -106,10 +112,34 @@ class ActivationBinarizer(Binarizer):
             return
         self.batches_seen += 1
         with torch.no_grad():
-            log_scale = initial_log_scale(x.detach(), self.scale_init, self.name)
+            log_scale = initial_log_scale(x.detach(), self.scale_init, self.name, self.starts_alone)
             _move(self.scale, log_scale, self.batches_seen)
             if self.threshold_init == "mse":
-                _move(self.threshold, initial_threshold_logit(x.detach(), log_scale), self.batches_seen)
+                start = initial_threshold_logit(x.detach(), log_scale, self.starts_alone)
+                _move(self.threshold, start, self.batches_seen)
+        self.has_started_alone = self.starts_alone and rank_count() > 1
+        self._note_progress()
+
+    def own_start(self) -> Tensor | None:
+        """Scale, threshold, `batches_seen`, if this rank has started alone; zeros if another may have."""
+        if not (self.starts_alone and self.is_enabled):
+            return None
+        if self.has_started_alone:
+            seen = self.scale.new_tensor([self.batches_seen])
+            return torch.cat([self.scale, self.threshold.flatten(), seen]).float()
+        size = self.channels + 2
+        return None if self.is_scale_initialized else self.scale.new_zeros(size, dtype=torch.float32)
+
+    def take_start(self, start: Tensor) -> None:
+        """Set what `own_start` gave to its mean over the ranks that have started."""
+        scale, threshold, batches = start.split([1, self.channels, 1])
+        self.scale.copy_(scale)
+        self.threshold.copy_(threshold.view_as(self.threshold))
+        self.batches_seen = max(round(batches.item()), 1)
+        self.has_started_alone = False
+        self._note_progress()
+
+    def _note_progress(self) -> None:
         self.is_scale_initialized = self.batches_seen >= self.init_batches
         self.scale_initialized.fill_(1 if self.is_scale_initialized else -self.batches_seen)
 

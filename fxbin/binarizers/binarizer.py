@@ -30,6 +30,7 @@ class Binarizer(nn.Module, ABC):
         self.is_enabled = False
         self.gradient_mean = GradientMean()
         """Averages the gradients of its parameters over ranks; in a transformed model all have the same."""
+        self.gradient_mean.add(self)
         self.register_buffer("enabled", torch.zeros(1, dtype=torch.int32))
 
     @abstractmethod
@@ -69,6 +70,22 @@ class Binarizer(nn.Module, ABC):
         for parameter in self._parameters.values():
             if parameter is not None:
                 self._watch(parameter)
+        self.gradient_mean.add(self)
+
+    def share_gradient_mean(self, gradient_mean: GradientMean) -> None:
+        """Let `gradient_mean`, which other binarizers share, average over ranks for this one too."""
+        self.gradient_mean = gradient_mean
+        gradient_mean.add(self)
+
+    def own_start(self) -> Tensor | None:
+        """Of what forward sets, in one row, what ranks have yet to agree on; None if there is nothing.
+
+        On each rank there must be the same rows; one without anything of its own gives zeros.
+        """
+        return None
+
+    def take_start(self, start: Tensor) -> None:
+        """Set what `own_start` gave to what the ranks have agreed on."""
 
     def _watch(self, parameter: nn.Parameter) -> None:
         """Tell `gradient_mean` of each gradient of `parameter`; of a frozen one too, once it is not."""
@@ -76,8 +93,8 @@ class Binarizer(nn.Module, ABC):
         parameter.requires_grad_(True).register_post_accumulate_grad_hook(self._note_gradient)
         parameter.requires_grad_(trained)
 
-    def _note_gradient(self, parameter: Tensor) -> None:
-        self.gradient_mean.note(parameter)
+    def _note_gradient(self, _parameter: Tensor) -> None:
+        self.gradient_mean.note()
 
     def _switch(self, on: bool) -> None:
         self.is_enabled = on

@@ -18,17 +18,18 @@ FALLBACK_SCALE = 1.0
 
 
 @torch.library.custom_op("fxbin::initial_log_scale", mutates_args=())
-def initial_log_scale(x: Tensor, rule: str, site: str) -> Tensor:
+def initial_log_scale(x: Tensor, rule: str, site: str, alone: bool = False) -> Tensor:
     """Log of the starting scale for the inputs `x`, as float32 ``(1,)`` on the device of `x`.
 
     `rule` is ``"quantile"`` or ``"mse"``, see `quantile_scale` and `mse_scale`. A statistic that is not a
     positive finite number is replaced by 1, with a warning that names `site`. Under `torch.distributed`
-    the statistic is that of all ranks together; every rank must get here at the same call.
+    the statistic is that of all ranks together, and every rank must get here at the same call; with `alone`
+    it is that of this rank.
 
     An operator of its own, so that `torch.compile(fullgraph=True)` can step over the warning.
     """
     values = at_least_float32(x.detach().flatten())
-    scale = float(mse_scale(values) if rule == "mse" else quantile_scale(values))
+    scale = float(mse_scale(values, alone) if rule == "mse" else quantile_scale(values, alone))
     if not (math.isfinite(scale) and scale > 0):
         warnings.warn(
             f"{site or 'activation binarizer'}: the inputs of the first binarized batch give the scale "
@@ -41,25 +42,27 @@ def initial_log_scale(x: Tensor, rule: str, site: str) -> Tensor:
 
 
 @initial_log_scale.register_fake
-def _(x: Tensor, _rule: str, _site: str) -> Tensor:
+def _(x: Tensor, _rule: str, _site: str, _alone: bool = False) -> Tensor:
     return x.new_empty((1,), dtype=torch.float32)
 
 
-def has_values(x: Tensor) -> bool:
+def has_values(x: Tensor, alone: bool) -> bool:
     """Whether there is anything to start from. A rank with an empty batch still takes part for the others."""
-    return x.numel() > 0 or rank_count() > 1
+    return x.numel() > 0 or (rank_count() > 1 and not alone)
 
 
-def quantile_scale(values: Tensor) -> Tensor:
+def quantile_scale(values: Tensor, alone: bool = False) -> Tensor:
     """Smallest of the top 0.1 % of `values`: the rule of NNCF 2.9. 0-d; NaN counts as largest.
 
     The count is ``max(1, round(0.001 * n))`` with Python's rounding, half to even: 1500 values give 2,
     2500 give 2 as well.
     """
-    total = int(sum_over_ranks(torch.tensor(values.numel(), device=values.device)))
+    total = values.numel()
+    if not alone:
+        total = int(sum_over_ranks(torch.tensor(total, device=values.device)))
     count = max(1, round(total * QUANTILE_SHARE))
     top = values.topk(min(count, values.numel())).values
-    if rank_count() > 1:
+    if rank_count() > 1 and not alone:
         padded = top.new_full((count,), -math.inf)
         padded[: top.numel()] = top
         gathered = [torch.empty_like(padded) for _ in range(rank_count())]
@@ -68,15 +71,15 @@ def quantile_scale(values: Tensor) -> Tensor:
     return top.min()
 
 
-def mse_scale(values: Tensor) -> Tensor:
+def mse_scale(values: Tensor, alone: bool = False) -> Tensor:
     """The s for which ``s H(x - s / 2)`` is nearest to `values` in the mean square: ``(*, n)`` to ``(*)``.
 
     Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489, method I) with the lower level held at 0:
     s <- mean of the values above s / 2, 20 rounds from the mean of the positive ones. NaN where none is.
     """
-    scale = _mean_above(values, values.new_zeros(values.shape[:-1]))
+    scale = _mean_above(values, values.new_zeros(values.shape[:-1]), alone)
     for _ in range(MSE_ROUNDS):
-        scale = _mean_above(values, scale / 2)
+        scale = _mean_above(values, scale / 2, alone)
     return scale
 
 
@@ -85,7 +88,9 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _mean_above(values: Tensor, bound: Tensor) -> Tensor:
+def _mean_above(values: Tensor, bound: Tensor, alone: bool) -> Tensor:
     above = values > bound.unsqueeze(-1)
-    both = sum_over_ranks(torch.stack([values.where(above, 0).sum(-1), above.sum(-1).to(values.dtype)]))
+    both = torch.stack([values.where(above, 0).sum(-1), above.sum(-1).to(values.dtype)])
+    if not alone:
+        both = sum_over_ranks(both)
     return both[0] / both[1]

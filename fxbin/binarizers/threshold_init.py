@@ -14,7 +14,7 @@ SMALLEST, LARGEST = 0.1, 0.9
 
 
 @torch.library.custom_op("fxbin::initial_threshold_logit", mutates_args=())
-def initial_threshold_logit(x: Tensor, log_scale: Tensor) -> Tensor:
+def initial_threshold_logit(x: Tensor, log_scale: Tensor, alone: bool = False) -> Tensor:
     """Logit of the starting thresholds for the inputs `x`, as ``(1, c, 1, 1)`` on the device of `x`.
 
     Channel c starts at t = s_c / (2 s), kept between 0.1 and 0.9, where s = exp(log_scale) and s_c is
@@ -24,12 +24,12 @@ def initial_threshold_logit(x: Tensor, log_scale: Tensor) -> Tensor:
     Under `torch.distributed` as `initial_log_scale`, and an operator of its own for the same reason.
     """
     channels = at_least_float32(x.detach().movedim(-3, 0).flatten(1))
-    own = mse_scale(channels)
+    own = mse_scale(channels, alone)
     t = (own / (2 * log_scale.detach().to(own).exp())).clamp(SMALLEST, LARGEST)
     return t.where(own.isfinite() & (own > 0), 0.5).logit().view(1, -1, 1, 1)
 
 
 @initial_threshold_logit.register_fake
-def _(x: Tensor, _log_scale: Tensor) -> Tensor:
+def _(x: Tensor, _log_scale: Tensor, _alone: bool = False) -> Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return x.new_empty((1, x.shape[-3], 1, 1), dtype=dtype)
