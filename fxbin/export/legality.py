@@ -103,6 +103,30 @@ def why_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     return None
 
 
+def why_values_need_float(call: ConvCall, shapes: ConvShapes) -> str | None:
+    """Why the scales that this call site has now need float operators; None if 1 bit is right.
+
+    For a call site that `why_float` lets through. A filter whose weights are all 0 has the scale 0: OpenVINO
+    divides by it, no longer sees a 1-bit convolution, and writes past the end of a buffer.
+    """
+    assert call.activation is not None
+    assert call.weight is not None
+    assert shapes.weight is not None
+    _, s = call.activation.levels()
+    scale = call.weight.scale(shapes.weight)
+    bad = int((~_is_positive(scale)).sum())
+    if bad:
+        where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
+        return f"its weight scale is 0 or not finite{where}"
+    if not _is_positive(s).all():
+        return f"its activation scale is {float(s):g}"
+    return None
+
+
+def _is_positive(scale: Tensor) -> Tensor:
+    return (scale > 0) & scale.isfinite()
+
+
 def preparation(call: ConvCall, shapes: ConvShapes) -> Preparation:
     """What makes the 1-bit kernel right for a call site that `why_float` lets through."""
     sides = _padded_sides(call.arguments, shapes)

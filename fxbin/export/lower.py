@@ -10,7 +10,13 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.export.conv_call import CONV2D_ARGUMENTS, ConvCall, called_binarizer, conv_calls
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
-from fxbin.export.legality import has_known_levels, preparation, why_disabled, why_float
+from fxbin.export.legality import (
+    has_known_levels,
+    preparation,
+    why_disabled,
+    why_float,
+    why_values_need_float,
+)
 from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
 from fxbin.export.report import ExportMode, SiteExport
@@ -21,7 +27,7 @@ NOT_USED = "nothing that the model returns depends on it"
 
 
 def lower_binarizers(
-    module: fx.GraphModule, record: Record, *, keep_apart: bool = True
+    module: fx.GraphModule, record: Record, *, final_values: bool = True
 ) -> tuple[SiteExport, ...]:
     """Replace the binarizers of `module`, in place, and say what became of each call site.
 
@@ -30,13 +36,13 @@ def lower_binarizers(
 
     A disabled binarizer becomes its input, and a call site that nothing depends on is left out. A
     binarizer whose levels fxbin does not know stays, and the exporter writes its forward out. `record` is
-    of a run of this very graph. Without `keep_apart`, equal
-    constants stay equal: those of a model that is not trained yet say nothing about later ones.
+    of a run of this very graph. Without `final_values` nothing depends on what values constants have: those
+    of a model that is not trained yet say nothing about later ones.
     """
-    distinct = DistinctLevels() if keep_apart else None
+    distinct = DistinctLevels() if final_values else None
     sites = []
     for call in list(conv_calls(module)):
-        site = _decide(call, record)
+        site = _decide(call, record, final_values)
         if site.mode is ExportMode.ONE_BIT:
             site = replace(site, reason=_lower_call(module, call, record, distinct))
         sites.append(site)
@@ -59,7 +65,7 @@ def _erase_unused(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
-def _decide(call: ConvCall, record: Record) -> SiteExport:
+def _decide(call: ConvCall, record: Record, final_values: bool) -> SiteExport:
     binarizers = [binarizer for binarizer in (call.activation, call.weight) if binarizer is not None]
     disabled = why_disabled(call)
     if not is_used(call.node):
@@ -68,7 +74,10 @@ def _decide(call: ConvCall, record: Record) -> SiteExport:
         enabled = any(binarizer.is_enabled for binarizer in binarizers)
         mode = ExportMode.FLOAT if enabled else ExportMode.FULL_PRECISION
         return SiteExport(call.name, mode, enabled=False, reason=disabled)
-    reason = why_float(call, record.shapes[call.node])
+    shapes = record.shapes[call.node]
+    reason = why_float(call, shapes)
+    if reason is None and final_values:
+        reason = why_values_need_float(call, shapes)
     mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT
     return SiteExport(call.name, mode, enabled=True, reason=reason or "")
 

@@ -33,7 +33,7 @@ def plan_export(
     module, inputs = prepare(model, example_inputs, example_kwargs)
     if all_enabled and isinstance(module, BinarizedModule):
         module.binarization.enable(activations=True, weights=True)
-    return lower(module, inputs, keep_apart=not all_enabled)
+    return lower(module, inputs, final_values=not all_enabled)
 
 
 def prepare(
@@ -53,10 +53,12 @@ def prepare(
     return module, inputs
 
 
-def lower(module: fx.GraphModule, inputs: BoundInputs, *, keep_apart: bool = True) -> tuple[SiteExport, ...]:
+def lower(
+    module: fx.GraphModule, inputs: BoundInputs, *, final_values: bool = True
+) -> tuple[SiteExport, ...]:
     """Lower the binarizers of `module`, which comes from `prepare`, in place; say what became of each."""
     with torch.no_grad():
-        return lower_binarizers(module, record_run(module, inputs.values), keep_apart=keep_apart)
+        return lower_binarizers(module, record_run(module, inputs.values), final_values=final_values)
 
 
 def _inputs(

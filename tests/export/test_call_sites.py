@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.plan import plan_export
 from fxbin.module import BinarizedModule
 
 Binarize = Callable[..., BinarizedModule]
@@ -315,3 +316,41 @@ def test_float64_is_plain(check: Any, binarize: Binarize) -> None:
     model = binarize(nn.Conv2d(8, 4, 3), x).double()
     report = export_onnx(model, check.path, (x.double(),))  # onnxruntime has no such convolution
     assert report.sites[0].reason == "it computes in float64, not in float32"
+
+
+@pytest.mark.parametrize(
+    ("mode", "filters", "reason"),
+    [
+        ("xnor", slice(3, 5), "its weight scale is 0 or not finite in 2 of 24 filters"),
+        ("dorefa", slice(None), "its weight scale is 0 or not finite"),
+    ],
+)
+def test_filters_of_zeros_are_plain(
+    check: Any, binarize: Binarize, mode: str, filters: slice, reason: str
+) -> None:
+    net = AroundConv(kernel_size=3)
+    with torch.no_grad():
+        net.conv.weight[filters] = 0
+    report = check(binarize(net, X, mode), X, one_bit=0)
+    assert [site.reason for site in report.sites] == [reason]
+
+
+def test_one_scale_for_all_filters_allows_some_of_zeros(check: Any, binarize: Binarize) -> None:
+    net = AroundConv(kernel_size=3)
+    with torch.no_grad():
+        net.conv.weight[3] = 0
+    check(binarize(net, X, "dorefa"), X, one_bit=1)
+
+
+def test_an_activation_scale_that_underflows_is_plain(check: Any, binarize: Binarize) -> None:
+    model = binarize(AroundConv(kernel_size=3), X)
+    nn.init.constant_(next(iter(model.binarization.sites.values())).activation.scale, -200)
+    report = check(model, X, one_bit=0)
+    assert [site.reason for site in report.sites] == ["its activation scale is 0"]
+
+
+def test_weights_of_zeros_before_training_decide_nothing(binarize: Binarize) -> None:
+    net = AroundConv(kernel_size=3)
+    nn.init.zeros_(net.conv.weight)
+    (site,) = plan_export(binarize(net, X), all_enabled=True)
+    assert site.mode is ExportMode.ONE_BIT

@@ -107,6 +107,13 @@ def weight_scale_per_input_channel(constants: Constants) -> list[onnx.NodeProto]
     return [activation(), weight(), conv()]
 
 
+def filter_of_zeros(constants: Constants) -> list[onnx.NodeProto]:
+    constants["plus"] = np.linspace(0.5, 1, 8, dtype=np.float32).reshape(8, 1, 1, 1)
+    constants["plus"][3] = 0
+    constants["minus"] = -constants["plus"]
+    return [activation(), weight(), conv()]
+
+
 def minus_s_and_s(constants: Constants) -> list[onnx.NodeProto]:
     constants["low"] = -constants["s"]
     return [activation(low="low"), weight(), conv()]
