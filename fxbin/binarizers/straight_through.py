@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
@@ -143,6 +144,10 @@ def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, stri
         # Two passes in one, and only one that reads.
         low, high = cpu_passes.value_range(x)
         strict, nonnegative = not (math.isfinite(low) and math.isfinite(high)), low >= 0
+    if torch.compiler.is_dynamo_compiling() and torch.is_grad_enabled():
+        # A compiler would keep y beside x, as it computes nothing again that a convolution reads.
+        y: Tensor = checkpoint(BinarizeActivation.apply, x, s, t, m, strict, nonnegative, use_reentrant=False)
+        return y
     return _apply(BinarizeActivation, x, s, t, m, strict, nonnegative)
 
 
