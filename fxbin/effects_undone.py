@@ -4,26 +4,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fxbin.binarizers import Binarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer
 
 
 @contextmanager
-def effects_undone(model: nn.Module) -> Iterator[None]:
-    """Put back random states and buffers (running statistics) after running `model`, also after an error.
+def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[None]:
+    """Put back random states, buffers (running statistics) and levels after running `model`, or failing to.
 
-    Those of binarizers stay: a scale that has started has started.
+    `fxbin.Diagnostics` does not count what fires meanwhile. With `but_starts`, a scale that has started
+    stays where it started.
     """
-    kept = {
-        id(buffer) for part in model.modules() if isinstance(part, Binarizer) for buffer in part.buffers()
-    }
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if id(buffer) not in kept]
+    binarizers = [part for part in model.modules() if isinstance(part, Binarizer)]
+    kept = {id(buffer) for part in binarizers if but_starts for buffer in part.buffers()}
+    tensors: list[Tensor] = [buffer for buffer in model.buffers() if id(buffer) not in kept]
+    if not but_starts:
+        tensors += [parameter for part in binarizers for parameter in part.parameters()]
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    counts = {part: part.firing for part in binarizers if isinstance(part, ActivationBinarizer)}
+    for activations in counts:
+        activations.firing = None
     devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
     with torch.random.fork_rng(devices):
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+                for tensor, value in before:
+                    tensor.copy_(value)
+            for part in binarizers:
+                part.read_flags()
+            for activations, count in counts.items():
+                activations.firing = count

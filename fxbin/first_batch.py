@@ -85,7 +85,7 @@ class StartsScales(nn.Module):
         """Start what starts with this batch; return those whose start later batches take part in too."""
         # Once for each: a call site that training never runs would have it done for every batch.
         self._tried = self._waiting()
-        with torch.no_grad(), effects_undone(self):
+        with torch.no_grad(), effects_undone(self, but_starts=True):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 

@@ -51,6 +51,15 @@ def test_it_trains_as_a_loop_of_ones_own(accumulate: int) -> None:
     assert module.validated_in[2:] == module.trained_in
 
 
+def test_what_the_user_keeps_from_ddp_stays_so() -> None:
+    module = Classifier()
+    vars(module)["_ddp_params_and_buffers_to_ignore"] = ["head.weight"]
+    StagedBinarization().setup(trainer(StagedBinarization()), module, "fit")
+    ignored = vars(module)["_ddp_params_and_buffers_to_ignore"]
+    assert ignored[0] == "head.weight"
+    assert [name for name in ignored if "activation_binarizer" in name]
+
+
 class ByIndex(Classifier):
     """Lightning starts a plain loader from its beginning in the middle of an epoch: not the same data."""
 

@@ -36,6 +36,15 @@ def test_nothing_is_found_and_nothing_changes_where_all_is_finite(
     torch.testing.assert_close(dict(model.state_dict()), state, rtol=0, atol=0)
 
 
+def test_a_scale_that_waits_for_its_first_batch_goes_on_waiting() -> None:
+    model = fxbin.transform(Small(), SMALL).train()
+    model.binarization.enable(activations=True, weights=True)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    assert first_nonfinite(model, x()) is None
+    torch.testing.assert_close(dict(model.state_dict()), state, rtol=0, atol=0)
+    assert all(site.activation.awaits_first_batch for site in model.binarization.sites.values())
+
+
 def test_an_input_is_named(model: BinarizedModule) -> None:
     batch = x()
     batch[1, 2, 3, 4] = math.nan
