@@ -14,6 +14,7 @@ from fxbin.export.hoist_padding import hoist_padding
 from fxbin.export.inputs import BoundInputs, bind_inputs
 from fxbin.export.lower import lower_binarizers
 from fxbin.export.record import record_run
+from fxbin.export.remove_dropout import remove_dropout
 from fxbin.export.report import SiteExport
 from fxbin.module import BinarizedModule
 
@@ -39,7 +40,7 @@ def plan_export(
 def prepare(
     model: fx.GraphModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[fx.GraphModule, BoundInputs]:
-    """A copy of `model` in eval mode, paddings rewritten, and example inputs for it on its device."""
+    """A copy of `model` in eval mode, dropout and paddings rewritten, and example inputs on its device."""
     if isinstance(model, BinarizedModule) and model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
@@ -48,6 +49,7 @@ def prepare(
         )
     module = copy.deepcopy(model).eval()
     inputs = _inputs(model, module, args, kwargs)
+    remove_dropout(module)
     hoist_padding(module)
     spell_out_circular_padding(module)
     return module, inputs

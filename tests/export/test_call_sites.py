@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.export import ExportMode, export_onnx
-from fxbin.export.plan import plan_export
+from fxbin.export.plan import plan_export, prepare
 from fxbin.module import BinarizedModule
 
 Binarize = Callable[..., BinarizedModule]
@@ -354,3 +354,37 @@ def test_weights_of_zeros_before_training_decide_nothing(binarize: Binarize) -> 
     nn.init.zeros_(net.conv.weight)
     (site,) = plan_export(binarize(net, X), all_enabled=True)
     assert site.mode is ExportMode.ONE_BIT
+
+
+class WritesBehindDropout(nn.Module):
+    """In eval mode, what a dropout returns is its input, and a ReLU writes into both."""
+
+    def __init__(self, dropout: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.dropout = nn.Conv2d(3, 8, 3), dropout
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.conv(x)
+        return torch.relu_(self.dropout(y)) + y.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize(
+    "dropout",
+    [
+        nn.Dropout(0.3),
+        nn.Dropout2d(0.3),
+        lambda x: F.dropout(x, 0.3, False),
+        lambda x: F.dropout2d(x, 0.3, training=False),
+    ],
+    ids=["Dropout", "Dropout2d", "dropout", "dropout2d"],
+)
+def test_what_is_written_behind_a_dropout_is_in_front_of_it_too(
+    check: Any, binarize: Binarize, dropout: Any
+) -> None:
+    check(binarize(WritesBehindDropout(dropout), X), X, one_bit=1)
+
+
+def test_a_dropout_that_drops_in_eval_mode_stays(binarize: Binarize) -> None:
+    model = binarize(WritesBehindDropout(lambda x: F.dropout(x, 0.3, True)), X)
+    module, _ = prepare(model, None, None)
+    assert F.dropout in [node.target for node in module.graph.nodes]

@@ -1,0 +1,41 @@
+"""Dropout, which does nothing in eval mode, out of the way of PyTorch's exporter."""
+
+import inspect
+from typing import Any
+
+import torch.nn.functional as F
+from torch import fx, nn
+
+MODULES = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+FUNCTIONS: tuple[Any, ...] = (
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+)  # fmt: skip
+
+
+def remove_dropout(module: fx.GraphModule) -> None:
+    """Replace each dropout of `module`, which is in eval mode, by its input, in place.
+
+    That is what it returns, and no copy: what is later written into the one is in the other, too. PyTorch's
+    exporter takes them for two values, and reads one of them without what was written.
+    """
+    for node in list(module.graph.nodes):
+        x = _input_of_dropout(module, node)
+        if x is not None:
+            node.replace_all_uses_with(x)
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _input_of_dropout(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """What `node` returns as it is; None if it is no dropout, or one that drops in eval mode, too."""
+    if node.op == "call_module":
+        called = module.get_submodule(str(node.target))
+        return node.all_input_nodes[0] if type(called) in MODULES and not called.training else None
+    function: Any = node.target
+    if function not in FUNCTIONS:
+        return None
+    given = inspect.signature(function).bind(*node.args, **node.kwargs)
+    given.apply_defaults()
+    return node.all_input_nodes[0] if given.arguments["training"] is False else None
