@@ -39,18 +39,30 @@ def binarized_conv2d(
     float32 or float64 on a CPU without a compiler, autocast or a functional transform, for finite inputs,
     while nobody else is to see what the binarizers return.
     """
-    if torch.compiler.is_compiling() or not _is_fused(activations, weights, x, w) or isinstance(padding, str):
-        return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
+    is_compiled = torch.compiler.is_compiling()
+    if not is_compiled and not isinstance(padding, str) and _is_fused(activations, weights, x, w):
+        low, high = cpu_passes.value_range(x)
+        if math.isfinite(low) and math.isfinite(high):
+            settings = (*map(pair, (stride, padding, dilation)), groups)
+            return _one_step(activations, weights, x, w, bias, low >= 0, settings)
+    return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
+
+
+def _one_step(
+    activations: Binarizer,
+    weights: Binarizer,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    nonnegative: bool,
+    settings: tuple[Any, ...],
+) -> Tensor:
     assert isinstance(activations, ActivationBinarizer)
-    assert isinstance(weights, WeightBinarizer)
-    low, high = cpu_passes.value_range(x)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
     if activations.awaits_first_batch:
         activations.start_from(x)
-    settings = (*map(pair, (stride, padding, dilation)), groups)
+    levels = activations.scale, activations.threshold
     y: Tensor = _BinarizedConv2d.apply(  # type: ignore[no-untyped-call]
-        x, w, bias, activations.scale, activations.threshold, activations, weights, low >= 0, settings
+        x, w, bias, *levels, activations, weights, nonnegative, settings
     )
     return y
 

@@ -52,7 +52,8 @@ def gradients(
 ) -> tuple[Tensor, float, Tensor] | None:
     """Gradients of x, s and t for m = 1, that of t in float32 or float64; None if that of s is not finite.
 
-    `s` is the high level in the dtype of x, `y` the output; None where the sum of g y, `sum_gy`, is known.
+    `s` is the high level in the dtype of x, `y` the output; None where the sum of g y, `sum_gy`, is known,
+    which saves a pass, and loses a bit or two to cancellation where x has both signs.
     `nonnegative` says that x >= 0 everywhere. Then dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever
     x > s.
 
