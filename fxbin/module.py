@@ -13,6 +13,7 @@ from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, mode_graphs
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
+from fxbin.reserved_names import check_names
 from fxbin.state import BinarizationState
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
-_RESERVED = ("binarization", "specialisations", "islands")
 
 
 class _OriginalInitBarrier(nn.Module):
@@ -63,19 +63,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         cls, root: nn.Module, found: ModelTrace, islands: tuple[Island, ...] = ()
     ) -> "BinarizedModule":
         """`root`, run by what was traced of it. It gives up its parameters and submodules."""
-        for name in _RESERVED:
-            if hasattr(root, name):
-                raise TransformError(
-                    f"{type(root).__name__}.{name}: fxbin keeps its own state under that name; "
-                    "rename the attribute of the model"
-                )
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
-        # Not registered: they were no part of the original's state_dict.
-        vars(root).update(found.homeless)
         # An empty one first: it would make buffers of tensors that the graph finds in plain attributes.
         name = type(root).__name__
         module: BinarizedModule = binarized_class(nn.Module(), fx.Graph(), class_name=name)
+        check_names(root, cls, (*vars(module), *BinarizedModule.__annotations__))
+        # Not registered: they were no part of the original's state_dict.
+        vars(root).update(found.homeless)
         module._adopt(root, *(HOOKS if "" not in found.parts else ()))
         module.graph = found.seen
         whole = found.parts.get("")

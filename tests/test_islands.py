@@ -522,3 +522,23 @@ def test_containers_that_an_island_gives_are_checked() -> None:
         TraceError, match=r"perhaps gives \(tensor, tensor\), and now it gives \(tensor, None\)"
     ):
         binarized(zeros)
+
+
+class FollowsGradient(nn.Module):
+    """Differentiates in its forward, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.conv(x).square().sum(), x)
+        y: Tensor = self.last(x - slope)
+        return y
+
+
+def test_forward_that_differentiates_runs_as_it_is() -> None:
+    found = check(Case(FollowsGradient(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.sites, found.islands) == ([], 2, 1)

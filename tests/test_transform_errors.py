@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.errors import ConfigError, ScopeError, TraceError, TransformError
-from tests.transforming import SMALL, Small, config
+from tests.transforming import SMALL, Small, assert_same_outputs, config
 
 
 class Named(nn.Module):
@@ -76,12 +76,24 @@ def test_model_that_has_been_transformed_already() -> None:
         fxbin.transform(fxbin.transform(Small(), SMALL), SMALL)
 
 
-@pytest.mark.parametrize("name", ["binarization", "specialisations"])
-def test_attribute_whose_name_fxbin_needs(name: str) -> None:
+@pytest.mark.parametrize("name", ["binarization", "specialisations", "code", "graph", "meta", "parts"])
+@pytest.mark.parametrize("value", [1, nn.Linear(1, 1)])
+def test_attribute_whose_name_a_transformed_model_needs(name: str, value: Any) -> None:
     model = Small()
-    setattr(model, name, 1)
-    with pytest.raises(TransformError, match=rf"Small\.{name}: fxbin keeps its own state under that name"):
+    setattr(model, name, value)
+    with pytest.raises(
+        TransformError, match=rf"Small\.{name}: a transformed model keeps something of its own"
+    ):
         fxbin.transform(model, SMALL)
+    fxbin.transform(nn.Sequential(model), SMALL)  # the way out that it names
+
+
+def test_model_that_is_a_graph_module_itself() -> None:
+    model, x = (
+        torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))),
+        torch.rand(2, 3, 8, 8),
+    )
+    assert_same_outputs(model, fxbin.transform(model, SMALL), x)
 
 
 @pytest.mark.parametrize("name", ['"', "\\"])

@@ -1,7 +1,8 @@
 """``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of what is traced, which stay traced.
 
 They are types, and the numbers that they make are Python's own: ``int(x.shape[0] / 4)`` would bake in
-the size of a batch. User code therefore finds other classes under these names while it is traced.
+the size of a batch. User code therefore finds other classes under these names while it is traced, and
+another ``type``, which knows what traced tensors and numbers stand for.
 """
 
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fxbin.tracing.active import active_tracer
 from fxbin.tracing.tensor import TracedTensor, as_number
@@ -55,6 +56,21 @@ class _Float(metaclass=_Cast):
     _real = float
 
 
+class _TypeOf(_Cast):
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1:
+            return type(*args, **kwargs)
+        if type(args[0]) is TracedTensor:
+            return nn.Parameter if args[0]._is_param else Tensor
+        kind = args[0].__class__ if type(args[0]) in (TracedValue, TracedSize) else type(args[0])
+        # As the code will compare it with what it finds under these names.
+        return {int: _Int, float: _Float, _Size._real: torch.Size}.get(kind, kind)
+
+
+class _Type(metaclass=_TypeOf):
+    _real = type
+
+
 class _SizeCast(_Cast):
     def __call__(cls, *args: Any) -> Any:
         if args and any(type(size) is TracedValue for size in args[0]):
@@ -72,7 +88,7 @@ def casts_traced(root: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch, "Size", _Size))
         for module in python_modules(root):
-            for cast in (_Int, _Float):
+            for cast in (_Int, _Float, _Type):
                 if cast._real.__name__ not in vars(module):
                     vars(module)[cast._real.__name__] = cast
                     stack.callback(vars(module).pop, cast._real.__name__, None)

@@ -73,7 +73,8 @@ def execute(
     if name in _RANDOM and "device" not in kwargs and device.type == "meta" and not _holds_tensor(args):
         kwargs = {**kwargs, "device": device}
     try:
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return _in_layout(result, (*args, *kwargs.values())) if name == "conv2d" else result
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error).lower() or device.type != "meta":
             raise
@@ -84,6 +85,17 @@ def _like_input(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     x = args[0] if args else kwargs["input"]
     is_flag = name in _ACTIVATIONS and len(args) > 1 and args[-1] is True
     return x if name.endswith("_") or kwargs.get("inplace") or is_flag else torch.empty_like(x)
+
+
+def _in_layout(result: Tensor, given: tuple[Any, ...]) -> Tensor:
+    """What a convolution gives, which without data is never in channels-last order; code may ask for it."""
+    if not result.is_meta or not any(isinstance(x, Tensor) and _is_channels_last(x) for x in given):
+        return result
+    return result.contiguous(memory_format=torch.channels_last)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _created(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -72,7 +72,10 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
         if tracer is not None and not tracer.is_inside:
-            given = map_nested(self._given, lambda x: x._node if type(x) is TracedValue else x)
+            # One that was made before the trace, such as a decorator of forward, says what it is.
+            was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
+            given = vars(self).get("_given", was)
+            given = map_nested(given, lambda x: x._node if type(x) is TracedValue else x)
             self._traced_entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
         return original(self)
 
@@ -83,7 +86,7 @@ def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
         if tracer is not None and not tracer.is_inside:
-            tracer.graph.call_function(autocast_mode._exit_autocast, (self._traced_entry,))
+            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self).pop("_traced_entry"),))
         return original(self, *error)
 
     return __exit__

@@ -22,7 +22,7 @@ def add_output(tracer: Tracer, result: Any) -> None:
     )
 
 
-def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
+def _argument(tracer: Tracer, item: Any, tracked: list[Tensor], *, in_dict: bool = False) -> Any:
     """`item` as an argument of a node, adding a call where fx cannot spell its container."""
     kind = type(item)
     if kind is TracedTensor:
@@ -30,16 +30,24 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
             tracked.append(item)
         return tracer._node_of(item)
     if is_dataclass(item) and not isinstance(item, type):
-        values = {f.name: _argument(tracer, getattr(item, f.name), tracked) for f in fields(item)}
+        values = {
+            f.name: _argument(tracer, getattr(item, f.name), tracked, in_dict=in_dict) for f in fields(item)
+        }
         return tracer.graph.call_function(kind, (), values)
     if issubclass(kind, dict):
-        content = {key: _argument(tracer, value, tracked) for key, value in item.items()}
+        content = {key: _argument(tracer, value, tracked, in_dict=True) for key, value in item.items()}
         return content if kind is dict else tracer.graph.call_function(kind, (content,))
     if kind in (list, tuple):
-        return kind(_argument(tracer, value, tracked) for value in item)
+        return kind(_argument(tracer, value, tracked, in_dict=in_dict) for value in item)
     if issubclass(kind, tuple):
-        parts = [_argument(tracer, value, tracked) for value in tuple.__iter__(item)]
-        return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+        is_named = hasattr(kind, "_fields")
+        parts = [
+            _argument(tracer, value, tracked, in_dict=in_dict or is_named) for value in tuple.__iter__(item)
+        ]
+        # Inside of those two, fx writes named tuples into its code without importing their class.
+        if is_named:
+            return tracer.graph.call_function(kind, tuple(parts)) if in_dict else kind(*parts)
+        return tuple(parts)
     if any(holds(value, TracedTensor) for value in getattr(item, "__dict__", {}).values()):
         if tracer.with_data:
             return None  # the graph is never run

@@ -18,6 +18,7 @@ from fxbin.tracing.active import active_tracer, is_tracing, paused, recording
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.caches import caches_let_be
 from fxbin.tracing.casts import casts_traced
+from fxbin.tracing.content import ContentError
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
@@ -51,6 +52,8 @@ def patched(tracer: Tracer) -> Iterator[None]:
         stack.enter_context(
             mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
         )
+        # What the code has compiled runs as it is written, or a compiler would come across the tracer.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
         stack.enter_context(casts_traced(tracer.root))
         stack.enter_context(caches_let_be(tracer.root))
@@ -138,6 +141,19 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
     return vmap
 
 
+def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
+    def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(outputs, inputs, *args, **kwargs)
+        if not tracer.knows_values:
+            raise ContentError("torch.autograd.grad is called, which needs what autograd keeps in a real run")
+        # For names, any numbers will do.
+        return tuple(torch.zeros_like(x) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
+
+    return grad
+
+
 def _mode(module: nn.Module) -> bool:
     """``module.training``, an attribute of each module that goes before no property of the class."""
     try:
@@ -220,6 +236,7 @@ _REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
     (torch._C.ScriptFunction, "__call__", _scripted_call),
     (type(torch.autograd.Variable), "__call__", _variable),
     (torch._functorch.apis, "vmap_impl", _vmap),
+    (torch.autograd, "grad", _gradients),
     (torch, "finfo", _number_limits),
     (torch, "iinfo", _number_limits),
     (torch.overrides, "has_torch_function", _has_torch_function),

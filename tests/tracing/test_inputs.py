@@ -24,7 +24,12 @@ class Containers(nn.Module):
         y = batch["x"] * scale + batch["out"].logits
         if mask is not None:
             y = y * mask
-        return Output(y, batch["list"][0]), Pair(y, batch["pair"].right), OrderedDict(y=y), {"k": [y, (y, 3)]}
+        return (
+            Output(y, batch["list"][0]),
+            Pair(y, batch["pair"].right),
+            OrderedDict(y=y),
+            {"k": [y, (y, 3)], "pair": Pair(y, Pair(1, y))},
+        )
 
 
 def example(batch: int) -> dict[str, Any]:
@@ -42,6 +47,7 @@ def test_containers_keep_their_types() -> None:
     assert found[0].count == 3
     assert torch.equal(found[1].right, batch["pair"].right)
     assert found[3]["k"][1] == (found[1].left, 3)
+    assert found[3]["pair"] == Pair(found[1].left, Pair(1, found[1].left))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,52 @@ def test_autocast_regions_stay_regions() -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
+class AutocastDecorated(nn.Module):
+    """Regions that were made before the trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.region = torch.autocast("cpu", dtype=torch.bfloat16)
+
+    @torch.autocast("cpu", dtype=torch.bfloat16)  # type: ignore[untyped-decorator]
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = x @ x
+        with torch.autocast("cpu", enabled=False):
+            z = x @ x
+            with self.region:
+                return y, z, x @ x
+
+
+def test_autocast_that_was_made_before_the_trace_stays_what_it_is() -> None:
+    model = AutocastDecorated()
+    graph = traced(model, torch.zeros(2, 2))
+    dtypes = [torch.bfloat16, torch.float32, torch.bfloat16]
+    assert [y.dtype for y in graph(torch.ones(3, 3))] == dtypes
+    assert [y.dtype for y in model(torch.ones(3, 3))] == dtypes
+    assert "_traced_entry" not in vars(model.region)
+
+
+class Compiled(nn.Module):
+    """Compiles pieces of its own code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.compile(nn.Linear(3, 3), backend="eager")
+        self.function = torch.compile(lambda x: x.relu() + 1, backend="eager")
+
+    @torch.compile(backend="eager")
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.function(self.linear(x))
+        return y
+
+
+def test_what_code_compiles_is_followed_as_it_is_written() -> None:
+    model, x = Compiled(), torch.randn(4, 3)
+    graph = traced(model, torch.zeros(1, 3))
+    assert torch.equal(graph(x), model(x))
+    assert {"linear._orig_mod.weight"} <= {*graph.state_dict()}
+
+
 class Steps(torch.autograd.Function):
     """Looks like a step, with the gradient of seven lines."""
 

@@ -302,3 +302,48 @@ def test_module_that_loops_over_the_batch_becomes_an_island() -> None:
     )
     graph, x = traced(model, torch.zeros(1, 4)), torch.rand(5, 4)
     assert torch.equal(graph(x), model(x))
+
+
+class AsksForTypes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, three, text = x.shape[2], 3, "x"
+        if type(x) is Tensor and type(height) is int and type(three) is int and type(height / 2) is float:
+            x = x * 2
+        if type(x.shape) is torch.Size and type(self.weight) is nn.Parameter and type(text) is str:
+            x = x + type(height)(2.7)
+        if type(self.weight) in (Tensor, str) or not isinstance(type(x), type):
+            x = x * 0
+        made = type("Made", (nn.Identity,), {})
+        y: Tensor = made()(x)
+        return y
+
+
+def test_types_are_those_that_the_code_meets_without_a_trace() -> None:
+    model, x = AsksForTypes(), torch.rand(2, 3, 4, 4)
+    assert torch.equal(traced(model, torch.rand(1, 3, 4, 4))(x), model(x))
+
+
+class AsksForLayout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y * 2 if y.is_contiguous(memory_format=torch.channels_last) else y
+
+
+def test_layout_behind_a_convolution_is_known() -> None:
+    model = AsksForLayout()
+    x = torch.rand(2, 3, 4, 4)
+    last = x.to(memory_format=torch.channels_last)
+    for example in (x, last):
+        assert torch.equal(traced(model, example[:1])(example), model(example))
+    with pytest.raises(TraceError, match="is_contiguous"):
+        traced(model, x)(last)
+    model.conv.weight.data = model.conv.weight.to(memory_format=torch.channels_last)
+    assert torch.equal(traced(model, x)(x), model(x))
