@@ -107,7 +107,7 @@ def why_values_need_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     """Why the scales that this call site has now need float operators; None if 1 bit is right.
 
     For a call site that `why_float` lets through. A filter whose weights are all 0 has the scale 0: OpenVINO
-    divides by it, no longer sees a 1-bit convolution, and writes past the end of a buffer.
+    then runs the convolution in float on an input of one bit a value, and crashes or gives NaN.
     """
     assert call.activation is not None
     assert call.weight is not None
