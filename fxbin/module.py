@@ -68,6 +68,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # An empty one first: it would make buffers of tensors that the graph finds in plain attributes.
         name = type(root).__name__
         module: BinarizedModule = binarized_class(nn.Module(), fx.Graph(), class_name=name)
+        if isinstance(vars(root).get("meta"), dict):
+            del module.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
         check_names(root, cls, (*vars(module), *BinarizedModule.__annotations__))
         # Not registered: they were no part of the original's state_dict.
         vars(root).update(found.homeless)

@@ -214,3 +214,11 @@ def test_names_are_known_where_the_code_looks_at_content() -> None:
         {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}},
     )
     assert ("LooksAtContent/NNCFConv2d[conv]/conv2d_0", "conv2d") in names
+
+
+def test_a_dict_named_meta_is_the_users_own() -> None:
+    model = Small()
+    model.meta = {"mean": [0.5]}  # type: ignore[assignment]
+    binarized = fxbin.transform(model, SMALL)
+    assert binarized.meta == {"mean": [0.5]}
+    assert copy.deepcopy(binarized).meta == {"mean": [0.5]}

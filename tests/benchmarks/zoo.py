@@ -50,7 +50,7 @@ from tests.zoo_lists import LIBRARIES, representatives
 SECONDS = 900
 """How long one model may take."""
 MEMORY = 9 * 2**30
-LARGE = 100_000_000
+LARGE = 150_000_000
 """Parameters above which a model is transformed without its weights, and not run."""
 
 
