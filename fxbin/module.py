@@ -1,6 +1,7 @@
 """The module that a transformed model is."""
 
 import copy
+import keyword
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
@@ -269,8 +270,13 @@ def _by_all_modes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
 def _check_spelling(*graphs: fx.Graph) -> None:
     """Raise TransformError if a module or parameter has a name that torch.fx would write as broken code."""
     for node in (node for graph in graphs for node in graph.nodes):
-        if node.op in ("call_module", "get_attr") and any(mark in node.target for mark in '"\\\n\r'):
+        if node.op in ("call_module", "get_attr"):
+            if any(mark in node.target for mark in '"\\\n\r'):
+                why = "a quote, a backslash or a line break in its name"
+            elif any(map(keyword.iskeyword, node.target.split("."))):
+                why = "a keyword of Python in its name"
+            else:
+                continue
             raise TransformError(
-                f"model: {node.target!r} has a quote, a backslash or a line break in its name, "
-                "which the code of a graph cannot hold; rename it"
+                f"model: {node.target!r} has {why}, which the code of a graph cannot hold; rename it"
             )

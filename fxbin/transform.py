@@ -13,6 +13,7 @@ from fxbin.call_site import call_sites
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import example_inputs as inputs_from_config
+from fxbin.model_check import check_model
 from fxbin.model_copy import copy_model
 from fxbin.module import HOOKS, BinarizedModule
 from fxbin.node_info import Decision, node_info
@@ -55,8 +56,7 @@ def transform(
         TransformError: the model has no conv2d.
     """
     config = load_config(config)
-    if isinstance(model, BinarizedModule):
-        raise TransformError("model: it has been transformed already; transform the original model")
+    check_model(model)
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
     scopes = ScopeFilter.from_config(config)
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
@@ -111,6 +111,7 @@ def node_names(
         infos = [node_info(node) for node in model.graph.nodes]
         return [(name, _op(name)) for info in infos if info is not None for name in info.names]
     config = load_config(config)
+    check_model(model)
     args, kwargs = _inputs(config, example_inputs, example_kwargs)
     ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
     return Names(model, ops, ScopeFilter.from_config(config).is_replaced).listing(ops)

@@ -28,6 +28,19 @@ class Named(nn.Module):
         return x
 
 
+class LooksAtContent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y if y.sum() > 0 else -y
+
+
+X = torch.rand(2, 3, 8, 8)
+
+
 def test_unknown_mode_says_which_there_are() -> None:
     with pytest.raises(ConfigError, match=r'compression\.mode.*"xnorr".*dorefa, xnor.*Did you mean "xnor"'):
         fxbin.transform(Small(), config(2, 3, 8, 8, mode="xnorr"))
@@ -96,10 +109,55 @@ def test_model_that_is_a_graph_module_itself() -> None:
     assert_same_outputs(model, fxbin.transform(model, SMALL), x)
 
 
-@pytest.mark.parametrize("name", ['"', "\\"])
-def test_module_name_that_code_cannot_hold(name: str) -> None:
-    with pytest.raises(TransformError, match=r"a quote, a backslash or a line break in its name.*rename it"):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ('"', "a quote, a backslash or a line break"),
+        ("\\", "a quote, a backslash or a line break"),
+        ("class", "a keyword of Python"),
+    ],
+)
+def test_module_name_that_code_cannot_hold(name: str, why: str) -> None:
+    with pytest.raises(TransformError, match=f"has {why} in its name.*rename it"):
         fxbin.transform(Named(name), SMALL)
+
+
+@pytest.mark.parametrize("name", ["1x1", "a-b c", "größe"])
+def test_module_name_that_is_no_name_in_python(name: str) -> None:
+    model = Named(name)
+    assert_same_outputs(model, fxbin.transform(model, SMALL), torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "0.weight has no shape yet; call the model once"),
+        (
+            lambda: torch.jit.trace(Small().eval(), X),
+            "compiled by torch.jit, .* transform the original model",
+        ),
+        (lambda: torch.compile(Small()), "compiled by torch.compile; .* compile the transformed one"),
+        (lambda: torch.export.export(Small(), (X,)).module(), "came out of torch.export"),
+        (lambda: lambda x: x, "expected a torch.nn.Module, got function"),
+    ],
+    ids=["lazy", "torch.jit", "torch.compile", "torch.export", "function"],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
+def test_what_is_no_model_to_be_followed_is_refused_at_the_door(make: Any, message: str) -> None:
+    for function in (fxbin.transform, fxbin.node_names):
+        with pytest.raises(TransformError, match=f"model: .*{message}"):
+            function(make(), SMALL)
+
+
+def test_model_without_data_that_must_run_to_be_known() -> None:
+    with pytest.raises(TraceError, match=r"content of .* its weights are on the meta device: load them"):
+        fxbin.transform(LooksAtContent().to("meta"), SMALL)
+
+
+def test_lazy_layers_that_know_their_shapes() -> None:
+    model, x = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), torch.rand(2, 3, 8, 8)
+    model(x)
+    assert_same_outputs(model, fxbin.transform(model, SMALL), x)
 
 
 def test_model_that_cannot_be_copied() -> None:

@@ -1,26 +1,25 @@
 """Functions that remember their results (`functools.cache`), which must not remember those of a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from types import ModuleType
 from unittest import mock
 
 from torch import nn
-
-from fxbin.tracing.casts import python_modules
 
 _Cached = type(cache(lambda: None))
 
 
 @contextmanager
-def caches_let_be(root: nn.Module) -> Iterator[None]:
-    """Let functions and methods that the code of `root` finds run anew, their caches as they were.
+def caches_let_be(root: nn.Module, modules: Iterable[ModuleType]) -> Iterator[None]:
+    """Let functions of `modules` and methods of `root`'s classes run anew, their caches as they were.
 
     A cache would give tensors of a trace to the next real run, and data to the trace.
     """
     classes = {cls for module in root.modules() for cls in type(module).__mro__}
     with ExitStack() as stack:
-        for owner in (*python_modules(root), *classes):
+        for owner in (*modules, *classes):
             for name, function in [*vars(owner).items()]:
                 if isinstance(function, _Cached):
                     stack.enter_context(mock.patch.object(owner, name, function.__wrapped__))

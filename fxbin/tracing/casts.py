@@ -6,7 +6,7 @@ another ``type``, which knows what traced tensors and numbers stand for.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -83,11 +83,11 @@ class _Size(metaclass=_SizeCast):
 
 
 @contextmanager
-def casts_traced(root: nn.Module) -> Iterator[None]:
-    """Let the code of `root`'s modules, and of the packages they come from, find these classes."""
+def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
+    """Let the code in `modules` find these classes."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch, "Size", _Size))
-        for module in python_modules(root):
+        for module in modules:
             for cast in (_Int, _Float, _Type):
                 if cast._real.__name__ not in vars(module):
                     vars(module)[cast._real.__name__] = cast

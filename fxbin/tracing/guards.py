@@ -48,6 +48,13 @@ def check_given(value: Any, name: str) -> None:
 
 
 @fx.node.has_side_effect
+def check_passed(value: Any, name: str) -> None:
+    """Raise TypeError, as Python does, where an argument is left out that has a default in the graph only."""
+    if value is ...:
+        raise TypeError(f"forward() missing 1 required argument: {name!r}")
+
+
+@fx.node.has_side_effect
 def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
     """What ``self.buffer = value`` in a forward leaves behind for the next one.
 

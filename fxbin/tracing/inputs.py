@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
-from fxbin.tracing.guards import check_given, check_specialised, describe
+from fxbin.tracing.guards import check_given, check_passed, check_specialised, describe
 from fxbin.tracing.operands import holds, map_results, origin_node, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tracer import Tracer
@@ -37,14 +37,26 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
     A parameter without an example keeps its default, and the graph refuses any other value for it.
     """
     inputs = _Inputs(tracer)
+    required: list[fx.Node] = []
+    has_default = False
     for name, parameter in bound.signature.parameters.items():
         stars = _stars(parameter)
         if name in bound.arguments:
-            inputs.nodes[name] = tracer.graph.placeholder(stars + name, default_value=_default(parameter))
+            default = _default(parameter)
+            if not stars and has_default and default is inspect.Signature.empty:
+                # Keyword-only in Python; here it follows one with a default, and must have one.
+                required.append(tracer.graph.placeholder(name, default_value=...))
+                inputs.nodes[name] = required[-1]
+                continue
+            has_default |= default is not inspect.Signature.empty
+            inputs.nodes[name] = tracer.graph.placeholder(stars + name, default_value=default)
         elif stars:
             tracer.graph.placeholder(stars + name)
         elif isinstance(parameter.default, _SIMPLE):
             inputs.defaults[name] = tracer.graph.placeholder(name, default_value=parameter.default)
+            has_default = True
+    for node in required:
+        tracer.graph.call_function(check_passed, (node, node.name))
     for name, node in inputs.nodes.items():
         bound.arguments[name] = inputs.trace(node, bound.arguments[name], bound.signature.parameters[name])
     for name, node in inputs.defaults.items():

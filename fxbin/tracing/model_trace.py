@@ -115,6 +115,12 @@ def _around_islands(
     `whole` is the model around them, or its eval mode where it is an island in train mode only.
     """
     root, args, kwargs, leaf_modules = given
+    if any(tensor.is_meta for tensor in chain(root.parameters(), root.buffers())):
+        path, reason = next(iter(islands.items()))
+        raise TraceError(
+            f"{path or type(root).__name__} cannot be traced as a whole: {reason}. What it calls is known "
+            "only from a run, and its weights are on the meta device: load them before the transform"
+        )
     tracer = run_with_data(root, args, kwargs, leaf_modules)
     found = PartFinder(root, leaf_modules, tracer)
     if isinstance(whole, Part):

@@ -1,6 +1,8 @@
 """How what a model returns becomes the output of its graph."""
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from types import GeneratorType
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +12,7 @@ from fxbin.tracing.operands import holds, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
+from fxbin.tracing.wholes import Restored
 
 
 def add_output(tracer: Tracer, result: Any) -> None:
@@ -33,7 +36,7 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor], *, in_dict: bool
         values = {
             f.name: _argument(tracer, getattr(item, f.name), tracked, in_dict=in_dict) for f in fields(item)
         }
-        return tracer.graph.call_function(kind, (), values)
+        return tracer.graph.call_function(_maker(item), (), values)
     if issubclass(kind, dict):
         content = {key: _argument(tracer, value, tracked, in_dict=True) for key, value in item.items()}
         return content if kind is dict else tracer.graph.call_function(kind, (content,))
@@ -48,11 +51,26 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor], *, in_dict: bool
         if is_named:
             return tracer.graph.call_function(kind, tuple(parts)) if in_dict else kind(*parts)
         return tuple(parts)
+    return _object(tracer, item)
+
+
+def _maker(item: Any) -> Callable[..., Any]:
+    """What makes a dataclass like `item` of its fields."""
+    does_more = hasattr(item, "__post_init__") or not all(field.init for field in fields(item))
+    # Dataclasses that are dicts too fill themselves there, and have no other way.
+    return Restored(type(item)) if does_more and not isinstance(item, dict) else type(item)
+
+
+def _object(tracer: Tracer, item: Any) -> Any:
+    if isinstance(item, GeneratorType):
+        raise TraceError(
+            "forward gives a generator, whose code runs only when somebody asks for more: return a list"
+        )
     if any(holds(value, TracedTensor) for value in getattr(item, "__dict__", {}).values()):
         if tracer.with_data:
             return None  # the graph is never run
         raise TraceError(
-            f"the model returns tensors in a {kind.__name__}, which a graph cannot make: "
+            f"the model returns tensors in a {type(item).__name__}, which a graph cannot make: "
             "return tensors, or tuples, dicts or dataclasses of them"
         )
     return tracer._node_of(item)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from fxbin.tracing.active import active_tracer, is_tracing, paused, recording
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.caches import caches_let_be
-from fxbin.tracing.casts import casts_traced
+from fxbin.tracing.casts import casts_traced, python_modules
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
@@ -43,9 +43,9 @@ def patched(tracer: Tracer) -> Iterator[None]:
     importlib.import_module("torch._dynamo")
     with _one_at_a_time, ExitStack() as stack:
         tracer.attributes.prepare()
-        for namespace, name, original, wrapped in recorded_functions():
+        stack.callback(_put_back_functions)
+        for namespace, name, _, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
-            stack.callback(setattr, namespace, name, original)
         for owner, name, wrap in _REPLACED:
             stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
         stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
@@ -55,11 +55,17 @@ def patched(tracer: Tracer) -> Iterator[None]:
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
-        stack.enter_context(casts_traced(tracer.root))
-        stack.enter_context(caches_let_be(tracer.root))
+        modules = python_modules(tracer.root)
+        stack.enter_context(casts_traced(modules))
+        stack.enter_context(caches_let_be(tracer.root, modules))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield
+
+
+def _put_back_functions() -> None:
+    for namespace, name, original, _ in recorded_functions():
+        setattr(namespace, name, original)
 
 
 Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -203,7 +203,7 @@ def _refuse_chance(used: list[str]) -> None:
 def _explained(
     error: Exception, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TraceError:
-    shapes = map_nested((args, kwargs), lambda x: tuple(x.shape) if isinstance(x, Tensor) else x)
+    shapes = map_nested((args, kwargs), _in_short)
     where = error_location(error.__traceback__) or "an unknown line"
     cause = str(error) if isinstance(error, FxbinError) else f"{type(error).__name__}: {error}"
     kind = ContentError if isinstance(error, ContentError) else TraceError
@@ -216,6 +216,12 @@ def _explained(
     if isinstance(error, ContentError) and isinstance(explained, ContentError):
         explained.module = error.module
     return explained
+
+
+def _in_short(item: Any) -> Any:
+    if isinstance(item, Tensor):
+        return tuple(item.shape)
+    return item if isinstance(item, type(None) | bool | int | float | str) else type(item)
 
 
 def _erase_unused_values(graph: fx.Graph) -> None:

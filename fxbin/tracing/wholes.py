@@ -71,6 +71,24 @@ class CallMapped:
         return self(*args, **kwargs)
 
 
+@dataclass(frozen=True)
+class Restored:
+    """An object of class `kind` with the attributes that it had: its `__init__` would do more to them."""
+
+    kind: type
+
+    @property
+    def __name__(self) -> str:
+        return self.kind.__name__
+
+    def __call__(self, **attributes: Any) -> Any:
+        """A new one at each run of a graph."""
+        restored: Any = object.__new__(self.kind)
+        for name, value in attributes.items():
+            object.__setattr__(restored, name, value)
+        return restored
+
+
 def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """A module that cannot be run without data, run on ones for the shape of its result."""
     device = next((x.device for x in module.parameters()), torch.device("cpu"))

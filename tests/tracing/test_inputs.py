@@ -1,5 +1,5 @@
 from collections import OrderedDict, namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -117,3 +117,59 @@ def test_channels_that_do_not_fit_are_refused_with_line_and_option() -> None:
         TraceError, match=r"Sequential cannot be traced with inputs \(\(1, 5, 2, 2\),\).*input_info"
     ):
         traced(model, torch.ones(1, 5, 2, 2))
+
+
+class RequiresLate(nn.Module):
+    """Requires a keyword behind arguments that may be left out."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, sizes: tuple[int, ...] = (), *, scale: Tensor
+    ) -> Tensor:
+        assert mask is None
+        return x * scale + len(sizes)
+
+
+def test_required_argument_behind_an_optional_one() -> None:
+    x, scale = torch.rand(2, 3), torch.rand(1)
+    graph = traced(RequiresLate(), x, None, (1, 2), scale=scale)
+    assert torch.equal(graph(x, None, (1, 2), scale=scale), x * scale + 2)
+    with pytest.raises(TypeError, match="missing 1 required argument: 'scale'"):
+        graph(x, None, (1, 2))
+
+
+@dataclass(frozen=True)
+class Doubled:
+    x: Tensor
+    twice: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", self.x + 1)
+        object.__setattr__(self, "twice", self.x * 2)
+
+
+class MakesDoubled(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Doubled]:
+        return {"made": Doubled(x)}
+
+
+def test_dataclass_that_computes_its_fields_computes_them_once() -> None:
+    found = traced(MakesDoubled(), torch.rand(1, 3))(torch.zeros(2, 3))["made"]
+    assert type(found) is Doubled
+    assert torch.equal(found.x, torch.ones(2, 3))
+    assert torch.equal(found.twice, torch.full((2, 3), 2.0))
+
+
+class Yields(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        yield x
+
+
+def test_forward_that_is_a_generator_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"forward gives a generator, .*: return a list"):
+        traced(Yields(), torch.rand(1, 3))
+
+
+def test_message_about_inputs_is_no_longer_than_it_must_be() -> None:
+    with pytest.raises(TraceError, match=r"with inputs \(<class 'numpy.ndarray'>,\): ") as caught:
+        traced(nn.Linear(3, 3), torch.rand(9, 9).numpy())
+    assert len(str(caught.value)) < 800
