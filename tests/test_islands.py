@@ -542,3 +542,38 @@ class FollowsGradient(nn.Module):
 def test_forward_that_differentiates_runs_as_it_is() -> None:
     found = check(Case(FollowsGradient(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
     assert (found.problems, found.sites, found.islands) == ([], 2, 1)
+
+
+class HasAuxiliaryHeads(nn.Module):
+    """One head in a part, one called by the code around parts: both in train mode only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last, self.head = HasHead(), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found: list[Tensor] = self.body(x)
+        if found[0].sum() > -1e9:
+            found.append(self.last(found[0]))
+        return [*found, self.head(found[0])] if self.training else found
+
+
+class HasHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        y = self.conv(x)
+        return [y, self.head(y)] if self.training else [y]
+
+
+def test_heads_that_only_train_stay_in_full_precision_and_the_report_says_so() -> None:
+    model = HasAuxiliaryHeads()
+    found = check(Case(model, lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.sites) == ([], 2)
+    report = fxbin.summary(fxbin.transform(model, CONFIG, (torch.rand(1, 3, 8, 8),)))
+    assert [site.owner for site in report.sites if site.train_only] == ["body.head"]
+    assert "it runs in train mode only" in str(report)
+    assert report.never_ran == ("head",)
+    assert "left in full precision, never ran with the example inputs in eval mode: head" in str(report)

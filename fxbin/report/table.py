@@ -120,7 +120,10 @@ def _totals(report: "Summary") -> list[str]:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as it is: {island.scope}: {island.reason}" for island in report.islands]
     if report.never_ran:
-        lines.append(f"never ran with the example inputs: {', '.join(report.never_ran)}")
+        # Around islands only a run in eval mode tells what is called.
+        when = " in eval mode" if report.islands else ""
+        names = ", ".join(report.never_ran)
+        lines.append(f"left in full precision, never ran with the example inputs{when}: {names}")
     lines += [
         f"taken for granted: {found.expression} = {found.value!r} in {found.scope} ({found.location})"
         for found in report.specialisations

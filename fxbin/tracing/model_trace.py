@@ -102,7 +102,7 @@ def trace_model(
     return ModelTrace(
         whole.evaluated.graph,
         {"": whole},
-        {"": Example(*map_nested((args, kwargs), without_data))},
+        {"": _example_of_root(args, kwargs)},
         told_apart((trace.graph, trace.homeless) for trace in whole.traces),
     )
 
@@ -139,13 +139,16 @@ def _around_islands(
     return ModelTrace(
         seen,
         parts,
-        {"": Example(*map_nested((args, kwargs), without_data))}
-        | {path: _example(found, path) for path in parts if path},
+        {"": _example_of_root(args, kwargs)} | {path: _example(found, path) for path in parts if path},
         told_apart(graphs),
         found_islands,
         {address: home for address, home in sites.items() if isinstance(home, OpCall)},
         {address: found_islands[home] for address, home in sites.items() if isinstance(home, str)},
     )
+
+
+def _example_of_root(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
+    return Example(*map_nested((args, kwargs), without_data))
 
 
 def _example(found: PartFinder, path: str) -> Example:
