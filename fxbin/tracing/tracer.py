@@ -9,25 +9,19 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
-from fxbin.tracing.attributes import traced
-from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, describe, register_hook
+from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import (
     map_nested,
-    map_results,
-    origin_node,
-    plain_values,
-    specs,
 )
-from fxbin.tracing.record import OpCall, Specialisation
-from fxbin.tracing.recorder import Args, Call, Kwargs, Recorder
+from fxbin.tracing.record import Specialisation
+from fxbin.tracing.recorder import Args, Call, Kwargs
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
 from fxbin.tracing.scope import Scope, ScopeFinder
 from fxbin.tracing.stay import Stay, without_data
-from fxbin.tracing.structure import UnknownStructureError, check_structure, structure
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
 from fxbin.tracing.wholes import run_on_ones
@@ -35,7 +29,7 @@ from fxbin.tracing.wholes import run_on_ones
 _length = len  # while a model is traced, the built-in is another one
 
 
-class Tracer(Recorder):
+class Tracer(KeepsWhole):
     """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
     `islands` are modules to keep whole, beside those of the classes `leaf_modules`.
@@ -54,11 +48,8 @@ class Tracer(Recorder):
         running: Scope = (),
         with_data: bool = False,
     ) -> None:
-        super().__init__(root, with_data=with_data)
-        self.entry = root if entry is None else entry
-        """The module whose forward is recorded."""
+        super().__init__(root, leaf_modules, islands, entry=entry, with_data=with_data)
         self._scopes = [running] if running else []
-        self._islands = islands
         self.stays: list[Stay] = []
         """The calls of modules, if there is data."""
         self.specialisations: list[Specialisation] = []
@@ -67,7 +58,6 @@ class Tracer(Recorder):
         self.modes: dict[nn.Module, bool] = {}
         """The modules whose mode the code looks at, and what it is."""
         self._switched: set[nn.Module] = set()
-        self._leaf_modules = leaf_modules
         self._finder = ScopeFinder()
 
     # What user code calls.
@@ -109,16 +99,6 @@ class Tracer(Recorder):
     def call_opaque(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``target(*args, **kwargs)`` as one node that nothing is named in; `run` tells shapes."""
         return self._record(Call("call_function", target, run, target.__name__, tracked=False), args, kwargs)
-
-    def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""
-        outer, self._followed = self._followed, target.__name__
-        try:
-            if self._inside is not None:
-                return run(*args, **kwargs)
-            return self._keep_whole("call_function", target, run, args, kwargs)
-        finally:
-            self._followed = outer
 
     def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
         """``tensor.item()``, ``float(tensor)``: a number that the run will tell."""
@@ -246,47 +226,6 @@ class Tracer(Recorder):
             if type(module).__name__ in ITERATION_MODULES:
                 self._forget_counters(scope)
 
-    def _call_asked_for(
-        self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
-        with python_random_kept():
-            try:
-                result = self._keep_whole("call_module", path, partial(original, module), args, kwargs)
-            except Exception as failure:
-                if module not in self._islands and not isinstance(failure, ContentError):
-                    raise
-                try:
-                    run = partial(self._run_on_ones, module)
-                    result = self._keep_whole("call_module", path, run, args, kwargs)
-                except Exception as error:
-                    if module not in self._islands or len(self._scopes) < 2:
-                        raise
-                    raise self._fault_of_caller(
-                        f"what {path} gives depends on the content of tensors"
-                    ) from error
-        if not self.with_data and not isinstance(result, Tensor):
-            self._rely_on_structure(module, path, result)
-        return result
-
-    def _rely_on_structure(self, module: nn.Module, path: str, result: Any) -> None:
-        """The code around `module`, which runs as it is, is followed with the containers that it gives."""
-        node = next(iter(reversed(self.graph.nodes)))
-        while node.target != path:  # behind it are the parts of its result
-            node = node.prev
-        try:
-            expected = structure(result, may_be_list=module not in self._islands)
-        except UnknownStructureError as error:
-            raise self._fault_of_caller(f"{path} gives {error}") from None
-        if type(result) is list:
-            self.rely_on_count(node, _length(result))
-        self.graph.call_function(check_structure, (node, expected, path))
-
-    def _fault_of_caller(self, message: str) -> ContentError:
-        error = ContentError(message)
-        error.module = self._scopes[-2][-1].module if _length(self._scopes) > 1 else None
-        return error
-
     def _begin_stay(
         self, module: nn.Module, running: Scope, scope: Scope, args: Args, kwargs: Kwargs
     ) -> Stay:
@@ -297,20 +236,6 @@ class Tracer(Recorder):
         stay = Stay(path, caller, running, scope, given[0], given[1], begin=len(self.ops))
         self.stays.append(stay)
         return stay
-
-    def is_leaf(self, module: nn.Module) -> bool:
-        """Whether `module` stays one node: torch's own layers, and what the user asked for."""
-        if module is self.entry:
-            return False
-        if self._is_asked_for(module):
-            return True
-        home = type(module).__module__
-        if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
-            return False
-        if any(self.attributes.is_changed(part) for part in module.modules()):
-            return False
-        # What is hung on a convolution must stay when the convolution itself is replaced.
-        return type(module) is not nn.Conv2d or not _has_attachments(module)
 
     def _look_at_hooks(self, module: nn.Module) -> None:
         """Note or refuse what is hung on a module whose code is followed."""
@@ -324,42 +249,7 @@ class Tracer(Recorder):
                 "cannot call: remove them, or keep the module whole with `leaf_modules`"
             )
 
-    def _is_asked_for(self, module: nn.Module) -> bool:
-        """Whether `module` is kept whole though its code is not torch's."""
-        return module in self._islands or isinstance(module, self._leaf_modules)
-
-    def _run_on_ones(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        with paused():
-            result = run_on_ones(module, *self._values(args), **self._values(kwargs))
-        return map_nested(result, lambda x: traced(x, None, tracked=False) if isinstance(x, Tensor) else x)
-
-    def _keep_whole(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        node_args, node_kwargs = self._nodes(args), self._nodes(kwargs)
-        ops: list[OpCall] = []
-        self._inside = ops
-        try:
-            result = run(*plain_values(args), **plain_values(kwargs))
-        finally:
-            self._inside = None
-        node = self.graph.create_node(kind, target, node_args, node_kwargs)
-        node.meta.update(ops=tuple(ops), spec=specs(result))
-
-        def attach(item: Any, origin: Any) -> Any:
-            if type(item) is TracedTensor:
-                item._node = origin_node(origin)
-            elif isinstance(item, int | float) and not self.knows_values:
-                # It came out of code that was not followed, and might be anything.
-                return TracedValue(self, origin_node(origin), item, of_content=True)
-            return item
-
-        return map_results(result, attach, node, self._item)
-
     def _forget_counters(self, scope: Scope) -> None:
         path = "/".join(map(str, scope))
         for key in [key for key in self._counters if f"{key[0]}/".startswith(f"{path}/")]:
             del self._counters[key]
-
-
-def _has_attachments(module: nn.Module) -> bool:
-    """Whether hooks, or a forward of its own, belong to this one module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
