@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
 
+ONLY_TENSORS = "and a file has nothing but tensors; export a module around it that returns the tensors alone"
+
 
 def capture_onnx(
     module: fx.GraphModule, inputs: BoundInputs, *, opset: int, dynamic_batch: bool
@@ -76,16 +78,22 @@ def _scopes(program: "ExportedProgram") -> dict[str, str]:
 
 
 def _output_names(graph: fx.Graph) -> list[str]:
+    """Names of what the model returns; None has none. ExportError if it returns a constant."""
     (output,) = (node for node in graph.nodes if node.op == "output")
     value = output.args[0]
-    if isinstance(value, dict) and all(isinstance(item, fx.Node) for item in value.values()):
-        return [str(key) for key in value]
+    for leaf in pytree.tree_leaves(value):
+        if leaf is not None and not isinstance(leaf, fx.Node):
+            raise ExportError(f"model: it returns {leaf!r} beside its tensors, {ONLY_TENSORS}")
+    if isinstance(value, dict) and all(isinstance(x, fx.Node | None) for x in value.values()):
+        return [str(key) for key, x in value.items() if x is not None]
     count = sum(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
     return ["output", *(f"output_{index}" for index in range(1, count))]
 
 
 def _explain(error: Exception, dynamic_batch: bool) -> str:
     cause = error.__cause__ or error
+    if "translating node return" in str(cause):
+        return f"model: it returns a number that it computes beside its tensors, {ONLY_TENSORS}"
     lines = [line for line in str(cause).splitlines() if line.strip()]
     hint = (
         " With dynamic_batch=True no part of the model may depend on the batch size." if dynamic_batch else ""

@@ -35,9 +35,9 @@ def record_run(module: fx.GraphModule, inputs: Sequence[Any]) -> Record:
         with torch.no_grad():
             recorder.run(*inputs)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        shapes = [tuple(x.shape) if isinstance(x, Tensor) else x for x in inputs]
+        given = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in inputs]
         raise ExportError(
-            f"example_inputs: the model does not run on inputs of the shapes {shapes}: "
+            f"example_inputs: the model does not run on the inputs {', '.join(given)}: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return recorder.record

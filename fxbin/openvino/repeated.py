@@ -1,37 +1,49 @@
 """Call sites that compute one thing twice."""
 
+import operator
 from collections.abc import Collection
 from typing import Any
 
-from torch import Tensor, fx
+import torch
+from torch import fx
 
+from fxbin.call_site import attribute
 from fxbin.export.conv_call import ConvCall, conv_calls
+
+MULTIPLICATIONS: tuple[Any, ...] = (operator.mul, torch.mul, "mul")
+DIVISIONS: tuple[Any, ...] = (operator.truediv, torch.div, "div")
 
 
 def repeated_calls(module: fx.GraphModule, names: Collection[str]) -> int:
     """How many of the call sites `names` repeat another one: same input, same weight, equal thresholds.
 
-    OpenVINO computes such convolutions once, however far the export keeps their constants apart.
+    OpenVINO computes such convolutions once, however far the export keeps their constants apart. An input
+    times a number is the same input with other thresholds.
     """
     calls = [call for call in conv_calls(module) if call.name in names]
-    return len(calls) - len({_identity(call) for call in calls})
+    return len(calls) - len({_identity(module, call) for call in calls})
 
 
-def _identity(call: ConvCall) -> tuple[Any, ...]:
+def _identity(module: fx.GraphModule, call: ConvCall) -> tuple[Any, ...]:
     assert call.activation is not None
     options = [call.arguments[name] for name in ("stride", "padding", "dilation", "groups")]
-    thresholds = tuple(_content(value) for value in call.activation.state_dict().values())
-    return (
-        call.arguments["input"].args[0],
-        _origin(call.arguments["weight"].args[0]),
-        str(options),
-        thresholds,
-    )
+    x, factor = _without_factor(call.arguments["input"].args[0])
+    threshold, _ = call.activation.levels()
+    thresholds = tuple(f"{value / factor:.5g}" for value in threshold.flatten().tolist())
+    weight = call.arguments["weight"].args[0]
+    origin = attribute(module, weight.target) if weight.op == "get_attr" else weight
+    return x, factor > 0, origin, str(options), thresholds
 
 
-def _origin(weight: fx.Node) -> Any:
-    return weight.target if weight.op == "get_attr" else weight
-
-
-def _content(value: Tensor) -> tuple[float, ...]:
-    return tuple(value.flatten().tolist())
+def _without_factor(x: fx.Node) -> tuple[fx.Node, float]:
+    """`x` as a number times another node."""
+    factor = 1.0
+    while x.target in (*MULTIPLICATIONS, *DIVISIONS) and not x.kwargs:
+        nodes = [arg for arg in x.args if isinstance(arg, fx.Node)]
+        numbers = [arg for arg in x.args if isinstance(arg, int | float) and arg]
+        is_division = x.target in DIVISIONS
+        if len(nodes) != 1 or len(numbers) != 1 or (is_division and x.args[0] is not nodes[0]):
+            break
+        factor = factor / numbers[0] if is_division else factor * numbers[0]
+        x = nodes[0]
+    return x, factor

@@ -160,6 +160,35 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path, binarize: B
     assert [value.name for value in graph.output] == ["out", "offset_too"]
 
 
+class Returns(nn.Module):
+    """Something beside the convolution, or in place of its output."""
+
+    def __init__(self, returned: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.returned = returned
+
+    def forward(self, x: Tensor) -> Any:
+        return self.returned(self.conv(x))
+
+
+def test_none_among_the_outputs_is_left_out(tmp_path: Path, binarize: Binarize) -> None:
+    export_onnx(binarize(Returns(lambda y: {"out": y, "aux": None}), X), tmp_path / "model.onnx")
+    assert [value.name for value in onnx.load(tmp_path / "model.onnx").graph.output] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [(lambda y: (y, 3), "it returns 3 beside"), (lambda y: (y, y.shape[2]), "a number that it computes")],
+)
+def test_an_output_that_is_no_tensor_is_named(
+    tmp_path: Path, binarize: Binarize, returned: Any, message: str
+) -> None:
+    with pytest.raises(ExportError, match=f"model: .*{message}.*returns the tensors alone"):
+        export_onnx(binarize(Returns(returned), X), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 class OffsetLevels(WeightBinarizer):
     """A binarizer of a user: levels 0 and 1."""
 
@@ -223,7 +252,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(
             r"example_inputs: the input 'x' is given twice",
         ),
         ({"example_kwargs": {"x": X, "y": X}}, r"example_inputs: the model does not take y"),
-        ({"example_inputs": (X[:, :2],)}, r"example_inputs: .* inputs of the shapes \[\(2, 2, 8, 8\)\]"),
+        ({"example_inputs": (X[:, :2],)}, r"example_inputs: .* inputs torch.float32 \(2, 2, 8, 8\): "),
     ],
 )
 def test_wrong_arguments_are_named(

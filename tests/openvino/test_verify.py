@@ -1,5 +1,6 @@
 """`verify` passes what is right and fails loudly on what is not."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,24 @@ def test_a_right_file_is_reported_on(model: BinarizedModule, path: Path) -> None
     assert shown.startswith(f"{path} in OpenVINO 20")
     assert "convolutions in 1 bit: 2, promised: 2" in shown
     assert "layers by themselves: 2 of 2 in 1 bit and right" in shown
+
+
+class Twice(Net):
+    """The same layer on an input and on a multiple of it."""
+
+    def forward(self, x: Tensor) -> Any:
+        return torch.cat([self.conv1(x), self.conv1(x * 0.5)], 1)
+
+
+def test_a_convolution_that_computes_the_same_as_another_may_be_computed_once() -> None:
+    model = binarize(Twice(), X)
+    first, second = (site.activation for site in model.binarization.sites.values())
+    with torch.no_grad():  # as both start from one batch
+        second.scale.copy_(first.scale + math.log(0.5))
+        second.threshold.copy_(first.threshold)
+    report = verify(model)
+    assert (report.promised, report.found, report.repeated) == (2, 1, 1)
+    assert "1 of them computed once with another" in str(report)
 
 
 def test_without_a_file_one_is_made_and_inputs_can_be_given(model: BinarizedModule) -> None:
