@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxbin.errors import ConfigError
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 SEED = 0
 
 
-def example_inputs(config: "Config") -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+def example_inputs(
+    config: "Config", model: nn.Module | None = None
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     """Positional and keyword arguments for the model's forward, on the CPU.
 
     Elements of `input_info` without `keyword` are positional, in their order. `type` ``"long"`` gives
-    int64, anything else float32, as in NNCF 2.9. `filler` is ``"ones"``, ``"zeros"`` or ``"random"``:
+    int64, ``"float"`` float32, as in NNCF 2.9; without it, inputs have the dtype of the first parameter of
+    `model` that is a floating point number, or float32. `filler` is ``"ones"``, ``"zeros"`` or ``"random"``:
     uniform on [0, 1), or 0 and 1 for int64, the same values at every call. The global random state is
     left alone, so that tracing a model does not change how it trains.
 
@@ -30,10 +33,11 @@ def example_inputs(config: "Config") -> tuple[tuple[Tensor, ...], dict[str, Tens
             'Add for example "input_info": {"sample_size": [1, 3, 224, 224]}.'
         )
     generator = torch.Generator().manual_seed(SEED)
+    dtype = _dtype_of(model)
     positional: list[Tensor] = []
     named: dict[str, Tensor] = {}
     for index, info in enumerate(config.input_info):
-        value = _fill(index, info, generator)
+        value = _fill(index, info, generator, dtype)
         if info.keyword is None:
             positional.append(value)
         elif info.keyword in named:
@@ -43,18 +47,24 @@ def example_inputs(config: "Config") -> tuple[tuple[Tensor, ...], dict[str, Tens
     return tuple(positional), named
 
 
-def _fill(index: int, info: "InputInfo", generator: torch.Generator) -> Tensor:
+def _dtype_of(model: nn.Module | None) -> torch.dtype:
+    parameters = () if model is None else model.parameters()
+    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+
+
+def _fill(index: int, info: "InputInfo", generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     shape = tuple(info.sample_size)
     if not shape or any(size < 1 for size in shape):
         raise ConfigError(
             f"input_info[{index}].sample_size: expected positive sizes such as [1, 3, 224, 224], "
             f"got {list(shape)}"
         )
-    dtype = torch.int64 if info.type == "long" else torch.float32
+    if info.type is not None:
+        dtype = torch.int64 if info.type == "long" else torch.float32
     if info.filler == "random":
         if dtype == torch.int64:
             return torch.randint(2, shape, generator=generator)
-        return torch.rand(shape, generator=generator)
+        return torch.rand(shape, generator=generator).to(dtype)
     if info.filler in ("ones", "zeros"):
         return torch.full(shape, 1 if info.filler == "ones" else 0, dtype=dtype)
     raise ConfigError(

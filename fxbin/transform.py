@@ -57,7 +57,7 @@ def transform(
     """
     config = load_config(config)
     check_model(model)
-    args, kwargs = _inputs(config, example_inputs, example_kwargs)
+    args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
     scopes = ScopeFilter.from_config(config)
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
     decisions = _decide(module, config)
@@ -112,7 +112,7 @@ def node_names(
         return [(name, _op(name)) for info in infos if info is not None for name in info.names]
     config = load_config(config)
     check_model(model)
-    args, kwargs = _inputs(config, example_inputs, example_kwargs)
+    args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
     ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
     return Names(model, ops, ScopeFilter.from_config(config).is_replaced).listing(ops)
 
@@ -122,10 +122,10 @@ def _op(name: str) -> str:
 
 
 def _inputs(
-    config: Config, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+    model: nn.Module, config: Config, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     if args is None and kwargs is None:
-        return inputs_from_config(config)
+        return inputs_from_config(config, model)
     if args is not None and not isinstance(args, tuple):
         raise TransformError(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; "

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from torch import nn
 
+import fxbin
 from fxbin.errors import ConfigError
 from fxbin.example_inputs import example_inputs
+from tests.transforming import SMALL, Small
 
 if TYPE_CHECKING:
     from fxbin.config import Config
@@ -66,3 +69,24 @@ def test_a_keyword_used_twice_is_an_error() -> None:
 def test_an_unknown_filler_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"input_info\[0\]\.filler.*'gauss'"):
         example_inputs(config_of({"sample_size": (1,), "filler": "gauss"}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_inputs_have_the_dtype_of_the_model_unless_the_config_says_another(dtype: torch.dtype) -> None:
+    model = nn.Conv2d(3, 4, 3).to(dtype)
+    infos: list[dict[str, Any]] = [
+        {"sample_size": [1, 3, 8, 8]},
+        {"sample_size": [1, 3, 8, 8], "filler": "random"},
+        {"sample_size": [1, 3, 8, 8], "type": "float"},
+        {"sample_size": [1, 3, 8, 8], "type": "long"},
+    ]
+    args, _ = example_inputs(config_of(*infos), model)
+    assert [x.dtype for x in args] == [dtype, dtype, torch.float32, torch.int64]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_in_another_dtype_is_transformed_from_its_config_alone(dtype: torch.dtype) -> None:
+    model = Small().to(dtype).eval()
+    binarized = fxbin.transform(model, SMALL)
+    x = torch.rand(2, 3, 8, 8, dtype=dtype)
+    assert torch.equal(binarized(x), model(x))

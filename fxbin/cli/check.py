@@ -43,7 +43,7 @@ def check(source: str | Path | Mapping[str, Any] | Config, model: nn.Module | No
     if model is None:
         return Findings((), notes)
     try:
-        args, kwargs = example_inputs(config)
+        args, kwargs = example_inputs(config, model)
         module = capture(copy.deepcopy(model), args, kwargs, scopes=ScopeFilter.from_config(config))
     except FxbinError as error:
         return Findings((str(error),), notes)

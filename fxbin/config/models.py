@@ -49,7 +49,7 @@ class InputInfo(Section):
     """Shape of the input, batch first: `[1, 3, 224, 224]`."""
 
     type: Annotated[Literal["float", "long"] | None, NotNull] = None
-    """`long` for int64, `float` for float32; without it, float32."""
+    """`long` for int64, `float` for float32; without it, the dtype of the model's parameters."""
 
     filler: Literal["ones", "zeros", "random"] = "ones"
     """What the example input holds; `random` is uniform on [0, 1), or 0 and 1 for `long`."""

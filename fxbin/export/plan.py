@@ -73,7 +73,7 @@ def _inputs(
         state = getattr(model, "binarization", None)
         if state is None:
             raise ExportError("example_inputs: give them, as this model carries no config with input_info")
-        args, kwargs = inputs_from_config(state.config)
+        args, kwargs = inputs_from_config(state.config, model)
     if args is not None and not isinstance(args, tuple):
         raise ExportError(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
