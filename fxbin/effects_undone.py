@@ -33,7 +33,8 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
             with torch.no_grad():
                 for tensor, value in before:
                     tensor.copy_(value)
-            for part in binarizers:
-                part.read_flags()
+            if not but_starts:  # flags say more of a start than buffers do: see `has_started_alone`
+                for part in binarizers:
+                    part.read_flags()
             for activations, count in counts.items():
                 activations.firing = count
