@@ -17,7 +17,7 @@ from fxbin.errors import ExportError
 from fxbin.packages import require
 from fxbin.runtimes.time_limit import TIME_LIMIT
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).parent / "worker" / "__main__.py"
 
 QUIET = {"CI": "true", "NNCF_CI": "1"}
 """Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""

@@ -16,7 +16,7 @@ import fxbin
 from fxbin.export.fake_quantize import fake_quantize_function
 from fxbin.module import BinarizedModule
 from fxbin.openvino.verify import FULL_FLOAT
-from fxbin.openvino.worker import layer_types
+from fxbin.openvino.worker.layer_types import layer_types
 from tests.tiny_resnet import TinyResNet
 
 DATA = Path(__file__).parents[1] / "data"

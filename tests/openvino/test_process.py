@@ -1,5 +1,7 @@
 """What OpenVINO does not come back from is an error here."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,10 @@ def never_end(job, arrays, start_step):
     start_step("compiling model.onnx")
     ctypes.PyDLL(None).sleep(100)
 
-worker = runpy.run_path({str(process.WORKER)!r})
-worker["JOBS"]["run"] = never_end
-worker["main"](sys.argv[1], Path(sys.argv[2]))
+runpy.run_path({str(process.WORKER)!r})
+from fxbin.openvino.worker.main import JOBS, main
+JOBS["run"] = never_end
+main(sys.argv[1], Path(sys.argv[2]))
 """
 
 
@@ -57,3 +60,9 @@ def test_a_time_limit_is_a_number_of_seconds(tmp_path: Path, limit: float) -> No
     for call in (verify, benchmark, lambda model, **options: save(model, tmp_path / "model.xml", **options)):
         with pytest.raises(ExportError, match=r"^time_limit: expected seconds, a number above 0, got"):
             call(model, time_limit=limit)
+
+
+def test_the_process_does_not_load_pytorch() -> None:
+    code = f"import runpy, sys; runpy.run_path({str(process.WORKER)!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,38 @@
+"""One layer of a file as a model of its own."""
+
+from typing import Any
+
+import numpy as np
+
+BINARIZERS = {"FakeQuantize", "Select"}
+"""Types of operators that binarize activations in a file of fxbin: for 1 bit, and plain ones."""
+
+
+def cut_layer(model: Any, name: str, shape: list[int]) -> Any:
+    """The convolution `name` of an ONNX file of fxbin, with its binarizers, as a model; None without it."""
+    import openvino
+    from openvino import opset8
+
+    convolution = next((x for x in model.get_ordered_ops() if _is_convolution_of(x, name)), None)
+    if convolution is None:
+        return None
+    output = convolution
+    if convolution.get_friendly_name().endswith("/WithoutBiases"):
+        users = [user.get_node() for user in convolution.output(0).get_target_inputs()]
+        output = next(user for user in users if user.get_type_name() == "Add")
+    source = convolution.input_value(0).get_node().input(0)  # of the binarizer
+    if source.get_element_type() == openvino.Type.boolean:  # which is a Select, after a Greater
+        source = source.get_source_output().get_node().input(0)
+    while list(source.get_shape()) != shape:  # a Pad, which another layer may share
+        source = source.get_source_output().get_node().input(0)
+    x = opset8.parameter(shape, np.float32)
+    source.replace_source_output(x.output(0))
+    return openvino.Model([output.output(0)], [x])
+
+
+def _is_convolution_of(operator: Any, name: str) -> bool:
+    # By its input, as one that computes an output of the model has the name of that.
+    if operator.get_type_name() != "Convolution":
+        return False
+    binarizer = operator.input_value(0).get_node()
+    return binarizer.get_type_name() in BINARIZERS and binarizer.get_friendly_name().startswith(f"{name}/")
