@@ -4,16 +4,16 @@ NNCF replaces such a module under its first name only; under the others the pare
 object, with the same parameters. While tracing, an object with the same attributes stands there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
 from fxbin.tracing.reference import REPLACED_CLASSES
 
 
-def split_aliases(root: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Put a stand-in under each further name of a module; yields (stand-in, module)."""
-    for parent in list(root.modules()):
+def split_aliases(parents: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Put a stand-in under each further name of a module of `parents`; yields (stand-in, module)."""
+    for parent in parents:
         seen: set[nn.Module] = set()
         for name, child in parent._modules.items():
             if child is None or type(child) not in REPLACED_CLASSES:

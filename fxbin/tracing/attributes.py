@@ -1,6 +1,6 @@
 """How a graph gets at what the root module holds: parameters, buffers, constants, submodules."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.aliases import split_aliases
 from fxbin.tracing.execute import LARGEST_CONSTANT
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.operands import holds, map_nested
 from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
@@ -22,35 +23,31 @@ class Attributes:
     Stand-ins are on the meta device: tracing neither reads nor copies the real ones.
     """
 
-    def __init__(self, root: nn.Module, *, with_data: bool = False) -> None:
-        self.root = root
-        # A model without data says "cpu" too: code that asks wants to know where it is going to run.
-        devices = [tensor.device for tensor in _tensors(root) if not tensor.is_meta]
-        self.device = devices[0] if devices else torch.device("cpu")
+    def __init__(self, holdings: Holdings, *, with_data: bool = False) -> None:
+        self.holdings = holdings
+        self.device = holdings.device
         self.home = self.device if with_data else None
         """Where operators run if they run on the content of tensors."""
         self.homeless: dict[str, Any] = {}
         """Modules, tensors and objects that the code uses and `root` does not hold, by a new name."""
         self._objects: dict[int, str] = {}
-        self._module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
-        self._tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
-        self._held = {id(tensor) for tensor in _tensors(root)}
+        self._module_paths = dict(holdings.module_paths)
+        self._tensor_paths = dict(holdings.tensor_paths)
         self._stand_ins: dict[int, TracedTensor] = {}
-        self._all_meta = not devices
         self._alive: list[Tensor] = []
         self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
         self._assigned: dict[tuple[nn.Module, str], TracedTensor] = {}
         self._before: dict[nn.Module, tuple[dict[str, Any], dict[str, Any]]] = {}
 
-    def prepare(self) -> None:
-        """Change `root` so that tracing sees more of it; whoever calls this puts it back.
+    def prepare(self, modules: Collection[nn.Module]) -> None:
+        """Change `modules` so that tracing sees more of them; whoever calls this puts them back.
 
         Modules that a parent holds twice become two. Tensors that are plain attributes are replaced by
         their stand-ins, which parameters and buffers get where they are looked up.
         """
-        for stand_in, module in split_aliases(self.root):
-            self._module_paths[stand_in] = self._module_paths[module]
-        for module in self.root.modules():
+        stand_ins = dict(split_aliases(modules))
+        self._module_paths |= {new: self._module_paths[module] for new, module in stand_ins.items()}
+        for module in (*modules, *stand_ins):
             for name, value in vars(module).items():
                 if name not in _REGISTRIES and _is_plain(value):
                     vars(module)[name] = map_nested(value, self._if_tensor)
@@ -106,7 +103,7 @@ class Attributes:
 
     def _new_stand_in(self, tensor: Tensor) -> TracedTensor:
         # Code may turn a small constant into numbers; parameters and buffers change, so they have none.
-        held = id(tensor) in self._held
+        held = id(tensor) in self.holdings.registered
         if self.home is not None:
             value = tensor.detach().to(self.home).clone()
         elif not held and tensor.numel() <= LARGEST_CONSTANT and not tensor.is_meta:
@@ -127,7 +124,7 @@ class Attributes:
     def fetch(self, source: Tensor, graph: fx.Graph) -> fx.Node:
         """A node that gives the parameter, buffer or constant `source` itself."""
         if id(source) not in self._tensor_paths:
-            if source.is_meta and not self._all_meta:
+            if source.is_meta and not self.holdings.is_all_meta:
                 raise TraceError(
                     f"a tensor of shape {tuple(source.shape)} was computed in a way that fxbin does not see "
                     "(an operator in a C++ extension?)"
@@ -174,22 +171,6 @@ def _is_same(now: dict[str, Any], before: dict[str, Any]) -> bool:
     return len(now) == len(before) and all(
         name in before and value is before[name] for name, value in now.items()
     )
-
-
-def _tensors(root: nn.Module) -> Iterator[Tensor]:
-    yield from root.parameters()
-    yield from root.buffers()
-
-
-def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Parameters, buffers, and tensors that are plain attributes, which `nn.Module` does not list."""
-    for path, module in root.named_modules():
-        prefix = f"{path}." if path else ""
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
-    yield from root.named_buffers()
-    yield from root.named_parameters()
 
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")

@@ -6,18 +6,15 @@ from functools import cache
 from types import ModuleType
 from unittest import mock
 
-from torch import nn
-
 _Cached = type(cache(lambda: None))
 
 
 @contextmanager
-def caches_let_be(root: nn.Module, modules: Iterable[ModuleType]) -> Iterator[None]:
-    """Let functions of `modules` and methods of `root`'s classes run anew, their caches as they were.
+def caches_let_be(classes: Iterable[type], modules: Iterable[ModuleType]) -> Iterator[None]:
+    """Let functions of `modules` and methods of `classes` run anew, their caches as they were.
 
     A cache would give tensors of a trace to the next real run, and data to the trace.
     """
-    classes = {cls for module in root.modules() for cls in type(module).__mro__}
     with ExitStack() as stack:
         for owner in (*modules, *classes):
             for name, function in [*vars(owner).items()]:

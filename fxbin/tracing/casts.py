@@ -95,8 +95,8 @@ def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
         yield
 
 
-def python_modules(root: nn.Module) -> list[ModuleType]:
-    """The Python modules with the code of `root`'s modules, and the rest of the packages they come from."""
-    own = {cls.__module__ for module in root.modules() for cls in type(module).__mro__}
+def python_modules(classes: Iterable[type]) -> list[ModuleType]:
+    """The Python modules with the code of `classes`, and the rest of the packages they come from."""
+    own = {cls.__module__ for cls in classes}
     packages = {name.partition(".")[0] for name in own} - {"torch", "builtins", "typing", "abc", "fxbin"}
     return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]

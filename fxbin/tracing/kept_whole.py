@@ -10,7 +10,9 @@ from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.operands import map_nested, map_results, origin_node, plain_values, specs
+from fxbin.tracing.reach import reachable
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.recorder import Args, Kwargs, Recorder
 from fxbin.tracing.structure import UnknownStructureError, check_structure, structure
@@ -28,7 +30,7 @@ class KeepsWhole(Recorder):
     """Decides which modules are kept whole, and records their calls, with the operators seen inside.
 
     These are layers of torch, modules of the classes `leaf_modules`, and `islands`. `entry` is the module
-    whose forward is recorded, if that is not `root`.
+    whose forward is recorded, if that is not `root`. `holdings` are those of `root`, if they are known.
     """
 
     def __init__(
@@ -38,13 +40,21 @@ class KeepsWhole(Recorder):
         islands: frozenset[nn.Module],
         *,
         entry: nn.Module | None,
+        holdings: Holdings | None,
         with_data: bool,
     ) -> None:
-        super().__init__(root, with_data=with_data)
+        super().__init__(root, holdings, with_data=with_data)
         self.entry = root if entry is None else entry
         """The module whose forward is recorded."""
         self._leaf_modules = leaf_modules
         self._islands = islands
+
+    def reached(self) -> list[nn.Module]:
+        """The modules of `root` that the recorded code may change."""
+        if self.entry is self.root:
+            return list(self.root.modules())
+        known = self.attributes.holdings.module_paths
+        return [module for module in reachable(self.entry) if module in known]
 
     def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from fxbin.tracing.guards import check_given, check_specialised
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.record import OpCall, ops_of
 from fxbin.tracing.scope import Scope
+from fxbin.tracing.state import in_mode
 from fxbin.tracing.stay import Stay
 from fxbin.tracing.structure import check_structure
 from fxbin.tracing.trace import Entry, Trace, trace
@@ -39,18 +41,11 @@ def trace_both(
     kwargs: dict[str, Any],
     leaf_modules: tuple[type[nn.Module], ...],
     evaluated: Trace,
-    entry: Entry | None = None,
 ) -> Part:
     """`evaluated`, and train mode, with the same islands in both. Raises TraceError."""
 
     def traced(islands: dict[str, str], *, training: bool) -> Trace:
-        return trace(
-            *(root, args, kwargs),
-            training=training,
-            leaf_modules=leaf_modules,
-            islands=islands,
-            entry=entry,
-        )
+        return trace(root, args, kwargs, training=training, leaf_modules=leaf_modules, islands=islands)
 
     while True:
         trained = traced(evaluated.islands, training=True)
@@ -71,6 +66,7 @@ class PartFinder:
         self._root, self._leaf_modules = root, leaf_modules
         self.parts: dict[str, Part] = {}
         self.islands: dict[str, str] = {}
+        self._holdings = Holdings(root)
         self._ops, self._stays = seen.ops, seen.stays
         self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
         self._calls: dict[str, list[Stay]] = defaultdict(list)
@@ -84,20 +80,19 @@ class PartFinder:
         """Find the parts around `islands`, by name, and the islands in these."""
         pending = dict(islands)
         while pending:
-            path, reason = pending.popitem()
-            self.parts.pop(path, None)
-            self.islands[path] = reason
-            for callee in self._callees[path]:
-                if callee in self.parts or callee in self.islands or callee in pending:
-                    continue
-                part = self._part(callee)
+            self.islands |= pending
+            for path in pending:
+                self.parts.pop(path, None)
+            callees = dict.fromkeys(callee for path in pending for callee in self._callees[path])
+            pending = {}
+            known = {*self.parts, *self.islands}
+            for path, part in self._traced([path for path in callees if path not in known]).items():
                 if isinstance(part, Part):
-                    self.parts[callee] = part
+                    self.parts[path] = part
                     pending |= {p: why for p, why in part.evaluated.islands.items() if p not in self.islands}
                 else:
-                    pending[callee] = part
-            if not pending:
-                pending |= self._overlapping()
+                    pending[path] = part
+            pending = pending or self._overlapping()
 
     def sites(self) -> Iterator[tuple[OpCall, OpCall | str]]:
         """For each conv2d seen: what it is in the graph of its part, or the path of the calling island."""
@@ -114,25 +109,60 @@ class PartFinder:
             is_known = home is not None and home.address in held[stay.path]
             yield self._ops[position], home if home is not None and is_known else stay.path
 
-    def _part(self, path: str) -> Part | str:
-        """The module at `path` as a part, or why it cannot be one."""
+    def _traced(self, paths: Collection[str]) -> dict[str, Part | str]:
+        """For each of `paths` the module there as a part, or why it cannot be one."""
+        refused = {path: why for path in paths if (why := self._why_not(path))}
+        islands: dict[str, dict[str, str]] = {path: {} for path in paths if path not in refused}
+        parts: dict[str, Part] = {}
+        while islands:
+            evaluated = self._in_mode(islands, refused, training=False)
+            islands = {path: found.islands for path, found in evaluated.items()}
+            trained = self._in_mode(islands, refused, training=True)
+            for path, found in trained.items():
+                if found.islands == evaluated[path].islands:
+                    parts[path] = Part(evaluated[path], found)
+            islands = {path: found.islands for path, found in trained.items() if path not in parts}
+        refused |= {path: why for path, part in parts.items() if (why := _why_special(part))}
+        return {path: refused.get(path) or parts[path] for path in paths}
+
+    def _in_mode(
+        self, islands: dict[str, dict[str, str]], refused: dict[str, str], *, training: bool
+    ) -> dict[str, Trace]:
+        """Traces of the modules at the keys of `islands`; those that fail are `refused`.
+
+        The model is switched once for all of them: that takes as long as it is large.
+        """
+        traces = {}
+        with in_mode(self._root, training=training):
+            for path, known in islands.items():
+                try:
+                    traces[path] = self._trace(path, known, training=training)
+                except Exception as error:  # noqa: BLE001  (whatever it is, the module can still run as it is)
+                    refused[path] = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+        return traces
+
+    def _trace(self, path: str, islands: dict[str, str], *, training: bool) -> Trace:
+        stay = self.example(path)
+        return trace(
+            *(self._root, stay.args, stay.kwargs),
+            training=training,
+            leaf_modules=self._leaf_modules,
+            islands=islands,
+            entry=Entry(self._root.get_submodule(path), stay.running, self._holdings),
+        )
+
+    def _why_not(self, path: str) -> str:
+        """Why the module at `path` cannot be a part, as far as that is known without a trace of it."""
         try:
             module = self._root.get_submodule(path)
         except AttributeError:
             return "it is no part of the model"
         if type(module).__call__ is not nn.Module.__call__:
             return f"{type(module).__name__} overrides __call__, which goes on running around its forward"
-        stay = self.example(path)
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
         if len(ranks) > 1 and next(module.children(), None) is not None:
             return "it is called with tensors of different dimensions"
-        given, entry = (self._root, stay.args, stay.kwargs), Entry(module, stay.running)
-        try:
-            evaluated = trace(*given, training=False, leaf_modules=self._leaf_modules, entry=entry)
-            part = trace_both(*given, self._leaf_modules, evaluated, entry)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the module can still run as it is)
-            return getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
-        return next((why for found in part.traces if (why := _why_special(found))), None) or part
+        return ""
 
     def example(self, path: str) -> Stay:
         """The call that a part is traced with: rather one that is not empty."""
@@ -142,15 +172,14 @@ class PartFinder:
     def _overlapping(self) -> dict[str, str]:
         """Parts that go through a module that is also called from outside of them."""
         called = {self._root.get_submodule(path): path for path in (*self.parts, *self.islands)}
+        found = {}
         for path, part in self.parts.items():
             depth = len(self._calls[path][0].scope)
-            for found in part.traces if part.trained else ():
-                for node in found.graph.nodes:
-                    for op in () if node.target in found.islands else ops_of(node):
-                        for element in op.scope[depth:]:
-                            if element.module in called:
-                                return {path: f"{called[element.module]} is also called from outside of it"}
-        return {}
+            inside = (element.module for op in _followed(part) for element in op.scope[depth:])
+            shared = next((module for module in inside if module in called), None)
+            if shared is not None:
+                found[path] = f"{called[shared]} is also called from outside of it"
+        return found
 
     def scope(self, path: str) -> Scope:
         """Where the module at `path` was first called."""
@@ -168,15 +197,23 @@ class PartFinder:
         return self._convs[bisect_left(self._convs, stay.begin) : bisect_left(self._convs, stay.end)]
 
 
+def _followed(part: Part) -> Iterator[OpCall]:
+    """The operators in a part, without those of islands in it; none if that part is for eval mode only."""
+    for found in part.traces if part.trained else ():
+        for node in found.graph.nodes:
+            if node.target not in found.islands:
+                yield from ops_of(node)
+
+
 def _tensors(call: Stay) -> Iterable[Tensor]:
     return (x for x in tree_leaves((call.args, call.kwargs)) if isinstance(x, Tensor))
 
 
-def _why_special(found: Trace) -> str:
-    """Why a graph may be wrong for other calls of the same module; empty if it is good for all."""
-    for special in found.specialisations:
+def _why_special(part: Part) -> str:
+    """Why its graphs may be wrong for other calls of the same module; empty if they are good for all."""
+    for special in (special for found in part.traces for special in found.specialisations):
         return f"it depends on {special.expression} (at {special.location})"
-    for node in found.graph.nodes:
+    for node in (node for found in part.traces for node in found.graph.nodes):
         if node.target is check_specialised:
             return f"it depends on {node.args[2]}"
         if node.target is check_given:

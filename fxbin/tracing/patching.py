@@ -42,7 +42,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
     # finds in the namespace of torch, so that must happen before wrapped functions are there.
     importlib.import_module("torch._dynamo")
     with _one_at_a_time, ExitStack() as stack:
-        tracer.attributes.prepare()
+        tracer.attributes.prepare(tracer.reached())
         stack.callback(_put_back_functions)
         for namespace, name, _, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
@@ -55,9 +55,10 @@ def patched(tracer: Tracer) -> Iterator[None]:
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
-        modules = python_modules(tracer.root)
+        classes = tracer.attributes.holdings.classes
+        modules = python_modules(classes)
         stack.enter_context(casts_traced(modules))
-        stack.enter_context(caches_let_be(tracer.root, modules))
+        stack.enter_context(caches_let_be(classes, modules))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import Attributes, traced
 from fxbin.tracing.execute import common_device, execute
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.operands import (
     Attribute,
     Length,
@@ -52,13 +53,13 @@ class Call:
 
 
 class Recorder:
-    """The graph of one forward of `root`, and what is needed to extend it."""
+    """The graph of one forward of `root`, of which `holdings` are known, and what is needed to extend it."""
 
-    def __init__(self, root: nn.Module, *, with_data: bool) -> None:
+    def __init__(self, root: nn.Module, holdings: Holdings | None = None, *, with_data: bool) -> None:
         self.root = root
         self.with_data = with_data
         self.graph = fx.Graph()
-        self.attributes = Attributes(root, with_data=with_data)
+        self.attributes = Attributes(holdings or Holdings(root), with_data=with_data)
         self._scopes: list[Scope] = []
         self._counters: Counter[tuple[str, str, bool]] = Counter()
         self._followed = ""

@@ -1,7 +1,8 @@
 """Puts back what running a model changes outside of its graph."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from fxbin.tracing.record import Specialisation
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedValue
+from fxbin.tracing.writes import writes_undone
 
 
 @contextmanager
@@ -18,10 +20,31 @@ def state_kept(tracer: Tracer) -> Iterator[None]:
     """Restore random number generators and attributes of modules, and note what a graph will not redo."""
     with (
         torch.random.fork_rng(devices=[]),
-        _gradients_kept(tracer.root),
-        _attributes_kept(tracer),
+        _gradients_kept(tracer.entry),
+        _attributes_kept(tracer.reached(), partial(_note_changes, tracer)),
     ):
         yield
+
+
+@contextmanager
+def in_mode(root: nn.Module, *, training: bool) -> Iterator[None]:
+    """`root` in train or eval mode, for the traces of several parts of it."""
+    with _gradients_kept(root), _attributes_kept(root.modules()), switched(root, training=training):
+        yield
+
+
+def switched(root: nn.Module, *, training: bool) -> AbstractContextManager[None]:
+    """`root` in train or eval mode by its own `train` method: some keep parts of it frozen.
+
+    Through train mode, in which models drop what they computed from parameters and kept for eval. In the end
+    weights are what they were; `state_kept` or `in_mode` sees to attributes.
+    """
+
+    def switch() -> None:
+        root.train()
+        root.train(training)
+
+    return writes_undone(root, switch)
 
 
 @contextmanager
@@ -36,18 +59,19 @@ def _gradients_kept(root: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _attributes_kept(tracer: Tracer) -> Iterator[None]:
-    """Put back whatever is assigned to attributes of the root's modules inside."""
+def _attributes_kept(modules: Iterable[nn.Module], note: Callable[..., None] | None = None) -> Iterator[None]:
+    """Put back whatever is assigned to attributes of `modules` inside; ``note(module, before)`` sees it."""
     before = [
-        (path, module, dict(vars(module)), [*_containers(list(vars(module).values()), set())])
-        for path, module in tracer.root.named_modules()
+        (module, dict(vars(module)), [*_containers(list(vars(module).values()), set())])
+        for module in modules
         if not isinstance(module, torch.jit.ScriptModule)
     ]
     try:
         yield
     finally:
-        for path, module, attributes, containers in before:
-            _note_changes(tracer, path, module, attributes)
+        for module, attributes, containers in before:
+            if note is not None:
+                note(module, attributes)
             vars(module).clear()
             vars(module).update(attributes)
             for container, content in containers:
@@ -66,8 +90,9 @@ def _containers(items: Iterable[Any], seen: set[int]) -> Iterator[tuple[Any, Any
             yield from _containers(item.values() if isinstance(item, dict) else item, seen)
 
 
-def _note_changes(tracer: Tracer, path: str, module: nn.Module, before: dict[str, Any]) -> None:
+def _note_changes(tracer: Tracer, module: nn.Module, before: dict[str, Any]) -> None:
     """Note Python values that the forward left in attributes: its graph leaves none there."""
+    path = tracer.attributes.module_path(module)
     for name, value in vars(module).items():
         if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
             continue

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from fxbin.errors import FxbinError, TraceError
 from fxbin.tracing.batch import larger_batch, refuse_batch_size, relies_on_numbers
 from fxbin.tracing.chance import python_random_kept
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
 from fxbin.tracing.operands import map_nested
@@ -20,9 +21,8 @@ from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
 from fxbin.tracing.scope import Scope
-from fxbin.tracing.state import state_kept
+from fxbin.tracing.state import state_kept, switched
 from fxbin.tracing.tracer import Tracer
-from fxbin.tracing.writes import writes_undone
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Entry:
 
     module: nn.Module
     running: Scope
+    holdings: Holdings | None = None
+    """What the model holds, if it is known."""
 
 
 def trace(
@@ -70,16 +72,18 @@ def trace(
     it runs as it is. `islands` are modules, by name, that are known to be some, and why.
 
     With an `entry` the graph is that of ``entry.module(*args, **kwargs)``, without hooks of that one
-    module, in the names and paths of `root`.
+    module, in the names and paths of `root`. All modules must be in the mode that `training` says.
 
     Raises:
         TraceError: the inputs do not fit, or the code of `root` itself looks at the content of tensors.
     """
     module = root if entry is None else entry.module
-    running = () if entry is None else entry.running
+    running, holdings = ((), None) if entry is None else (entry.running, entry.holdings)
     found = {root.get_submodule(path): reason for path, reason in (islands or {}).items()}
     while True:
-        tracer = Tracer(root, leaf_modules, frozenset(found), entry=module, running=running)
+        tracer = Tracer(
+            root, leaf_modules, frozenset(found), entry=module, running=running, holdings=holdings
+        )
         try:
             _trace_once(tracer, args, kwargs, training=training)
             if entry is None and relies_on_numbers(tracer):
@@ -123,15 +127,14 @@ def _trace_once(
     tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool | None
 ) -> None:
     entry = tracer.entry
+    is_part = entry is not tracer.root
     # In eval mode without gradients, as it is used, and as the reference looks at it.
     with (
         torch.set_grad_enabled(entry.training if training is None else training),
         state_kept(tracer),
-        ExitStack() as stack,
+        nullcontext() if training is None or is_part else switched(tracer.root, training=training),
     ):
-        if training is not None:
-            stack.enter_context(writes_undone(tracer.root, lambda: _switch(tracer.root, training=training)))
-        if entry is not tracer.root:
+        if is_part:
             _take_off_hooks(entry)
         bound = bind(entry, args, kwargs)
         with patched(tracer):
@@ -181,15 +184,6 @@ def operators(
     if graph is None:
         graph = run_with_data(root, args, kwargs, leaf_modules).graph
     return [op for node in graph.nodes for op in ops_of(node)]
-
-
-def _switch(root: nn.Module, *, training: bool) -> None:
-    """Put `root` in train or eval mode by its own `train` method: some keep parts of it frozen.
-
-    Through train mode, in which models drop what they computed from parameters and kept for eval.
-    """
-    root.train()
-    root.train(training)
 
 
 def _refuse_chance(used: list[str]) -> None:

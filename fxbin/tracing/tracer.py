@@ -12,6 +12,7 @@ from fxbin.tracing.active import paused
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, describe, register_hook
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import (
@@ -33,7 +34,8 @@ class Tracer(KeepsWhole):
     """Records one forward of `root`, in the mode its modules are in, into `graph`.
 
     `islands` are modules to keep whole, beside those of the classes `leaf_modules`.
-    `running` is where `entry`, a part of `root`, is called from: names and paths are those of `root`.
+    `running` is where `entry`, a part of `root`, is called from: names and paths are those of `root`,
+    and `holdings` are what is known of them.
     `with_data` lets operators run on the content of inputs and parameters, so that code may look at
     it: the names of what ran are right, but the graph is good for these inputs only.
     """
@@ -46,9 +48,10 @@ class Tracer(KeepsWhole):
         *,
         entry: nn.Module | None = None,
         running: Scope = (),
+        holdings: Holdings | None = None,
         with_data: bool = False,
     ) -> None:
-        super().__init__(root, leaf_modules, islands, entry=entry, with_data=with_data)
+        super().__init__(root, leaf_modules, islands, entry=entry, holdings=holdings, with_data=with_data)
         self._scopes = [running] if running else []
         self.stays: list[Stay] = []
         """The calls of modules, if there is data."""

@@ -1,0 +1,56 @@
+"""Which modules the code of a module can get at, and so change while it is traced."""
+
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def reachable(module: nn.Module) -> Iterator[nn.Module]:
+    """`module`, what is below it, and what any of these holds, in a list, as a method or in a closure.
+
+    A part of a large model mostly reaches little of it, unless it knows its parent.
+    """
+    pending: list[Any] = [module]
+    seen: set[int] = set()
+    while pending:
+        item = pending.pop()
+        if isinstance(item, _WITHOUT_MODULES) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if issubclass(type(item), nn.Module):
+            yield item
+        pending += _held(item)
+
+
+_WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
+
+
+def _held(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict):
+        return item.values()
+    if isinstance(item, list | tuple | set | frozenset):
+        return item
+    if isinstance(item, MethodType):
+        return (item.__self__, item.__func__)
+    if isinstance(item, partial):
+        return (item.func, *item.args, *item.keywords.values())
+    if isinstance(item, FunctionType):
+        return (*_cells(item), *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())
+    if isinstance(item, weakref.ref):
+        return (item(),)
+    if type(item) in weakref.ProxyTypes:
+        return (item.__init__.__self__,)
+    attributes = getattr(item, "__dict__", None)
+    return attributes.values() if isinstance(attributes, dict) else ()
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a variable that has not been assigned yet
+            continue
