@@ -203,9 +203,10 @@ def graph(
     """
     from fxbin.drawing.dot import to_dot
     from fxbin.train.build import model_of
-    from fxbin.train.outputs import save_graph
+    from fxbin.train.outputs import check_graph_path, save_graph
     from fxbin.transform import transform
 
+    check_graph_path(output)
     settings = config_for(source, input_size)
     save_graph(to_dot(transform(model_of(settings, pretrained=False), settings)), output)
     typer.echo(f"wrote {output}")

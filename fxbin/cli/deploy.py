@@ -9,6 +9,7 @@ import typer
 
 from fxbin.cli.source import config_for
 from fxbin.errors import VerificationError
+from fxbin.output_path import check_output_name
 from fxbin.runtimes.time_limit import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def export(
     """
     from fxbin.export import export_onnx
 
+    check_output_name(output, ".onnx", "OUT.onnx")
     model = model_from(source, input_size)
     output.parent.mkdir(parents=True, exist_ok=True)
     report = export_onnx(model, output, opset=opset, dynamic_batch=dynamic_batch, weights=weights.value)
@@ -138,6 +140,8 @@ def bench(
     """
     from fxbin import openvino
 
+    if output is not None:
+        check_output_name(output, ".json", "--output")
     report = openvino.benchmark(
         model_from(source, input_size),
         int8=int8,
@@ -147,6 +151,7 @@ def bench(
         time_limit=time_limit,
     )
     if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     typer.echo(str(report))
 

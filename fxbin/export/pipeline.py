@@ -14,6 +14,7 @@ from fxbin.export.capture import capture_onnx
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, SiteExport, WeightStorage
+from fxbin.output_path import check_output_path
 from fxbin.packages import require
 
 DEFAULT_OPSET = 18
@@ -39,7 +40,7 @@ def export_onnx(
 
     Args:
         model: a transformed model. Stages are exported as they are: what is disabled is in full precision.
-        path: file to write; its folder must exist.
+        path: the .onnx file to write; its folder must exist.
         example_inputs: positional inputs, for their shapes; by default from `input_info` of the config.
         example_kwargs: the same by name.
         opset: version of the ONNX operators, 18 to 25.
@@ -81,10 +82,7 @@ def _check_arguments(path: Path, opset: int, weights: str) -> None:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
     if weights not in get_args(WeightStorage):
         raise ExportError(f'weights: expected "packed" or "float", got {weights!r}')
-    if not path.parent.is_dir():
-        raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")
-    if path.is_dir():
-        raise ExportError(f"path: {str(path)!r} is a folder; give the name of a file, such as model.onnx")
+    check_output_path(path, ".onnx")
 
 
 def _refuse_bfloat16(module: fx.GraphModule, inputs: BoundInputs) -> None:

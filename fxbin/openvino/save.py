@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fxbin.errors import ExportError
 from fxbin.openvino.process import run_in_process
 from fxbin.openvino.source import Source, as_file
+from fxbin.output_path import check_output_path
 from fxbin.packages import require
 from fxbin.runtimes.samples import Sample, tensors_of, to_array
 from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
@@ -61,7 +62,7 @@ def save(
     path = Path(path)
     require("openvino", *(["nncf"] if calibration is not None else []), extra="openvino")
     check_time_limit(time_limit)
-    _check_path(path)
+    check_output_path(path, ".xml")
     samples = [[to_array(x) for x in tensors_of(sample)] for sample in calibration or ()]
     if calibration is not None and not samples:
         raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
@@ -104,10 +105,3 @@ def convert(
     finally:
         for suffix in (".bin", ".xml"):
             temporary.with_suffix(suffix).unlink(missing_ok=True)
-
-
-def _check_path(path: Path) -> None:
-    if path.suffix != ".xml":
-        raise ExportError(f"path: {str(path)!r}: expected a name that ends in .xml")
-    if not path.parent.is_dir():
-        raise ExportError(f"path: the folder {str(path.parent)!r} does not exist; create it first")

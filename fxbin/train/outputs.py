@@ -20,6 +20,9 @@ from fxbin.train.progress import TrainingProgress
 from fxbin.train.report import accuracies, versions, write_report
 from fxbin.train.run import Trained
 
+SOURCES = {".dot", ".gv"}
+"""Suffixes of files that hold a graph in Graphviz's own language."""
+
 
 def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
     """Write everything but the checkpoint, which is there already; return what `report.json` holds."""
@@ -71,17 +74,24 @@ def write_graph(trained: Trained, output: Path, progress: TrainingProgress) -> N
 def save_graph(graph: Digraph, path: Path) -> None:
     """Write `graph` in the format that the suffix of `path` names; ``.dot`` is its source.
 
-    Raises ExportError if Graphviz is needed for it and missing, or does not know the format.
+    Raises ExportError where `check_graph_path` does.
     """
+    check_graph_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in {".dot", ".gv"}:
+    if path.suffix in SOURCES:
         path.write_text(graph.source, encoding="utf-8")
+    else:
+        path.write_bytes(graph.pipe(format=path.suffix[1:]))
+
+
+def check_graph_path(path: Path) -> None:
+    """Raise ExportError if Graphviz is needed for `path` and missing, or does not know the format."""
+    if path.suffix in SOURCES:
         return
     if path.suffix[1:] not in FORMATS:
         raise ExportError(f"{path}: expected a name that ends in .dot or one of .svg, .pdf, .png.")
     if shutil.which("dot") is None:
         raise ExportError(f"{path}: Graphviz's program `dot` is not installed (`apt install graphviz`)")
-    path.write_bytes(graph.pipe(format=path.suffix[1:]))
 
 
 def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress) -> OnnxCheck | None:

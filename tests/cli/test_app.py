@@ -123,7 +123,7 @@ def test_scopes_helps_to_correct_a_scope_that_matches_nothing(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(config, ignored_scopes=["ResNetThin/NNCFConv2d[conv7]/conv2d_0"])
-    assert exit_code("graph", config) == 2
+    assert exit_code("graph", config, "-o", "graph.dot") == 2
     assert "Error: ignored_scopes: 'ResNetThin/NNCFConv2d[conv7]/conv2d_0'" in capsys.readouterr().err
     assert exit_code("scopes", config) == 0
     shown = capsys.readouterr()
@@ -178,8 +178,9 @@ def test_graph_writes_dot_source(config: Path, tmp_path: Path) -> None:
 
 
 def test_graph_refuses_a_format_it_does_not_know(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code("graph", config, "-o", "net.docx") == 2
+    assert exit_code("graph", config, "-o", "new/net.docx") == 2
     assert "net.docx: expected a name that ends in .dot" in capsys.readouterr().err
+    assert not Path("new").exists()
 
 
 def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,11 +227,11 @@ def test_verify_compares_runtimes_layer_by_layer(config: Path, capsys: pytest.Ca
 
 def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
-    assert exit_code("bench", config, "--rounds", 2, "--no-int8", "--output", "bench.json") == 0
+    assert exit_code("bench", config, "--rounds", 2, "--no-int8", "--output", "new/bench.json") == 0
     shown = capsys.readouterr().out
     assert "median CPU time of 6 runs, taken in turns; 1 thread(s), hint f32" in shown
     assert "6 of 6" in shown
-    found = json.loads(Path("bench.json").read_text())
+    found = json.loads(Path("new/bench.json").read_text())
     assert [timing["name"] for timing in found["timings"]] == ["float32", "1 bit"]
     assert all(len(timing["seconds"]) == 6 for timing in found["timings"])
 
@@ -240,6 +241,15 @@ def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixt
     [
         (["train", "none.json5"], "none.json5: no such file"),
         (["export", "none.pt", "out.onnx"], "checkpoint none.pt does not exist"),
+        (["export", "none.pt", "new/out.pt"], "OUT.onnx: 'new/out.pt': expected a name that ends in .onnx"),
+        (
+            ["bench", "none.pt", "-o", "."],
+            "--output: '.' is a folder; give the name of a file, such as model.json",
+        ),
+        (
+            ["bench", "none.pt", "-o", "new/times"],
+            "--output: 'new/times': expected a name that ends in .json",
+        ),
         (["scopes", "resnet_thim"], "closest: resnet_thin"),
         (["scopes", "resnet_thin", "--input", "1,two"], "--input: '1,two' is not a shape"),
         (["scopes", "tiny.json5", "--input", "1,1"], "a config has its own input_info"),
@@ -255,6 +265,7 @@ def test_a_mistake_is_one_paragraph_and_exit_code_2(
     assert message in shown
     assert shown.startswith("Error: ")
     assert "Traceback" not in shown
+    assert not Path("new").exists()
 
 
 def test_traceback_lets_the_error_through(config: Path) -> None:

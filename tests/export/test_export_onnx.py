@@ -266,8 +266,28 @@ def test_wrong_arguments_are_named(
 def test_a_path_that_cannot_be_a_file_is_named(model: BinarizedModule, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"path: the folder '.*missing' does not exist; create it first"):
         export_onnx(model, tmp_path / "missing" / "model.onnx")
-    with pytest.raises(ExportError, match=r"path: .* is a folder"):
+    with pytest.raises(
+        ExportError, match=r"path: .* is a folder; give the name of a file, such as model.onnx"
+    ):
         export_onnx(model, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model", "model.onnx.gz", ".onnx"])
+def test_a_file_is_called_what_it_is(model: BinarizedModule, tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        ExportError, match=rf"path: '.*{name}': expected a name that ends in .onnx, such as '"
+    ):
+        export_onnx(model, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_takes_no_file_is_named_before_anything_is_done(
+    model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("fxbin.export.pipeline.prepare", None)
+    with pytest.raises(ExportError, match=r"path: the folder '.*' cannot be written to; choose another one"):
+        export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_a_missing_package_says_what_to_install(

@@ -150,7 +150,11 @@ def test_an_old_file_survives_a_failure(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("model.onnx", "out.onnx"), r"path: 'out.onnx': expected a name that ends in .xml"),
+        (
+            ("model.onnx", "out.onnx"),
+            r"path: 'out.onnx': expected a name that ends in .xml, such as 'out.xml'",
+        ),
+        (("model.onnx", "."), r"path: '.' is a folder; give the name of a file, such as model.xml"),
         (("model.onnx", "none/out.xml"), r"path: the folder 'none' does not exist"),
         (
             ("none.onnx", "out.xml"),
