@@ -33,7 +33,7 @@ def example_inputs(
             'Add for example "input_info": {"sample_size": [1, 3, 224, 224]}.'
         )
     generator = torch.Generator().manual_seed(SEED)
-    dtype = _dtype_of(model)
+    dtype = dtype_of(model)
     positional: list[Tensor] = []
     named: dict[str, Tensor] = {}
     for index, info in enumerate(config.input_info):
@@ -47,7 +47,8 @@ def example_inputs(
     return tuple(positional), named
 
 
-def _dtype_of(model: nn.Module | None) -> torch.dtype:
+def dtype_of(model: nn.Module | None) -> torch.dtype:
+    """What the inputs of `model` are taken to have."""
     parameters = () if model is None else model.parameters()
     return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
 

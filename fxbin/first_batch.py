@@ -49,8 +49,8 @@ class StartsScales(nn.Module):
     _tried: frozenset[tuple[str, int]] = frozenset()
     """What waited when an eager pass was last made."""
 
-    _looks_at_modes = False
-    """Whether the code asks for the mode of single modules."""
+    _chooses = False
+    """Whether what runs is chosen by more than `training`: by modes of single modules, or by dtypes."""
 
     @property
     @_uncompiled
@@ -60,8 +60,8 @@ class StartsScales(nn.Module):
         is_compiled = compiled is not None or get_eval_frame_callback()
         if not is_compiled:
             return compiled
-        if self._looks_at_modes:
-            torch.compiler.disable(self._meet_modes)()
+        if self._chooses:
+            torch.compiler.disable(self._choose)()
         if not self.training:
             return compiled
         waiting = torch.compiler.disable(self._waiting)()
@@ -89,8 +89,8 @@ class StartsScales(nn.Module):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
-    def _meet_modes(self) -> None:
-        """Make ready what the modes of the modules ask for, if `_looks_at_modes`."""
+    def _choose(self) -> None:
+        """Make ready what runs now, if `_chooses`."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
         """The call sites whose next training batch sets their scale, with how many batches did before."""

@@ -1,8 +1,9 @@
-"""Graphs that are each good for some modes of some modules, and the choice between them at each call."""
+"""Graphs that are each good for some modes of modules, or for some dtypes, and the choice at each call."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -26,21 +27,39 @@ class ModeGraph:
     graph: fx.Graph | None
     """In the paths of the whole model; None for a model that runs as it is in these modes."""
 
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+    """Those of parameters and buffers, by qualified name, if the code asks for the dtype of a tensor."""
+
     def __post_init__(self) -> None:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
+        self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
     def compile(self, model: nn.Module, functions: Mapping[fx.Graph | None, Callable[..., Any]]) -> None:
         """Generate the code of the graph, unless it is among `functions`."""
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
+        if self.dtypes:
+            modules, names = dict(model.named_modules()), [name.rpartition(".") for name in self.dtypes]
+            dtypes = zip(names, self.dtypes.values(), strict=True)
+            self._tensors = tuple(
+                (modules[owner], name, dtype) for (owner, _, name), dtype in dtypes if owner in modules
+            )
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None and self.graph not in functions:
             self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
+        """Whether the modules are in these modes now, and parameters and buffers of these dtypes."""
+        # With no generators, which would cost as much as all the rest.
+        for module, name, dtype in self._tensors:
+            if getattr(getattr(module, name, None), "dtype", None) is not dtype:
+                return False
+        return self.has_modes()
+
+    def has_modes(self) -> bool:
         """Whether the modules are in these modes now."""
-        for module, training in self._flags:  # noqa: SIM110  (a generator costs as much as all the rest)
+        for module, training in self._flags:  # noqa: SIM110
             if module.training is not training:
                 return False
         return True
@@ -50,7 +69,8 @@ class GraphChoice:
     """The graphs of a model or of a part of it: for eval mode, for train mode if it is another, and more.
 
     More come up where the mode of a submodule is switched by itself, in code that asks for it
-    (``F.dropout(x, p, self.training)``). They are traced when they are first needed.
+    (``F.dropout(x, p, self.training)``), and where a model is cast whose code asks for a dtype
+    (``if x.dtype == torch.float16``). They are traced when they are first needed.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
@@ -62,8 +82,13 @@ class GraphChoice:
         """Each once."""
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
 
+    @property
+    def is_by_more_than_training(self) -> bool:
+        """Whether the mode of the module itself is not all that there is to choose by."""
+        return len(self.variants) > 2 or any(set(v.modes) - {self._path} or v.dtypes for v in self.variants)
+
     def running(self, *, training: bool) -> fx.Graph | None:
-        """What runs in eval mode, or in train mode, of all modules."""
+        """What runs in eval mode, or in train mode, of all modules, in the dtypes of the transform."""
         return self.variants[1 if training and len(self.variants) > 1 else 0].graph
 
     def compile(self, functions: Mapping[fx.Graph | None, Callable[..., Any]] | None = None) -> None:
@@ -74,7 +99,7 @@ class GraphChoice:
             made[variant.graph] = variant.run
 
     def chosen(self) -> ModeGraph:
-        """The graph for the modes that modules are in now."""
+        """The graph for the modes that modules are in now, and the dtypes."""
         for variant in self.variants:
             if variant.fits():
                 return variant
@@ -83,8 +108,8 @@ class GraphChoice:
     def _new(self) -> ModeGraph:
         if torch.compiler.is_compiling():
             raise TransformError(
-                f"{type(self._model).__name__} is compiled in modes that it has not run in: call it once "
-                "without torch.compile after switching single modules by train() or eval()"
+                f"{type(self._model).__name__} is compiled in modes or dtypes that it has not run in: after "
+                "single modules are switched by train() or eval() or cast, call it once without torch.compile"
             )
         model: Any = self._model
         variant: ModeGraph = model.trace_modes(self._path, self.variants)
@@ -119,13 +144,23 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     if _listing(evaluated.graph) != _listing(trained.graph):
         return [evaluated, trained]
     if not part.evaluated.modes and not part.trained.modes:
-        return [ModeGraph({}, evaluated.graph)]
-    return [evaluated, ModeGraph(trained.modes, evaluated.graph)]
+        return [ModeGraph({}, evaluated.graph, evaluated.dtypes)]
+    return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes)]
+
+
+def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of `function` that torch.compile counts by itself.
+
+    It gives up on a code object that it has compiled eight times, and models, and parts of a model, would
+    otherwise have theirs in common.
+    """
+    assert isinstance(function, FunctionType)
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
 def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
     # The mode of the module itself comes first: it decides almost always, and whether gradients are computed.
-    return ModeGraph({path: training, **found.modes}, found.graph)
+    return ModeGraph({path: training, **found.modes}, found.graph, found.dtypes)
 
 
 def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:

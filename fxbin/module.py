@@ -11,7 +11,7 @@ from torch import fx, nn
 from fxbin.binarizers import ignored_by_ddp
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
-from fxbin.mode_graphs import GraphChoice, ModeGraph, mode_graphs
+from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
 from fxbin.reserved_names import check_names
@@ -109,6 +109,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """What runs in the modes that the modules are in; None if that is the model's own code."""
         return self._choice.chosen().graph
 
+    def show_running(self) -> None:
+        """Let `graph` be what runs now: another one than in eval mode as transformed, if cast since then."""
+        running = self.running_now()
+        if running is not None and running is not self.graph:
+            self.graph = running
+
     @property
     def parts(self) -> Mapping[str, PartForward]:
         """By qualified name, the submodules around islands that have graphs of their own."""
@@ -128,7 +134,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return tuple(dict.fromkeys(graphs))
 
     def trace_modes(self, path: str, known: list[ModeGraph]) -> ModeGraph:
-        """A graph of the model, or of a part of it, for the modes that its modules are in now.
+        """A graph of the model, or of a part of it, for the modes and dtypes that its modules have now.
 
         Raises TransformError if its code cannot be followed in them.
         """
@@ -187,15 +193,15 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         if "_choice" in vars(self):
             self._choice.compile({None: self.own_forward()})
             type(self).forward = self._forward_of_class()
-            type(self)._looks_at_modes = type(self).forward is _by_all_modes
+            type(self)._chooses = self._choice.is_by_more_than_training
         return code
 
     def _forward_of_class(self) -> Callable[..., Any]:
-        """Goes by `training` alone where the code looks at no other mode, as it is in most models."""
+        """Goes by `training` alone where the code asks for no other mode and no dtype, as in most models."""
         variants = self._choice.variants
         evaluate, train = variants[0].run, variants[-1].run
-        if len(variants) > 2 or any(set(variant.modes) - {""} for variant in variants):
-            return _by_all_modes
+        if self._choice.is_by_more_than_training:
+            return counted_alone(_by_modes_and_dtypes)
 
         def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
             return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
@@ -205,7 +211,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def _whole_graphs(self) -> list[fx.Graph | None]:
         return [variant.graph for variant in self._choice.variants] if "_choice" in vars(self) else [None]
 
-    def _meet_modes(self) -> None:
+    def _choose(self) -> None:
         # A graph cannot be traced while a compiler is at work.
         self._choice.chosen()
 
@@ -263,7 +269,7 @@ HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_"
 """What runs around a forward; the graph of a model has it inside."""
 
 
-def _by_all_modes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
     return self._choice.chosen().run(self, *args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Another graph of a model that has been transformed, for modes that nobody knew of at that time."""
+"""Another graph of a model that has been transformed, for modes or dtypes unknown at that time."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from torch import nn
 
 from fxbin.binarizers import Binarizer
 from fxbin.errors import TransformError
+from fxbin.example_inputs import dtype_of
 from fxbin.mode_graphs import ModeGraph
 from fxbin.node_info import Decision, node_info
 from fxbin.passes import (
@@ -22,7 +23,7 @@ from fxbin.passes import (
 )
 from fxbin.passes.base import Pass
 from fxbin.scopes.naming import Names
-from fxbin.tracing import Entry, Example, told_apart, trace
+from fxbin.tracing import Entry, Example, dtypes_of, told_apart, trace
 
 if TYPE_CHECKING:
     from fxbin.config import Config
@@ -52,16 +53,19 @@ class Retracer:
     hooks: dict[str, Any]
     """The model's own hooks, which its graphs have inside."""
 
+    dtype: torch.dtype
+    """That of the model, and of inputs that are to follow it where it is cast."""
+
     islands: dict[str, str] = field(default_factory=dict)
     """Why modules run as they are, by qualified name."""
 
     def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph]) -> ModeGraph:
-        """The graph of the module at `path` in the modes that its modules are in now.
+        """The graph of the module at `path` in the modes and dtypes that its modules have now.
 
         Raises:
-            TransformError: its code cannot be followed in these modes.
+            TransformError: its code cannot be followed in these.
         """
-        example, module = self.examples[path], model.get_submodule(path)
+        example, module = self.examples[path].cast(self.dtype, dtype_of(model)), model.get_submodule(path)
         entry = None
         if path:
             root, *rest = example.running
@@ -84,14 +88,16 @@ class Retracer:
             if as_it_is is not None:
                 # The model can run as it is, around parts that choose for themselves.
                 now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
-                return _finished(ModeGraph(now, None), as_it_is, model)
+                dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
+                return _finished(ModeGraph(now, None, dtypes), as_it_is, model)
             raise TransformError(_message(model, path, known, reason))
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart([(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
         model.rewrite([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
-        return _finished(ModeGraph({path: module.training, **found.modes}, found.graph), None, model)
+        modes = {path: module.training, **found.modes}
+        return _finished(ModeGraph(modes, found.graph, found.dtypes), None, model)
 
 
 def _finished(variant: ModeGraph, like: ModeGraph | None, model: nn.Module) -> ModeGraph:
@@ -113,6 +119,12 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
 
 
 def _message(model: nn.Module, path: str, known: list[ModeGraph], reason: str) -> str:
+    if any(variant.has_modes() for variant in known):
+        return (
+            f"{path or type(model).__name__}: in {dtype_of(model)}, which its code asks for, and it cannot "
+            f"be traced like that: {reason}. Leave the model in another dtype, or keep the class of the "
+            "module whose code asks whole with `leaf_modules`"
+        )
     mode = model.get_submodule(path).training
     like = next((variant.modes for variant in known if variant.modes.get(path, mode) is mode), known[0].modes)
     other = [p for p, training in like.items() if model.get_submodule(p).training is not training]

@@ -12,6 +12,7 @@ from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.call_site import call_sites
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
+from fxbin.example_inputs import dtype_of
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.model_check import check_model
 from fxbin.model_copy import copy_model
@@ -90,7 +91,7 @@ def capture(
     hooks = {name: vars(root)[name] for name in HOOKS}
     module = BinarizedModule.from_trace(root, found, islands)
     reasons = {path: island.reason for path, island in found.islands.items()}
-    module._retracer = Retracer(found.examples, leaf_modules, names, hooks, reasons)
+    module._retracer = Retracer(found.examples, leaf_modules, names, hooks, dtype_of(module), reasons)
     module.rewrite([NameNodes(names, found.homes, stranded)], compiles=compiles)
     return module
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
@@ -49,6 +50,36 @@ def test_compiled_with_graph_breaks_it_is_what_it_is_eagerly() -> None:
         assert torch.equal(found, expected)
         assert_close(others, gradients, rtol=1e-4, atol=1e-5)  # compilers get sums in another order
     assert same([*model.buffers()], [*compiled.buffers()])
+
+
+def test_any_number_of_parts_is_compiled() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scale: int) -> None:
+            super().__init__()
+            self.conv, self.scale = nn.Conv2d(3, 3, 1), scale
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * self.scale
+            return y
+
+    class Many(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Scaled(scale) for scale in range(12))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+                if x.sum() > 1e6:
+                    x = -x
+            return x
+
+    torch.compiler.reset()
+    x = torch.rand(2, 3, 8, 8)
+    binarized = fxbin.transform(Many(), CONFIG, (x,)).eval()
+    compiler = CompileCounter()
+    torch.compile(binarized, backend=compiler)(x)
+    assert compiler.frame_count == len(binarized.parts) == 12
 
 
 def test_full_graph_stops_at_the_line_where_the_original_would_have() -> None:

@@ -233,3 +233,10 @@ def test_compiled_model_is_switched_in_one_graph(frozen: str) -> None:
             torch.manual_seed(0)
             results.append(model(X))
         assert same(*results)
+
+
+def test_any_number_of_compiled_models_run_in_one_process() -> None:
+    for _ in range(9):  # torch.compile gives up on a function that it has compiled eight times
+        binarized = transformed(Net()).eval()
+        compiled = torch.compile(binarized, backend="eager", fullgraph=True)
+        assert same(compiled(X), binarized(X))

@@ -48,6 +48,8 @@ def prepare(
             "says why), so no file can hold it either: transform and export the part with the convolutions"
         )
     module = copy.deepcopy(model).eval()
+    if isinstance(module, BinarizedModule):
+        module.show_running()
     inputs = _inputs(model, module, args, kwargs)
     remove_dropout(module)
     hoist_padding(module)

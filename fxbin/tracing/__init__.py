@@ -4,7 +4,7 @@ from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_mod
 from fxbin.tracing.operands import specs
 from fxbin.tracing.parts import Part
 from fxbin.tracing.record import Island, OpCall, Specialisation, TensorSpec, ops_of, spec_of
-from fxbin.tracing.trace import Entry, Trace, operators, trace
+from fxbin.tracing.trace import Entry, Trace, dtypes_of, operators, trace
 
 __all__ = [
     "Entry",
@@ -16,6 +16,7 @@ __all__ = [
     "Specialisation",
     "TensorSpec",
     "Trace",
+    "dtypes_of",
     "operators",
     "ops_of",
     "spec_of",

@@ -18,9 +18,12 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
         value = f"a tensor of shape {tuple(value.shape)}"
     elif value == expected:
         return
+    ways_out = "transform the model again with example inputs like these"
+    if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+        ways_out += ". If that is the doing of autocast, keep the module whole with `leaf_modules`"
     raise TraceError(
         f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
-        "transform the model again with example inputs like these"
+        f"{ways_out}"
     )
 
 
@@ -90,6 +93,18 @@ def describe(node: fx.Node, depth: int = 6) -> str:
         return f"({args[0]} {_SYMBOLS[name]} {args[1]})"
     return f"{name}({', '.join(args)})"
 
+
+def is_about_dtypes(node: fx.Node) -> bool:
+    """Whether what `node` computes, a value of Python, follows from the dtype of a tensor."""
+    if node.target in _ABOUT_DTYPES or (node.target is getattr and node.args[1] == "dtype"):
+        return True
+    return _is_python(node) and any(map(is_about_dtypes, node.all_input_nodes))
+
+
+_ABOUT_DTYPES = (
+    *("is_floating_point", "is_complex", "is_signed", "element_size", "itemsize", "type"),
+    *(torch.is_floating_point, torch.is_complex),
+)
 
 _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",

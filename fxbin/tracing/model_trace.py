@@ -1,7 +1,7 @@
 """A model as graphs: one of the whole, or, around code that no graph can hold, one of each part."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
 
@@ -33,6 +33,14 @@ class Example:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     running: Scope = ()
+
+    def cast(self, before: torch.dtype, now: torch.dtype) -> "Example":
+        """The same call of a model that has been cast from one dtype to another."""
+
+        def cast(item: Any) -> Any:
+            return item.to(now) if isinstance(item, Tensor) and item.dtype is before else item
+
+        return replace(self, args=map_nested(self.args, cast), kwargs=map_nested(self.kwargs, cast))
 
 
 @dataclass(frozen=True)

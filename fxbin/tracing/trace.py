@@ -4,6 +4,7 @@ import operator
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ class Trace:
 
     modes: dict[str, bool] = field(default_factory=dict)
     """The modules, by their names, whose mode the code looked at; True for train mode."""
+
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+    """Those of all parameters and buffers, by their names, if the code asks for the dtype of a tensor."""
 
     islands: dict[str, str] = field(default_factory=dict)
     """Why modules, by their names, run as they are, since no graph can hold what their code does."""
@@ -102,7 +106,14 @@ def trace(
             if node.target in reasons:
                 node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
         modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.modes.items()}
-        return Trace(tracer.graph, tuple(tracer.specialisations), tracer.attributes.homeless, modes, reasons)
+        return Trace(
+            tracer.graph,
+            tuple(tracer.specialisations),
+            tracer.attributes.homeless,
+            modes,
+            dtypes_of(root) if tracer.asks_for_dtypes else {},
+            reasons,
+        )
 
 
 def run_with_data(
@@ -148,6 +159,12 @@ def _trace_once(
                 raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)
+
+
+def dtypes_of(root: nn.Module) -> dict[str, torch.dtype]:
+    """Those that ``root.to(dtype)`` changes."""
+    tensors = chain(root.named_parameters(), root.named_buffers())
+    return {name: x.dtype for name, x in tensors if x.is_floating_point() or x.is_complex()}
 
 
 def _take_off_hooks(module: nn.Module) -> None:

@@ -11,7 +11,14 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
-from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, describe, register_hook
+from fxbin.tracing.guards import (
+    assign_buffer,
+    check_count,
+    check_specialised,
+    describe,
+    is_about_dtypes,
+    register_hook,
+)
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
@@ -60,6 +67,8 @@ class Tracer(KeepsWhole):
         """For each of them, the module whose code it is."""
         self.modes: dict[nn.Module, bool] = {}
         """The modules whose mode the code looks at, and what it is."""
+        self.asks_for_dtypes = False
+        """Whether the code does something else for another dtype of a tensor."""
         self._switched: set[nn.Module] = set()
         self._finder = ScopeFinder()
 
@@ -151,6 +160,7 @@ class Tracer(KeepsWhole):
                 f"{describe(value._node)} is needed: it depends on the content of a tensor, which is known "
                 "only when the model runs"
             )
+        self.asks_for_dtypes |= is_about_dtypes(value._node)
         found = self.note(describe(value._node), value._value)
         if found is not None and value._guarded:
             what = f"{found.expression} in {found.scope} ({found.location})"
