@@ -1,7 +1,6 @@
 """One file that holds all a training run needs to go on as if it had not been stopped."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, distributed
 from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import CheckpointError
 from fxbin.train.processes import own_rank
+from fxbin.train.tensor_file import load_tensors
 
 FORMAT = 1
 """Raised when a field changes its meaning."""
@@ -74,8 +74,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist. `fxbin train CONFIG` writes one.")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        content = load_tensors(path, device)
+    except ValueError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {error}. Was it written by `fxbin train`?"
         ) from error

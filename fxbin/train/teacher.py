@@ -1,6 +1,5 @@
 """A network of the user's own to learn from, in place of the full-precision one that is binarized."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from fxbin.errors import ConfigError
 from fxbin.model_spec import build_model
 from fxbin.train.build import channels_of
 from fxbin.train.data import ImageData
+from fxbin.train.tensor_file import load_tensors
 
 
 def own_teacher(config: Config, data: ImageData, state: Mapping[str, Tensor] | None) -> nn.Module | None:
@@ -54,8 +54,8 @@ def load_weights(model: nn.Module, path: Path, key: str) -> None:
         raise ConfigError(f"{key}: the file {path} does not exist (looked from {Path.cwd()}).")
     hint = "Expected what `torch.save(model.state_dict(), PATH)` writes."
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        state = load_tensors(path)
+    except ValueError as error:
         raise ConfigError(f"{key}: {path} cannot be read: {error}. {hint}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"{key}: {path} holds something else than tensors by name. {hint}")

@@ -1,6 +1,7 @@
 """One model in every runtime: where they agree, and what is said where they do not."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,17 @@ def test_layers_of_a_file_with_its_weights_in_a_second_one_are_compared(
     assert [result.layers for result in report.results] == [2, 2]
 
 
-def test_the_first_layer_that_differs_is_named(model: BinarizedModule, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
+def changed_file(model: BinarizedModule, folder: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    path = folder / "model.onnx"
     export_onnx(model, path, weights="float")
     proto = onnx.load(path)
-    changed_levels(proto)
+    change(proto)
     onnx.save(proto, path)
+    return path
+
+
+def test_the_first_layer_that_differs_is_named(model: BinarizedModule, tmp_path: Path) -> None:
+    path = changed_file(model, tmp_path, changed_levels)
     report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime", "openvino"], layers=True)
     assert not report.is_right
     assert [result.first_difference for result in report.results] == [SECOND, SECOND]
@@ -82,11 +88,7 @@ def test_the_first_layer_that_differs_is_named(model: BinarizedModule, tmp_path:
 
 
 def test_a_layer_that_openvino_runs_in_float_is_not_right(model: BinarizedModule, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    export_onnx(model, path, weights="float")
-    proto = onnx.load(path)
-    fall_back_to_float(proto)
-    onnx.save(proto, path)
+    path = changed_file(model, tmp_path, fall_back_to_float)
     in_onnxruntime, in_openvino = fxbin.compare_runtimes(
         model, path, runtimes=["onnxruntime", "openvino"], layers=False
     ).results

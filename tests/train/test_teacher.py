@@ -77,6 +77,7 @@ def test_what_is_wrong_with_a_teacher_is_named(teacher: dict[str, Any], message:
     ("content", "message"),
     [
         (b"nothing", "cannot be read"),
+        (b"\x80\x02.", "cannot be read: IndexError"),
         ([1, 2], "holds something else than tensors by name"),
         ({"fc.weight": torch.zeros(1)}, "is of another network"),
     ],
