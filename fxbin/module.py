@@ -3,7 +3,7 @@
 import copy
 import keyword
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
 from torch import fx, nn
@@ -63,18 +63,23 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def from_trace(
         cls, root: nn.Module, found: ModelTrace, islands: tuple[Island, ...] = ()
     ) -> "BinarizedModule":
-        """`root`, run by what was traced of it. It gives up its parameters and submodules."""
+        """`root` itself, run from now on by what was traced of it.
+
+        The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
+        """
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
         binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
-        # An empty one first: it would make buffers of tensors that the graph finds in plain attributes.
-        name = type(root).__name__
-        module: BinarizedModule = binarized_class(nn.Module(), fx.Graph(), class_name=name)
+        # An empty one shows what such an object has of its own.
+        empty = binarized_class(nn.Module(), fx.Graph(), class_name=type(root).__name__)
         if isinstance(vars(root).get("meta"), dict):
-            del module.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
-        check_names(root, cls, (*vars(module), *BinarizedModule.__annotations__))
-        # Not registered: they were no part of the original's state_dict.
+            del empty.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
+        check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
+        # Homeless ones are not registered: they were no part of the original's state_dict.
         vars(root).update(found.homeless)
-        module._adopt(root, *(HOOKS if "" not in found.parts else ()))
+        kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())
+        vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+        object.__setattr__(root, "__class__", type(empty))
+        module = cast("BinarizedModule", root)
         module.graph = found.seen
         whole = found.parts.get("")
         module._choice = GraphChoice(
@@ -86,15 +91,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             if path
         }
         module.specialisations, module.islands = found.specialisations, islands
-        # Not `train`: layers that the user put into eval mode, to freeze them, stay in it.
-        module.training = root.training
         return module
-
-    def _adopt(self, root: nn.Module, *replaced: str) -> None:
-        """Take over all that `root` holds, in its order, and what the graphs use beside that."""
-        for name, value in vars(root).items():
-            if name in _REGISTRIES or name in replaced or name not in vars(self):
-                vars(self)[name] = value
 
     @property
     def graphs(self) -> tuple[fx.Graph, ...]:
@@ -264,7 +261,6 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return copied
 
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 """What runs around a forward; the graph of a model has it inside."""
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import fxbin
 from fxbin.errors import ExportError
 from fxbin.module import BinarizedModule
 from tests.test_islands import IMAGES, Inside, detector
-from tests.transform_check import CONFIG, same
+from tests.transform_check import CONFIG, Case, check, same
 
 # Dynamo itself makes and reads the objects that it warns of.
 pytestmark = [
@@ -212,3 +213,26 @@ def test_torch_export_has_what_runs_in_this_mode(training: bool) -> None:
     expected = model(x)
     torch.manual_seed(1)
     assert torch.equal(exported(x), expected)
+
+
+class SavesByHook(nn.Module):
+    """A hook on a layer is a method of the model, which reads what it has saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+        self.conv.register_forward_hook(self.save)
+
+    def save(self, module: nn.Module, args: Any, out: Tensor) -> None:
+        self.feature = out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        if y.sum() > -1e9:
+            y = self.head(y + self.feature)
+        return y
+
+
+def test_hook_that_is_a_method_of_the_model_is_one_of_the_transformed_model() -> None:
+    found = check(Case(SavesByHook(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.sites) == ([], 2)

@@ -172,6 +172,15 @@ def test_deepcopy_is_independent() -> None:
     assert site.weight in set(copied.modules())
 
 
+def test_hooks_of_the_model_on_its_state_dict_stay() -> None:
+    def add(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+        state[f"{prefix}version"] = torch.ones(1)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model.register_state_dict_post_hook(add)
+    assert "version" in fxbin.transform(model, SMALL).state_dict()
+
+
 def test_state_dict_goes_into_a_freshly_transformed_model() -> None:
     first = fxbin.transform(Small(), SMALL)
     first.binarization.enable(activations=True, weights=True)
