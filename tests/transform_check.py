@@ -54,12 +54,9 @@ def check(case: Case) -> Result:
     """Transform the model, traced at batch 1, and hold it against the original."""
     model, result = case.model, Result()
     torch.manual_seed(0)
-    before = [tensor.clone() for tensor in model.state_dict().values()]
-    binarized = fxbin.transform(model, CONFIG, example_inputs=case.inputs(1))
+    binarized = _transform(model, case, result)
     result.sites = len(binarized.binarization.sites)
     result.islands = len(getattr(binarized, "islands", ()))
-    if not same(before, [*model.state_dict().values()]):
-        result.problems.append("transform changed the original")
     result.problems += _keys(model, binarized)
     result.problems += _eval(model, binarized, case, 5, "eval")
     trained = _train(model, binarized, case, result) if case.trains else None
@@ -69,6 +66,14 @@ def check(case: Case) -> Result:
     _one_bit(model, binarized, case, result, trained)
     result.problems += _round_trip(model, binarized, case)
     return result
+
+
+def _transform(model: nn.Module, case: Case, result: Result) -> BinarizedModule:
+    before = [tensor.clone() for tensor in model.state_dict().values()]
+    binarized = fxbin.transform(model, CONFIG, example_inputs=case.inputs(1))
+    if not same(before, [*model.state_dict().values()]):
+        result.problems.append("transform changed the original")
+    return binarized
 
 
 def _keys(model: nn.Module, binarized: nn.Module) -> Iterator[str]:

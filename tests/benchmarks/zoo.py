@@ -4,14 +4,15 @@
     python tests/benchmarks/zoo.py timm --limit 20          # the next twenty
     python tests/benchmarks/zoo.py timm --transform         # do no more than transform each
     python tests/benchmarks/zoo.py torchvision:resnet18     # one model, anew
+    python tests/benchmarks/zoo.py timm --memory 22         # more GiB for each, for the largest models
     python tests/benchmarks/zoo.py --table                  # what docs/zoo.md says, from the results so far
     PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another timm than the installed one
 
 Models are built without trained weights, traced at batch 1 and run at 2 and 5 on images as small as they
 take. tests/transform_check.py says what is compared, tests/zoo_lists.py how models are chosen. Each runs in
-a process of its own, with limits on time and memory. Results are appended to runs/zoo/, a line a model, and
-what is there already is not done again; delete a line to repeat it. In the end come the counts, and what
-did not go well, in Markdown.
+a process of its own, with limits on time and memory; what is too large for these is only transformed.
+Results are appended to runs/zoo/, a line a model, and what is there already is not done again; delete a line
+to repeat it. In the end come the counts, and what did not go well, in Markdown.
 """
 
 import argparse
@@ -47,11 +48,11 @@ from tests.zoo import build, build_without_data
 from tests.zoo_cases import case, inputs_for
 from tests.zoo_lists import LIBRARIES, representatives
 
-SECONDS = 900
+SECONDS = 1800
 """How long one model may take."""
-MEMORY = 9 * 2**30
-LARGE = 150_000_000
-"""Parameters above which a model is transformed without its weights, and not run."""
+GIB = 2**30
+BYTES = 17
+"""Memory that it takes to run a model, per parameter: four copies in float32, and some more."""
 
 
 class _OriginalError(Exception):
@@ -66,14 +67,17 @@ def _blamed_on_the_original() -> Iterator[None]:
         raise _OriginalError(_text(error)) from error
 
 
-def examine(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
-    """What becomes of one model, as plain data."""
+def examine(library: str, name: str, memory: int, *, only_transform: bool) -> dict[str, Any]:
+    """What becomes of one model, as plain data.
+
+    If it does not fit into so many bytes of memory it is transformed without its weights, and not run.
+    """
     warnings.simplefilter("ignore")
     with _blamed_on_the_original():
         model = build_without_data(library, name)
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return {"status": "no conv2d"}
-    if only_transform or sum(parameter.numel() for parameter in model.parameters()) > LARGE:
+    if only_transform or BYTES * sum(parameter.numel() for parameter in model.parameters()) > memory:
         binarized = _transform(library, name, model)
         islands = [str(island.scope) for island in binarized.islands]
         return {
@@ -111,9 +115,9 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:1500]
 
 
-def _in_child(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
+def _in_child(library: str, name: str, memory: int, *, only_transform: bool) -> dict[str, Any]:
     try:
-        return examine(library, name, only_transform=only_transform)
+        return examine(library, name, memory, only_transform=only_transform)
     except FxbinError as error:
         return {"status": "refused", "problems": [_text(error)]}
     except _OriginalError as error:
@@ -122,16 +126,17 @@ def _in_child(library: str, name: str, *, only_transform: bool) -> dict[str, Any
         return {"status": "crashed", "problems": [_text(error), traceback.format_exc()[-1500:]]}
 
 
-def run(library: str, name: str, *, only_transform: bool) -> dict[str, Any]:
+def run(library: str, name: str, memory: int, *, only_transform: bool) -> dict[str, Any]:
     """Examine the model in a child process, which shares what is imported."""
     start = time.monotonic()
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        found = _in_child(library, name, memory, only_transform=only_transform)
         with os.fdopen(write, "w") as pipe:
-            pipe.write(json.dumps(_in_child(library, name, only_transform=only_transform), default=str))
+            pipe.write(json.dumps(found, default=str))
         os._exit(0)
     os.close(write)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
@@ -180,19 +185,10 @@ def read(results: Path) -> list[dict[str, Any]]:
     return list({line["model"]: line for line in lines}.values())
 
 
-def run_all(library: str, results: Path, limit: int, *, only_transform: bool) -> int:
-    """Run up to `limit` models that have no results yet, and report; returns how many were run."""
+def missing(library: str, results: Path) -> list[str]:
+    """The models that have no results yet."""
     known = {line["model"] for line in read(results)}
-    names = representatives(library)
-    missing = [name for name in names if f"{library}:{name}" not in known][:limit]
-    for name in missing:
-        line = run(library, name, only_transform=only_transform)
-        with results.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(line["model"], line["status"], line["seconds"], flush=True)
-    print(f"{len(known) + len(missing)} of {len(names)} models done\n")
-    print(table([results]))
-    return len(missing)
+    return [name for name in representatives(library) if f"{library}:{name}" not in known]
 
 
 def main() -> None:
@@ -201,6 +197,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=LIBRARIES, help="library, or library:name")
     parser.add_argument("--limit", type=int, default=10_000, help="stop after so many models")
     parser.add_argument("--transform", action="store_true", help="transform only, without weights")
+    parser.add_argument("--memory", type=float, default=9, help="GiB for one model")
     parser.add_argument("--table", action="store_true", help="run nothing, print the results so far")
     parser.add_argument("--output", type=Path, default=Path("runs/zoo"))
     args = parser.parse_args()
@@ -215,11 +212,15 @@ def main() -> None:
     left = args.limit
     for spec in args.models:
         library, _, name = spec.partition(":")
-        if name:
-            print(json.dumps(run(library, name, only_transform=args.transform), indent=1))
-        else:
-            results = args.output / f"{library}-{_version(library)}{'-transform' * args.transform}.jsonl"
-            left -= run_all(library, results, left, only_transform=args.transform)
+        results = args.output / f"{library}-{_version(library)}{'-transform' * args.transform}.jsonl"
+        names = [name] if name else missing(library, results)[:left]
+        for name in names:
+            line = run(library, name, int(args.memory * GIB), only_transform=args.transform)
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(line["model"], line["status"], line["seconds"], *line.get("problems", ()), flush=True)
+        left -= len(names)
+        print("\n" + table([results]))
 
 
 def _version(library: str) -> str:
