@@ -17,6 +17,7 @@ from fxbin.passes.base import Pass, run_passes
 from fxbin.reserved_names import check_names
 from fxbin.state import BinarizationState
 from fxbin.tracing import Island, ModelTrace, Specialisation
+from fxbin.tracing.reach import HOOKS
 
 if TYPE_CHECKING:
     from fxbin.retrace import Retracer
@@ -76,7 +77,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
         # Homeless ones are not registered: they were no part of the original's state_dict.
         vars(root).update(found.homeless)
-        kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())
+        kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())  # which a graph has inside
         vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
         object.__setattr__(root, "__class__", type(empty))
         module = cast("BinarizedModule", root)
@@ -259,10 +260,6 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         copied.graph.owning_module = copied
         copied.recompile()
         return copied
-
-
-HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
-"""What runs around a forward; the graph of a model has it inside."""
 
 
 def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from fxbin.example_inputs import dtype_of
 from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.model_check import check_model
 from fxbin.model_copy import copy_model
-from fxbin.module import HOOKS, BinarizedModule
+from fxbin.module import BinarizedModule
 from fxbin.node_info import Decision, node_info
 from fxbin.passes import NameNodes
 from fxbin.retrace import Retracer, binarizing_passes
@@ -25,6 +25,7 @@ from fxbin.scopes.naming import Names
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
 from fxbin.tracing import Island, operators, ops_of, trace_model
+from fxbin.tracing.reach import HOOKS
 
 ConfigSource = Config | Mapping[str, Any] | str | Path
 

@@ -50,11 +50,15 @@ class Attributes:
         for module in (*modules, *stand_ins):
             for name, value in vars(module).items():
                 if name not in _REGISTRIES and _is_plain(value):
-                    vars(module)[name] = map_nested(value, self._if_tensor)
+                    new = map_nested(value, self._if_tensor)
+                    if type(value) is list:
+                        value[:] = new  # other modules may hold it too
+                    else:
+                        vars(module)[name] = new
             self._before[module] = (dict(vars(module)), dict(module._parameters))
 
     def _if_tensor(self, item: Any) -> Any:
-        return self.stand_in(item) if isinstance(item, Tensor) else item
+        return self.stand_in(item) if isinstance(item, Tensor) and type(item) is not TracedTensor else item
 
     def module_path(self, module: nn.Module) -> str:
         """Dotted path of `module` from the root, as ``call_module`` takes it."""

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.operands import map_nested
-from fxbin.tracing.parts import Part, PartFinder, trace_both
+from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
 from fxbin.tracing.record import OpCall, Specialisation
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.stay import without_data
@@ -132,7 +132,11 @@ def _around_islands(
     tracer = run_with_data(root, args, kwargs, leaf_modules)
     found = PartFinder(root, leaf_modules, tracer)
     if isinstance(whole, Part):
-        found.parts[""] = whole
+        reason = found.why_shared(root) or why_assigns(whole)
+        if reason:
+            whole, islands = None, {"": reason, **islands}
+        else:
+            found.parts[""] = whole
     found.explore(islands)
     parts = dict(found.parts)
     seen = tracer.graph

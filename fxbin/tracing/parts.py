@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from fxbin.tracing.guards import check_given, check_specialised
 from fxbin.tracing.holdings import Holdings
+from fxbin.tracing.reach import reachable
 from fxbin.tracing.record import OpCall, ops_of
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.state import in_mode
@@ -67,7 +68,7 @@ class PartFinder:
         self.parts: dict[str, Part] = {}
         self.islands: dict[str, str] = {}
         self._holdings = Holdings(root)
-        self._ops, self._stays = seen.ops, seen.stays
+        self._ops, self._stays, self._assigned = seen.ops, seen.stays, seen.assigned
         self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
         self._calls: dict[str, list[Stay]] = defaultdict(list)
         self._callees: dict[str, dict[str, None]] = defaultdict(dict)
@@ -122,7 +123,9 @@ class PartFinder:
                 if found.islands == evaluated[path].islands:
                     parts[path] = Part(evaluated[path], found)
             islands = {path: found.islands for path, found in trained.items() if path not in parts}
-        refused |= {path: why for path, part in parts.items() if (why := _why_special(part))}
+        refused |= {
+            path: why for path, part in parts.items() if (why := _why_special(part) or why_assigns(part))
+        }
         return {path: refused.get(path) or parts[path] for path in paths}
 
     def _in_mode(
@@ -162,6 +165,14 @@ class PartFinder:
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
         if len(ranks) > 1 and next(module.children(), None) is not None:
             return "it is called with tensors of different dimensions"
+        return self.why_shared(module)
+
+    def why_shared(self, module: nn.Module) -> str:
+        """Why a graph may read old values where `module` reads attributes; empty if none changes in a run."""
+        for held in reachable(module):
+            if held in self._assigned:
+                name = f"{self._holdings.module_paths[held]}.{self._assigned[held]}".lstrip(".")
+                return f"it may look at the attribute {name}, which is assigned in a run"
         return ""
 
     def example(self, path: str) -> Stay:
@@ -207,6 +218,13 @@ def _followed(part: Part) -> Iterator[OpCall]:
 
 def _tensors(call: Stay) -> Iterable[Tensor]:
     return (x for x in tree_leaves((call.args, call.kwargs)) if isinstance(x, Tensor))
+
+
+def why_assigns(part: Part) -> str:
+    """Why its graphs are not enough for code around them; empty if they need not change attributes."""
+    for name in (name for found in part.traces for name in found.assigned):
+        return f"it assigns to the attribute {name}, which other code may look at"
+    return ""
 
 
 def _why_special(part: Part) -> str:

@@ -96,8 +96,10 @@ def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
 def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
     def assign(module: nn.Module, name: str, value: Any) -> None:
         tracer = active_tracer()
-        if tracer is not None and type(value) is TracedTensor:
-            tracer.assign(module, name, value)
+        if tracer is not None:
+            tracer.note_assigned(module, name, value)
+            if type(value) is TracedTensor:
+                tracer.assign(module, name, value)
         original(module, name, value)
 
     return assign

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
     """`module`, what is below it, and what any of these holds, in a list, as a method or in a closure.
 
-    A part of a large model mostly reaches little of it, unless it knows its parent.
+    A part of a large model mostly reaches little of it, unless it knows its parent. Hooks of `module` itself
+    are not asked: they run around its forward.
     """
-    pending: list[Any] = [module]
-    seen: set[int] = set()
+    pending: list[Any] = [value for name, value in vars(module).items() if name not in HOOKS]
+    seen = {id(module)}
+    yield module
     while pending:
         item = pending.pop()
         if isinstance(item, _WITHOUT_MODULES) or id(item) in seen:
@@ -25,6 +27,9 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
             yield item
         pending += _held(item)
 
+
+HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
+"""Attributes of each module with what runs around its forward."""
 
 _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
 

@@ -60,9 +60,9 @@ def _gradients_kept(root: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _attributes_kept(modules: Iterable[nn.Module], note: Callable[..., None] | None = None) -> Iterator[None]:
-    """Put back whatever is assigned to attributes of `modules` inside; ``note(module, before)`` sees it."""
+    """Put back whatever is assigned to attributes of `modules` inside; ``note(module, *before)`` sees it."""
     before = [
-        (module, dict(vars(module)), [*_containers(list(vars(module).values()), set())])
+        (module, dict(vars(module)), [*_containers(vars(module).items(), set())])
         for module in modules
         if not isinstance(module, torch.jit.ScriptModule)
     ]
@@ -71,27 +71,36 @@ def _attributes_kept(modules: Iterable[nn.Module], note: Callable[..., None] | N
     finally:
         for module, attributes, containers in before:
             if note is not None:
-                note(module, attributes)
+                note(module, attributes, containers)
             vars(module).clear()
             vars(module).update(attributes)
-            for container, content in containers:
+            for _, container, content in containers:
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
 
 
-def _containers(items: Iterable[Any], seen: set[int]) -> Iterator[tuple[Any, Any]]:
-    """Each list, dict and set in `items`, and in these, with a copy of its content."""
-    for item in items:
+def _containers(items: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[str, Any, Any]]:
+    """Each list, dict and set in `items`, and in these, with its name and a copy of its content."""
+    for name, item in items:
         if id(item) in seen or not isinstance(item, (dict, list, set)):
             continue
         seen.add(id(item))
-        yield item, dict(item) if isinstance(item, dict) else list(item)
+        yield name, item, dict(item) if isinstance(item, dict) else list(item)
         if not isinstance(item, set):
-            yield from _containers(item.values() if isinstance(item, dict) else item, seen)
+            inside = item.values() if isinstance(item, dict) else item
+            yield from _containers(((name, value) for value in inside), seen)
 
 
-def _note_changes(tracer: Tracer, module: nn.Module, before: dict[str, Any]) -> None:
-    """Note Python values that the forward left in attributes: its graph leaves none there."""
+def _note_changes(
+    tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[tuple[str, Any, Any]]
+) -> None:
+    """Note Python values that the forward left in attributes, and containers that it changed.
+
+    Its graph does neither.
+    """
+    for name, container, content in containers:
+        if name not in _OF_EACH_MODULE and not all(map(_is_same, _entries(container), _entries(content))):
+            tracer.assigned.setdefault(module, name)
     path = tracer.attributes.module_path(module)
     for name, value in vars(module).items():
         if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
@@ -102,3 +111,17 @@ def _note_changes(tracer: Tracer, module: nn.Module, before: dict[str, Any]) -> 
             tracer.specialisations.append(
                 Specialisation(attribute, value, type(module).__name__, "assigned in forward")
             )
+
+
+_OF_EACH_MODULE = frozenset(vars(nn.Module()))
+
+
+def _entries(container: Any) -> Iterator[Any]:
+    """What is in a list, dict or set, and a mark behind it."""
+    yield from container
+    yield from container.values() if isinstance(container, dict) else ()
+    yield _entries
+
+
+def _is_same(item: Any, before: Any) -> bool:
+    return item is before or (type(item) is TracedTensor and item._source is before)

@@ -45,6 +45,9 @@ class Trace:
     islands: dict[str, str] = field(default_factory=dict)
     """Why modules, by their names, run as they are, since no graph can hold what their code does."""
 
+    assigned: tuple[str, ...] = ()
+    """Attributes that the code changes, which the graph does not, with the names of their modules."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -106,6 +109,7 @@ def trace(
             if node.target in reasons:
                 node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
         modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.modes.items()}
+        paths = tracer.attributes.holdings.module_paths
         return Trace(
             tracer.graph,
             tuple(tracer.specialisations),
@@ -113,6 +117,7 @@ def trace(
             modes,
             dtypes_of(root) if tracer.asks_for_dtypes else {},
             reasons,
+            tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in tracer.assigned.items()),
         )
 
 

@@ -69,6 +69,8 @@ class Tracer(KeepsWhole):
         """The modules whose mode the code looks at, and what it is."""
         self.asks_for_dtypes = False
         """Whether the code does something else for another dtype of a tensor."""
+        self.assigned: dict[nn.Module, str] = {}
+        """The modules of which the code changes an attribute, which a graph does not, and its name."""
         self._switched: set[nn.Module] = set()
         self._finder = ScopeFinder()
 
@@ -186,6 +188,14 @@ class Tracer(KeepsWhole):
         """``module.training`` is set by the code."""
         if module not in self.modes:
             self._switched.add(module)
+
+    def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
+        """``module.name = value``: what reads it before or after a graph would miss that."""
+        if module not in self.attributes.holdings.module_paths or name in ("training", *module._buffers):
+            return
+        if self.with_data and isinstance(vars(module).get(name), Tensor) and isinstance(value, Tensor):
+            return  # a graph that reads it takes the tensor that is there when it runs
+        self.assigned.setdefault(module, name)
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
         """``module.name = value``: a buffer keeps it for the next run."""
