@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import fxbin
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.effects_undone import effects_undone
 from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
@@ -150,3 +151,16 @@ def test_an_error_in_the_first_batch_leaves_the_buffers_as_they_were(
     with pytest.raises(TransformError, match=r"expected an input \(n, 5, h, w\)"):
         compiled(batch(0))
     assert model.get_buffer("bn.num_batches_tracked").item() == 0
+
+
+@pytest.mark.parametrize("but_starts", [True, False])
+def test_start_that_stays_is_still_known_to_be_that_of_one_rank(but_starts: bool) -> None:
+    model = small()
+    model.binarization.enable(activations=True)
+    activations = [site.activation for site in model.binarization.sites.values()]
+    with effects_undone(model, but_starts=but_starts):
+        model(batch(0))
+        for activation in activations:
+            activation.has_started_alone = True  # as it is where there are other ranks
+    for activation in activations:
+        assert (activation.has_started_alone, activation.is_scale_initialized) == (but_starts, but_starts)

@@ -57,15 +57,23 @@ def model_of(kind: type[nn.Module], **params: Any) -> BinarizedModule:
         return fxbin.transform(kind(), config, (torch.ones(1, 3, 8, 8),))
 
 
-def run_with_ddp(kind: type[nn.Module], bound: float, params: dict[str, Any]) -> tuple[Run, int]:
+def run_with_ddp(
+    kind: type[nn.Module], bound: float, params: dict[str, Any], *, compiles: bool = False
+) -> tuple[Run, int]:
     """The run, and how often `sometimes` was called."""
     model = model_of(kind, **params)
     Deciding.bound = bound
     called: list[nn.Module] = []
     (part,) = (model.get_submodule(path) for path in model.parts if path.endswith("sometimes"))
     part.register_forward_pre_hook(lambda module, args: called.append(module))
-    run = train(model, DistributedDataParallel(model, find_unused_parameters=True))
+    torch.compiler.reset()
+    wrapped = torch.compile(model, backend="eager") if compiles else model
+    run = train(model, DistributedDataParallel(wrapped, find_unused_parameters=True))
     return run, len(called)
+
+
+def run_compiled(kind: type[nn.Module], bound: float, params: dict[str, Any]) -> tuple[Run, int]:
+    return run_with_ddp(kind, bound, params, compiles=True)
 
 
 def assert_bit_equal(runs: Sequence[Run]) -> None:
@@ -102,6 +110,11 @@ def test_ranks_stay_bit_equal_whatever_each_of_them_calls(
     assert len(one.states) == EPOCHS
     started = [value.item() for name, value in last.items() if name.endswith("scale_initialized")]
     assert all(value == 1 for value in started)
+
+
+def test_start_that_a_rank_makes_alone_in_front_of_compiled_code_is_that_of_all(two_ranks: TwoRanks) -> None:
+    runs = two_ranks(run_compiled, Deciding, 0.5, {})
+    assert_bit_equal([run for run, _ in runs])
 
 
 def run_sharded() -> Run:
