@@ -10,13 +10,11 @@ try:
 except ImportError as error:
     raise ImportError("fxbin.lightning needs Lightning: `pip install 'fxbin[lightning]'`") from error
 
-from fxbin.binarizers import ignored_by_ddp
+from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.module import BinarizedModule
 from fxbin.schedule import StagedSchedule, has_parameters_of
 from fxbin.state import Stage
-
-_IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 
 
 class StagedBinarization(Callback):
@@ -51,8 +49,8 @@ class StagedBinarization(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Before the strategy wraps the model: tell DistributedDataParallel what to leave out."""
         _transformed_in(pl_module)
-        of_user = getattr(pl_module, _IGNORED_BY_DDP, ())
-        vars(pl_module)[_IGNORED_BY_DDP] = list(dict.fromkeys((*of_user, *ignored_by_ddp(pl_module))))
+        of_user = getattr(pl_module, IGNORED_BY_DDP, ())
+        vars(pl_module)[IGNORED_BY_DDP] = list(dict.fromkeys((*of_user, *ignored_by_ddp(pl_module))))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The optimizers are there, and a checkpoint has been loaded."""

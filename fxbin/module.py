@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, cast
 import torch
 from torch import fx, nn
 
-from fxbin.binarizers import ignored_by_ddp
+from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
@@ -22,7 +22,6 @@ from fxbin.tracing.reach import HOOKS
 if TYPE_CHECKING:
     from fxbin.retrace import Retracer
 
-_IGNORED_BY_USER = "_ddp_params_and_buffers_to_ignore"  # the name that DDP has for it
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 
 
@@ -148,13 +147,13 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """What DistributedDataParallel, which reads this of the module it wraps, leaves to the binarizers."""
-        names = [*vars(self).get(_IGNORED_BY_USER, ()), *ignored_by_ddp(self)]
+        names = [*vars(self).get(IGNORED_BY_DDP, ()), *ignored_by_ddp(self)]
         # Wrappers that pass on attributes, torch.compile's first of all, have the names with a prefix.
         return [prefix + name for prefix in ("", *_TRANSPARENT_WRAPPERS) for name in names]
 
     @_ddp_params_and_buffers_to_ignore.setter
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
-        vars(self)[_IGNORED_BY_USER] = list(names)
+        vars(self)[IGNORED_BY_DDP] = list(names)
 
     def rewrite(
         self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None, *, compiles: bool = True

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import fx, nn
 
+from fxbin.binarizers import IGNORED_BY_DDP
 from fxbin.errors import TransformError
-
-_FOR_DDP = "_ddp_params_and_buffers_to_ignore"  # what a user has put there is kept
 
 
 def check_names(root: nn.Module, kind: type[fx.GraphModule], own: Iterable[str]) -> None:
@@ -18,7 +17,7 @@ def check_names(root: nn.Module, kind: type[fx.GraphModule], own: Iterable[str])
         common = {*dir(fx.GraphModule), *vars(root)}  # which the new one has anew
     else:
         common = {*dir(nn.Module), *vars(nn.Module())}
-    reserved = {*_class_names(kind), *own} - common - {_FOR_DDP}
+    reserved = {*_class_names(kind), *own} - common - {IGNORED_BY_DDP}  # what a user has put there is kept
     names = {*_class_names(type(root)), *vars(root), *root._parameters, *root._buffers, *root._modules}
     for name in sorted(names & reserved):
         raise TransformError(

@@ -2,7 +2,7 @@
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.binarizer import Binarizer
-from fxbin.binarizers.distributed import ignored_by_ddp, synchronize
+from fxbin.binarizers.distributed import IGNORED_BY_DDP, ignored_by_ddp, synchronize
 from fxbin.binarizers.registry import (
     activation_binarizer_names,
     make_activation_binarizer,
@@ -14,6 +14,7 @@ from fxbin.binarizers.registry import (
 from fxbin.binarizers.weight import DoReFaWeightBinarizer, WeightBinarizer, XNORWeightBinarizer
 
 __all__ = [
+    "IGNORED_BY_DDP",
     "ActivationBinarizer",
     "Binarizer",
     "DoReFaWeightBinarizer",

@@ -9,6 +9,10 @@ from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 
 
+IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"
+"""The attribute in which DistributedDataParallel looks for names of what it is to leave alone."""
+
+
 def ignored_by_ddp(module: nn.Module) -> list[str]:
     """Names of the parameters and buffers of all binarizers in `module`, as DDP must leave them out.
 
