@@ -8,7 +8,6 @@ from torch import nn
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 
-
 IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"
 """The attribute in which DistributedDataParallel looks for names of what it is to leave alone."""
 
