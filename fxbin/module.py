@@ -52,12 +52,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     islands: tuple[Island, ...]
     """Modules that run as they are, around parts that run as graphs, and why."""
 
-    _choice: GraphChoice
+    _graph_choice: GraphChoice
     """What runs."""
 
     _retracer: "Retracer"
 
-    _parts: dict[str, PartForward]
+    _traced_parts: dict[str, PartForward]
 
     @classmethod
     def from_trace(
@@ -82,10 +82,10 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         module = cast("BinarizedModule", root)
         module.graph = found.seen
         whole = found.parts.get("")
-        module._choice = GraphChoice(
+        module._graph_choice = GraphChoice(
             module, "", [ModeGraph({}, None)] if whole is None else mode_graphs("", whole)
         )
-        module._parts = {
+        module._traced_parts = {
             path: PartForward(module, path, mode_graphs(path, part))
             for path, part in found.parts.items()
             if path
@@ -94,39 +94,39 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return module
 
     @property
-    def graphs(self) -> tuple[fx.Graph, ...]:
+    def traced_graphs(self) -> tuple[fx.Graph, ...]:
         """The graph of eval mode, then those of other modes that differ."""
-        return (self.graph,) if self.is_shown_only else tuple(self._choice.graphs)
+        return (self.graph,) if self.is_shown_only else tuple(self._graph_choice.graphs)
 
-    def running(self, *, training: bool) -> fx.Graph | None:
+    def graph_of_mode(self, *, training: bool) -> fx.Graph | None:
         """What runs in train or in eval mode of all modules; None if that is the model's own code."""
-        return self._choice.running(training=training)
+        return self._graph_choice.running(training=training)
 
-    def running_now(self) -> fx.Graph | None:
+    def graph_now(self) -> fx.Graph | None:
         """What runs in the modes that the modules are in; None if that is the model's own code."""
-        return self._choice.chosen().graph
+        return self._graph_choice.chosen().graph
 
     def show_running(self) -> None:
         """Let `graph` be what runs now: another one than in eval mode as transformed, if cast since then."""
-        running = self.running_now()
+        running = self.graph_now()
         if running is not None and running is not self.graph:
             self.graph = running
 
     @property
-    def parts(self) -> Mapping[str, PartForward]:
+    def traced_parts(self) -> Mapping[str, PartForward]:
         """By qualified name, the submodules around islands that have graphs of their own."""
-        return self._parts
+        return self._traced_parts
 
     @property
     def is_shown_only(self) -> bool:
         """Whether `graph` is what one run did, and not what runs."""
-        return self.running(training=False) is None
+        return self.graph_of_mode(training=False) is None
 
     @property
     def all_graphs(self) -> tuple[fx.Graph, ...]:
         """`graph` and whatever else runs, those of parts included, each once."""
-        graphs = [self.graph, *self._choice.graphs]
-        for part in self._parts.values():
+        graphs = [self.graph, *self._graph_choice.graphs]
+        for part in self._traced_parts.values():
             graphs += part.graphs
         return tuple(dict.fromkeys(graphs))
 
@@ -155,7 +155,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
         vars(self)[IGNORED_BY_DDP] = list(names)
 
-    def rewrite(
+    def rewrite_graphs(
         self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None, *, compiles: bool = True
     ) -> bool:
         """Run `passes` on each graph, or on `graphs`; return whether anything changed.
@@ -185,19 +185,19 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         if type(self).__call__ is not nn.Module.__call__ and None not in self._whole_graphs():
             # The graph has what the original class does in its own.
             type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
-        for part in vars(self).get("_parts", {}).values():
+        for part in vars(self).get("_traced_parts", {}).values():
             part.compile()
-        if "_choice" in vars(self):
-            self._choice.compile({None: self.own_forward()})
+        if "_graph_choice" in vars(self):
+            self._graph_choice.compile({None: self.own_forward()})
             type(self).forward = self._forward_of_class()
-            type(self)._chooses = self._choice.is_by_more_than_training
+            type(self)._chooses = self._graph_choice.is_by_more_than_training
         return code
 
     def _forward_of_class(self) -> Callable[..., Any]:
         """Goes by `training` alone where the code asks for no other mode and no dtype, as in most models."""
-        variants = self._choice.variants
+        variants = self._graph_choice.variants
         evaluate, train = variants[0].run, variants[-1].run
-        if self._choice.is_by_more_than_training:
+        if self._graph_choice.is_by_more_than_training:
             return counted_alone(_by_modes_and_dtypes)
 
         def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
@@ -206,18 +206,22 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return evaluate if evaluate is train else forward
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
-        return [variant.graph for variant in self._choice.variants] if "_choice" in vars(self) else [None]
+        return (
+            [variant.graph for variant in self._graph_choice.variants]
+            if "_graph_choice" in vars(self)
+            else [None]
+        )
 
     def _choose(self) -> None:
         # A graph cannot be traced while a compiler is at work.
-        self._choice.chosen()
+        self._graph_choice.chosen()
 
     @property
     def graph(self) -> fx.Graph:
         """That of eval mode; for `torch.export`, which runs graphs in place of modules, what runs now."""
         if not torch.compiler.is_exporting():
             return self._graph
-        running = self.running_now()
+        running = self.graph_now()
         if running is None:
             raise ExportError(
                 f"torch.export: {type(self).__name__} has code that no graph can hold, and which runs as it "
@@ -262,7 +266,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 
 def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-    return self._choice.chosen().run(self, *args, **kwargs)
+    return self._graph_choice.chosen().run(self, *args, **kwargs)
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:

@@ -28,9 +28,9 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _Search(model, graph=graph).run(*_in_order(graph, args, kwargs))
 
-    whole = model.running_now()
+    whole = model.graph_now()
     with torch.no_grad(), effects_undone(model), ExitStack() as stack:
-        for part in model.parts.values():
+        for part in model.traced_parts.values():
             stack.enter_context(part.run_by(search))
         try:
             output = model(*args, **kwargs) if whole is None else search(whole, args, kwargs)

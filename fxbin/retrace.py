@@ -94,7 +94,7 @@ class Retracer:
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart([(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
-        model.rewrite([NameNodes(self.names), *passes], [found.graph], compiles=False)
+        model.rewrite_graphs([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
         modes = {path: module.training, **found.modes}
         return _finished(ModeGraph(modes, found.graph, found.dtypes), None, model)
@@ -144,7 +144,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     children = {module: dict(module._modules) for module in model.modules()}
     try:
         vars(model).update(hooks, forward=MethodType(model.own_forward(), model))
-        for part in model.parts.values():
+        for part in model.traced_parts.values():
             part.take_off()
         for module, held in children.items():
             for name, child in held.items():
@@ -155,7 +155,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
         for module, held in children.items():
             module._modules.clear()
             module._modules.update(held)
-        for part in model.parts.values():
+        for part in model.traced_parts.values():
             part.put_on()
         vars(model).clear()
         vars(model).update(before)

@@ -63,7 +63,7 @@ def transform(
     scopes = ScopeFilter.from_config(config)
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
     decisions = _decide(module, config)
-    module.rewrite(binarizing_passes(decisions, config))
+    module.rewrite_graphs(binarizing_passes(decisions, config))
     _average_together(module)
     module.binarization = BinarizationState(config, _sites(module))
     return module
@@ -93,7 +93,7 @@ def capture(
     module = BinarizedModule.from_trace(root, found, islands)
     reasons = {path: island.reason for path, island in found.islands.items()}
     module._retracer = Retracer(found.examples, leaf_modules, names, hooks, dtype_of(module), reasons)
-    module.rewrite([NameNodes(names, found.homes, stranded)], compiles=compiles)
+    module.rewrite_graphs([NameNodes(names, found.homes, stranded)], compiles=compiles)
     return module
 
 
@@ -169,7 +169,7 @@ def _average_together(module: BinarizedModule) -> None:
             binarizer.share_gradient_mean(gradient_mean)
     # Code that no graph can hold calls parts as often as content says, on each rank as often as its own says.
     in_parts = {
-        node.target for part in module.parts.values() for graph in part.graphs for node in graph.nodes
+        node.target for part in module.traced_parts.values() for graph in part.graphs for node in graph.nodes
     }
     for path, binarizer in module.named_modules():
         if isinstance(binarizer, ActivationBinarizer):

@@ -67,7 +67,7 @@ def test_a_cast_model_takes_the_branch_of_its_dtype(training: bool) -> None:
     for dtype in FLOAT:
         assert_same(model.to(dtype), binarized.to(dtype), X.to(dtype))
     # For train and eval mode once, then one more for each dtype but float32, which has been met already.
-    assert len(binarized.graphs) == 2 + 3
+    assert len(binarized.traced_graphs) == 2 + 3
 
 
 def test_methods_that_depend_on_the_dtype_are_asked_too() -> None:

@@ -155,7 +155,7 @@ def test_report_says_what_runs_as_it_is_and_why() -> None:
 
 
 def test_parts_are_the_largest_modules_that_are_good_for_all_calls() -> None:
-    assert sorted(detector().parts) == ["backbone", "crops", "head.box", "head.score", "head.tower"]
+    assert sorted(detector().traced_parts) == ["backbone", "crops", "head.box", "head.score", "head.tower"]
 
 
 def test_call_sites_have_the_names_that_they_have_in_the_model() -> None:
@@ -253,7 +253,7 @@ def test_code_around_an_island_is_one_graph() -> None:
     assert not found.problems
     binarized = fxbin.transform(model, CONFIG, (torch.rand(1, 3, 8, 8),))
     assert [island.owner for island in binarized.islands] == ["branch"]
-    assert list(binarized.parts) == ["branch.two"]
+    assert list(binarized.traced_parts) == ["branch.two"]
     assert [s.name for s in fxbin.summary(binarized).sites if s.binarized] == [
         "Inside/Sequential[stem]/NNCFConv2d[0]/conv2d_0",
         "Inside/Branch[branch]/Sequential[two]/Sequential[0]/NNCFConv2d[0]/conv2d_0",
@@ -347,7 +347,7 @@ class Mixed(nn.Module):
 def test_block_whose_part_is_called_alone_is_no_part_itself() -> None:
     model, x = Mixed(), torch.rand(2, 3, 8, 8)
     binarized = fxbin.transform(model, CONFIG, (x,))
-    assert list(binarized.parts) == ["block.0"]
+    assert list(binarized.traced_parts) == ["block.0"]
     assert binarized.islands[1].reason == "block.0 is also called from outside of it"
     assert torch.equal(model(x), binarized(x))
 
@@ -371,7 +371,7 @@ class TakesObjects(nn.Module):
 def test_model_that_takes_and_gives_objects_is_an_island() -> None:
     model, x = TakesObjects(), torch.rand(2, 3, 4, 4)
     binarized = fxbin.transform(model, CONFIG, (Objects([x]),))
-    assert list(binarized.parts) == ["conv"]
+    assert list(binarized.traced_parts) == ["conv"]
     assert same(model(Objects([x, x])).items, binarized(Objects([x, x])).items)
 
 

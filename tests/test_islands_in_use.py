@@ -80,7 +80,7 @@ def test_any_number_of_parts_is_compiled() -> None:
     binarized = fxbin.transform(Many(), CONFIG, (x,)).eval()
     compiler = CompileCounter()
     torch.compile(binarized, backend=compiler)(x)
-    assert compiler.frame_count == len(binarized.parts) == 12
+    assert compiler.frame_count == len(binarized.traced_parts) == 12
 
 
 def test_full_graph_stops_at_the_line_where_the_original_would_have() -> None:
@@ -105,7 +105,7 @@ def test_full_graph_holds_what_it_would_have_held_of_the_original() -> None:
     torch.compiler.reset()
     x = torch.rand(2, 3, 8, 8)
     model = fxbin.transform(Finds(), CONFIG, (x,)).eval()
-    assert list(model.parts) == ["conv"]
+    assert list(model.traced_parts) == ["conv"]
     model.binarization.enable(activations=True, weights=True)
     expected = model(x)
     assert torch.equal(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
@@ -131,7 +131,7 @@ class Checkpointed(Inside):
 def test_part_is_computed_again_as_it_was(use_reentrant: bool, on: bool) -> None:
     torch.manual_seed(0)
     model = fxbin.transform(Checkpointed(), CONFIG, (torch.rand(1, 3, 8, 8),)).train()
-    assert sorted(model.parts) == ["branch.two", "last", "stem"]
+    assert sorted(model.traced_parts) == ["branch.two", "last", "stem"]
     model.binarization.enable(activations=on, weights=on)
     again = copy.deepcopy(model)
     vars(again)["use_reentrant"] = use_reentrant

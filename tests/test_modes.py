@@ -78,10 +78,10 @@ def test_norm_and_dropout_written_in_python_can_be_switched_by_themselves() -> N
         either.eval()
         either.get_submodule("drop").train()
     assert_same(model, binarized)
-    assert len(binarized.graphs) == 2 + 5
+    assert len(binarized.traced_graphs) == 2 + 5
     assert_same(model.eval(), binarized.eval())
     assert_same(model.train(), binarized.train())
-    assert len(binarized.graphs) == 2 + 5
+    assert len(binarized.traced_graphs) == 2 + 5
 
 
 def test_what_was_frozen_before_the_transform_stays_frozen() -> None:
@@ -138,7 +138,7 @@ def test_model_that_freezes_its_normalization_needs_no_further_graph() -> None:
     model = Freezes()
     binarized = transformed(model)
     assert_same(model.train(), binarized.train())
-    assert len(binarized.graphs) == 2
+    assert len(binarized.traced_graphs) == 2
     for either in (model, binarized):
         either.get_submodule("norm1").train()
     assert_same(model, binarized)
@@ -218,7 +218,7 @@ def test_modes_that_forward_sets_are_none_to_choose_by() -> None:
     model = Sets()
     binarized = transformed(model)
     assert_same(model.train(), binarized.train())
-    assert len(binarized.graphs) == 2
+    assert len(binarized.traced_graphs) == 2
 
 
 @pytest.mark.parametrize("frozen", ["norm1", "drop"])

@@ -89,7 +89,25 @@ def test_model_that_has_been_transformed_already() -> None:
         fxbin.transform(fxbin.transform(Small(), SMALL), SMALL)
 
 
-@pytest.mark.parametrize("name", ["binarization", "specialisations", "code", "graph", "meta", "parts"])
+@pytest.mark.parametrize(
+    "name",
+    ["parts", "_parts", "graphs", "running", "rewrite", "choice", "_choice", "stages", "sites", "config"],
+)
+def test_attribute_of_a_common_name_is_the_users(name: str) -> None:
+    class Model(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = getattr(self, name)[0](super().forward(x))
+            return y
+
+    model = Model()
+    setattr(model, name, nn.ModuleList([nn.Softmax(1)]))
+    binarized = fxbin.transform(model, SMALL)
+    x = torch.rand(2, 3, 8, 8)
+    assert getattr(binarized, name) is binarized.get_submodule(name)
+    assert torch.equal(binarized.eval()(x), model.eval()(x))
+
+
+@pytest.mark.parametrize("name", ["binarization", "specialisations", "code", "graph", "meta"])
 @pytest.mark.parametrize("value", [1, nn.Linear(1, 1)])
 def test_attribute_whose_name_a_transformed_model_needs(name: str, value: Any) -> None:
     model = Small()

@@ -41,7 +41,7 @@ class WeightSource:
 def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource]:
     """For each weight binarizer of `model`, where its input comes from."""
     sources: dict[WeightBinarizer, WeightSource] = {}
-    for graph in model.graphs:
+    for graph in model.traced_graphs:
         for node in graph.nodes:
             if node.op == "call_module":
                 binarizer = model.get_submodule(str(node.target))

@@ -41,7 +41,7 @@ def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
     model = transformed(model, "to_networkx")
     if graph not in ("eval", "train"):
         raise ValueError(f'graph: expected "eval" or "train", got {graph!r}')
-    shown = model.graph if graph == "eval" else model.running(training=True)
+    shown = model.graph if graph == "eval" else model.graph_of_mode(training=True)
     if shown is None:
         raise ValueError(
             f'graph: {type(model).__name__} runs as it is in train mode, so that "eval" is the only graph of '

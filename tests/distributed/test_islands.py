@@ -64,7 +64,7 @@ def run_with_ddp(
     model = model_of(kind, **params)
     Deciding.bound = bound
     called: list[nn.Module] = []
-    (part,) = (model.get_submodule(path) for path in model.parts if path.endswith("sometimes"))
+    (part,) = (model.get_submodule(path) for path in model.traced_parts if path.endswith("sometimes"))
     part.register_forward_pre_hook(lambda module, args: called.append(module))
     torch.compiler.reset()
     wrapped = torch.compile(model, backend="eager") if compiles else model

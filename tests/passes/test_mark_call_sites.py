@@ -44,11 +44,11 @@ def test_each_call_site_gets_its_decision() -> None:
 def test_call_site_of_train_mode_only_stays_in_full_precision() -> None:
     module = capture(AuxiliaryHead(), (torch.rand(1, 2, 4, 4),), {})
     decisions = {"AuxiliaryHead/NNCFConv2d[conv]/conv2d_0": CHOSEN}
-    assert module.rewrite([MarkCallSites(decisions)])
-    evaluated, trained = module.graphs
+    assert module.rewrite_graphs([MarkCallSites(decisions)])
+    evaluated, trained = module.traced_graphs
     assert [decision(node) for node in evaluated.nodes if decision(node)] == ["binarized"]
     assert [decision(node) for node in trained.nodes if decision(node)] == ["binarized", TRAIN_ONLY.reason]
-    assert not module.rewrite([MarkCallSites(decisions)])
+    assert not module.rewrite_graphs([MarkCallSites(decisions)])
 
 
 def test_other_graphs_are_left_alone() -> None:

@@ -77,7 +77,9 @@ def test_code_that_changes_its_parent_is_no_part_and_is_put_back() -> None:
     binarized = fxbin.transform(Deciding(), CONFIG, (torch.rand(1, 3, 4, 4),))
     assert vars(binarized)["calls"] == 0
     assert vars(binarized)["last"] is None
-    assert [*binarized.parts] == ["counting.conv"]  # what a graph leaves in attributes would be missing
+    assert [*binarized.traced_parts] == [
+        "counting.conv"
+    ]  # what a graph leaves in attributes would be missing
 
 
 class Row(nn.Module):
@@ -106,6 +108,6 @@ def test_model_is_switched_as_often_for_many_parts_as_for_few() -> None:
     for length in (2, 20):
         Row.switched = 0
         binarized = fxbin.transform(Row(length), CONFIG, (torch.rand(1, 2, 4, 4),))
-        assert len(binarized.parts) == length
+        assert len(binarized.traced_parts) == length
         counts.append(Row.switched)
     assert counts[0] == counts[1]
