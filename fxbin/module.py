@@ -3,7 +3,7 @@
 import copy
 import keyword
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, cast
+from typing import Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
 from torch import fx, nn
@@ -15,18 +15,19 @@ from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
 from fxbin.reserved_names import check_names
+from fxbin.retrace import Retracer
 from fxbin.state import BinarizationState
 from fxbin.tracing import Island, ModelTrace, Specialisation
 from fxbin.tracing.reach import HOOKS
-
-if TYPE_CHECKING:
-    from fxbin.retrace import Retracer
 
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 
 
 class _OriginalInitBarrier(nn.Module):
-    """Stands before the original class in the method resolution order: its `__init__` must not run again."""
+    """Stands before the original class in the method resolution order: it must not be set up again."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        return object.__new__(cls)
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -55,7 +56,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     _graph_choice: GraphChoice
     """What runs."""
 
-    _retracer: "Retracer"
+    _retracer: Retracer
 
     _traced_parts: dict[str, PartForward]
 

@@ -75,8 +75,9 @@ def _attributes_kept(modules: Iterable[nn.Module], note: Callable[..., None] | N
             vars(module).clear()
             vars(module).update(attributes)
             for _, container, content in containers:
-                container.clear()
-                container.extend(content) if isinstance(container, list) else container.update(content)
+                if [*map(id, _entries(container))] != [*map(id, _entries(content))]:  # some cannot be changed
+                    container.clear()
+                    container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 def _containers(items: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[tuple[str, Any, Any]]:

@@ -1,0 +1,81 @@
+"""What libraries of models have their base classes do."""
+
+import copy
+import typing
+from collections import OrderedDict
+from typing import Any, NoReturn, Self
+
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from tests.transform_check import CONFIG, Case, check
+
+X = torch.rand(2, 3, 8, 8)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+def problems(model: nn.Module) -> list[str]:
+    return check(
+        Case(model, lambda batch: (torch.rand(batch, 3, 8, 8, generator=torch.Generator()),))
+    ).problems
+
+
+def test_new_of_the_original_does_not_run_again() -> None:
+    class Remembers(Net):
+        """As huggingface_hub does, to save what a model was made with."""
+
+        given: tuple[Any, ...]
+
+        def __new__(cls, *args: Any) -> Self:
+            made = super().__new__(cls)
+            made.given = args
+            return made
+
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.scale = width
+
+    binarized = fxbin.transform(Remembers(3), CONFIG)
+    assert isinstance(binarized, Remembers)
+    assert copy.deepcopy(binarized).given == binarized.given == (3,)
+
+
+def test_containers_that_refuse_to_be_changed() -> None:
+    class Frozen(OrderedDict[str, Any]):
+        """As diffusers keeps the config of a model."""
+
+        def update(self, *_: Any, **__: Any) -> NoReturn:
+            raise TypeError("frozen")
+
+        clear = update
+
+    class Configured(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = Frozen([("channels", 3)])
+
+    assert not problems(Configured())
+
+
+def test_type_hints_of_the_class_can_be_asked_for() -> None:
+    class Hinted(Net):
+        """As transformers does to find the class of its config."""
+
+        config: dict[str, int]
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert "config" in typing.get_type_hints(type(self))
+            return super().forward(x)
+
+    assert not problems(Hinted())
+    assert "config" in typing.get_type_hints(type(fxbin.transform(Hinted(), CONFIG)))
