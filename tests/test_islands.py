@@ -577,3 +577,20 @@ def test_heads_that_only_train_stay_in_full_precision_and_the_report_says_so() -
     assert "it runs in train mode only" in str(report)
     assert report.never_ran == ("head",)
     assert "left in full precision, never ran with the example inputs in eval mode: head" in str(report)
+
+
+class Slices(nn.Module):
+    """Calls parts of a row of layers, which are modules that are made in each run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1))
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.layers[:2](x)
+        return self.layers[2:](y) if y.sum() > -1e9 else y
+
+
+def test_modules_that_code_makes_are_islands_around_those_that_the_model_holds() -> None:
+    found = check(Case(Slices(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.sites) == ([], 3)

@@ -68,6 +68,7 @@ class PartFinder:
         self.parts: dict[str, Part] = {}
         self.islands: dict[str, str] = {}
         self._holdings = Holdings(root)
+        self._modules = {path: module for module, path in self._holdings.module_paths.items()}
         self._ops, self._stays, self._assigned = seen.ops, seen.stays, seen.assigned
         self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
         self._calls: dict[str, list[Stay]] = defaultdict(list)
@@ -151,15 +152,14 @@ class PartFinder:
             training=training,
             leaf_modules=self._leaf_modules,
             islands=islands,
-            entry=Entry(self._root.get_submodule(path), stay.running, self._holdings),
+            entry=Entry(self._modules[path], stay.running, self._holdings),
         )
 
     def _why_not(self, path: str) -> str:
         """Why the module at `path` cannot be a part, as far as that is known without a trace of it."""
-        try:
-            module = self._root.get_submodule(path)
-        except AttributeError:
-            return "it is no part of the model"
+        if path not in self._modules:
+            return "the model does not hold it: code makes it anew in each run"
+        module = self._modules[path]
         if type(module).__call__ is not nn.Module.__call__:
             return f"{type(module).__name__} overrides __call__, which goes on running around its forward"
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls[path]}
@@ -182,7 +182,8 @@ class PartFinder:
 
     def _overlapping(self) -> dict[str, str]:
         """Parts that go through a module that is also called from outside of them."""
-        called = {self._root.get_submodule(path): path for path in (*self.parts, *self.islands)}
+        found_paths = {*self.parts, *self.islands}
+        called = {module: path for path, module in self._modules.items() if path in found_paths}
         found = {}
         for path, part in self.parts.items():
             depth = len(self._calls[path][0].scope)
