@@ -594,3 +594,23 @@ class Slices(nn.Module):
 def test_modules_that_code_makes_are_islands_around_those_that_the_model_holds() -> None:
     found = check(Case(Slices(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
     assert (found.problems, found.sites) == ([], 3)
+
+
+class Discriminator(nn.Module):
+    """Its convolutions compute their weights anew from others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parametrizations = torch.nn.utils.parametrizations
+        self.first = parametrizations.spectral_norm(nn.Conv2d(3, 4, 3))
+        self.second = parametrizations.orthogonal(nn.Conv2d(4, 4, 1))
+        self.last = parametrizations.weight_norm(nn.Conv2d(4, 1, 3))
+
+    def forward(self, x: Tensor) -> Any:
+        y = F.leaky_relu(self.second(F.leaky_relu(self.first(x))))
+        return self.last(y) if y.sum() > -1e9 else y
+
+
+def test_parametrized_convolutions_around_an_island_are_binarized() -> None:
+    found = check(Case(Discriminator(), lambda batch: (torch.rand(batch, 3, 8, 8),)))
+    assert (found.problems, found.sites, found.islands) == ([], 3, 1)

@@ -1,6 +1,6 @@
 """Run-time checks that a graph carries where tracing had to rely on a Python value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import torch
@@ -25,6 +25,16 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
         f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
         f"{ways_out}"
     )
+
+
+@fx.node.has_side_effect
+def check_weights(value: Any, expected: Any, what: str) -> None:
+    """Raise TraceError unless `value`, which follows from shapes of parameters, is what it was."""
+    if value != expected:
+        raise TraceError(
+            f"the model was transformed for weights with {what} = {expected!r}, and now it is {value!r}: "
+            "transform the model with the new weights"
+        )
 
 
 @fx.node.has_side_effect
@@ -105,6 +115,30 @@ _ABOUT_DTYPES = (
     *("is_floating_point", "is_complex", "is_signed", "element_size", "itemsize", "type"),
     *(torch.is_floating_point, torch.is_complex),
 )
+
+
+def is_about_weights(node: fx.Node, parameters: Container[str]) -> bool:
+    """Whether what `node` computes, a value of Python, follows from the shapes of `parameters` alone."""
+    if node.target in _SIZES or (node.target is getattr and node.args[1] in ("shape", "ndim")):
+        return _is_made_of(node.all_input_nodes, parameters)
+    sources = node.all_input_nodes
+    return _is_python(node) and bool(sources) and all(is_about_weights(x, parameters) for x in sources)
+
+
+def _is_made_of(nodes: Iterable[fx.Node], parameters: Container[str]) -> bool:
+    pending, seen = list(nodes), set(nodes)
+    while pending:
+        node = pending.pop()
+        if node.op == "get_attr" and node.target in parameters:
+            continue
+        if not node.all_input_nodes or node.op == "call_module":
+            return False
+        pending += [source for source in node.all_input_nodes if source not in seen]
+        seen.update(node.all_input_nodes)
+    return True
+
+
+_SIZES = ("size", "dim", "ndimension", "numel", "nelement")
 
 _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",

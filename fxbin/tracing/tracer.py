@@ -15,8 +15,10 @@ from fxbin.tracing.guards import (
     assign_buffer,
     check_count,
     check_specialised,
+    check_weights,
     describe,
     is_about_dtypes,
+    is_about_weights,
     register_hook,
 )
 from fxbin.tracing.holdings import Holdings
@@ -72,6 +74,7 @@ class Tracer(KeepsWhole):
         self.assigned: dict[nn.Module, str] = {}
         """The modules of which the code changes an attribute, which a graph does not, and its name."""
         self._switched: set[nn.Module] = set()
+        self._weight_checks: set[str] = set()
         self._finder = ScopeFinder()
 
     # What user code calls.
@@ -162,6 +165,13 @@ class Tracer(KeepsWhole):
                 f"{describe(value._node)} is needed: it depends on the content of a tensor, which is known "
                 "only when the model runs"
             )
+        if is_about_weights(value._node, self.attributes.holdings.parameters):
+            where = f"{'/'.join(map(str, self._scopes[-1]))} ({user_location() or 'unknown'})"
+            what = f"{describe(value._node)} in {where}"
+            if what not in self._weight_checks:
+                self._weight_checks.add(what)
+                self.graph.call_function(check_weights, (value._node, value._value, what))
+            return value._value
         self.asks_for_dtypes |= is_about_dtypes(value._node)
         found = self.note(describe(value._node), value._value)
         if found is not None and value._guarded:

@@ -347,3 +347,31 @@ def test_layout_behind_a_convolution_is_known() -> None:
         traced(model, x)(last)
     model.conv.weight.data = model.conv.weight.to(memory_format=torch.channels_last)
     assert torch.equal(traced(model, x)(x), model(x))
+
+
+class Standardized(nn.Module):
+    """Looks at the shape of a weight, and only at that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(4, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.flatten(1) if self.weight.ndim > 2 else self.weight
+        if weight.shape[0] > weight.size(1):
+            weight = weight / weight.shape[1]
+        for row in range(len(weight) // 2):
+            x = x + row
+        return F.conv2d(x, weight.view(4, 3, 1, 1))
+
+
+def test_shapes_of_weights_are_nothing_that_a_graph_is_special_to() -> None:
+    model, x = Standardized(), torch.rand(5, 3, 6, 6)
+    graph = traced(model, torch.zeros(1, 3, 4, 4))
+    assert graph.specialisations == ()
+    assert torch.equal(graph(x), model(x))
+    graph.weight = nn.Parameter(torch.rand(3, 3, 1, 1))
+    with pytest.raises(
+        TraceError, match=r"for weights with .* in Standardized .* = True, and now it is False"
+    ):
+        graph(x)
