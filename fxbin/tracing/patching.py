@@ -25,7 +25,7 @@ from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 from fxbin.tracing.values import TracedSize, TracedValue
-from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, run_forward
+from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, CheckAll, run_forward
 
 _FunctionBase = torch.autograd.function._SingleLevelFunction
 _length = len  # while a model is traced, the built-in is another one
@@ -208,6 +208,26 @@ def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
     return limits
 
 
+def _check(original: Callable[..., Any]) -> Callable[..., Any]:
+    def check(error: Any, condition: Any, message: Any) -> None:
+        # `torch._check` asks for the real type of the answer.
+        original(error, bool(condition) if type(condition) is TracedValue else condition, message)
+
+    return check
+
+
+def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
+    def check(error: Any, condition: Any, message: Any) -> None:
+        tracer = active_tracer()
+        if tracer is None:
+            original(error, condition, message)
+        else:
+            target = CheckAll(original, error, message)
+            tracer.call_opaque(target, target if tracer.with_data else lambda _: None, (condition,), {})
+
+    return check
+
+
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
     def has_torch_function(args: Any) -> Any:
         # Attention layers ask this about all they are given, and would take another path than they do
@@ -246,6 +266,8 @@ _REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
     (type(torch.autograd.Variable), "__call__", _variable),
     (torch._functorch.apis, "vmap_impl", _vmap),
     (torch.autograd, "grad", _gradients),
+    (torch, "_check_with", _check),
+    (torch, "_check_tensor_all_with", _check_content),
     (torch, "finfo", _number_limits),
     (torch, "iinfo", _number_limits),
     (torch.overrides, "has_torch_function", _has_torch_function),

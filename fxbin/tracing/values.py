@@ -49,11 +49,15 @@ class TracedValue:
         if name.startswith("__"):
             # Protocols that Python and numpy look for; those that values take part in are below.
             raise AttributeError(name)
-        return self._tracer.compute(getattr, (self, name))
+        found = self._tracer.compute(getattr, (self, name))
+        if not callable(getattr(found, "_value", None)):
+            return found
 
-    def __call__(self, *args: Any) -> Any:
-        """Record the call of a method of the value."""
-        return self._tracer.compute(call_value, (self, *args))
+        # Not a traced value with `__call__`, with which all of them would pass for `callable`.
+        def method(*args: Any) -> Any:
+            return self._tracer.compute(call_value, (found, *args))
+
+        return method
 
     def __repr__(self) -> str:
         return repr(self._value)

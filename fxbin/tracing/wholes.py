@@ -47,6 +47,23 @@ class CallScripted:
 
 
 @dataclass(frozen=True)
+class CheckAll:
+    """``torch._check_tensor_all_with``: raises unless all of a tensor is true."""
+
+    check: Callable[..., None]
+    error: type[Exception]
+    message: Callable[[], str]
+
+    @property
+    def __name__(self) -> str:
+        return "check_all"
+
+    def __call__(self, condition: Tensor) -> None:
+        """As in user code."""
+        self.check(self.error, condition, self.message)
+
+
+@dataclass(frozen=True)
 class CallMapped:
     """A function without state that `torch.vmap` maps over a dimension."""
 

@@ -1,6 +1,7 @@
 """Layers that the code changes before it calls them, and caches, run as they were when they were called."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any
 
 import torch
@@ -76,13 +77,29 @@ def positions(height: int, width: int) -> Tensor:
     return torch.arange(height * width).view(height, width)
 
 
+def cached_inside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator around a cache, as transformers has one."""
+    cached = lru_cache(function)
+
+    @wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args) if torch.compiler.is_compiling() else cached(*args)
+
+    return wrapper
+
+
 class Cached(nn.Module):
     @lru_cache  # noqa: B019  (as models do)
     def ones(self, size: int) -> Tensor:
         return torch.ones(size)
 
+    @staticmethod
+    @cached_inside
+    def twos(size: int) -> Tensor:
+        return torch.full((size,), 2.0)
+
     def forward(self, x: Tensor) -> Any:
-        return x + positions(*x.shape[-2:]) + self.ones(x.shape[-1])
+        return x + positions(*x.shape[-2:]) + self.ones(x.shape[-1]) * self.twos(x.shape[-1])
 
 
 def test_cached_functions_remember_nothing_of_a_trace() -> None:

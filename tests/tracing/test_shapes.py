@@ -84,6 +84,23 @@ def test_text_about_sizes_narrows_nothing(capsys: pytest.CaptureFixture[str]) ->
         graph(torch.ones(2, 4))
 
 
+class Checks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        for condition in (x.shape[0] > 0, x.shape[1] == 3):
+            torch._check(condition() if callable(condition) else condition, lambda: "three channels")
+        torch._check_tensor_all(x >= 0, lambda: "nothing negative")
+        return x + 1
+
+
+def test_checks_of_torch_hold_at_run_time() -> None:
+    graph = traced(Checks(), torch.zeros(1, 3))
+    assert torch.equal(graph(torch.ones(4, 3)), torch.full((4, 3), 2.0))
+    with pytest.raises(TraceError, match=r"x\.shape\[1\] == 3.* and now it is False"):
+        graph(torch.ones(4, 4))
+    with pytest.raises(RuntimeError, match="nothing negative"):
+        graph(-torch.ones(4, 3))
+
+
 class Limits(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.int32, torch.int64) or x.is_cuda or x.device.type.startswith("xla"):
