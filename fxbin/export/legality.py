@@ -106,25 +106,20 @@ def why_float(call: ConvCall, shapes: ConvShapes) -> str | None:
 def why_values_need_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     """Why the scales that this call site has now need float operators; None if 1 bit is right.
 
-    For a call site that `why_float` lets through. A filter whose weights are all 0 has the scale 0: OpenVINO
-    then runs the convolution in float on an input of one bit a value, and crashes or gives NaN.
+    For a call site that `why_float` lets through. Weight scales of 0 are no reason, see `Levels.above_zero`.
     """
     assert call.activation is not None
     assert call.weight is not None
     assert shapes.weight is not None
     _, s = call.activation.levels()
     scale = call.weight.scale(shapes.weight)
-    bad = int((~_is_positive(scale)).sum())
+    bad = int((~(scale.isfinite() & (scale >= 0))).sum())
     if bad:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
-        return f"its weight scale is 0 or not finite{where}"
-    if not _is_positive(s).all():
+        return f"its weight scale is below 0 or not finite{where}"
+    if not (s > 0 and s.isfinite()):
         return f"its activation scale is {float(s):g}"
     return None
-
-
-def _is_positive(scale: Tensor) -> Tensor:
-    return (scale > 0) & scale.isfinite()
 
 
 def preparation(call: ConvCall, shapes: ConvShapes) -> Preparation:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
 
+SMALLEST_SCALE = 2.0**-100
+"""Nothing beside what is seen, and far above the smallest normal number, as it is multiplied and divided."""
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -23,6 +26,16 @@ class Levels:
     def scaled(self, factor: float) -> "Levels":
         """The same with other levels, `factor` times these; exact for a power of two."""
         return Levels(self.threshold, self.low * factor, self.high * factor)
+
+    def above_zero(self) -> tuple["Levels", int]:
+        """The same without scales next to 0, for a weight, and how many filters had one.
+
+        A filter whose weights are all 0, as pruning leaves them, has the levels 0 and 0. OpenVINO divides by
+        them: it then runs the convolution in float on an input of one bit a value, and crashes or gives NaN.
+        With `SMALLEST_SCALE`, a sum over n inputs of 0 or s is at most n s 2 ** -100 where it would be 0.
+        """
+        high = self.high.clamp(min=SMALLEST_SCALE)
+        return Levels(self.threshold, -high, high), int((high != self.high).sum())
 
     def with_channels(self, extra: int) -> "Levels":
         """The same for an activation ``(n, c + extra, h, w)``; the threshold of the new channels is 0."""

@@ -92,7 +92,7 @@ def _lower_call(
     assert shapes.weight is not None
     needed = preparation(call, shapes)
     levels = activation_levels(call.activation, shapes.x, shapes.dtype)
-    w_levels = weight_levels(call.weight, shapes.weight)
+    w_levels, raised = weight_levels(call.weight, shapes.weight).above_zero()
     factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels)) if distinct else 1.0
     x, weight = call.arguments["input"].args[0], shapes.weight
     with module.graph.inserting_before(call.node):
@@ -110,7 +110,8 @@ def _lower_call(
         arguments["padding"] = 0
     call.node.args, call.node.kwargs = tuple(arguments[name] for name in CONV2D_ARGUMENTS), {}
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
-    return "; ".join(part for part in (needed.reason, apart) if part)
+    zeros = f"{raised} weight scales raised from 0 to 2 ** -100" if raised else ""
+    return "; ".join(part for part in (needed.reason, apart, zeros) if part)
 
 
 def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer, record: Record) -> None:

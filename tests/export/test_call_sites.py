@@ -319,20 +319,29 @@ def test_float64_is_plain(check: Any, binarize: Binarize) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "filters", "reason"),
-    [
-        ("xnor", slice(3, 5), "its weight scale is 0 or not finite in 2 of 24 filters"),
-        ("dorefa", slice(None), "its weight scale is 0 or not finite"),
-    ],
+    ("mode", "filters", "raised"),
+    [("xnor", slice(3, 5), 2), ("xnor", slice(None), 24), ("dorefa", slice(None), 1)],
 )
-def test_filters_of_zeros_are_plain(
-    check: Any, binarize: Binarize, mode: str, filters: slice, reason: str
+@pytest.mark.parametrize("factor", [0, 1e-42], ids=["zeros", "next to zeros"])
+def test_filters_of_zeros_run_in_one_bit(
+    check: Any, binarize: Binarize, mode: str, filters: slice, raised: int, factor: float
 ) -> None:
     net = AroundConv(kernel_size=3)
     with torch.no_grad():
-        net.conv.weight[filters] = 0
-    report = check(binarize(net, X, mode), X, one_bit=0)
-    assert [site.reason for site in report.sites] == [reason]
+        net.conv.weight[filters] *= factor
+    x = X.clone()
+    x[0, 0, 0, :2] = torch.tensor([torch.inf, -torch.inf])
+    report = check(binarize(net, x, mode), x, one_bit=1)
+    assert report.sites[0].reason == f"{raised} weight scales raised from 0 to 2 ** -100"
+
+
+def test_a_weight_that_is_not_finite_is_plain(check: Any, binarize: Binarize) -> None:
+    net = AroundConv(kernel_size=3)
+    with torch.no_grad():
+        net.conv.weight[3] = torch.inf
+    model = binarize(net, X)
+    report = export_onnx(model, check.path, (X,))
+    assert report.sites[0].reason == "its weight scale is below 0 or not finite in 1 of 24 filters"
 
 
 def test_one_scale_for_all_filters_allows_some_of_zeros(check: Any, binarize: Binarize) -> None:

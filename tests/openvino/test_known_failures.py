@@ -238,13 +238,7 @@ def rows() -> dict[str, nn.Module]:
     }
 
 
-FLOAT = {
-    "groups": 1,
-    "depthwise": 1,
-    "groups with levels 0 and 1": 1,
-    "a filter of zeros": 1,
-    "only filters of zeros": 1,
-}
+FLOAT = {"groups": 1, "depthwise": 1, "groups with levels 0 and 1": 1}
 """Rows with so many convolutions that no exact rewrite brings to 1 bit."""
 
 
@@ -298,5 +292,5 @@ def test_after_the_export_every_row_is_right_and_in_one_bit_where_it_can_be(
 
 
 def test_the_whole_file_runs_in_one_bit(outcome: Outcome) -> None:
-    assert (outcome.report.promised, outcome.report.repeated, outcome.report.found) == (38, 1, 37)
+    assert (outcome.report.promised, outcome.report.repeated, outcome.report.found) == (40, 1, 39)
     assert not any(output.at_thresholds for output in outcome.report.outputs)
