@@ -31,6 +31,13 @@ def capture_onnx(
     Inputs are named like the placeholders, outputs ``output``, ``output_1``, or by the keys of a dict.
     ExportError if PyTorch's exporter cannot follow the graph.
     """
+    output_names = _output_names(module.graph)
+    for name in output_names:
+        if name in inputs.names:
+            raise ExportError(
+                f"model: an input and an output are both called {name!r}, which one file cannot have; export "
+                "a module around it that calls one of them otherwise"
+            )
     for node in module.graph.nodes:
         # The one key of its own that torch.export carries over to the nodes it makes.
         node.meta["custom"] = {SCOPE: node_name(node)}
@@ -49,7 +56,7 @@ def capture_onnx(
                 verbose=False,
                 opset_version=opset,
                 input_names=list(inputs.names),
-                output_names=_output_names(module.graph),
+                output_names=output_names,
                 dynamic_shapes=dynamic_shapes,
             )
         except torch.onnx.errors.OnnxExporterError as error:

@@ -62,6 +62,8 @@ def export_onnx(
     """
     path = Path(path)
     _check_arguments(path, opset, weights)
+    if not isinstance(model, fx.GraphModule):
+        raise ExportError(f"model: expected what fxbin.transform returns, got {type(model).__name__}")
     # Only now: it needs the packages that have just been looked for.
     from fxbin.export.finish import finish
     from fxbin.export.write_model import write_model
@@ -76,9 +78,9 @@ def export_onnx(
     return ExportReport(path, opset, weights, size, sites)
 
 
-def _check_arguments(path: Path, opset: int, weights: str) -> None:
+def _check_arguments(path: Path, opset: Any, weights: str) -> None:
     require("onnx", "onnxscript", extra="onnx")
-    if opset not in OPSETS:
+    if not isinstance(opset, int) or opset not in OPSETS:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
     if weights not in get_args(WeightStorage):
         raise ExportError(f'weights: expected "packed" or "float", got {weights!r}')

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from fxbin.errors import ExportError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.plan import prepare
 from fxbin.module import BinarizedModule
@@ -61,6 +62,8 @@ def benchmark(
     int8 = find_spec("nncf") is not None if int8 is None else int8
     require("openvino", *(["nncf"] if int8 else []), extra="openvino")
     check_time_limit(time_limit)
+    _check_count("rounds", rounds)
+    _check_count("repeat", repeat)
     model = transformed(model, "openvino.benchmark")
     module, example = prepare(model, example_inputs, None)
     (sample, _) = bound_samples(module.graph, example, None)
@@ -90,6 +93,11 @@ def benchmark(
         promised=promised,
         timings=tuple(timings),
     )
+
+
+def _check_count(option: str, count: Any) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise ExportError(f"{option}: expected a whole number from 1 on, got {count!r}")
 
 
 def _write_forms(

@@ -8,12 +8,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fxbin.errors import ExportError
+from fxbin.openvino.calibration import calibration_arrays
 from fxbin.openvino.process import run_in_process
 from fxbin.openvino.source import Source, as_file
 from fxbin.output_path import check_output_path
 from fxbin.packages import require
-from fxbin.runtimes.samples import Sample, tensors_of, to_array
+from fxbin.runtimes.samples import Sample, tensors_of
 from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
 
 
@@ -51,21 +51,20 @@ def save(
         source: a transformed model, in its present stage, or the path of its ONNX file.
         path: the .xml file to write; its folder must exist.
         example_inputs: positional inputs, for their shapes, as `compile` takes them.
-        calibration: samples of real data, each a tensor or a tuple of positional inputs; 100 to 300 are
-            usual. With them, the layers that are not binarized become int8 through ``nncf.quantize``.
+        calibration: samples of real data, each a tensor or a tuple of positional inputs, all of one shape;
+            100 to 300 are usual. With them, the layers that are not binarized become int8 through
+            ``nncf.quantize``.
         time_limit: seconds that OpenVINO may take to compile the model once, or nncf for one sample.
 
     Raises:
-        ExportError: a package is missing, OpenVINO refuses the file or takes longer than `time_limit`, or the
-            model cannot be exported.
+        ExportError: a package is missing, an argument is wrong, OpenVINO refuses the file or takes longer
+            than `time_limit`, or the model cannot be exported.
     """
     path = Path(path)
     require("openvino", *(["nncf"] if calibration is not None else []), extra="openvino")
     check_time_limit(time_limit)
     check_output_path(path, ".xml")
-    samples = [[to_array(x) for x in tensors_of(sample)] for sample in calibration or ()]
-    if calibration is not None and not samples:
-        raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
+    samples = [] if calibration is None else calibration_arrays(calibration)
     with as_file(source, example_inputs) as file:
         shapes = [list(x.shape) for x in tensors_of(example_inputs)]
         convert(file, path, samples, shapes, time_limit)

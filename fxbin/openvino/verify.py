@@ -25,6 +25,7 @@ from fxbin.runtimes.model_file import checked_path
 from fxbin.runtimes.reference import LayerCase, layer_cases
 from fxbin.runtimes.samples import Sample, bound_samples, first_sample, named_arrays, to_array
 from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
+from fxbin.runtimes.tolerance import check_tolerance
 from fxbin.transformed import transformed
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -69,6 +70,7 @@ def verify(
     """
     require("openvino", extra="openvino")
     check_time_limit(time_limit)
+    check_tolerance(tolerance)
     model = transformed(model, "openvino.verify")
     if path is None:
         with tempfile.TemporaryDirectory(prefix="fxbin-verify-") as folder:

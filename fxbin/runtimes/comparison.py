@@ -24,6 +24,7 @@ from fxbin.runtimes.reference import outputs_of
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
 from fxbin.runtimes.samples import Sample, bound_samples, first_sample, to_array
 from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
+from fxbin.runtimes.tolerance import check_tolerance
 from fxbin.transformed import transformed
 
 Outputs = list[list[NDArray[Any]]]
@@ -59,6 +60,7 @@ def compare_runtimes(
         ExportError: a runtime is not known or not installed, or the model cannot be exported.
     """
     check_time_limit(time_limit)
+    check_tolerance(tolerance)
     model = transformed(model, "compare_runtimes")
     if not runtimes or not set(runtimes) <= set(get_args(Runtime)):
         known = ", ".join(get_args(Runtime))

@@ -19,13 +19,15 @@ Sample = Tensor | tuple[Any, ...]
 
 
 def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
-    """The first sample as `export_onnx` takes it."""
+    """The first sample as `export_onnx` takes it. ExportError if there is none, or one is no sample."""
     if inputs is None:
         return None
     if not isinstance(inputs, list | tuple) or not inputs:
         raise ExportError(
             "inputs: expected a list of samples, each a tensor or a tuple of positional inputs; write [x]"
         )
+    for index, sample in enumerate(inputs):
+        tensors_of_sample("inputs", index, sample)
     return inputs[0] if isinstance(inputs[0], tuple) else (inputs[0],)
 
 
@@ -52,6 +54,17 @@ def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], 
         keys.append({name: f"input {index} {name}" for name in named})
         arrays |= {f"input {index} {name}": to_array(x) for name, x in named.items()}
     return keys, arrays
+
+
+def tensors_of_sample(option: str, index: int, sample: Any) -> list[Tensor]:
+    """The tensors of the sample with this `index` in what `option` has given. ExportError if it has none."""
+    tensors = tensors_of(sample)
+    if not tensors:
+        raise ExportError(
+            f"{option}: sample {index} is a {type(sample).__name__} without tensors; expected a tensor or a "
+            "tuple of positional inputs"
+        )
+    return tensors
 
 
 def tensors_of(value: Any) -> list[Tensor]:

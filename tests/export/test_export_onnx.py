@@ -172,6 +172,31 @@ class Returns(nn.Module):
         return self.returned(self.conv(x))
 
 
+class CalledAlike(nn.Module):
+    """An input that is called like the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, output: Tensor) -> Any:
+        return self.conv(output)
+
+
+@pytest.mark.parametrize("net", [CalledAlike(), Returns(lambda y: {"x": y})])
+def test_an_input_and_an_output_of_one_name_are_named(
+    tmp_path: Path, binarize: Binarize, net: nn.Module
+) -> None:
+    name = "output" if isinstance(net, CalledAlike) else "x"
+    with pytest.raises(ExportError, match=f"model: an input and an output are both called '{name}', "):
+        export_onnx(binarize(net, X), tmp_path / "model.onnx")
+
+
+def test_a_model_that_was_not_transformed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"model: expected what fxbin.transform returns, got Conv2d"):
+        export_onnx(nn.Conv2d(3, 8, 3), tmp_path / "model.onnx", (X,))  # type: ignore[arg-type]
+
+
 def test_none_among_the_outputs_is_left_out(tmp_path: Path, binarize: Binarize) -> None:
     export_onnx(binarize(Returns(lambda y: {"out": y, "aux": None}), X), tmp_path / "model.onnx")
     assert [value.name for value in onnx.load(tmp_path / "model.onnx").graph.output] == ["out"]
@@ -243,6 +268,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(
     ("arguments", "message"),
     [
         ({"opset": 17}, r"opset: expected 18 to 25, got 17"),
+        ({"opset": 18.0}, r"opset: expected 18 to 25, got 18.0"),
         ({"weights": "bits"}, r"weights: expected \"packed\" or \"float\", got 'bits'"),
         ({"example_inputs": X}, r"example_inputs: expected a tuple .* got Tensor; write \(x,\)"),
         ({"example_inputs": (X, X)}, r"example_inputs: the model does not take Tensor"),

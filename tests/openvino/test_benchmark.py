@@ -1,9 +1,12 @@
 import json
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 import fxbin
+from fxbin.errors import ExportError
 from fxbin.openvino import BenchmarkReport, Timing, benchmark
 from tests.transforming import config
 
@@ -20,6 +23,14 @@ def test_four_forms_are_timed_in_turns_whatever_the_stage() -> None:
     assert all(len(timing.seconds) == 6 for timing in report.timings)
     assert (report.promised, report.clock, report.shapes) == (1, "cpu", ((1, 3, 12, 12),))
     json.dumps(report.to_dict())
+
+
+@pytest.mark.parametrize("option", ["rounds", "repeat"])
+@pytest.mark.parametrize("count", [0, 1.5, "3"])
+def test_a_number_of_runs_is_at_least_1(option: str, count: Any) -> None:
+    model = fxbin.transform(nn.Conv2d(3, 16, 3), config(1, 3, 12, 12))
+    with pytest.raises(ExportError, match=rf"^{option}: expected a whole number from 1 on, got {count!r}"):
+        benchmark(model, **{option: count})
 
 
 def test_medians_and_ratios() -> None:

@@ -172,9 +172,23 @@ def test_wrong_arguments_are_named(
         save(*arguments)
 
 
-def test_no_calibration_is_none(path: Path) -> None:
-    with pytest.raises(ExportError, match="calibration: expected samples, got none"):
-        save(path, path.with_suffix(".xml"), calibration=[])
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ([], r"calibration: expected samples, got none"),
+        (X, r"calibration: expected a list of samples, got a Tensor; write \[x\]"),
+        ([X, X.numpy()], r"calibration: sample 1 is a ndarray without tensors; expected a tensor or a tuple"),
+        ([X, X * torch.nan], r"calibration: sample 1 has NaN or infinite values, .* leave it out"),
+        ([X, X[:1]], r"sample 1 has the shapes \[\(1, 3, 20, 20\)\], the first \[\(2, .*drop_last=True"),
+        ([(X, torch.arange(2))], r"OpenVINO: the file takes 1 tensors \(x\), got 2"),
+    ],
+)
+def test_what_is_wrong_with_calibration_samples_is_named(
+    path: Path, tmp_path: Path, calibration: Any, message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        save(path, tmp_path / "model.xml", calibration=calibration)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_printed(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+from fxbin import compare_runtimes
 from fxbin.errors import ExportError, TransformError, VerificationError
 from fxbin.export import export_onnx
 from fxbin.module import BinarizedModule
@@ -219,6 +220,8 @@ def test_the_file_of_another_model_is_found(path: Path) -> None:
 def test_mistakes_of_the_caller_are_named(model: BinarizedModule, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"path: the file '.*none.onnx' does not exist"):
         verify(model, tmp_path / "none.onnx")
+    with pytest.raises(ExportError, match=r"inputs: sample 1 is a ndarray without tensors; expected a"):
+        verify(model, inputs=[X, X.numpy()])  # type: ignore[list-item]
     with pytest.raises(ExportError, match=r"inputs: expected a list of samples.*write \[x\]"):
         verify(model, inputs=X)  # type: ignore[arg-type]
     with pytest.raises(TransformError, match=r"fxbin.openvino.verify: expected a model"):
@@ -239,3 +242,10 @@ def test_differences_of_infinities_and_nan() -> None:
     assert largest_difference(np.zeros((2, 1)), np.zeros((1, 2))) == inf
     assert allowed_difference(np.array([-8.0, inf]), 1e-4) == 8e-4
     assert allowed_difference(np.array([0.5]), 1e-4) == 1e-4
+
+
+@pytest.mark.parametrize("tolerance", [0, -1.0, float("nan"), float("inf"), True, "1e-4"])
+@pytest.mark.parametrize("function", [verify, compare_runtimes])
+def test_a_tolerance_is_a_number_above_0(model: BinarizedModule, function: Any, tolerance: Any) -> None:
+    with pytest.raises(ExportError, match=r"^tolerance: expected a number above 0, such as 1e-4, got "):
+        function(model, tolerance=tolerance)

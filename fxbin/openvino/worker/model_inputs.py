@@ -8,6 +8,9 @@ from fxbin.openvino.worker.job import MisfitError
 
 def fix_shapes(model: Any, shapes: list[list[int]]) -> None:
     """Give the inputs of `model` these shapes, where it leaves them open."""
+    if len(shapes) != len(model.inputs):
+        names = ", ".join(port.any_name for port in model.inputs)
+        raise MisfitError(f"the file takes {len(model.inputs)} tensors ({names}), got {len(shapes)}")
     if model.is_dynamic():
         model.reshape(dict(zip(model.inputs, shapes, strict=True)))
     for port, shape in zip(model.inputs, shapes, strict=True):
