@@ -1,46 +1,82 @@
 """Functions that remember their results (`functools.cache`), which must not remember those of a trace."""
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
-from unittest import mock
+
+from fxbin.tracing.casts import python_modules
 
 _Cached = type(cache(lambda: None))
 
 
-@contextmanager
-def caches_let_be(classes: Iterable[type], modules: Iterable[ModuleType]) -> Iterator[None]:
-    """Let functions of `modules` and methods of `classes` run anew, their caches as they were.
+@dataclass(frozen=True)
+class Cache:
+    """A function that remembers its results, and where it is."""
 
-    A cache would give tensors of a trace to the next real run, and data to the trace.
+    holder: Any
+    """A module, a class, or the variable of a decorator."""
+
+    name: str
+    cached: Any
+    plain: Any
+    """The function alone."""
+
+
+@contextmanager
+def caches_let_be(caches: Iterable[Cache]) -> Iterator[None]:
+    """Let the functions run anew, their caches as they were.
+
+    A cache would give tensors of a trace to the next real run, and data to the trace. It would also look at
+    sizes, to find those of earlier calls (`einops.rearrange`), and so bake them in.
     """
     with ExitStack() as stack:
-        seen: set[int] = set()
-        for owner in (*modules, *classes):
-            for name, function in [*vars(owner).items()]:
-                if isinstance(function, _Cached):
-                    stack.enter_context(mock.patch.object(owner, name, function.__wrapped__))
-                for cell, cached in _caches_inside(function, seen):
-                    stack.callback(setattr, cell, "cell_contents", cached)
-                    cell.cell_contents = cached.__wrapped__
+        for found in caches:
+            stack.callback(setattr, found.holder, found.name, found.cached)
+            setattr(found.holder, found.name, found.plain)
         yield
 
 
-def _caches_inside(function: Any, seen: set[int]) -> Iterator[tuple[CellType, Any]]:
-    """The caches that decorators have put around `function`, each with the variable that holds it."""
-    if isinstance(function, staticmethod | classmethod):
-        function = function.__func__
-    if type(function) is not FunctionType or id(function) in seen:
-        return
-    seen.add(id(function))
-    for cell in function.__closure__ or ():
-        try:
-            held = cell.cell_contents
-        except ValueError:  # a variable that has not been assigned yet
-            continue
-        if isinstance(held, _Cached):
-            yield cell, held
-        else:
-            yield from _caches_inside(held, seen)
+def caches_of(classes: Collection[type]) -> list[Cache]:
+    """Those of `classes`, of the packages that they come from, and of what they import."""
+    seen: set[int] = set()
+    found: list[Cache] = []
+    owners = {id(owner): owner for owner in (*python_modules(classes), *_imported(classes), *classes)}
+    for owner in owners.values():
+        for name, value in [*vars(owner).items()]:
+            found += _caches(owner, name, value, seen)
+    return found
+
+
+def _imported(classes: Iterable[type]) -> list[ModuleType]:
+    """The modules of the packages whose functions are imported where `classes` are written."""
+    names = set()
+    for home in {cls.__module__ for cls in classes} & sys.modules.keys():
+        for value in [*vars(sys.modules[home]).values()]:
+            if isinstance(value, ModuleType):
+                names.add(value.__name__)
+            elif isinstance(value, FunctionType | _Cached):
+                names.add(value.__module__)
+    packages = (
+        {name.partition(".")[0] for name in names if name} - sys.stdlib_module_names - {"torch", "fxbin"}
+    )
+    return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
+
+
+def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cache]:
+    """`value` if it is one, or those that decorators of it hold."""
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    if isinstance(function, _Cached):
+        plain = function.__wrapped__
+        yield Cache(holder, name, value, type(value)(plain) if function is not value else plain)
+    elif type(function) is FunctionType and id(function) not in seen:
+        seen.add(id(function))
+        for cell in function.__closure__ or ():
+            try:
+                held = cell.cell_contents
+            except ValueError:  # a variable that has not been assigned yet
+                continue
+            yield from _caches(cell, "cell_contents", held, seen)

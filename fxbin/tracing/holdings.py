@@ -1,10 +1,13 @@
 """What a model holds, and under which names: found once, for all traces of it and of its parts."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fxbin.tracing.caches import Cache, caches_of
 
 
 class Holdings:
@@ -25,6 +28,11 @@ class Holdings:
         devices = [tensor.device for tensor in tensors if not tensor.is_meta]
         self.device = devices[0] if devices else torch.device("cpu")
         self.is_all_meta = not devices
+
+    @cached_property
+    def caches(self) -> list[Cache]:
+        """What the code remembers from call to call."""
+        return caches_of(self.classes)
 
 
 def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -55,10 +55,9 @@ def patched(tracer: Tracer) -> Iterator[None]:
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
-        classes = tracer.attributes.holdings.classes
-        modules = python_modules(classes)
-        stack.enter_context(casts_traced(modules))
-        stack.enter_context(caches_let_be(classes, modules))
+        holdings = tracer.attributes.holdings
+        stack.enter_context(casts_traced(python_modules(holdings.classes)))
+        stack.enter_context(caches_let_be(holdings.caches))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield

@@ -98,14 +98,23 @@ class Cached(nn.Module):
     def twos(size: int) -> Tensor:
         return torch.full((size,), 2.0)
 
+    @staticmethod
+    @lru_cache
+    def threes(size: int) -> Tensor:
+        return torch.full((size,), 3.0)
+
     def forward(self, x: Tensor) -> Any:
-        return x + positions(*x.shape[-2:]) + self.ones(x.shape[-1]) * self.twos(x.shape[-1])
+        sizes = x.shape
+        return (
+            x + positions(*sizes[-2:]) + self.ones(sizes[-1]) * self.twos(sizes[-1]) - self.threes(sizes[-1])
+        )
 
 
 def test_cached_functions_remember_nothing_of_a_trace() -> None:
     model = Cached()
     graph = traced(model, torch.zeros(1, 2, 3))
-    assert (positions.cache_info().currsize, Cached.ones.cache_info().currsize) == (0, 0)
+    caches = (positions, Cached.ones, Cached.threes)
+    assert [cached.cache_info().currsize for cached in caches] == [0, 0, 0]
     assert torch.equal(model(torch.zeros(1, 2, 3)), graph(torch.zeros(1, 2, 3)))
     assert torch.equal(graph(torch.zeros(4, 3, 5)), model(torch.zeros(4, 3, 5)))
     assert graph.specialisations == ()
