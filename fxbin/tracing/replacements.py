@@ -1,0 +1,241 @@
+"""What stands in for functions and methods of torch, and of Python, while a model is traced."""
+
+import builtins
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fxbin.tracing.active import active_tracer, is_tracing, paused
+from fxbin.tracing.attributes import traced
+from fxbin.tracing.content import ContentError
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedSize, TracedValue
+from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, CheckAll, run_forward
+
+_FunctionBase = torch.autograd.function._SingleLevelFunction
+_length = len  # while a model is traced, the built-in is another one
+
+
+@contextmanager
+def replaced() -> Iterator[None]:
+    """Inside, they tell the active tracer."""
+    with ExitStack() as stack:
+        for owner, name, wrap in _REPLACED:
+            stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
+        stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
+        stack.enter_context(
+            mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
+        )
+        yield
+
+
+Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(module, *args, **kwargs)
+        return tracer.call_module(original, module, args, kwargs)
+
+    return call
+
+
+def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
+    def get(module: nn.Module, name: str) -> Any:
+        value = original(module, name)
+        tracer = active_tracer()
+        if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
+            return value
+        return tracer.attributes.stand_in(value)
+
+    return get
+
+
+def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
+    def assign(module: nn.Module, name: str, value: Any) -> None:
+        tracer = active_tracer()
+        if tracer is not None:
+            tracer.note_assigned(module, name, value)
+            if type(value) is TracedTensor:
+                tracer.assign(module, name, value)
+        original(module, name, value)
+
+    return assign
+
+
+@classmethod  # type: ignore[misc]
+def _function_apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
+    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it.
+
+    It stands where `torch.autograd.Function.apply` goes on to its base class, so that code which took
+    hold of ``MyFunction.apply`` early comes here too.
+    """
+    tracer = active_tracer()
+    if tracer is None:
+        return super(_FunctionBase, function).apply(*args, **kwargs)  # type: ignore[misc]
+    if function.__module__ == "torch.utils.checkpoint":
+        # What is kept for the backward changes memory, not numbers: just run what it wraps.
+        return args[0](*args[2:])
+    return tracer.call_whole(
+        ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
+    )
+
+
+def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(function, *args, **kwargs)
+        target = CallScripted(function)
+        return tracer.call_function(target.__name__, target, args, kwargs, tracked=False)
+
+    return call
+
+
+def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def vmap(
+        function: Callable[..., Any], in_dims: Any, out_dims: Any, randomness: Any, chunk_size: Any,
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        tracer = active_tracer()
+        if tracer is None:
+            return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
+        # The tensors that it gives to the function are of a kind that cannot be looked into.
+        target = CallMapped(original, function, (in_dims, out_dims, randomness, chunk_size))
+        run = target if tracer.with_data else target.on_shapes
+        return tracer.call_opaque(target, run, args, kwargs)
+
+    return vmap
+
+
+def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
+    def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None:
+            return original(outputs, inputs, *args, **kwargs)
+        if not tracer.knows_values:
+            raise ContentError("torch.autograd.grad is called, which needs what autograd keeps in a real run")
+        # For names, any numbers will do.
+        return tuple(torch.zeros_like(x) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
+
+    return grad
+
+
+def _mode(module: nn.Module) -> bool:
+    """``module.training``, an attribute of each module that goes before no property of the class."""
+    try:
+        mode: bool = vars(module)["training"]
+    except KeyError:
+        raise AttributeError("training") from None  # a scripted module has it elsewhere
+    tracer = active_tracer()
+    if tracer is not None:
+        tracer.look_at_mode(module, mode)
+    return mode
+
+
+def _set_mode(module: nn.Module, mode: bool) -> None:
+    tracer = active_tracer()
+    if tracer is not None:
+        tracer.switch_mode(module)
+    vars(module)["training"] = mode
+
+
+def _delete_mode(module: nn.Module) -> None:
+    del vars(module)["training"]
+
+
+def _len(original: Callable[..., Any]) -> Callable[..., Any]:
+    def length(item: Any) -> Any:
+        # A method __len__ would have to give a plain number, and so bake in the size of a batch.
+        if type(item) is TracedTensor and active_tracer():
+            return item.shape[0]
+        if type(item) is TracedSize and item.rank is not None and active_tracer():
+            return item.rank()
+        return original(item)
+
+    return length
+
+
+def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
+    def limits(*dtype: Any) -> Any:
+        tracer = active_tracer()
+        if tracer is None or not dtype or type(dtype[0]) is not TracedValue:
+            return original(*dtype)
+        return tracer.compute(original, dtype)
+
+    return limits
+
+
+def _check(original: Callable[..., Any]) -> Callable[..., Any]:
+    def check(error: Any, condition: Any, message: Any) -> None:
+        # `torch._check` asks for the real type of the answer.
+        original(error, bool(condition) if type(condition) is TracedValue else condition, message)
+
+    return check
+
+
+def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
+    def check(error: Any, condition: Any, message: Any) -> None:
+        tracer = active_tracer()
+        if tracer is None:
+            original(error, condition, message)
+        else:
+            target = CheckAll(original, error, message)
+            tracer.call_opaque(target, target if tracer.with_data else lambda _: None, (condition,), {})
+
+    return check
+
+
+def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    def has_torch_function(args: Any) -> Any:
+        # Attention layers ask this about all they are given, and would take another path than they do
+        # without a tracer. `torch._assert` asks about its condition, and is recorded if it is told so.
+        return original(args) if active_tracer() is None or _length(args) == 1 else False
+
+    return has_torch_function
+
+
+def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
+    def make(kind: type, *args: Any, **kwargs: Any) -> Any:
+        # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
+        if args and type(args[0]) is TracedTensor and active_tracer():
+            x = args[0]
+            with paused():
+                return traced(x._value, x._node, tracked=False, source=x._source)
+        return original(kind, *args, **kwargs)
+
+    return make
+
+
+def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
+    def verify(size: Any) -> None:
+        # A statistic over one value per channel is an error at run time, not while tracing.
+        if not is_tracing():
+            original(size)
+
+    return verify
+
+
+_REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
+    (nn.Module, "__call__", _module_call),
+    (nn.Module, "__getattr__", _module_getattr),
+    (nn.Module, "__setattr__", _module_setattr),
+    (torch._C.ScriptFunction, "__call__", _scripted_call),
+    (type(torch.autograd.Variable), "__call__", _variable),
+    (torch._functorch.apis, "vmap_impl", _vmap),
+    (torch.autograd, "grad", _gradients),
+    (torch, "_check_with", _check),
+    (torch, "_check_tensor_all_with", _check_content),
+    (torch, "finfo", _number_limits),
+    (torch, "iinfo", _number_limits),
+    (torch.overrides, "has_torch_function", _has_torch_function),
+    (F, "_verify_batch_size", _verify_batch_size),
+    (builtins, "len", _len),
+)
