@@ -1,4 +1,4 @@
-"""Models of torchvision, timm and pytorchcv by name, cheap enough to trace by the dozen."""
+"""Models of libraries by name, cheap enough to trace by the dozen."""
 
 import gzip
 import json
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+
+from tests.other_zoos import ENTRIES
 
 DATA = Path(__file__).parent / "data"
 WITH_BACKBONE = (
@@ -36,6 +38,8 @@ def build(library: str, name: str) -> nn.Module:
     Skips the test where `library` is not installed.
     """
     package = pytest.importorskip({"torchvision": "torchvision.models"}.get(library, library))
+    if library in ENTRIES:
+        return ENTRIES[library][name].make()
     if library == "timm":
         model: nn.Module = package.create_model(name)
         return model

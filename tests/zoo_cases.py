@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tests.other_zoos import ENTRIES
 from tests.transform_check import Case
 from tests.zoo import build
 
@@ -17,6 +18,10 @@ def case(library: str, name: str) -> Case:
     """The model with inputs that it runs on; raises whatever it raises if it runs on none."""
     torch.manual_seed(0)
     model = build(library, name)
+    if library in ENTRIES:
+        entry = ENTRIES[library][name]
+        _try(model, entry.inputs(2))
+        return Case(model, entry.inputs)
     if _is_detection(model):
         # These enlarge pictures to 800 pixels before they look at them.
         model.transform.min_size, model.transform.max_size = (96,), 160  # type: ignore[union-attr]
@@ -47,6 +52,8 @@ def input_size(library: str, model: nn.Module) -> tuple[int, ...]:
 
 def inputs_for(library: str, name: str, model: nn.Module, side: int | None = None) -> Callable[[int], Args]:
     """Inputs for a batch of some size: square images of `side` pixels, or what the model is made for."""
+    if library in ENTRIES:
+        return ENTRIES[library][name].inputs
     channels, *size = input_size(library, model)
     if _is_detection(model):
         return lambda batch: ([_noise(3, 96 + 16 * i, 128) for i in range(batch)],)

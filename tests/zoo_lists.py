@@ -4,7 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-LIBRARIES = ("torchvision", "timm", "pytorchcv")
+from tests.other_zoos import ENTRIES
+
+LIBRARIES = ("torchvision", "timm", "pytorchcv", *ENTRIES)
 
 _SIZES = [
     *["test", "atto", "femto", "pico", "nano", "micro", "mini", "xxs", "xxt", "tiny", "xtiny", "t", "xs"],
@@ -14,11 +16,13 @@ _SIZES = [
 
 
 def representatives(library: str) -> list[str]:
-    """All of torchvision's models; of timm and pytorchcv the smallest of each family, by their names.
+    """All models of most libraries; of timm and pytorchcv the smallest of each family, by their names.
 
     A family of pytorchcv is a file. In timm's files there are many, told apart by the word that names
     begin with; files with one family give two models.
     """
+    if library in ENTRIES:
+        return [*ENTRIES[library]]
     families: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, home in _homes(library):
         word = re.match("[a-z]*", name)

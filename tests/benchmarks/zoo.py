@@ -8,11 +8,12 @@
     python tests/benchmarks/zoo.py --table                  # what docs/zoo.md says, from the results so far
     PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another timm than the installed one
 
-Models are built without trained weights, traced at batch 1 and run at 2 and 5 on images as small as they
-take. tests/transform_check.py says what is compared, tests/zoo_lists.py how models are chosen. Each runs in
-a process of its own, with limits on time and memory; what is too large for these is only transformed.
-Results are appended to runs/zoo/, a line a model, and what is there already is not done again; delete a line
-to repeat it. In the end come the counts, and what did not go well, in Markdown.
+Libraries that are not installed are left out. Models are built without trained weights, traced at batch 1 and
+run at 2 and 5 on images as small as they take. tests/transform_check.py says what is compared,
+tests/zoo_lists.py and tests/other_zoos.py how models are chosen. Each runs in a process of its own, with
+limits on time and memory; what is too large for these is only transformed. Results are appended to runs/zoo/,
+a line a model, and what is there already is not done again; delete a line to repeat it. In the end come the
+counts, and what did not go well, in Markdown.
 """
 
 import argparse
@@ -212,6 +213,9 @@ def main() -> None:
     left = args.limit
     for spec in args.models:
         library, _, name = spec.partition(":")
+        if not find_spec(library):
+            print(f"{library} is not installed")
+            continue
         results = args.output / f"{library}-{_version(library)}{'-transform' * args.transform}.jsonl"
         names = [name] if name else missing(library, results)[:left]
         for name in names:
