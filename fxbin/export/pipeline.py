@@ -61,7 +61,7 @@ def export_onnx(
         UserWarning: a selected call site is not fully binarized at this stage.
     """
     path = Path(path)
-    _check_arguments(path, opset, weights)
+    _check_arguments(path, opset, weights, dynamic_batch, external_data)
     if not isinstance(model, fx.GraphModule):
         raise ExportError(f"model: expected what fxbin.transform returns, got {type(model).__name__}")
     # Only now: it needs the packages that have just been looked for.
@@ -78,12 +78,16 @@ def export_onnx(
     return ExportReport(path, opset, weights, size, sites)
 
 
-def _check_arguments(path: Path, opset: Any, weights: str) -> None:
+def _check_arguments(path: Path, opset: Any, weights: Any, dynamic_batch: Any, external_data: Any) -> None:
     require("onnx", "onnxscript", extra="onnx")
     if not isinstance(opset, int) or opset not in OPSETS:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
     if weights not in get_args(WeightStorage):
         raise ExportError(f'weights: expected "packed" or "float", got {weights!r}')
+    if not isinstance(dynamic_batch, bool):
+        raise ExportError(f"dynamic_batch: expected True or False, got {dynamic_batch!r}")
+    if not isinstance(external_data, bool | None):
+        raise ExportError(f"external_data: expected True, False or None, got {external_data!r}")
     check_output_path(path, ".onnx")
 
 

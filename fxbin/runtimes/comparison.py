@@ -62,10 +62,10 @@ def compare_runtimes(
     check_time_limit(time_limit)
     check_tolerance(tolerance)
     model = transformed(model, "compare_runtimes")
-    if not runtimes or not set(runtimes) <= set(get_args(Runtime)):
-        known = ", ".join(get_args(Runtime))
+    if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
+        known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
         raise ExportError(
-            f"runtimes: expected some of {known}, got {', '.join(map(repr, runtimes)) or 'none'}"
+            f"runtimes: expected a list of some of {known}, got {', '.join(map(repr, given)) or 'none'}"
         )
     extra = "openvino" if "openvino" in runtimes else "onnx"
     require(*(runtime for runtime in runtimes if runtime != "compiled"), extra=extra)

@@ -270,6 +270,8 @@ def test_a_file_is_replaced_only_by_a_whole_one(
         ({"opset": 17}, r"opset: expected 18 to 25, got 17"),
         ({"opset": 18.0}, r"opset: expected 18 to 25, got 18.0"),
         ({"weights": "bits"}, r"weights: expected \"packed\" or \"float\", got 'bits'"),
+        ({"dynamic_batch": "yes"}, r"dynamic_batch: expected True or False, got 'yes'"),
+        ({"external_data": 1}, r"external_data: expected True, False or None, got 1"),
         ({"example_inputs": X}, r"example_inputs: expected a tuple .* got Tensor; write \(x,\)"),
         ({"example_inputs": (X, X)}, r"example_inputs: the model does not take Tensor"),
         ({"example_inputs": ()}, r"example_inputs: the input 'x' is missing"),

@@ -162,10 +162,14 @@ def test_a_model_in_float64_is_compared_where_a_runtime_takes_it() -> None:
     assert "NOT_IMPLEMENTED" in result.problem
 
 
-@pytest.mark.parametrize(("runtimes", "got"), [(["tvm"], "'tvm'"), ([], "none")])
-def test_runtimes_that_are_not_known_are_named(model: BinarizedModule, runtimes: list[str], got: str) -> None:
-    with pytest.raises(ExportError, match=f"expected some of compiled, onnxruntime, openvino, got {got}"):
-        fxbin.compare_runtimes(model, runtimes=runtimes)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("runtimes", "got"), [(["tvm"], "'tvm'"), ([], "none"), ("onnxruntime", "'onnxruntime'")]
+)
+def test_runtimes_that_are_not_known_are_named(model: BinarizedModule, runtimes: Any, got: str) -> None:
+    with pytest.raises(
+        ExportError, match=f"expected a list of some of compiled, onnxruntime, openvino, got {got}"
+    ):
+        fxbin.compare_runtimes(model, runtimes=runtimes)
 
 
 def test_only_onnx_files_are_taken(model: BinarizedModule) -> None:
