@@ -1,14 +1,12 @@
 """Run-time checks that a graph carries where tracing had to rely on a Python value."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from fxbin.errors import TraceError
-from fxbin.tracing.record import TensorSpec, spec_of
-from fxbin.tracing.values import call_value
 
 
 @fx.node.has_side_effect
@@ -79,76 +77,3 @@ def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
         else:
             buffer.data = value.detach().clone()
     return value if value.requires_grad else buffer
-
-
-def describe(node: fx.Node, depth: int = 6) -> str:
-    """The Python expression that `node` stands for: ``"x.shape[2] > 7"``.
-
-    Only what is made of sizes and numbers is spelled out, and that down to `depth`; a tensor is named by
-    its node.
-    """
-    if node.op in ("placeholder", "get_attr"):
-        return str(node.target)
-    if depth == 0 or not _is_python(node):
-        return node.name
-    name = getattr(node.target, "__name__", str(node.target))
-    args = [describe(arg, depth - 1) if isinstance(arg, fx.Node) else str(arg) for arg in node.args]
-    if name == "getattr":
-        return f"{args[0]}.{args[1]}"
-    if name == "getitem":
-        return f"{args[0]}[{args[1]}]"
-    if name == "call_value":
-        return f"{args[0]}({', '.join(args[1:])})"
-    if name in _SYMBOLS and len(args) == 2:
-        return f"({args[0]} {_SYMBOLS[name]} {args[1]})"
-    return f"{name}({', '.join(args)})"
-
-
-def is_about_dtypes(node: fx.Node) -> bool:
-    """Whether what `node` computes, a value of Python, follows from the dtype of a tensor."""
-    if node.target in _ABOUT_DTYPES or (node.target is getattr and node.args[1] == "dtype"):
-        return True
-    return _is_python(node) and any(map(is_about_dtypes, node.all_input_nodes))
-
-
-_ABOUT_DTYPES = (
-    *("is_floating_point", "is_complex", "is_signed", "element_size", "itemsize", "type"),
-    *(torch.is_floating_point, torch.is_complex),
-)
-
-
-def is_about_weights(node: fx.Node, parameters: Container[str]) -> bool:
-    """Whether what `node` computes, a value of Python, follows from the shapes of `parameters` alone."""
-    if node.target in _SIZES or (node.target is getattr and node.args[1] in ("shape", "ndim")):
-        return _is_made_of(node.all_input_nodes, parameters)
-    sources = node.all_input_nodes
-    return _is_python(node) and bool(sources) and all(is_about_weights(x, parameters) for x in sources)
-
-
-def _is_made_of(nodes: Iterable[fx.Node], parameters: Container[str]) -> bool:
-    pending, seen = list(nodes), set(nodes)
-    while pending:
-        node = pending.pop()
-        if node.op == "get_attr" and node.target in parameters:
-            continue
-        if not node.all_input_nodes or node.op == "call_module":
-            return False
-        pending += [source for source in node.all_input_nodes if source not in seen]
-        seen.update(node.all_input_nodes)
-    return True
-
-
-_SIZES = ("size", "dim", "ndimension", "numel", "nelement")
-
-_SYMBOLS = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
-    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-}  # fmt: skip
-
-
-def _is_python(node: fx.Node) -> bool:
-    """Whether `node` computes a number or the like, not a tensor."""
-    module = getattr(node.target, "__module__", None)
-    if node.op != "call_function" or isinstance(spec_of(node), TensorSpec):
-        return False
-    return module in ("builtins", "_operator", "math", call_value.__module__)

@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
-from fxbin.tracing.guards import check_given, check_passed, check_specialised, describe
+from fxbin.tracing.expressions import describe
+from fxbin.tracing.guards import check_given, check_passed, check_specialised
 from fxbin.tracing.operands import holds, map_results, origin_node, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tracer import Tracer

@@ -11,16 +11,8 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
-from fxbin.tracing.guards import (
-    assign_buffer,
-    check_count,
-    check_specialised,
-    check_weights,
-    describe,
-    is_about_dtypes,
-    is_about_weights,
-    register_hook,
-)
+from fxbin.tracing.expressions import describe, is_about_dtypes, is_about_weights
+from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, check_weights, register_hook
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location

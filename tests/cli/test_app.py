@@ -222,7 +222,10 @@ def test_verify_compares_runtimes_layer_by_layer(config: Path, capsys: pytest.Ca
     assert exit_code("verify", other, "model.onnx", "--runtimes", "onnxruntime") == 2
     assert "Not all runtimes compute what PyTorch eager does." in capsys.readouterr().err
     assert exit_code("verify", config, "--runtimes", "tensorrt") == 2
-    assert "expected a list of some of compiled, onnxruntime, openvino, got 'tensorrt'" in capsys.readouterr().err
+    assert (
+        "expected a list of some of compiled, onnxruntime, openvino, got 'tensorrt'"
+        in capsys.readouterr().err
+    )
 
 
 def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
