@@ -49,7 +49,7 @@ def check_sharding(model: nn.Module) -> None:
 def _never_called(module: fx.GraphModule) -> Iterator[str]:
     """Names of the submodules that the graph goes past, to what is inside them."""
     called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
-    called |= {*getattr(module, "parts", ())}
+    called |= {*getattr(module, "traced_parts", ())}
     for name, _ in module.named_modules():
         if name and not any(f"{name}.".startswith(f"{target}.") for target in called):
             yield name
