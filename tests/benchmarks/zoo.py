@@ -210,7 +210,7 @@ def main() -> None:
     if find_spec("torchvision"):
         run_in_python()
     args.output.mkdir(parents=True, exist_ok=True)
-    left = args.limit
+    left, found = args.limit, set()
     for spec in args.models:
         library, _, name = spec.partition(":")
         if not find_spec(library):
@@ -224,7 +224,8 @@ def main() -> None:
                 file.write(json.dumps(line) + "\n")
             print(line["model"], line["status"], line["seconds"], *line.get("problems", ()), flush=True)
         left -= len(names)
-        print("\n" + table([results]))
+        found.add(results)
+    print("\n" + table(sorted(found)))
 
 
 def _version(library: str) -> str:
