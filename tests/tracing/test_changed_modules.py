@@ -1,9 +1,12 @@
 """Layers that the code changes before it calls them, and caches, run as they were when they were called."""
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache, wraps
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -118,3 +121,31 @@ def test_cached_functions_remember_nothing_of_a_trace() -> None:
     assert torch.equal(model(torch.zeros(1, 2, 3)), graph(torch.zeros(1, 2, 3)))
     assert torch.equal(graph(torch.zeros(4, 3, 5)), model(torch.zeros(4, 3, 5)))
     assert graph.specialisations == ()
+
+
+LIBRARY = """
+from functools import cache
+
+@cache
+def plan(*sizes):
+    return sizes[0], -1
+
+def flat(x):
+    return x.reshape(plan(*x.shape))
+"""
+
+
+class Imports(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return globals()["flat"](x)
+
+
+def test_caches_of_imported_libraries_bake_in_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = ModuleType("some_library")
+    exec(LIBRARY, vars(library))
+    monkeypatch.setitem(sys.modules, "some_library", library)
+    monkeypatch.setitem(globals(), "flat", library.flat)
+    graph = traced(Imports(), torch.zeros(1, 2, 3))
+    assert graph(torch.zeros(4, 2, 3)).shape == (4, 6)
+    assert graph.specialisations == ()
+    assert library.plan.cache_info().currsize == 1  # of the call outside of the trace
