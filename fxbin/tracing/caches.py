@@ -11,6 +11,7 @@ from typing import Any
 from fxbin.tracing.casts import python_modules
 
 _Cached = type(cache(lambda: None))
+_FUNCTIONS = (_Cached, FunctionType, staticmethod, classmethod)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def caches_of(classes: Collection[type]) -> list[Cache]:
     owners = {id(owner): owner for owner in (*python_modules(classes), *_imported(classes), *classes)}
     for owner in owners.values():
         for name, value in [*vars(owner).items()]:
-            found += _caches(owner, name, value, seen)
+            if type(value) in _FUNCTIONS:  # most are something else, and there are ten thousands
+                found += _caches(owner, name, value, seen)
     return found
 
 
