@@ -1,13 +1,23 @@
 """Functions that hold on to modules of a model, made to hold on to those of its copy."""
 
 import copy
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from functools import WRAPPER_ASSIGNMENTS, partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
 _UNSEEN = object()
 _HOLDERS = (FunctionType, MethodType, partial, dict, list, tuple)
+
+
+def variables(function: Any) -> Iterator[tuple[CellType, Any]]:
+    """What `function` closes over, each with what it holds; without what has not been assigned yet."""
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:
+            continue
+        yield cell, held
 
 
 def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:

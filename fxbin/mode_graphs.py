@@ -40,10 +40,10 @@ class ModeGraph:
         """Generate the code of the graph, unless it is among `functions`."""
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
         if self.dtypes:
-            modules, names = dict(model.named_modules()), [name.rpartition(".") for name in self.dtypes]
-            dtypes = zip(names, self.dtypes.values(), strict=True)
+            modules = dict(model.named_modules())
+            owned = ((path.rpartition("."), dtype) for path, dtype in self.dtypes.items())
             self._tensors = tuple(
-                (modules[owner], name, dtype) for (owner, _, name), dtype in dtypes if owner in modules
+                (modules[owner], name, dtype) for (owner, _, name), dtype in owned if owner in modules
             )
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None and self.graph not in functions:

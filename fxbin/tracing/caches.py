@@ -8,7 +8,8 @@ from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
 
-from fxbin.tracing.casts import python_modules
+from fxbin.closures import variables
+from fxbin.tracing.casts import loaded_modules, python_modules
 
 _Cached = type(cache(lambda: None))
 _FUNCTIONS = (_Cached, FunctionType, staticmethod, classmethod)
@@ -62,10 +63,8 @@ def _imported(classes: Iterable[type]) -> list[ModuleType]:
                 names.add(value.__name__)
             elif isinstance(value, FunctionType | _Cached):
                 names.add(value.__module__)
-    packages = (
-        {name.partition(".")[0] for name in names if name} - sys.stdlib_module_names - {"torch", "fxbin"}
-    )
-    return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
+    packages = {name.partition(".")[0] for name in names if name}
+    return loaded_modules(packages - sys.stdlib_module_names - {"torch", "fxbin"})
 
 
 def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cache]:
@@ -76,9 +75,5 @@ def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cach
         yield Cache(holder, name, value, type(value)(plain) if function is not value else plain)
     elif type(function) is FunctionType and id(function) not in seen:
         seen.add(id(function))
-        for cell in function.__closure__ or ():
-            try:
-                held = cell.cell_contents
-            except ValueError:  # a variable that has not been assigned yet
-                continue
+        for cell, held in variables(function):
             yield from _caches(cell, "cell_contents", held, seen)

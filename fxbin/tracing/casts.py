@@ -6,7 +6,7 @@ another ``type``, which knows what traced tensors and numbers stand for.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -98,5 +98,10 @@ def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
 def python_modules(classes: Iterable[type]) -> list[ModuleType]:
     """The Python modules with the code of `classes`, and the rest of the packages they come from."""
     own = {cls.__module__ for cls in classes}
-    packages = {name.partition(".")[0] for name in own} - {"torch", "builtins", "typing", "abc", "fxbin"}
+    packages = {name.partition(".")[0] for name in own}
+    return loaded_modules(packages - {"torch", "builtins", "typing", "abc", "fxbin"})
+
+
+def loaded_modules(packages: Container[str]) -> list[ModuleType]:
+    """All modules of `packages` that have been imported."""
     return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]

@@ -1,6 +1,6 @@
 """What a value of Python in a graph follows from, and how it is spelled."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import torch
 from torch import fx
@@ -40,15 +40,10 @@ _SYMBOLS = {
 
 def is_about_dtypes(node: fx.Node) -> bool:
     """Whether what `node` computes, a value of Python, follows from the dtype of a tensor."""
-    pending, seen = [node], {node}
-    while pending:
-        step = pending.pop()
-        if step.target in _ABOUT_DTYPES or (step.target is getattr and step.args[1] == "dtype"):
-            return True
-        if _is_python(step):
-            pending += [source for source in step.all_input_nodes if source not in seen]
-            seen.update(step.all_input_nodes)
-    return False
+    return any(
+        step.target in _ABOUT_DTYPES or (step.target is getattr and step.args[1] == "dtype")
+        for step in _back([node], _is_python)
+    )
 
 
 _ABOUT_DTYPES = (
@@ -59,34 +54,41 @@ _ABOUT_DTYPES = (
 
 def is_about_weights(node: fx.Node, parameters: Container[str]) -> bool:
     """Whether what `node` computes, a value of Python, follows from the shapes of `parameters` alone."""
-    pending, seen = [node], {node}
-    while pending:
-        step = pending.pop()
-        if step.target in _SIZES or (step.target is getattr and step.args[1] in ("shape", "ndim")):
-            if not _is_made_of(step.all_input_nodes, parameters):
-                return False
-            continue
-        if not _is_python(step) or not step.all_input_nodes:
-            return False
-        pending += [source for source in step.all_input_nodes if source not in seen]
-        seen.update(step.all_input_nodes)
-    return True
+    return all(
+        _is_made_of(step.all_input_nodes, parameters)
+        if _is_size(step)
+        else _is_python(step) and step.all_input_nodes
+        for step in _back([node], lambda step: not _is_size(step))
+    )
+
+
+def _is_size(node: fx.Node) -> bool:
+    return node.target in _SIZES or (node.target is getattr and node.args[1] in ("shape", "ndim"))
 
 
 _SIZES = ("size", "dim", "ndimension", "numel", "nelement")
 
 
 def _is_made_of(nodes: Iterable[fx.Node], parameters: Container[str]) -> bool:
-    pending, seen = list(nodes), set(nodes)
+    def is_parameter(node: fx.Node) -> bool:
+        return node.op == "get_attr" and node.target in parameters
+
+    return all(
+        is_parameter(step) or (step.all_input_nodes and step.op != "call_module")
+        for step in _back(nodes, lambda step: not is_parameter(step))
+    )
+
+
+def _back(nodes: Iterable[fx.Node], goes_on: Callable[[fx.Node], bool]) -> Iterator[fx.Node]:
+    """`nodes`, and what they are computed from, back to where `goes_on` is false; each once."""
+    pending = list(nodes)
+    seen = set(pending)
     while pending:
         node = pending.pop()
-        if node.op == "get_attr" and node.target in parameters:
-            continue
-        if not node.all_input_nodes or node.op == "call_module":
-            return False
-        pending += [source for source in node.all_input_nodes if source not in seen]
-        seen.update(node.all_input_nodes)
-    return True
+        yield node
+        if goes_on(node):
+            pending += [source for source in node.all_input_nodes if source not in seen]
+            seen.update(node.all_input_nodes)
 
 
 def _is_python(node: fx.Node) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.operands import map_nested
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
 from fxbin.tracing.record import OpCall, Specialisation
@@ -94,10 +95,11 @@ def trace_model(
         TraceError: the inputs do not fit the model, or it cannot be run.
     """
     given = (root, args, kwargs, leaf_modules)
+    holdings = Holdings(root)
     evaluated: Trace | None = None
     try:
-        evaluated = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules)
-        whole = trace_both(*given, evaluated)
+        evaluated = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, holdings=holdings)
+        whole = trace_both(*given, evaluated, holdings)
     except TraceError as error:
         try:
             when = "" if evaluated is None else "in train mode: "

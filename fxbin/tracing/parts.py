@@ -42,11 +42,18 @@ def trace_both(
     kwargs: dict[str, Any],
     leaf_modules: tuple[type[nn.Module], ...],
     evaluated: Trace,
+    holdings: Holdings,
 ) -> Part:
     """`evaluated`, and train mode, with the same islands in both. Raises TraceError."""
 
     def traced(islands: dict[str, str], *, training: bool) -> Trace:
-        return trace(root, args, kwargs, training=training, leaf_modules=leaf_modules, islands=islands)
+        return trace(
+            *(root, args, kwargs),
+            training=training,
+            leaf_modules=leaf_modules,
+            islands=islands,
+            holdings=holdings,
+        )
 
     while True:
         trained = traced(evaluated.islands, training=True)
@@ -152,7 +159,8 @@ class PartFinder:
             training=training,
             leaf_modules=self._leaf_modules,
             islands=islands,
-            entry=Entry(self._modules[path], stay.running, self._holdings),
+            entry=Entry(self._modules[path], stay.running),
+            holdings=self._holdings,
         )
 
     def _why_not(self, path: str) -> str:

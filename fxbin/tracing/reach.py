@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fxbin.closures import variables
+
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
     """`module`, what is below it, and what any of these holds, in a list, as a method or in a closure.
@@ -44,18 +46,14 @@ def _held(item: Any) -> Iterable[Any]:
     if isinstance(item, partial):
         return (item.func, *item.args, *item.keywords.values())
     if isinstance(item, FunctionType):
-        return (*_cells(item), *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values())
+        return (
+            *(held for _, held in variables(item)),
+            *(item.__defaults__ or ()),
+            *(item.__kwdefaults__ or {}).values(),
+        )
     if isinstance(item, weakref.ref):
         return (item(),)
     if type(item) in weakref.ProxyTypes:
         return (item.__init__.__self__,)
     attributes = getattr(item, "__dict__", None)
     return attributes.values() if isinstance(attributes, dict) else ()
-
-
-def _cells(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # a variable that has not been assigned yet
-            continue

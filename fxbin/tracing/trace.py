@@ -55,8 +55,6 @@ class Entry:
 
     module: nn.Module
     running: Scope
-    holdings: Holdings | None = None
-    """What the model holds, if it is known."""
 
 
 def trace(
@@ -68,6 +66,7 @@ def trace(
     leaf_modules: tuple[type[nn.Module], ...] = (),
     islands: Mapping[str, str] | None = None,
     entry: Entry | None = None,
+    holdings: Holdings | None = None,
 ) -> Trace:
     """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
 
@@ -81,11 +80,14 @@ def trace(
     With an `entry` the graph is that of ``entry.module(*args, **kwargs)``, without hooks of that one
     module, in the names and paths of `root`. All modules must be in the mode that `training` says.
 
+    `holdings` are those of `root`, from whoever traces it more than once.
+
     Raises:
         TraceError: the inputs do not fit, or the code of `root` itself looks at the content of tensors.
     """
     module = root if entry is None else entry.module
-    running, holdings = ((), None) if entry is None else (entry.running, entry.holdings)
+    running = () if entry is None else entry.running
+    holdings = holdings or Holdings(root)
     found = {root.get_submodule(path): reason for path, reason in (islands or {}).items()}
     while True:
         tracer = Tracer(
@@ -94,7 +96,7 @@ def trace(
         try:
             _trace_once(tracer, args, kwargs, training=training)
             if entry is None and relies_on_numbers(tracer):
-                larger = Tracer(root, leaf_modules, frozenset(found))
+                larger = Tracer(root, leaf_modules, frozenset(found), holdings=holdings)
                 with suppress(TraceError):  # inputs may not go together in another size
                     _trace_once(larger, *larger_batch((args, kwargs)), training=training)
                 refuse_batch_size(tracer, larger)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.closures import variables
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.operands import map_nested
 
@@ -81,8 +82,8 @@ class CallMapped:
 
     def on_shapes(self, *args: Any, **kwargs: Any) -> Any:
         """The same without data. Raises ContentError if `function` has parameters, which a graph must see."""
-        cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
-        held = (self.function, getattr(self.function, "__self__", None), *cells)
+        closed_over = (held for _, held in variables(self.function))
+        held = (self.function, getattr(self.function, "__self__", None), *closed_over)
         if any(isinstance(item, nn.Module | Tensor) for item in held):
             raise ContentError("torch.vmap is called with a function that uses modules or tensors of its own")
         return self(*args, **kwargs)
