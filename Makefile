@@ -17,6 +17,9 @@ ZOO := torchvision pillow timm pytorchcv
 # `openvino`, with scipy and scikit-learn behind it, is not needed to verify.
 OPENVINO := 'openvino; platform_machine in "x86_64 AMD64"'
 
+# Tests run side by side: a process a core, four at most, since each imports all of torch and OpenVINO.
+PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format check schema freeze clean
@@ -42,7 +45,7 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/mypy
 
 check: $(VENV)/.installed-for-tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PROCESSES) $(ARGS)
 
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix

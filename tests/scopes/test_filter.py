@@ -64,7 +64,7 @@ def binarized(model: nn.Module) -> set[str]:
         ({"ignored_scopes": ["Tiny{re}.*layer2"]}, CONVS - LAYER2),
         ({"ignored_scopes": ["{re}layer1", r"{re}\[conv1\]"]}, LAYER2 - FIRST),
     ],
-    ids=str,
+    ids=lambda value: str(value if isinstance(value, dict) else sorted(value)),
 )  # fmt: skip
 def test_patterns_select_what_they_select_in_nncf(scopes: dict[str, Any], expected: set[str]) -> None:
     assert binarized(transform(**scopes)) == expected
