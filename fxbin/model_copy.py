@@ -1,6 +1,7 @@
 """A copy of a user's model, also where `copy.deepcopy` alone gives up."""
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,11 +39,31 @@ def copy_model(model: nn.Module) -> nn.Module:
             f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
             "remove the attribute that copy.deepcopy refuses"
         ) from error
+    _check_slots(model, memo)
     for module in copied.modules():
         _make_leaves(module)
         for name, value in list(vars(module).items()):
             vars(module)[name] = rebound(value, memo)
     return copied
+
+
+def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
+    """Of classes that see to their `__slots__`: what a module gives torch to copy and to pickle has none."""
+    slots = {kind: _slots(kind) for kind in {type(module) for module in model.modules()}}
+    for path, module in model.named_modules():
+        copied = copies.get(id(module), module)
+        for name in slots[type(module)]:
+            if hasattr(module, name) and not hasattr(copied, name):
+                raise TransformError(
+                    f"model: {path or type(module).__name__} cannot be copied: its class has __slots__, and "
+                    "torch leaves out of copies and pickles of a module what is in one, here "
+                    f"{name}; remove __slots__"
+                )
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    classes = (vars(owner).items() for owner in kind.__mro__)
+    return tuple(name for items in classes for name, value in items if inspect.ismemberdescriptor(value))
 
 
 def _make_leaves(module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -95,3 +96,41 @@ def test_functions_on_instances_run_on_the_copy() -> None:
     assert torch.equal(output, model(x))
     after = binarized.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in model.state_dict().items())
+
+
+class HasSlots(nn.Conv2d):
+    """torch leaves out of its copies and pickles what is in the slot."""
+
+    __slots__ = ("scale",)
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+        self.scale = 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Through the slot."""
+        return super().forward(x) * self.scale
+
+
+class CopiesItsSlots(HasSlots):
+    """The same, seeing to that itself."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "scale": self.scale}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        state = dict(state)
+        self.scale = state.pop("scale")  # type: ignore[assignment]
+        vars(self).update(state)
+
+
+def test_slots_that_copies_lack_are_quoted() -> None:
+    with pytest.raises(
+        TransformError, match=r"^model: inner cannot be copied: .* here scale; remove __slots__$"
+    ):
+        fxbin.transform(nn.Sequential(OrderedDict(inner=HasSlots())), CONFIG)
+
+
+def test_slots_that_are_copied_are_no_obstacle() -> None:
+    model, x = nn.Sequential(CopiesItsSlots()), torch.rand(2, 3, 8, 8)
+    assert torch.equal(fxbin.transform(model, CONFIG)(x), model(x))
