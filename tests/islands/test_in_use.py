@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import fxbin
 from fxbin.errors import ExportError
 from fxbin.module import BinarizedModule
-from tests.test_islands import IMAGES, Inside, detector
+from tests.islands.models import IMAGES, Inside, detector
 from tests.transform_check import CONFIG, Case, check, same
 
 # Dynamo itself makes and reads the objects that it warns of.
