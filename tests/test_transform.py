@@ -14,8 +14,8 @@ import fxbin
 from fxbin.errors import TraceError
 from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, assert_same_outputs, config
+from tests.zoo import DATA
 
-DATA = Path(__file__).parent / "data"
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 

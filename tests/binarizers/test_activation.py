@@ -1,6 +1,5 @@
 import copy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,9 @@ from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.errors import ConfigError, TransformError
+from tests.zoo import DATA
 
-FUNCTIONS: dict[str, Any] = torch.load(Path(__file__).parents[1] / "data" / "functions.pt", weights_only=True)
+FUNCTIONS: dict[str, Any] = torch.load(DATA / "functions.pt", weights_only=True)
 
 
 def enabled(channels: int = 3, **options: Any) -> ActivationBinarizer:

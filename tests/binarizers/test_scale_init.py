@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.binarizers.scale_init import ScaleInit, mse_scale, quantile_scale
+from tests.zoo import DATA
 
-FUNCTIONS: dict[str, Any] = torch.load(Path(__file__).parents[1] / "data" / "functions.pt", weights_only=True)
+FUNCTIONS: dict[str, Any] = torch.load(DATA / "functions.pt", weights_only=True)
 RULES = pytest.mark.parametrize("rule", ["quantile", "mse"])
 
 

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +7,9 @@ from torch.testing import assert_close
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.straight_through import binarize_activation, binarize_weight
+from tests.zoo import DATA
 
-FUNCTIONS: dict[str, Any] = torch.load(Path(__file__).parents[1] / "data" / "functions.pt", weights_only=True)
+FUNCTIONS: dict[str, Any] = torch.load(DATA / "functions.pt", weights_only=True)
 ACTIVATION_CASES = FUNCTIONS["activation"]
 
 LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

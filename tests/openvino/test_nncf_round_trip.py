@@ -18,8 +18,8 @@ from fxbin.module import BinarizedModule
 from fxbin.openvino.verify import FULL_FLOAT
 from fxbin.openvino.worker.layer_types import layer_types
 from tests.tiny_resnet import TinyResNet
+from tests.zoo import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 MODES = ("xnor", "dorefa")
 X = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 

@@ -15,7 +15,7 @@ import fxbin.errors
 from fxbin.config import Params
 from tests.tiny_resnet import TinyResNet
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = ("scopes", "migrating_from_nncf")
 
 

@@ -4,7 +4,6 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ import fxbin
 from fxbin.schedule import StagedSchedule
 from fxbin.state import Stage
 from tests.tiny_resnet import TinyResNet
+from tests.zoo import DATA
 
 STAGES = [Stage.FULL_PRECISION, Stage.ACTIVATIONS, Stage.ANNEALING]
 
@@ -32,7 +32,7 @@ def test_recorded_training_run_is_replayed(mode: str) -> None:
     Which one it is depends on the processor: where a sum is rounded differently, a value next to its
     threshold changes sides sooner or later, and from there on the losses differ visibly.
     """
-    path = Path(__file__).parent / "data" / f"nncf_tiny_{mode}_plain.pth"
+    path = DATA / f"nncf_tiny_{mode}_plain.pth"
     recorded: dict[str, Any] = torch.load(path, weights_only=True)
     try:
         replay(recorded)

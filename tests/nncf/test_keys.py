@@ -1,0 +1,106 @@
+"""The keys of NNCF's checkpoints: those that it adds to any model, and the spellings that are understood."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
+from fxbin.nncf.keys import PRE_OP, entries
+from fxbin.nncf.read import read_file
+from tests.nncf.checkpoints import new_model, recorded
+from tests.zoo import DATA
+
+CASES: dict[str, Any] = importlib.import_module("tests.data.corner_cases").CASES
+GOLDENS: dict[str, dict[str, Any]] = json.loads((DATA / "corner_cases.json").read_text())
+DIFFERENT = {
+    # Not copyable, or without a conv2d in the graph: `transform` refuses them.
+    "LSTMNet", "ScriptedFunction", "WeightNormOld",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [k for k, v in GOLDENS.items() if v.get("added_keys") and k not in DIFFERENT]
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:no conv2d is")
+def test_keys_and_shapes_that_nncf_adds_are_the_recorded_ones(case: str) -> None:
+    original = CASES[case]()
+    config = {"compression": {"algorithm": "binarization", "call_sites": "modules"}}
+    model = fxbin.transform(original, config, CASES[case].sample_inputs())
+    tensors = model.state_dict()
+    found = {
+        entry.nncf: [1] if entry.own is None else list(tensors[entry.own].shape)
+        for entry in entries(model)
+        if entry.nncf not in original.state_dict()
+    }
+    assert list(found.items()) == list(GOLDENS[case]["added_keys"].items())
+
+
+def test_conv_called_twice_goes_there_and_back(tmp_path: Path) -> None:
+    case = CASES["ReusedConv"]
+    config = {"compression": {"algorithm": "binarization"}}
+    model = fxbin.transform(case(), config, case.sample_inputs())
+    for number, site in enumerate(model.binarization.sites.values()):
+        site.activation.scale.data.fill_(number)
+    save_nncf_checkpoint(model, tmp_path / "twice.pth")
+    state = read_file(tmp_path / "twice.pth")["state_dict"]
+    assert [state[f"conv.pre_ops.{number}.op.scale"].item() for number in (1, 3)] == [0, 1]
+    again = fxbin.transform(case(), config, case.sample_inputs())
+    report = load_nncf_checkpoint(again, tmp_path / "twice.pth")
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    assert report.notes[0].startswith("conv: called more than once.")
+
+
+def renamed(state: dict[str, Tensor], rule: Any) -> dict[str, Tensor]:
+    return {rule(key): value for key, value in state.items()}
+
+
+def test_operations_may_be_in_any_order() -> None:
+    golden = recorded()
+    swap = str.maketrans("01", "10")
+    state = renamed(
+        golden["state_dict"],
+        lambda key: (
+            f"{m['conv']}.pre_ops.{m['number'].translate(swap)}.op.{m['entry']}"
+            if (m := PRE_OP.fullmatch(key))
+            else key
+        ),
+    )
+    assert set(state) != set(golden["state_dict"])
+    model = new_model(golden)
+    load_nncf_checkpoint(model, state)
+    assert (model(golden["input"]) - golden["eval_output"]).abs().max() < 1e-6
+
+
+def test_prefixes_of_data_parallel_are_dropped() -> None:
+    golden = recorded()
+    model = new_model(golden)
+    load_nncf_checkpoint(model, renamed(golden["state_dict"], lambda key: f"module.{key}"))
+    assert (model(golden["input"]) - golden["eval_output"]).abs().max() < 1e-6
+
+
+def test_module_that_is_named_module_is_found() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Sequential(nn.Conv2d(3, 3, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.module(x)
+            return y
+
+    config = {
+        "input_info": {"sample_size": [1, 3, 4, 4]},
+        "compression": {"algorithm": "binarization"},
+    }
+    model = fxbin.transform(Outer(), config)
+    state = {entry.nncf: torch.ones(1) for entry in entries(model)}
+    state |= {e.nncf: torch.full_like(model.state_dict()[e.own], 1) for e in entries(model) if e.own}
+    state["module.0.nncf_padding_value"].zero_()
+    for prefix in ("", "module."):
+        load_nncf_checkpoint(model, {prefix + key: value for key, value in state.items()})

@@ -1,0 +1,72 @@
+"""Checkpoints that do not fit the model: all that is wrong is said at once, and nothing is changed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import fxbin
+from fxbin.errors import TransformError
+from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
+from tests.nncf.checkpoints import error_in, new_model, real_file, recorded
+from tests.tiny_resnet import TinyResNet
+
+
+def test_all_keys_that_do_not_fit_are_listed_and_nothing_is_changed() -> None:
+    golden = recorded()
+    state = dict(golden["state_dict"])
+    del state["bn1.weight"], state["layer1.0.conv1.pre_ops.1.op.scale"]
+    state["extra.weight"] = torch.zeros(1)
+    state["fc.weight"] = torch.zeros(7, 20)
+    state["conv1.nncf_padding_value"] = torch.ones(1)
+    text = error_in(new_model(golden), state)
+    assert text.splitlines() == [
+        "checkpoint does not fit TinyResNet:",
+        "  fc.weight: is (7, 20), expected (10, 20)",
+        "  conv1.nncf_padding_value: is [1.0], but fxbin pads with 0 only",
+        "  missing: bn1.weight",
+        "  missing: layer1.0.conv1.pre_ops.1.op.scale",
+        "  unexpected: extra.weight",
+        "  Binarized here and not in the file: layer1.0.conv1. Put them in ignored_scopes.",
+    ]
+
+
+def test_what_is_not_strict_loads_the_rest_and_reports() -> None:
+    golden = recorded()
+    state = dict(golden["state_dict"])
+    del state["bn1.weight"]
+    state["extra.weight"] = torch.zeros(1)
+    report = load_nncf_checkpoint(new_model(golden), state, strict=False)
+    assert (report.missing, report.unexpected) == (("bn1.weight",), ("extra.weight",))
+    state["fc.weight"] = torch.zeros(7, 20)
+    assert "fc.weight" in error_in(new_model(golden), state, strict=False)
+
+
+def test_another_selection_is_explained() -> None:
+    golden = recorded()
+    section = {**golden["config"]["compression"], "ignored_scopes": [r"{re}layer1.*\[conv2\]"]}
+    model = fxbin.transform(TinyResNet(), {**golden["config"], "compression": section})
+    text = error_in(model, golden["state_dict"])
+    assert "Binarized here and not in the file: conv1, layer2.0.downsample.0." in text
+    assert r"Binarized in the file and not here: layer1.0.conv2 (in ignored_scopes: '{re}layer1" in text
+
+
+def test_full_precision_checkpoint_is_told_from_a_binarized_one() -> None:
+    golden = recorded()
+    text = error_in(new_model(golden), golden["initial_state_dict"])
+    assert "The file has no binarizers: load a full-precision model before `transform`." in text
+
+
+def test_only_a_transformed_model_is_loaded_or_saved(tmp_path: Path) -> None:
+    with pytest.raises(TransformError, match="load_nncf_checkpoint"):
+        load_nncf_checkpoint(TinyResNet(), real_file())
+    with pytest.raises(TransformError, match="save_nncf_checkpoint"):
+        save_nncf_checkpoint(TinyResNet(), tmp_path / "x.pth")
+
+
+def test_state_of_another_algorithm_is_refused_by_name() -> None:
+    golden = recorded()
+    golden["compression_state"] = {"ctrl_state": {"quantization": {}}}
+    assert "expected an object with \"binarization\", got ['quantization']" in error_in(
+        new_model(golden), golden
+    )
