@@ -1,13 +1,15 @@
-"""Functions that hold on to modules of a model, made to hold on to those of its copy."""
+"""Functions and references that hold on to modules of a model, made to hold on to those of its copy."""
 
 import copy
 from collections.abc import Iterator, MutableMapping, Sequence
 from functools import WRAPPER_ASSIGNMENTS, partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
+from weakref import CallableProxyType, ProxyType, proxy, ref
 
 _UNSEEN = object()
 _HOLDERS = (FunctionType, MethodType, partial, dict, list, tuple)
+WEAK = (ref, ProxyType, CallableProxyType)
 
 
 def variables(function: Any) -> Iterator[tuple[CellType, Any]]:
@@ -20,12 +22,22 @@ def variables(function: Any) -> Iterator[tuple[CellType, Any]]:
         yield cell, held
 
 
+def referent(reference: Any) -> Any:
+    """What a reference of one of the types `WEAK` refers to; None if that is gone."""
+    if issubclass(type(reference), ref):  # a proxy would answer for what it refers to
+        return reference()
+    try:
+        return reference.__init__.__self__
+    except ReferenceError:
+        return None
+
+
 def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:
     """`value`, with every function in it, also in lists and dicts, speaking of copies.
 
-    `copy.deepcopy` takes a function as it is, with its defaults and what it closes over: in a copied module
-    it would go on with the weights of the original. Here it is made anew, with each object that has been
-    copied exchanged for its copy. What needs no change is returned itself.
+    `copy.deepcopy` takes a function as it is, with its defaults and what it closes over, and a weak reference
+    too: in a copied module they would go on with the weights of the original. Here they are made anew, with
+    each object that has been copied exchanged for its copy. What needs no change is returned itself.
 
         before:  old = conv.forward;  conv.forward = lambda x: old(x) * 2
         after:   the same, with `old` a method of the copy of conv
@@ -36,11 +48,23 @@ def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:
             container that has been looked at is added.
     """
     found = copies.get(id(value), _UNSEEN)
-    if found is not _UNSEEN or not isinstance(value, _HOLDERS):
-        return value if found is _UNSEEN else found
+    if found is not _UNSEEN:
+        return found
+    if type(value) in WEAK:
+        return _weak(value, copies)
+    if not isinstance(value, _HOLDERS):
+        return value
     copies[id(value)] = value  # so that what holds itself comes to an end
     copies[id(value)] = result = _holder(value, copies)
     return result
+
+
+def _weak(value: Any, copies: MutableMapping[int, Any]) -> Any:
+    old = referent(value)
+    new = copies.get(id(old), old)
+    if new is old:
+        return value
+    return ref(new) if type(value) is ref else proxy(new)
 
 
 def _holder(value: Any, copies: MutableMapping[int, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,14 @@ def transform(
         ConfigError: the config is invalid.
         TraceError: the inputs do not fit the model, or its code cannot be followed.
         ScopeError: a pattern in `ignored_scopes` or `target_scopes` matches no node.
-        TransformError: the model has no conv2d.
+        TransformError: the model has no conv2d, or cannot be copied.
     """
     config = load_config(config)
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
     scopes = ScopeFilter.from_config(config)
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
+    _check_is_apart(module, model)
     decisions = _decide(module, config)
     module.rewrite_graphs(binarizing_passes(decisions, config))
     _average_together(module)
@@ -95,6 +97,18 @@ def capture(
     module._retracer = Retracer(found.examples, leaf_modules, names, hooks, dtype_of(module), reasons)
     module.rewrite_graphs([NameNodes(names, found.homes, stranded)], compiles=compiles)
     return module
+
+
+def _check_is_apart(module: BinarizedModule, model: nn.Module) -> None:
+    """Raise TransformError if graphs of `module`, made from a copy of `model`, refer to `model` itself."""
+    held = chain(model.named_modules(), model.named_parameters(), model.named_buffers())
+    paths = {id(item): path for path, item in held}
+    for path in (paths[id(item)] for item in vars(module).values() if id(item) in paths):
+        raise TransformError(
+            f"model: the code reaches {path or 'the model'} of the model itself, where a copy of the model "
+            "should reach that of the copy: it looks it up in something that copy.deepcopy leaves as it is, "
+            "such as a global variable or a weakref.WeakValueDictionary. Look it up in an attribute of a module"
+        )
 
 
 def node_names(

@@ -1,6 +1,7 @@
 """Functions of a copied module speak of the copy."""
 
 import copy
+import weakref
 from collections import OrderedDict
 from functools import partial
 from typing import Any
@@ -33,6 +34,9 @@ def test_what_speaks_of_nothing_copied_is_returned_itself() -> None:
         partial(closing_over, other),
         [other],
         {"key": (other, len)},
+        weakref.ref(other),
+        weakref.ref(Original()),  # which is gone
+        weakref.proxy(Original()),
         3,
         Original,
     ):
@@ -52,6 +56,8 @@ def test_every_way_to_hold_something_is_found() -> None:
     assert rebind(partial(closing_over, OLD))()() is NEW
     assert rebind(partial(by_default, held=OLD))(4) == (4, NEW, NEW)
     assert rebind(by_default)() == (0, NEW, NEW)
+    assert rebind(weakref.ref(OLD))() is NEW
+    assert rebind({"key": weakref.proxy(OLD)})["key"].answer() is NEW
     assert by_default() == (0, OLD, OLD)
 
 

@@ -2,7 +2,10 @@
 
 import copy
 import warnings
+import weakref
 from collections import OrderedDict
+from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 import torch
@@ -134,3 +137,56 @@ def test_slots_that_copies_lack_are_quoted() -> None:
 def test_slots_that_are_copied_are_no_obstacle() -> None:
     model, x = nn.Sequential(CopiesItsSlots()), torch.rand(2, 3, 8, 8)
     assert torch.equal(fxbin.transform(model, CONFIG)(x), model(x))
+
+
+class KnowsItsParts(nn.Module):
+    """Holds a convolution, and calls it by way of `parts`."""
+
+    def __init__(self, parts: Any) -> None:
+        super().__init__()
+        self.conv, self.parts = nn.Conv2d(3, 4, 3), parts
+        parts["conv"] = self.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One of the parts."""
+        y: Tensor = self.parts["conv"](x)
+        return y
+
+
+def test_code_that_would_go_on_with_the_original_is_refused_by_name() -> None:
+    for model in (KnowsItsParts(WeakValueDictionary()), nn.Sequential(KnowsItsParts(WeakValueDictionary()))):
+        with pytest.raises(TransformError, match=r"^model: the code reaches (0\.)?conv of the model itself"):
+            fxbin.transform(model, CONFIG)
+    fxbin.transform(KnowsItsParts({}), CONFIG)
+
+
+class CallsItsParent(nn.Module):
+    """Knows its parent by a weak reference, so that the parent can hold it."""
+
+    parent: "weakref.ref[nn.Module]"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A convolution of the parent."""
+        y: Tensor = self.parent().conv(x)  # type: ignore[union-attr, operator]
+        return y
+
+
+class Parent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.child = nn.Conv2d(3, 4, 3), CallsItsParent()
+        self.child.parent = weakref.ref(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """By way of the child."""
+        y: Tensor = self.child(x)
+        return y
+
+
+def test_a_weak_reference_to_the_parent_is_one_to_that_of_the_copy() -> None:
+    model, x = Parent(), torch.rand(2, 3, 8, 8)
+    binarized = fxbin.transform(model, CONFIG)
+    binarized(x).sum().backward()
+    assert binarized.get_parameter("conv.weight").grad is not None
+    assert model.conv.weight.grad is None
+    assert vars(binarized.get_submodule("child"))["parent"]() is binarized

@@ -133,7 +133,8 @@ class Attributes:
                     f"a tensor of shape {tuple(source.shape)} was computed in a way that fxbin does not see "
                     "(an operator in a C++ extension?)"
                 )
-            self._tensor_paths[id(source)] = self._adopt(source)
+            # Threads of the code may have computed it, with gradients on.
+            self._tensor_paths[id(source)] = self._adopt(source if source.is_leaf else source.detach())
         node = graph.create_node("get_attr", self._tensor_paths[id(source)])
         node.meta["spec"] = TensorSpec(tuple(source.shape), source.dtype)
         return node

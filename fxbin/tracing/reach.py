@@ -1,6 +1,5 @@
 """Which modules the code of a module can get at, and so change while it is traced."""
 
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -8,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fxbin.closures import variables
+from fxbin.closures import WEAK, referent, variables
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
@@ -22,7 +21,7 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
     yield module
     while pending:
         item = pending.pop()
-        if isinstance(item, _WITHOUT_MODULES) or id(item) in seen:
+        if issubclass(type(item), _WITHOUT_MODULES) or id(item) in seen:
             continue
         seen.add(id(item))
         if issubclass(type(item), nn.Module):
@@ -51,9 +50,7 @@ def _held(item: Any) -> Iterable[Any]:
             *(item.__defaults__ or ()),
             *(item.__kwdefaults__ or {}).values(),
         )
-    if isinstance(item, weakref.ref):
-        return (item(),)
-    if type(item) in weakref.ProxyTypes:
-        return (item.__init__.__self__,)
+    if issubclass(type(item), WEAK):
+        return (referent(item),)
     attributes = getattr(item, "__dict__", None)
     return attributes.values() if isinstance(attributes, dict) else ()
