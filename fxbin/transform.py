@@ -107,7 +107,7 @@ def _check_is_apart(module: BinarizedModule, model: nn.Module) -> None:
         raise TransformError(
             f"model: the code reaches {path or 'the model'} of the model itself, where a copy of the model "
             "should reach that of the copy: it looks it up in something that copy.deepcopy leaves as it is, "
-            "such as a global variable or a weakref.WeakValueDictionary. Look it up in an attribute of a module"
+            "such as a global variable or a weakref.WeakValueDictionary. Hold it in an attribute of a module"
         )
 
 
