@@ -257,9 +257,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         for name, value in vars(self).items():
-            if (
-                name != "_compiled_call_impl"
-            ):  # compiled from the original; a copy is not compiled, as in torch
+            # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
+            if name != "_compiled_call_impl":
                 vars(copied)[name] = copy.deepcopy(value, memo)
         copied.graph.owning_module = copied
         copied.recompile()

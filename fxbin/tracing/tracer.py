@@ -16,9 +16,7 @@ from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, 
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
-from fxbin.tracing.operands import (
-    map_nested,
-)
+from fxbin.tracing.operands import map_nested
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
