@@ -4,6 +4,7 @@ import copy
 import warnings
 import weakref
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -190,3 +191,26 @@ def test_a_weak_reference_to_the_parent_is_one_to_that_of_the_copy() -> None:
     assert binarized.get_parameter("conv.weight").grad is not None
     assert model.conv.weight.grad is None
     assert vars(binarized.get_submodule("child"))["parent"]() is binarized
+
+
+class UsesThreads(nn.Module):
+    """What a thread computes is computed with gradients, also while the model is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two branches side by side."""
+        x = self.first(x)
+        with ThreadPoolExecutor() as pool:
+            one, other = pool.map(self.second, (x, x * 2))
+        y: Tensor = one + other
+        return y
+
+
+def test_a_model_that_uses_threads_is_an_island_and_can_be_copied() -> None:
+    model, x = UsesThreads(), torch.rand(2, 3, 8, 8)
+    binarized = fxbin.transform(model, CONFIG)
+    assert [island.scope for island in binarized.islands] == ["UsesThreads"]
+    assert torch.equal(copy.deepcopy(binarized)(x), model(x))

@@ -133,8 +133,9 @@ class Attributes:
                     f"a tensor of shape {tuple(source.shape)} was computed in a way that fxbin does not see "
                     "(an operator in a C++ extension?)"
                 )
-            # Threads of the code may have computed it, with gradients on.
-            self._tensor_paths[id(source)] = self._adopt(source if source.is_leaf else source.detach())
+            # What a thread of the code computes has gradients. A graph made with data is only looked at.
+            is_computed = self.home is not None and not source.is_leaf
+            self._tensor_paths[id(source)] = self._adopt(source.detach() if is_computed else source)
         node = graph.create_node("get_attr", self._tensor_paths[id(source)])
         node.meta["spec"] = TensorSpec(tuple(source.shape), source.dtype)
         return node
