@@ -48,7 +48,7 @@ def copy_model(model: nn.Module) -> nn.Module:
 
 
 def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
-    """Of classes that see to their `__slots__`: what a module gives torch to copy and to pickle has none."""
+    """Raise TransformError where `__slots__` keep what the copy lacks: torch copies `vars` of a module."""
     slots = {kind: _slots(kind) for kind in {type(module) for module in model.modules()}}
     for path, module in model.named_modules():
         copied = copies.get(id(module), module)

@@ -74,7 +74,7 @@ class PartFinder:
         self._root, self._leaf_modules = root, leaf_modules
         self.parts: dict[str, Part] = {}
         self.islands: dict[str, str] = {}
-        self._holdings = Holdings(root)
+        self._holdings = seen.attributes.holdings
         self._modules = {path: module for module, path in self._holdings.module_paths.items()}
         self._ops, self._stays, self._assigned = seen.ops, seen.stays, seen.assigned
         self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]

@@ -1,9 +1,5 @@
 """Call sites in parts around islands: names, what they share, what selects them, what the report says."""
 
-import importlib
-import json
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,11 +9,11 @@ import fxbin
 from fxbin.errors import TransformError
 from fxbin.nncf.keys import entries
 from fxbin.nncf.load import match_keys
+from tests.corner_cases import CASES, CORNER_CASES
 from tests.islands import models
 from tests.islands.models import IMAGES, Detector, detector
 from tests.transform_check import CONFIG, Case, check
 from tests.transforming import config
-from tests.zoo import DATA
 
 
 def test_report_says_what_runs_as_it_is_and_why() -> None:
@@ -53,10 +49,6 @@ def test_ignored_call_leaves_all_calls_of_its_part_alone() -> None:
     settings = config(1, 3, 8, 8, ignored_scopes=[name])
     report = fxbin.summary(fxbin.transform(Detector(), settings, IMAGES))
     assert [s.reason.split(":")[0] for s in report.sites if "tower" in s.name] == ["in ignored_scopes"] * 3
-
-
-CASES: dict[str, Any] = importlib.import_module("tests.data.corner_cases").CASES
-CORNER_CASES: dict[str, dict[str, Any]] = json.loads((DATA / "corner_cases.json").read_text())
 
 
 @pytest.mark.parametrize("case", ["ShapeControlFlow"])

@@ -1,7 +1,5 @@
 """The keys of NNCF's checkpoints: those that it adds to any model, and the spellings that are understood."""
 
-import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,9 @@ import fxbin
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.nncf.keys import PRE_OP, entries
 from fxbin.nncf.read import read_file
+from tests.corner_cases import CASES, CORNER_CASES
 from tests.nncf.checkpoints import new_model, recorded
-from tests.zoo import DATA
 
-CASES: dict[str, Any] = importlib.import_module("tests.data.corner_cases").CASES
-GOLDENS: dict[str, dict[str, Any]] = json.loads((DATA / "corner_cases.json").read_text())
 DIFFERENT = {
     # Not copyable, or without a conv2d in the graph: `transform` refuses them.
     "LSTMNet", "ScriptedFunction", "WeightNormOld",
@@ -25,7 +21,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(
-    "case", [k for k, v in GOLDENS.items() if v.get("added_keys") and k not in DIFFERENT]
+    "case", [k for k, v in CORNER_CASES.items() if v.get("added_keys") and k not in DIFFERENT]
 )
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore:no conv2d is")
 def test_keys_and_shapes_that_nncf_adds_are_the_recorded_ones(case: str) -> None:
@@ -38,7 +34,7 @@ def test_keys_and_shapes_that_nncf_adds_are_the_recorded_ones(case: str) -> None
         for entry in entries(model)
         if entry.nncf not in original.state_dict()
     }
-    assert list(found.items()) == list(GOLDENS[case]["added_keys"].items())
+    assert list(found.items()) == list(CORNER_CASES[case]["added_keys"].items())
 
 
 def test_conv_called_twice_goes_there_and_back(tmp_path: Path) -> None:

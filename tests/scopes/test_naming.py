@@ -1,5 +1,3 @@
-import importlib
-import json
 from typing import Any
 
 import pytest
@@ -8,10 +6,9 @@ from torch import nn
 
 from fxbin.scopes.naming import Names
 from fxbin.tracing import operators, ops_of, trace
-from tests.zoo import DATA, build_without_data, goldens
+from tests.corner_cases import CASES, CORNER_CASES
+from tests.zoo import build_without_data, goldens
 
-CASES: dict[str, Any] = importlib.import_module("tests.data.corner_cases").CASES
-CORNER_CASES: dict[str, dict[str, Any]] = json.loads((DATA / "corner_cases.json").read_text())
 FAST = {
     "torchvision": ["alexnet", "convnext_tiny", "googlenet", "mobilenet_v3_small", "resnet18", "vit_b_16"],
     "timm": [
