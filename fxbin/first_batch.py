@@ -50,9 +50,6 @@ class StartsScales(nn.Module):
     _tried: frozenset[tuple[str, int]] = frozenset()
     """What waited when an eager pass was last made."""
 
-    _chooses = False
-    """Whether what runs is chosen by more than `training`: by modes of single modules, or by dtypes."""
-
     @property
     @_uncompiled
     def _compiled_call_impl(self) -> Callable[..., Any] | None:
@@ -61,21 +58,24 @@ class StartsScales(nn.Module):
         is_compiled = compiled is not None or get_eval_frame_callback()
         if not is_compiled:
             return compiled
-        return self._start_and_call if _disabled_for(type(self)._get_ready)(self) else compiled
+        return self._call_compiled
 
     @_compiled_call_impl.setter
     def _compiled_call_impl(self, compiled: Callable[..., Any] | None) -> None:
         vars(self)[_COMPILED] = compiled
 
     @_uncompiled
-    def _start_and_call(self, *args: Any, **kwargs: Any) -> Any:
-        unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
-        # Else the compiled pass would take this batch for the next one that a start is made of.
-        _set_initialized(unfinished, True)
+    def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
+        unfinished: list[ActivationBinarizer] = []
         try:
+            if _disabled_for(type(self)._get_ready)(self):
+                unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
+            # Else the compiled pass would take this batch for the next one that a start is made of.
+            _set_initialized(unfinished, True)
             return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
         finally:
             _set_initialized(unfinished, False)
+            _disabled_for(type(self)._unsettle)(self)
 
     def _start_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
         """Start what starts with this batch; return those whose start later batches take part in too."""
@@ -89,15 +89,17 @@ class StartsScales(nn.Module):
         """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
         for binarizer in self._binarizers():
             binarizer.read_flags()
-        if self._chooses:
-            self._choose()
+        self._settle()
         return self.training and not self._waiting() <= self._tried
 
     def _binarizers(self) -> Iterable[Binarizer]:
         return self.binarization.binarizers if "binarization" in vars(self) else ()
 
-    def _choose(self) -> None:
-        """Make ready what runs now, if `_chooses`."""
+    def _settle(self) -> None:
+        """Choose what runs, for one call that is compiled."""
+
+    def _unsettle(self) -> None:
+        """Choose again."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
         """The call sites whose next training batch sets their scale, with how many batches did before."""

@@ -12,6 +12,7 @@ from torch import fx, nn
 from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
+from fxbin.premises import Premises
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
@@ -30,14 +31,22 @@ class ModeGraph:
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     """Those of parameters and buffers, by qualified name, if the code asks for the dtype of a tensor."""
 
+    premises: Premises = field(default_factory=Premises)
+    """What else must be as it was; nothing where there is no graph."""
+
+    reason: str = ""
+    """Why there is no graph."""
+
     def __post_init__(self) -> None:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
-    def compile(self, model: nn.Module, functions: Mapping[fx.Graph | None, Callable[..., Any]]) -> None:
-        """Generate the code of the graph, unless it is among `functions`."""
+    def compile(
+        self, model: nn.Module, path: str, functions: Mapping[fx.Graph | None, Callable[..., Any]]
+    ) -> None:
+        """Generate the code of the graph, that of the module at `path`, unless it is among `functions`."""
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
         if self.dtypes:
             modules = dict(model.named_modules())
@@ -46,10 +55,18 @@ class ModeGraph:
                 (modules[owner], name, dtype) for (owner, _, name), dtype in owned if owner in modules
             )
         self.run = functions.get(self.graph, _not_compiled)
-        if self.graph is not None and self.graph not in functions:
-            self.run = compiled(self.graph, model)
+        if self.graph is not None:
+            self.premises.bind(model, self.graph, path)
+            if self.graph not in functions:
+                self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
+        """Whether it is what the module would do now."""
+        return self.is_for_now() and (
+            self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
+        )
+
+    def is_for_now(self) -> bool:
         """Whether the modules are in these modes now, and parameters and buffers of these dtypes."""
         # With no generators, which would cost as much as all the rest.
         for module, name, dtype in self._tensors:
@@ -71,10 +88,16 @@ class GraphChoice:
     More come up where the mode of a submodule is switched by itself, in code that asks for it
     (``F.dropout(x, p, self.training)``), and where a model is cast whose code asks for a dtype
     (``if x.dtype == torch.float16``). They are traced when they are first needed.
+
+    Where a graph is not what the modules mean any more, since they have hooks, other attributes or other
+    submodules than when it was traced, or where none can be traced, the module's own code runs.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
         self._model, self._path, self.variants = model, path, variants
+        self.own_code = ModeGraph({}, None)
+        self.settled: ModeGraph | None = None
+        """What has been chosen in front of a compiled call, which must not choose again."""
         self._replaced: Run | None = None
 
     @property
@@ -91,30 +114,58 @@ class GraphChoice:
         """What runs in eval mode, or in train mode, of all modules, in the dtypes of the transform."""
         return self.variants[1 if training and len(self.variants) > 1 else 0].graph
 
-    def compile(self, functions: Mapping[fx.Graph | None, Callable[..., Any]] | None = None) -> None:
-        """Generate the code of all graphs anew, after they have been changed; `functions` have been made."""
-        made = dict(functions or {})
-        for variant in self.variants:
-            variant.compile(self._model, made)
+    def compile(self) -> None:
+        """Generate the code of all graphs anew, after they have been changed."""
+        made: dict[fx.Graph | None, Callable[..., Any]] = {None: self.own_run()}
+        for variant in (self.own_code, *self.variants):
+            variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
 
     def chosen(self) -> ModeGraph:
-        """The graph for the modes that modules are in now, and the dtypes."""
+        """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on."""
+        if self.settled is not None:
+            return self.settled
         for variant in self.variants:
             if variant.fits():
                 return variant
-        return self._new()
+        return self._other()
+
+    def _other(self) -> ModeGraph:
+        model: Any = self._model
+        with_graph = [variant for variant in self.variants if variant.graph is not None]
+        if all(variant.premises.structure_holds() for variant in with_graph) and not any(
+            variant.is_for_now() for variant in self.variants
+        ):
+            if torch.compiler.is_compiling():
+                raise TransformError(
+                    f"{type(model).__name__} is compiled in modes or dtypes that it has not run in: after "
+                    "single modules are switched by train() or eval() or cast, call it once without "
+                    "torch.compile"
+                )
+            if self._new().fits():
+                return self.variants[-1]
+        model.own_code.check(model)
+        return self.own_code
+
+    def graph_for_now(self) -> ModeGraph:
+        """As `chosen`, with a graph even where the own code runs, if it can be traced."""
+        variant = self.chosen()
+        if variant is self.own_code:
+            return self._new()
+        return variant
 
     def _new(self) -> ModeGraph:
-        if torch.compiler.is_compiling():
-            raise TransformError(
-                f"{type(self._model).__name__} is compiled in modes or dtypes that it has not run in: after "
-                "single modules are switched by train() or eval() or cast, call it once without torch.compile"
-            )
         model: Any = self._model
         variant: ModeGraph = model.trace_modes(self._path, self.variants)
         self.variants.append(variant)
+        self.compile()
         return variant
+
+    def own_run(self) -> Callable[..., Any]:
+        """What the graphs stand for: the module's own code, with the model as first argument."""
+        model: Any = self._model
+        run: Callable[..., Any] = model.own_run()
+        return run
 
     @contextmanager
     def run_by(self, run: Run) -> Iterator[None]:
@@ -144,8 +195,14 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     if _listing(evaluated.graph) != _listing(trained.graph):
         return [evaluated, trained]
     if not part.evaluated.modes and not part.trained.modes:
-        return [ModeGraph({}, evaluated.graph, evaluated.dtypes)]
-    return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes)]
+        return [ModeGraph({}, evaluated.graph, evaluated.dtypes, evaluated.premises)]
+    return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes, trained.premises)]
+
+
+def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
+    """What was traced in `modes`."""
+    premises = Premises(found.reads, found.followed, found.iterated)
+    return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 
 def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +217,7 @@ def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
     # The mode of the module itself comes first: it decides almost always, and whether gradients are computed.
-    return ModeGraph({path: training, **found.modes}, found.graph, found.dtypes)
+    return traced_graph({path: training, **found.modes}, found)
 
 
 def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:

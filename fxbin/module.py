@@ -3,6 +3,7 @@
 import copy
 import keyword
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, MethodType
 from typing import Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
@@ -12,6 +13,7 @@ from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
+from fxbin.own_code import OwnCode, calls_conv2d, method_of_model
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
 from fxbin.reserved_names import check_names
@@ -53,6 +55,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     islands: tuple[Island, ...]
     """Modules that run as they are, around parts that run as graphs, and why."""
 
+    own_code: OwnCode
+    """What runs where graphs do not: the model's own code, with binarized convolutions."""
+
     _graph_choice: GraphChoice
     """What runs."""
 
@@ -69,7 +74,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
         """
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
-        binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
+        own = {"__module__": type(root).__module__, **_methods_with_convolutions(type(root))}
+        binarized_class = type(type(root).__name__, (cls, type(root)), own)
         # An empty one shows what such an object has of its own.
         empty = binarized_class(nn.Module(), fx.Graph(), class_name=type(root).__name__)
         if isinstance(vars(root).get("meta"), dict):
@@ -82,6 +88,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         object.__setattr__(root, "__class__", type(empty))
         module = cast("BinarizedModule", root)
         module.graph = found.seen
+        module.own_code = OwnCode()
         whole = found.parts.get("")
         module._graph_choice = GraphChoice(
             module, "", [ModeGraph({}, None)] if whole is None else mode_graphs("", whole)
@@ -108,10 +115,18 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return self._graph_choice.chosen().graph
 
     def show_running(self) -> None:
-        """Let `graph` be what runs now: another one than in eval mode as transformed, if cast since then."""
-        running = self.graph_now()
-        if running is not None and running is not self.graph:
-            self.graph = running
+        """Let `graph` be what the model does now, and run that from now on, whatever is done to the model.
+
+        Raises ExportError where no graph can hold that.
+        """
+        variant = self._graph_choice.graph_for_now()
+        if variant.graph is None:
+            raise ExportError(
+                f"model: no graph can hold what {type(self).__name__} does now: {variant.reason}"
+            )
+        self._graph_choice.settled = variant
+        if variant.graph is not self.graph:
+            self.graph = variant.graph
 
     @property
     def traced_parts(self) -> Mapping[str, PartForward]:
@@ -140,10 +155,36 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     def own_forward(self) -> Callable[..., Any]:
         """The forward of the original class."""
+        return self._of_original("forward")
+
+    def own_run(self) -> Callable[..., Any]:
+        """What the original class does when it is called, with the model as first argument.
+
+        Hooks that the model has been given since the transform run around it.
+        """
+        forward, call = self.own_forward(), self._of_original("__call__")
+        hooks = {} if self.is_shown_only else self._retracer.hooks
+        if type(self).__call__ is call and not any(hooks.values()):
+            return self.own_code.around(forward)
+        without = {name: type(of_kind)() for name, of_kind in hooks.items()}
+
+        def run(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+            attributes = vars(self)
+            outer = {name: attributes[name] for name in hooks}
+            attributes.update(hooks or without, forward=MethodType(forward, self))
+            try:
+                return call(self, *args, **kwargs)
+            finally:
+                del attributes["forward"]
+                attributes.update(outer)
+
+        return self.own_code.around(run)
+
+    def _of_original(self, name: str) -> Callable[..., Any]:
         order = type(self).__mro__
-        classes = order[order.index(_OriginalInitBarrier) + 1 :]
-        forward: Callable[..., Any] = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
-        return forward
+        classes = order[order.index(_OriginalInitBarrier) + 1 :]  # nn.Module is the last one that has it
+        method: Callable[..., Any] = next(vars(cls)[name] for cls in classes if name in vars(cls))
+        return method
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -189,22 +230,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         for part in vars(self).get("_traced_parts", {}).values():
             part.compile()
         if "_graph_choice" in vars(self):
-            self._graph_choice.compile({None: self.own_forward()})
-            type(self).forward = self._forward_of_class()
-            type(self)._chooses = self._graph_choice.is_by_more_than_training
+            self._graph_choice.compile()
+            type(self).forward = counted_alone(_chosen)
         return code
-
-    def _forward_of_class(self) -> Callable[..., Any]:
-        """Goes by `training` alone where the code asks for no other mode and no dtype, as in most models."""
-        variants = self._graph_choice.variants
-        evaluate, train = variants[0].run, variants[-1].run
-        if self._graph_choice.is_by_more_than_training:
-            return counted_alone(_by_modes_and_dtypes)
-
-        def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-            return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
-
-        return evaluate if evaluate is train else forward
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
         return (
@@ -213,9 +241,11 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             else [None]
         )
 
-    def _choose(self) -> None:
-        # A graph cannot be traced while a compiler is at work.
-        self._graph_choice.chosen()
+    def _settle(self) -> None:
+        self._graph_choice.settled = self._graph_choice.chosen()
+
+    def _unsettle(self) -> None:
+        self._graph_choice.settled = None
 
     @property
     def graph(self) -> fx.Graph:
@@ -267,8 +297,21 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return copied
 
 
-def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+def _chosen(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
     return self._graph_choice.chosen().run(self, *args, **kwargs)
+
+
+def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
+    """Methods of a model that call `F.conv2d`, with binarizers where its forward is not what calls them."""
+    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
+    return {
+        name: method_of_model(item)
+        for name, item in methods.items()
+        if isinstance(item, FunctionType)
+        and name not in ("forward", "__call__")
+        and calls_conv2d(item.__code__)
+    }
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:

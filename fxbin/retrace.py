@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from fxbin.binarizers import Binarizer
-from fxbin.errors import TransformError
 from fxbin.example_inputs import dtype_of
-from fxbin.mode_graphs import ModeGraph
+from fxbin.mode_graphs import ModeGraph, traced_graph
 from fxbin.node_info import Decision, node_info
 from fxbin.passes import (
     InlineConv2d,
@@ -28,6 +27,8 @@ from fxbin.tracing import Entry, Example, dtypes_of, told_apart, trace
 if TYPE_CHECKING:
     from fxbin.config import Config
     from fxbin.module import BinarizedModule
+    from fxbin.own_code import Owner
+    from fxbin.part_forward import PartForward
 
 
 def binarizing_passes(decisions: Mapping[str, Decision], config: "Config") -> list[Pass]:
@@ -60,10 +61,9 @@ class Retracer:
     """Why modules run as they are, by qualified name."""
 
     def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph]) -> ModeGraph:
-        """The graph of the module at `path` in the modes and dtypes that its modules have now.
+        """The graph of the module at `path` as its modules are now; without one, if no graph can hold that.
 
-        Raises:
-            TransformError: its code cannot be followed in these.
+        It remains to be compiled.
         """
         example, module = self.examples[path].cast(self.dtype, dtype_of(model)), model.get_submodule(path)
         entry = None
@@ -84,25 +84,15 @@ class Retracer:
             except Exception as error:  # noqa: BLE001  (whatever it is, this graph cannot be made)
                 reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
         if reason:
-            as_it_is = next((variant for variant in known if variant.graph is None), None)
-            if as_it_is is not None:
-                # The model can run as it is, around parts that choose for themselves.
-                now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
-                dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
-                return _finished(ModeGraph(now, None, dtypes), as_it_is, model)
-            raise TransformError(_message(model, path, known, reason))
+            now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
+            dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
+            return ModeGraph(now, None, dtypes, reason=reason)
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart([(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
         model.rewrite_graphs([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
-        modes = {path: module.training, **found.modes}
-        return _finished(ModeGraph(modes, found.graph, found.dtypes), None, model)
-
-
-def _finished(variant: ModeGraph, like: ModeGraph | None, model: nn.Module) -> ModeGraph:
-    variant.compile(model, {} if like is None else {None: like.run})
-    return variant
+        return traced_graph({path: module.training, **found.modes}, found)
 
 
 def _is_below(path: str, parent: str) -> bool:
@@ -118,44 +108,33 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
     return decisions
 
 
-def _message(model: nn.Module, path: str, known: list[ModeGraph], reason: str) -> str:
-    if any(variant.has_modes() for variant in known):
-        return (
-            f"{path or type(model).__name__}: in {dtype_of(model)}, which its code asks for, and it cannot "
-            f"be traced like that: {reason}. Leave the model in another dtype, or keep the class of the "
-            "module whose code asks whole with `leaf_modules`"
-        )
-    mode = model.get_submodule(path).training
-    like = next((variant.modes for variant in known if variant.modes.get(path, mode) is mode), known[0].modes)
-    other = [p for p, training in like.items() if model.get_submodule(p).training is not training]
-    names = ", ".join(other[:3]) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
-    words = ("eval", "train") if mode else ("train", "eval")
-    return (
-        f"{names or path}: in {words[0]} mode within a model in {words[1]} mode, which its code asks for "
-        f"(self.training), and it cannot be traced like that: {reason}. Leave it in the mode of the model, "
-        "or keep its class whole with `leaf_modules`"
-    )
-
-
 @contextmanager
 def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
     """`model` with its own code, its own hooks, and without binarizers among its modules."""
     before = dict(vars(model))
+    put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
+    stand_ins: list[PartForward | Owner] = [*model.traced_parts.values(), *model.own_code.stand_ins]
     children = {module: dict(module._modules) for module in model.modules()}
     try:
+        model.own_code.is_traced = True
+        for name in put:
+            delattr(kind, name)
         vars(model).update(hooks, forward=MethodType(model.own_forward(), model))
-        for part in model.traced_parts.values():
-            part.take_off()
+        for stand_in in stand_ins:
+            stand_in.take_off()
         for module, held in children.items():
             for name, child in held.items():
                 if isinstance(child, Binarizer):
                     del module._modules[name]
         yield
     finally:
+        model.own_code.is_traced = False
+        for name, method in put.items():
+            setattr(kind, name, method)
         for module, held in children.items():
             module._modules.clear()
             module._modules.update(held)
-        for part in model.traced_parts.values():
-            part.put_on()
+        for stand_in in stand_ins:
+            stand_in.put_on()
         vars(model).clear()
         vars(model).update(before)

@@ -10,7 +10,7 @@ from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
-from fxbin.call_site import call_sites
+from fxbin.call_site import CallSite, call_sites
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import dtype_of
@@ -19,6 +19,7 @@ from fxbin.model_check import check_model
 from fxbin.model_copy import copy_model
 from fxbin.module import BinarizedModule
 from fxbin.node_info import Decision, node_info
+from fxbin.own_code import OwnSite
 from fxbin.passes import NameNodes
 from fxbin.retrace import Retracer, binarizing_passes
 from fxbin.scopes.filter import ScopeFilter
@@ -65,7 +66,9 @@ def transform(
     module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
     _check_is_apart(module, model)
     decisions = _decide(module, config)
-    module.rewrite_graphs(binarizing_passes(decisions, config))
+    module.rewrite_graphs(binarizing_passes(decisions, config), compiles=False)
+    _bind_own_code(module)
+    module.recompile()
     _average_together(module)
     module.binarization = BinarizationState(config, _sites(module))
     return module
@@ -173,6 +176,27 @@ def _sites(module: BinarizedModule) -> list[Site]:
             assert isinstance(weight, WeightBinarizer)
             sites.append(Site(site.info.name, activation, weight))
     return sites
+
+
+def _bind_own_code(module: BinarizedModule) -> None:
+    """Let the model's own code come to the binarizers, too."""
+    found: dict[str, dict[str, OwnSite]] = {}
+    for site in call_sites(module):
+        # Around islands all calls of one part have the same binarizers: there they are one.
+        key = site.info.home or site.info.name
+        found.setdefault(site.info.owner, {}).setdefault(key, _own_site(module, site))
+    for path, sites in found.items():
+        module.own_code.add(module, path, sites.values())
+
+
+def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:
+    decision = site.info.decision
+    if decision is None or not decision.binarized:
+        return OwnSite(site.info.name, None, None)
+    activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
+    assert isinstance(activation, Binarizer)
+    assert isinstance(weight, Binarizer)
+    return OwnSite(site.info.name, activation, weight)
 
 
 def _average_together(module: BinarizedModule) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.errors import TransformError
+from fxbin.errors import ExportError
 from fxbin.module import BinarizedModule
 from tests.transform_check import CONFIG, same
 
@@ -200,13 +200,20 @@ class Peculiar(Net):
         return super().forward(x)
 
 
-def test_modes_that_cannot_be_traced_are_an_error_with_a_name() -> None:
-    binarized = transformed(Peculiar()).train()
-    binarized.get_submodule("norm1").eval()
-    message = r"norm1: in eval mode within a model in train mode, .* the content of a tensor .*leaf_modules"
-    with pytest.raises(TransformError, match=message):
-        binarized(X)
-    binarized.train()(X)
+def test_in_modes_that_cannot_be_traced_the_own_code_runs_and_no_file_can_hold_it() -> None:
+    model = Peculiar()
+    binarized = transformed(model)
+    for either in (model, binarized):
+        either.train()
+        either.get_submodule("norm1").eval()
+    assert_same(model, binarized)
+    with pytest.raises(
+        ExportError, match=r"no graph can hold what Peculiar does now: the content of a tensor"
+    ):
+        binarized.show_running()
+    binarized.binarization.enable(activations=True, weights=True)
+    assert not torch.equal(binarized(X), model(X))
+    assert_same(model.train(), transformed(model).train())
 
 
 def test_modes_that_forward_sets_are_none_to_choose_by() -> None:

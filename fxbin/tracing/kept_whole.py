@@ -75,7 +75,9 @@ class KeepsWhole(Recorder):
         home = type(module).__module__
         if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
             return False
-        if any(self.attributes.is_changed(part) for part in module.modules()):
+        with paused():
+            is_changed = any(self.attributes.is_changed(part) for part in module.modules())
+        if is_changed:
             return False
         # What is hung on a convolution must stay when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)

@@ -31,6 +31,7 @@ def replaced() -> Iterator[None]:
         stack.enter_context(
             mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
         )
+        stack.enter_context(mock.patch.object(nn.Module, "__getattribute__", _attribute, create=True))
         yield
 
 
@@ -47,10 +48,21 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _attribute(module: nn.Module, name: str) -> Any:
+    """``module.name`` for what is no submodule, parameter or buffer: see `_module_getattr`."""
+    value = object.__getattribute__(module, name)
+    tracer = active_tracer()
+    if tracer is not None:
+        tracer.note_read(module, name, value)
+    return value
+
+
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
     def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
         tracer = active_tracer()
+        if tracer is not None and value is None:
+            tracer.note_read(module, name, value)
         if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
             return value
         return tracer.attributes.stand_in(value)

@@ -20,6 +20,7 @@ from fxbin.tracing.location import error_location
 from fxbin.tracing.operands import map_nested
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
+from fxbin.tracing.reads import Read
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.state import state_kept, switched
@@ -47,6 +48,15 @@ class Trace:
 
     assigned: tuple[str, ...] = ()
     """Attributes that the code changes, which the graph does not, with the names of their modules."""
+
+    reads: tuple[Read, ...] = ()
+    """What the graph takes for granted of what modules hold."""
+
+    followed: tuple[str, ...] = ()
+    """The modules, by their names, that the graph goes past: it holds what their code does."""
+
+    iterated: tuple[str, ...] = ()
+    """Those, by their names, of which it holds that they have so many submodules."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,9 @@ def trace(
             dtypes_of(root) if tracer.asks_for_dtypes else {},
             reasons,
             tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in tracer.assigned.items()),
+            tracer.reads.all,
+            tuple(tracer.reads.followed),
+            tuple(tracer.reads.iterated),
         )
 
 

@@ -17,6 +17,7 @@ from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
 from fxbin.tracing.operands import map_nested
+from fxbin.tracing.reads import Reads
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
@@ -63,6 +64,7 @@ class Tracer(KeepsWhole):
         """Whether the code does something else for another dtype of a tensor."""
         self.assigned: dict[nn.Module, str] = {}
         """The modules of which the code changes an attribute, which a graph does not, and its name."""
+        self.reads = Reads(self.attributes.holdings)
         self._switched: set[nn.Module] = set()
         self._weight_checks: set[str] = set()
         self._finder = ScopeFinder()
@@ -189,8 +191,14 @@ class Tracer(KeepsWhole):
         if module not in self.modes:
             self._switched.add(module)
 
+    def note_read(self, module: nn.Module, name: str, value: Any) -> None:
+        """``module.name`` gives `value`: a graph goes by that, but one that is kept whole reads it itself."""
+        if self._inside is None:
+            self.reads.note(module, name, value)
+
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
         """``module.name = value``: what reads it before or after a graph would miss that."""
+        self.reads.note_written(module, name)
         if module not in self.attributes.holdings.module_paths or name in ("training", *module._buffers):
             return
         if self.with_data and isinstance(vars(module).get(name), Tensor) and isinstance(value, Tensor):
@@ -233,6 +241,7 @@ class Tracer(KeepsWhole):
             if self._inside is not None:
                 return original(module, *args, **kwargs)
             if not self.is_leaf(module):
+                self.reads.follow(module)
                 self._look_at_hooks(module)
                 return original(module, *args, **kwargs)
             path = self.attributes.module_path(module)

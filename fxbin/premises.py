@@ -1,0 +1,151 @@
+"""What a graph takes for granted of the modules whose code it stands for, and whether it still holds."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import accumulate, repeat
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.modules import module as torch_module
+
+from fxbin.binarizers import Binarizer
+from fxbin.tracing import MISSING, Read
+
+_CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(vars(torch_module)[f"_global{name}"] for name in _HOOKS)
+
+
+class Premises:
+    """That the modules a graph goes past are those that were traced, without hooks, and hold what was read.
+
+    A graph calls layers as modules, around which hooks run and which read their attributes themselves. Others
+    it goes past: blocks, whose code it stands for, and convolutions, whose settings it has as its own.
+
+    Args:
+        reads: what the code has read.
+        followed: qualified names of the modules whose code was followed.
+        iterated: those of the modules that went through their submodules.
+    """
+
+    def __init__(
+        self, reads: Iterable[Read] = (), followed: Iterable[str] = (), iterated: Iterable[str] = ()
+    ) -> None:
+        self._reads, self._followed, self._iterated = tuple(reads), frozenset(followed), tuple(iterated)
+        self._modules: dict[str, nn.Module] = {}
+        self._is_at: list[Read] = []
+        self._counts: list[int] = []
+        self._fetched: list[tuple[str, str, str]] = []
+        self._passed: list[str] = []
+
+    def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
+        """Look from now on at the modules of `model`, or of the copy of it that this is a copy with.
+
+        `graph` is that of the module at `path`, whose own hooks run around it.
+        """
+        if not self._passed:
+            self._look_at(model, graph, path)
+        modules = self._modules
+        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in _HOOKS]
+        self._children = [modules[p]._modules for p in self._iterated]
+        self._structure = _Entries(modules, self._is_at)
+        self._attributes = _Entries(modules, self._reads)
+        self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
+        self._fetched_names = [name for _, _, name in self._fetched]
+        self._plain = [
+            (modules[read.path], read.name, read.value)
+            for read in self._reads
+            if isinstance(read.value, bool | int | float | str)
+        ]
+
+    def hold(self) -> bool:
+        """Whether all of it is so now."""
+        return self.structure_holds() and self._attributes.are_the_same()
+
+    def structure_holds(self) -> bool:
+        """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""
+        # With no loop in Python, here and below, which would cost as much as a layer.
+        return not (
+            any(self._hooks)
+            or any(_GLOBAL_HOOKS)
+            or [*map(len, self._children)] != self._counts
+            or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
+            or not self._structure.are_the_same()
+        )
+
+    def hold_for_compiler(self) -> bool:
+        """As `hold`, for what torch.compile can guard on: attributes that are numbers, flags and text."""
+        for module, name, value in self._plain:  # noqa: SIM110
+            if getattr(module, name) != value:
+                return False
+        return True
+
+    def _look_at(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
+        """Take what there is for what must be."""
+        passed = dict(_passed(model, graph, path, self._followed))
+        self._passed = [*passed]
+        # Code may read what is in modules that it does not run.
+        read = {read.path for read in self._reads} | {*self._iterated}
+        self._modules = passed | {p: model.get_submodule(p) for p in read}
+        self._is_at = [*_structure(passed, self._followed)]
+        self._counts = [len(self._modules[p]._modules) for p in self._iterated]
+        for node in graph.nodes:
+            owner, _, name = str(node.target).rpartition(".")
+            if node.op == "get_attr" and owner in passed:
+                registries = (
+                    r for r in ("_parameters", "_buffers", "__dict__") if name in _held(passed[owner], r)
+                )
+                self._fetched += [(owner, registry, name) for registry in registries]
+
+
+class _Entries:
+    """Entries of what modules hold, looked up together."""
+
+    def __init__(self, modules: Mapping[str, nn.Module], entries: Iterable[Read]) -> None:
+        entries = tuple(entries)
+        self._containers = [_held(modules[entry.path], entry.registry) for entry in entries]
+        self._names = [entry.name for entry in entries]
+        self._values = [entry.value for entry in entries]
+
+    def are_the_same(self) -> bool:
+        """Whether each is what it was."""
+        try:
+            return [*map(dict.get, self._containers, self._names, repeat(MISSING))] == self._values
+        except Exception:  # noqa: BLE001  (arrays and others that cannot be compared are not the same ones)
+            return False
+
+
+def _held(module: nn.Module, registry: str) -> dict[str, Any]:
+    held: dict[str, Any] = vars(module) if registry == "__dict__" else vars(module)[registry]
+    return held
+
+
+def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> Iterator[Read]:
+    """Which modules are where, with which forward, and what a graph has of convolutions."""
+    modules = {id(module) for module in passed.values()}
+    for path, module in passed.items():
+        yield Read(path, "__dict__", "forward", vars(module).get("forward", MISSING))
+        for name, child in module._modules.items():
+            if id(child) in modules:
+                yield Read(path, "_modules", name, child)
+        if isinstance(module, nn.Conv2d) and path not in followed:
+            for name in _CONV2D_SETTINGS:
+                yield Read(path, "__dict__", name, getattr(module, name))
+            if module.bias is None:
+                yield Read(path, "_parameters", "bias", None)
+
+
+def _passed(
+    model: nn.Module, graph: fx.Graph, path: str, followed: Iterable[str]
+) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that `graph` does not call, nor anything they are in, by name."""
+    called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    for name, module in model.named_modules():
+        if name not in followed:
+            if path and not f"{name}.".startswith(f"{path}."):
+                continue
+            if isinstance(module, Binarizer | torch.jit.ScriptModule):
+                continue
+            if not called.isdisjoint(accumulate(name.split("."), "{}.{}".format)):
+                continue
+        yield name, module

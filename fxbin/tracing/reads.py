@@ -1,0 +1,94 @@
+"""What code reads of the modules it runs in, and a graph therefore takes for granted."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.tracing.holdings import Holdings
+
+
+class MISSING:
+    """In place of a value: there is no such entry. The class itself, as copies of it are the same."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One entry of what a module holds, as it was while its code was followed."""
+
+    path: str
+    """Qualified name of the module."""
+
+    registry: str
+    """Where it is: ``"__dict__"``, or ``"_parameters"`` and the like, where an entry may be None."""
+
+    name: str
+
+    value: Any
+    """Containers of plain values are copied, so that a change inside shows."""
+
+
+class Reads:
+    """Collects them. Submodules, parameters and buffers do not count, as graphs look them up anew."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._paths = holdings.module_paths
+        self._found: dict[tuple[str, str], Read] = {}
+        self._written: set[tuple[nn.Module, str]] = set()
+        self.followed: dict[str, None] = {}
+        """Qualified names of the modules whose code a graph stands for."""
+        self.iterated: dict[str, None] = {}
+        """Those of the modules whose submodules were counted, as by `nn.Sequential`."""
+
+    @property
+    def all(self) -> tuple[Read, ...]:
+        """Each once."""
+        return tuple(self._found.values())
+
+    def follow(self, module: nn.Module) -> None:
+        """The code of `module` is recorded."""
+        if module in self._paths:
+            self.followed[self._paths[module]] = None
+
+    def note(self, module: nn.Module, name: str, value: Any) -> None:
+        """``module.name`` gave `value`."""
+        if name in _OF_EACH_MODULE and name != "_modules":
+            return
+        path = self._paths.get(module)
+        # By `type`, as `isinstance` would ask a module for its class and so come here again.
+        if path is None or issubclass(type(module), torch.jit.ScriptModule):
+            return
+        if name == "_modules":
+            self.iterated[path] = None
+        elif (path, name) not in self._found and (module, name) not in self._written:
+            self._note(path, module, name, value)
+
+    def _note(self, path: str, module: nn.Module, name: str, value: Any) -> None:
+        if issubclass(type(value), Tensor | nn.Module):
+            return
+        attributes = vars(module)
+        if name in attributes:
+            is_plain = type(value) in _CONTAINERS and all(isinstance(item, _PLAIN) for item in value)
+            kept = copy.copy(value) if is_plain else value
+            self._found[path, name] = Read(path, "__dict__", name, kept)
+        elif value is None:
+            for registry in _REGISTRIES:
+                if name in attributes[registry]:
+                    self._found[path, name] = Read(path, registry, name, None)
+        elif isinstance(value, _PLAIN):
+            # From the class; one of its own would hide that.
+            self._found[path, name] = Read(path, "__dict__", name, MISSING)
+
+    def note_written(self, module: nn.Module, name: str) -> None:
+        """``module.name`` is assigned by the code: what it reads from there on is its own doing."""
+        self._written.add((module, name))
+
+
+_OF_EACH_MODULE = frozenset({*vars(nn.Module()), "__dict__", "__class__", "_compiled_call_impl", "forward"})
+"""What `nn.Module` itself asks for in each call, and where its submodules and parameters are."""
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+_CONTAINERS = (list, dict, set)
+_PLAIN = (bool, int, float, str, tuple)

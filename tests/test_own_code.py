@@ -1,0 +1,438 @@
+"""What users do to a transformed model as the module that it was: compared with the same done by hand."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torch.optim.swa_utils import update_bn
+
+import fxbin
+from fxbin.errors import TransformError
+from fxbin.module import BinarizedModule
+from tests.transforming import SMALL, Small, assert_same_outputs, config
+
+TIMM = config(1, 3, 64, 64)
+
+
+def batch(seed: int = 0, size: int = 8) -> Tensor:
+    return 2 * torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def small(model: nn.Module | None = None, **section: Any) -> Any:
+    torch.manual_seed(0)
+    return fxbin.transform(Small() if model is None else model, config(2, 3, 8, 8, **section))
+
+
+def switched_on(model: BinarizedModule, x: Tensor) -> Any:
+    """`model` with all binarizers on and scales started, in eval mode."""
+    model.binarization.enable(activations=True, weights=True)
+    with torch.no_grad():
+        model.train()(x)
+    return model.eval()
+
+
+def runs_a_graph(model: BinarizedModule) -> bool:
+    return model._graph_choice.chosen().graph is not None
+
+
+def layer(model: nn.Module, path: str) -> nn.Module:
+    return model.get_submodule(path)
+
+
+def binarized_by_hand(model: BinarizedModule, path: str, x: Tensor) -> Tensor:
+    """The convolution at `path` as its formula has it."""
+    conv = model.get_submodule(path)
+    assert isinstance(conv, nn.Conv2d)
+    s = conv.get_parameter("activation_binarizer.scale").exp()
+    t = conv.get_parameter("activation_binarizer.threshold").sigmoid()
+    w = torch.where(conv.weight > 0, 1.0, -1.0) * conv.weight.abs().mean((1, 2, 3), keepdim=True)
+    return F.conv2d(torch.where(x > s * t, s, 0.0), w, conv.bias, conv.stride, conv.padding)
+
+
+def test_a_convolution_called_by_itself_is_binarized() -> None:
+    model = switched_on(small(), batch())
+    conv = model.get_submodule("conv1")
+    torch.testing.assert_close(conv(batch()), binarized_by_hand(model, "conv1", batch()))
+    model.binarization.enable(activations=False, weights=False)
+    plain = F.conv2d(
+        batch(), model.get_parameter("conv1.weight"), model.get_parameter("conv1.bias"), padding=1
+    )
+    assert torch.equal(conv(batch()), plain)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "efficientnet_b0", "regnetx_002", "resnetv2_50x1_bit", "mobilenetv3_small_050"]
+)
+def test_forward_features_of_timm_is_binarized(name: str) -> None:
+    torch.manual_seed(0)
+    original = timm.create_model(name, num_classes=10)
+    model: Any = fxbin.transform(original, TIMM)
+    x = batch(size=64)
+    for training in (True, False):
+        original.train(training), model.train(training)
+        states = []
+        for either in (original, model):
+            torch.manual_seed(0)
+            states.append(either.forward_features(x))
+        assert torch.equal(*states)
+    switched_on(model, x)
+    with torch.no_grad():
+        assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
+        assert not torch.equal(model(x), original(x))
+
+
+def test_training_through_a_part_trains_its_binarizers() -> None:
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.backbone(x).mean((2, 3)))
+            return y
+
+    whole = small(Backbone())
+    parts = copy.deepcopy(whole)
+    for either in (whole, parts):
+        either.binarization.enable(activations=True, weights=True)
+    for seed in range(2):
+        whole(batch(seed)).sum().backward()
+        parts.head(parts.backbone(batch(seed)).mean((2, 3))).sum().backward()
+    for (name, own), other in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, msg=name)
+    torch.testing.assert_close(whole.state_dict(), parts.state_dict())
+
+
+class CallsTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.conv(x))
+        return y
+
+
+def test_convolution_with_several_call_sites_is_refused_outside_and_counted_inside() -> None:
+    model = switched_on(small(CallsTwice()), batch())
+    with pytest.raises(
+        TransformError, match=r"conv: it was called outside of the model's forward.* each of 2 calls"
+    ):
+        layer(model, "conv")(batch())
+    expected = model(batch())
+    calls: list[Tensor] = []
+    model.get_submodule("conv").register_forward_hook(lambda _m, _x, y: calls.append(y))
+    assert torch.equal(model(batch()), expected)
+    assert len(calls) == 2
+    assert torch.equal(calls[1], expected)
+
+
+class Functional(nn.Module):
+    """Convolutions without modules of their own, one of them with a weight that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3))
+        self.block = FunctionalBlock()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.block(F.conv2d(x, self.weight, padding=1))
+        return y
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=1)
+
+
+class FunctionalBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4, 3, 3))
+        self.inner = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True))
+        return torch.conv2d(self.inner(x), self.weight)
+
+
+def test_part_whose_convolutions_run_in_other_numbers_is_refused() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = FunctionalBlock()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.block(self.block(x))
+            return y
+
+    model = switched_on(fxbin.transform(Twice(), config(1, 4, 12, 12)), torch.rand(2, 4, 12, 12))
+    with pytest.raises(TransformError, match=r"block: it was called 2 times, and .* each of 4 calls"):
+        layer(model, "block")(torch.rand(2, 4, 12, 12))
+
+
+def test_convolutions_that_are_functions_are_binarized_in_the_own_code_too() -> None:
+    model = switched_on(small(Functional()), batch())
+    expected = model(batch())
+    seen: list[Tensor] = []
+    model.get_submodule("block").register_forward_hook(lambda _m, x, _y: seen.append(x[0]))
+    assert torch.equal(model(batch()), expected)
+    assert torch.equal(layer(model, "block")(seen[0]), expected)
+    assert torch.equal(model.features(batch()), seen[0])
+
+
+@pytest.mark.parametrize("path", ["conv1", "bn", "conv2", "fc"])
+def test_hooks_are_called_with_the_values_of_the_graph_and_may_change_them(path: str) -> None:
+    model = switched_on(small(), batch())
+    expected = model(batch())
+    called = model.get_submodule(path)
+    seen: dict[str, Any] = {}
+    handles = [
+        called.register_forward_pre_hook(lambda _m, x: seen.update(x=x[0])),
+        called.register_forward_hook(lambda _m, _x, y: seen.update(y=y)),
+        called.register_full_backward_hook(lambda _m, _gx, gy: seen.update(gy=gy)),
+    ]
+    found = model(batch().requires_grad_())
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    assert seen["gy"][0].shape == seen["y"].shape
+    for handle in handles:
+        handle.remove()
+    assert torch.equal(called(seen["x"]), seen["y"])
+    with called.register_forward_hook(lambda _m, _x, y: 2 * y):
+        assert not torch.equal(model(batch()), expected)
+    assert torch.equal(model(batch()), expected)
+    assert runs_a_graph(model)
+
+
+def test_hook_of_the_whole_process_sees_each_layer() -> None:
+    model = switched_on(small(), batch())
+    expected, seen = model(batch()), []
+    with nn.modules.module.register_module_forward_hook(lambda m, _x, _y: seen.append(m)):
+        assert torch.equal(model(batch()), expected)
+    assert {model, *map(model.get_submodule, ["conv1", "bn", "conv2", "fc"])} <= {*seen}
+
+
+class Reads(Small):
+    temperature = 2.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act: Callable[[Tensor], Tensor] = F.relu
+        self.twice, self.strides = False, [1, 1]
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", None)
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(x[..., :: self.strides[0], :: self.strides[1]])
+        if self.twice:
+            x = 2 * x
+        if self.bias is not None:
+            x = x + self.bias
+        return super().forward(x) / self.temperature
+
+
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "a number": lambda m: setattr(m, "temperature", 4.0),
+    "a switch": lambda m: setattr(m, "twice", True),
+    "a function": lambda m: setattr(m, "act", F.silu),
+    "an item of a list": lambda m: m.strides.append(m.strides.pop() + 1),
+    "a parameter that was None": lambda m: setattr(m, "bias", nn.Parameter(torch.ones(1))),
+    "momentum": lambda m: setattr(m.bn, "momentum", 0.5),
+    "stride": lambda m: setattr(m.conv1, "stride", (2, 2)),
+    "padding": lambda m: setattr(m.conv1, "padding", (0, 0)),
+    "dropout": lambda m: setattr(m.dropout, "p", 0.0),
+    "a bias that was None": lambda m: setattr(m.conv2, "bias", nn.Parameter(torch.ones(8))),
+    "another head": lambda m: setattr(m, "fc", nn.Linear(8, 3, bias=False, device="cpu")),
+    "no norm": lambda m: setattr(m, "bn", nn.Identity()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_after_the_transform_counts(change: str) -> None:
+    torch.manual_seed(0)
+    model = Reads()
+    binarized = fxbin.transform(model, SMALL)
+    for either in (model, binarized):
+        torch.manual_seed(1)
+        CHANGES[change](either)
+    assert_same_outputs(model, binarized, batch())
+    copied = copy.deepcopy(binarized)
+    assert_same_outputs(model, copied, batch())
+
+
+def test_what_no_code_reads_changes_nothing() -> None:
+    model = small(Reads())
+    assert runs_a_graph(model)
+    model.steps, model.epoch = 3, 4
+    assert runs_a_graph(model)
+    assert runs_a_graph(copy.deepcopy(model))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "regnetx_002"])
+def test_statistics_of_batch_norm_are_made_anew_as_in_the_original(name: str) -> None:
+    torch.manual_seed(0)
+    original = timm.create_model(name, num_classes=10)
+    model: Any = fxbin.transform(original, TIMM)
+    batches = [batch(seed, 64) for seed in range(3)]
+    for either in (original, model):
+        torch.manual_seed(0)
+        update_bn(batches, either)
+    state = model.state_dict()
+    for key, value in original.state_dict().items():
+        assert torch.equal(state[key], value), key
+    assert [m.momentum for m in model.modules() if hasattr(m, "momentum")] == [
+        m.momentum for m in original.modules() if hasattr(m, "momentum")
+    ]
+
+
+def test_drop_path_of_timm_is_switched_off_in_one_place() -> None:
+    torch.manual_seed(0)
+    original = timm.create_model("efficientnet_b0", drop_path_rate=0.5, num_classes=10)
+    model: Any = fxbin.transform(original, TIMM)
+    for either in (original, model):
+        for module in either.modules():
+            if hasattr(module, "drop_prob"):
+                module.drop_prob = 0.0
+    assert_same_outputs(original, model, batch(size=64))
+
+
+def test_binarized_layer_that_was_replaced_is_named_and_others_may_be() -> None:
+    model = switched_on(small(), batch())
+    model.fc = nn.Linear(8, 2)
+    assert model(batch()).shape == (2, 2)
+    model.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+    with pytest.raises(
+        TransformError, match=r"conv1: it is binarized, and was replaced by Conv2d after.*ignored_scopes"
+    ):
+        model(batch())
+    del model.conv1
+    with pytest.raises(TransformError, match=r"conv1: it is binarized, and was removed after the transform"):
+        model(batch())
+
+
+def test_layer_that_is_wrapped_is_still_binarized() -> None:
+    class Adapted(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) + 1  # type: ignore[no-any-return]
+
+    model = switched_on(small(), batch())
+    expected = layer(model, "conv1")(batch()) + 1
+    model.conv1 = Adapted(model.get_submodule("conv1"))
+    seen: list[Tensor] = []
+    model.get_submodule("bn").register_forward_pre_hook(lambda _m, x: seen.append(x[0]))
+    model(batch())
+    assert torch.equal(seen[0], expected)
+
+
+def test_head_of_timm_is_reset() -> None:
+    torch.manual_seed(0)
+    original = timm.create_model("resnet18", num_classes=10)
+    model: Any = fxbin.transform(original, TIMM)
+    for either in (original, model):
+        torch.manual_seed(1)
+        either.reset_classifier(4, "max")
+    assert_same_outputs(original, model, batch(size=64))
+    export = model.eval()(batch(size=64))
+    assert export.shape == (2, 4)
+
+
+def test_pruning_after_the_transform_prunes_what_is_binarized() -> None:
+    model = switched_on(small(), batch())
+    prune.l1_unstructured(model.get_submodule("conv1"), "weight", amount=0.5)
+    for _ in range(2):
+        model.train()(batch()).sum().backward()
+    model.eval()
+    mask = model.get_buffer("conv1.weight_mask")
+    grad = model.get_parameter("conv1.weight_orig").grad
+    assert grad is not None
+    assert grad[mask == 0].abs().sum() == 0
+    expected = binarized_by_hand(model, "conv1", batch())
+    torch.testing.assert_close(layer(model, "conv1")(batch()), expected)
+    found = model(batch())
+    prune.remove(model.get_submodule("conv1"), "weight")
+    assert torch.equal(model(batch()), found)
+
+
+def test_pruning_before_the_transform_can_be_made_permanent() -> None:
+    original = Small()
+    prune.l1_unstructured(original.conv1, "weight", amount=0.5)
+    model = fxbin.transform(original, SMALL)
+    assert_same_outputs(original, model, batch())
+    for either in (original, model):
+        prune.remove(either.get_submodule("conv1"), "weight")
+    assert_same_outputs(original, model, batch())
+
+
+class Doubled(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return 2 * w
+
+
+def test_parametrization_after_the_transform_is_what_is_binarized() -> None:
+    original = Small()
+    model = fxbin.transform(original, SMALL)
+    for either in (original, model):
+        parametrize.register_parametrization(either.get_submodule("conv1"), "weight", Doubled())
+    assert_same_outputs(original, model, batch())
+    switched_on(model, batch())
+    torch.testing.assert_close(layer(model, "conv1")(batch()), binarized_by_hand(model, "conv1", batch()))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+def test_old_weight_norm_before_or_after_the_transform() -> None:
+    original = Small()
+    nn.utils.weight_norm(original.conv1)
+    model = fxbin.transform(original, SMALL)
+    assert_same_outputs(original, model, batch())
+    for either in (original, model):
+        nn.utils.weight_norm(either.get_submodule("conv2"))
+    for _ in range(2):
+        assert_same_outputs(original, model, batch())
+        for either in (original, model):
+            with torch.no_grad():
+                either.get_parameter("conv2.weight_g").mul_(1.5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_batch_norm_is_synchronised_by_conversion(name: str) -> None:
+    convert = timm.layers.convert_sync_batchnorm
+    torch.manual_seed(0)
+    original = timm.create_model(name, num_classes=10)
+    model = convert(fxbin.transform(original, TIMM))
+    calls = []
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.register_forward_hook(lambda *_: calls.append(1))
+    count = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    model.eval()(batch(size=64))
+    assert len(calls) == count > 0
+    assert torch.equal(model.eval()(batch(size=64)), original.eval()(batch(size=64)))
+
+
+def test_forward_of_a_submodule_that_is_replaced_is_called() -> None:
+    model = small()
+    fc = model.get_submodule("fc")
+    fc.forward = lambda x: x[:, :1]
+    assert model(batch()).shape == (2, 1)
+    block = small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Flatten()))
+    block.get_submodule("0").forward = lambda x: x[:, :1]
+    assert block(batch()).shape == (2, 64)
+
+
+def test_layers_appended_to_a_sequential_run() -> None:
+    model = small(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    assert runs_a_graph(model)
+    plain = model(batch())
+    model.append(nn.Flatten())
+    assert torch.equal(model(batch()), plain.flatten(1))
