@@ -36,7 +36,7 @@ def _valid_expression(pattern: str) -> str:
 Scopes = Annotated[tuple[Annotated[Text, AfterValidator(_valid_expression)], ...] | None, OneOrMore, NotNull]
 
 INSTEAD_OF = {
-    "knowledge_distillation": ' and use the top-level key "distillation"',
+    "knowledge_distillation": ' and use the top-level key "distillation", with its `scale` as "weight"',
     "quantization": ", and quantize what stays in full precision after the export",
 }
 """What to do instead, for algorithms of NNCF that have a counterpart."""
