@@ -208,6 +208,9 @@ class Config(TrainingKeys, UnusedKeys):
     target_scopes: Scopes = None
     """As in `compression`; goes before the one there."""
 
+    registered_modules: Annotated[tuple[Text, ...], OneOrMore, NotNull] = ()
+    """Names of classes registered with `nncf.torch.register_module`, which scopes call `NNCFUser…`."""
+
     compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
     """Factor on the gradients of scale and threshold, if `compression` has none."""
 
