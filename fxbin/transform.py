@@ -86,7 +86,8 @@ def capture(
     """`root` as a module with named graphs, before any change. It gives up its parameters."""
     found = trace_model(root, args, dict(kwargs), leaf_modules)
     ops = [op for node in found.seen.nodes for op in ops_of(node)]
-    names = Names(root, ops, (scopes or ScopeFilter()).is_replaced)
+    scopes = scopes or ScopeFilter()
+    names = Names(root, ops, scopes.is_replaced, scopes.user_classes)
     islands = tuple(
         Island(names.scope(island.scope), path, island.reason) for path, island in found.islands.items()
     )
@@ -133,7 +134,8 @@ def node_names(
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
     ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
-    return Names(model, ops, ScopeFilter.from_config(config).is_replaced).listing(ops)
+    scopes = ScopeFilter.from_config(config)
+    return Names(model, ops, scopes.is_replaced, scopes.user_classes).listing(ops)
 
 
 def _op(name: str) -> str:

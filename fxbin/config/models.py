@@ -36,7 +36,7 @@ def _valid_expression(pattern: str) -> str:
 Scopes = Annotated[tuple[Annotated[Text, AfterValidator(_valid_expression)], ...] | None, OneOrMore, NotNull]
 
 INSTEAD_OF = {
-    "knowledge_distillation": ' and use the top-level key "distillation"',
+    "knowledge_distillation": ' and use the top-level key "distillation", with its `scale` as "weight"',
     "quantization": ", and quantize what stays in full precision after the export",
 }
 """What to do instead, for algorithms of NNCF that have a counterpart."""
@@ -207,6 +207,9 @@ class Config(TrainingKeys, UnusedKeys):
 
     target_scopes: Scopes = None
     """As in `compression`; goes before the one there."""
+
+    registered_modules: Annotated[tuple[Text, ...], OneOrMore, NotNull] = ()
+    """Names of classes registered with `nncf.torch.register_module`, which scopes call `NNCFUser…`."""
 
     compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
     """Factor on the gradients of scale and threshold, if `compression` has none."""

@@ -64,11 +64,22 @@ class Distillation(Section):
     teacher: Annotated[Teacher | None, NotNull] = None
     """A network of your own; without it, the full-precision model that was binarized."""
 
+    type: Literal["softmax", "mse"] = "softmax"
+    """Cross entropy with the teacher's predictions, or the squared error of the logits; as in NNCF."""
+
     temperature: Positive = 1.0
-    """Above 1, the teacher's second choices count for more."""
+    """Above 1, the teacher's second choices count for more; for `softmax` only."""
 
     weight: NotNegative = 1.0
     """Factor of the distillation loss beside the loss on labels."""
+
+    @model_validator(mode="after")
+    def _has_a_temperature(self) -> Self:
+        """Refuse a temperature that nothing would read."""
+        if self.type == "mse" and self.temperature != 1:
+            hint = 'The squared error of logits has no temperature: remove it, or write "type": "softmax".'
+            raise problem('none beside "type": "mse"', hint, ("temperature",))
+        return self
 
 
 class Augmentation(Section):

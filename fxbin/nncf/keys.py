@@ -24,6 +24,9 @@ from fxbin.module import BinarizedModule
 PADDING_VALUE = "nncf_padding_value"
 PRE_OP = re.compile(r"(?P<conv>.*)\.pre_ops\.(?P<number>\d+)\.op\.(?P<entry>\w+)")
 WEIGHT_ENTRIES = ("enabled",)
+WRAPPERS = frozenset({"module", "nncf_module"})
+"""Where DataParallel and DistributedDataParallel hold a model, and where NNCF before 2.5 did."""
+
 ACTIVATION_ENTRIES = ("scale", "threshold", "enabled", "scale_initialized")
 
 
@@ -74,24 +77,43 @@ def foreign_sites(model: BinarizedModule) -> list[str]:
 def canonical(keys: Iterable[str]) -> dict[str, str]:
     """Each of a file's `keys` by the key that `entries` has for it.
 
-    The components ``module`` of DataParallel are dropped, unless that makes two keys one, and operations
-    are numbered anew: weight before activation, however the file has them.
+    Both without wrappers; operations are numbered anew, weight before activation, however the file has them.
+    """
+    bare = bare_keys(keys)
+    order = _new_numbers(bare)
+    return {_renumbered(short, order): key for short, key in bare.items()}
+
+
+def bare_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Each of `keys` by what it is without the components that wrappers add.
+
+    Where that would make two keys one, since the model has a module of such a name itself, only those that
+    all keys begin with are dropped.
     """
     keys = list(keys)
-    bare = {key: without_wrappers(key) for key in keys}
-    if len(set(bare.values())) < len(keys):
-        bare = {key: key for key in keys}
-    order = _new_numbers(bare.values())
-    return {_renumbered(short, order): key for key, short in bare.items()}
+    bare = {without_wrappers(key): key for key in keys}
+    if len(bare) == len(keys):
+        return bare
+    around = _around_all(keys)
+    return {key.removeprefix(around): key for key in keys}
 
 
 def without_wrappers(key: str) -> str:
-    """`key` without the components that DataParallel adds.
+    """`key` without the components that wrappers add.
 
-    >>> without_wrappers("module.layer1.0.conv1.weight")
+    >>> without_wrappers("module.nncf_module.layer1.0.conv1.weight")
     'layer1.0.conv1.weight'
     """
-    return ".".join(part for part in key.split(".") if part != "module")
+    return ".".join(part for part in key.split(".") if part not in WRAPPERS)
+
+
+def _around_all(keys: list[str]) -> str:
+    """The wrappers that all `keys` begin with: ``"module."``."""
+    first = {key.partition(".")[0] for key in keys}
+    if len(first) != 1 or not first <= WRAPPERS:
+        return ""
+    around = f"{first.pop()}."
+    return around + _around_all([key.removeprefix(around) for key in keys])
 
 
 def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]:

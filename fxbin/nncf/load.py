@@ -13,9 +13,11 @@ from fxbin.config import Params
 from fxbin.errors import CheckpointError
 from fxbin.module import BinarizedModule
 from fxbin.nncf.content import Content, content_of
-from fxbin.nncf.keys import PADDING_VALUE, PRE_OP, Entry, canonical, entries, without_wrappers
+from fxbin.nncf.keys import PADDING_VALUE, PRE_OP, Entry, bare_keys, canonical, entries, without_wrappers
 from fxbin.nncf.report import NNCFCheckpointReport
 from fxbin.transformed import transformed
+
+OF_OTHER_CALL = "differs from that of another call, with which it shares a binarizer here (`model.islands`)"
 
 
 @dataclass
@@ -27,8 +29,11 @@ class Match:
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    mismatched: dict[str, str] = field(default_factory=dict)
+    """By key of the file: which shape a tensor has, and which it should have."""
+
     wrong: list[str] = field(default_factory=list)
-    """Sentences about tensors that cannot be loaded."""
+    """Sentences about tensors that would mean something else here."""
 
 
 def load_nncf_checkpoint(
@@ -41,7 +46,8 @@ def load_nncf_checkpoint(
         source: path of a file, or what was loaded from one: the file of NNCF's sample scripts, a bare
             state_dict, or a compression state. NNCF need not be installed, and nothing that the file
             pickles is run: anything but tensors, plain containers and NNCF's enum is refused by name.
-        strict: whether a key that is missing or unexpected is an error; otherwise the report lists them.
+        strict: whether a key that is missing or unexpected, or a tensor of another shape, is an error;
+            otherwise these are left out, and the report lists them.
 
     Weights, learned scales and thresholds, and which binarizers are enabled come from the state_dict; a
     compression state alone switches binarizers by its epoch and the config of `model`.
@@ -68,18 +74,19 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
     """Find the place of each tensor of a file in the model."""
     match, own = Match(), module.state_dict()
     keys = canonical(state_dict)
-    expected = {without_wrappers(entry.nncf): entry for entry in entries(module)}
-    if len(expected) < len(entries(module)):
-        expected = {entry.nncf: entry for entry in entries(module)}
+    by_key = {entry.nncf: entry for entry in entries(module)}
+    expected = {name: by_key[key] for name, key in bare_keys(by_key).items()}
     for name, entry in expected.items():
         if entry.own is None:
             continue
         if name not in keys:
             match.missing.append(entry.nncf)
             continue
-        tensor = _fitting(state_dict[keys[name]], entry)
-        if problem := _why_wrong(tensor, own[entry.own], match.tensors.get(entry.own, tensor)):
-            match.wrong.append(f"{keys[name]}: {problem}")
+        tensor, target = _fitting(state_dict[keys[name]], entry), own[entry.own]
+        if tensor.shape != target.shape:
+            match.mismatched[keys[name]] = f"is {tuple(tensor.shape)}, expected {tuple(target.shape)}"
+        elif not torch.equal(tensor, match.tensors.get(entry.own, tensor)):
+            match.wrong.append(f"{keys[name]}: {OF_OTHER_CALL}")
         else:
             match.tensors[entry.own] = tensor
     for name, key in keys.items():
@@ -89,15 +96,6 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
         elif name not in expected:
             match.unexpected.append(key)
     return match
-
-
-def _why_wrong(tensor: Tensor, target: Tensor, of_other_call: Tensor) -> str:
-    """Why `tensor` cannot take the place of `target`; empty if it can."""
-    if tensor.shape != target.shape:
-        return f"is {tuple(tensor.shape)}, expected {tuple(target.shape)}"
-    if not torch.equal(tensor, of_other_call):
-        return "differs from that of another call, with which it shares a binarizer here (`model.islands`)"
-    return ""
 
 
 def _fitting(tensor: Tensor, entry: Entry) -> Tensor:
@@ -110,6 +108,7 @@ def _fitting(tensor: Tensor, entry: Entry) -> Tensor:
 def _problems(match: Match, module: BinarizedModule, *, strict: bool) -> list[str]:
     problems = [f"  {text}" for text in match.wrong]
     if strict:
+        problems += [f"  {key}: {text}" for key, text in match.mismatched.items()]
         problems += [f"  missing: {key}" for key in match.missing]
         problems += [f"  unexpected: {key}" for key in match.unexpected]
         problems += [f"  {hint}" for hint in _hints(match, module)]
@@ -151,6 +150,8 @@ def _report(module: BinarizedModule, content: Content, match: Match) -> NNCFChec
         next_epoch = content.epoch + 1
     rest = dict(content.rest)
     optimizer = rest.pop("optimizer", None)
+    if match.mismatched:
+        optimizer = None  # torch would take its tensors for any parameters, and fail in the first step
     params = module.binarization.config.binarization.params
     return NNCFCheckpointReport(
         stage=module.binarization.stage,
@@ -161,7 +162,8 @@ def _report(module: BinarizedModule, content: Content, match: Match) -> NNCFChec
         optimizer=_with_base_values(optimizer, params) if isinstance(optimizer, Mapping) else None,
         missing=tuple(match.missing),
         unexpected=tuple(match.unexpected),
-        notes=tuple(_notes(module, match)),
+        mismatched=tuple(match.mismatched),
+        notes=tuple(_notes(module, content, match)),
         rest=rest,
     )
 
@@ -172,13 +174,15 @@ def _with_base_values(optimizer: Mapping[str, Any], params: Params) -> dict[str,
     return {**optimizer, "param_groups": groups}
 
 
-def _notes(module: BinarizedModule, match: Match) -> list[str]:
+def _notes(module: BinarizedModule, content: Content, match: Match) -> list[str]:
+    notes = []
+    if match.mismatched and "optimizer" in content.rest:
+        notes.append("the optimizer's state is left out: it belongs to parameters of other shapes")
     owners = [site.info.owner for site in call_sites(module) if site.info.name in module.binarization.sites]
     twice = [owner for owner in dict.fromkeys(owners) if owners.count(owner) > 1]
-    if not twice or not match.tensors:
-        return []
-    note = (
-        f"{', '.join(twice)}: called more than once. NNCF ran the binarizers of all calls at each call, "
-        "fxbin those of the call: outputs differ until it is trained on"
-    )
-    return [note]
+    if twice and match.tensors:
+        notes.append(
+            f"{', '.join(twice)}: called more than once. NNCF ran the binarizers of all calls at each call, "
+            "fxbin those of the call: outputs differ until it is trained on"
+        )
+    return notes

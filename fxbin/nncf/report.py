@@ -27,13 +27,17 @@ class NNCFCheckpointReport:
 
     optimizer: dict[str, Any] | None = None
     """The optimizer's state, for its `load_state_dict`. Beside learning rate and weight decay of that moment
-    it has those of the config, for the `StagedSchedule` that is made next."""
+    it has those of the config, for the `StagedSchedule` that is made next. None where tensors of the file
+    have other shapes than the model's."""
 
     missing: tuple[str, ...] = ()
     """With ``strict=False``: NNCF's keys of what the model has and the file has not."""
 
     unexpected: tuple[str, ...] = ()
     """With ``strict=False``: keys of the file that the model has no place for."""
+
+    mismatched: tuple[str, ...] = ()
+    """With ``strict=False``: keys of the file whose tensors have another shape than the model's."""
 
     notes: tuple[str, ...] = ()
     """What works out differently here."""

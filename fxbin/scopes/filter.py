@@ -1,5 +1,6 @@
 """Which nodes a config selects: `ignored_scopes` and `target_scopes`, top-level and in `compression`."""
 
+import difflib
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ class ScopeFilter:
 
     module_targets: ScopeList | None = None
 
+    user_classes: tuple[str, ...] = ()
+    """Names of classes that were registered with NNCF: `registered_modules`."""
+
     notes: tuple[str, ...] = ()
     """What of the config has no effect."""
 
@@ -51,7 +55,7 @@ class ScopeFilter:
         own_targets = _scope_list("compression.target_scopes", section.target_scopes)
         ignored = tuple(scopes for scopes in (top, own) if scopes is not None)
         targets = own_targets if top_targets is None else top_targets
-        return cls(ignored, targets, top, top_targets, config.scope_notes)
+        return cls(ignored, targets, top, top_targets, config.registered_modules, config.scope_notes)
 
     def is_replaced(self, places: Collection[str]) -> bool:
         """Whether NNCF would have replaced a module, whose names then begin with NNCF.
@@ -78,8 +82,8 @@ class ScopeFilter:
     def check(self, names: Collection[str], *, validate: bool = True) -> None:
         """Raise ScopeError unless every pattern matches one of `names`, all nodes of the model.
 
-        Without `validate`, warn of it. Also warns of lists without effect and of expressions that match
-        by accident.
+        And unless every registered class is in one of them. Without `validate`, warn of it. Also warns of
+        lists without effect and of expressions that match by accident.
         """
         problems = list(self.unmatched(names))
         if problems and validate:
@@ -92,7 +96,12 @@ class ScopeFilter:
             warnings.warn(message, stacklevel=5)
 
     def unmatched(self, names: Collection[str]) -> Iterator[str]:
-        """A message for each pattern that matches none of `names`, all nodes of the model."""
+        """A message for each pattern, and each registered class, that is in none of `names`, all nodes."""
+        classes = {_class(element) for name in names for element in name.split("/")[:-1]}
+        for unknown in (name for name in self.user_classes if name not in classes):
+            close = difflib.get_close_matches(unknown, classes, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "write the name of a class."
+            yield f"registered_modules: no node of the model is in a module of class {unknown!r}: {hint}"
         for scopes in self._lists():
             for pattern in scopes.patterns:
                 if not any(matches(name, pattern) for name in names):
@@ -111,6 +120,11 @@ class ScopeFilter:
 
     def _lists(self) -> list[ScopeList]:
         return [*self.ignored, *([] if self.targets is None else [self.targets])]
+
+
+def _class(element: str) -> str:
+    """``"Conv2d"`` of ``"NNCFConv2d[conv1]"``."""
+    return without_prefix(element.partition("[")[0])
 
 
 def _scope_list(option: str, patterns: tuple[str, ...] | None) -> ScopeList | None:

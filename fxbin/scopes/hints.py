@@ -1,12 +1,14 @@
 """What a pattern that matches nothing was probably meant to be."""
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Collection, Iterator
 
 from fxbin.scopes.pattern import REGEX_MARK, expression, matches, why_invalid
 
 PREFIX = "NNCF"
+USER_PREFIX = "NNCFUser"
 
 
 def hints(pattern: str, names: Collection[str]) -> list[str]:
@@ -43,6 +45,17 @@ def _is_inside_operator(text: str, name: str) -> bool:
     found = re.search(text, name)
     start = name.rindex("/") + 1
     return found is not None and found.start() >= start and found.end() < start + len("conv2d")
+
+
+def _registered_class(text: str, names: Collection[str]) -> Iterator[str]:
+    """``Net/NNCFUserMyConv[conv]/conv2d_0``: the model's class was registered with NNCF."""
+    meant = re.findall(rf"{USER_PREFIX}(\w+)", text)
+    held = [word for word in dict.fromkeys(meant) if any(f"/{word}[" in name for name in names)]
+    if held:
+        yield (
+            f"{USER_PREFIX} precedes classes that a model registered with nncf.torch.register_module: "
+            f'add "registered_modules": {json.dumps(held)} at the top level of the config.'
+        )
 
 
 def _other_prefix(text: str, names: Collection[str]) -> Iterator[str]:
@@ -94,8 +107,10 @@ def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
     """``{re}TinyResNet/Conv2d``: the class is called NNCFConv2d."""
     without = without_prefix(text)
     # Only where a class begins: the first one is the model's, which has no prefix.
-    with_prefix = re.sub(r"(?<=/)(?=[A-Z])", f"({PREFIX})?", without)
-    for other in (without, with_prefix, rf"{PREFIX}{without}"):
+    with_prefix, with_user_prefix = (
+        re.sub(r"(?<=/)(?=[A-Z])", f"({prefix})?", without) for prefix in (PREFIX, USER_PREFIX)
+    )
+    for other in (without, with_prefix, with_user_prefix, rf"{PREFIX}{without}"):
         if other != text and (count := _count(other, names)):
             name = next(name for name in names if re.search(other, name))
             yield f"{REGEX_MARK + other!r} matches {count} nodes. {_about_prefix(name)}"
@@ -128,10 +143,12 @@ def _closest(text: str, names: Collection[str]) -> Iterator[str]:
 
 def without_prefix(name: str) -> str:
     """`name` without the prefix of replaced classes."""
-    return re.sub(rf"(^|/){PREFIX}(?!User)", r"\1", name)
+    return re.sub(rf"(^|/){PREFIX}(User)?", r"\1", name)
 
 
 def _about_prefix(name: str) -> str:
+    if USER_PREFIX in name:
+        return f"Classes in registered_modules are preceded by {USER_PREFIX}."
     if PREFIX in name:
         return f"The class of a plain nn.Conv2d, nn.Linear, ... is preceded by {PREFIX}."
     return (
@@ -155,5 +172,7 @@ def _count(text: str, names: Collection[str]) -> int:
 
 
 Rule = Callable[[str, Collection[str]], Iterator[str]]
-NAME_RULES: tuple[Rule, ...] = (_other_prefix, _module_scope, _stray_marks, _qualified)
-REGEX_RULES: tuple[Rule, ...] = (_unescaped, _other_prefix_in_regex, _anchored, _other_case)
+NAME_RULES: tuple[Rule, ...] = (_registered_class, _other_prefix, _module_scope, _stray_marks, _qualified)
+REGEX_RULES: tuple[Rule, ...] = (
+    _unescaped, _registered_class, _other_prefix_in_regex, _anchored, _other_case,
+)  # fmt: skip

@@ -1,11 +1,12 @@
 """The names of operators, as NNCF 2.9.0 gives them.
 
 A name is the scope of the operator, its name and a counter: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``.
-NNCF replaces modules of some classes by its own, whose names begin with ``NNCF``: what follows tells
-which ones without replacing anything.
+NNCF replaces modules of some classes by its own, whose names begin with ``NNCF``, and those of classes
+that its users registered (``nncf.torch.register_module``) by such whose names begin with ``NNCFUser``:
+what follows tells which ones without replacing anything.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torch import nn
 
@@ -19,6 +20,7 @@ class Names:
 
     `ops` are those that run in eval mode: a module that runs in train mode only is not replaced.
     `may_replace` is asked about each module, with the places that hold it: ``["ResNet/Conv2d[conv1]"]``.
+    `user_classes` are the names of classes that were registered.
     """
 
     def __init__(
@@ -26,10 +28,11 @@ class Names:
         root: nn.Module,
         ops: Iterable[OpCall],
         may_replace: Callable[[list[str]], bool] = lambda _: True,
+        user_classes: Collection[str] = (),
     ) -> None:
         while isinstance(root, nn.DataParallel | nn.parallel.DistributedDataParallel):
             root = root.module  # names go through these wrappers as if they were not there
-        self._replaced = frozenset(replaced_modules(root, ops, may_replace))
+        self._replaced = frozenset(replaced_modules(root, ops, may_replace, user_classes))
 
     def scope(self, scope: Scope) -> str:
         """``"ResNet/Sequential[layer1]/BasicBlock[0]"``; empty for inputs and outputs of the graph."""
@@ -62,20 +65,31 @@ class Names:
         return element.field is not None and element.module in self._replaced
 
     def _label(self, element: ScopeElement) -> str:
-        return element.label("NNCF" if self._is_replaced(element) else "")
+        if not self._is_replaced(element):
+            return element.label("")
+        return element.label("NNCF" if type(element.module) in REPLACED_CLASSES else "NNCFUser")
 
 
 def replaced_modules(
-    root: nn.Module, ops: Iterable[OpCall], may_replace: Callable[[list[str]], bool]
+    root: nn.Module,
+    ops: Iterable[OpCall],
+    may_replace: Callable[[list[str]], bool],
+    user_classes: Collection[str],
 ) -> Iterator[nn.Module]:
-    """The modules that NNCF would replace: registered, of such a class, and at work in eval mode."""
+    """The modules that NNCF would replace: held by others, of such a class, and at work in eval mode.
+
+    What is held by modules of `user_classes` alone stays as it is.
+    """
     executed = {path for op in ops if op.tracked for path in _paths(op.scope)}
     places: dict[nn.Module, list[str]] = {}
-    for path, module in _registered(root):
-        if type(module) in REPLACED_CLASSES:
+    outside: set[nn.Module] = set()
+    for path, module, is_inside in _held(root, user_classes):
+        if type(module) in REPLACED_CLASSES or type(module).__name__ in user_classes:
             places.setdefault(module, []).append(path)
+            if not is_inside:
+                outside.add(module)
     for module, paths in places.items():
-        at_work = not executed.isdisjoint(paths)
+        at_work = module in outside and not executed.isdisjoint(paths)
         if at_work and may_replace([path.removeprefix("/") for path in paths]):
             yield module
 
@@ -88,12 +102,16 @@ def _paths(scope: Scope) -> Iterator[str]:
         yield path
 
 
-def _registered(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Each module below `root` with its path of classes and fields, once for each place it is held in."""
-    pending = [(f"/{type(root).__name__}", root)]
+def _held(root: nn.Module, user_classes: Collection[str]) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Each module below `root`, once for each place it is held in.
+
+    With its path of classes and fields, and whether one of `user_classes` is on the way.
+    """
+    pending = [(f"/{type(root).__name__}", root, False)]
     while pending:
-        path, parent = pending.pop()
+        path, parent, was_inside = pending.pop()
+        is_inside = was_inside or type(parent).__name__ in user_classes
         for field, child in parent.named_children():
-            child_path = f"{path}/{ScopeElement(child, field)}"
-            yield child_path, child
-            pending.append((child_path, child))
+            found = f"{path}/{ScopeElement(child, field)}", child, is_inside
+            yield found
+            pending.append(found)

@@ -169,10 +169,8 @@ def train_stages(
 
 def loss_of(config: Config, teacher: nn.Module) -> Loss:
     """Cross entropy, with distillation from `teacher` if the config asks for it."""
-    distillation = config.distillation
-    return DistillationLoss(
-        teacher, distillation.weight if distillation.enabled else 0.0, distillation.temperature
-    )
+    own = config.distillation
+    return DistillationLoss(teacher, own.weight if own.enabled else 0.0, own.temperature, own.type)
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:

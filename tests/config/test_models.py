@@ -185,7 +185,15 @@ ERRORS: list[tuple[object, str]] = [
     ),
     (
         {"compression": [BINARIZATION, {"algorithm": "knowledge_distillation", "type": "softmax"}]},
-        'remove this one and use the top-level key "distillation".',
+        'remove this one and use the top-level key "distillation", with its `scale` as "weight".',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"type": "mse", "temperature": 2}},
+        'distillation.temperature: got 2, expected none beside "type": "mse". The squared error of',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"type": "mean_squared"}},
+        'distillation.type: got "mean_squared", expected one of "softmax", "mse"',
     ),
     ({"compression": {"algorithm": "binarisation"}}, 'expected "binarization". Did you mean "binarization"?'),
     (

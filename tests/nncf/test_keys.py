@@ -73,30 +73,62 @@ def test_operations_may_be_in_any_order() -> None:
     assert (model(golden["input"]) - golden["eval_output"]).abs().max() < 1e-6
 
 
-def test_prefixes_of_data_parallel_are_dropped() -> None:
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda key: f"module.{key}",
+        lambda key: f"nncf_module.{key}",
+        lambda key: f"module.nncf_module.{key}",
+        lambda key: f"nncf_module.{key}".replace("layer1.", "layer1.module."),
+    ],
+    ids=["data parallel", "before NNCF 2.5", "both", "a part of the model"],
+)
+def test_prefixes_of_wrappers_are_dropped(rule: Any) -> None:
     golden = recorded()
     model = new_model(golden)
-    load_nncf_checkpoint(model, renamed(golden["state_dict"], lambda key: f"module.{key}"))
+    load_nncf_checkpoint(model, renamed(golden["state_dict"], rule))
     assert (model(golden["input"]) - golden["eval_output"]).abs().max() < 1e-6
 
 
-def test_module_that_is_named_module_is_found() -> None:
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = nn.Sequential(nn.Conv2d(3, 3, 1))
+class Outer(nn.Module):
+    """All of it is in a module that is called as wrappers call it."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.module(x)
-            return y
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Sequential(nn.Conv2d(3, 3, 1))
 
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        return y
+
+
+class Ambiguous(nn.Module):
+    """Without the word `module`, its two convolutions would have one key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.module = nn.ModuleDict({"conv": nn.Conv2d(3, 3, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module["conv"](self.conv(x))
+        return y
+
+
+@pytest.mark.parametrize("model_class", [Outer, Ambiguous])
+@pytest.mark.parametrize("prefix", ["", "module.", "nncf_module.", "module.nncf_module."])
+def test_module_that_is_named_module_is_found(model_class: type[nn.Module], prefix: str) -> None:
     config = {
         "input_info": {"sample_size": [1, 3, 4, 4]},
         "compression": {"algorithm": "binarization"},
     }
-    model = fxbin.transform(Outer(), config)
-    state = {entry.nncf: torch.ones(1) for entry in entries(model)}
-    state |= {e.nncf: torch.full_like(model.state_dict()[e.own], 1) for e in entries(model) if e.own}
-    state["module.0.nncf_padding_value"].zero_()
-    for prefix in ("", "module."):
-        load_nncf_checkpoint(model, {prefix + key: value for key, value in state.items()})
+    model = fxbin.transform(model_class(), config)
+    own = model.state_dict()
+    state = {
+        prefix + entry.nncf: torch.zeros(1) if entry.own is None else torch.full_like(own[entry.own], number)
+        for number, entry in enumerate(entries(model), 1)
+    }
+    load_nncf_checkpoint(model, state)
+    for entry in entries(model):
+        if entry.own is not None:
+            assert torch.equal(model.state_dict()[entry.own], state[prefix + entry.nncf])

@@ -22,8 +22,8 @@ def test_all_keys_that_do_not_fit_are_listed_and_nothing_is_changed() -> None:
     text = error_in(new_model(golden), state)
     assert text.splitlines() == [
         "checkpoint does not fit TinyResNet:",
-        "  fc.weight: is (7, 20), expected (10, 20)",
         "  conv1.nncf_padding_value: is [1.0], but fxbin pads with 0 only",
+        "  fc.weight: is (7, 20), expected (10, 20)",
         "  missing: bn1.weight",
         "  missing: layer1.0.conv1.pre_ops.1.op.scale",
         "  unexpected: extra.weight",
@@ -38,8 +38,36 @@ def test_what_is_not_strict_loads_the_rest_and_reports() -> None:
     state["extra.weight"] = torch.zeros(1)
     report = load_nncf_checkpoint(new_model(golden), state, strict=False)
     assert (report.missing, report.unexpected) == (("bn1.weight",), ("extra.weight",))
-    state["fc.weight"] = torch.zeros(7, 20)
-    assert "fc.weight" in error_in(new_model(golden), state, strict=False)
+    assert report.mismatched == ()
+
+
+def test_what_is_not_strict_leaves_out_a_head_of_another_size() -> None:
+    golden = recorded()
+    head = {"module.fc.weight": torch.zeros(7, 20), "module.fc.bias": torch.zeros(7)}
+    state = {f"module.{key}": value for key, value in golden["state_dict"].items()} | head
+    model, full = new_model(golden), new_model(golden)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = load_nncf_checkpoint(model, state, strict=False)
+    assert report.mismatched == ("module.fc.weight", "module.fc.bias")
+    load_nncf_checkpoint(full, golden["state_dict"])
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key] if key.startswith("fc.") else full.state_dict()[key])
+
+
+def test_optimizer_of_parameters_of_other_shapes_is_left_out() -> None:
+    golden = recorded()
+    golden["state_dict"]["fc.weight"] = torch.zeros(7, 20)
+    report = load_nncf_checkpoint(new_model(golden), golden, strict=False)
+    assert "optimizer" in golden
+    assert report.optimizer is None
+    assert report.notes == ("the optimizer's state is left out: it belongs to parameters of other shapes",)
+
+
+def test_padding_that_would_compute_something_else_is_refused_even_if_not_strict() -> None:
+    golden = recorded()
+    golden["state_dict"]["conv1.nncf_padding_value"] = torch.ones(1)
+    text = error_in(new_model(golden), golden["state_dict"], strict=False)
+    assert "conv1.nncf_padding_value: is [1.0]" in text
 
 
 def test_another_selection_is_explained() -> None:

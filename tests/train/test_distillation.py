@@ -3,7 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fxbin.train.distillation import DistillationLoss, soft_cross_entropy
+from fxbin.config import load_config
+from fxbin.train.distillation import DistillationLoss, soft_cross_entropy, squared_error
+from fxbin.train.run import loss_of
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -23,6 +25,26 @@ def test_gradient_pulls_towards_the_teacher() -> None:
     soft_cross_entropy(logits, teacher, 2.0).backward()
     expected = 2.0 * (logits.detach().div(2).softmax(1) - teacher.div(2).softmax(1)) / 3
     torch.testing.assert_close(logits.grad, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_squared_error_is_its_formula_and_so_is_its_gradient() -> None:
+    logits = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(5, 4, dtype=torch.float64)
+    error = squared_error(logits, teacher)
+    error.backward()
+    difference = logits.detach() - teacher
+    torch.testing.assert_close(error.detach(), difference.square().sum() / 20, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(logits.grad, 2 * difference / 20, rtol=1e-12, atol=1e-12)
+
+
+def test_config_chooses_the_kind_of_distillation() -> None:
+    teacher = nn.Linear(3, 4)
+    x, labels, logits = torch.randn(6, 3), torch.arange(6) % 4, torch.randn(6, 4)
+    section = {"type": "mse", "weight": 0.5}
+    config = load_config({"compression": {"algorithm": "binarization"}, "distillation": section})
+    expected = F.cross_entropy(logits, labels) + 0.5 * (logits - teacher(x)).square().mean()
+    torch.testing.assert_close(loss_of(config, teacher)(logits, x, labels), expected)
+    assert load_config(config.to_dict()) == config
 
 
 def test_loss_adds_the_weighted_part_and_leaves_the_teacher_alone() -> None:
