@@ -10,12 +10,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fxbin.diagnostics.weight_source import weight_sources
 from fxbin.errors import TransformError
+from fxbin.listing import listed
 from fxbin.module import BinarizedModule
 from fxbin.state import BinarizationState
 from fxbin.transformed import unwrapped
-
-SHOWN = 5
-"""Names in a message, before it counts the rest."""
 
 
 def optimizers_of(optimizer: Any) -> tuple[Optimizer, ...]:
@@ -144,9 +142,3 @@ class EpochWatch:
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few of `names`, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
