@@ -1,7 +1,7 @@
 """Weights of a convolution as two levels, -scale and +scale."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -34,11 +34,18 @@ class WeightBinarizer(Binarizer):
 
     @abstractmethod
     def scale(self, w: Tensor) -> Tensor:
-        """Positive factor on the signs of `w`, broadcastable to `w`; treated as a constant in backward."""
+        """Positive factor on the signs of `w`, a constant in backward; each axis is 1 or that of `w`."""
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with the levels ``-scale(x)`` and ``+scale(x)``."""
-        return binarize_weight(x, self.scale(x.detach()))
+        scale = self.scale(x.detach())
+        if not (scale.dim() == 0 or _is_factor(scale.shape, x.shape)):
+            raise TransformError(
+                f"{self.name or 'weight binarizer'}: {type(self).__name__}.scale gave {tuple(scale.shape)} "
+                f"for a weight {tuple(x.shape)}: expected one number, or four axes that are each 1 or the "
+                f"weight's, such as ({x.shape[0]}, 1, 1, 1). keepdim=True keeps axes that are averaged over"
+            )
+        return binarize_weight(x, scale)
 
     def keep_mode(self, mode: str) -> None:
         """Let the `state_dict` say that this is the binarizer of `mode`."""
@@ -116,6 +123,11 @@ class DoReFaWeightBinarizer(WeightBinarizer):
         """Mean of ``|w|``."""
         check_conv2d_weight(w.shape, self.name)
         return w.abs().mean((0, 1, 2, 3), keepdim=True)
+
+
+def _is_factor(scale: Sequence[int], w: Sequence[int]) -> bool:
+    """Whether each axis of a scale is that of the weight, or 1: no broadcasting that lines up other axes."""
+    return len(scale) == len(w) and all(mine in (1, its) for mine, its in zip(scale, w, strict=True))
 
 
 def check_conv2d_weight(shape: tuple[int, ...], name: str = "") -> None:
