@@ -243,7 +243,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             check_state_dict(self, found, strict=strict)
 
         # Behind all hooks that there are, which may rename keys, and before anything is changed.
-        handle = self.register_load_state_dict_pre_hook(check)
+        handle = self.register_load_state_dict_pre_hook(check)  # type: ignore[no-untyped-call]
         try:
             return super().load_state_dict(state_dict, *args, **kwargs)
         finally:

@@ -177,7 +177,7 @@ class Renames(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3)
-        self.register_load_state_dict_pre_hook(self.strip)
+        self.register_load_state_dict_pre_hook(self.strip)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def strip(_module: nn.Module, state_dict: State, *_: Any) -> None:
@@ -188,7 +188,7 @@ class Renames(nn.Module):
         if f"{prefix}stem.weight" in state_dict:
             for key in [*state_dict]:
                 state_dict[key.replace("stem", "conv")] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)

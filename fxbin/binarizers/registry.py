@@ -69,7 +69,8 @@ def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: "Param
     if factory is None:
         raise _unknown_mode(mode)
     check_conv2d_weight(tuple(weight_shape))
-    binarizer = checked(factory(weight_shape, params), WeightBinarizer, mode, "weight")
+    made = factory(weight_shape, params)
+    binarizer = checked(made, WeightBinarizer, mode, "weight")  # type: ignore[type-abstract]  # any subclass
     if type(binarizer) not in (XNORWeightBinarizer, DoReFaWeightBinarizer):
         try_out(binarizer, tuple(weight_shape), mode)
     return binarizer
