@@ -9,6 +9,7 @@ from fxbin.errors import FxbinError
 from fxbin.export import export_onnx
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.nonfinite import first_nonfinite
+from fxbin.parameter_groups import parameter_groups
 from fxbin.report.summary import Summary, summary
 from fxbin.runtimes import compare_runtimes
 from fxbin.schedule import StagedSchedule
@@ -29,6 +30,7 @@ __all__ = [
     "load_nncf_checkpoint",
     "node_names",
     "openvino",
+    "parameter_groups",
     "save_nncf_checkpoint",
     "summary",
     "to_dot",

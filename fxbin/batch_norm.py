@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fxbin.binarizers.ranks import average_over_ranks, rank_count
+from fxbin.errors import DataError
 
 
 @torch.no_grad()
@@ -15,11 +16,12 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
 
     A running mean remembers the batches before a stage switch, when convolutions had other outputs: training
     does not use it, eval mode does. The model runs in eval mode but for its BatchNorm layers, so nothing else
-    changes, dropout is off and activation scales are not initialised. Without batches nothing changes.
+    changes, dropout is off and activation scales are not initialised.
 
     Batches: inputs of the model, as in training, each of more than one image. Means over batches weigh each
     batch the same. Under torch.distributed every rank must call it, with as many batches of its own; all end
     with the means over the ranks.
+    Errors: DataError without batches; nothing has changed then.
     Unlike `torch.optim.swa_utils.update_bn`, which runs all of the model in train mode.
     """
     modes = {module: module.training for module in model.modules()}
@@ -42,7 +44,9 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
             layer.momentum = momentum
         for module, training in modes.items():
             module.training = training
-    if rank_count() > 1 and count:
+    if not count:
+        raise DataError("batches: there were none to take statistics from. Is the iterator used up?")
+    if rank_count() > 1:
         average_over_ranks(
             value
             for layer in layers

@@ -1,19 +1,22 @@
-"""Staged training under Lightning: a callback for its Trainer. Needs ``pip install 'fxbin[lightning]'``."""
+"""Staged training under Lightning: callbacks for its Trainer. Needs ``pip install 'fxbin[lightning]'``."""
 
 import math
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 try:
     from lightning.pytorch import LightningModule, Trainer
-    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 except ImportError as error:
     raise ImportError("fxbin.lightning needs Lightning: `pip install 'fxbin[lightning]'`") from error
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.module import BinarizedModule
-from fxbin.schedule import StagedSchedule, has_parameters_of
+from fxbin.schedule import StagedSchedule
+from fxbin.schedule_check import has_parameters_of
 from fxbin.state import Stage
 
 
@@ -34,9 +37,9 @@ class StagedBinarization(Callback):
     """
 
     def __init__(self) -> None:
-        self.schedules: list[StagedSchedule] = []
-        """One for each optimizer; empty before the training starts."""
-        self._loaded: list[dict[str, Any]] | None = None
+        self.schedule: StagedSchedule | None = None
+        """None before the training starts."""
+        self._loaded: dict[str, Any] | None = None
         self._epoch: int | None = None
         """The one that was started last."""
         self._steps = 0
@@ -44,7 +47,12 @@ class StagedBinarization(Callback):
     @property
     def stage(self) -> Stage | None:
         """The stage now; None before the training starts."""
-        return self.schedules[0].stage if self.schedules else None
+        return None if self.schedule is None else self.schedule.stage
+
+    @property
+    def is_final(self) -> bool:
+        """`StagedSchedule.is_final`; False before the training starts."""
+        return self.schedule is not None and self.schedule.is_final
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Before the strategy wraps the model: tell DistributedDataParallel what to leave out."""
@@ -67,8 +75,8 @@ class StagedBinarization(Callback):
                 "limit_train_batches: the stages need the number of batches in an epoch, and the loader has "
                 "no length. Give the Trainer a number."
             )
-        self.schedules = [StagedSchedule(model, optimizer) for optimizer in optimizers]
-        asked, done = self.schedules[0].accumulation_steps, trainer.accumulate_grad_batches
+        self.schedule = StagedSchedule(model, optimizers)
+        asked, done = self.schedule.accumulation_steps, trainer.accumulate_grad_batches
         if asked not in (1, done):
             warnings.warn(
                 f"params.batch_multiplier: {asked} has no effect here, as it is the Trainer that "
@@ -78,15 +86,9 @@ class StagedBinarization(Callback):
         self._steps = trainer.global_step
         self._epoch = None
         if self._loaded is not None:
-            states, self._loaded = self._loaded, None
-            if len(states) != len(self.schedules):
-                raise CheckpointError(
-                    f"checkpoint: saved with {len(states)} optimizers of the transformed model, there are "
-                    f"{len(self.schedules)} now. Build them as they were."
-                )
-            for schedule, state in zip(self.schedules, states, strict=True):
-                schedule.load_state_dict(state)
-                self._epoch = state["epoch"]
+            state, self._loaded = self._loaded, None
+            self.schedule.load_state_dict(state)
+            self._epoch = state["epoch"]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the epoch."""
@@ -103,10 +105,9 @@ class StagedBinarization(Callback):
         self._start(trainer.current_epoch)
 
     def _start(self, epoch: int) -> None:
-        if epoch != self._epoch:
+        if self.schedule is not None and epoch != self._epoch:
             self._epoch = epoch
-            for schedule in self.schedules:
-                schedule.start_epoch(epoch)
+            self.schedule.start_epoch(epoch)
 
     def on_train_batch_end(
         self,
@@ -117,19 +118,59 @@ class StagedBinarization(Callback):
         batch_idx: int,
     ) -> None:
         """Step, if this batch completed a step of an optimizer."""
-        if trainer.global_step == self._steps:
+        if self.schedule is None or trainer.global_step == self._steps:
             return
         self._steps = trainer.global_step
-        for schedule in self.schedules:
-            schedule.step((batch_idx + 1) / trainer.num_training_batches)
+        self.schedule.step((batch_idx + 1) / trainer.num_training_batches)
 
     def state_dict(self) -> dict[str, Any]:
         """For Lightning's checkpoints."""
-        return {"schedules": [schedule.state_dict() for schedule in self.schedules]}
+        return {"schedule": None if self.schedule is None else self.schedule.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From Lightning's checkpoints; takes effect once there are optimizers."""
-        self._loaded = state_dict["schedules"]
+        if "schedule" not in state_dict:
+            raise CheckpointError(
+                f'checkpoint: StagedBinarization has {sorted(state_dict)} in it, expected "schedule": it was '
+                "saved by another version of fxbin. Go on with that one, or load the model's weights alone."
+            )
+        self._loaded = state_dict["schedule"]
+
+
+class FinalCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` that compares epochs once all is binarized, and keeps none from before.
+
+        Trainer(callbacks=[StagedBinarization(), FinalCheckpoint(monitor="accuracy", mode="max")])
+
+    In full precision a network is more accurate than it will be in one bit: the best checkpoint of all stages
+    would be one of an epoch before them. What else a `ModelCheckpoint` saves (`save_last`) is saved as ever.
+
+    Raises ConfigError without a `monitor`, or beside no `StagedBinarization`.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what could not be compared."""
+        if self.monitor is None:
+            raise ConfigError(
+                "FinalCheckpoint: monitor: expected the name of what is logged, got None. Without one, "
+                "Lightning's ModelCheckpoint keeps the last epoch, which is final."
+            )
+        if _staged_in(trainer) is None:
+            raise ConfigError(
+                "FinalCheckpoint: the Trainer has no StagedBinarization, which knows the stage: "
+                "Trainer(callbacks=[StagedBinarization(), FinalCheckpoint(...)])."
+            )
+        super().setup(trainer, pl_module, stage)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch is one of the best of those whose network is final."""
+        staged = _staged_in(trainer)
+        return staged is not None and staged.is_final and bool(super().check_monitor_top_k(trainer, current))
+
+
+def _staged_in(trainer: Trainer) -> StagedBinarization | None:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((found for found in callbacks if isinstance(found, StagedBinarization)), None)
 
 
 def _transformed_in(pl_module: LightningModule) -> BinarizedModule:

@@ -19,6 +19,7 @@ from fxbin.passes.base import Pass, run_passes
 from fxbin.reserved_names import check_names
 from fxbin.retrace import Retracer
 from fxbin.state import BinarizationState
+from fxbin.state_check import check_state_dict
 from fxbin.tracing import Island, ModelTrace, Specialisation
 from fxbin.tracing.reach import HOOKS
 
@@ -263,6 +264,20 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     @graph.setter
     def graph(self, graph: fx.Graph) -> None:
         fx.GraphModule.graph.fset(self, graph)  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As in every module; CheckpointError, changing nothing, if it can say what else this is."""
+        strict = kwargs.get("strict", args[0] if args else True)
+
+        def check(_module: nn.Module, found: Mapping[str, Any], *_: Any) -> None:
+            check_state_dict(self, found, strict=strict)
+
+        # Behind all hooks that there are, which may rename keys, and before anything is changed.
+        handle = self.register_load_state_dict_pre_hook(check)  # type: ignore[no-untyped-call]
+        try:
+            return super().load_state_dict(state_dict, *args, **kwargs)
+        finally:
+            handle.remove()
 
     def _replicate_for_data_parallel(self) -> NoReturn:
         raise TransformError(

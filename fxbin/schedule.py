@@ -1,6 +1,9 @@
 """The staged schedule: what is binarized, learning rate and weight decay as functions of the epoch."""
 
 import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fxbin.binarizers import synchronize
-from fxbin.config import Config, Params
-from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.config import Config, Params, load_config
+from fxbin.errors import ConfigError, TransformError
+from fxbin.schedule_check import EpochWatch, check_optimizers, optimizers_of
+from fxbin.schedule_state import ScheduleState, stages_of
 from fxbin.sharding import check_sharding
 from fxbin.state import BinarizationState, Stage
 from fxbin.transformed import unwrapped
@@ -48,17 +53,29 @@ class StagedSchedule:
     torch's schedulers call it, and `initial_weight_decay`. The state is e and no more; nothing is changed
     before the first `start_epoch` or `load_state_dict`.
 
+    Where several optimizers share the parameters, give all: ``StagedSchedule(model, [first, second])``.
+
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
-    Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or the
-            optimizer has none of its parameters.
+    Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or an
+            optimizer has none of its parameters or is none.
+    Warns:  of scales, thresholds and binarized weights that are in no optimizer; when an epoch starts, of one
+            before it that went past the model or past call sites.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer],
+        config: Config | Mapping[str, Any] | str | Path | None = None,
+    ) -> None:
         self._state = _binarization_of(model)
         check_sharding(model)
-        _check_optimizer(model, optimizer)
+        self._optimizers = optimizers_of(optimizer)
+        check_optimizers(model, self._optimizers)
         self.optimizer = optimizer
-        self.params: Params = (config or self._state.config).binarization.params
+        config = self._state.config if config is None else load_config(config)
+        self.params: Params = config.binarization.params
+        self._watch = EpochWatch(self._state, self._optimizers)
         self._epoch: float | None = None
         self._fraction = 0.0
         self._step_length = ASSUMED_STEP
@@ -75,6 +92,18 @@ class StagedSchedule:
         """The stage now; before the first `start_epoch`, that of the model."""
         return self._state.stage if self._epoch is None else _stage(self.params, self._epoch, self._fraction)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether activations and weights are binarized, as they stay from here on.
+
+        Accuracies of epochs before it are those of other networks: a best checkpoint is one of those where
+        this holds. That the learning rate falls changes nothing in the network, so it is not waited for.
+        Before the first `start_epoch` this is read off the model, as `stage` is.
+        """
+        if self._epoch is None:
+            return self._state.stage == Stage.BINARIZED
+        return all(_binarized(self.params, self._epoch, self._fraction))
+
     def stage_at(self, epoch: float) -> Stage:
         """The stage at the start of `epoch`."""
         return stage_at(self.params, epoch)
@@ -90,13 +119,17 @@ class StagedSchedule:
         if not (math.isfinite(epoch) and epoch >= 0):
             raise ConfigError(f"epoch: expected a number from 0 up, got {epoch!r}")
         synchronize(self._state.binarizers)
+        if self._fraction > 0:
+            self._watch.end()
         self._enable(epoch, 0.0)
         self._set_groups(epoch, 0.0)
+        self._watch.begin()
 
     def step(self, fraction: float) -> None:
         """Set them for the next batch, after `optimizer.step()`; `fraction` is the share of the epoch done.
 
-        Raises ConfigError if `fraction` is not in [0, 1] or no epoch was started.
+        Raises ConfigError if `fraction` is not in [0, 1] or less than before, if no epoch was started, or if
+        another schedule has started another epoch of the model.
         """
         if not 0 <= fraction <= 1:
             raise ConfigError(
@@ -105,6 +138,17 @@ class StagedSchedule:
             )
         if self._epoch is None:
             raise ConfigError("step: no epoch was started. Call start_epoch(epoch) before its first batch.")
+        if fraction < self._fraction:
+            raise ConfigError(
+                f"fraction: {fraction:g} comes after {self._fraction:g} within epoch {self._epoch:g}. "
+                "Call start_epoch(epoch) before the first batch of each epoch."
+            )
+        if self._state.started != self._start_at(self._epoch):
+            raise ConfigError(
+                f"step: since this schedule started epoch {self._epoch:g}, another StagedSchedule has "
+                "started another epoch of the same model, or goes by other stages. Make one for each model, "
+                "for several optimizers too: StagedSchedule(model, [first, second])."
+            )
         if fraction > 0:
             self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
             self._has_stepped = True
@@ -117,50 +161,58 @@ class StagedSchedule:
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each parameter group."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        return [float(group["lr"]) for group in self._groups()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything `load_state_dict` needs, as numbers, lists and None."""
+        """Everything `load_state_dict` needs, as numbers, lists, dicts and None."""
         self._record_base_values()
-        groups = self.optimizer.param_groups
-        return {
-            "epoch": self._epoch,
-            "fraction": self._fraction,
-            "step_length": self._step_length if self._has_stepped else None,
-            "base_lrs": [float(group["initial_lr"]) for group in groups],
-            "base_weight_decays": [group.get("initial_weight_decay") for group in groups],
-        }
+        groups = self._groups()
+        return ScheduleState(
+            epoch=self._epoch,
+            fraction=self._fraction,
+            step_length=self._step_length if self._has_stepped else None,
+            base_lrs=[float(group["initial_lr"]) for group in groups],
+            base_weight_decays=[group.get("initial_weight_decay") for group in groups],
+            stages=stages_of(self.params),
+        ).to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where `state` was taken: binarizers, learning rate and weight decay are set accordingly.
 
-        Load the model and the optimizer first. Raises CheckpointError, changing nothing, if `state` lacks an
-        entry or is of an optimizer with another number of parameter groups.
+        Load the model and the optimizer first. Raises CheckpointError, changing nothing, if `state` is not
+        what `state_dict` gives, or is of an optimizer with another number of parameter groups. Warns if it
+        was saved with other stages: those of the config are what counts.
         """
-        groups = self.optimizer.param_groups
-        missing = sorted(self.state_dict().keys() - state.keys())
-        if missing:
-            raise CheckpointError(f"schedule state: missing {', '.join(missing)}")
-        if len(state["base_lrs"]) != len(groups):
-            raise CheckpointError(
-                f"schedule state: saved with {len(state['base_lrs'])} parameter groups, "
-                f"the optimizer has {len(groups)}. Build the optimizer as it was when the state was saved."
+        groups = self._groups()
+        saved = ScheduleState.from_dict(state, len(groups))
+        changed = saved.stages_changed(self.params)
+        if changed:
+            warnings.warn(
+                f"schedule state: saved with another config: {'; '.join(changed)}. The config that the model "
+                "has now is what counts.",
+                stacklevel=2,
             )
-        for group, lr, weight_decay in zip(
-            groups, state["base_lrs"], state["base_weight_decays"], strict=True
-        ):
+        for group, lr, weight_decay in zip(groups, saved.base_lrs, saved.base_weight_decays, strict=True):
             group["initial_lr"] = lr
             if weight_decay is not None:
                 group["initial_weight_decay"] = weight_decay
-        self._has_stepped = state["step_length"] is not None
-        self._step_length = state["step_length"] if self._has_stepped else ASSUMED_STEP
-        if state["epoch"] is not None:
-            self._enable(state["epoch"], state["fraction"])
-            self._set_groups(state["epoch"], state["fraction"])
+        self._has_stepped = saved.step_length is not None
+        self._step_length = ASSUMED_STEP if saved.step_length is None else saved.step_length
+        if saved.epoch is not None:
+            self._enable(saved.epoch, saved.fraction)
+            self._set_groups(saved.epoch, saved.fraction)
+            self._watch.begin()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
+    def _start_at(self, epoch: float) -> tuple[float, float, float]:
+        """What `BinarizationState.started` is while `epoch` goes by this schedule."""
+        return (epoch, self.params.activations_quant_start_epoch, self.params.weights_quant_start_epoch)
 
     def _record_base_values(self) -> None:
         """Give each parameter group, also one added late, the values that the schedule comes back to."""
-        for group in self.optimizer.param_groups:
+        for group in self._groups():
             group.setdefault("initial_lr", float(group["lr"]))
             if "weight_decay" in group:
                 group.setdefault("initial_weight_decay", float(group["weight_decay"]))
@@ -174,9 +226,10 @@ class StagedSchedule:
         self._record_base_values()
         had_lr, had_weight_decay = self._owns()
         self._epoch, self._fraction = epoch, fraction
+        self._state.started = self._start_at(epoch)
         has_lr, has_weight_decay = self._owns()
         factor = self._lr_factor() if has_lr else 1.0
-        for group in self.optimizer.param_groups:
+        for group in self._groups():
             if has_lr or had_lr:
                 _set(group, "lr", group["initial_lr"] * factor)
             if "weight_decay" in group and (has_weight_decay or had_weight_decay):
@@ -235,20 +288,6 @@ def _binarization_of(model: nn.Module) -> BinarizationState:
             "Pass the module that fxbin.transform returned."
         )
     return state
-
-
-def has_parameters_of(optimizer: Optimizer, model: nn.Module) -> bool:
-    """Whether `optimizer` trains any parameter of `model`."""
-    own = {id(parameter) for parameter in model.parameters()}
-    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
-
-
-def _check_optimizer(model: nn.Module, optimizer: Optimizer) -> None:
-    if not has_parameters_of(optimizer, model):
-        raise TransformError(
-            "optimizer: it has none of the model's parameters. fxbin.transform returns a copy: "
-            "build the optimizer from the parameters of the model it returned."
-        )
 
 
 def _set(group: dict[str, Any], key: str, value: float) -> None:

@@ -43,6 +43,8 @@ class BinarizationState:
     def __init__(self, config: Config, sites: Iterable[Site]) -> None:
         self.config = config
         self.sites = {site.name: site for site in sites}
+        self.started: tuple[float, float, float] | None = None
+        """The epoch that a schedule has started last, and its first ones of activations and weights."""
 
     @property
     def binarizers(self) -> list[Binarizer]:
@@ -79,6 +81,7 @@ class BinarizationState:
     ) -> None:
         """Switch binarizers on (True), off (False) or leave them (None); `sites` None means all.
 
+        With neither `activations` nor `weights` given, both are switched on.
         Raises ScopeError if a name in `sites` is not a binarized call site; nothing is changed then.
         """
         chosen = list(self.sites) if sites is None else list(sites)
@@ -88,6 +91,8 @@ class BinarizationState:
                     f"sites: {name!r} is not a binarized call site of this model. "
                     "`model.binarization.sites` lists them."
                 )
+        if activations is None and weights is None:
+            activations = weights = True
         for name in chosen:
             site = self.sites[name]
             if activations is not None:

@@ -43,6 +43,7 @@ class InsertWeightBinarizers(Pass):
         if not has_submodule(module, decision.weight):
             binarizer = make_weight_binarizer(self.mode, _shape(module, weight), self.params)
             binarizer.name = str(weight.target) if weight.op == "get_attr" else site.info.name
+            binarizer.keep_mode(self.mode)
             add_beside(module, decision.weight, binarizer)
         with module.graph.inserting_before(site.node):
             binarized = module.graph.call_module(decision.weight, (weight,))

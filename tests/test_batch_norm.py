@@ -1,8 +1,10 @@
+import pytest
 import torch
 from torch import nn
 
 import fxbin
 from fxbin.batch_norm import reestimate_batch_norm
+from fxbin.errors import DataError
 from fxbin.module import BinarizedModule
 
 
@@ -49,12 +51,13 @@ def test_nothing_else_changes() -> None:
     assert torch.equal(random, torch.get_rng_state())
 
 
-def test_no_batches_leave_the_statistics_alone() -> None:
+def test_no_batches_are_an_error_and_leave_the_statistics_alone() -> None:
     model = transformed()
     layer = batch_norm(model)
     assert layer.running_mean is not None
     layer.running_mean.fill_(3.0)
-    assert reestimate_batch_norm(model, []) == 0
+    with pytest.raises(DataError, match="batches: there were none to take statistics from"):
+        reestimate_batch_norm(model, [])
     assert layer.running_mean.tolist() == [3.0, 3.0, 3.0]
 
 

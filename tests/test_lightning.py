@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fxbin
-from fxbin.errors import ConfigError, TransformError
-from fxbin.lightning import StagedBinarization
+from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.lightning import FinalCheckpoint, StagedBinarization
 from tests.lightning_module import BATCHES, Classifier, loader, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -160,7 +160,8 @@ def test_every_optimizer_of_the_model_is_scheduled_and_no_other() -> None:
     run = trainer(callback)
     run.fit(module, loader())
     rates = [optimizer.param_groups[0]["lr"] for optimizer in run.optimizers]
-    assert len(callback.schedules) == 2
+    assert callback.schedule is not None
+    assert callback.schedule.get_last_lr() == rates[:2]
     assert rates[0] < 1
     assert rates[1] == pytest.approx(2 * rates[0])
     assert rates[2] == 3
@@ -199,3 +200,39 @@ def test_without_lightning_the_error_names_the_extra() -> None:
     code = "import sys; sys.modules['lightning'] = None; import fxbin.lightning"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "fxbin.lightning needs Lightning: `pip install 'fxbin[lightning]'`" in done.stderr
+
+
+class WorseEachEpoch(Classifier):
+    def on_validation_epoch_end(self) -> None:
+        self.log("accuracy", 1.0 - 0.1 * self.current_epoch)
+
+
+def test_the_best_checkpoint_is_the_best_of_the_final_network(tmp_path: Path) -> None:
+    best = FinalCheckpoint(tmp_path / "final", monitor="accuracy", mode="max")
+    usual = ModelCheckpoint(tmp_path / "usual", monitor="accuracy", mode="max")
+    callback = StagedBinarization()
+    was_final = callback.is_final
+    run = trainer(callback, best, usual, enable_checkpointing=True)
+    run.fit(WorseEachEpoch(), loader(), loader())
+    assert (was_final, callback.is_final) == (False, True)
+    # Epoch 0 is in full precision, epoch 1 has binarized activations alone.
+    assert Path(best.best_model_path).name.startswith("epoch=2-")
+    assert Path(usual.best_model_path).name.startswith("epoch=0-")
+    module = Classifier()
+    module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
+    assert module.net.binarization.stage == "activations and weights"
+
+
+def test_the_best_of_the_final_network_needs_a_monitor_and_the_stages(tmp_path: Path) -> None:
+    best = FinalCheckpoint(tmp_path, monitor="accuracy")
+    with pytest.raises(ConfigError, match="the Trainer has no StagedBinarization"):
+        trainer(best, enable_checkpointing=True).fit(WorseEachEpoch(), loader(), loader())
+    with pytest.raises(ConfigError, match="monitor: expected the name of what is logged, got None"):
+        trainer(StagedBinarization(), FinalCheckpoint(tmp_path), enable_checkpointing=True).fit(
+            Classifier(), loader()
+        )
+
+
+def test_a_checkpoint_without_the_state_of_the_schedule_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"has \['other'\] in it, expected .schedule.: it was"):
+        StagedBinarization().load_state_dict({"other": 1})

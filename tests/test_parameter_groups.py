@@ -44,3 +44,31 @@ def test_the_schedule_moves_both_learning_rates() -> None:
     slow, fast = schedule.get_last_lr()
     assert slow == 0.02 * 0.5**2.1
     assert fast == 0.02 * 3.0 * 0.5**2.1
+
+
+def test_scales_in_a_group_of_their_own_let_fused_sgd_through_every_switch() -> None:
+    params = {"activations_quant_start_epoch": 1, "weights_quant_start_epoch": 2}
+    config = {
+        "input_info": {"sample_size": [1, 3, 8, 8]},
+        "compression": {"algorithm": "binarization", "params": params},
+    }
+    model = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)), config)
+    learned = model.binarization.parameters()
+    others = [p for name, p in model.named_parameters() if "binarizer" not in name]
+    optimizer = torch.optim.SGD([{"params": others}, {"params": learned}], lr=1e-3, momentum=0.9, fused=True)
+    schedule = fxbin.StagedSchedule(model, optimizer)
+    for epoch in range(3):
+        schedule.start_epoch(epoch)
+        for fraction in (0.5, 1.0):
+            optimizer.zero_grad()
+            model(torch.rand(2, 3, 8, 8)).square().mean().backward()
+            optimizer.step()
+            schedule.step(fraction)
+    assert all("momentum_buffer" in optimizer.state[p] for p in (*others, *learned))
+
+
+def test_a_rule_by_the_number_of_axes_decays_thresholds_and_not_scales() -> None:
+    config = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
+    model = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3)), config)
+    decayed = [name for name, p in model.named_parameters() if p.ndim > 1]
+    assert decayed == ["0.weight", "0.activation_binarizer.threshold"]

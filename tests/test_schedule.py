@@ -12,6 +12,12 @@ from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.schedule import StagedSchedule, stage_at
 from fxbin.state import BinarizationState, Site, Stage
 
+# Most tests here move through epochs without any training in them.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:optimizer. the epoch that is over changed none"),
+    pytest.mark.filterwarnings("ignore:activations were binarized for a whole epoch"),
+]
+
 
 class TinyModel(nn.Module):
     """One binarized convolution, put together by hand."""
@@ -233,6 +239,7 @@ def test_state_dict_is_plain() -> None:
         "step_length": 0.5,
         "base_lrs": [1e-3],
         "base_weight_decays": [1e-5],
+        "stages": FOUR_STAGES,
     }
 
 

@@ -1,17 +1,18 @@
 """Binarizers by name: what `mode` in a config can be."""
 
 import difflib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fxbin.binarizers.activation import ActivationBinarizer
+from fxbin.binarizers.factory_check import checked, definition, try_out, why_not_callable
 from fxbin.binarizers.weight import (
     DoReFaWeightBinarizer,
     WeightBinarizer,
     XNORWeightBinarizer,
     check_conv2d_weight,
 )
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, TransformError
 
 if TYPE_CHECKING:
     from fxbin.config import Params
@@ -32,11 +33,12 @@ _activation_factories: dict[str, ActivationFactory] = {}
 def register_weight_binarizer(name: str) -> Callable[[W], W]:
     """Decorator: make a factory, or a class with a factory's constructor, available as mode `name`.
 
-    Raises ConfigError if the name is taken.
+    The same definition again, as when a cell of a notebook is run twice, replaces the one before.
+    Raises ConfigError if something else has that name, or if it does not take a factory's arguments.
     """
 
     def register(factory: W) -> W:
-        _check_free("weight", name, _weight_factories)
+        _check_new("weight", name, factory, _weight_factories, "weight_shape, params")
         _weight_factories[name] = factory
         return factory
 
@@ -44,13 +46,13 @@ def register_weight_binarizer(name: str) -> Callable[[W], W]:
 
 
 def register_activation_binarizer(name: str) -> Callable[[A], A]:
-    """Decorator: use a factory for the activations of mode `name`. Raises ConfigError if that is taken.
+    """Decorator: use a factory for the activations of mode `name`; as `register_weight_binarizer`.
 
     A mode without an activation binarizer of its own has `ActivationBinarizer`.
     """
 
     def register(factory: A) -> A:
-        _check_free("activation", name, _activation_factories)
+        _check_new("activation", name, factory, _activation_factories, "channels, params")
         _activation_factories[name] = factory
         return factory
 
@@ -58,20 +60,39 @@ def register_activation_binarizer(name: str) -> Callable[[A], A]:
 
 
 def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: "Params") -> WeightBinarizer:
-    """Build the weight binarizer of `mode`. ConfigError if there is none, TransformError if not 4-d."""
+    """Build the weight binarizer of `mode`.
+
+    ConfigError if there is none. TransformError if the shape is not that of a conv2d weight, if the factory
+    gives something else than a new weight binarizer, or one that cannot binarize such a weight.
+    """
     factory = _weight_factories.get(mode)
     if factory is None:
         raise _unknown_mode(mode)
     check_conv2d_weight(tuple(weight_shape))
-    return factory(weight_shape, params)
+    made = factory(weight_shape, params)
+    binarizer = checked(made, WeightBinarizer, mode, "weight")  # type: ignore[type-abstract]  # any subclass
+    if type(binarizer) not in (XNORWeightBinarizer, DoReFaWeightBinarizer):
+        try_out(binarizer, tuple(weight_shape), mode)
+    return binarizer
 
 
 def make_activation_binarizer(mode: str, channels: int, params: "Params") -> ActivationBinarizer:
-    """Build the activation binarizer of `mode`. ConfigError if no binarizer has that name."""
+    """Build the activation binarizer of `mode`.
+
+    ConfigError if no binarizer has that name, TransformError if its factory gives something else than a new
+    activation binarizer of so many channels.
+    """
     factory = _activation_factories.get(mode)
     if factory is None and mode not in _weight_factories:
         raise _unknown_mode(mode)
-    return (factory or _scale_threshold)(channels, params)
+    binarizer = (factory or _scale_threshold)(channels, params)
+    binarizer = checked(binarizer, ActivationBinarizer, mode, "activation")
+    if binarizer.channels != channels:
+        raise TransformError(
+            f"mode: {mode!r}: its factory for activations was asked for {channels} channels and gave a "
+            f"binarizer of {binarizer.channels}: it must pass them on"
+        )
+    return binarizer
 
 
 def weight_binarizer_names() -> tuple[str, ...]:
@@ -84,9 +105,17 @@ def activation_binarizer_names() -> tuple[str, ...]:
     return tuple(sorted(_activation_factories))
 
 
-def _check_free(kind: str, name: str, taken: dict[str, WeightFactory] | dict[str, ActivationFactory]) -> None:
-    if name in taken:
+def _check_new(
+    kind: str, name: str, factory: Any, taken: Mapping[str, Callable[..., Any]], arguments: str
+) -> None:
+    """Raise ConfigError if `factory` cannot be what `name` stands for from now on."""
+    if name in taken and definition(taken[name]) != definition(factory):
         raise ConfigError(f"{kind} binarizer {name!r} is registered already: choose another name")
+    if problem := why_not_callable(factory):
+        raise ConfigError(
+            f"{kind} binarizer {name!r}: expected a function of ({arguments}) that gives a binarizer, got "
+            f"{factory!r} ({problem}). For a class: lambda {arguments}: {definition(factory)[1]}(...)"
+        )
 
 
 def _unknown_mode(mode: str) -> ConfigError:

@@ -88,4 +88,5 @@ def _forbidden_names(path: str | Path) -> set[str]:
 
 
 def _first_line(error: object) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).partition(" This is an internal")[0].splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

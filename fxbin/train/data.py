@@ -63,7 +63,11 @@ def load_images(name: str, directory: Path | None = None) -> ImageData:
         raise DataError(f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}.{hint}")
     if directory is None and os.environ.get("FXBIN_DATA"):
         directory = Path(os.environ["FXBIN_DATA"])
-    return LOADERS[name](directory)
+    data = LOADERS[name](directory)
+    for part, labels in (("to train on", data.train_y), ("held out", data.test_y)):
+        if not len(labels):
+            raise DataError(f"data: {name!r} has no pictures {part}{f' in {directory}' if directory else ''}")
+    return data
 
 
 def load_mnist(directory: Path | None) -> ImageData:

@@ -72,7 +72,7 @@ def train_epoch(
     With `DistributedDataParallel` the batch is that of all processes together, and so is the result.
     After each step `on_step` gets the number of batches so far; after each batch, `on_batch` too.
 
-    Raises DataError if the loss is not a number any more.
+    Raises DataError if the loss is not a number any more, or if there are no batches.
     """
     model.train()
     meter, done = Meter(), 0
@@ -95,6 +95,8 @@ def train_epoch(
             on_batch(meter, done)
         optimizer.step()
         on_step(done)
+    if not done:
+        raise DataError("batches: there were none, so nothing was trained. Is the iterator used up?")
     return meter.over_ranks(next(model.parameters()).device)
 
 

@@ -21,7 +21,7 @@ def read_idx(path: Path) -> Tensor:
     (http://yann.lecun.com/exdb/mnist, "The IDX file format").
 
     Shapes: ``(images, height, width)`` for pictures, ``(images,)`` for labels; uint8.
-    Errors: DataError if the file is missing, not gzip, not IDX, of another type, or cut short.
+    Errors: DataError if the file is missing, not gzip, not IDX, of another type, empty, or cut short.
     """
     try:
         content = gzip.decompress(path.read_bytes())
@@ -40,4 +40,6 @@ def read_idx(path: Path) -> Tensor:
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if len(content) - start != math.prod(shape):
         raise DataError(f"{path} announces shape {shape} but holds {len(content) - start} elements")
+    if not math.prod(shape):
+        raise DataError(f"{path} holds no elements: its shape is {shape}")
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from fxbin.config import Config
 from fxbin.errors import ConfigError
 from fxbin.model_spec import build_model
+from fxbin.tensor_file import load_tensors
 from fxbin.train.build import channels_of
 from fxbin.train.data import ImageData
-from fxbin.train.tensor_file import load_tensors
 
 
 def own_teacher(config: Config, data: ImageData, state: Mapping[str, Tensor] | None) -> nn.Module | None:
@@ -62,6 +62,11 @@ def load_weights(model: nn.Module, path: Path, key: str) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
+        if any(key.endswith("_binarizer.enabled") for key in state):
+            raise ConfigError(
+                f"{key}: {path} is of a model that fxbin.transform returned, and a teacher is in full "
+                "precision. Save that of the model it was made from."
+            ) from error
         raise ConfigError(f"{key}: {path} is of another network: {error}") from error
 
 

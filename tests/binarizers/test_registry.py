@@ -1,6 +1,9 @@
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxbin.binarizers import (
     ActivationBinarizer,
@@ -75,6 +78,112 @@ def test_name_taken_twice_is_an_error() -> None:
         register_weight_binarizer("xnor")(lambda _shape, _params: UnitScale())
     with pytest.raises(ConfigError, match="activation binarizer 'xnor' is registered already"):
         register_activation_binarizer("xnor")(lambda channels, _params: ActivationBinarizer(channels))
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_the_same_definition_again_replaces_the_one_before() -> None:
+    def cell(value: float) -> type[WeightBinarizer]:
+        @register_weight_binarizer("cell")
+        class Cell(UnitScale):
+            def __init__(self, _shape: Any, _params: Params) -> None:
+                super().__init__()
+
+            def scale(self, w: Tensor) -> Tensor:
+                return super().scale(w) * value
+
+        return Cell
+
+    first, second = cell(1.0), cell(2.0)
+    assert type(make_weight_binarizer("cell", SHAPE, Params())) is second is not first
+    with pytest.raises(ConfigError, match="weight binarizer 'cell' is registered already"):
+        register_weight_binarizer("cell")(lambda _shape, _params: UnitScale())
+    for _ in range(2):
+        register_activation_binarizer("cell")(partial(make_wide, "cell"))
+    with pytest.raises(ConfigError, match="activation binarizer 'cell' is registered already"):
+        register_activation_binarizer("cell")(partial(make_narrow, "cell"))
+
+
+def make_wide(_mode: str, channels: int, _params: Params) -> ActivationBinarizer:
+    return ActivationBinarizer(channels)
+
+
+def make_narrow(_mode: str, _channels: int, _params: Params) -> ActivationBinarizer:
+    return ActivationBinarizer(1)
+
+
+class Flat(UnitScale):
+    def scale(self, w: Tensor) -> Tensor:
+        return w.abs().mean((1, 2, 3))
+
+
+class Grown(UnitScale):
+    def binarize(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(0)
+
+
+class Broken(UnitScale):
+    def binarize(self, x: Tensor) -> Tensor:
+        return x @ torch.ones(7)
+
+
+SHARED = UnitScale()
+SHARED.name = "conv.weight"
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, "its factory for the weight must give a WeightBinarizer, got None: it lacks a return"),
+        (UnitScale, "must give a WeightBinarizer, got the class itself, not one of it"),
+        (nn.ReLU(), "must give a WeightBinarizer, got ReLU"),
+        (ActivationBinarizer(3), "must give a WeightBinarizer, got ActivationBinarizer"),
+        (SHARED, "gave the binarizer of conv.weight again: it must make a new one at each call"),
+        (Flat(), r"Flat\.scale gave \(8,\) for a weight \(8, 3, 3, 3\): expected one number, or four axes"),
+        (Grown(), r"Grown\.binarize made \(1, 8, 3, 3, 3\) of a weight \(8, 3, 3, 3\)"),
+        (Broken(), r"Broken\.binarize failed for a weight \(8, 3, 3, 3\): RuntimeError: size mismatch"),
+    ],
+)
+@pytest.mark.usefixtures("_own_registry")
+def test_what_a_weight_factory_must_not_give(made: Any, message: str) -> None:
+    register_weight_binarizer("own")(lambda _shape, _params: made)
+    before = torch.get_rng_state()
+    with pytest.raises(TransformError, match=message):
+        make_weight_binarizer("own", SHAPE, Params())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_a_scale_that_would_line_up_with_another_axis_is_refused() -> None:
+    # (3,) broadcasts to (3, 3, 3, 3) along the width of the kernel, without an error of torch.
+    register_weight_binarizer("flat")(lambda _shape, _params: Flat())
+    with pytest.raises(TransformError, match=r"gave \(3,\) for a weight \(3, 3, 3, 3\)"):
+        make_weight_binarizer("flat", (3, 3, 3, 3), Params())
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, "its factory for the activation must give a ActivationBinarizer, got None: it lacks a return"),
+        (UnitScale(), "must give a ActivationBinarizer, got UnitScale"),
+        (ActivationBinarizer(1), "was asked for 3 channels and gave a binarizer of 1: it must pass them on"),
+    ],
+)
+@pytest.mark.usefixtures("_own_registry")
+def test_what_an_activation_factory_must_not_give(made: Any, message: str) -> None:
+    register_weight_binarizer("own")(lambda _shape, _params: UnitScale())
+    register_activation_binarizer("own")(lambda _channels, _params: made)
+    with pytest.raises(TransformError, match=f"mode: 'own': .*{message}"):
+        make_activation_binarizer("own", 3, Params())
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_what_does_not_take_a_factorys_arguments_is_refused_at_once() -> None:
+    message = (
+        r"'unit': expected a function of \(weight_shape, params\) .*lambda weight_shape, params: UnitScale\("
+    )
+    with pytest.raises(ConfigError, match=message):
+        register_weight_binarizer("unit")(UnitScale)  # type: ignore[type-var]
+    assert "unit" not in weight_binarizer_names()
 
 
 def test_unknown_mode_lists_names_and_near_misses() -> None:

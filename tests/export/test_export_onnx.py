@@ -117,10 +117,14 @@ def test_packed_weights_take_one_bit_each(binarize: Binarize, tmp_path: Path) ->
     assert packed.size == (tmp_path / "packed.onnx").stat().st_size
 
 
+OFF = {"activations": False, "weights": False}
+FULL = ExportMode.FULL_PRECISION
+
+
 @pytest.mark.parametrize(
     ("enabled", "mode", "operators", "reason"),
     [
-        ({}, ExportMode.FULL_PRECISION, set(), "its activations and weights are not binarized at this stage"),
+        (OFF, FULL, set(), "its activations and weights are not binarized at this stage"),
         ({"activations": True}, ExportMode.FLOAT, {"Where"}, "its weights are not binarized at this stage"),
         ({"weights": True}, ExportMode.FLOAT, {"Mul"}, "its activations are not binarized at this stage"),
     ],

@@ -78,3 +78,11 @@ def test_scripted_module_and_damaged_files_are_refused(tmp_path: Path) -> None:
     for name in ("cut", "empty", "text", "list", "other", "absent"):
         with pytest.raises(CheckpointError, match=f"{name}.pth: "):
             load_nncf_checkpoint(new_model(recorded()), tmp_path / f"{name}.pth")
+
+
+def test_a_truncated_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"w": torch.zeros(1000)}}, tmp_path / "a.pth")
+    content = (tmp_path / "a.pth").read_bytes()
+    (tmp_path / "a.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"a\.pth: is not a file .*, or is damaged \([^.]+\)$"):
+        read_file(tmp_path / "a.pth")

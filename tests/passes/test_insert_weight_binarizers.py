@@ -56,7 +56,11 @@ def test_calls_that_share_a_weight_share_its_binarizer() -> None:
             output = output output(conv2d_1)
         """,
     )
-    assert list(module.state_dict()) == ["conv.weight", "conv.weight_binarizer.enabled"]
+    assert list(module.state_dict()) == [
+        "conv.weight",
+        "conv.weight_binarizer.enabled",
+        "conv.weight_binarizer.mode_xnor",
+    ]
 
 
 def test_weight_of_a_function_gets_its_binarizer_beside_the_parameter() -> None:

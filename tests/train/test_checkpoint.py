@@ -65,6 +65,17 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> Non
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9])
+def test_a_truncated_file_is_told_in_one_sentence(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(checkpoint(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    message = r"^checkpoint \S+ cannot be read: [^.]+\. Was it written by `fxbin train`\?$"
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
 def test_a_state_dict_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=r"is not one of `fxbin train`, format 1: it holds \['w'\]"):

@@ -50,6 +50,20 @@ def test_fashion_mnist_is_read_from_the_folder_given(tmp_path: Path) -> None:
     torch.testing.assert_close(images.train_x[0, 0, 0, 0], torch.tensor((1 - 0.2860) / 0.3530))
 
 
+@pytest.mark.parametrize(("train", "test"), [(0, 3), (3, 0)])
+def test_a_file_without_pictures_is_refused(tmp_path: Path, train: int, test: int) -> None:
+    write_fashion(tmp_path, train=train, test=test)
+    with pytest.raises(DataError, match=r"idx3-ubyte\.gz holds no elements: its shape is \(0, 28, 28\)"):
+        load_images("fashion-mnist", tmp_path)
+
+
+def test_a_data_set_with_too_few_pictures_to_hold_any_out_is_refused(tmp_path: Path) -> None:
+    row = ",".join(["0"] * 784 + ["1"])
+    (tmp_path / "mnist_5k.csv.gz").write_bytes(gzip.compress(f"{row}\n{row}\n".encode()))
+    with pytest.raises(DataError, match="data: 'mnist' has no pictures held out in"):
+        load_images("mnist", tmp_path)
+
+
 def test_fashion_mnist_is_found_through_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

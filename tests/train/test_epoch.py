@@ -62,3 +62,9 @@ def test_predict_uses_eval_mode_and_puts_the_mode_back() -> None:
     x, _ = data(1100)
     torch.testing.assert_close(predict(model, x), model[1](x))
     assert model.training
+
+
+def test_an_epoch_without_batches_is_an_error() -> None:
+    model = nn.Linear(3, 4)
+    with pytest.raises(DataError, match="batches: there were none, so nothing was trained"):
+        train_epoch(model, iter([]), loss, torch.optim.SGD(model.parameters(), lr=0.1))

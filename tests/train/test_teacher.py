@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+import fxbin
 from fxbin import load_config
 from fxbin.errors import ConfigError
 from fxbin.train.data import ImageData
@@ -89,6 +90,14 @@ def test_a_file_without_the_weights_is_refused(tmp_path: Path, content: Any, mes
     else:
         torch.save(content, path)
     with pytest.raises(ConfigError, match=f"{WEIGHTS}: .*teacher.pt {message}"):
+        teacher_of({"model": "resnet_thin", "state_dict": str(path)})
+
+
+def test_the_weights_of_a_transformed_model_are_told(tmp_path: Path) -> None:
+    config = {"input_info": {"sample_size": [1, 1, 28, 28]}, "compression": {"algorithm": "binarization"}}
+    path = tmp_path / "teacher.pt"
+    torch.save(fxbin.transform(resnet_thin(), config).state_dict(), path)
+    with pytest.raises(ConfigError, match=f"{WEIGHTS}: .* is of a model that fxbin.transform returned, and"):
         teacher_of({"model": "resnet_thin", "state_dict": str(path)})
 
 

@@ -1,0 +1,86 @@
+"""Is a state_dict that is about to be loaded one of this transformed model?"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import nn
+
+from fxbin.binarizers import Binarizer, WeightBinarizer
+from fxbin.errors import CheckpointError
+from fxbin.listing import listed
+
+SWITCH = re.compile(r"(.*_binarizer(?:_\d+)?)\.enabled")
+"""The key by which a state_dict shows that there is a binarizer."""
+
+
+def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict: bool) -> None:
+    """Raise CheckpointError if `state_dict` is recognisably not of `model`.
+
+    Recognised are states of another mode, and, if `strict`, those that were saved before `transform`, with
+    another config, from a wrapper, or in part. The rest is left to torch, which lists keys.
+    """
+    binarizers = {
+        path: module
+        for path, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, Binarizer)
+    }
+    for path, binarizer in binarizers.items():
+        if isinstance(binarizer, WeightBinarizer):
+            binarizer.check_mode(state_dict, f"{path}.")
+    if strict:
+        own = model.state_dict().keys()
+        _check_names([*state_dict], own)
+        _check_sites([*state_dict], own, binarizers)
+
+
+def _check_names(keys: list[str], own: Collection[str]) -> None:
+    """Raise CheckpointError if all keys are foreign."""
+    if not (keys and own) or any(key in own for key in keys):
+        return
+    leads = {key.removesuffix(name) for key in keys for name in own if key.endswith(f".{name}")}
+    lead = next((lead for lead in leads if all(key.startswith(lead) for key in keys)), None)
+    hint = (
+        f"They begin with {lead!r}: it was saved from what the model was wrapped in. Take that off: "
+        f"{{key.removeprefix({lead!r}): value for key, value in state_dict.items()}}."
+        if lead
+        else "Give the state_dict itself, if this is a checkpoint that holds one."
+    )
+    raise CheckpointError(
+        f"state_dict: none of its {len(keys)} entries is one of this model: {listed(keys)}. {hint}"
+    )
+
+
+def _check_sites(keys: list[str], own: Collection[str], binarizers: Collection[str]) -> None:
+    """Raise CheckpointError if other call sites are binarized there than here."""
+    there = {found[1] for key in keys if (found := SWITCH.fullmatch(key))}
+    if there == {*binarizers}:
+        return
+    lacking = [name for name in own if name not in keys and not _is_in(name, binarizers)]
+    if lacking:
+        raise CheckpointError(
+            f"state_dict: it is incomplete, or of another network: {len(lacking)} entries of layers are "
+            f"missing, not only binarizers: {listed(lacking)}."
+        )
+    if not there:
+        raise CheckpointError(
+            "state_dict: it is of a model that was not transformed: it has nothing for the "
+            f"{len(binarizers)} binarizers of this one. Load it into the model before fxbin.transform, or "
+            "here with strict=False, which leaves the binarizers as they are."
+        )
+    parts = [
+        f"{where}: {listed(sorted(names))}"
+        for where, names in (
+            ("it has binarizers that this model has not", there - {*binarizers}),
+            ("this model has binarizers that it has not", {*binarizers} - there),
+        )
+        if names
+    ]
+    raise CheckpointError(
+        f"state_dict: saved with another config. {'; '.join(parts)}. Transform with the config that it was "
+        "saved with, ignored_scopes and target_scopes above all."
+    )
+
+
+def _is_in(name: str, binarizers: Collection[str]) -> bool:
+    return name.rpartition(".")[0] in binarizers

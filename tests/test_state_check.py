@@ -1,0 +1,205 @@
+"""What is loaded into a transformed model, and what is refused by name."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+import fxbin
+from fxbin.errors import CheckpointError
+from fxbin.module import BinarizedModule
+
+State = dict[str, Tensor]
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(128, 2)
+    )
+
+
+def transformed(
+    mode: str = "xnor", ignored: tuple[int, ...] = (), net: nn.Module | None = None, **params: Any
+) -> BinarizedModule:
+    config = {
+        "input_info": {"sample_size": [1, 3, 8, 8]},
+        "compression": {"algorithm": "binarization", "mode": mode, "params": params},
+    }
+    if ignored:
+        config["ignored_scopes"] = [f"Sequential/NNCFConv2d[{index}]/conv2d_0" for index in ignored]
+    return fxbin.transform(net or network(), config)
+
+
+def trained(model: BinarizedModule) -> State:
+    """A state that differs from that of a fresh model in everything."""
+    model.binarization.enable()
+    model(torch.rand(4, 3, 8, 8))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    return model.state_dict()
+
+
+def unchanged(model: nn.Module, load: Callable[[], Any], message: str) -> None:
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(CheckpointError, match=message):
+        load()
+    after = model.state_dict()
+    assert [*before] == [*after]
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+INPUT = {"weight_scale_axis": "input"}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("saved", "here", "message"),
+    [
+        (("dorefa", {}), ("xnor", {}), "'dorefa', this model has 'xnor'"),
+        (("xnor", {}), ("dorefa", {}), "'xnor', this model has 'dorefa'"),
+        (("xnor", INPUT), ("xnor", {}), "'xnor_input', this model has 'xnor'"),
+        (("xnor", {}), ("xnor", INPUT), "'xnor', this model has 'xnor_input'"),
+    ],
+)
+def test_a_state_of_another_mode_is_refused_and_changes_nothing(
+    saved: tuple[str, dict[str, Any]], here: tuple[str, dict[str, Any]], message: str, strict: bool
+) -> None:
+    state = trained(transformed(saved[0], **saved[1]))
+    model = transformed(here[0], **here[1])
+    text = rf"state_dict: 0\.weight_binarizer was saved with mode {message}: its weights would be scaled"
+    unchanged(model, lambda: model.load_state_dict(state, strict=strict), text)
+    # Also where only a part is loaded, or the model is a part.
+    layer = model.get_submodule("3")
+    part = {key.removeprefix("3."): value for key, value in state.items() if key.startswith("3.")}
+    with pytest.raises(CheckpointError, match=rf"weight_binarizer was saved with mode {message}"):
+        layer.load_state_dict(part)
+    whole = nn.ModuleDict({"net": model})
+    in_whole = {f"net.{key}": value for key, value in state.items()}
+    with pytest.raises(CheckpointError, match=rf"net\.0\.weight_binarizer was saved with mode {message}"):
+        whole.load_state_dict(in_whole, strict=strict)
+
+
+def test_a_state_of_the_same_config_loads() -> None:
+    state = trained(transformed())
+    model = transformed()
+    model.load_state_dict(state)
+    assert model.binarization.stage == "activations and weights"
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_a_state_without_the_mode_loads_in_full() -> None:
+    state = {key: value for key, value in trained(transformed()).items() if "mode_" not in key}
+    assert len(state) == len(transformed().state_dict()) - 2
+    model = transformed("dorefa")
+    assert not any(model.load_state_dict(state))
+    assert torch.equal(model.state_dict()["3.weight"], state["3.weight"])
+
+
+def test_values_of_the_mode_do_not_matter() -> None:
+    state = trained(transformed())
+    for key in (key for key in state if "mode_" in key):
+        assert state[key].tolist() == [1.0]
+        state[key] = torch.zeros(1)
+    transformed().load_state_dict(state)
+
+
+def test_a_state_in_which_all_values_were_averaged_as_floats_loads() -> None:
+    states = [trained(transformed()), trained(transformed())]
+    average = {key: sum(state[key].float() for state in states) / 2 for key in states[0]}
+    model = transformed()
+    model.load_state_dict(average)
+    assert model.binarization.stage == "activations and weights"
+    averaged = AveragedModel(model, use_buffers=True)
+    for _ in range(3):
+        averaged.update_parameters(model)
+    model.load_state_dict(averaged.module.state_dict())
+
+
+def test_the_state_is_made_of_tensors_alone() -> None:
+    for value in transformed().state_dict().values():
+        assert isinstance(value, Tensor)
+        assert value.numel() > 0
+
+
+def test_a_plain_models_state_is_told_and_loads_on_request() -> None:
+    plain, model = network(), transformed()
+    with torch.no_grad():
+        plain.get_parameter("0.weight").add_(1)
+    message = "is of a model that was not transformed: it has nothing for the 4 binarizers of this one. Load"
+    unchanged(model, lambda: model.load_state_dict(plain.state_dict()), message)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(model.get_parameter("0.weight"), plain.get_parameter("0.weight"))
+
+
+def test_other_ignored_scopes_are_told() -> None:
+    state = trained(transformed(ignored=(0,)))
+    model = transformed(ignored=(3,))
+    message = (
+        r"saved with another config\. it has binarizers that this model has not: 3\.activation_binarizer, "
+        r"3\.weight_binarizer; this model has binarizers that it has not: 0\.activation_binarizer, 0\.weight"
+    )
+    unchanged(model, lambda: model.load_state_dict(state), message)
+    fewer = transformed()
+    unchanged(fewer, lambda: fewer.load_state_dict(state), r"config\. this model has .* not: 0\.activation_b")
+
+
+def test_a_truncated_state_is_told() -> None:
+    state = dict([*trained(transformed()).items()][:8])
+    model = transformed()
+    message = r"incomplete, or of another network: \d+ entries .* missing, not only binarizers: 1\.weight"
+    unchanged(model, lambda: model.load_state_dict(state), message)
+
+
+@pytest.mark.parametrize("lead", ["module.", "_orig_mod.", "net.model."])
+def test_keys_of_a_wrapper_are_told(lead: str) -> None:
+    model = transformed()
+    state = {f"{lead}{key}": value for key, value in trained(transformed()).items()}
+    message = f"none of its {len(state)} entries is one of this model: .* They begin with '{lead}'"
+    unchanged(model, lambda: model.load_state_dict(state), message)
+
+
+def test_a_checkpoint_in_place_of_a_state_dict_is_told() -> None:
+    model = transformed()
+    checkpoint = {"model": trained(transformed()), "epoch": 3}
+    message = "none of its 2 entries is one of this model: model, epoch. Give the state_dict itself, if this"
+    unchanged(model, lambda: model.load_state_dict(checkpoint), message)
+
+
+class Renames(nn.Module):
+    """As models do whose files are older than they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.register_load_state_dict_pre_hook(self.strip)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def strip(_module: nn.Module, state_dict: State, *_: Any) -> None:
+        for key in [*state_dict]:
+            state_dict[key.removeprefix("old.")] = state_dict.pop(key)
+
+    def _load_from_state_dict(self, state_dict: State, prefix: str, *args: Any) -> None:
+        if f"{prefix}stem.weight" in state_dict:
+            for key in [*state_dict]:
+                state_dict[key.replace("stem", "conv")] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+def test_hooks_that_rename_keys_come_first() -> None:
+    saved = trained(transformed(net=Renames()))
+    for name in ({f"old.{key}": value for key, value in saved.items()},
+                 {key.replace("conv", "stem"): value for key, value in saved.items()}):  # fmt: skip
+        model = transformed(net=Renames())
+        model.load_state_dict(name)
+        assert torch.equal(model.get_parameter("conv.weight"), saved["conv.weight"])
+    assert len(model._load_state_dict_pre_hooks) == 1
