@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import fx, nn
 from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
-from fxbin.premises import Premises
+from fxbin.premises import HOOKS, Premises
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
@@ -98,6 +98,8 @@ class GraphChoice:
         self.own_code = ModeGraph({}, None)
         self.settled: ModeGraph | None = None
         """What has been chosen in front of a compiled call, which must not choose again."""
+        self._hooks: list[dict[int, Any]] = []
+        self._hooked: dict[tuple[int, tuple[int, ...]], ModeGraph] = {}
         self._replaced: Run | None = None
 
     @property
@@ -120,6 +122,21 @@ class GraphChoice:
         for variant in (self.own_code, *self.variants):
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
+        self._hooked.clear()
+        self._hooks = [vars(module)[name] for module in self._model.modules() for name in HOOKS]
+
+    def settle(self) -> None:
+        """Choose for one call that is compiled: see `settled`.
+
+        Compilers do not look at hooks. They get a function for each set of hooks, so that they compile anew.
+        """
+        self.settled = chosen = self.chosen()
+        if any(self._hooks):
+            hooks = tuple(id(hook) for of_kind in self._hooks for hook in of_kind.values())
+            if (id(chosen), hooks) not in self._hooked:
+                hooked = self._hooked[id(chosen), hooks] = replace(chosen)
+                hooked.run = counted_alone(chosen.run)
+            self.settled = self._hooked[id(chosen), hooks]
 
     def chosen(self) -> ModeGraph:
         """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on."""
@@ -206,13 +223,14 @@ def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
 
 
 def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy of `function` that torch.compile counts by itself.
+    """A copy of `function` that torch.compile counts by itself, and does not take for the same one.
 
     It gives up on a code object that it has compiled eight times, and models, and parts of a model, would
     otherwise have theirs in common.
     """
     assert isinstance(function, FunctionType)
-    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
 
 
 def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:

@@ -243,7 +243,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         )
 
     def _settle(self) -> None:
-        self._graph_choice.settled = self._graph_choice.chosen()
+        self._graph_choice.settle()
 
     def _unsettle(self) -> None:
         self._graph_choice.settled = None

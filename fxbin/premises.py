@@ -12,8 +12,9 @@ from fxbin.binarizers import Binarizer
 from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(vars(torch_module)[f"_global{name}"] for name in _HOOKS)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where a module keeps what runs around it."""
+_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(vars(torch_module)[f"_global{name}"] for name in HOOKS)
 
 
 class Premises:
@@ -46,7 +47,7 @@ class Premises:
         if not self._passed:
             self._look_at(model, graph, path)
         modules = self._modules
-        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in _HOOKS]
+        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(modules, self._is_at)
         self._attributes = _Entries(modules, self._reads)
@@ -74,7 +75,10 @@ class Premises:
         )
 
     def hold_for_compiler(self) -> bool:
-        """As `hold`, for what torch.compile can guard on: attributes that are numbers, flags and text."""
+        """As `hold`, for what torch.compile can guard on: hooks, and attributes that are plain values."""
+        for hooks in self._hooks:
+            if len(hooks):
+                return False
         for module, name, value in self._plain:  # noqa: SIM110
             if getattr(module, name) != value:
                 return False
@@ -105,7 +109,8 @@ class _Entries:
         entries = tuple(entries)
         self._containers = [_held(modules[entry.path], entry.registry) for entry in entries]
         self._names = [entry.name for entry in entries]
-        self._values = [entry.value for entry in entries]
+        # What a class has, a module must not have itself, as that would hide it.
+        self._values = [MISSING if entry.registry == "class" else entry.value for entry in entries]
 
     def are_the_same(self) -> bool:
         """Whether each is what it was."""
@@ -116,7 +121,8 @@ class _Entries:
 
 
 def _held(module: nn.Module, registry: str) -> dict[str, Any]:
-    held: dict[str, Any] = vars(module) if registry == "__dict__" else vars(module)[registry]
+    attributes = vars(module)
+    held: dict[str, Any] = attributes if registry in ("__dict__", "class") else attributes[registry]
     return held
 
 

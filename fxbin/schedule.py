@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class StagedSchedule:
 
     Where several optimizers share the parameters, give all: ``StagedSchedule(model, [first, second])``.
 
+    `followers` are copies of the model whose parameters alone are averages of its parameters, such as target
+    networks of self-supervised learning: they are switched with it. Averages that take buffers along, such
+    as `torch.optim.swa_utils.AveragedModel`, are switched by themselves.
+
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
     Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or an
             optimizer has none of its parameters or is none.
@@ -67,8 +71,13 @@ class StagedSchedule:
         model: nn.Module,
         optimizer: Optimizer | Sequence[Optimizer],
         config: Config | Mapping[str, Any] | str | Path | None = None,
+        *,
+        followers: Iterable[nn.Module] = (),
     ) -> None:
         self._state = _binarization_of(model)
+        self._followers = [_binarization_of(follower) for follower in followers]
+        for follower in self._followers:
+            follower.check_follows(self._state)
         check_sharding(model)
         self._optimizers = optimizers_of(optimizer)
         check_optimizers(model, self._optimizers)
@@ -123,6 +132,7 @@ class StagedSchedule:
             self._watch.end()
         self._enable(epoch, 0.0)
         self._set_groups(epoch, 0.0)
+        self._lead()
         self._watch.begin()
 
     def step(self, fraction: float) -> None:
@@ -158,6 +168,7 @@ class StagedSchedule:
         ):
             self._enable(self._epoch, fraction)
         self._set_groups(self._epoch, fraction)
+        self._lead()
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each parameter group."""
@@ -209,6 +220,10 @@ class StagedSchedule:
     def _start_at(self, epoch: float) -> tuple[float, float, float]:
         """What `BinarizationState.started` is while `epoch` goes by this schedule."""
         return (epoch, self.params.activations_quant_start_epoch, self.params.weights_quant_start_epoch)
+
+    def _lead(self) -> None:
+        for follower in self._followers:
+            follower.follow(self._state)
 
     def _record_base_values(self) -> None:
         """Give each parameter group, also one added late, the values that the schedule comes back to."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.config import Config
-from fxbin.errors import ScopeError
+from fxbin.errors import ScopeError, TransformError
 
 
 class Stage(StrEnum):
@@ -72,6 +72,18 @@ class BinarizationState:
         if activations:
             return Stage.ACTIVATIONS
         return Stage.WEIGHTS_ONLY if weights else Stage.FULL_PRECISION
+
+    def check_follows(self, other: "BinarizationState") -> None:
+        """Raise TransformError unless this is the state of another model with the binarizers of `other`."""
+        if self is other or [*self.sites] != [*other.sites]:
+            what = "the model itself" if self is other else "a model with other call sites"
+            raise TransformError(f"followers: expected copies of the model (copy.deepcopy), got {what}")
+
+    def follow(self, other: "BinarizationState") -> None:
+        """Have the flags of `other`: what is enabled, and which scales have started."""
+        for own, its in zip(self.binarizers, other.binarizers, strict=True):
+            for name in own.flags:
+                own.get_buffer(name).copy_(its.get_buffer(name))
 
     def enable(
         self,

@@ -11,8 +11,9 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 import fxbin
+from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
-from tests.transforming import SMALL, Small
+from tests.transforming import SMALL, Small, config
 
 # Dynamo itself makes the object it warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
@@ -215,6 +216,37 @@ def test_copy_of_a_copy_starts_with_the_first_model() -> None:
     copied.binarization.enable(activations=True)
     copied(batch(1))
     assert scales(second) == scales(copied) != scales(model)
+
+
+def test_average_of_parameters_alone_follows_the_schedule() -> None:
+    torch.manual_seed(0)
+    params = {"activations_quant_start_epoch": 1, "weights_quant_start_epoch": 2}
+    model = fxbin.transform(Small(), config(2, 3, 8, 8, params=params))
+    average = ParametersAlone(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    schedule = fxbin.StagedSchedule(model, optimizer, followers=[average.module])
+    for epoch in range(3):
+        schedule.start_epoch(epoch)
+        model(batch(epoch)).sum().backward()
+        optimizer.step()
+        average.update(model)
+        schedule.step(1.0)
+    state = {name: value.clone() for name, value in average.module.state_dict().items()}
+    flags = {name: value for name, value in state.items() if name.endswith(("enabled", "scale_initialized"))}
+    assert all(value.item() == 1 for value in flags.values())
+    assert torch.equal(average.module.eval()(batch()), reference(average.module)(batch()))
+
+
+def test_follower_that_is_no_copy_is_refused() -> None:
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
+    with pytest.raises(
+        TransformError, match=r"followers: expected copies of the model .*, got the model itself"
+    ):
+        fxbin.StagedSchedule(model, optimizer, followers=[model])
+    other = fxbin.transform(nn.Conv2d(3, 3, 3), SMALL)
+    with pytest.raises(TransformError, match=r"followers: .* got a model with other call sites"):
+        fxbin.StagedSchedule(model, optimizer, followers=[other])
 
 
 def trained() -> BinarizedModule:

@@ -22,7 +22,7 @@ class Read:
     """Qualified name of the module."""
 
     registry: str
-    """Where it is: ``"__dict__"``, or ``"_parameters"`` and the like, where an entry may be None."""
+    """Where it is: ``"__dict__"``, ``"_parameters"`` and the like if None is there, or ``"class"``."""
 
     name: str
 
@@ -78,8 +78,7 @@ class Reads:
                 if name in attributes[registry]:
                     self._found[path, name] = Read(path, registry, name, None)
         elif isinstance(value, _PLAIN):
-            # From the class; one of its own would hide that.
-            self._found[path, name] = Read(path, "__dict__", name, MISSING)
+            self._found[path, name] = Read(path, "class", name, value)
 
     def note_written(self, module: nn.Module, name: str) -> None:
         """``module.name`` is assigned by the code: what it reads from there on is its own doing."""

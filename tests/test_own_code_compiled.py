@@ -1,0 +1,64 @@
+"""torch.compile of a model that is not what it was when it was transformed: the same answers as eager."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import fxbin
+from tests.test_own_code import CHANGES, Reads, batch, small, switched_on
+from tests.transforming import SMALL
+
+# Dynamo itself makes the object it warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
+
+@pytest.fixture
+def counter() -> CompileCounterWithBackend:
+    torch.compiler.reset()
+    return CompileCounterWithBackend("aot_eager")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_is_changed_is_compiled_anew(
+    counter: CompileCounterWithBackend, change: str, nested: bool
+) -> None:
+    torch.manual_seed(0)
+    model: Any = switched_on(fxbin.transform(Reads(), SMALL), batch())
+    eager = copy.deepcopy(model)
+    compiled = torch.compile(nn.Sequential(model) if nested else model, fullgraph=True, backend=counter)
+    torch.testing.assert_close(compiled(batch()), eager(batch()))
+    for either in (model, eager):
+        torch.manual_seed(1)
+        CHANGES[change](either)
+    torch.testing.assert_close(compiled(batch()), eager(batch()))
+    assert counter.frame_count > 1 or change == "dropout"
+
+
+@pytest.mark.parametrize("path", ["conv1", "bn"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_hooks_that_come_and_go_are_compiled_anew(
+    counter: CompileCounterWithBackend, path: str, in_place: bool
+) -> None:
+    model = switched_on(small(), batch())
+    eager = copy.deepcopy(model)
+    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    if in_place:
+        compiled = model
+        model.compile(fullgraph=True, backend=counter)
+    plain = compiled(batch())
+    for factor in (2, 3):
+        handles = [
+            either.get_submodule(path).register_forward_hook(lambda _m, _x, y, factor=factor: factor * y)
+            for either in (model, eager)
+        ]
+        found = compiled(batch())
+        torch.testing.assert_close(found, eager(batch()))
+        assert not torch.allclose(found, plain)
+        for handle in handles:
+            handle.remove()
+        torch.testing.assert_close(compiled(batch()), plain)
