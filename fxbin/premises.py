@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, repeat
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from fxbin.tracing import MISSING, Read
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Where a module keeps what runs around it."""
+_COMPARED = (bool, int, float, str, tuple, list)
+
 _GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(vars(torch_module)[f"_global{name}"] for name in HOOKS)
 
 
@@ -53,11 +56,11 @@ class Premises:
         self._attributes = _Entries(modules, self._reads)
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
-        self._plain = [
-            (modules[read.path], read.name, read.value)
-            for read in self._reads
-            if isinstance(read.value, bool | int | float | str)
+        read = [
+            (modules[r.path], r.name, r.value) for r in (*self._reads, *self._is_at) if r.name != "forward"
         ]
+        self._objects = [entry for entry in read if entry[2] is None or isinstance(entry[2], FunctionType)]
+        self._values = [entry for entry in read if isinstance(entry[2], _COMPARED)]
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
@@ -79,7 +82,10 @@ class Premises:
         for hooks in self._hooks:
             if len(hooks):
                 return False
-        for module, name, value in self._plain:  # noqa: SIM110
+        for module, name, value in self._objects:
+            if getattr(module, name) is not value:
+                return False
+        for module, name, value in self._values:  # noqa: SIM110
             if getattr(module, name) != value:
                 return False
         return True

@@ -30,7 +30,7 @@ def test_what_is_changed_is_compiled_anew(
     torch.manual_seed(0)
     model: Any = switched_on(fxbin.transform(Reads(), SMALL), batch())
     eager = copy.deepcopy(model)
-    compiled = torch.compile(nn.Sequential(model) if nested else model, fullgraph=True, backend=counter)
+    compiled: Any = torch.compile(nn.Sequential(model) if nested else model, fullgraph=True, backend=counter)
     torch.testing.assert_close(compiled(batch()), eager(batch()))
     for either in (model, eager):
         torch.manual_seed(1)
@@ -46,7 +46,7 @@ def test_hooks_that_come_and_go_are_compiled_anew(
 ) -> None:
     model = switched_on(small(), batch())
     eager = copy.deepcopy(model)
-    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    compiled: Any = torch.compile(model, fullgraph=True, backend=counter)
     if in_place:
         compiled = model
         model.compile(fullgraph=True, backend=counter)
