@@ -199,11 +199,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         variants = self._graph_choice.variants
         evaluate, train = variants[0].run, variants[-1].run
         if self._graph_choice.is_by_more_than_training:
-            return counted_alone(_by_modes_and_dtypes)
+            chosen = counted_alone(_by_modes_and_dtypes)
+            vars(chosen)["__wrapped__"] = evaluate  # whose arguments it has
+            return chosen
 
         def forward(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
             return train(self, *args, **kwargs) if self.training else evaluate(self, *args, **kwargs)
 
+        vars(forward)["__wrapped__"] = evaluate  # whose arguments it has
         return evaluate if evaluate is train else forward
 
     def _whole_graphs(self) -> list[fx.Graph | None]:

@@ -69,7 +69,7 @@ class ActivationBinarizer(Binarizer):
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
         y = super().forward(x)
-        if self.firing is not None and self.is_enabled and self.training:
+        if self.firing is not None and self.is_enabled and self.training and isinstance(y, Tensor):
             self.firing.add(y)
         return y
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from fxbin.binarizers.followers import recorded_call
 from fxbin.binarizers.gradient_mean import GradientMean
 
 
@@ -39,6 +40,8 @@ class Binarizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
+        if isinstance(x, fx.Proxy):
+            return recorded_call(self, x)
         return self.binarize(x) if self.is_enabled else x
 
     def enable(self) -> None:
