@@ -1,7 +1,8 @@
 """How a graph meets another tracer of torch.fx: it is recorded node by node, in the modules it came from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import fx, nn
 from fxbin.call_site import attribute
 from fxbin.errors import TraceError
 from fxbin.node_info import node_info
+
+Modules = tuple[nn.Module, ...]
+"""Modules that run inside one another, from the outermost on."""
 
 
 def is_proxied(inputs: Any) -> bool:
@@ -33,6 +37,8 @@ def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
 
 
 class _Replay:
+    """One recording, whose tracer is told of each module that is entered, as where modules run themselves."""
+
     def __init__(self, graph: fx.Graph, model: nn.Module, tracer: fx.Tracer) -> None:
         self._model, self._tracer = model, tracer
         self._prefix = _prefix(model, tracer)
@@ -42,23 +48,28 @@ class _Replay:
     def run(self, inputs: Mapping[str, Any]) -> Any:
         """What the output node of the graph gives."""
         *body, output = self._nodes
-        for node in [node for node in body if node.op == "placeholder"]:
-            self._values[node] = inputs[str(node.target)]
-        steps = [(node, owner) for node, owner in _owned(body) if node.op != "placeholder"]
-        with _entered(self._tracer, {self._model.get_submodule(path) for _, owner in steps for path in owner}):
+        self._values = {node: inputs[str(node.target)] for node in body if node.op == "placeholder"}
+        steps = [(node, self._running(owner)) for node, owner in _owned(body) if node not in self._values]
+        with _followed(self._tracer, {module for _, running in steps for module in running}):
             self._record(steps, 0)
         return self._resolve(output.args[0])
 
-    def _record(self, steps: Sequence[tuple[fx.Node, tuple[str, ...]]], depth: int) -> None:
-        """Record `steps`, which ran inside the first `depth` modules that own them."""
-        for path, group in groupby(steps, lambda step: step[1][depth] if len(step[1]) > depth else None):
+    def _running(self, owner: str) -> Modules:
+        """The modules on the way to `owner`; lists of modules are held, and never run."""
+        parts = owner.split(".") if owner else []
+        paths = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        modules = map(self._model.get_submodule, paths)
+        return tuple(module for module in modules if type(module).forward is not nn.Module.forward)
+
+    def _record(self, steps: Sequence[tuple[fx.Node, Modules]], depth: int) -> None:
+        """Record `steps`, of which each ran in modules that begin with the same `depth` ones."""
+        for module, group in groupby(steps, lambda step: step[1][depth] if len(step[1]) > depth else None):
             inside = list(group)
-            if path is None:
+            if module is None:
                 for node, _ in inside:
                     self._values[node] = self._call(node)
             else:
-                module = self._model.get_submodule(path)
-                self._tracer.call_module(module, lambda: self._record(inside, depth + 1), (), {})  # noqa: B023
+                self._tracer.call_module(module, partial(self._record, inside, depth + 1), (), {})
 
     def _call(self, node: fx.Node) -> Any:
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
@@ -71,10 +82,9 @@ class _Replay:
 
     def _fetch(self, path: str) -> Any:
         value = attribute(self._model, path)
-        # A binarizer or another module is an argument as it is.
-        return value if isinstance(value, fx.Proxy) else self._tracer.create_proxy(
-            "get_attr", self._prefix + path, (), {}
-        )
+        if isinstance(value, fx.Proxy):
+            return value  # as tracers give for a parameter
+        return self._tracer.create_proxy("get_attr", self._prefix + path, (), {})
 
     def _resolve(self, argument: Any) -> Any:
         return fx.node.map_arg(argument, self._values.__getitem__)
@@ -91,8 +101,8 @@ def _prefix(model: nn.Module, tracer: fx.Tracer) -> str:
     return f"{path}." if path else ""
 
 
-def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, tuple[str, ...]]]:
-    """Each node with the modules that it ran in, from the outermost on; what is not known as what follows."""
+def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:
+    """Each node with the path of the module that it ran in; if that is not known, of what ran next."""
     owned, owner = [], ""
     for node in reversed(nodes):
         info = node_info(node)
@@ -100,32 +110,25 @@ def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, tuple[str, ...]]
             owner = str(node.target).rpartition(".")[0]
         elif info is not None and info.scope:
             owner = info.owner
-        owned.append((node, _chain(owner)))
+        owned.append((node, owner))
     return reversed(owned)
 
 
-def _chain(path: str) -> tuple[str, ...]:
-    """``"layer1.0"`` as ``("layer1", "layer1.0")``."""
-    parts = path.split(".") if path else []
-    return tuple(".".join(parts[: end + 1]) for end in range(len(parts)))
-
-
 @contextmanager
-def _entered(tracer: fx.Tracer, modules: set[nn.Module]) -> Iterator[None]:
+def _followed(tracer: fx.Tracer, modules: set[nn.Module]) -> Iterator[None]:
     """Let `tracer` keep none of `modules` whole."""
-    asked: Callable[[nn.Module, str], bool] = tracer.is_leaf_module
-    before = vars(tracer).copy()
+    is_whole = tracer.is_leaf_module
+    own = {name: value for name, value in vars(tracer).items() if name == "is_leaf_module"}
 
     def is_leaf_module(module: nn.Module, path: str) -> bool:
-        return module not in modules and asked(module, path)
+        return module not in modules and is_whole(module, path)
 
-    tracer.is_leaf_module = is_leaf_module  # type: ignore[method-assign]
+    vars(tracer).update(is_leaf_module=is_leaf_module)
     try:
         yield
     finally:
-        del tracer.is_leaf_module
-        if "is_leaf_module" in before:
-            tracer.is_leaf_module = before["is_leaf_module"]
+        del vars(tracer)["is_leaf_module"]
+        vars(tracer).update(own)
 
 
 def _items(container: Any) -> Any:

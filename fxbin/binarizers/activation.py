@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.firing import FiringCount
+from fxbin.binarizers.followers import check_can_start, known
 from fxbin.binarizers.ranks import rank_count
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
@@ -107,6 +108,7 @@ class ActivationBinarizer(Binarizer):
 
     def start_from(self, x: Tensor) -> None:
         """Let one batch take its part in where scale and threshold start."""
+        check_can_start(self.name)
         # One that activation checkpointing computes again, for the backward, has had its part.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
             return
@@ -144,7 +146,7 @@ class ActivationBinarizer(Binarizer):
         self.scale_initialized.fill_(1 if self.is_scale_initialized else -self.batches_seen)
 
     def _check_input(self, x: Tensor) -> None:
-        if x.dim() not in (3, 4) or x.shape[-3] != self.channels:
+        if x.dim() not in (3, 4) or known(x.shape[-3]) != self.channels:
             raise TransformError(
                 f"{self.name or 'activation binarizer'}: expected an input (n, {self.channels}, h, w) or "
                 f"({self.channels}, h, w), got {tuple(x.shape)}"
