@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, fx, nn
 
-from fxbin.binarizers.followers import check_can_train, recorded_call
+from fxbin.followers import check_for_inference, recorded_call
 from fxbin.binarizers.gradient_mean import GradientMean
 
 
@@ -42,8 +42,8 @@ class Binarizer(nn.Module, ABC):
         """Binarize `x` if enabled, else return `x` itself."""
         if isinstance(x, fx.Proxy):
             return recorded_call(self, x)
-        if self.is_enabled and self.training:
-            check_can_train(self.name)
+        if self.training:
+            check_for_inference([self])
         return self.binarize(x) if self.is_enabled else x
 
     def enable(self) -> None:

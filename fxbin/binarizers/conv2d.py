@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from fxbin.followers import recordable
 from fxbin.binarizers.straight_through import BinarizeActivation, BinarizeWeight
 
 _RECOMPUTED = (BinarizeActivation, BinarizeWeight)
 
 
+@recordable
 def conv2d(
     input: Tensor,  # noqa: A002 (the name that F.conv2d has for it)
     weight: Tensor,

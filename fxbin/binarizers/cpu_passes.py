@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers.axes import all_but_channels
-from fxbin.binarizers.followers import is_followed
+from fxbin.followers import is_followed
 
 _clamp_gradient = torch.ops.aten.hardtanh_backward.grad_input
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
-from fxbin.binarizers.followers import is_scripted, is_transformed
+from fxbin.followers import is_scripted, is_transformed
 
 
 class BinarizeWeight(Function):

@@ -1,11 +1,18 @@
 """Who looks on while operators run: compilers, tracers and the functional transforms of torch."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import fx, nn
 
 from fxbin.errors import TransformError
+
+if TYPE_CHECKING:
+    from fxbin.binarizers.binarizer import Binarizer
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_followed() -> bool:
@@ -37,13 +44,35 @@ def recorded_call(module: nn.Module, x: fx.Proxy) -> Any:
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
 
 
-def check_can_train(name: str) -> None:
-    """Raise TransformError where the program that is made would train the binarizer `name` wrongly."""
-    if not torch.compiler.is_compiling() and is_scripted():
-        raise TransformError(
-            f"torch.jit.trace: {name} is binarized and in train mode, and TorchScript cannot hold its "
-            "straight-through gradient: call eval() first, as a traced module is for inference"
-        )
+def program_maker() -> str:
+    """Who makes a program of what runs that keeps no custom backward; empty if nobody does."""
+    if torch.compiler.is_exporting():
+        return "torch.export"
+    return "torch.jit.trace" if not torch.compiler.is_compiling() and is_scripted() else ""
+
+
+def recordable(function: F) -> F:
+    """Decorator: a tracer of torch.fx records a call with its proxies as one node, and looks no further."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for item in args:
+            if isinstance(item, fx.Proxy):
+                return item.tracer.create_proxy("call_function", call, args, kwargs)
+        return function(*args, **kwargs)
+
+    return cast("F", call)
+
+
+def check_for_inference(binarizers: "Iterable[Binarizer]") -> None:
+    """Raise TransformError if a program is made with one of `binarizers` as it is in training."""
+    maker = program_maker()
+    for binarizer in binarizers:
+        if maker and binarizer.is_enabled and binarizer.training:
+            raise TransformError(
+                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made keeps "
+                "no straight-through gradients and starts no scale: call eval() first"
+            )
 
 
 def check_can_start(name: str) -> None:
