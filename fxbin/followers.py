@@ -75,6 +75,16 @@ def check_for_inference(binarizers: "Iterable[Binarizer]") -> None:
             )
 
 
+def check_differentiated_once() -> None:
+    """Raise TransformError where `torch.func` asks for a second derivative, of which autograd would make 0."""
+    levels = [] if torch.compiler.is_compiling() else torch._C._functorch.get_interpreter_stack() or []
+    if sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels) > 1:
+        raise TransformError(
+            "torch.func: a straight-through estimator has no second derivative, which a gradient of a gradient "
+            "asks for: differentiate once, or switch the binarizers off"
+        )
+
+
 def check_can_start(name: str) -> None:
     """Raise TransformError where a scale cannot start from a batch, since that batch has no numbers to show."""
     if not torch.compiler.is_compiling() and is_followed():

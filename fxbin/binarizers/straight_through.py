@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
-from fxbin.followers import is_scripted, is_transformed
+from fxbin.followers import check_differentiated_once, is_scripted, is_transformed
 
 
 class BinarizeWeight(Function):
@@ -164,6 +164,7 @@ def _apply(function: type[Function], *args: Any) -> Tensor:
     knows no other way.
     """
     if torch.compiler.is_compiling() or is_transformed():
+        check_differentiated_once()
         y: Tensor = function.apply(*args)
     elif is_scripted():
         # TorchScript knows only the backward of operators: no gradient is better than a wrong one.
