@@ -1,11 +1,13 @@
 """Who looks on while operators run: compilers, tracers and the functional transforms of torch."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import fx, nn
+from torch.jit._trace import TracerWarning
 
 from fxbin.errors import TransformError
 
@@ -38,8 +40,13 @@ def is_scripted() -> bool:
     return torch._C._is_tracing()
 
 
-def recorded_call(module: nn.Module, x: fx.Proxy) -> Any:
-    """The call of `module` as one node, for a tracer of torch.fx: its code is none that a graph could hold."""
+def is_proxy(x: Any) -> bool:
+    """Whether `x` stands for a value that a tracer of torch.fx follows."""
+    return isinstance(x, fx.Proxy)
+
+
+def recorded_call(module: nn.Module, x: Any) -> Any:
+    """The call of `module` as one node of a tracer of torch.fx: its code is none that a graph could hold."""
     tracer: Any = x.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
 
@@ -70,23 +77,23 @@ def check_for_inference(binarizers: "Iterable[Binarizer]") -> None:
     for binarizer in binarizers:
         if maker and binarizer.is_enabled and binarizer.training:
             raise TransformError(
-                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made keeps "
-                "no straight-through gradients and starts no scale: call eval() first"
+                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made "
+                "keeps no straight-through gradients and starts no scale: call eval() first"
             )
 
 
 def check_differentiated_once() -> None:
-    """Raise TransformError where `torch.func` asks for a second derivative, of which autograd would make 0."""
+    """Raise TransformError where `torch.func` asks for a second derivative, which it would take for 0."""
     levels = [] if torch.compiler.is_compiling() else torch._C._functorch.get_interpreter_stack() or []
     if sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels) > 1:
         raise TransformError(
-            "torch.func: a straight-through estimator has no second derivative, which a gradient of a gradient "
-            "asks for: differentiate once, or switch the binarizers off"
+            "torch.func: a straight-through estimator has no second derivative, which a gradient of a "
+            "gradient asks for: differentiate once, or switch the binarizers off"
         )
 
 
 def check_can_start(name: str) -> None:
-    """Raise TransformError where a scale cannot start from a batch, since that batch has no numbers to show."""
+    """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
     if not torch.compiler.is_compiling() and is_followed():
         raise TransformError(
             f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
@@ -98,9 +105,6 @@ def known(size: Any) -> Any:
     """`size` as a number also where `torch.jit.trace` makes tensors of sizes, and then warns of each look."""
     if torch.compiler.is_compiling() or not isinstance(size, torch.Tensor) or not is_scripted():
         return size
-    state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)
-    try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracerWarning)
         return size.item()
-    finally:
-        torch._C._set_tracing_state(state)

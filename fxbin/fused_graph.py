@@ -24,10 +24,8 @@ def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
     met = f"if _is_proxied({{{given}}}): return _replay(_graph, self, {{{given}}})\n"
     with fused.on_generate_code(lambda _: lambda body: [met, *body]):
         code = fused.python_code(root_module="self")
-    helpers = {"_is_proxied": is_proxied, "_replay": replay, "_graph": graph}
-    return _forward_from_src(
-        code.src, code.globals | helpers
-    )  # as GraphModule does: tracebacks show the line
+    names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_graph": graph}
+    return _forward_from_src(code.src, names)  # as GraphModule does: tracebacks show the line
 
 
 def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:

@@ -9,9 +9,9 @@ import torch
 from torch import fx, nn
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
-from fxbin.followers import check_for_inference
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
+from fxbin.followers import check_for_inference
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes

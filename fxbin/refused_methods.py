@@ -25,9 +25,9 @@ def refusals(kind: type[nn.Module]) -> dict[str, Any]:
 def _refusal(name: str, kind: type[nn.Module]) -> Callable[..., Any]:
     def refuse(*_args: Any, **_kwargs: Any) -> Any:
         raise TransformError(
-            f"{name}: it knows the plain {kind.__name__}, and would leave out all that makes a transformed one. "
-            f"Save model.state_dict() and load it into fxbin.transform(...) of a {kind.__name__}; or give a "
-            f"class whose __init__ does that transform, and holds its result, the {name} of {kind.__name__}"
+            f"{name}: it knows the plain {kind.__name__}, and would leave out all that makes a transformed "
+            f"one. Save model.state_dict() and load it into fxbin.transform(...) of a {kind.__name__}; or "
+            f"give {name} to a class of its own, whose __init__ transforms one and holds the result"
         )
 
     return refuse

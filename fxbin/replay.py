@@ -24,7 +24,7 @@ def is_proxied(inputs: Any) -> bool:
 
 
 def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    """What `graph` of `model` gives for `inputs`, by the names of its placeholders, as their tracer records it.
+    """What `graph` of `model` gives for `inputs`, by the names of its placeholders; their tracer records it.
 
     Run instead, its code would do what no proxy can: ask for a length, check a size, switch gradients off
     while it is traced and not when the result runs. A layer whose convolution is binarized is called by no

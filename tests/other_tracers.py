@@ -1,7 +1,6 @@
 """Transformed models in each stage, as other tracers meet them."""
 
 from functools import cache
-from typing import Any
 
 import pytest
 import timm
@@ -41,7 +40,7 @@ def batch(name: str, count: int) -> Tensor:
     return torch.rand(count, 3, SIZES[name], SIZES[name], generator=torch.Generator().manual_seed(count))
 
 
-def in_each_stage(*names: str) -> Any:
+def in_each_stage(*names: str) -> pytest.MarkDecorator:
     """Decorator: a test gets `name` and `stage` for `binarized`: each stage, or the last for the slowest."""
     cases = [
         pytest.param(name, stage, id=f"{name}, {stage}")

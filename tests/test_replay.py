@@ -100,7 +100,8 @@ class Guarded(nn.Module):
         if self.training:
             x = x * 2
         n, c, h, w = self.conv2(x).shape
-        return self.conv2(x).view(n, c, h * w)
+        y: Tensor = self.conv2(x).view(n, c, h * w)
+        return y
 
 
 def test_checks_modes_and_gradients_stay_as_in_the_graph() -> None:
@@ -112,7 +113,7 @@ def test_checks_modes_and_gradients_stay_as_in_the_graph() -> None:
         y = traced(batch("Small", 3))
         assert torch.equal(y, model(batch("Small", 3)))
         y.sum().backward()
-        assert model.conv.weight.grad is None
+        assert model.get_parameter("conv.weight").grad is None
         with pytest.raises(TraceError, match=r"shape\[2\] > 7"):
             traced(torch.rand(2, 3, 5, 5))
     fx.symbolic_trace(traced)
@@ -135,12 +136,13 @@ def test_a_part_around_an_island_is_traced_within_the_model_only() -> None:
         def forward(self, x: Tensor) -> Tensor:
             while x.sum() > 100:
                 x = x / 2
-            return self.block(x)
+            y: Tensor = self.block(x)
+            return y
 
     model = fxbin.transform(Loops(), SMALL)
     assert "block" in model.traced_parts
-    with pytest.raises(TraceError, match="follows a part of a transformed Loops.*trace the model itself"):
-        fx.symbolic_trace(nn.Sequential(model.block))
+    with pytest.raises(TraceError, match=r"follows a part of a transformed Loops.*trace the model itself"):
+        fx.symbolic_trace(nn.Sequential(model.get_submodule("block")))
 
 
 @in_each_stage("Small", "resnet18")

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.firing import FiringCount
-from fxbin.followers import check_can_start, known
 from fxbin.binarizers.ranks import rank_count
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
 from fxbin.errors import ConfigError, TransformError
+from fxbin.followers import check_can_start, known
 
 
 class ActivationBinarizer(Binarizer):

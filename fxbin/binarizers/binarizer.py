@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from fxbin.followers import check_for_inference, recorded_call
 from fxbin.binarizers.gradient_mean import GradientMean
+from fxbin.followers import check_for_inference, is_proxy, recorded_call
 
 
 class Binarizer(nn.Module, ABC):
@@ -40,7 +40,7 @@ class Binarizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
-        if isinstance(x, fx.Proxy):
+        if is_proxy(x):
             return recorded_call(self, x)
         if self.training:
             check_for_inference([self])

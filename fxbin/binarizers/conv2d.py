@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from fxbin.followers import recordable
 from fxbin.binarizers.straight_through import BinarizeActivation, BinarizeWeight
+from fxbin.followers import recordable
 
 _RECOMPUTED = (BinarizeActivation, BinarizeWeight)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.jit._trace import TracerWarning
 
-from fxbin.followers import known, recordable
 from fxbin.errors import TraceError
+from fxbin.followers import known, recordable
 
 
 @fx.node.has_side_effect
@@ -96,7 +97,7 @@ def _seen(value: Any, expected: Any, what: str) -> Any:
     if number is not value and number == expected:
         warnings.warn(
             f"the traced module is right for inputs with {what} = {expected!r} and does not check it",
-            torch.jit.TracerWarning,
+            TracerWarning,
             stacklevel=3,
         )
     return number

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from fxbin.followers import recordable
 from fxbin.errors import TraceError
+from fxbin.followers import recordable
 
 
 class UnknownStructureError(Exception):
