@@ -7,20 +7,26 @@ from itertools import groupby
 from typing import Any
 
 from torch import fx, nn
+from torch.fx import Proxy
 
 from fxbin.call_site import attribute
 from fxbin.errors import TraceError
 from fxbin.node_info import node_info
 
+_CONTAINERS = (list, tuple, dict)
+
 Modules = tuple[nn.Module, ...]
 """Modules that run inside one another, from the outermost on."""
 
 
-def is_proxied(inputs: Any) -> bool:
-    """Whether among `inputs` is a value that a tracer of torch.fx follows."""
-    if isinstance(inputs, list | tuple | dict):
-        return any(map(is_proxied, _items(inputs)))
-    return isinstance(inputs, fx.Proxy)
+def is_proxied(*inputs: Any) -> bool:
+    """Whether among `inputs` is a value that a tracer of torch.fx follows. Asked at each call of a model."""
+    for item in inputs:
+        if isinstance(item, Proxy):
+            return True
+        if isinstance(item, _CONTAINERS) and is_proxied(*_items(item)):
+            return True
+    return False
 
 
 def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
@@ -82,7 +88,7 @@ class _Replay:
 
     def _fetch(self, path: str) -> Any:
         value = attribute(self._model, path)
-        if isinstance(value, fx.Proxy):
+        if isinstance(value, Proxy):
             return value  # as tracers give for a parameter
         return self._tracer.create_proxy("get_attr", self._prefix + path, (), {})
 
@@ -137,7 +143,7 @@ def _items(container: Any) -> Any:
 
 def _tracer(inputs: Any) -> fx.Tracer:
     """The tracer of the first proxy among `inputs`."""
-    if not isinstance(inputs, fx.Proxy):
+    if not isinstance(inputs, Proxy):
         return next(_tracer(item) for item in _items(inputs) if is_proxied(item))
     tracer: Any = inputs.tracer
     return tracer  # type: ignore[no-any-return]

@@ -44,7 +44,8 @@ SOURCES = pytest.mark.parametrize("source", ["stand-in", "huggingface_hub"])
 def test_the_made_class_refuses_what_loads_and_saves_the_plain_one(source: str, tmp_path: Path) -> None:
     class Net(Small, mixin(source)): ...  # type: ignore[misc]
 
-    Net().save_pretrained(tmp_path / "plain")
+    plain: Any = Net()
+    plain.save_pretrained(tmp_path / "plain")
     binarized: Any = fxbin.transform(Net(), SMALL)
     for refused in (binarized.from_pretrained, type(binarized).from_pretrained, binarized.save_pretrained):
         with pytest.raises(TransformError, match=r"pretrained: it knows the plain Net.*fxbin\.transform"):

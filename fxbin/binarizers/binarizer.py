@@ -41,7 +41,7 @@ class Binarizer(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
         if is_proxy(x):
-            return recorded_call(self, x)
+            return recorded_call(self, x)  # type: ignore[no-any-return]
         if self.training:
             check_for_inference([self])
         return self.binarize(x) if self.is_enabled else x
