@@ -22,8 +22,12 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
     if not but_starts:
         tensors += [parameter for part in binarizers for parameter in part.parameters()]
     before = [(tensor, tensor.detach().clone()) for tensor in tensors]
-    counts = {part: part.firing for part in binarizers if isinstance(part, ActivationBinarizer)}
-    for activations in counts:
+    before_run = {
+        part: (part.firing, part.has_started_alone)
+        for part in binarizers
+        if isinstance(part, ActivationBinarizer)
+    }
+    for activations in before_run:
         activations.firing = None
     devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
     with torch.random.fork_rng(devices):
@@ -33,8 +37,7 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
             with torch.no_grad():
                 for tensor, value in before:
                     tensor.copy_(value)
-            if not but_starts:  # flags say more of a start than buffers do: see `has_started_alone`
-                for part in binarizers:
-                    part.read_flags()
-            for activations, count in counts.items():
+            for activations, (count, had_started_alone) in before_run.items():
                 activations.firing = count
+                if not but_starts:
+                    activations.has_started_alone = had_started_alone

@@ -1,6 +1,7 @@
 """Under torch.compile, activation scales are started by an eager pass in front of the compiled one."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +13,7 @@ from torch._C._dynamo.eval_frame import (
     set_code_exec_strategy,
 )
 
-from fxbin.binarizers import ActivationBinarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.effects_undone import effects_undone
 from fxbin.state import BinarizationState
 
@@ -60,12 +61,7 @@ class StartsScales(nn.Module):
         is_compiled = compiled is not None or get_eval_frame_callback()
         if not is_compiled:
             return compiled
-        if self._chooses:
-            torch.compiler.disable(self._choose)()
-        if not self.training:
-            return compiled
-        waiting = torch.compiler.disable(self._waiting)()
-        return compiled if waiting <= self._tried else self._start_and_call
+        return self._start_and_call if _disabled_for(type(self)._get_ready)(self) else compiled
 
     @_compiled_call_impl.setter
     def _compiled_call_impl(self, compiled: Callable[..., Any] | None) -> None:
@@ -73,7 +69,7 @@ class StartsScales(nn.Module):
 
     @_uncompiled
     def _start_and_call(self, *args: Any, **kwargs: Any) -> Any:
-        unfinished = torch.compiler.disable(self._start_scales)(*args, **kwargs)
+        unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
         # Else the compiled pass would take this batch for the next one that a start is made of.
         _set_initialized(unfinished, True)
         try:
@@ -88,6 +84,17 @@ class StartsScales(nn.Module):
         with torch.no_grad(), effects_undone(self, but_starts=True):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
+
+    def _get_ready(self) -> bool:
+        """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
+        for binarizer in self._binarizers():
+            binarizer.read_flags()
+        if self._chooses:
+            self._choose()
+        return self.training and not self._waiting() <= self._tried
+
+    def _binarizers(self) -> Iterable[Binarizer]:
+        return self.binarization.binarizers if "binarization" in vars(self) else ()
 
     def _choose(self) -> None:
         """Make ready what runs now, if `_chooses`."""
@@ -105,7 +112,15 @@ class StartsScales(nn.Module):
 @_uncompiled
 def _set_initialized(binarizers: list[ActivationBinarizer], value: bool) -> None:
     for binarizer in binarizers:
-        binarizer.is_scale_initialized = value
+        binarizer._is_scale_initialized = value
+
+
+@functools.cache
+@_uncompiled
+def _disabled_for(method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method`, which no compiler is to look at."""
+    disabled: Callable[..., Any] = torch.compiler.disable(method)
+    return disabled
 
 
 _COMPILED = "_compiled_call_impl"

@@ -269,6 +269,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
                 vars(copied)[name] = copy.deepcopy(value, memo)
         copied.graph.owning_module = copied
         copied.recompile()
+        for own, new in zip(self._binarizers(), copied._binarizers(), strict=True):
+            own.note_copy(new)
         return copied
 
 

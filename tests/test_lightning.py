@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -58,6 +58,61 @@ def test_what_the_user_keeps_from_ddp_stays_so() -> None:
     ignored = vars(module)["_ddp_params_and_buffers_to_ignore"]
     assert ignored[0] == "head.weight"
     assert [name for name in ignored if "activation_binarizer" in name]
+
+
+SCALE = "6.activation_binarizer.scale"
+
+
+class SeesWhatIsValidated(Classifier):
+    """Keeps, of each validation, the state and the logits of its first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[dict[str, Tensor], Tensor]] = []
+        self.scales: list[float] = []
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        loss = super().training_step(batch, index)
+        if self.net.binarization.stage != fxbin.Stage.FULL_PRECISION:
+            self.scales.append(self.net.get_parameter(SCALE).item())
+        return loss
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        super().validation_step(batch, index)
+        if index == 0:
+            state = {name: value.clone() for name, value in self.net.state_dict().items()}
+            self.seen.append((state, self.net(batch[0])))
+
+
+def with_flags(state: dict[str, Tensor], flags: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state | {
+        name: flags[name] for name in state if name.endswith(("_binarizer.enabled", "scale_initialized"))
+    }
+
+
+@pytest.mark.parametrize("use_buffers", [True, False])
+def test_average_of_weights_is_validated_and_saved_in_the_stage_of_the_model(
+    tmp_path: Path, use_buffers: bool
+) -> None:
+    torch.manual_seed(0)
+    module, reference = SeesWhatIsValidated(), Classifier().net.eval()
+    on = {name: torch.ones(1) for name in reference.state_dict()}
+    average = EMAWeightAveraging(decay=0.9, use_buffers=use_buffers)
+    saver = ModelCheckpoint(tmp_path, "last")
+    trainer(StagedBinarization(), average, saver, enable_checkpointing=True).fit(module, loader(), loader())
+    assert module.validated_in[2:] == module.trained_in
+    x, _ = next(iter(loader()))
+    # Of the four validations the last two have all binarizers on.
+    for state, logits in module.seen[-2:]:
+        # An average with what stood there before scales started would be nearer to 0.
+        scale = state[SCALE].item()
+        assert min(module.scales) - 0.02 < scale < max(module.scales) + 0.02 < 0
+        reference.load_state_dict(with_flags(state, on))
+        assert_close(logits, reference(x), rtol=0, atol=0)
+    loaded = Classifier()
+    loaded.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=False)["state_dict"])
+    assert set(loaded.net.binarization.enabled.values()) == {(True, True)}
+    assert_close(loaded.net.eval()(x), module.seen[-1][1], rtol=0, atol=0)
 
 
 class ByIndex(Classifier):

@@ -1,12 +1,14 @@
 """Activations as two levels, 0 and a learned scale, around learned thresholds."""
 
-from typing import get_args
+import weakref
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.firing import FiringCount
+from fxbin.binarizers.flag import new_flag
 from fxbin.binarizers.ranks import rank_count
 from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
@@ -33,7 +35,9 @@ class ActivationBinarizer(Binarizer):
     """
 
     scale_initialized: Tensor
-    """int32 ``[1]``: 0 before `init_batches`, 1 after them, in between minus the number so far."""
+    """float32 ``[1]``: 0 before `init_batches`, 1 after them, in between minus the number so far."""
+
+    flags: ClassVar[tuple[str, ...]] = ("enabled", "scale_initialized")
 
     def __init__(
         self,
@@ -58,14 +62,30 @@ class ActivationBinarizer(Binarizer):
         """Counts the outputs of training while somebody watches: see `fxbin.Diagnostics`."""
         self.scale = nn.Parameter(torch.zeros(1))
         self.threshold = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.is_scale_initialized = False
-        self.batches_seen = 0
-        """Of `init_batches`, while `scale` is being initialised."""
+        self.copies = Copies()
+        self._given_scale: Tensor | None = None
+        """Where the scale stood when the model that this one's model is a copy of last set it."""
+        self._progress = 0.0
+        """What `scale_initialized` was when it was last looked at; for compilers, the two below are that."""
+        self._is_scale_initialized = False
+        self._batches_seen = 0
         self.starts_alone = False
         """Whether ranks may come here in different batches, so that no start can wait for the others."""
         self.has_started_alone = False
         """Whether scale and threshold are those of this rank, until the end of the next backward."""
-        self.register_buffer("scale_initialized", torch.zeros(1, dtype=torch.int32))
+        self.register_buffer("scale_initialized", new_flag())
+
+    @property
+    def is_scale_initialized(self) -> bool:
+        """Whether scale and threshold have started."""
+        self._follow_flags()
+        return self._is_scale_initialized
+
+    @property
+    def batches_seen(self) -> int:
+        """Of `init_batches`, while `scale` is being initialised."""
+        self._follow_flags()
+        return self._batches_seen
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
@@ -99,12 +119,12 @@ class ActivationBinarizer(Binarizer):
         return f"{self.channels}, scale_init={self.scale_init!r}"
 
     def read_flags(self) -> None:
-        """Set `is_enabled`, `is_scale_initialized` and `batches_seen` from the buffers."""
+        """Take over what the buffers say."""
         super().read_flags()
-        progress = int(self.scale_initialized.item())
-        self.is_scale_initialized = progress > 0
-        self.batches_seen = max(-progress, 0)
-        self.has_started_alone = False
+        progress = self._number("scale_initialized", known=self._progress)
+        if progress != self._progress:
+            self._progress = progress
+            self._is_scale_initialized, self._batches_seen = progress > 0, max(round(-progress), 0)
 
     def start_from(self, x: Tensor) -> None:
         """Let one batch take its part in where scale and threshold start."""
@@ -112,15 +132,23 @@ class ActivationBinarizer(Binarizer):
         # One that activation checkpointing computes again, for the backward, has had its part.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
             return
-        self.batches_seen += 1
+        if self._is_average_of_started():
+            self._note_progress(self.init_batches)
+            return
+        count = self.batches_seen + 1
         with torch.no_grad():
             log_scale = initial_log_scale(x.detach(), self.scale_init, self.name, self.starts_alone)
-            _move(self.scale, log_scale, self.batches_seen)
+            _move(self.scale, log_scale, count)
             if self.threshold_init == "mse":
                 start = initial_threshold_logit(x.detach(), log_scale, self.starts_alone)
-                _move(self.threshold, start, self.batches_seen)
+                _move(self.threshold, start, count)
         self.has_started_alone = self.starts_alone and rank_count() > 1
-        self._note_progress()
+        self._note_progress(count)
+
+    def note_copy(self, copied: Binarizer) -> None:
+        """Let it start with this one: see `_start_copies`."""
+        assert isinstance(copied, ActivationBinarizer)
+        self.copies.add(copied)
 
     def own_start(self) -> Tensor | None:
         """Scale, threshold, `batches_seen`, if this rank has started alone; zeros if another may have."""
@@ -137,13 +165,41 @@ class ActivationBinarizer(Binarizer):
         scale, threshold, batches = start.split([1, self.channels, 1])
         self.scale.copy_(scale)
         self.threshold.copy_(threshold.view_as(self.threshold))
-        self.batches_seen = max(round(batches.item()), 1)
         self.has_started_alone = False
-        self._note_progress()
+        self._note_progress(max(round(batches.item()), 1))
 
-    def _note_progress(self) -> None:
-        self.is_scale_initialized = self.batches_seen >= self.init_batches
-        self.scale_initialized.fill_(1 if self.is_scale_initialized else -self.batches_seen)
+    def _note_progress(self, count: int) -> None:
+        """Write down that `count` batches have taken part in the start."""
+        self._given_scale = None
+        self._is_scale_initialized = count >= self.init_batches
+        self._batches_seen = count
+        self._progress = 1.0 if self._is_scale_initialized else -float(count)
+        self.scale_initialized.fill_(self._progress)
+        if not torch.compiler.is_compiling():
+            self._start_copies()
+
+    def _start_copies(self) -> None:
+        """Let copies that have not started, where scale and threshold mean nothing yet, have those of here.
+
+        One of them may become an average, and one of values from before and after a start would be as good
+        as none.
+        """
+        for copied in self.copies:
+            if not (copied.is_scale_initialized or copied.batches_seen):
+                with torch.no_grad():
+                    copied.scale.copy_(self.scale)
+                    copied.threshold.copy_(self.threshold)
+                copied._given_scale = copied.scale.detach().clone()
+                copied._start_copies()
+
+    def _is_average_of_started(self) -> bool:
+        """Whether a copy has moved on from the scale it was given, by averaging, as it has not run itself."""
+        given = None if torch.compiler.is_compiling() else self._given_scale
+        return given is not None and not torch.equal(given.to(self.scale), self.scale)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.has_started_alone = False
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() not in (3, 4) or known(x.shape[-3]) != self.channels:
@@ -151,6 +207,13 @@ class ActivationBinarizer(Binarizer):
                 f"{self.name or 'activation binarizer'}: expected an input (n, {self.channels}, h, w) or "
                 f"({self.channels}, h, w), got {tuple(x.shape)}"
             )
+
+
+class Copies(weakref.WeakSet[ActivationBinarizer]):
+    """Those in copies of the model that still exist. A copy of this is empty: nobody has copied that yet."""
+
+    def __reduce__(self) -> tuple[type["Copies"], tuple[()]]:
+        return Copies, ()
 
 
 def _move(parameter: Tensor, start: Tensor, count: int) -> None:

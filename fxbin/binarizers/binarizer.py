@@ -1,12 +1,13 @@
-"""The switch that every binarizer has: a Python bool, mirrored in the state_dict."""
+"""The switch that every binarizer has: a buffer, which forward goes by."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from fxbin.binarizers.flag import FlagReader, as_flag, new_flag
 from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.followers import check_for_inference, is_proxy, recorded_call
 
@@ -14,9 +15,10 @@ from fxbin.followers import check_for_inference, is_proxy, recorded_call
 class Binarizer(nn.Module, ABC):
     """A module that binarizes its input while it is enabled, and returns that very input while not.
 
-    `is_enabled` is a Python value, so forward never waits for the device and a compiler can guard on it.
-    The buffer `enabled` (int32, ``[1]``) carries it through `state_dict`; loading one sets both.
-    Use `enable` and `disable` to change it, never the attribute alone.
+    The buffer `enabled` (float32, ``[1]``, above 0 where it is) says which. Whatever writes it is followed
+    from the next forward on: `enable` and `disable`, loading a state_dict, also in place, averaging of
+    weights. It stays on the CPU, so that forward never waits for a device. Under torch.compile, which guards
+    on Python values, it is read before each call of a compiled model, not inside.
 
     Under torch.distributed the gradients of its parameters, also those that a subclass adds, are means over
     all ranks: see `GradientMean`.
@@ -24,15 +26,25 @@ class Binarizer(nn.Module, ABC):
 
     enabled: Tensor
 
+    flags: ClassVar[tuple[str, ...]] = ("enabled",)
+    """The buffers that are read in forward, and that no cast or move changes."""
+
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
         """Call site or parameter this binarizer stands in front of; messages quote it."""
-        self.is_enabled = False
+        self._is_enabled = False
+        self._readers = {name: FlagReader() for name in self.flags}
         self.gradient_mean = GradientMean()
         """Averages the gradients of its parameters over ranks; in a transformed model all have the same."""
         self.gradient_mean.add(self)
-        self.register_buffer("enabled", torch.zeros(1, dtype=torch.int32))
+        self.register_buffer("enabled", new_flag())
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether inputs are binarized."""
+        self._follow_flags()
+        return self._is_enabled
 
     @abstractmethod
     def binarize(self, x: Tensor) -> Tensor:
@@ -61,8 +73,9 @@ class Binarizer(nn.Module, ABC):
             self._watch(param)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = dict(self._parameters)
+        before, flags = dict(self._parameters), {name: self._buffers[name] for name in self.flags}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._buffers.update(flags)
         for name, parameter in self._parameters.items():
             # Moves keep the object, with its hook, wherever they can.
             if parameter is not None and parameter is not before[name]:
@@ -81,6 +94,9 @@ class Binarizer(nn.Module, ABC):
         """Let `gradient_mean`, which other binarizers share, average over ranks for this one too."""
         self.gradient_mean = gradient_mean
         gradient_mean.add(self)
+
+    def note_copy(self, copied: "Binarizer") -> None:
+        """`copied` belongs to a copy of the model, which may become an average of it."""
 
     def own_start(self) -> Tensor | None:
         """Of what forward sets, in one row, what ranks have yet to agree on; None if there is nothing.
@@ -102,16 +118,28 @@ class Binarizer(nn.Module, ABC):
         self.gradient_mean.note()
 
     def _switch(self, on: bool) -> None:
-        self.is_enabled = on
+        self._is_enabled = on
         self.enabled.fill_(int(on))
 
     def read_flags(self) -> None:
-        """Set the Python flags from the buffers. Called after a state_dict has been loaded."""
-        self.is_enabled = bool(self.enabled.item())
+        """Take over what the buffers say, as each forward does by itself outside of compiled code."""
+        self._is_enabled = self._number("enabled", known=self._is_enabled) > 0
+
+    def _follow_flags(self) -> None:
+        if not torch.compiler.is_compiling():
+            self.read_flags()
+
+    def _number(self, name: str, *, known: float) -> float:
+        flag = self._buffers[name]
+        assert flag is not None
+        return self._readers[name].read(flag, known)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self._follow_flags()
+        super()._save_to_state_dict(*args)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        # From the buffers, not from `state_dict`: an entry of the wrong shape was not loaded. A module
-        # on the meta device has no values to read and keeps its Python flags.
-        if not self.enabled.is_meta:
-            self.read_flags()
+        for name in self.flags:
+            self._buffers[name] = as_flag(getattr(self, name))
+        self.read_flags()

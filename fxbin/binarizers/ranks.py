@@ -35,7 +35,7 @@ def average_over_ranks(tensors: Iterable[Tensor]) -> None:
 def copy_from_first_rank(tensors: Iterable[Tensor]) -> None:
     """Replace each tensor by that of rank 0: one message for each device and dtype."""
     for part in _alike(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in part])
+        flat = _sendable(torch.cat([tensor.reshape(-1) for tensor in part]))
         distributed.broadcast(flat, 0)
         _scatter(flat, part)
 
@@ -47,6 +47,11 @@ def _alike(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
         return str(tensor.device), str(tensor.dtype)
 
     return [list(part) for _, part in groupby(sorted(tensors, key=kind), key=kind)]
+
+
+def _sendable(flat: Tensor) -> Tensor:
+    """`flat` where the backend can take it: NCCL knows GPUs only."""
+    return flat.cuda() if flat.is_cpu and distributed.get_backend() == "nccl" else flat
 
 
 def _scatter(flat: Tensor, tensors: list[Tensor]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fxbin.binarizers import Binarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.call_site import CallSite, call_sites
 from fxbin.module import BinarizedModule
 
@@ -39,6 +39,12 @@ class Entry:
 
     groups: int = 1
     """For a threshold: times that NNCF's ``(1, in / groups, 1, 1)`` repeats in our ``(1, in, 1, 1)``."""
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is a switch of a binarizer."""
+        found = PRE_OP.fullmatch(self.nncf)
+        return found is not None and found["entry"] in ActivationBinarizer.flags
 
 
 def entries(model: BinarizedModule) -> list[Entry]:

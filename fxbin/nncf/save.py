@@ -74,13 +74,18 @@ def _state_dict(module: BinarizedModule) -> tuple[OrderedDict[str, Tensor], list
         if entry.own is None:
             found[entry.nncf] = torch.zeros(1)
             continue
-        tensor = _per_group(own[entry.own], entry)
+        tensor = _flag(own[entry.own]) if entry.is_flag else _per_group(own[entry.own], entry)
         if tensor is None:
             problems.append(f"{entry.own}: NNCF has the same thresholds for each group of channels")
         else:
             found[entry.nncf] = tensor.detach().cpu()
     problems += [f"{name}: NNCF binarizes plain nn.Conv2d only" for name in foreign_sites(module)]
     return found, problems
+
+
+def _flag(tensor: Tensor) -> Tensor:
+    """A flag as NNCF has it, in an integer; an average of off and on is on."""
+    return tensor.where(tensor <= 0, 1).round().int()
 
 
 def _per_group(tensor: Tensor, entry: Entry) -> Tensor | None:

@@ -51,13 +51,13 @@ def test_state_dict_without_the_flag_leaves_it() -> None:
     assert binarizer.enabled.item() == 1
 
 
-def test_flag_is_one_int32_as_in_nncf_checkpoints() -> None:
+def test_state_dict_has_the_names_and_shapes_of_nncf_checkpoints() -> None:
     state = ActivationBinarizer(3).state_dict()
     assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()} == {
         "scale": (torch.float32, (1,)),
         "threshold": (torch.float32, (1, 3, 1, 1)),
-        "enabled": (torch.int32, (1,)),
-        "scale_initialized": (torch.int32, (1,)),
+        "enabled": (torch.float32, (1,)),
+        "scale_initialized": (torch.float32, (1,)),
     }
     assert list(XNORWeightBinarizer().state_dict()) == ["enabled"]
 
@@ -78,7 +78,7 @@ def test_casts_and_moves_keep_the_flags() -> None:
     binarizer = ActivationBinarizer(3)
     binarizer.enable()
     binarizer.to(torch.bfloat16)
-    assert binarizer.enabled.dtype == torch.int32
+    assert binarizer.enabled.dtype == torch.float32
     x = torch.rand(2, 3, 4, 4, dtype=torch.bfloat16)
     assert binarizer(x).dtype == torch.bfloat16
 
