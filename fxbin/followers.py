@@ -14,6 +14,8 @@ from fxbin.errors import TransformError
 if TYPE_CHECKING:
     from fxbin.binarizers.binarizer import Binarizer
 
+_MAKE_FX = torch._C._TorchDispatchModeKey.PROXY
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,7 +28,7 @@ def is_followed() -> bool:
         torch.compiler.is_compiling()
         or is_transformed()
         or is_scripted()
-        or torch._C._len_torch_dispatch_stack() > 0  # make_fx
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 
@@ -94,7 +96,8 @@ def check_differentiated_once() -> None:
 
 def check_can_start(name: str) -> None:
     """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
-    if not torch.compiler.is_compiling() and is_followed():
+    has_numbers = not (is_transformed() or is_scripted() or torch._C._get_dispatch_mode(_MAKE_FX))
+    if not torch.compiler.is_compiling() and not has_numbers:
         raise TransformError(
             f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
             "model once in train mode before torch.func or a tracer does, or call eval()"

@@ -19,7 +19,9 @@ def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
     Another tracer of torch.fx, who calls it with proxies, records the graph instead.
     """
     fused = _fused(graph, root)
-    inputs = {str(node.target): str(node.target).lstrip("*") for node in graph.nodes if node.op == "placeholder"}
+    inputs = {
+        str(node.target): str(node.target).lstrip("*") for node in graph.nodes if node.op == "placeholder"
+    }
     given = ", ".join(f"{target!r}: {name}" for target, name in inputs.items())
     met = f"if _is_proxied({', '.join(inputs.values())}): return _replay(_graph, self, {{{given}}})\n"
     with fused.on_generate_code(lambda _: lambda body: [met, *body]):

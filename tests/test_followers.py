@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.jit._trace import TracerWarning
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 
 import fxbin
@@ -225,3 +226,14 @@ def test_a_second_derivative_is_refused_in_a_functional_transform_too() -> None:
     for twice in (jacrev(jacrev(model)), grad(lambda x: grad(lambda x: model(x).sum())(x).sum())):
         with pytest.raises(TransformError, match="no second derivative"):
             twice(batch("Small", 2))
+
+
+def test_a_scale_starts_while_operators_are_counted() -> None:
+    model, plain = in_training(), Small()
+    counts = []
+    for network in (model, plain):
+        with FlopCounterMode(display=False) as counter:
+            network(batch("Small", 2))
+        counts.append(counter.get_total_flops())
+    assert all(site.activation.is_scale_initialized for site in model.binarization.sites.values())
+    assert counts[0] == counts[1]
