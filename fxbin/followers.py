@@ -96,8 +96,9 @@ def check_differentiated_once() -> None:
 
 def check_can_start(name: str) -> None:
     """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
-    has_numbers = not (is_transformed() or is_scripted() or torch._C._get_dispatch_mode(_MAKE_FX))
-    if not torch.compiler.is_compiling() and not has_numbers:
+    if torch.compiler.is_compiling():
+        return
+    if is_transformed() or is_scripted() or torch._C._get_dispatch_mode(_MAKE_FX):
         raise TransformError(
             f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
             "model once in train mode before torch.func or a tracer does, or call eval()"

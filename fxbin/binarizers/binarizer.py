@@ -54,9 +54,11 @@ class Binarizer(nn.Module, ABC):
         """Binarize `x` if enabled, else return `x` itself."""
         if is_proxy(x):
             return recorded_call(self, x)  # type: ignore[no-any-return]
+        if not self.is_enabled:
+            return x
         if self.training:
             check_for_inference([self])
-        return self.binarize(x) if self.is_enabled else x
+        return self.binarize(x)
 
     def enable(self) -> None:
         """Binarize from the next forward on."""
