@@ -10,12 +10,24 @@ from torch.fx.graph_module import _forward_from_src
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
+from fxbin.replay import is_proxied, replay
 
 
 def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
-    """The function that runs `graph` on `root`, which is its first argument."""
-    code = _fused(graph, root).python_code(root_module="self")
-    return _forward_from_src(code.src, code.globals)  # as GraphModule does: tracebacks show the line
+    """The function that runs `graph` on `root`, which is its first argument.
+
+    Another tracer of torch.fx, who calls it with proxies, records the graph instead.
+    """
+    fused = _fused(graph, root)
+    inputs = {
+        str(node.target): str(node.target).lstrip("*") for node in graph.nodes if node.op == "placeholder"
+    }
+    given = ", ".join(f"{target!r}: {name}" for target, name in inputs.items())
+    met = f"if _is_proxied({', '.join(inputs.values())}): return _replay(_graph, self, {{{given}}})\n"
+    with fused.on_generate_code(lambda _: lambda body: [met, *body]):
+        code = fused.python_code(root_module="self")
+    names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_graph": graph}
+    return _forward_from_src(code.src, names)  # as GraphModule does: tracebacks show the line
 
 
 def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:

@@ -13,9 +13,11 @@ from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
+from fxbin.onlookers import check_for_inference
 from fxbin.own_code import OwnCode, calls_conv2d, method_of_model
 from fxbin.part_forward import PartForward
 from fxbin.passes.base import Pass, run_passes
+from fxbin.refused_methods import refusals
 from fxbin.reserved_names import check_names
 from fxbin.retrace import Retracer
 from fxbin.state import BinarizationState
@@ -75,8 +77,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
         """
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
-        own = {"__module__": type(root).__module__, **_methods_with_convolutions(type(root))}
-        binarized_class = type(type(root).__name__, (cls, type(root)), own)
+        content = {
+            "__module__": type(root).__module__,
+            **_methods_with_convolutions(type(root)),
+            **refusals(type(root)),
+        }
+        binarized_class = type(type(root).__name__, (cls, type(root)), content)
         # An empty one shows what such an object has of its own.
         empty = binarized_class(nn.Module(), fx.Graph(), class_name=type(root).__name__)
         if isinstance(vars(root).get("meta"), dict):
@@ -232,7 +238,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             part.compile()
         if "_graph_choice" in vars(self):
             self._graph_choice.compile()
-            type(self).forward = counted_alone(_chosen)
+            forward = counted_alone(_chosen)
+            vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # whose arguments it has
+            type(self).forward = forward
         return code
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
@@ -259,6 +267,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
                 f"torch.export: {type(self).__name__} has code that no graph can hold, and which runs as it "
                 "is: summary(model).islands says why. Export a module that it calls"
             )
+        check_for_inference(self.binarization.binarizers)
         return running
 
     @graph.setter

@@ -14,6 +14,7 @@ from fxbin.binarizers.scale_init import ScaleInit, has_values, initial_log_scale
 from fxbin.binarizers.straight_through import binarize_activation
 from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
 from fxbin.errors import ConfigError, TransformError
+from fxbin.onlookers import check_can_start, known
 
 
 class ActivationBinarizer(Binarizer):
@@ -89,7 +90,7 @@ class ActivationBinarizer(Binarizer):
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
         y = super().forward(x)
-        if self.firing is not None and self.is_enabled and self.training:
+        if self.firing is not None and self.is_enabled and self.training and isinstance(y, Tensor):
             self.firing.add(y)
         return y
 
@@ -127,6 +128,7 @@ class ActivationBinarizer(Binarizer):
 
     def start_from(self, x: Tensor) -> None:
         """Let one batch take its part in where scale and threshold start."""
+        check_can_start(self.name)
         # One that activation checkpointing computes again, for the backward, has had its part.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
             return
@@ -200,7 +202,7 @@ class ActivationBinarizer(Binarizer):
         self.has_started_alone = False
 
     def _check_input(self, x: Tensor) -> None:
-        if x.dim() not in (3, 4) or x.shape[-3] != self.channels:
+        if x.dim() not in (3, 4) or known(x.shape[-3]) != self.channels:
             raise TransformError(
                 f"{self.name or 'activation binarizer'}: expected an input (n, {self.channels}, h, w) or "
                 f"({self.channels}, h, w), got {tuple(x.shape)}"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.flag import FlagReader, as_flag, new_flag
 from fxbin.binarizers.gradient_mean import GradientMean
+from fxbin.onlookers import check_for_inference, is_proxy, recorded_call
 
 
 class Binarizer(nn.Module, ABC):
@@ -51,7 +52,13 @@ class Binarizer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Binarize `x` if enabled, else return `x` itself."""
-        return self.binarize(x) if self.is_enabled else x
+        if is_proxy(x):
+            return recorded_call(self, x)  # type: ignore[no-any-return]
+        if not self.is_enabled:
+            return x
+        if self.training:
+            check_for_inference([self])
+        return self.binarize(x)
 
     def enable(self) -> None:
         """Binarize from the next forward on."""

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from fxbin.binarizers.straight_through import BinarizeActivation, BinarizeWeight
+from fxbin.onlookers import recordable
 
 _RECOMPUTED = (BinarizeActivation, BinarizeWeight)
 
 
+@recordable
 def conv2d(
     input: Tensor,  # noqa: A002 (the name that F.conv2d has for it)
     weight: Tensor,

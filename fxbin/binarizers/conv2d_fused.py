@@ -152,8 +152,6 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and x.shape[1] == activations.channels
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._get_tracing_state() is None
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers.axes import all_but_channels
+from fxbin.onlookers import is_followed
 
 _clamp_gradient = torch.ops.aten.hardtanh_backward.grad_input
 
@@ -19,8 +20,8 @@ _CACHED = 200_000
 
 
 def applies_to(x: Tensor) -> bool:
-    """Whether `x` holds numbers on a CPU, now: no compiler, exporter or fake tensor is following."""
-    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether `x` holds numbers on a CPU, now: no compiler, tracer or functional transform is following."""
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not is_followed()
 
 
 def value_range(x: Tensor) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
+from fxbin.onlookers import check_differentiated_once, is_scripted, is_transformed
 
 
 class BinarizeWeight(Function):
@@ -26,6 +27,8 @@ class BinarizeWeight(Function):
     Source:    Rastegari et al. 2016, arXiv:1603.05279, section 3.1: W ~ a B with B = sign(W). The paper
                clips the gradient to |w| <= 1 and passes one through a; here, as in NNCF 2.9, neither.
     """
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(w: Tensor, a: Tensor) -> Tensor:
@@ -74,6 +77,8 @@ class BinarizeActivation(Function):
                that of the clipped estimator of DoReFa-Net, arXiv:1606.06160, section 2.3.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(x: Tensor, s: Tensor, t: Tensor, _m: float, strict: bool, _nonnegative: bool) -> Tensor:
         """See the class."""
@@ -113,7 +118,7 @@ class BinarizeActivation(Function):
             y = cpu_passes.levels(x, threshold, s) if y is None else y
             found = cpu_passes.gradients(g, x, s, y, nonnegative=ctx.nonnegative)
         grad_x, grad_s, grad_t = found or formula_gradients(g, x, threshold, s, scale.dtype)
-        grad_s = torch.ones_like(scale).mul_(grad_s * ctx.m)
+        grad_s = torch.ones_like(scale) * (grad_s * ctx.m)
         return grad_x, grad_s, grad_t.mul(ctx.m).to(t.dtype).view_as(t), None, None, None
 
 
@@ -144,7 +149,8 @@ def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, stri
         # Two passes in one, and only one that reads.
         low, high = cpu_passes.value_range(x)
         strict, nonnegative = not (math.isfinite(low) and math.isfinite(high)), low >= 0
-    if torch.compiler.is_dynamo_compiling() and torch.is_grad_enabled():
+    is_compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    if is_compiled and torch.is_grad_enabled():
         # A compiler would keep y beside x, as it computes nothing again that a convolution reads.
         y: Tensor = checkpoint(BinarizeActivation.apply, x, s, t, m, strict, nonnegative, use_reentrant=False)
         return y
@@ -157,8 +163,12 @@ def _apply(function: type[Function], *args: Any) -> Tensor:
     That takes four times as long as all else about a small weight. `torch.func` needs it, and a compiler
     knows no other way.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or is_transformed():
+        check_differentiated_once()
         y: Tensor = function.apply(*args)
+    elif is_scripted():
+        # TorchScript knows only the backward of operators: no gradient is better than a wrong one.
+        y = function.forward(*args).detach()
     else:
         y = super(Function, function).apply(*args)  # type: ignore[misc]
     return y

@@ -1,17 +1,22 @@
 """Run-time checks that a graph carries where tracing had to rely on a Python value."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.jit._trace import TracerWarning
 
 from fxbin.errors import TraceError
+from fxbin.onlookers import known, recordable
 
 
 @fx.node.has_side_effect
+@recordable
 def check_specialised(value: Any, expected: Any, what: str) -> None:
     """Raise TraceError unless `value` is what it was while tracing; `what` says who relied on it."""
+    value = _seen(value, expected, what)
     if isinstance(value, Tensor):
         value = f"a tensor of shape {tuple(value.shape)}"
     elif value == expected:
@@ -26,8 +31,10 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
 
 
 @fx.node.has_side_effect
+@recordable
 def check_weights(value: Any, expected: Any, what: str) -> None:
     """Raise TraceError unless `value`, which follows from shapes of parameters, is what it was."""
+    value = known(value)
     if value != expected:
         raise TraceError(
             f"the model was transformed for weights with {what} = {expected!r}, and now it is {value!r}: "
@@ -36,12 +43,14 @@ def check_weights(value: Any, expected: Any, what: str) -> None:
 
 
 @fx.node.has_side_effect
+@recordable
 def check_count(parts: Any, expected: int, what: str) -> None:
     """Raise TraceError unless a tensor was split into as many parts as while tracing."""
     check_specialised(len(parts), expected, what)
 
 
 @fx.node.has_side_effect
+@recordable
 def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
     """``tensor.register_hook(hook)`` where there will be a gradient."""
     if tensor.requires_grad:
@@ -49,6 +58,7 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
 
 
 @fx.node.has_side_effect
+@recordable
 def check_given(value: Any, name: str) -> None:
     """Raise TraceError where an optional tensor is left out that there was while tracing."""
     if value is None:
@@ -59,6 +69,7 @@ def check_given(value: Any, name: str) -> None:
 
 
 @fx.node.has_side_effect
+@recordable
 def check_passed(value: Any, name: str) -> None:
     """Raise TypeError, as Python does, where an argument is left out that has a default in the graph only."""
     if value is ...:
@@ -66,6 +77,7 @@ def check_passed(value: Any, name: str) -> None:
 
 
 @fx.node.has_side_effect
+@recordable
 def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
     """What ``self.buffer = value`` in a forward leaves behind for the next one.
 
@@ -77,3 +89,15 @@ def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
         else:
             buffer.data = value.detach().clone()
     return value if value.requires_grad else buffer
+
+
+def _seen(value: Any, expected: Any, what: str) -> Any:
+    """`value`, and a warning where `torch.jit.trace` makes a program without the check."""
+    number = known(value)
+    if number is not value and number == expected:
+        warnings.warn(
+            f"the traced module is right for inputs with {what} = {expected!r} and does not check it",
+            TracerWarning,
+            stacklevel=3,
+        )
+    return number

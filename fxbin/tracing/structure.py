@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from fxbin.errors import TraceError
+from fxbin.onlookers import recordable
 
 
 class UnknownStructureError(Exception):
@@ -41,6 +42,7 @@ def structure(result: Any, *, may_be_list: bool = True) -> str:
 
 
 @fx.node.has_side_effect
+@recordable
 def check_structure(result: Any, expected: str, what: str) -> None:
     """Raise TraceError unless `result` has the structure that it had while tracing."""
     try:

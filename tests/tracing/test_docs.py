@@ -1,4 +1,4 @@
-"""docs/tracing.md and docs/naming.md: their examples run and print what the pages say."""
+"""docs/tracing.md, docs/naming.md, docs/other_tracers.md: their examples run and print what the pages say."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ import fxbin.tracing.reference
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["tracing", "naming"])
+@pytest.mark.parametrize("page", ["tracing", "naming", "other_tracers"])
 def test_examples_print_what_the_page_shows(page: str) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     text, printed = (DOCS / f"{page}.md").read_text(), io.StringIO()

@@ -1,0 +1,114 @@
+"""Who looks on while operators run: compilers, tracers and the functional transforms of torch."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from torch import fx, nn
+from torch.jit._trace import TracerWarning
+
+from fxbin.errors import TransformError
+
+if TYPE_CHECKING:
+    from fxbin.binarizers.binarizer import Binarizer
+
+_MAKE_FX = torch._C._TorchDispatchModeKey.PROXY
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def is_followed() -> bool:
+    """Whether somebody makes something of the operators that run: a program, or another function.
+
+    They need operators that they know, and have no numbers: no ``item()``, no ``out=``.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or is_transformed()
+        or is_scripted()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` makes another function of what runs: its gradient, or a batch of it."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def is_scripted() -> bool:
+    """Whether `torch.jit.trace`, or who calls it, makes a program of TorchScript of what runs."""
+    return torch._C._is_tracing()
+
+
+def is_proxy(x: Any) -> bool:
+    """Whether `x` stands for a value that a tracer of torch.fx follows."""
+    return isinstance(x, fx.Proxy)
+
+
+def recorded_call(module: nn.Module, x: Any) -> Any:
+    """The call of `module` as one node of a tracer of torch.fx: its code is none that a graph could hold."""
+    tracer: Any = x.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
+
+
+def program_maker() -> str:
+    """Who makes a program of what runs that keeps no custom backward; empty if nobody does."""
+    if torch.compiler.is_exporting():
+        return "torch.export"
+    return "torch.jit.trace" if not torch.compiler.is_compiling() and is_scripted() else ""
+
+
+def recordable(function: F) -> F:
+    """Decorator: a tracer of torch.fx records a call with its proxies as one node, and looks no further."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for item in args:
+            if isinstance(item, fx.Proxy):
+                return item.tracer.create_proxy("call_function", call, args, kwargs)
+        return function(*args, **kwargs)
+
+    return cast("F", call)
+
+
+def check_for_inference(binarizers: "Iterable[Binarizer]") -> None:
+    """Raise TransformError if a program is made with one of `binarizers` as it is in training."""
+    maker = program_maker()
+    for binarizer in binarizers:
+        if maker and binarizer.is_enabled and binarizer.training:
+            raise TransformError(
+                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made "
+                "keeps no straight-through gradients and starts no scale: call eval() first"
+            )
+
+
+def check_differentiated_once() -> None:
+    """Raise TransformError where `torch.func` asks for a second derivative, which it would take for 0."""
+    levels = [] if torch.compiler.is_compiling() else torch._C._functorch.get_interpreter_stack() or []
+    if sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels) > 1:
+        raise TransformError(
+            "torch.func: a straight-through estimator has no second derivative, which a gradient of a "
+            "gradient asks for: differentiate once, or switch the binarizers off"
+        )
+
+
+def check_can_start(name: str) -> None:
+    """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
+    if torch.compiler.is_compiling():
+        return
+    if is_transformed() or is_scripted() or torch._C._get_dispatch_mode(_MAKE_FX):
+        raise TransformError(
+            f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
+            "model once in train mode before torch.func or a tracer does, or call eval()"
+        )
+
+
+def known(size: Any) -> Any:
+    """`size` as a number also where `torch.jit.trace` makes tensors of sizes, and then warns of each look."""
+    if torch.compiler.is_compiling() or not isinstance(size, torch.Tensor) or not is_scripted():
+        return size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracerWarning)
+        return size.item()
