@@ -8,20 +8,43 @@ from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
 from fxbin.state import BinarizationState
 
+WRAPPERS = {
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+    "torch.nn.parallel.data_parallel.DataParallel": "module",
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    "torch.optim.swa_utils.AveragedModel": "module",
+    "lightning.fabric.wrappers._FabricModule": "module",
+    "lightning_fabric.wrappers._FabricModule": "module",
+}
+"""Classes that compute what a module inside them computes, and where they hold it. Names, as whoever has
+wrapped a model has imported them, and nobody else need wait for that."""
+
 
 def transformed(model: nn.Module, function: str) -> BinarizedModule:
-    """`model`, which must come from `fxbin.transform`; `function` is named in the error.
+    """The model from `fxbin.transform` that `model` is, or that it wraps without computing more.
 
     Raises:
-        TransformError: it does not, or it is wrapped by something else.
+        TransformError: it is none, or inside something that may compute more; names `function`.
     """
-    if isinstance(model, BinarizedModule):
-        return model
-    wrapped = next((name for name, child in model.named_children() if isinstance(child, BinarizedModule)), "")
+    inner: Any = model
+    while (place := _wrapped_at(inner)) is not None:
+        inner = getattr(inner, place)
+    if isinstance(inner, BinarizedModule):
+        return inner
+    children = inner.named_children() if isinstance(inner, nn.Module) else ()
+    wrapped = next((name for name, child in children if isinstance(child, BinarizedModule)), "")
     hint = f"; it holds one as `.{wrapped}`" if wrapped else ""
     raise TransformError(
         f"fxbin.{function}: expected a model that fxbin.transform returned, got {type(model).__name__}{hint}"
     )
+
+
+def _wrapped_at(model: Any) -> str | None:
+    """Where one of `WRAPPERS`, or a class that is made from one and keeps its forward, holds a module."""
+    forward = getattr(type(model), "forward", None)
+    classes = [cls for cls in type(model).__mro__ if getattr(cls, "forward", None) is forward]
+    names = (f"{cls.__module__}.{cls.__qualname__}" for cls in classes)
+    return next((WRAPPERS[name] for name in names if name in WRAPPERS), None)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import fxbin
@@ -22,6 +23,8 @@ def as_if_trained(binarized: BinarizedModule) -> BinarizedModule:
     binarized.eval()
     binarized.binarization.enable(activations=True, weights=True)
     for site in binarized.binarization.sites.values():
+        started = {"scale_initialized": torch.ones(1, dtype=torch.int32)}
+        site.activation.load_state_dict(site.activation.state_dict() | started)
         nn.init.uniform_(site.activation.scale, -0.5, 0.5)
         nn.init.normal_(site.activation.threshold)
     for module in binarized.modules():

@@ -32,6 +32,13 @@ TimeLimitOption = Annotated[
 ]
 
 
+class Operators(StrEnum):
+    """What a file is made of."""
+
+    OPENVINO = "openvino"
+    STANDARD = "standard"
+
+
 class Weights(StrEnum):
     """How binarized weights are stored."""
 
@@ -54,11 +61,15 @@ def export(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Leave the batch size open; OpenVINO wants it fixed.")
     ] = False,
+    operators: Annotated[
+        Operators,
+        typer.Option(help="Write what OpenVINO runs in 1 bit, or standard ONNX operators alone, in float."),
+    ] = Operators.OPENVINO,
     weights: Annotated[
         Weights, typer.Option(help="Store binarized weights as bits, or as float32.")
     ] = Weights.PACKED,
 ) -> None:
-    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO.
+    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO, or for other tools.
 
     From a checkpoint: the trained network, in the stage it has reached. From a config or a name: the
     untrained network with everything binarized, to try a deployment before training.
@@ -70,7 +81,14 @@ def export(
     check_output_name(output, ".onnx", "OUT.onnx")
     model = model_from(source, input_size)
     output.parent.mkdir(parents=True, exist_ok=True)
-    report = export_onnx(model, output, opset=opset, dynamic_batch=dynamic_batch, weights=weights.value)
+    report = export_onnx(
+        model,
+        output,
+        opset=opset,
+        dynamic_batch=dynamic_batch,
+        operators=operators.value,
+        weights=weights.value,
+    )
     typer.echo(str(report))
 
 

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx import traceback as fx_traceback
-from torch.utils import _pytree as pytree
 
 from fxbin.errors import ExportError
 from fxbin.export.conv_call import node_name
 from fxbin.export.fake_quantize import SCOPE
+from fxbin.export.file_names import ONLY_TENSORS
 from fxbin.export.inputs import BoundInputs, with_batch
 
 if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
-
-ONLY_TENSORS = "and a file has nothing but tensors; export a module around it that returns the tensors alone"
 
 
 def capture_onnx(
@@ -28,16 +26,8 @@ def capture_onnx(
 ) -> tuple["onnx.ModelProto", dict[str, str]]:
     """Return `module` as an ONNX model, and the hierarchical name of each node of the exported program.
 
-    Inputs are named like the placeholders, outputs ``output``, ``output_1``, or by the keys of a dict.
     ExportError if PyTorch's exporter cannot follow the graph.
     """
-    output_names = _output_names(module.graph)
-    for name in output_names:
-        if name in inputs.names:
-            raise ExportError(
-                f"model: an input and an output are both called {name!r}, which one file cannot have; export "
-                "a module around it that calls one of them otherwise"
-            )
     for node in module.graph.nodes:
         # The one key of its own that torch.export carries over to the nodes it makes.
         node.meta["custom"] = {SCOPE: node_name(node)}
@@ -55,8 +45,6 @@ def capture_onnx(
                 dynamo=True,
                 verbose=False,
                 opset_version=opset,
-                input_names=list(inputs.names),
-                output_names=output_names,
                 dynamic_shapes=dynamic_shapes,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -82,19 +70,6 @@ class _ScopedRun(nn.Module):
 def _scopes(program: "ExportedProgram") -> dict[str, str]:
     found = {node.name: node.meta.get("custom", {}).get(SCOPE) for node in program.graph.nodes}
     return {name: scope for name, scope in found.items() if scope is not None}
-
-
-def _output_names(graph: fx.Graph) -> list[str]:
-    """Names of what the model returns; None has none. ExportError if it returns a constant."""
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    value = output.args[0]
-    for leaf in pytree.tree_leaves(value):
-        if leaf is not None and not isinstance(leaf, fx.Node):
-            raise ExportError(f"model: it returns {leaf!r} beside its tensors, {ONLY_TENSORS}")
-    if isinstance(value, dict) and all(isinstance(x, fx.Node | None) for x in value.values()):
-        return [str(key) for key, x in value.items() if x is not None]
-    count = sum(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
-    return ["output", *(f"output_{index}" for index in range(1, count))]
 
 
 def _explain(error: Exception, dynamic_batch: bool) -> str:

@@ -44,8 +44,11 @@ def fake_quantize_function(opset: int) -> "onnx.FunctionProto":
     """FakeQuantize with ``levels=2`` and equal input limits, in standard operators.
 
     A runtime that knows the operator uses its own, any other one this body. OpenVINO's definition
-    (FakeQuantize-1) has ``x <= in_low`` go to ``out_low`` first: with ``in_low == in_high`` that is a strict
-    ``>``, as here.
+    (FakeQuantize-1) has ``x <= min(in_low, in_high)`` go to ``out_low`` first: with ``in_low == in_high``
+    that is a strict ``>``, as here.
+
+    The body uses every input: onnxslim removes one that it does not use from the function and leaves it in
+    the calls, which onnxruntime then refuses and OpenVINO computes other numbers from.
     """
     from onnx import helper
 
@@ -55,7 +58,8 @@ def fake_quantize_function(opset: int) -> "onnx.FunctionProto":
         ["x", "in_low", "in_high", "out_low", "out_high"],
         ["y"],
         [
-            helper.make_node("Greater", ["x", "in_high"], ["above"]),
+            helper.make_node("Max", ["in_low", "in_high"], ["threshold"]),
+            helper.make_node("Greater", ["x", "threshold"], ["above"]),
             helper.make_node("Where", ["above", "out_high", "out_low"], ["y"]),
         ],
         [helper.make_opsetid("", opset)],

@@ -1,14 +1,18 @@
 """The last steps on the ONNX model: packed weights, plain operators, names, the FakeQuantize function."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxbin.errors import ExportError
 from fxbin.export.fake_quantize import DOMAIN, MODE, NAME, ROLE, SCOPE, fake_quantize_function
+from fxbin.export.file_names import FileNames
+from fxbin.export.file_record import write_record
 from fxbin.export.packed_weights import PackedWeights
-from fxbin.export.report import ExportMode, WeightStorage
+from fxbin.export.report import ExportMode, Operators, WeightStorage
 
 if TYPE_CHECKING:
     import onnx
@@ -20,13 +24,23 @@ FX_NODE = "pkg.torch.onnx.fx_node"
 """Metadata key under which PyTorch's exporter notes the node an operator came from."""
 
 
-def finish(model: "onnx.ModelProto", scopes: Mapping[str, str], opset: int, weights: WeightStorage) -> None:
+def finish(
+    model: "onnx.ModelProto",
+    scopes: Mapping[str, str],
+    names: FileNames,
+    *,
+    opset: int,
+    operators: Operators,
+    weights: WeightStorage,
+) -> None:
     """Make the exported `model` what a file holds, in place.
 
     FakeQuantize nodes of 1-bit call sites stay and get a definition; all others become standard
-    operators. Every node is named after its `scopes` entry, which Netron shows; what the exporter notes
-    about the Python code (paths included) goes.
+    operators. Inputs and outputs get their `names`. Every node is named after its `scopes` entry, which
+    Netron shows; what the exporter notes about the Python code (paths included) goes. What the file holds
+    is noted in it. ExportError if other `operators` than those asked for are left.
     """
+    _name_inputs_and_outputs(model.graph, names)
     finisher = _Finisher(model, weights)
     nodes = [new for node in model.graph.node for new in finisher.expand(node, _scope(node, scopes))]
     del model.graph.node[:]
@@ -39,6 +53,18 @@ def finish(model: "onnx.ModelProto", scopes: Mapping[str, str], opset: int, weig
     else:
         for entry in [entry for entry in model.opset_import if entry.domain == DOMAIN]:
             model.opset_import.remove(entry)
+    if operators == "standard":
+        _refuse_other_operators(nodes)
+    write_record(model, operators)
+
+
+def _refuse_other_operators(nodes: "Iterable[onnx.NodeProto]") -> None:
+    for node in nodes:
+        if node.domain:
+            raise ExportError(
+                f'operators="standard": the model itself calls {node.domain}::{node.op_type}, which is no '
+                "standard operator"
+            )
 
 
 class _Finisher:
@@ -109,17 +135,39 @@ def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:
     return scopes.get(notes.get(FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
 
 
+def _name_inputs_and_outputs(graph: "onnx.GraphProto", names: FileNames) -> None:
+    """Call them by `names`; values inside that have one of these get another."""
+    ends = [value.name for value in (*graph.input, *graph.output)]
+    wanted = dict(zip(ends, (*names.inputs, *names.outputs), strict=True))
+    inside = {name for node in graph.node for name in (*node.input, *node.output)} - {*ends, ""}
+    inside |= {tensor.name for tensor in graph.initializer}
+    taken = inside | {*wanted.values()}
+    for name in sorted(inside & {*wanted.values()}):
+        free = next(new for count in itertools.count(1) if (new := f"{name}_{count}") not in taken)
+        taken.add(free)
+        wanted[name] = free
+    _rename(graph, wanted)
+
+
 def _rename_initializers(model: "onnx.ModelProto") -> None:
     """Call parameters what they are called in the model's `state_dict`, where that name is free."""
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     taken |= {value.name for value in (*model.graph.input, *model.graph.output)}
     new = {tensor.name: tensor.name.removeprefix(ROOT) for tensor in model.graph.initializer}
-    new = {old: name for old, name in new.items() if name not in taken}
-    for tensor in model.graph.initializer:
-        tensor.name = new.get(tensor.name, tensor.name)
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = new.get(name, name)
+    _rename(model.graph, {old: name for old, name in new.items() if name not in taken})
+
+
+def _rename(graph: "onnx.GraphProto", new: Mapping[str, str]) -> None:
+    """Give values their `new` names, in graphs inside nodes, too."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = new.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, new)
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:

@@ -19,15 +19,20 @@ from fxbin.export.legality import (
 )
 from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
-from fxbin.export.report import ExportMode, SiteExport
+from fxbin.export.report import ExportMode, Operators, SiteExport
 from fxbin.export.use import is_used
 from fxbin.node_info import node_info
 
 NOT_USED = "nothing that the model returns depends on it"
+STANDARD = 'operators="standard" was asked for'
 
 
 def lower_binarizers(
-    module: fx.GraphModule, record: Record, *, final_values: bool = True
+    module: fx.GraphModule,
+    record: Record,
+    *,
+    operators: Operators = "openvino",
+    final_values: bool = True,
 ) -> tuple[SiteExport, ...]:
     """Replace the binarizers of `module`, in place, and say what became of each call site.
 
@@ -36,13 +41,14 @@ def lower_binarizers(
 
     A disabled binarizer becomes its input, and a call site that nothing depends on is left out. A
     binarizer whose levels fxbin does not know stays, and the exporter writes its forward out. `record` is
-    of a run of this very graph. Without `final_values` nothing depends on what values constants have: those
-    of a model that is not trained yet say nothing about later ones.
+    of a run of this very graph. With the `operators` "standard" no call site is in 1 bit. Without
+    `final_values` nothing depends on what values constants have: those of a model that is not trained yet
+    say nothing about later ones.
     """
     distinct = DistinctLevels() if final_values else None
     sites = []
     for call in list(conv_calls(module)):
-        site = _decide(call, record, final_values)
+        site = _decide(call, record, operators, final_values)
         if site.mode is ExportMode.ONE_BIT:
             site = replace(site, reason=_lower_call(module, call, record, distinct))
         sites.append(site)
@@ -65,7 +71,7 @@ def _erase_unused(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
-def _decide(call: ConvCall, record: Record, final_values: bool) -> SiteExport:
+def _decide(call: ConvCall, record: Record, operators: Operators, final_values: bool) -> SiteExport:
     binarizers = [binarizer for binarizer in (call.activation, call.weight) if binarizer is not None]
     disabled = why_disabled(call)
     if not is_used(call.node):
@@ -75,7 +81,7 @@ def _decide(call: ConvCall, record: Record, final_values: bool) -> SiteExport:
         mode = ExportMode.FLOAT if enabled else ExportMode.FULL_PRECISION
         return SiteExport(call.name, mode, enabled=False, reason=disabled)
     shapes = record.shapes[call.node]
-    reason = why_float(call, shapes)
+    reason = STANDARD if operators == "standard" else why_float(call, shapes)
     if reason is None and final_values:
         reason = why_values_need_float(call, shapes)
     mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT

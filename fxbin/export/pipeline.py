@@ -1,21 +1,23 @@
 """The export, step by step."""
 
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from fxbin.errors import ExportError
 from fxbin.export.capture import capture_onnx
+from fxbin.export.file_names import FileNames
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
-from fxbin.export.report import ExportReport, SiteExport, WeightStorage
+from fxbin.export.report import ExportReport, Operators, WeightStorage
+from fxbin.export.untrained import warn_if_untrained
 from fxbin.output_path import check_output_path
 from fxbin.packages import require
+from fxbin.transformed import transformed
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)
@@ -23,13 +25,16 @@ OPSETS = range(18, 26)
 
 
 def export_onnx(
-    model: fx.GraphModule,
+    model: nn.Module,
     path: str | os.PathLike[str],
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
     dynamic_batch: bool = False,
+    operators: Operators = "openvino",
     weights: WeightStorage = "packed",
     external_data: bool | None = None,
 ) -> ExportReport:
@@ -39,13 +44,20 @@ def export_onnx(
     went well.
 
     Args:
-        model: a transformed model. Stages are exported as they are: what is disabled is in full precision.
+        model: a transformed model, which DistributedDataParallel, torch.compile, AveragedModel or Lightning
+            Fabric may have wrapped. Stages are exported as they are: what is disabled is in full precision.
         path: the .onnx file to write; its folder must exist.
         example_inputs: positional inputs, for their shapes; by default from `input_info` of the config.
         example_kwargs: the same by name.
+        input_names: what the file calls its inputs; by default as `forward` does.
+        output_names: what the file calls its outputs; by default by the keys of the dict that `forward`
+            returns, or ``output``, ``output_1``, ...
         opset: version of the ONNX operators, 18 to 25.
         dynamic_batch: leave axis 0 of all inputs open. onnxruntime runs such a file; OpenVINO compiles
             1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
+        operators: "openvino" writes what OpenVINO runs in 1 bit, with a definition for onnxruntime.
+            "standard" writes standard ONNX operators alone, for tools that know no others and no functions
+            in a file; every runtime computes in float then.
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
         external_data: put the weights into a second file beside it, ``model.onnx.data``, as ONNX has it
             for what is too large for one file. By default where that is so: above 2 GB.
@@ -54,34 +66,51 @@ def export_onnx(
         What became of each call site, and why.
 
     Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
         ExportError: a package is missing, an argument is wrong, the inputs do not fit, something is in
             bfloat16, or PyTorch's exporter cannot follow the model.
 
     Warns:
-        UserWarning: a selected call site is not fully binarized at this stage.
+        UserWarning: a selected call site is not fully binarized at this stage, or its activation scale has
+            not seen a training batch.
     """
-    path = Path(path)
-    _check_arguments(path, opset, weights, dynamic_batch, external_data)
-    if not isinstance(model, fx.GraphModule):
-        raise ExportError(f"model: expected what fxbin.transform returns, got {type(model).__name__}")
+    path = _checked_order(model, path)
+    _check_arguments(path, opset, operators, weights, dynamic_batch, external_data)
+    binarized = transformed(model, "export_onnx")
     # Only now: it needs the packages that have just been looked for.
     from fxbin.export.finish import finish
     from fxbin.export.write_model import write_model
 
-    module, inputs = prepare(model, example_inputs, example_kwargs)
+    module, inputs = prepare(binarized, example_inputs, example_kwargs)
     _refuse_bfloat16(module, inputs)
-    sites = lower(module, inputs)
+    names = FileNames.of(module.graph, inputs, input_names, output_names)
+    sites = lower(module, inputs, operators=operators)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
-    finish(proto, scopes, opset, weights)
+    finish(proto, scopes, names, opset=opset, operators=operators, weights=weights)
     size = write_model(proto, path, external_data)
-    _warn_if_not_binarized(sites)
-    return ExportReport(path, opset, weights, size, sites)
+    warn_if_untrained(binarized.binarization, sites)
+    return ExportReport(path, opset, operators, weights, size, sites)
 
 
-def _check_arguments(path: Path, opset: Any, weights: Any, dynamic_batch: Any, external_data: Any) -> None:
+def _checked_order(model: Any, path: Any) -> Path:
+    """`path`; ExportError if what is given for it is none, or `model` is one."""
+    if isinstance(model, str | os.PathLike):
+        raise ExportError(
+            f"model: got the path {os.fspath(model)!r}; the model comes first: export_onnx(model, path)"
+        )
+    if not isinstance(path, str | os.PathLike):
+        raise ExportError(f"path: expected a name such as 'model.onnx', got {type(path).__name__}")
+    return Path(path)
+
+
+def _check_arguments(
+    path: Path, opset: Any, operators: Any, weights: Any, dynamic_batch: Any, external_data: Any
+) -> None:
     require("onnx", "onnxscript", extra="onnx")
     if not isinstance(opset, int) or opset not in OPSETS:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
+    if operators not in get_args(Operators):
+        raise ExportError(f'operators: expected "openvino" or "standard", got {operators!r}')
     if weights not in get_args(WeightStorage):
         raise ExportError(f'weights: expected "packed" or "float", got {weights!r}')
     if not isinstance(dynamic_batch, bool):
@@ -100,16 +129,4 @@ def _refuse_bfloat16(module: fx.GraphModule, inputs: BoundInputs) -> None:
         raise ExportError(
             f"model: {found[0]} is in bfloat16, in which onnxruntime has no convolution; export a copy in "
             "float32, with inputs in float32: copy.deepcopy(model).float()"
-        )
-
-
-def _warn_if_not_binarized(sites: tuple[SiteExport, ...]) -> None:
-    names = [site.name for site in sites if not site.enabled]
-    if names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        warnings.warn(
-            f"{len(names)} of {len(sites)} selected call sites are not fully binarized at this stage "
-            f"({shown}) and are exported so. Train through the stages first, or call "
-            "model.binarization.enable(activations=True, weights=True).",
-            stacklevel=3,
         )

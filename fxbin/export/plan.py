@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from fxbin.errors import ExportError
 from fxbin.example_inputs import example_inputs as inputs_from_config
@@ -15,12 +15,12 @@ from fxbin.export.inputs import BoundInputs, bind_inputs
 from fxbin.export.lower import lower_binarizers
 from fxbin.export.record import record_run
 from fxbin.export.remove_dropout import remove_dropout
-from fxbin.export.report import SiteExport
+from fxbin.export.report import Operators, SiteExport
 from fxbin.module import BinarizedModule
 
 
 def plan_export(
-    model: fx.GraphModule,
+    model: BinarizedModule,
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
@@ -32,25 +32,24 @@ def plan_export(
     `export_onnx`. ExportError if the model does not run on them.
     """
     module, inputs = prepare(model, example_inputs, example_kwargs)
-    if all_enabled and isinstance(module, BinarizedModule):
+    if all_enabled:
         module.binarization.enable(activations=True, weights=True)
     return lower(module, inputs, final_values=not all_enabled)
 
 
 def prepare(
-    model: fx.GraphModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
-) -> tuple[fx.GraphModule, BoundInputs]:
+    model: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[BinarizedModule, BoundInputs]:
     """A copy of `model` in eval mode, dropout and paddings rewritten, and example inputs on its device."""
-    if isinstance(model, BinarizedModule) and model.is_shown_only:
+    if model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
             f"model: {type(model).__name__} has code that no graph can hold, in {islands} (`model.islands` "
             "says why), so no file can hold it either: transform and export the part with the convolutions"
         )
     module = copy.deepcopy(model).eval()
-    if isinstance(module, BinarizedModule):
-        module.show_running()
-    inputs = _inputs(model, module, args, kwargs)
+    module.show_running()
+    inputs = _inputs(module, args, kwargs)
     remove_dropout(module)
     hoist_padding(module)
     spell_out_circular_padding(module)
@@ -58,24 +57,23 @@ def prepare(
 
 
 def lower(
-    module: fx.GraphModule, inputs: BoundInputs, *, final_values: bool = True
+    module: fx.GraphModule,
+    inputs: BoundInputs,
+    *,
+    operators: Operators = "openvino",
+    final_values: bool = True,
 ) -> tuple[SiteExport, ...]:
     """Lower the binarizers of `module`, which comes from `prepare`, in place; say what became of each."""
     with torch.no_grad():
-        return lower_binarizers(module, record_run(module, inputs.values), final_values=final_values)
+        record = record_run(module, inputs.values)
+        return lower_binarizers(module, record, operators=operators, final_values=final_values)
 
 
 def _inputs(
-    model: fx.GraphModule,
-    module: fx.GraphModule,
-    args: tuple[Any, ...] | None,
-    kwargs: Mapping[str, Any] | None,
+    module: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> BoundInputs:
     if args is None and kwargs is None:
-        state = getattr(model, "binarization", None)
-        if state is None:
-            raise ExportError("example_inputs: give them, as this model carries no config with input_info")
-        args, kwargs = inputs_from_config(state.config, model)
+        args, kwargs = inputs_from_config(module.binarization.config, module)
     if args is not None and not isinstance(args, tuple):
         raise ExportError(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
@@ -85,6 +83,6 @@ def _inputs(
     return BoundInputs(bound.with_tensors([x.to(device) for x in bound.tensors]), bound.names)
 
 
-def _device(module: nn.Module) -> torch.device:
+def _device(module: BinarizedModule) -> torch.device:
     tensor = next(iter((*module.parameters(), *module.buffers())), None)
     return torch.device("cpu") if tensor is None else tensor.device

@@ -9,6 +9,10 @@ WeightStorage = Literal["packed", "float"]
 """How binarized weights are stored: one bit each, or as float32."""
 
 
+Operators = Literal["openvino", "standard"]
+"""What a file is made of: with FakeQuantize, which OpenVINO runs in 1 bit, or standard operators alone."""
+
+
 class ExportMode(StrEnum):
     """How one call site was written; the value is what people read."""
 
@@ -46,6 +50,7 @@ class ExportReport:
 
     path: Path
     opset: int
+    operators: Operators
     weights: WeightStorage
     size: int
     """Bytes written."""

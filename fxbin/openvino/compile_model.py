@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import ExportError
+from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import essence
 from fxbin.openvino.source import Source, as_file
 from fxbin.packages import require
@@ -19,6 +20,7 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
     *,
     precision: str = "f32",
     threads: int | None = None,
+    cache_dir: CacheDir = None,
     properties: Mapping[str, Any] | None = None,
 ) -> "openvino.CompiledModel":
     """Compile a model or a file for OpenVINO's CPU plugin, with fixed shapes.
@@ -30,7 +32,8 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
         precision: OpenVINO's hint. Its own default on CPUs that have it is ``"bf16"``, which is faster
             and moves values across thresholds; ``"f32"`` gives PyTorch's numbers.
         threads: how many; by default as many as OpenVINO likes.
-        properties: further ones of OpenVINO; they win over the two above.
+        cache_dir: a folder in which OpenVINO keeps what it compiles, and finds it the next time.
+        properties: further ones of OpenVINO; they win over those above.
 
     Returns:
         What ``openvino.Core().compile_model`` returns: call it with numpy arrays.
@@ -42,7 +45,7 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
     require("openvino", extra="openvino")
     import openvino
 
-    options = {"INFERENCE_PRECISION_HINT": precision}
+    options = {"INFERENCE_PRECISION_HINT": precision} | cache_properties(cache_dir)
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
     core = openvino.Core()

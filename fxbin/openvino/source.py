@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import fx
+from torch import nn
 
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
+from fxbin.export.file_record import read_record
+from fxbin.packages import require
 from fxbin.runtimes.model_file import checked_path
 
 SUFFIXES = (".onnx", ".xml")
 
-Source = fx.GraphModule | str | os.PathLike[str]
+Source = nn.Module | str | os.PathLike[str]
 """A transformed model, or the path of an ONNX file or of OpenVINO's own format."""
 
 
@@ -23,9 +25,10 @@ Source = fx.GraphModule | str | os.PathLike[str]
 def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[Path]:
     """The file that `source` names, or a temporary ONNX file of the model that it is.
 
-    ExportError if there is no such file, or the model cannot be exported.
+    ExportError if there is no such file, it has lost what fxbin wrote into it, or the model cannot be
+    exported.
     """
-    if isinstance(source, fx.GraphModule):
+    if isinstance(source, nn.Module):
         with tempfile.TemporaryDirectory(prefix="fxbin-openvino-") as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(source, path, example_inputs)
@@ -35,4 +38,10 @@ def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[
         raise ExportError(
             f"expected a model that fxbin.transform returned, or a path; got {type(source).__name__}"
         )
-    yield checked_path(Path(source), SUFFIXES)
+    path = checked_path(Path(source), SUFFIXES)
+    if path.suffix == ".onnx":
+        require("onnx", extra="onnx")
+        record = read_record(path)
+        if record is not None and record.lost:
+            raise ExportError(f"{path}: {record.lost}")
+    yield path

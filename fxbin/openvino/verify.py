@@ -3,18 +3,22 @@
 import copy
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx
+from torch import nn
 
 from fxbin.errors import VerificationError
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.file_record import FileRecord, read_record
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import lower, prepare
+from fxbin.export.report import Operators
+from fxbin.module import BinarizedModule
+from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import OpenVINOError, run_in_process
 from fxbin.openvino.repeated import repeated_calls
 from fxbin.openvino.source import SUFFIXES
@@ -31,16 +35,27 @@ from fxbin.transformed import transformed
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO's default on CPUs with bfloat16 rounds values across thresholds."""
 
+NO_RECORD = (
+    "The file does not say what fxbin wrote into it: another program has written it, or rewritten it without "
+    "its metadata, as onnx.utils.extract_model does. Take the file that fxbin.export_onnx wrote."
+)
+
+NOTHING_PROMISED = (
+    'it was written with operators="standard" (fxbin export --operators standard), so nothing in it is in '
+    "1 bit. Export it without that option; fxbin.compare_runtimes compares the numbers of this one"
+)
+
 Array = NDArray[Any]
 
 
 def verify(
-    model: fx.GraphModule,
+    model: nn.Module,
     path: str | os.PathLike[str] | None = None,
     inputs: Sequence[Sample] | None = None,
     *,
     tolerance: float = 1e-4,
     layers: bool = True,
+    cache_dir: CacheDir = None,
     time_limit: float = TIME_LIMIT,
 ) -> VerifyReport:
     """Prove that OpenVINO runs `model` in 1 bit where that was promised, with PyTorch's numbers.
@@ -48,7 +63,8 @@ def verify(
     Counts the 1-bit convolutions of the compiled file against what `fxbin.export_onnx` promises for the
     model in its present stage; compares all outputs with the model's own, in eval mode; and compares each
     1-bit convolution by itself on what one forward gives it and on values at, next to and far from its
-    thresholds, zeros and infinities. OpenVINO runs in a process of its own, with its precision hint f32.
+    thresholds, zeros and infinities; and looks whether an ONNX file still has what was written into it,
+    which some tools drop without a word. OpenVINO runs in a process of its own, with its precision hint f32.
 
     Args:
         model: a transformed model. Its mode stays as it is.
@@ -58,6 +74,7 @@ def verify(
         tolerance: largest absolute difference, for values up to 1; above, relative to the largest.
         layers: whether to look at each convolution by itself. Only ONNX files of fxbin allow that;
             OpenVINO's own format has layers merged.
+        cache_dir: a folder in which OpenVINO keeps what it compiles, and finds it the next time.
         time_limit: seconds that OpenVINO may take to compile or to run the file, or one of its layers, once.
 
     Returns:
@@ -65,44 +82,67 @@ def verify(
 
     Raises:
         VerificationError: something is off, with the report as `report`; or OpenVINO crashed, or took longer
-            than `time_limit`.
+            than `time_limit`; or the file was written with ``operators="standard"``.
         ExportError: a package is missing, or the model cannot be exported.
     """
     require("openvino", extra="openvino")
     check_time_limit(time_limit)
     check_tolerance(tolerance)
-    model = transformed(model, "openvino.verify")
+    properties = FULL_FLOAT | cache_properties(cache_dir)
+    binarized = transformed(model, "openvino.verify")
     if path is None:
         with tempfile.TemporaryDirectory(prefix="fxbin-verify-") as folder:
             file = Path(folder) / "model.onnx"
-            export_onnx(model, file, first_sample(inputs))
-            return _verify(model, file, inputs, tolerance, layers, time_limit)
-    file = checked_path(Path(path), SUFFIXES)
-    return _verify(model, file, inputs, tolerance, layers and file.suffix == ".onnx", time_limit)
+            export_onnx(binarized, file, first_sample(inputs))
+            report = examine(binarized, file, inputs, tolerance, layers, properties, time_limit)
+    else:
+        file = checked_path(Path(path), SUFFIXES)
+        record = _record_of(file)
+        if record is not None and record.operators == "standard":
+            raise VerificationError(f"{file}: {NOTHING_PROMISED}")
+        report = examine(binarized, file, inputs, tolerance, layers, properties, time_limit)
+    if report.problems:
+        error = VerificationError("\n".join([*report.problems, str(report)]))
+        error.report = report
+        raise error
+    return report
 
 
-def _verify(
-    model: fx.GraphModule,
+def examine(
+    model: BinarizedModule,
     path: Path,
     inputs: Sequence[Sample] | None,
     tolerance: float,
     layers: bool,
+    properties: Mapping[str, str],
     time_limit: float,
 ) -> VerifyReport:
+    """What OpenVINO makes of the file at `path`; of one in standard operators, nothing in 1 bit is expected.
+
+    VerificationError if OpenVINO does not run it.
+    """
     module, example = prepare(model, first_sample(inputs), None)
     samples = bound_samples(module.graph, example, inputs)
-    sites = lower(*prepare(model, first_sample(inputs), None))
+    record, is_onnx = _record_of(path), path.suffix == ".onnx"
+    operators: Operators = "openvino" if record is None else record.operators
+    sites = lower(*prepare(model, first_sample(inputs), None), operators=operators)
     promised = [site.name for site in sites if site.mode is ExportMode.ONE_BIT]
-    cases = layer_cases(module, samples[0], promised) if layers else []
-    result, arrays = _run(path, samples, cases, time_limit)
+    cases = layer_cases(module, samples[0], promised) if layers and is_onnx else []
+    lost = record.lost if record is not None else NO_RECORD if is_onnx else ""
+    try:
+        result, arrays = _run(path, samples, cases, properties, time_limit)
+    except OpenVINOError as error:
+        told = "" if record is None else record.lost
+        raise VerificationError(f"{path}: {error} {told}".rstrip()) from error
     ports = range(len(result["outputs"]))
     found = [[arrays[f"sample {index} {port}"] for port in ports] for index in range(len(samples))]
-    report = VerifyReport(
+    return VerifyReport(
         path=path,
         runtime=result["runtime"],
         device=result["device"],
         promised=len(promised),
         repeated=repeated_calls(module, promised),
+        lost=lost,
         found=result["operators"].get(ONE_BIT_KIND, 0),
         operators=result["operators"],
         outputs=check_outputs(copy.deepcopy(model).eval(), samples, result["outputs"], found, tolerance),
@@ -111,15 +151,19 @@ def _verify(
             for case, layer in zip(cases, result["layers"], strict=True)
         ),
     )
-    if report.problems:
-        error = VerificationError("\n".join([*report.problems, str(report)]))
-        error.report = report
-        raise error
-    return report
+
+
+def _record_of(path: Path) -> FileRecord | None:
+    """What an ONNX file says of itself; OpenVINO's own format carries no such record."""
+    return read_record(path) if path.suffix == ".onnx" else None
 
 
 def _run(
-    path: Path, samples: Sequence[BoundInputs], cases: Sequence[LayerCase], time_limit: float
+    path: Path,
+    samples: Sequence[BoundInputs],
+    cases: Sequence[LayerCase],
+    properties: Mapping[str, str],
+    time_limit: float,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     keys, arrays = named_arrays(samples)
     layers = []
@@ -127,11 +171,8 @@ def _run(
         named = {_layer_key(case, index): to_array(x) for index, x in enumerate(case.inputs)}
         layers.append({"name": case.name, "inputs": list(named)})
         arrays |= named
-    job = {"model": str(path), "properties": FULL_FLOAT, "samples": keys, "layers": layers}
-    try:
-        result, outputs = run_in_process("run", job, arrays, time_limit)
-    except OpenVINOError as error:
-        raise VerificationError(f"{path}: {error}") from error
+    job = {"model": str(path), "properties": properties, "samples": keys, "layers": layers}
+    result, outputs = run_in_process("run", job, arrays, time_limit)
     return result, dict(outputs)
 
 

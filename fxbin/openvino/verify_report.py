@@ -51,6 +51,9 @@ class VerifyReport:
     repeated: int
     """How many of them repeat another one, input and all; OpenVINO may compute those once."""
 
+    lost: str
+    """What a tool has taken from the file since it was written, and the way out; empty if nothing."""
+
     found: int
     """Convolutions that OpenVINO runs in 1 bit."""
 
@@ -64,7 +67,7 @@ class VerifyReport:
     @property
     def problems(self) -> tuple[str, ...]:
         """What is off, in sentences; empty if nothing is."""
-        problems = []
+        problems = [self.lost] if self.lost else []
         if not self.promised - self.repeated <= self.found <= self.promised:
             problems.append(
                 f"{self.promised} convolutions were promised in 1 bit, OpenVINO runs {self.found} in 1 bit."
@@ -77,7 +80,7 @@ class VerifyReport:
         bad = [layer for layer in self.layers if not layer.is_right]
         if bad:
             problems.append(f"The first layer that is off: {bad[0].name}.")
-        elif problems and self.layers:
+        elif len(problems) > bool(self.lost) and self.layers:
             problems.append("Each layer by itself is right: look at what stands between them.")
         return tuple(problems)
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from numpy.typing import NDArray
-from torch import fx
+from torch import fx, nn
 
 from fxbin.errors import ExportError, VerificationError
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.file_record import read_record
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.plan import plan_export, prepare
+from fxbin.module import BinarizedModule
 from fxbin.packages import require
 from fxbin.runtimes.compare import check_outputs
 from fxbin.runtimes.layer_outputs import return_layers
@@ -32,7 +34,7 @@ Outputs = list[list[NDArray[Any]]]
 
 
 def compare_runtimes(
-    model: fx.GraphModule,
+    model: nn.Module,
     path: str | os.PathLike[str] | None = None,
     inputs: Sequence[Sample] | None = None,
     *,
@@ -43,7 +45,8 @@ def compare_runtimes(
 ) -> RuntimeReport:
     """Run `model` in several runtimes and compare with PyTorch eager, in eval mode.
 
-    Nothing is raised for a difference: it is in the report, as is what a runtime refuses.
+    Nothing is raised for a difference: it is in the report, as is what a runtime refuses. Of a file in
+    standard operators, OpenVINO is not expected to run anything in 1 bit.
 
     Args:
         model: a transformed model, in its present stage. Its mode stays as it is.
@@ -61,7 +64,7 @@ def compare_runtimes(
     """
     check_time_limit(time_limit)
     check_tolerance(tolerance)
-    model = transformed(model, "compare_runtimes")
+    binarized = transformed(model, "compare_runtimes")
     if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
         known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
         raise ExportError(
@@ -76,23 +79,23 @@ def compare_runtimes(
         else:
             file = Path(folder) / "model.onnx"
             if set(runtimes) != {"compiled"}:
-                export_onnx(model, file, example)
-        module, bound = prepare(model, example, None)
+                export_onnx(binarized, file, example)
+        module, bound = prepare(binarized, example, None)
         samples = bound_samples(module.graph, bound, inputs)
-        names = _binarized(model, example) if layers else []
+        names = _binarized(binarized, example) if layers else []
         returned = return_layers(module, names)
-        compare = _Comparison(model, module, file, samples, inputs, returned, tolerance, time_limit)
+        compare = _Comparison(binarized, module, file, samples, inputs, returned, tolerance, time_limit)
         return RuntimeReport(tuple(compare.run(runtime) for runtime in runtimes))
 
 
-def _binarized(model: fx.GraphModule, example: tuple[Any, ...] | None) -> list[str]:
+def _binarized(model: BinarizedModule, example: tuple[Any, ...] | None) -> list[str]:
     in_file = (ExportMode.ONE_BIT, ExportMode.FLOAT)
     return [site.name for site in plan_export(model, example) if site.mode in in_file]
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    model: fx.GraphModule
+    model: BinarizedModule
     module: fx.GraphModule
     """The model as it is exported, which returns the layers, too."""
 
@@ -113,10 +116,16 @@ class _Comparison:
             names, found = run()
             checks = check_outputs(self.module, self.samples, [*names, *self.layers], found, self.tolerance)
         except (RuntimeError, VerificationError) as error:
-            return RuntimeResult(runtime, (), 0, None, str(error).strip().partition("\n")[0])
+            refusal = str(error).strip().partition("\n")[0]
+            return RuntimeResult(runtime, (), 0, None, f"{refusal} {self._lost(runtime)}".rstrip())
         outputs, layers = checks[: len(names)], checks[len(names) :]
         first = next((layer.name for layer in layers if not layer.is_right), None)
         return RuntimeResult(runtime, outputs, len(layers), first, "")
+
+    def _lost(self, runtime: Runtime) -> str:
+        """What the file that `runtime` has refused lacks of what was written into it."""
+        record = read_record(self.path) if runtime == "onnxruntime" else None
+        return "" if record is None else record.lost
 
     def _compiled(self) -> tuple[list[str], Outputs]:
         compiled = copy.deepcopy(self.module)
@@ -130,22 +139,15 @@ class _Comparison:
 
     def _openvino(self) -> RuntimeResult:
         # Only now, as fxbin.openvino is built on this package.
-        from fxbin.openvino import verify
+        from fxbin.openvino.verify import FULL_FLOAT, examine
 
         layers = bool(self.layers)
         try:
-            report = verify(
-                self.model,
-                self.path,
-                self.inputs,
-                tolerance=self.tolerance,
-                layers=layers,
-                time_limit=self.time_limit,
+            report = examine(
+                self.model, self.path, self.inputs, self.tolerance, layers, FULL_FLOAT, self.time_limit
             )
         except VerificationError as error:
-            if error.report is None:
-                return RuntimeResult("openvino", (), 0, None, str(error))
-            report = error.report
+            return RuntimeResult("openvino", (), 0, None, str(error))
         wrong = [layer.name for layer in report.layers if not layer.is_right]
         problem = "" if wrong else " ".join(report.problems)
         return RuntimeResult(

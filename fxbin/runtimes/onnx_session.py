@@ -38,15 +38,23 @@ def run_in_onnxruntime(
             options = onnxruntime.SessionOptions()
             options.add_session_config_entry(WEIGHTS_FOLDER, str(path.resolve().parent))
             session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
-        taken = {value.name for value in session.get_inputs()}
+        taken = [value.name for value in session.get_inputs()]
         found = []
         for sample in samples:
-            named = zip(sample.names, sample.tensors, strict=True)
-            feed = {name: to_array(x) for name, x in named if name in taken}
-            found.append(session.run([*names, *asked], feed))
+            named = _named(sample, taken)
+            found.append(session.run([*names, *asked], {name: named[name] for name in taken}))
     except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
         raise VerificationError(f"{path}: {error}") from error
     return names, found
+
+
+def _named(sample: BoundInputs, taken: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The tensors of `sample` by the names of the file: as they are, or by position if it has others."""
+    names = sample.names if {*taken} <= {*sample.names} else taken
+    if len(names) != len(sample.names):
+        given = f"{len(taken)} tensors ({', '.join(taken)}), got {len(sample.names)}"
+        raise VerificationError(f"the file takes {given}")
+    return dict(zip(names, map(to_array, sample.tensors), strict=True))
 
 
 def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", list[str]]:

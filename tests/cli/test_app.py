@@ -14,6 +14,9 @@ from fxbin.train import run
 from fxbin.train.data import ImageData
 from fxbin.train.progress import ConsoleProgress
 
+# As for whoever types a command.
+pytestmark = pytest.mark.filterwarnings("default:.*activation scales have never seen a training batch")
+
 CONFIG = {
     "model": "resnet_thin",
     "epochs": 3,
@@ -192,6 +195,12 @@ def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.Capt
     assert Path("new/trained.onnx").is_file()
 
 
+def test_export_says_that_a_network_is_untrained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx")
+    assert exit_code("export", config, "untrained.onnx") == 0
+    assert "Warning: 6 of 6 activation scales have never seen a training" in capsys.readouterr().err
+
+
 def test_export_has_the_options_of_the_function(config: Path) -> None:
     onnx = pytest.importorskip("onnx")
     assert exit_code("export", config, "m.onnx", "--opset", 20, "--dynamic-batch", "--weights", "float") == 0
@@ -199,6 +208,17 @@ def test_export_has_the_options_of_the_function(config: Path) -> None:
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == 20
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert not any(node.op_type == "Gather" for node in model.graph.node)
+
+
+def test_a_file_in_standard_operators_is_written_and_not_verified(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    assert exit_code("export", config, "model.onnx", "--operators", "standard") == 0
+    assert "0 1 bit, 6 float" in capsys.readouterr().out
+    assert exit_code("verify", config, "model.onnx") == 2
+    assert 'it was written with operators="standard" (fxbin export --operators' in capsys.readouterr().err
+    assert exit_code("verify", config, "model.onnx", "--runtimes", "onnxruntime,openvino") == 0
 
 
 def test_verify_prints_what_openvino_does_and_refuses_what_is_off(

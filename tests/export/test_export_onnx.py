@@ -13,10 +13,10 @@ from torch import Tensor, fx, nn
 
 import fxbin
 from fxbin.binarizers import WeightBinarizer
-from fxbin.binarizers.binarizer import Binarizer
-from fxbin.errors import ExportError
+from fxbin.errors import ExportError, TransformError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.module import BinarizedModule
+from tests.binarizing import as_if_trained
 
 onnx = pytest.importorskip("onnx")
 
@@ -156,12 +156,20 @@ def test_several_inputs_and_outputs_keep_their_names(tmp_path: Path, binarize: B
         "input_info": [{"sample_size": [1, 8, 5, 5]}, {"sample_size": [1, 8, 1, 1], "keyword": "offset"}],
         "compression": {"algorithm": "binarization"},
     }
-    model = fxbin.transform(Several(), config).eval()
-    model.binarization.enable(activations=True, weights=True)
+    model = as_if_trained(fxbin.transform(Several(), config))
     export_onnx(model, tmp_path / "model.onnx")
-    graph = onnx.load(tmp_path / "model.onnx").graph
-    assert [value.name for value in graph.input] == ["image", "offset"]
-    assert [value.name for value in graph.output] == ["out", "offset_too"]
+    assert names_of(tmp_path / "model.onnx") == (["image", "offset"], ["out", "offset_too"])
+
+
+def names_of(path: Path) -> tuple[list[str], list[str]]:
+    graph = onnx.load(path).graph
+    return [value.name for value in graph.input], [value.name for value in graph.output]
+
+
+@pytest.mark.parametrize("names", [("picture", "logits"), ("conv1.bias", "bn.weight"), ("relu", "conv2d")])
+def test_inputs_and_outputs_can_be_given_names(check: Any, model: BinarizedModule, names: Any) -> None:
+    check(model, X, one_bit=2, input_names=[names[0]], output_names=(names[1],))
+    assert names_of(check.path) == ([names[0]], [names[1]])
 
 
 class Returns(nn.Module):
@@ -192,13 +200,44 @@ def test_an_input_and_an_output_of_one_name_are_named(
     tmp_path: Path, binarize: Binarize, net: nn.Module
 ) -> None:
     name = "output" if isinstance(net, CalledAlike) else "x"
+    model = binarize(net, X)
     with pytest.raises(ExportError, match=f"model: an input and an output are both called '{name}', "):
-        export_onnx(binarize(net, X), tmp_path / "model.onnx")
+        export_onnx(model, tmp_path / "model.onnx")
+    export_onnx(model, tmp_path / "model.onnx", input_names=["image"])
+    assert names_of(tmp_path / "model.onnx") == (["image"], [name])
 
 
-def test_a_model_that_was_not_transformed_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"model: expected what fxbin.transform returns, got Conv2d"):
-        export_onnx(nn.Conv2d(3, 8, 3), tmp_path / "model.onnx", (X,))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "plain", [nn.Conv2d(3, 8, 3), fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))]
+)
+def test_a_model_that_was_not_transformed_is_named(tmp_path: Path, plain: nn.Module) -> None:
+    message = rf"^fxbin\.export_onnx: expected a model that .* returned, got {type(plain).__name__}"
+    with pytest.raises(TransformError, match=message):
+        export_onnx(plain, tmp_path / "model.onnx", (X,))
+
+
+def test_swapped_arguments_are_named(model: BinarizedModule) -> None:
+    for path in ("t.onnx", Path("t.onnx")):
+        with pytest.raises(ExportError, match=r"^model: got the path 't.onnx'; the model comes first: "):
+            export_onnx(path, model)  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match=r"^path: expected a name such as 'model.onnx', got NoneType"):
+        export_onnx(model, None)  # type: ignore[arg-type]
+
+
+def test_scales_that_have_seen_no_training_batch_are_told(tmp_path: Path) -> None:
+    config = {
+        "input_info": {"sample_size": [1, 3, 8, 8]},
+        "compression": {"algorithm": "binarization", "params": {"activation_init_batches": 2}},
+    }
+    model = fxbin.transform(Net(), config)
+    model.binarization.enable(activations=True, weights=True)
+    told = r"2 of 2 activation scales have never seen .*\(Net/NNCFConv2d\[conv1\]/conv2d_0, Net/.*train mode"
+    with pytest.warns(UserWarning, match=told) as caught:
+        export_onnx(model, tmp_path / "model.onnx")
+    assert caught[0].filename == __file__
+    for _ in range(2):
+        model(X)
+    export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_none_among_the_outputs_is_left_out(tmp_path: Path, binarize: Binarize) -> None:
@@ -228,23 +267,19 @@ class OffsetLevels(WeightBinarizer):
         return (x > 0).to(x.dtype)
 
 
+def replace_weight_binarizer(model: BinarizedModule, replacement: WeightBinarizer) -> None:
+    site = model.binarization.sites["Net/NNCFConv2d[conv2]/conv2d_0"]
+    target = next(name for name, module in model.named_modules() if module is site.weight)
+    replacement.enable()
+    model.set_submodule(target, replacement)
+
+
 def test_levels_that_fxbin_does_not_know_are_written_as_their_forward(
     check: Any, model: BinarizedModule
 ) -> None:
-    site = model.binarization.sites["Net/NNCFConv2d[conv2]/conv2d_0"]
-    target = next(name for name, module in model.named_modules() if module is site.weight)
-    replacement = OffsetLevels()
-    replacement.enable()
-    model.set_submodule(target, replacement)
+    replace_weight_binarizer(model, OffsetLevels())
     report = check(model, X, one_bit=1)
     assert report.sites[1].reason == "OffsetLevels is not a binarizer whose levels fxbin knows"
-
-
-def test_a_plain_graph_module_can_be_exported_with_inputs(tmp_path: Path) -> None:
-    traced = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
-    assert export_onnx(traced, tmp_path / "model.onnx", (X,)).sites == ()
-    with pytest.raises(ExportError, match=r"example_inputs: give them"):
-        export_onnx(traced, tmp_path / "model.onnx")
 
 
 def test_a_file_is_replaced_only_by_a_whole_one(
@@ -276,6 +311,10 @@ def test_a_file_is_replaced_only_by_a_whole_one(
         ({"weights": "bits"}, r"weights: expected \"packed\" or \"float\", got 'bits'"),
         ({"dynamic_batch": "yes"}, r"dynamic_batch: expected True or False, got 'yes'"),
         ({"external_data": 1}, r"external_data: expected True, False or None, got 1"),
+        ({"input_names": "x"}, r"input_names: expected a list of names, got 'x'"),
+        ({"input_names": ["x", "y"]}, r"input_names: expected 1 names, for x, got 2"),
+        ({"output_names": [""]}, r"output_names: expected names, all different, got '' in \[''\]"),
+        ({"output_names": ["x"]}, r"model: an input and an output are both called 'x'"),
         ({"example_inputs": X}, r"example_inputs: expected a tuple .* got Tensor; write \(x,\)"),
         ({"example_inputs": (X, X)}, r"example_inputs: the model does not take Tensor"),
         ({"example_inputs": ()}, r"example_inputs: the input 'x' is missing"),
@@ -368,16 +407,14 @@ def test_what_the_onnx_checker_refuses_is_an_export_error(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_exporter_cannot_follow_is_an_export_error(tmp_path: Path) -> None:
-    class Unstable(Binarizer):
+def test_what_the_exporter_cannot_follow_is_an_export_error(model: BinarizedModule, tmp_path: Path) -> None:
+    class Unstable(OffsetLevels):
         def binarize(self, x: Tensor) -> Tensor:
             return x if float(x.sum()) > 0 else -x
 
-    traced = fx.symbolic_trace(nn.Sequential(nn.ReLU()))
-    traced.add_submodule("0", Unstable())
-    traced.get_submodule("0").enable()  # type: ignore[operator]
+    replace_weight_binarizer(model, Unstable())
     with pytest.raises(ExportError, match="PyTorch's ONNX exporter stopped"):
-        export_onnx(traced, tmp_path / "model.onnx", (X,))
+        export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_nothing_is_printed(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.errors import TraceError
+from tests.binarizing import as_if_trained
 from tests.islands.models import Inside, block
 from tests.transform_check import CONFIG, Case, check
 
@@ -72,12 +73,8 @@ def test_model_that_cannot_be_traced_in_train_mode_is_an_island_there() -> None:
 
 def test_model_that_can_be_traced_in_eval_mode_can_be_exported(tmp_path: Any) -> None:
     pytest.importorskip("onnxscript")
-    binarized = fxbin.transform(NeedsTargets(), CONFIG, (torch.rand(1, 3, 8, 8),))
-    binarized.binarization.enable(activations=True, weights=True)
-    assert (
-        len(fxbin.export_onnx(binarized.eval(), tmp_path / "model.onnx", (torch.rand(1, 3, 8, 8),)).sites)
-        == 3
-    )
+    binarized = as_if_trained(fxbin.transform(NeedsTargets(), CONFIG, (torch.rand(1, 3, 8, 8),)))
+    assert len(fxbin.export_onnx(binarized, tmp_path / "model.onnx", (torch.rand(1, 3, 8, 8),)).sites) == 3
 
 
 class FindsPoints(nn.Module):

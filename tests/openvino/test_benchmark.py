@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from fxbin.openvino import BenchmarkReport, Timing, benchmark
 from tests.transforming import config
 
 
-def test_four_forms_are_timed_in_turns_whatever_the_stage() -> None:
+def test_four_forms_are_timed_in_turns_whatever_the_stage(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.LazyLinear(5))
     net(torch.zeros(1, 3, 12, 12))
     model = fxbin.transform(net, config(1, 3, 12, 12, ignored_scopes=["Sequential/NNCFConv2d[0]/conv2d_0"]))
-    report = benchmark(model, rounds=3, repeat=2)
+    report = benchmark(model, rounds=3, repeat=2, cache_dir=tmp_path)
+    assert len(list(tmp_path.glob("*.blob"))) == 4
     assert model.training
     assert model.binarization.stage == "full precision"
     assert [timing.name for timing in report.timings] == ["float32", "int8", "1 bit", "1 bit, int8"]

@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 import torch
@@ -64,6 +65,26 @@ def test_a_model_and_its_file_compile_with_pytorchs_numbers(model: BinarizedModu
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("PERF_COUNT") == "YES"
+
+
+def test_what_is_compiled_can_be_kept_and_loaded_again(
+    model: BinarizedModule, path: Path, tmp_path: Path
+) -> None:
+    loaded = []
+    for _ in range(2):
+        compiled = fxbin.openvino.compile(path, cache_dir=tmp_path / "new" / "cache")
+        check(compiled, model)
+        loaded.append(compiled.get_property("LOADED_FROM_CACHE"))
+    assert loaded == [False, True]
+
+
+def test_a_file_that_has_lost_what_was_written_is_refused(path: Path, tmp_path: Path) -> None:
+    proto = onnx.load(path)
+    del proto.functions[:]
+    onnx.save(proto, tmp_path / "model.onnx")
+    for function in (fxbin.openvino.compile, lambda file: save(file, tmp_path / "model.xml")):
+        with pytest.raises(ExportError, match=r"model.onnx: The file calls .*FakeQuantize and defines it no"):
+            function(tmp_path / "model.onnx")
 
 
 def test_open_shapes_are_fixed_by_example_inputs(model: BinarizedModule, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import compose, helper, inliner, numpy_helper
 from torch import Tensor, nn
 
 from fxbin import compare_runtimes
@@ -107,6 +107,76 @@ def test_openvinos_own_format_is_checked_as_a_whole(model: BinarizedModule, path
     save(path, path.with_suffix(".xml"))
     report = verify(model, path.with_suffix(".xml"))
     assert (report.found, report.layers) == (2, ())
+
+
+def without_functions(proto: onnx.ModelProto) -> None:
+    del proto.functions[:]
+
+
+def with_a_prefix(proto: onnx.ModelProto) -> None:
+    proto.CopyFrom(compose.add_prefix(proto, "net/"))
+
+
+def without_metadata(proto: onnx.ModelProto) -> None:
+    del proto.metadata_props[:]
+
+
+def inlined(proto: onnx.ModelProto) -> None:
+    proto.CopyFrom(inliner.inline_local_functions(proto))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            without_functions,
+            r"^The file calls .*FakeQuantize and defines it no more, .*opset=",
+        ),
+        (
+            without_metadata,
+            r"^The file does not say what fxbin wrote into it: .*export_onnx wrote",
+        ),
+        (
+            inlined,
+            r"^The 4 nodes FakeQuantize of the file have become plain .*\n2 convolutions were pr",
+        ),
+        (
+            with_a_prefix,
+            r"model.onnx: OpenVINO.* calls its function FakeQuantize 'net/FakeQuantize' now",
+        ),
+    ],
+)
+def test_a_file_that_is_no_more_what_was_exported_is_refused(
+    model: BinarizedModule, path: Path, change: Any, message: str
+) -> None:
+    proto = onnx.load(path)
+    change(proto)
+    onnx.save(proto, path)
+    with pytest.raises(VerificationError, match=message):
+        verify(model, path)
+
+
+def test_a_file_in_standard_operators_is_no_file_to_verify(model: BinarizedModule, tmp_path: Path) -> None:
+    export_onnx(model, tmp_path / "model.onnx", operators="standard")
+    message = r'model.onnx: it was written with operators="standard" \(fxbin export --operators standard\)'
+    with pytest.raises(VerificationError, match=message):
+        verify(model, tmp_path / "model.onnx")
+    report = compare_runtimes(
+        model, tmp_path / "model.onnx", runtimes=["onnxruntime", "openvino"], layers=True
+    )
+    assert report.is_right
+    assert [result.layers for result in report.results] == [2, 0]
+
+
+def test_what_openvino_compiles_can_be_kept(model: BinarizedModule, path: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        report = verify(model, path, layers=False, cache_dir=tmp_path / "cache")
+        assert (report.found, report.problems) == (2, ())
+    assert len(list((tmp_path / "cache").glob("*.blob"))) == 1
+    with pytest.raises(ExportError, match=r"^cache_dir: '.*model.onnx' is a file; give a folder"):
+        verify(model, path, cache_dir=path)
+    with pytest.raises(ExportError, match=r"^cache_dir: expected the name of a folder, got True"):
+        verify(model, path, cache_dir=True)  # type: ignore[arg-type]
 
 
 def fall_back_to_float(proto: onnx.ModelProto) -> None:
@@ -225,7 +295,7 @@ def test_mistakes_of_the_caller_are_named(model: BinarizedModule, tmp_path: Path
     with pytest.raises(ExportError, match=r"inputs: expected a list of samples.*write \[x\]"):
         verify(model, inputs=X)  # type: ignore[arg-type]
     with pytest.raises(TransformError, match=r"fxbin.openvino.verify: expected a model"):
-        verify(Net())  # type: ignore[arg-type]
+        verify(Net())
 
 
 def test_a_missing_package_is_named(model: BinarizedModule, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,24 @@ def test_what_a_runtime_refuses_is_in_the_report(model: BinarizedModule, tmp_pat
     assert not any(result.is_right for result in report.results)
 
 
+def test_what_a_refused_file_has_lost_is_in_the_report(model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path)
+    proto = onnx.load(path)
+    del proto.functions[:]
+    onnx.save(proto, path)
+    report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime"])
+    assert "FakeQuantize and defines it no more" in report.results[0].problem
+
+
+def test_names_of_the_file_are_its_own(tmp_path: Path) -> None:
+    model = binarize(nn.Conv2d(8, 4, 3), X)
+    export_onnx(model, tmp_path / "model.onnx", input_names=["picture"], output_names=["logits"])
+    report = fxbin.compare_runtimes(model, tmp_path / "model.onnx", runtimes=["onnxruntime", "openvino"])
+    assert report.is_right
+    assert [result.outputs[0].name for result in report.results] == ["logits", "logits"]
+
+
 def test_a_model_in_float64_is_compared_where_a_runtime_takes_it() -> None:
     model = binarize(nn.Conv2d(8, 4, 3), X).double()
     (result,) = fxbin.compare_runtimes(model, inputs=[X.double()], runtimes=["onnxruntime"]).results

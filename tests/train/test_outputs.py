@@ -15,6 +15,7 @@ from fxbin.train.onnx_check import check_onnx
 from fxbin.train.outputs import write_outputs
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained
+from tests.binarizing import as_if_trained
 
 CONFIG = {
     "input_info": {"sample_size": [2, 1, 6, 6]},
@@ -34,8 +35,7 @@ class Notes(TrainingProgress):
 @pytest.fixture
 def trained() -> Trained:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
-    model = fxbin.transform(net, CONFIG).eval()
-    model.binarization.enable(activations=True, weights=True)
+    model = as_if_trained(fxbin.transform(net, CONFIG))
     x, y = torch.randn(5, 1, 6, 6), torch.arange(5) % 3
     record = EpochRecord("staged", 0, "activations and weights", 1e-3, 1e-5, 0.5, 80.0, 70.0, 1.0)
     return Trained(model, ImageData("mnist", x, y, x, y, 3), (record,), fxbin.load_config(CONFIG), 1.0)

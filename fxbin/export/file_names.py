@@ -1,0 +1,73 @@
+"""What a file calls its inputs and outputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from fxbin.errors import ExportError
+from fxbin.export.inputs import BoundInputs
+
+ONLY_TENSORS = "and a file has nothing but tensors; export a module around it that returns the tensors alone"
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """Names of all tensors that go into a file, and of all that come out of it, in their order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        graph: fx.Graph,
+        inputs: BoundInputs,
+        input_names: Sequence[str] | None,
+        output_names: Sequence[str] | None,
+    ) -> "FileNames":
+        """The names given, and where there are none, those of the placeholders and of what `graph` returns.
+
+        ExportError if they do not fit, or two are equal, or the graph returns something else than tensors.
+        """
+        found = cls(
+            _chosen("input_names", input_names, inputs.names),
+            _chosen("output_names", output_names, _output_names(graph)),
+        )
+        for name in found.outputs:
+            if name in found.inputs:
+                raise ExportError(
+                    f"model: an input and an output are both called {name!r}, which one file cannot have; "
+                    "give others in input_names or output_names"
+                )
+        return found
+
+
+def _chosen(option: str, given: Any, default: Sequence[str]) -> tuple[str, ...]:
+    if given is None:
+        return tuple(default)
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ExportError(f"{option}: expected a list of names, got {given!r}")
+    if len(given) != len(default):
+        raise ExportError(
+            f"{option}: expected {len(default)} names, for {', '.join(default)}, got {len(given)}"
+        )
+    for name in given:
+        if not isinstance(name, str) or not name or list(given).count(name) > 1:
+            raise ExportError(f"{option}: expected names, all different, got {name!r} in {given!r}")
+    return tuple(given)
+
+
+def _output_names(graph: fx.Graph) -> list[str]:
+    """Names of what the model returns; None has none. ExportError if it returns a constant."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    value = output.args[0]
+    for leaf in pytree.tree_leaves(value):
+        if leaf is not None and not isinstance(leaf, fx.Node):
+            raise ExportError(f"model: it returns {leaf!r} beside its tensors, {ONLY_TENSORS}")
+    if isinstance(value, dict) and all(isinstance(x, fx.Node | None) for x in value.values()):
+        return [str(key) for key, x in value.items() if x is not None]
+    count = sum(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
+    return ["output", *(f"output_{index}" for index in range(1, count))]

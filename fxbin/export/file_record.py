@@ -1,0 +1,88 @@
+"""What an exported file says of itself, and what it has lost since it was written."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from fxbin.export.fake_quantize import DOMAIN, NAME
+from fxbin.export.report import Operators
+
+if TYPE_CHECKING:
+    import onnx
+
+OPERATORS = "fxbin.operators"
+"""Metadata key of a file: the `Operators` it was written with."""
+
+CALLS = "fxbin.fake_quantize"
+"""Metadata key of a file: how many of its nodes are FakeQuantize, two for each call site in 1 bit."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What `export_onnx` has written, as the file itself says."""
+
+    operators: Operators
+    calls: int
+    """How many nodes are FakeQuantize."""
+
+    lost: str
+    """What a tool has taken from the file since, which kind of tool does that, and the way out; or empty."""
+
+
+def write_record(model: "onnx.ModelProto", operators: Operators) -> None:
+    """Note in `model`, which is finished, what it holds."""
+    model.metadata_props.add(key=OPERATORS, value=operators)
+    model.metadata_props.add(key=CALLS, value=str(_calls(model)[NAME]))
+
+
+def read_record(path: Path) -> FileRecord | None:
+    """What the ONNX file at `path` says of itself; None if nothing. Broken files say nothing."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        return None
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    if OPERATORS not in notes or CALLS not in notes:
+        return None
+    calls = int(notes[CALLS])
+    return FileRecord(cast("Operators", notes[OPERATORS]), calls, _what_is_lost(model, calls))
+
+
+def _calls(model: "onnx.ModelProto") -> Counter[str]:
+    """How often each operator of the domain of FakeQuantize is called."""
+    return Counter(node.op_type for node in model.graph.node if node.domain == DOMAIN)
+
+
+def _what_is_lost(model: "onnx.ModelProto", promised: int) -> str:
+    calls = _calls(model)
+    defined = {function.name for function in model.functions if function.domain == DOMAIN}
+    renamed = sorted(name for name in calls if name != NAME and name in defined)
+    if renamed:
+        return (
+            f"The file calls its function {NAME} {renamed[0]!r} now, a name that OpenVINO does not know, as "
+            "onnx.compose does with a prefix. Call onnx.compose.add_prefix(model, prefix, "
+            "rename_functions=False) first, and merge without one."
+        )
+    if calls[NAME] and NAME not in defined:
+        return (
+            f"The file calls {DOMAIN}::{NAME} and defines it no more, so onnxruntime and others refuse it: a "
+            "tool has not copied its functions, as onnx's version_converter does not. Take the file that "
+            "fxbin.export_onnx wrote; its opset= writes other versions."
+        )
+    if promised and not calls[NAME]:
+        return (
+            f"The {promised} nodes {NAME} of the file have become plain operators, which OpenVINO runs in "
+            "float: a tool has inlined its functions, as onnx.inliner and onnxruntime's "
+            "optimized_model_filepath do. Give OpenVINO the file that fxbin.export_onnx wrote."
+        )
+    if calls[NAME] < promised:
+        return (
+            f"The file has {calls[NAME]} of its {promised} nodes {NAME}: a tool has computed the others, as "
+            "constants, and OpenVINO computes wrong numbers from half a pattern. onnxslim does that: give it "
+            "--skip-optimizations constant_folding."
+        )
+    return ""
