@@ -3,12 +3,14 @@
 import copy
 import keyword
 from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
 from typing import Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
 from torch import fx, nn
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
+from fxbin.closures import rebound
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
@@ -53,6 +55,11 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     islands: tuple[Island, ...]
     """Modules that run as they are, around parts that run as graphs, and why."""
 
+    _original_class: type[nn.Module]
+
+    _put_on: Callable[..., Any] | None
+    """The `forward` that was an attribute of the model, in place of that of its class."""
+
     _graph_choice: GraphChoice
     """What runs."""
 
@@ -69,9 +76,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
         """
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
-        binarized_class = type(type(root).__name__, (cls, type(root)), {"__module__": type(root).__module__})
-        # An empty one shows what such an object has of its own.
-        empty = binarized_class(nn.Module(), fx.Graph(), class_name=type(root).__name__)
+        _check_runs_as_it_is(root, found)
+        original = type(root)
+        names = {"__module__": original.__module__, "_original_class": original}
+        binarized_class = type(original.__name__, (cls, original), names)
+        # An empty one shows what such an object has of its own. Graph modules of other classes than torch.fx's
+        # take other arguments, so that it is not for the class to set it up.
+        empty = binarized_class.__new__(binarized_class)
+        fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
         if isinstance(vars(root).get("meta"), dict):
             del empty.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
         check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
@@ -79,6 +91,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         vars(root).update(found.homeless)
         kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())  # which a graph has inside
         vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+        # One that was put on the model would go before what the graphs do, which is what it does.
+        vars(root)["_put_on"] = vars(root).pop("forward", None)
         object.__setattr__(root, "__class__", type(empty))
         module = cast("BinarizedModule", root)
         module.graph = found.seen
@@ -139,11 +153,24 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return self._retracer.trace(self, path, known)
 
     def own_forward(self) -> Callable[..., Any]:
-        """The forward of the original class."""
-        order = type(self).__mro__
-        classes = order[order.index(_OriginalInitBarrier) + 1 :]
-        forward: Callable[..., Any] = next(vars(cls)["forward"] for cls in classes if "forward" in vars(cls))
-        return forward
+        """The forward of the original: that of its class, or one that had been put on the model itself."""
+        return self._put_on or cast("Callable[..., Any]", MethodType(self._original_class.forward, self))
+
+    def _own_code(self) -> Callable[..., Any]:
+        """The same as a function that takes the model first, as those of graphs do."""
+        forward = self._put_on
+        if forward is None:
+            return self._original_class.forward
+        return lambda _, *args, **kwargs: forward(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Self:
+        """As the class of the original does it, but for `graph`, which some switch there."""
+        graph, self._is_rewriting = self._graph, True  # no code is made of what they switch to
+        try:
+            super().train(mode)
+        finally:
+            self._graph, self._is_rewriting = graph, False
+        return self
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -183,13 +210,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
         # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
         del type(self).__call__
-        if type(self).__call__ is not nn.Module.__call__ and None not in self._whole_graphs():
-            # The graph has what the original class does in its own.
+        is_made = issubclass(self._original_class, fx.GraphModule)
+        if type(self).__call__ is not nn.Module.__call__ and (is_made or None not in self._whole_graphs()):
+            # The graph has what the original class does in its own, and that of a graph module does no more.
             type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
         for part in vars(self).get("_traced_parts", {}).values():
             part.compile()
         if "_graph_choice" in vars(self):
-            self._graph_choice.compile({None: self.own_forward()})
+            self._graph_choice.compile({None: self._own_code()})
             type(self).forward = self._forward_of_class()
             type(self)._chooses = self._graph_choice.is_by_more_than_training
         return code
@@ -260,6 +288,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
             if name != "_compiled_call_impl":
                 vars(copied)[name] = copy.deepcopy(value, memo)
+        copied._put_on = rebound(self._put_on, memo)
         copied.graph.owning_module = copied
         copied.recompile()
         return copied
@@ -267,6 +296,18 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
     return self._graph_choice.chosen().run(self, *args, **kwargs)
+
+
+def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
+    """Raise TransformError if `root` has to run as it is and has more than one code to do so."""
+    whole = found.parts.get("")
+    if isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train:
+        if whole is None or whole.trained is None:
+            raise TransformError(
+                f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
+                f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "
+                "was made of"
+            )
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:

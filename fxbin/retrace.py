@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -143,7 +142,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     before = dict(vars(model))
     children = {module: dict(module._modules) for module in model.modules()}
     try:
-        vars(model).update(hooks, forward=MethodType(model.own_forward(), model))
+        vars(model).update(hooks, forward=model.own_forward())
         for part in model.traced_parts.values():
             part.take_off()
         for module, held in children.items():
