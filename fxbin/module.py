@@ -80,8 +80,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         original = type(root)
         names = {"__module__": original.__module__, "_original_class": original}
         binarized_class = type(original.__name__, (cls, original), names)
-        # An empty one shows what such an object has of its own. Graph modules of other classes than torch.fx's
-        # take other arguments, so that it is not for the class to set it up.
+        # An empty one shows what such an object has of its own. Classes derived from GraphModule take other
+        # arguments than it does, so that they are not asked.
         empty = binarized_class.__new__(binarized_class)
         fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
         if isinstance(vars(root).get("meta"), dict):
@@ -301,13 +301,13 @@ def _by_modes_and_dtypes(self: BinarizedModule, *args: Any, **kwargs: Any) -> An
 def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
     """Raise TransformError if `root` has to run as it is and has more than one code to do so."""
     whole = found.parts.get("")
-    if isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train:
-        if whole is None or whole.trained is None:
-            raise TransformError(
-                f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
-                f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "
-                "was made of"
-            )
+    may_switch = isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train
+    if may_switch and (whole is None or whole.trained is None):
+        raise TransformError(
+            f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
+            f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "
+            "was made of"
+        )
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:

@@ -9,9 +9,10 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.aliases import split_aliases
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.execute import LARGEST_CONSTANT
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import holds, map_nested
+from fxbin.tracing.operands import holds
 from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import map_nested, map_results, origin_node, plain_values, specs
+from fxbin.tracing.operands import map_results, origin_node, plain_values, specs
 from fxbin.tracing.reach import reachable
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.recorder import Args, Kwargs, Recorder

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
 from fxbin.tracing.record import OpCall, Specialisation
 from fxbin.tracing.scope import Scope

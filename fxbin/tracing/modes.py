@@ -9,7 +9,8 @@ import torch
 from torch.amp import autocast_mode
 
 from fxbin.tracing.active import active_tracer
-from fxbin.tracing.operands import map_nested, plain_values
+from fxbin.tracing.containers import map_nested
+from fxbin.tracing.operands import plain_values
 from fxbin.tracing.values import TracedValue
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxbin.closures import WEAK, referent, variables
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedValue
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
@@ -27,6 +29,24 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
         if issubclass(type(item), nn.Module):
             yield item
         pending += _held(item)
+
+
+def holds_traced(item: Any) -> bool:
+    """Whether `item`, no container, holds on to what there is only while a model is traced.
+
+    In an attribute, as a method or in a closure; not in a module, which the graph finds as it is then.
+    """
+    pending = [item]
+    seen: set[int] = set()
+    while pending:
+        item = pending.pop()
+        kind = type(item)
+        if kind is TracedTensor or kind is TracedValue:
+            return True
+        if id(item) not in seen and not issubclass(kind, (*_WITHOUT_MODULES, nn.Module)):
+            seen.add(id(item))
+            pending += _held(item)
+    return False
 
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))

@@ -9,25 +9,19 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import Attributes, traced
+from fxbin.tracing.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
 from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import (
-    Attribute,
-    Length,
-    holds,
-    is_of_content,
-    map_nested,
-    map_results,
-    origin_node,
-    specs,
-)
+from fxbin.tracing.operands import Length, holds, is_of_content, map_results, origin_node, specs
+from fxbin.tracing.reach import holds_traced
 from fxbin.tracing.record import OpCall, spec_of
 from fxbin.tracing.reference import SAME_OBJECT, SPELLED_IN_TORCH_2_2
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.tensor import TracedTensor
-from fxbin.tracing.values import TracedValue
+from fxbin.tracing.values import TracedSize, TracedValue
 
 if TYPE_CHECKING:
     from fxbin.tracing.tracer import Tracer
@@ -146,9 +140,7 @@ class Recorder:
 
     def _tensors(self, items: Any) -> list[TracedTensor]:
         """The tensors in `items`, a stand-in for each plain one."""
-        found: list[TracedTensor] = []
-        map_nested(items, lambda item: found.append(self._traced(item)) if isinstance(item, Tensor) else None)
-        return found
+        return [self._traced(item) for item in leaves(items) if isinstance(item, Tensor)]
 
     def _traced(self, tensor: Tensor) -> TracedTensor:
         return tensor if type(tensor) is TracedTensor else self.attributes.stand_in(tensor)
@@ -164,23 +156,48 @@ class Recorder:
         return map_nested(items, value)
 
     def _nodes(self, items: Any) -> Any:
-        """`items` as the graph holds them."""
-        return map_nested(items, self._node_of)
+        """`items` as the graph holds them, with a node for each container that fx cannot spell."""
+        kind = type(items)
+        if kind is tuple or kind is list:
+            return kind([self._nodes(x) for x in items])
+        if kind is dict:
+            return {key: self._nodes(x) for key, x in items.items()}
+        inside = parts(items)
+        if inside is None:
+            return self._node_of(items)
+        if kind is slice or kind is TracedSize or issubclass(kind, torch.Size):
+            return rebuilt(items, [self._nodes(x) for x in inside.values()])
+        if not isinstance(items, dict | list | tuple) and not holds(items, Tensor | TracedValue):
+            return self._node_of(items)  # settings, or the like
+        make, by_name = maker(items)
+        nodes = {key: self._nodes(x) for key, x in inside.items()}
+        if not by_name:
+            return self.graph.call_function(make, tuple(nodes.values()))
+        named = {key.name if type(key) is Attribute else key: node for key, node in nodes.items()}
+        return self.graph.call_function(make, (), named)
 
     def _node_of(self, item: Any) -> Any:
         if type(item) is TracedValue:
             return item._node
         if isinstance(item, Tensor):
             return self.attributes.node(self._traced(item), self.graph)
-        return item if isinstance(item, _SPELLED) else self.attributes.fetch_object(item, self.graph)
+        if isinstance(item, _SPELLED):
+            return item
+        if holds_traced(item):
+            if self.with_data:
+                return None  # the graph is never run
+            raise TraceError(
+                f"an object of type {type(item).__name__} holds tensors of this run, and a graph cannot make "
+                "one in each: hand on tensors, or tuples, dicts or dataclasses of them"
+            )
+        return self.attributes.fetch_object(item, self.graph)
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
         if type(key) is Length:
             return self.graph.call_function(_length, (parent,))
-        function: Callable[..., Any] = operator.getitem
-        if type(key) is Attribute:
-            function, key = getattr, key.name
-        node = self.graph.call_function(function, (parent, key))
+        is_attribute = type(key) is Attribute
+        function: Callable[..., Any] = getattr if is_attribute else operator.getitem
+        node = self.graph.call_function(function, (parent, key.name if is_attribute else key))
         node.meta["spec"] = spec_of(parent)[key]
         return node
 

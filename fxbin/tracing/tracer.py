@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.expressions import describe, is_about_dtypes, is_about_weights
@@ -16,7 +17,6 @@ from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, 
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.closures import variables
+from fxbin.tracing.containers import leaves, map_nested
 from fxbin.tracing.content import ContentError
-from fxbin.tracing.operands import map_nested
 
 
 @dataclass(frozen=True)
@@ -89,24 +89,6 @@ class CallMapped:
         return self(*args, **kwargs)
 
 
-@dataclass(frozen=True)
-class Restored:
-    """An object of class `kind` with the attributes that it had: its `__init__` would do more to them."""
-
-    kind: type
-
-    @property
-    def __name__(self) -> str:
-        return self.kind.__name__
-
-    def __call__(self, **attributes: Any) -> Any:
-        """A new one at each run of a graph."""
-        restored: Any = object.__new__(self.kind)
-        for name, value in attributes.items():
-            object.__setattr__(restored, name, value)
-        return restored
-
-
 def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """A module that cannot be run without data, run on ones for the shape of its result."""
     device = next((x.device for x in module.parameters()), torch.device("cpu"))
@@ -116,7 +98,7 @@ def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
     copied = copy.deepcopy(module)  # it may count, or keep statistics
     result = copied(*map_nested(args, with_data), **map_nested(kwargs, with_data))
-    if not any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
+    if not any(isinstance(arg, Tensor) and arg.is_meta for arg in leaves((args, kwargs))):
         return result
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
 
