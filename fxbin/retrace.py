@@ -91,7 +91,7 @@ class Retracer:
                 return _finished(ModeGraph(now, None, dtypes), as_it_is, model)
             raise TransformError(_message(model, path, known, reason))
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
-        vars(model).update(told_apart([(found.graph, found.homeless)], held))
+        vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
         model.rewrite_graphs([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))

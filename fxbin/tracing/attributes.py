@@ -1,6 +1,7 @@
 """How a graph gets at what the root module holds: parameters, buffers, constants, submodules."""
 
 from collections.abc import Collection
+from itertools import count
 from typing import Any
 
 import torch
@@ -152,7 +153,8 @@ class Attributes:
     def _adopt(self, item: Any) -> str:
         """A name under which the graph finds `item`, which `root` does not hold."""
         kind = "module" if isinstance(item, nn.Module) else "constant"
-        name = f"_traced_{kind}_{len(self.homeless)}"
+        names = (f"_traced_{kind}_{number}" for number in count(len(self.homeless)))
+        name = next(name for name in names if name not in self.homeless and name not in self.holdings.names)
         self.homeless[name] = item
         return name
 

@@ -23,8 +23,8 @@ class Attribute:
 def parts(item: Any) -> dict[Any, Any] | None:
     """What is in `item`, by its index, its key or an `Attribute`; None if `item` is no container.
 
-    Containers are tuples, lists, dicts, slices and dataclasses, and what is derived from them. A dataclass that
-    holds itself, as settings do that know their parents, is none.
+    Containers are tuples, lists, dicts, slices and dataclasses, and what is derived from them.
+    A dataclass that holds itself, as settings do that know their parents, is none.
     """
     inside = _inside(item)
     is_safe = inside is None or isinstance(item, tuple | list | dict | slice) or not _comes_back(item, inside)

@@ -20,6 +20,8 @@ class Holdings:
         tensors = [*root.parameters(), *root.buffers()]
         self.module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
         self.tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
+        self.names = frozenset(dir(root))
+        """What the code may call attributes of `root`."""
         self.parameters = frozenset(path for path, _ in root.named_parameters())
         self.registered = frozenset(map(id, tensors))
         """Ids of parameters and buffers."""

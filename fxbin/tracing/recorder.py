@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import Attributes, traced
+from fxbin.tracing.by_thread import original_of
 from fxbin.tracing.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
 from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.holdings import Holdings
@@ -88,7 +89,9 @@ class Recorder:
             if self._inside is not None:
                 self._inside.extend(ops)
                 return map_results(result, wrap, None, self._item)
-            node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
+            node_args = self._nodes(tuple(map(_as_dtype, args)))
+            node_kwargs = self._nodes({name: _as_dtype(item) for name, item in kwargs.items()})
+            node = self.graph.create_node(call.kind, call.target, node_args, node_kwargs)
             node.meta.update(ops=ops, spec=specs(result))
             if call.op in _SPLITTING and not any(
                 isinstance(x, list | tuple) for x in (*args, *kwargs.values())
@@ -151,7 +154,7 @@ class Recorder:
         def value(item: Any) -> Any:
             if type(item) is TracedValue:
                 return item._value
-            return self._traced(item)._value if isinstance(item, Tensor) else item
+            return self._traced(item)._value if isinstance(item, Tensor) else original_of(item)
 
         return map_nested(items, value)
 
@@ -183,6 +186,7 @@ class Recorder:
             return self.attributes.node(self._traced(item), self.graph)
         if isinstance(item, _SPELLED):
             return item
+        item = original_of(item)
         if holds_traced(item):
             if self.with_data:
                 return None  # the graph is never run
@@ -204,10 +208,17 @@ class Recorder:
 
 _SPELLED = (
     *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
-    *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node, type),
+    *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node),
 )
 """What fx can write into the code that it generates."""
 
+
+def _as_dtype(item: Any) -> Any:
+    """`torch.float64` for ``float`` and so on, as torch takes these; fx cannot spell them."""
+    return _DTYPES.get(original_of(item), item) if isinstance(item, type) else item
+
+
+_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 
 _SPLITTING = frozenset({"unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
 """Operators that give as many tensors as a size allows."""

@@ -70,10 +70,20 @@ class Tracer(KeepsWhole):
     # What user code calls.
 
     def call_function(
-        self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs, *, tracked: bool
+        self,
+        name: str,
+        original: Callable[..., Any],
+        args: Args,
+        kwargs: Kwargs,
+        *,
+        tracked: bool,
+        run: Callable[..., Any] | None = None,
     ) -> Any:
-        """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are."""
-        return self._record(Call("call_function", original, original, name, tracked), args, kwargs)
+        """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are.
+
+        `run` is what has that name now, if not `original`.
+        """
+        return self._record(Call("call_function", original, run or original, name, tracked), args, kwargs)
 
     def call_method(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``args[0].name(*args[1:])``: named where `args[0]` is tracked."""

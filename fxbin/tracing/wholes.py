@@ -72,6 +72,9 @@ class CallMapped:
     function: Callable[..., Any]
     options: tuple[Any, ...]
 
+    def __hash__(self) -> int:
+        return hash(CallMapped)  # options may hold lists and dicts
+
     @property
     def __name__(self) -> str:
         return "vmap"
