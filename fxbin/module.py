@@ -79,7 +79,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         _check_runs_as_it_is(root, found)
         original = type(root)
         names = {"__module__": original.__module__, "_original_class": original}
-        binarized_class = type(original.__name__, (cls, original), names)
+        binarized_class: Any = type(original.__name__, (cls, original), names)
         # An empty one shows what such an object has of its own. Classes derived from GraphModule take other
         # arguments than it does, so that they are not asked.
         empty = binarized_class.__new__(binarized_class)

@@ -79,12 +79,12 @@ def _name(node: fx.Node) -> str:
 
 def _by_name(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The inputs by the placeholders of `graph`, as a call of its code gives them to these."""
-    parameters = []
+    parameters: list[inspect.Parameter] = []
     for node in graph.nodes:
         if node.op == "placeholder":
             name = str(node.target)
             stars = len(name) - len(name.lstrip("*"))
-            kind = (_PLAIN, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)[stars]
+            kind: Any = (_PLAIN, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)[stars]
             if kind is _PLAIN and parameters and parameters[-1].kind is not _PLAIN:
                 kind = inspect.Parameter.KEYWORD_ONLY
             default = node.args[0] if node.args else inspect.Parameter.empty

@@ -19,7 +19,8 @@ class Drops(Small):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(x)
-        return x + self.conv2(nn.functional.dropout(x, 0.5, self.training))
+        y: Tensor = x + self.conv2(nn.functional.dropout(x, 0.5, self.training))
+        return y
 
 
 @pytest.mark.parametrize("training", [True, False])

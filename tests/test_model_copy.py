@@ -223,7 +223,7 @@ def test_graph_modules_keep_mode_name_hooks_and_attributes() -> None:
 
     graph_module = fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2))).eval()
     graph_module.register_forward_hook(hooked)
-    graph_module.extra = [graph_module]
+    vars(graph_module)["extra"] = [graph_module]
     graph_module.unused = nn.Linear(1, 1)
     for model in (graph_module, nn.Sequential(graph_module)):
         copied = copy_model(model)

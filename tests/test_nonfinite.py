@@ -116,7 +116,8 @@ def test_a_dataclass_of_tensors_is_looked_into() -> None:
             self.conv, self.divides = nn.Conv2d(3, 3, 1), Divides()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.divides(self.conv(x) * 0).left
+            pair: Pair = self.divides(self.conv(x) * 0)
+            return pair.left
 
     model = fxbin.transform(Paired(), SMALL, leaf_modules=(Divides,))
     assert first_nonfinite(model, x()) is not None

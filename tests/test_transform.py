@@ -250,7 +250,8 @@ class NamedLikeOurs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.ReLU()(self._traced_module_0(self.conv(x)))
-        for factor in (*self.factors.values(), self._traced_constant_0, self._traced_constant_1):
+        given = self.get_buffer("_traced_constant_1")
+        for factor in (*self.factors.values(), self._traced_constant_0, given):
             x = x * factor * torch.full((1,), 1.5)
         return F.dropout(x, 0.5, self.dropout.training) * self._traced_constant_2
 

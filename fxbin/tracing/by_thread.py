@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, wraps
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from fxbin.tracing.active import is_tracing
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -17,7 +19,8 @@ def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None
     itself, which asks for no attributes, finds stand-ins in all threads. What somebody puts under such a name
     meanwhile stays.
     """
-    kind, names = type(module), vars(module)
+    kind: Any = type(module)
+    names = vars(module)
     names.update(stand_ins)
     module.__class__ = _kind(kind, frozenset(stand_ins))
     try:
@@ -29,13 +32,13 @@ def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None
                 names[name] = original_of(stand_in)
 
 
-def standing_for(original: Callable[..., Any]) -> Callable[[Any], Any]:
+def standing_for(original: Callable[..., Any]) -> Callable[[F], F]:
     """Decorator: the function stands for `original`."""
 
-    def mark(function: Any) -> Any:
-        marked = wraps(original)(function)
+    def mark(function: F) -> F:
+        marked: Any = wraps(original)(function)
         marked._stands_for = original
-        return marked
+        return cast("F", marked)
 
     return mark
 
@@ -71,5 +74,5 @@ class _Name:
 
 
 @cache
-def _kind(base: type[ModuleType], names: frozenset[str]) -> type[ModuleType]:
+def _kind(base: Any, names: frozenset[str]) -> type[ModuleType]:
     return type(base.__name__, (base,), {name: _Name(name) for name in names})

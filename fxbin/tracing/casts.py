@@ -52,7 +52,8 @@ class _Cast(type):
         return getattr(cls._stands_for, name)
 
     def __getitem__(cls, item: Any) -> Any:
-        return cls._stands_for[item]  # type: ignore[index]  (type[int])
+        real: Any = cls._stands_for
+        return real[item]  # as in type[int]
 
     def __or__(cls, other: Any) -> Any:
         return cls._stands_for | other

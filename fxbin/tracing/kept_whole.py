@@ -89,7 +89,7 @@ class KeepsWhole(Recorder):
         self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
     ) -> Any:
         """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
-        with python_random_kept():
+        with python_random_kept(self.attributes.holdings.generators):
             try:
                 result = self._keep_whole("call_module", path, partial(original, module), args, kwargs)
             except Exception as failure:

@@ -15,6 +15,7 @@ from fxbin.tracing.active import active_tracer, recording
 from fxbin.tracing.by_thread import by_thread
 from fxbin.tracing.caches import caches_let_be
 from fxbin.tracing.casts import casts_traced, python_modules
+from fxbin.tracing.chance import entropy_noted
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
@@ -42,6 +43,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
+        stack.enter_context(entropy_noted())
         holdings = tracer.attributes.holdings
         stack.enter_context(casts_traced(python_modules(holdings.classes)))
         stack.enter_context(caches_let_be(holdings.caches))

@@ -158,10 +158,10 @@ def _trace_once(
         with patched(tracer):
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
-                with python_random_kept() as used:
+                with python_random_kept(tracer.attributes.holdings.generators) as used:
                     result = entry(*call_args, **call_kwargs)
                 if not tracer.with_data:
-                    _refuse_chance(used)
+                    _refuse_chance([*used, *tracer.chance])
             except Exception as error:
                 raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)

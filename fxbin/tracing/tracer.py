@@ -59,6 +59,8 @@ class Tracer(KeepsWhole):
         """For each of them, the module whose code it is."""
         self.modes: dict[nn.Module, bool] = {}
         """The modules whose mode the code looks at, and what it is."""
+        self.chance: list[str] = []
+        """From where the code got random numbers of the system."""
         self.asks_for_dtypes = False
         """Whether the code does something else for another dtype of a tensor."""
         self.assigned: dict[nn.Module, str] = {}

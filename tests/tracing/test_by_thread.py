@@ -27,7 +27,8 @@ class Waits(nn.Module):
 
     def __init__(self, work: Callable[[], Any]) -> None:
         super().__init__()
-        self.work, self.results, self.calls = work, [], 0
+        self.work = work
+        self.results: Any = []
 
     def forward(self, x: Tensor) -> Tensor:
         def act() -> None:
@@ -189,7 +190,7 @@ def test_what_somebody_replaces_meanwhile_stays() -> None:
     original = torch.relu
     assert isinstance(standing_for(original)(doubled(original)), FunctionType)
     with by_thread(torch, {"relu": standing_for(original)(doubled(original))}):
-        torch.relu = other = doubled(original)  # type: ignore[assignment]
+        torch.relu = other = doubled(original)
     try:
         assert torch.relu is other
     finally:

@@ -218,7 +218,8 @@ def test_settings_are_handed_on_as_the_objects_they_are() -> None:
         def forward(self, x: Tensor, given: Any, settings: Any) -> Tensor:
             assert given.parent is given
             assert type(settings) is Settings
-            return x * given.factor * settings["by"]
+            y: Tensor = x * given.factor * settings["by"]
+            return y
 
     class Scaled(nn.Module):
         def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Parts of a forward that run under other rules, and functions with a life of their own."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -370,13 +370,13 @@ class Entered(nn.Module):
         super().__init__()
         self.linear = nn.Linear(3, 3)
 
-    @AUTOCAST
+    @AUTOCAST  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor, depth: int = 2) -> Tensor:
         x = self.linear(x)
         if depth:
-            return self.forward(x, depth - 1)
+            return cast("Tensor", self.forward(x, depth - 1))
         with AUTOCAST, AUTOCAST:
-            return x + self.linear(x)
+            return cast("Tensor", x + self.linear(x))
 
 
 def test_an_autocast_may_be_entered_again_before_it_is_left() -> None:
@@ -394,7 +394,8 @@ class Mapped(nn.Module):
         def act(given: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
             return {"y": given["x"] * factor}
 
-        y: Tensor = torch.vmap(act, in_dims=({"x": 1}, None), out_dims={"y": 1})({"x": x}, 3.0)["y"]
+        out_dims: Any = {"y": 1}
+        y: Tensor = torch.vmap(act, in_dims=({"x": 1}, None), out_dims=out_dims)({"x": x}, 3.0)["y"]
         return y
 
 

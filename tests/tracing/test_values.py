@@ -1,5 +1,7 @@
 """Values of Python that user code asks for while it is traced."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,8 @@ class Numbers(nn.Module):
             case Tensor():
                 x = x * kinds[type(x.shape[0])] * Whole(2)
         assert isinstance(x.shape[0], int | None)
-        return x.to(float) if x.dtype is torch.float64 else x + torch.ones(1, dtype=float).to(x.dtype)  # type: ignore[call-overload]
+        kind: Any = float
+        return x + torch.ones(1, dtype=kind).to(kind).to(x.dtype)
 
 
 def test_types_of_numbers_are_asked_for_in_every_way() -> None:
