@@ -123,6 +123,9 @@ class Attributes:
         """The node that computes `tensor`; a stand-in is fetched from the root at each use."""
         if tensor._node is not None:
             return tensor._node
+        if tensor._source is None and self.home is not None:
+            # It comes out of a module that is kept whole, by a list that this one was given.
+            return self.fetch(tensor._value, graph)
         if tensor._source is None:
             raise AssertionError(f"a traced tensor without origin: {tensor}")
         return self.fetch(tensor._source, graph)

@@ -1,43 +1,59 @@
-"""Random numbers that Python or numpy draw, which no graph can draw again."""
+"""Random numbers that no graph can draw again: of Python, of numpy, and of torch after a seed is set."""
 
 import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from fxbin.tracing.active import active_tracer
+import torch
+
+from fxbin.tracing.active import active_tracer, paused
 from fxbin.tracing.by_thread import by_thread, standing_for
 
 
 @contextmanager
 def python_random_kept(generators: Iterable[Any] = ()) -> Iterator[list[str]]:
     """Restore the generators of Python and numpy, and `generators`; in the end the list names those used."""
-    before = [(generator, _state(generator)) for generator in (*_of_process().values(), *generators)]
+    with paused():
+        before = [(generator, _state(generator)) for generator in (*_of_process().values(), *generators)]
     used: list[str] = []
     try:
         yield used
     finally:
-        for generator, state in before:
-            if not _same(_state(generator), state):
-                used.append(_name(generator))
-                _restore(generator, state)
+        with paused():
+            for generator, state in before:
+                if not _same(_state(generator), state):
+                    used.append(_name(generator))
+                    _restore(generator, state)
 
 
 @contextmanager
 def entropy_noted() -> Iterator[None]:
-    """Tell the tracer where code asks the system for random numbers, be it for a seed.
+    """Tell the tracer where code asks the system for random numbers, be it for a seed, or sets that of torch.
 
     A generator that the code makes with a seed of its own draws the same numbers in each run.
     """
     with ExitStack() as stack:
-        for module, name in ((os, "urandom"), (random, "_urandom")):
-            original = vars(module)[name]
-            stack.enter_context(by_thread(module, {name: _noting("os.urandom", original)}))
+        for module, name, what in _NOTED:
+            stack.enter_context(by_thread(module, {name: _noting(what, vars(module)[name])}))
         stack.enter_context(mock.patch.object(random.Random, "seed", _seed(random.Random.seed)))
         yield
+
+
+_NOTED: tuple[tuple[ModuleType, str, str], ...] = (
+    (os, "urandom", "os.urandom"),
+    (random, "_urandom", "os.urandom"),
+    (torch.random, "fork_rng", "torch.random.fork_rng"),
+    *(
+        (module, name, f"torch.{name}")
+        for name in ("manual_seed", "seed", "initial_seed", "set_rng_state")
+        for module in (torch, torch.random)
+    ),
+)
 
 
 def _noting(what: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,15 +91,20 @@ def _is_importing() -> bool:
 def generator_types() -> tuple[type, ...]:
     """Classes of objects that draw random numbers from a state of their own."""
     numpy = sys.modules.get("numpy")
-    return (random.Random, *(() if numpy is None else (numpy.random.Generator, numpy.random.RandomState)))
+    of_numpy = () if numpy is None else (numpy.random.Generator, numpy.random.RandomState)
+    return (random.Random, torch.Generator, *of_numpy)
 
 
 def _of_process() -> dict[str, Any]:
     """The generators behind functions such as `random.random` and `numpy.random.rand`."""
-    drawing = {"random": random.random}
+    found = {"random": _owner(random.random)}
     if "numpy" in sys.modules:
-        drawing["numpy.random"] = sys.modules["numpy"].random.rand
-    return {name: function.__self__ for name, function in drawing.items()}  # type: ignore[attr-defined]
+        found["numpy.random"] = _owner(sys.modules["numpy"].random.rand)
+    return found
+
+
+def _owner(method: Any) -> Any:
+    return method.__self__
 
 
 def is_of_its_own(generator: Any) -> bool:
@@ -103,6 +124,8 @@ def _name(generator: Any) -> str:
 def _state(generator: Any) -> Any:
     if hasattr(generator, "bit_generator"):
         return generator.bit_generator.state
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
     return generator.getstate() if hasattr(generator, "getstate") else generator.get_state(legacy=False)
 
 
@@ -118,7 +141,5 @@ def _restore(generator: Any, state: Any) -> None:
 def _same(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return all(_same(left[key], right[key]) for key in left)
-    if isinstance(left, tuple):
-        return all(map(_same, left, right))
     same = left == right
     return bool(same.all()) if hasattr(same, "all") else bool(same)

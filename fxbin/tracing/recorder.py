@@ -2,7 +2,7 @@
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MappingView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -187,14 +187,23 @@ class Recorder:
         if isinstance(item, _SPELLED):
             return item
         item = original_of(item)
-        if holds_traced(item):
+        reason = self._why_of_this_run(item)
+        if reason:
             if self.with_data:
                 return None  # the graph is never run
             raise TraceError(
-                f"an object of type {type(item).__name__} holds tensors of this run, and a graph cannot make "
-                "one in each: hand on tensors, or tuples, dicts or dataclasses of them"
+                f"an object of type {type(item).__name__} {reason}, and a graph cannot make one in each: "
+                "hand on tensors, or tuples, lists, dicts or dataclasses of them"
             )
         return self.attributes.fetch_object(item, self.graph)
+
+    def _why_of_this_run(self, item: Any) -> str:
+        """Why a graph must not refer to an object that code has handed on; empty if it may."""
+        if isinstance(item, Iterator | MappingView):
+            return "is good for this run"
+        if isinstance(item, torch.Generator) and item not in self.attributes.holdings.generators:
+            return "was made in this run"
+        return "holds tensors of this run" if holds_traced(item) else ""
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
         if type(key) is Length:

@@ -1,5 +1,6 @@
 """Runs a model on tensors without data and writes what it does into a graph."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -240,7 +241,7 @@ class Tracer(KeepsWhole):
         try:
             if isinstance(module, torch.jit.ScriptModule):
                 path = self.attributes.module_path(module)
-                run = partial(run_on_ones, module)
+                run = partial(run_on_ones, copy.deepcopy(module), module)
                 return self._record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
             if self._inside is not None:
                 return original(module, *args, **kwargs)

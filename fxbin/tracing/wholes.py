@@ -4,7 +4,6 @@ Their targets are objects: fx writes a target into the code it generates by its 
 several functions of one name would be one.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -92,15 +91,14 @@ class CallMapped:
         return self(*args, **kwargs)
 
 
-def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """A module that cannot be run without data, run on ones for the shape of its result."""
+def run_on_ones(run: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """A module that cannot be run without data, run on ones for the shape of its result: a copy, by `run`."""
     device = next((x.device for x in module.parameters()), torch.device("cpu"))
 
     def with_data(item: Any) -> Any:
         return torch.ones_like(item, device=device) if isinstance(item, Tensor) and item.is_meta else item
 
-    copied = copy.deepcopy(module)  # it may count, or keep statistics
-    result = copied(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    result = run(*map_nested(args, with_data), **map_nested(kwargs, with_data))
     if not any(isinstance(arg, Tensor) and arg.is_meta for arg in leaves((args, kwargs))):
         return result
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)

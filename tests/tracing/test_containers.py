@@ -272,3 +272,74 @@ def test_rebuilt_container_keeps_what_is_no_part_of_it() -> None:
     assert by_key["other"] == []
     output: Any = rebuilt(Output(torch.ones(1)), [3])
     assert (output.x, output["x"], output.y) == (3, 3, None)
+
+
+class Sums(nn.Module):
+    def forward(self, items: Any) -> Any:
+        return sum(items)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: (item for item in (x, y)),
+        lambda x, y: iter([x, y]),
+        lambda x, y: map(torch.neg, (x, y)),
+        lambda x, y: {"x": x, "y": y}.values(),
+        lambda x, y: frozenset([x + y]),
+    ],
+)
+def test_what_is_good_for_one_run_is_left_to_the_code(make: Callable[[Tensor, Tensor], Any]) -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.sums = nn.Conv2d(3, 3, 1), Sums()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.sums(make(x, self.conv(x)))
+
+    model = Once()
+    binarized = fxbin.transform(model, config(2, 3, 4, 4), leaf_modules=(Sums,))
+    assert binarized.islands
+    assert_same_outputs(model, binarized, torch.rand(2, 3, 4, 4))
+
+
+class Appends(nn.Module):
+    def forward(self, x: Tensor, found: Any) -> Tensor:
+        if isinstance(found, dict):
+            found["y"] = 2 * x
+        elif isinstance(found, list):
+            found.append(2 * x)
+        else:
+            found.x = 2 * x
+        return x
+
+
+class AppendsByContent(Appends):
+    def forward(self, x: Tensor, found: Any) -> Tensor:
+        assert x.isfinite().all()
+        return super().forward(x, found)
+
+
+@pytest.mark.parametrize("make", [lambda x: [x], lambda x: {"y": x}, Plain, lambda x: OrderedDict(y=x)])
+@pytest.mark.parametrize("kind", [Appends, AppendsByContent])
+@pytest.mark.parametrize("leaf_modules", [(), (Appends,)])
+def test_containers_that_a_module_changes(
+    make: Callable[[Tensor], Any], kind: type[Appends], leaf_modules: tuple[type[nn.Module], ...]
+) -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.appends = nn.Conv2d(3, 3, 1), kind()
+
+        def forward(self, x: Tensor) -> Any:
+            found = make(x)
+            y = self.appends(self.conv(x), found)
+            last = found.x if hasattr(found, "x") else found["y" if isinstance(found, dict) else -1]
+            return y + last
+
+    model = Reads()
+    binarized = fxbin.transform(model, config(2, 3, 4, 4), leaf_modules=leaf_modules)
+    assert_same_outputs(model, binarized, torch.rand(2, 3, 4, 4))
+    if leaf_modules:
+        assert "changes a list, a dict or an object" in binarized.islands[0].reason

@@ -272,3 +272,65 @@ def test_what_a_module_draws_when_it_is_imported_is_no_chance(
     assert "draws_on_import" not in sys.modules
     traced(DrawsFrom(draw), torch.zeros(1, 3, 2, 2), training=True)
     del sys.modules["draws_on_import"]
+
+
+def with_a_seed() -> Tensor:
+    torch.manual_seed(3)
+    return torch.rand(1)
+
+
+def with_a_seed_for_a_while() -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return torch.rand(1)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        with_a_seed,
+        with_a_seed_for_a_while,
+        lambda: torch.rand(1, generator=torch.Generator().manual_seed(3)),
+        lambda: nn.Linear(1, 1).weight[0],
+        lambda: torch.full((1,), torch.initial_seed() % 7),
+    ],
+)
+def test_seeds_of_torch_are_set_and_read_in_each_run(draw: Callable[[], Tensor]) -> None:
+    class Seeds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * draw() + torch.rand(1)
+            return y
+
+    model = Seeds()
+    binarized = fxbin.transform(model, config(1, 3, 2, 2))
+    assert binarized.islands
+    x = torch.ones(1, 3, 2, 2)
+    for seed in (1, 2):
+        results = []
+        for net in (model, binarized):
+            torch.manual_seed(seed)
+            results += [net(x), net(x)]
+        assert torch.equal(torch.stack(results[:2]), torch.stack(results[2:]))
+
+
+def test_a_generator_that_the_model_holds_goes_on_from_run_to_run() -> None:
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.generator = torch.Generator().manual_seed(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * torch.rand(1, generator=self.generator)
+            return y
+
+    model = Holds()
+    binarized = fxbin.transform(model, config(1, 3, 2, 2))
+    assert not binarized.islands
+    x = torch.ones(1, 3, 2, 2)
+    for _ in range(2):
+        assert torch.equal(model(x), binarized(x))
