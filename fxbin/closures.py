@@ -71,8 +71,9 @@ def _holder(value: Any, copies: MutableMapping[int, Any]) -> Any:
     if isinstance(value, FunctionType):
         return _function(value, copies)
     if isinstance(value, MethodType):
-        owner = rebound(value.__self__, copies)
-        return value if owner is value.__self__ else MethodType(value.__func__, owner)
+        held = (value.__func__, value.__self__)
+        function, owner = new = tuple(rebound(part, copies) for part in held)
+        return value if _same(new, held) else MethodType(function, owner)
     if isinstance(value, partial):
         old = (value.func, value.args, value.keywords)
         function, args, keywords = new = tuple(rebound(part, copies) for part in old)

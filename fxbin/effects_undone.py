@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
+from fxbin.tracing.chance import python_random_kept
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
     for activations in before_run:
         activations.firing = None
     devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(devices), python_random_kept():
         try:
             yield
         finally:

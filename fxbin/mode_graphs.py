@@ -31,8 +31,8 @@ class ModeGraph:
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     """Those of parameters and buffers, by qualified name, if the code asks for the dtype of a tensor."""
 
-    premises: Premises = field(default_factory=Premises)
-    """What else must be as it was; nothing where there is no graph."""
+    premises: Premises | None = None
+    """What else must be as it was; None where there is no graph, and nothing that could be wrong."""
 
     reason: str = ""
     """Why there is no graph."""
@@ -56,15 +56,18 @@ class ModeGraph:
             )
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None:
+            assert self.premises is not None
             self.premises.bind(model, self.graph, path)
             if self.graph not in functions:
                 self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
         """Whether it is what the module would do now."""
-        return self.is_for_now() and (
-            self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
-        )
+        if not self.is_for_now():
+            return False
+        if self.premises is None:
+            return True
+        return self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
 
     def is_for_now(self) -> bool:
         """Whether the modules are in these modes now, and parameters and buffers of these dtypes."""
@@ -149,8 +152,9 @@ class GraphChoice:
 
     def _other(self) -> ModeGraph:
         model: Any = self._model
-        with_graph = [variant for variant in self.variants if variant.graph is not None]
-        if all(variant.premises.structure_holds() for variant in with_graph) and not any(
+        premises = [variant.premises for variant in self.variants if variant.premises is not None]
+        # What hooks do must not be done while a graph is traced.
+        if all(premise.structure_holds() for premise in premises) and not any(
             variant.is_for_now() for variant in self.variants
         ):
             if torch.compiler.is_compiling():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fxbin.closures import rebound
 from fxbin.errors import TransformError
@@ -32,8 +32,12 @@ def copy_model(model: nn.Module) -> nn.Module:
                 memo[id(value)] = value.detach().clone()
             elif isinstance(value, _SHARED):
                 memo[id(value)] = value
+    graph_modules = [module for module in model.modules() if isinstance(module, fx.GraphModule)]
+    memo |= {id(module): fx.GraphModule.__new__(type(module)) for module in graph_modules}
     try:
         copied = copy.deepcopy(model, memo)
+        for module in graph_modules:
+            _fill(memo[id(module)], module, memo)
     except Exception as error:
         raise TransformError(
             f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
@@ -45,6 +49,16 @@ def copy_model(model: nn.Module) -> nn.Module:
         for name, value in list(vars(module).items()):
             vars(module)[name] = rebound(value, memo)
     return copied
+
+
+def _fill(copied: fx.GraphModule, module: fx.GraphModule, memo: dict[int, Any]) -> None:
+    """Make a new graph module a copy of `module`, as modules are copied.
+
+    Its own way keeps what its graph refers to, and loses mode, name, forward hooks and attributes.
+    """
+    vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
+    type(copied).__name__ = type(module).__name__
+    copied.graph = copied._graph  # makes its code
 
 
 def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
+from fxbin.closures import rebound
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
@@ -60,6 +61,10 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     own_code: OwnCode
     """What runs where graphs do not: the model's own code, with binarized convolutions."""
+    _original_class: type[nn.Module]
+
+    _put_on: Callable[..., Any] | None
+    """The `forward` that was an attribute of the model, in place of that of its class."""
 
     _graph_choice: GraphChoice
     """What runs."""
@@ -77,14 +82,19 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
         """
         _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
+        _check_runs_as_it_is(root, found)
+        original = type(root)
         content = {
-            "__module__": type(root).__module__,
-            **_methods_with_convolutions(type(root)),
-            **refusals(type(root)),
+            "__module__": original.__module__,
+            "_original_class": original,
+            **_methods_with_convolutions(original),
+            **refusals(original),
         }
-        binarized_class = type(type(root).__name__, (cls, type(root)), content)
-        # An empty one shows what such an object has of its own.
-        empty = binarized_class(nn.Module(), fx.Graph(), class_name=type(root).__name__)
+        binarized_class: Any = type(original.__name__, (cls, original), content)
+        # An empty one shows what such an object has of its own. Classes derived from GraphModule take other
+        # arguments than it does, so that they are not asked.
+        empty = binarized_class.__new__(binarized_class)
+        fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
         if isinstance(vars(root).get("meta"), dict):
             del empty.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
         check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
@@ -92,6 +102,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         vars(root).update(found.homeless)
         kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())  # which a graph has inside
         vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+        # One that was put on the model would go before what the graphs do, which is what it does.
+        vars(root)["_put_on"] = vars(root).pop("forward", None)
         object.__setattr__(root, "__class__", type(empty))
         module = cast("BinarizedModule", root)
         module.graph = found.seen
@@ -161,24 +173,25 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return self._retracer.trace(self, path, known)
 
     def own_forward(self) -> Callable[..., Any]:
-        """The forward of the original class."""
-        return self._of_original("forward")
+        """The forward of the original: that of its class, or one that had been put on the model itself."""
+        return self._put_on or cast("Callable[..., Any]", MethodType(self._original_class.forward, self))
 
     def own_run(self) -> Callable[..., Any]:
-        """What the original class does when it is called, with the model as first argument.
+        """What the original does when it is called, as a function that takes the model first.
 
         Hooks that the model has been given since the transform run around it.
         """
-        forward, call = self.own_forward(), self._of_original("__call__")
+        put_on, call = self._put_on, self._original_class.__call__
         hooks = {} if self.is_shown_only else self._retracer.hooks
         if type(self).__call__ is call and not any(hooks.values()):
+            forward = self._original_class.forward if put_on is None else lambda _, *a, **k: put_on(*a, **k)
             return self.own_code.around(forward)
         without = {name: type(of_kind)() for name, of_kind in hooks.items()}
 
         def run(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
             attributes = vars(self)
             outer = {name: attributes[name] for name in hooks}
-            attributes.update(hooks or without, forward=MethodType(forward, self))
+            attributes.update(hooks or without, forward=self.own_forward())
             try:
                 return call(self, *args, **kwargs)
             finally:
@@ -187,11 +200,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
         return self.own_code.around(run)
 
-    def _of_original(self, name: str) -> Callable[..., Any]:
-        order = type(self).__mro__
-        classes = order[order.index(_OriginalInitBarrier) + 1 :]  # nn.Module is the last one that has it
-        method: Callable[..., Any] = next(vars(cls)[name] for cls in classes if name in vars(cls))
-        return method
+    def train(self, mode: bool = True) -> Self:
+        """As the class of the original does it, but for `graph`, which some switch there."""
+        graph, self._is_rewriting = self._graph, True  # no code is made of what they switch to
+        try:
+            super().train(mode)
+        finally:
+            self._graph, self._is_rewriting = graph, False
+        return self
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -231,8 +247,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
         # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
         del type(self).__call__
-        if type(self).__call__ is not nn.Module.__call__ and None not in self._whole_graphs():
-            # The graph has what the original class does in its own.
+        is_made = issubclass(self._original_class, fx.GraphModule)
+        if type(self).__call__ is not nn.Module.__call__ and (is_made or None not in self._whole_graphs()):
+            # The graph has what the original class does in its own, and that of a graph module does no more.
             type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
         for part in vars(self).get("_traced_parts", {}).values():
             part.compile()
@@ -314,6 +331,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
             if name != "_compiled_call_impl":
                 vars(copied)[name] = copy.deepcopy(value, memo)
+        copied._put_on = rebound(self._put_on, memo)
         copied.graph.owning_module = copied
         copied.recompile()
         for own, new in zip(self._binarizers(), copied._binarizers(), strict=True):
@@ -336,6 +354,18 @@ def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
         and name not in ("forward", "__call__")
         and calls_conv2d(item.__code__)
     }
+
+
+def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
+    """Raise TransformError if `root` has to run as it is and has more than one code to do so."""
+    whole = found.parts.get("")
+    may_switch = isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train
+    if may_switch and (whole is None or whole.trained is None):
+        raise TransformError(
+            f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
+            f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "
+            "was made of"
+        )
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:

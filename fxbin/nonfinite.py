@@ -1,16 +1,16 @@
 """Where in a model the first NaN or infinity comes up."""
 
-from collections.abc import Iterator
+import inspect
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils._pytree import tree_leaves
 
 from fxbin.effects_undone import effects_undone
 from fxbin.module import BinarizedModule
 from fxbin.node_info import node_info
+from fxbin.tracing.containers import leaves
 
 
 def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | None:
@@ -26,7 +26,7 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     """
 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _Search(model, graph=graph).run(*_in_order(graph, args, kwargs))
+        return _Search(model, graph, _by_name(graph, args, kwargs)).run()
 
     whole = model.graph_now()
     with torch.no_grad(), effects_undone(model), ExitStack() as stack:
@@ -48,6 +48,13 @@ class _FoundError(Exception):
 class _Search(fx.Interpreter):
     """Stops at the first node whose value is not finite."""
 
+    def __init__(self, model: BinarizedModule, graph: fx.Graph, inputs: dict[str, Any]) -> None:
+        super().__init__(model, graph=graph)
+        self._inputs = inputs
+
+    def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG002  (defaults are in)
+        return self._inputs[target.lstrip("*")]
+
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)
         if not _is_finite(value):
@@ -57,21 +64,34 @@ class _Search(fx.Interpreter):
 
 def _is_finite(value: Any) -> bool:
     """Whether no tensor in `value` has a NaN or an infinity."""
-    tensors = (x for x in tree_leaves(value) if isinstance(x, Tensor) and x.is_floating_point())
+    tensors = (x for x in leaves(value) if isinstance(x, Tensor) and x.is_floating_point())
     return all(bool(x.isfinite().all()) for x in tensors)
 
 
 def _name(node: fx.Node) -> str:
     info = node_info(node)
     if node.op == "placeholder":
-        return f"the input {str(node.target).removeprefix('*')!r}"
+        return f"the input {str(node.target).lstrip('*')!r}"
     if node.op == "get_attr":
         return f"the parameter or buffer {node.target!r}"
     return info.name if info is not None else str(node)
 
 
-def _in_order(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Any]:
-    """The inputs as an interpreter takes them: all by position."""
-    names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
-    yield from args
-    yield from (kwargs[name] for name in names[len(args) :] if name in kwargs)
+def _by_name(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs by the placeholders of `graph`, as a call of its code gives them to these."""
+    parameters: list[inspect.Parameter] = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            name = str(node.target)
+            stars = len(name) - len(name.lstrip("*"))
+            kind: Any = (_PLAIN, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)[stars]
+            if kind is _PLAIN and parameters and parameters[-1].kind is not _PLAIN:
+                kind = inspect.Parameter.KEYWORD_ONLY
+            default = node.args[0] if node.args else inspect.Parameter.empty
+            parameters.append(inspect.Parameter(name[stars:], kind, default=default))
+    bound = inspect.Signature(parameters).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+_PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,7 +87,7 @@ class Retracer:
             dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
             return ModeGraph(now, None, dtypes, reason=reason)
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
-        vars(model).update(told_apart([(found.graph, found.homeless)], held))
+        vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
         passes = binarizing_passes(_decisions(model), model.binarization.config)
         model.rewrite_graphs([NameNodes(self.names), *passes], [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
@@ -119,7 +118,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
         model.own_code.is_traced = True
         for name in put:
             delattr(kind, name)
-        vars(model).update(hooks, forward=MethodType(model.own_forward(), model))
+        vars(model).update(hooks, forward=model.own_forward())
         for stand_in in stand_ins:
             stand_in.take_off()
         for module, held in children.items():

@@ -4,6 +4,7 @@ import copy
 import weakref
 from collections import OrderedDict
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from fxbin.closures import rebound
@@ -49,6 +50,7 @@ def test_every_way_to_hold_something_is_found() -> None:
 
     assert rebind(OLD) is NEW
     assert rebind(OLD.answer)() is NEW
+    assert rebind(MethodType(lambda _, held=OLD: held, 1))() is NEW
     assert rebind(closing_over(OLD))() is NEW
     assert rebind(closing_over(OLD.answer))()() is NEW
     assert rebind(closing_over(closing_over(OLD)))()() is NEW

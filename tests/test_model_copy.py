@@ -10,10 +10,11 @@ from weakref import WeakValueDictionary
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import fxbin
 from fxbin.errors import TransformError
+from fxbin.model_copy import copy_model
 
 CONFIG = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
 
@@ -214,3 +215,28 @@ def test_a_model_that_uses_threads_is_an_island_and_can_be_copied() -> None:
     binarized = fxbin.transform(model, CONFIG)
     assert [island.scope for island in binarized.islands] == ["UsesThreads"]
     assert torch.equal(copy.deepcopy(binarized)(x), model(x))
+
+
+def test_graph_modules_keep_mode_name_hooks_and_attributes() -> None:
+    def hooked(module: nn.Module, args: object, output: Tensor) -> Tensor:
+        return 2 * output
+
+    graph_module = fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2))).eval()
+    graph_module.register_forward_hook(hooked)
+    vars(graph_module)["extra"] = [graph_module]
+    graph_module.unused = nn.Linear(1, 1)
+    for model in (graph_module, nn.Sequential(graph_module)):
+        copied = copy_model(model)
+        found = copied if model is graph_module else copied[0]  # type: ignore[index]
+        assert isinstance(found, fx.GraphModule)
+        assert found is not graph_module
+        assert found.graph.owning_module is found
+        assert found.extra == [found]
+        assert not found.training
+        assert type(found).__name__ == type(graph_module).__name__ == "Sequential"
+        assert list(found.state_dict()) == list(graph_module.state_dict())
+        x = torch.rand(1, 2)
+        assert torch.equal(copied(x), model(x))
+        nn.init.zeros_(found.get_parameter("0.weight"))
+        nn.init.zeros_(found.get_parameter("0.bias"))
+        assert not copied(x).any()

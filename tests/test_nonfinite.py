@@ -1,8 +1,9 @@
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import fxbin
 from fxbin.module import BinarizedModule
@@ -66,3 +67,57 @@ def test_spoilt_running_statistics_are_found_in_eval_mode(model: BinarizedModule
     model.get_buffer("bn.running_mean")[0] = math.nan
     assert first_nonfinite(model.train(), x()) is None
     assert first_nonfinite(model.eval(), x()) == "Small/NNCFBatchNorm2d[bn]/batch_norm_0"
+
+
+def test_inputs_go_to_the_arguments_that_they_are_given_for() -> None:
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(
+            self, x: Tensor, factor: float = 2.0, *more: Tensor, b: Tensor, **named: Tensor
+        ) -> Tensor:
+            y: Tensor = self.conv(x) * factor + 1 / b
+            return y + sum(more) + sum(named.values())
+
+    x, zero, one = torch.rand(2, 3, 4, 4), torch.zeros(1), torch.ones(1)
+    for args, kwargs in (
+        ((x,), {}),
+        ((x, 2.0), {}),
+        ((x, 2.0, one), {}),
+        ((x, 2.0, one), {"c": one}),
+        ((), {"x": x, "c": one}),
+    ):
+        model = fxbin.transform(Adds(), SMALL, args, example_kwargs={"b": one, **kwargs})
+        assert first_nonfinite(model, *args, b=one, **kwargs) is None
+        found = first_nonfinite(model, *args, b=zero, **kwargs)
+        assert found is not None
+        assert found.endswith("__rtruediv___0")
+        for name in ("b", *kwargs):
+            given = {"b": one, **kwargs, name: one * math.nan}
+            expected = "named" if name == "c" else name
+            assert first_nonfinite(model, *args, **given) == f"the input '{expected}'"
+
+
+def test_a_dataclass_of_tensors_is_looked_into() -> None:
+    @dataclass
+    class Pair:
+        left: Tensor
+        right: Tensor
+
+    class Divides(nn.Module):
+        def forward(self, x: Tensor) -> Pair:
+            return Pair(x, 1 / x)
+
+    class Paired(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.divides = nn.Conv2d(3, 3, 1), Divides()
+
+        def forward(self, x: Tensor) -> Tensor:
+            pair: Pair = self.divides(self.conv(x) * 0)
+            return pair.left
+
+    model = fxbin.transform(Paired(), SMALL, leaf_modules=(Divides,))
+    assert first_nonfinite(model, x()) is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
@@ -231,3 +232,36 @@ def test_a_dict_named_meta_is_the_users_own() -> None:
     binarized = fxbin.transform(model, SMALL)
     assert binarized.meta == {"mean": [0.5]}
     assert copy.deepcopy(binarized).meta == {"mean": [0.5]}
+
+
+class NamedLikeOurs(nn.Module):
+    """Has attributes of the names that fxbin gives to what a model uses and does not hold."""
+
+    _traced_constant_2 = 3.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self._traced_constant_0 = torch.full((1,), 2.0)
+        self.register_buffer("_traced_constant_1", torch.full((1,), 5.0))
+        self._traced_module_0 = nn.Conv2d(3, 3, 1)
+        self.factors = {"a": torch.full((1,), 7.0), "b": torch.full((1,), 11.0), "c": torch.full((1,), 13.0)}
+        self.dropout = nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.ReLU()(self._traced_module_0(self.conv(x)))
+        given = self.get_buffer("_traced_constant_1")
+        for factor in (*self.factors.values(), self._traced_constant_0, given):
+            x = x * factor * torch.full((1,), 1.5)
+        return F.dropout(x, 0.5, self.dropout.training) * self._traced_constant_2
+
+
+def test_names_of_a_model_that_are_like_ours() -> None:
+    model = NamedLikeOurs()
+    binarized = fxbin.transform(model, config(2, 3, 4, 4))
+    x = torch.rand(2, 3, 4, 4)
+    assert_same_outputs(model, binarized, x)
+    for net in (model, binarized):
+        net.train().get_submodule("dropout").eval()  # one more graph
+    assert torch.equal(model(x), binarized(x))
+    assert binarized._traced_constant_2 == 3

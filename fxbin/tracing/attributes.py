@@ -1,6 +1,7 @@
 """How a graph gets at what the root module holds: parameters, buffers, constants, submodules."""
 
 from collections.abc import Collection
+from itertools import count
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, fx, nn
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.aliases import split_aliases
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.execute import LARGEST_CONSTANT
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import holds, map_nested
+from fxbin.tracing.operands import holds
 from fxbin.tracing.record import TensorSpec
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedValue
@@ -121,6 +123,9 @@ class Attributes:
         """The node that computes `tensor`; a stand-in is fetched from the root at each use."""
         if tensor._node is not None:
             return tensor._node
+        if tensor._source is None and self.home is not None:
+            # It comes out of a module that is kept whole, by a list that this one was given.
+            return self.fetch(tensor._value, graph)
         if tensor._source is None:
             raise AssertionError(f"a traced tensor without origin: {tensor}")
         return self.fetch(tensor._source, graph)
@@ -151,7 +156,8 @@ class Attributes:
     def _adopt(self, item: Any) -> str:
         """A name under which the graph finds `item`, which `root` does not hold."""
         kind = "module" if isinstance(item, nn.Module) else "constant"
-        name = f"_traced_{kind}_{len(self.homeless)}"
+        names = (f"_traced_{kind}_{number}" for number in count(len(self.homeless)))
+        name = next(name for name in names if name not in self.homeless and name not in self.holdings.names)
         self.homeless[name] = item
         return name
 

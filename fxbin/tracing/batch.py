@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.tracer import Tracer
 

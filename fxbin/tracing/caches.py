@@ -46,12 +46,17 @@ def caches_of(classes: Collection[type]) -> list[Cache]:
     """Those of `classes`, of the packages that they come from, and of what they import."""
     seen: set[int] = set()
     found: list[Cache] = []
-    owners = {id(owner): owner for owner in (*python_modules(classes), *_imported(classes), *classes)}
-    for owner in owners.values():
+    for owner in (*used_modules(classes), *classes):
         for name, value in [*vars(owner).items()]:
             if type(value) in _FUNCTIONS:  # most are something else, and there are ten thousands
                 found += _caches(owner, name, value, seen)
     return found
+
+
+def used_modules(classes: Collection[type]) -> list[ModuleType]:
+    """Those of the packages that `classes` come from, and of what they import."""
+    modules = (*python_modules(classes), *_imported(classes))
+    return list({id(module): module for module in modules}.values())
 
 
 def _imported(classes: Iterable[type]) -> list[ModuleType]:

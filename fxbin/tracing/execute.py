@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.tensor import TracedTensor
 
 _MOVES = frozenset({"cpu", "cuda", "xpu", "ipu", "mtia", "pin_memory"})

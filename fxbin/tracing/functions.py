@@ -6,7 +6,7 @@ would not get past torch's own argument parser.
 """
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from fxbin.tracing.active import active_tracer
+from fxbin.tracing.by_thread import standing_for
 from fxbin.tracing.reference import UNNAMED_FUNCTIONS, UNSEEN_FUNCTIONS
 
 _NOT_OPERATORS = frozenset(
@@ -26,30 +27,44 @@ _NOT_OPERATORS = frozenset(
 
 
 @cache
-def recorded_functions() -> tuple[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]], ...]:
-    """(namespace, name, original, wrapped) of each public operator of torch and torch.nn.functional."""
+def _originals() -> dict[ModuleType, dict[str, Callable[..., Any]]]:
+    """Each public operator of torch and torch.nn.functional, by namespace and name."""
     names = {
         F: [name for name in dir(F) if not name.startswith("_") and name not in _NOT_OPERATORS],
         torch: [name for name in dir(torch._C._VariableFunctions) if not name.startswith("_")],
     }
-    found = []
-    for namespace, candidates in names.items():
-        for name in candidates:
-            original = getattr(namespace, name, None)
-            if callable(original) and not isinstance(original, type):
-                found.append((namespace, name, original, _recorded(name, original)))
-    return tuple(found)
+    return {
+        module: {name: vars(module)[name] for name in candidates if _is_function(vars(module).get(name))}
+        for module, candidates in names.items()
+    }
 
 
-def _recorded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+def _is_function(item: Any) -> bool:
+    return callable(item) and not isinstance(item, type)
+
+
+def recorded_functions() -> dict[ModuleType, dict[str, Callable[..., Any]]]:
+    """What is to stand for each of them; or for what somebody has put in its place.
+
+    The graph calls such a function as the code does, by the name that it has in torch.
+    """
+    return {
+        module: {name: _recorded(name, original, vars(module)[name]) for name, original in originals.items()}
+        for module, originals in _originals().items()
+    }
+
+
+@cache
+def _recorded(name: str, original: Callable[..., Any], now: Callable[..., Any]) -> Callable[..., Any]:
     tracked = name not in UNNAMED_FUNCTIONS
 
-    @wraps(original)
+    @standing_for(now)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
-            return original(*args, **kwargs)
-        return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=tracked)
+            return now(*args, **kwargs)
+        op = op_name(name, args, kwargs)
+        return tracer.call_function(op, original, args, kwargs, tracked=tracked, run=now)
 
     return wrapper
 
@@ -63,9 +78,10 @@ def bound_early() -> dict[Callable[..., Any], tuple[str, Callable[..., Any]]]:
     """
     return {
         function: (name, original)
-        for _, name, original, wrapped in recorded_functions()
+        for originals in _originals().values()
+        for name, original in originals.items()
         if name not in UNNAMED_FUNCTIONS and name not in UNSEEN_FUNCTIONS
-        for function in (original, wrapped)
+        for function in (original, _recorded(name, original, original))
     }
 
 

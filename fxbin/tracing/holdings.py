@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fxbin.tracing.caches import Cache, caches_of
+from fxbin.tracing.caches import Cache, caches_of, used_modules
+from fxbin.tracing.chance import generator_types, is_of_its_own
+from fxbin.tracing.reach import held_by
 
 
 class Holdings:
@@ -20,6 +23,8 @@ class Holdings:
         tensors = [*root.parameters(), *root.buffers()]
         self.module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
         self.tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
+        self.names = frozenset(dir(root))
+        """What the code may call attributes of `root`."""
         self.parameters = frozenset(path for path, _ in root.named_parameters())
         self.registered = frozenset(map(id, tensors))
         """Ids of parameters and buffers."""
@@ -33,6 +38,15 @@ class Holdings:
     def caches(self) -> list[Cache]:
         """What the code remembers from call to call."""
         return caches_of(self.classes)
+
+    @cached_property
+    def generators(self) -> list[Any]:
+        """What the code may draw random numbers from, that has a state of its own."""
+        kinds = generator_types()
+        held = held_by((*self.module_paths, *self.classes))
+        known = (value for module in used_modules(self.classes) for value in [*vars(module).values()])
+        found = {id(x): x for x in chain(held, known) if issubclass(type(x), kinds) and is_of_its_own(x)}
+        return list(found.values())
 
 
 def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:

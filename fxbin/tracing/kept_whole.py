@@ -1,5 +1,6 @@
 """Calls that become one node, whatever runs inside: layers of torch, what was asked for, islands."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.containers import leaves, map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import map_nested, map_results, origin_node, plain_values, specs
+from fxbin.tracing.operands import map_results, origin_node, plain_values, specs
 from fxbin.tracing.reach import reachable
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.recorder import Args, Kwargs, Recorder
@@ -90,14 +92,17 @@ class KeepsWhole(Recorder):
         self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
     ) -> Any:
         """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
-        with python_random_kept():
+        with python_random_kept(self.attributes.holdings.generators):
             try:
-                result = self._keep_whole("call_module", path, partial(original, module), args, kwargs)
+                run = self._checked(partial(original, module), path)
+                result = self._keep_whole("call_module", path, run, args, kwargs)
             except Exception as failure:
                 if module not in self._islands and not isinstance(failure, ContentError):
                     raise
+                if isinstance(failure, ContentError) and failure.module is not None:
+                    raise
                 try:
-                    run = partial(self._run_on_ones, module)
+                    run = partial(self._run_on_ones, module, path)
                     result = self._keep_whole("call_module", path, run, args, kwargs)
                 except Exception as error:
                     if module not in self._islands or len(self._scopes) < 2:
@@ -114,7 +119,9 @@ class KeepsWhole(Recorder):
         ops: list[OpCall] = []
         self._inside = ops
         try:
-            result = run(*plain_values(args), **plain_values(kwargs))
+            # With data the code around it goes on with what it makes of the very containers it is given.
+            given = (args, kwargs) if self.with_data else (plain_values(args), plain_values(kwargs))
+            result = run(*given[0], **given[1])
         finally:
             self._inside = None
         node = self.graph.create_node(kind, target, node_args, node_kwargs)
@@ -130,9 +137,24 @@ class KeepsWhole(Recorder):
 
         return map_results(result, attach, node, self._item)
 
-    def _run_on_ones(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def _checked(self, run: Callable[..., Any], path: str) -> Callable[..., Any]:
+        """`run`, which must leave alone the containers that it is given: a graph gives it others."""
+        if self.with_data:
+            return run
+
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            before = [*leaves((args, kwargs))]
+            result = run(*args, **kwargs)
+            if [*map(id, leaves((args, kwargs)))] != [*map(id, before)]:
+                raise self._fault_of_caller(f"{path} changes a list, a dict or an object that it is given")
+            return result
+
+        return checked
+
+    def _run_on_ones(self, module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
         with paused():
-            result = run_on_ones(module, *self._values(args), **self._values(kwargs))
+            run = self._checked(copy.deepcopy(module), path)  # it may count, or keep statistics
+            result = run_on_ones(run, module, *self._values(args), **self._values(kwargs))
         return map_nested(result, lambda x: traced(x, None, tracked=False) if isinstance(x, Tensor) else x)
 
     def _rely_on_structure(self, module: nn.Module, path: str, result: Any) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
 from fxbin.tracing.record import OpCall, Specialisation
 from fxbin.tracing.scope import Scope
@@ -113,7 +113,7 @@ def trace_model(
         whole.evaluated.graph,
         {"": whole},
         {"": _example_of_root(args, kwargs)},
-        told_apart((trace.graph, trace.homeless) for trace in whole.traces),
+        told_apart(root, ((trace.graph, trace.homeless) for trace in whole.traces)),
     )
 
 
@@ -154,7 +154,7 @@ def _around_islands(
         seen,
         parts,
         {"": _example_of_root(args, kwargs)} | {path: _example(found, path) for path in parts if path},
-        told_apart(graphs),
+        told_apart(root, graphs),
         found_islands,
         {address: home for address, home in sites.items() if isinstance(home, OpCall)},
         {address: found_islands[home] for address, home in sites.items() if isinstance(home, str)},
@@ -171,19 +171,22 @@ def _example(found: PartFinder, path: str) -> Example:
 
 
 def told_apart(
-    graphs: Iterable[tuple[fx.Graph, dict[str, Any]]], held: dict[str, Any] | None = None
+    root: nn.Module, graphs: Iterable[tuple[fx.Graph, dict[str, Any]]], held: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """All that graphs refer to by names that each has chosen for itself; what differs gets another name.
 
-    `held` is what other graphs refer to.
+    None gets a name that `root` has for something else. `held` is what other graphs refer to.
     """
+    taken = frozenset(dir(root))
     merged = dict(held or {})
     for graph, homeless in graphs:
         names = {}
         for name, item in homeless.items():
             kind = name.rpartition("_")[0]
             candidates = chain([name], (f"{kind}_{number}" for number in count(len(merged))))
-            names[name] = next(new for new in candidates if new not in merged or _same(merged[new], item))
+            names[name] = next(
+                new for new in candidates if (_same(merged[new], item) if new in merged else new not in taken)
+            )
             merged[names[name]] = item
         for node in graph.nodes:
             if node.op in ("get_attr", "call_module"):

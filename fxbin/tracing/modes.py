@@ -9,7 +9,9 @@ import torch
 from torch.amp import autocast_mode
 
 from fxbin.tracing.active import active_tracer
-from fxbin.tracing.operands import map_nested, plain_values
+from fxbin.tracing.by_thread import by_thread, standing_for
+from fxbin.tracing.containers import map_nested
+from fxbin.tracing.operands import plain_values
 from fxbin.tracing.values import TracedValue
 
 
@@ -22,7 +24,7 @@ def regions_recorded() -> Iterator[None]:
     """
     autocast = torch.autocast
     with (
-        mock.patch.object(torch, "is_grad_enabled", _is_grad_enabled(torch.is_grad_enabled)),
+        by_thread(torch, {"is_grad_enabled": _is_grad_enabled(torch.is_grad_enabled)}),
         mock.patch.object(torch._C, "_set_grad_enabled", _set_grad_enabled(torch._C._set_grad_enabled)),
         mock.patch.object(autocast, "__init__", _init_autocast(autocast.__init__)),
         mock.patch.object(autocast, "__enter__", _enter_autocast(autocast.__enter__)),
@@ -32,6 +34,7 @@ def regions_recorded() -> Iterator[None]:
 
 
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
+    @standing_for(original)
     def is_grad_enabled() -> Any:
         tracer = active_tracer()
         if tracer is None or tracer.knows_values:
@@ -76,7 +79,9 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
             was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
             given = vars(self).get("_given", was)
             given = map_nested(given, lambda x: x._node if type(x) is TracedValue else x)
-            self._traced_entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
+            entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
+            # It may be entered again before it is left.
+            vars(self).setdefault("_traced_entries", []).append(entry)
         return original(self)
 
     return __enter__
@@ -86,7 +91,7 @@ def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
         if tracer is not None and not tracer.is_inside:
-            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self).pop("_traced_entry"),))
+            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self)["_traced_entries"].pop(),))
         return original(self, *error)
 
     return __exit__

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from fxbin.tracing.containers import leaves
 from fxbin.tracing.guards import check_given, check_specialised
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.reach import reachable
@@ -226,7 +226,7 @@ def _followed(part: Part) -> Iterator[OpCall]:
 
 
 def _tensors(call: Stay) -> Iterable[Tensor]:
-    return (x for x in tree_leaves((call.args, call.kwargs)) if isinstance(x, Tensor))
+    return (x for x in leaves((call.args, call.kwargs)) if isinstance(x, Tensor))
 
 
 def why_assigns(part: Part) -> str:

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fxbin.tracing.active import active_tracer, recording
+from fxbin.tracing.by_thread import by_thread
 from fxbin.tracing.caches import caches_let_be
 from fxbin.tracing.casts import casts_traced, python_modules
+from fxbin.tracing.chance import entropy_noted
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.modes import regions_recorded
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
@@ -35,24 +37,19 @@ def patched(tracer: Tracer) -> Iterator[None]:
     importlib.import_module("torch._dynamo")
     with _one_at_a_time, ExitStack() as stack:
         tracer.attributes.prepare(tracer.reached())
-        stack.callback(_put_back_functions)
-        for namespace, name, _, wrapped in recorded_functions():
-            setattr(namespace, name, wrapped)
+        for namespace, wrappers in recorded_functions().items():
+            stack.enter_context(by_thread(namespace, wrappers))
         stack.enter_context(replaced())
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())
+        stack.enter_context(entropy_noted())
         holdings = tracer.attributes.holdings
         stack.enter_context(casts_traced(python_modules(holdings.classes)))
         stack.enter_context(caches_let_be(holdings.caches))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield
-
-
-def _put_back_functions() -> None:
-    for namespace, name, original, _ in recorded_functions():
-        setattr(namespace, name, original)
 
 
 class _Mode(TorchFunctionMode):

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxbin.closures import WEAK, referent, variables
+from fxbin.tracing.tensor import TracedTensor
+from fxbin.tracing.values import TracedValue
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
@@ -16,17 +18,37 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
     A part of a large model mostly reaches little of it, unless it knows its parent. Hooks of `module` itself
     are not asked: they run around its forward.
     """
-    pending: list[Any] = [value for name, value in vars(module).items() if name not in HOOKS]
-    seen = {id(module)}
     yield module
-    while pending:
-        item = pending.pop()
-        if issubclass(type(item), _WITHOUT_MODULES) or id(item) in seen:
-            continue
-        seen.add(id(item))
+    inside = [value for name, value in vars(module).items() if name not in HOOKS]
+    for item in _walk(inside, _WITHOUT_MODULES, {id(module)}):
         if issubclass(type(item), nn.Module):
             yield item
+
+
+def held_by(owners: Iterable[Any]) -> Iterator[Any]:
+    """What modules and classes hold that is no module, in lists, as methods or in closures too; each once."""
+    values = [value for owner in owners for value in vars(owner).values()]
+    return _walk(values, (*_WITHOUT_MODULES, nn.Module), set())
+
+
+def _walk(pending: list[Any], without: tuple[type, ...], seen: set[int]) -> Iterator[Any]:
+    """`pending`, and what is held by that, each once; nothing of a class in `without`."""
+    while pending:
+        item = pending.pop()
+        if issubclass(type(item), without) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
         pending += _held(item)
+
+
+def holds_traced(item: Any) -> bool:
+    """Whether `item`, no container, holds on to what there is only while a model is traced.
+
+    In an attribute, as a method or in a closure; not in a module, which the graph finds as it is then.
+    """
+    without = tuple(kind for kind in _WITHOUT_MODULES if kind is not Tensor)
+    return any(type(x) in (TracedTensor, TracedValue) for x in _walk([item], (*without, nn.Module), set()))
 
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))

@@ -2,32 +2,27 @@
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MappingView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import Attributes, traced
+from fxbin.tracing.by_thread import original_of
+from fxbin.tracing.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
 from fxbin.tracing.execute import common_device, execute
 from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.operands import (
-    Attribute,
-    Length,
-    holds,
-    is_of_content,
-    map_nested,
-    map_results,
-    origin_node,
-    specs,
-)
+from fxbin.tracing.operands import Length, holds, is_of_content, map_results, origin_node, specs
+from fxbin.tracing.reach import holds_traced
 from fxbin.tracing.record import OpCall, spec_of
 from fxbin.tracing.reference import SAME_OBJECT, SPELLED_IN_TORCH_2_2
 from fxbin.tracing.scope import Scope
 from fxbin.tracing.tensor import TracedTensor
-from fxbin.tracing.values import TracedValue
+from fxbin.tracing.values import TracedSize, TracedValue
 
 if TYPE_CHECKING:
     from fxbin.tracing.tracer import Tracer
@@ -94,7 +89,9 @@ class Recorder:
             if self._inside is not None:
                 self._inside.extend(ops)
                 return map_results(result, wrap, None, self._item)
-            node = self.graph.create_node(call.kind, call.target, self._nodes(args), self._nodes(kwargs))
+            node_args = self._nodes(tuple(map(_as_dtype, args)))
+            node_kwargs = self._nodes({name: _as_dtype(item) for name, item in kwargs.items()})
+            node = self.graph.create_node(call.kind, call.target, node_args, node_kwargs)
             node.meta.update(ops=ops, spec=specs(result))
             if call.op in _SPLITTING and not any(
                 isinstance(x, list | tuple) for x in (*args, *kwargs.values())
@@ -146,9 +143,7 @@ class Recorder:
 
     def _tensors(self, items: Any) -> list[TracedTensor]:
         """The tensors in `items`, a stand-in for each plain one."""
-        found: list[TracedTensor] = []
-        map_nested(items, lambda item: found.append(self._traced(item)) if isinstance(item, Tensor) else None)
-        return found
+        return [self._traced(item) for item in leaves(items) if isinstance(item, Tensor)]
 
     def _traced(self, tensor: Tensor) -> TracedTensor:
         return tensor if type(tensor) is TracedTensor else self.attributes.stand_in(tensor)
@@ -159,46 +154,80 @@ class Recorder:
         def value(item: Any) -> Any:
             if type(item) is TracedValue:
                 return item._value
-            return self._traced(item)._value if isinstance(item, Tensor) else item
+            return self._traced(item)._value if isinstance(item, Tensor) else original_of(item)
 
         return map_nested(items, value)
 
     def _nodes(self, items: Any) -> Any:
-        """`items` as the graph holds them."""
-        return map_nested(items, self._node_of, self.tuple_node)
-
-    def tuple_node(self, kind: type, items: list[Any]) -> Any:
-        """A tuple of a type of its own, as the graph holds it.
-
-        A named one is made by a node of its own: inside of lists, dicts and what a graph returns, fx writes
-        its name into the code without importing it.
-        """
-        return self.graph.call_function(kind, tuple(items)) if hasattr(kind, "_fields") else tuple(items)
+        """`items` as the graph holds them, with a node for each container that fx cannot spell."""
+        kind = type(items)
+        if kind is tuple or kind is list:
+            return kind([self._nodes(x) for x in items])
+        if kind is dict:
+            return {key: self._nodes(x) for key, x in items.items()}
+        inside = parts(items)
+        if inside is None:
+            return self._node_of(items)
+        if kind is slice or kind is TracedSize or issubclass(kind, torch.Size):
+            return rebuilt(items, [self._nodes(x) for x in inside.values()])
+        if not isinstance(items, dict | list | tuple) and not holds(items, Tensor | TracedValue):
+            return self._node_of(items)  # settings, or the like
+        make, by_name = maker(items)
+        nodes = {key: self._nodes(x) for key, x in inside.items()}
+        if not by_name:
+            return self.graph.call_function(make, tuple(nodes.values()))
+        named = {key.name if type(key) is Attribute else key: node for key, node in nodes.items()}
+        return self.graph.call_function(make, (), named)
 
     def _node_of(self, item: Any) -> Any:
         if type(item) is TracedValue:
             return item._node
         if isinstance(item, Tensor):
             return self.attributes.node(self._traced(item), self.graph)
-        return item if isinstance(item, _SPELLED) else self.attributes.fetch_object(item, self.graph)
+        if isinstance(item, _SPELLED):
+            return item
+        item = original_of(item)
+        reason = self._why_of_this_run(item)
+        if reason:
+            if self.with_data:
+                return None  # the graph is never run
+            raise TraceError(
+                f"an object of type {type(item).__name__} {reason}, and a graph cannot make one in each: "
+                "hand on tensors, or tuples, lists, dicts or dataclasses of them"
+            )
+        return self.attributes.fetch_object(item, self.graph)
+
+    def _why_of_this_run(self, item: Any) -> str:
+        """Why a graph must not refer to an object that code has handed on; empty if it may."""
+        if isinstance(item, Iterator | MappingView):
+            return "is good for this run"
+        if isinstance(item, torch.Generator) and item not in self.attributes.holdings.generators:
+            return "was made in this run"
+        return "holds tensors of this run" if holds_traced(item) else ""
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
         if type(key) is Length:
             return self.graph.call_function(_length, (parent,))
-        function: Callable[..., Any] = operator.getitem
-        if type(key) is Attribute:
-            function, key = getattr, key.name
-        node = self.graph.call_function(function, (parent, key))
+        is_attribute = type(key) is Attribute
+        function: Callable[..., Any] = getattr if is_attribute else operator.getitem
+        node = self.graph.call_function(function, (parent, key.name if is_attribute else key))
         node.meta["spec"] = spec_of(parent)[key]
         return node
 
 
 _SPELLED = (
     *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
-    *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node, type),
+    *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node),
 )
 """What fx can write into the code that it generates."""
 
+
+def _as_dtype(item: Any) -> Any:
+    """`torch.float64` for ``float`` and so on, as torch takes these; fx cannot spell them."""
+    return _DTYPES.get(original_of(item), item) if isinstance(item, type) else item
+
+
+_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 
 _SPLITTING = frozenset({"unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
 """Operators that give as many tensors as a size allows."""

@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from fxbin.tracing.active import active_tracer, is_tracing, paused
 from fxbin.tracing.attributes import traced
+from fxbin.tracing.by_thread import by_thread, standing_for
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
@@ -26,7 +28,12 @@ def replaced() -> Iterator[None]:
     """Inside, they tell the active tracer."""
     with ExitStack() as stack:
         for owner, name, wrap in _REPLACED:
-            stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
+            original = getattr(owner, name)
+            if isinstance(owner, ModuleType):
+                stack.enter_context(by_thread(owner, {name: standing_for(original)(wrap(original))}))
+            else:
+                stack.enter_context(mock.patch.object(owner, name, wrap(original)))
+        stack.enter_context(by_thread(builtins, {"len": _Len()}))
         stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
         stack.enter_context(
             mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
@@ -163,16 +170,22 @@ def _delete_mode(module: nn.Module) -> None:
     del vars(module)["training"]
 
 
-def _len(original: Callable[..., Any]) -> Callable[..., Any]:
-    def length(item: Any) -> Any:
+class _Len:
+    """In place of the built-in `len`, which other threads look up without being told apart."""
+
+    _stands_for = staticmethod(len)
+    __name__ = "len"
+
+    def __call__(self, item: Any, /) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
         if type(item) is TracedTensor and active_tracer():
             return item.shape[0]
         if type(item) is TracedSize and item.rank is not None and active_tracer():
             return item.rank()
-        return original(item)
+        return _length(item)
 
-    return length
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("len",)
 
 
 def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -249,5 +262,4 @@ _REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
     (torch, "iinfo", _number_limits),
     (torch.overrides, "has_torch_function", _has_torch_function),
     (F, "_verify_batch_size", _verify_batch_size),
-    (builtins, "len", _len),
 )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.tensor import TracedTensor
@@ -72,8 +72,11 @@ def _attributes_kept(modules: Iterable[nn.Module], note: Callable[..., None] | N
         for module, attributes, containers in before:
             if note is not None:
                 note(module, attributes, containers)
+            is_switched = vars(module).get("_graph") is not attributes.get("_graph")
             vars(module).clear()
             vars(module).update(attributes)
+            if is_switched and isinstance(module, fx.GraphModule):
+                module.recompile()  # its code is in its class
             for _, container, content in containers:
                 if [*map(id, _entries(container))] != [*map(id, _entries(content))]:  # some cannot be changed
                     container.clear()

@@ -1,12 +1,12 @@
 """What a module that runs as it is gives back, as far as a graph around it relies on it."""
 
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, fx
 
 from fxbin.errors import TraceError
 from fxbin.onlookers import recordable
+from fxbin.tracing.containers import Attribute, parts
 
 
 class UnknownStructureError(Exception):
@@ -27,18 +27,17 @@ def structure(result: Any, *, may_be_list: bool = True) -> str:
         return "number"
     if isinstance(result, list) and not may_be_list:
         raise UnknownStructureError("a list, whose length is known only when the model runs")
-    items: dict[str, Any]
-    if isinstance(result, dict):
-        items = {f"{key!r}: ": item for key, item in result.items()}
-    elif is_dataclass(result) and not isinstance(result, type):
-        items = {f"{field.name}=": getattr(result, field.name) for field in fields(result)}
-    elif isinstance(result, list | tuple):
-        items = {str(index): item for index, item in enumerate(result)}
-    else:
+    found = parts(result)
+    if found is None:
         raise UnknownStructureError(f"an object of type {type(result).__name__}")
-    named = not isinstance(result, list | tuple)
-    inside = [(key if named else "") + structure(x, may_be_list=may_be_list) for key, x in items.items()]
+    inside = [_spelled(key, result) + structure(x, may_be_list=may_be_list) for key, x in found.items()]
     return f"{'' if type(result) in (tuple, dict) else type(result).__name__}({', '.join(inside)})"
+
+
+def _spelled(key: Any, container: Any) -> str:
+    if type(key) is Attribute:
+        return f"{key.name}="
+    return "" if isinstance(container, list | tuple) else f"{key!r}: "
 
 
 @fx.node.has_side_effect

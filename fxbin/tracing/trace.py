@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 from fxbin.errors import FxbinError, TraceError
 from fxbin.tracing.batch import larger_batch, refuse_batch_size, relies_on_numbers
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
 from fxbin.tracing.reads import Read
@@ -171,10 +171,10 @@ def _trace_once(
         with patched(tracer):
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
-                with python_random_kept() as used:
+                with python_random_kept(tracer.attributes.holdings.generators) as used:
                     result = entry(*call_args, **call_kwargs)
                 if not tracer.with_data:
-                    _refuse_chance(used)
+                    _refuse_chance([*used, *tracer.chance])
             except Exception as error:
                 raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)

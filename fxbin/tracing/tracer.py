@@ -1,5 +1,6 @@
 """Runs a model on tensors without data and writes what it does into a graph."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
+from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.dispatch import seen_operator
 from fxbin.tracing.expressions import describe, is_about_dtypes, is_about_weights
@@ -16,7 +18,6 @@ from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, 
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
-from fxbin.tracing.operands import map_nested
 from fxbin.tracing.reads import Reads
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs
@@ -60,6 +61,8 @@ class Tracer(KeepsWhole):
         """For each of them, the module whose code it is."""
         self.modes: dict[nn.Module, bool] = {}
         """The modules whose mode the code looks at, and what it is."""
+        self.chance: list[str] = []
+        """From where the code got random numbers of the system."""
         self.asks_for_dtypes = False
         """Whether the code does something else for another dtype of a tensor."""
         self.assigned: dict[nn.Module, str] = {}
@@ -72,10 +75,20 @@ class Tracer(KeepsWhole):
     # What user code calls.
 
     def call_function(
-        self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs, *, tracked: bool
+        self,
+        name: str,
+        original: Callable[..., Any],
+        args: Args,
+        kwargs: Kwargs,
+        *,
+        tracked: bool,
+        run: Callable[..., Any] | None = None,
     ) -> Any:
-        """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are."""
-        return self._record(Call("call_function", original, original, name, tracked), args, kwargs)
+        """``torch.name(*args)`` or ``F.name(*args)``: named whatever its arguments are.
+
+        `run` is what has that name now, if not `original`.
+        """
+        return self._record(Call("call_function", original, run or original, name, tracked), args, kwargs)
 
     def call_method(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``args[0].name(*args[1:])``: named where `args[0]` is tracked."""
@@ -236,7 +249,7 @@ class Tracer(KeepsWhole):
         try:
             if isinstance(module, torch.jit.ScriptModule):
                 path = self.attributes.module_path(module)
-                run = partial(run_on_ones, module)
+                run = partial(run_on_ones, copy.deepcopy(module), module)
                 return self._record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
             if self._inside is not None:
                 return original(module, *args, **kwargs)

@@ -4,7 +4,6 @@ Their targets are objects: fx writes a target into the code it generates by its 
 several functions of one name would be one.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.closures import variables
+from fxbin.tracing.containers import leaves, map_nested
 from fxbin.tracing.content import ContentError
-from fxbin.tracing.operands import map_nested
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,9 @@ class CallMapped:
     function: Callable[..., Any]
     options: tuple[Any, ...]
 
+    def __hash__(self) -> int:
+        return hash(CallMapped)  # options may hold lists and dicts
+
     @property
     def __name__(self) -> str:
         return "vmap"
@@ -89,34 +91,15 @@ class CallMapped:
         return self(*args, **kwargs)
 
 
-@dataclass(frozen=True)
-class Restored:
-    """An object of class `kind` with the attributes that it had: its `__init__` would do more to them."""
-
-    kind: type
-
-    @property
-    def __name__(self) -> str:
-        return self.kind.__name__
-
-    def __call__(self, **attributes: Any) -> Any:
-        """A new one at each run of a graph."""
-        restored: Any = object.__new__(self.kind)
-        for name, value in attributes.items():
-            object.__setattr__(restored, name, value)
-        return restored
-
-
-def run_on_ones(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """A module that cannot be run without data, run on ones for the shape of its result."""
+def run_on_ones(run: Callable[..., Any], module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """A module that cannot be run without data, run on ones for the shape of its result: a copy, by `run`."""
     device = next((x.device for x in module.parameters()), torch.device("cpu"))
 
     def with_data(item: Any) -> Any:
         return torch.ones_like(item, device=device) if isinstance(item, Tensor) and item.is_meta else item
 
-    copied = copy.deepcopy(module)  # it may count, or keep statistics
-    result = copied(*map_nested(args, with_data), **map_nested(kwargs, with_data))
-    if not any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
+    result = run(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    if not any(isinstance(arg, Tensor) and arg.is_meta for arg in leaves((args, kwargs))):
         return result
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
 

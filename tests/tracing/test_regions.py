@@ -1,7 +1,7 @@
 """Parts of a forward that run under other rules, and functions with a life of their own."""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -358,3 +358,47 @@ def test_mapped_module_runs_as_it_is() -> None:
     found = trace(model, (torch.zeros(1, 3),), {}, training=False)
     assert list(found.islands) == ["1"]
     assert "torch.vmap is called with a function that uses modules" in found.islands["1"]
+
+
+AUTOCAST = torch.autocast("cpu", enabled=False)
+
+
+class Entered(nn.Module):
+    """Enters one autocast again before it has left it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    @AUTOCAST  # type: ignore[untyped-decorator]
+    def forward(self, x: Tensor, depth: int = 2) -> Tensor:
+        x = self.linear(x)
+        if depth:
+            return cast("Tensor", self.forward(x, depth - 1))
+        with AUTOCAST, AUTOCAST:
+            return cast("Tensor", x + self.linear(x))
+
+
+def test_an_autocast_may_be_entered_again_before_it_is_left() -> None:
+    model = Entered()
+    graph = traced(model, torch.zeros(1, 3))
+    x = torch.rand(2, 3)
+    with torch.autocast("cpu"):
+        assert torch.equal(graph(x), model(x))
+    targets = [getattr(node.target, "__name__", "") for node in graph.graph.nodes]
+    assert targets.count("_enter_autocast") == targets.count("_exit_autocast") == 5
+
+
+class Mapped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        def act(given: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+            return {"y": given["x"] * factor}
+
+        out_dims: Any = {"y": 1}
+        y: Tensor = torch.vmap(act, in_dims=({"x": 1}, None), out_dims=out_dims)({"x": x}, 3.0)["y"]
+        return y
+
+
+def test_vmap_over_dicts() -> None:
+    x = torch.rand(2, 3)
+    assert torch.equal(traced(Mapped(), torch.zeros(2, 3))(x), 3 * x)

@@ -1,8 +1,17 @@
 """Tracing leaves model, torch, other threads and random numbers as they were."""
 
 import builtins
+import importlib
+import os
+import pickle
 import random
+import re
+import secrets
+import sys
 import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import fxbin
 from fxbin.errors import TraceError
 from fxbin.tracing import trace
 from tests.tracing.running import traced
+from tests.transforming import config
 
 
 class Stateful(nn.Module):
@@ -177,3 +188,149 @@ def test_hidden_modules_are_kept_beside_the_root() -> None:
     found = trace(model, (torch.zeros(1, 3),), {}, training=False)
     assert list(found.homeless.values()) == [model.hidden[0]]
     assert torch.equal(traced(model, torch.zeros(1, 3))(torch.ones(2, 3)), model(torch.ones(2, 3)))
+
+
+GENERATOR, NUMPY_GENERATOR = random.Random(3), np.random.default_rng(3)
+
+
+class DrawsFrom(nn.Module):
+    """Draws a number in a way of its own."""
+
+    held = random.Random(4)
+
+    def __init__(self, draw: Callable[["DrawsFrom"], float]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.draw = draw
+        self.generators = [np.random.RandomState(5)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y * self.draw(self) if self.training else y
+
+
+def closing_over(generator: random.Random) -> Callable[[DrawsFrom], float]:
+    return lambda _: generator.gauss(0, 1)
+
+
+DRAWING = {
+    "os.urandom": lambda _: os.urandom(1)[0] / 256,
+    "os.urandom by secrets": lambda _: secrets.randbelow(1000) / 1000,
+    "os.urandom by uuid": lambda _: uuid.uuid4().int % 1000 / 1000,
+    "os.urandom by SystemRandom": lambda _: random.SystemRandom().random(),
+    "os.urandom by numpy": lambda _: float(np.random.default_rng().random()),
+    "random.Random without a seed": lambda _: random.Random().random(),
+    "a random.Random": lambda _: GENERATOR.random(),
+    "a random.Random of a class": lambda model: model.held.random(),
+    "a random.Random in a closure": closing_over(random.Random(6)),
+    "a numpy.random.Generator": lambda _: float(NUMPY_GENERATOR.normal()),
+    "a numpy.random.RandomState": lambda model: float(model.generators[0].rand()),
+}
+
+
+@pytest.mark.parametrize("way", DRAWING)
+def test_generators_are_seen_to_be_used_and_put_back(way: str) -> None:
+    model = DrawsFrom(DRAWING[way])
+    generators = [GENERATOR, NUMPY_GENERATOR, model.held, *model.generators]
+    before = [pickle.dumps(generator) for generator in generators]
+    source = re.sub(" (by|in|of) .*", "", way)
+    with pytest.raises(TraceError, match=f"draws numbers from {source}"):
+        traced(model, torch.zeros(1, 3, 2, 2), training=True)
+    binarized = fxbin.transform(model, config(1, 3, 2, 2)).train()
+    assert [pickle.dumps(generator) for generator in generators] == before
+    x = torch.ones(1, 3, 2, 2)
+    assert not torch.equal(binarized(x), binarized(x))
+    binarized.eval()
+    assert torch.equal(binarized(x), binarized(x))
+
+
+def test_numbers_that_are_the_same_in_each_run_are_drawn_once() -> None:
+    model = DrawsFrom(lambda _: random.Random(7).random() + float(np.random.default_rng(8).random()))
+    graph = traced(model, torch.zeros(1, 3, 2, 2), training=True)
+    x = torch.ones(1, 3, 2, 2)
+    assert torch.equal(graph(x), model(x))
+
+
+def test_module_that_draws_from_a_generator_can_be_kept_whole() -> None:
+    model = nn.Sequential(DrawsFrom(DRAWING["a random.Random"])).train()
+    state = GENERATOR.getstate()
+    graph = traced(model, torch.zeros(1, 3, 2, 2), training=True, leaf_modules=(DrawsFrom,))
+    assert GENERATOR.getstate() == state
+    x = torch.ones(1, 3, 2, 2)
+    assert not torch.equal(graph(x), graph(x))
+
+
+def test_what_a_module_draws_when_it_is_imported_is_no_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "draws_on_import.py").write_text("import os, random\nvalue = os.urandom(2), random.Random()")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def draw(_: DrawsFrom) -> float:
+        return float(len(importlib.import_module("draws_on_import").value))
+
+    assert "draws_on_import" not in sys.modules
+    traced(DrawsFrom(draw), torch.zeros(1, 3, 2, 2), training=True)
+    del sys.modules["draws_on_import"]
+
+
+def with_a_seed() -> Tensor:
+    torch.manual_seed(3)
+    return torch.rand(1)
+
+
+def with_a_seed_for_a_while() -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return torch.rand(1)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        with_a_seed,
+        with_a_seed_for_a_while,
+        lambda: torch.rand(1, generator=torch.Generator().manual_seed(3)),
+        lambda: nn.Linear(1, 1).weight[0],
+        lambda: torch.full((1,), torch.initial_seed() % 7),
+    ],
+)
+def test_seeds_of_torch_are_set_and_read_in_each_run(draw: Callable[[], Tensor]) -> None:
+    class Seeds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * draw() + torch.rand(1)
+            return y
+
+    model = Seeds()
+    binarized = fxbin.transform(model, config(1, 3, 2, 2))
+    assert binarized.islands
+    x = torch.ones(1, 3, 2, 2)
+    for seed in (1, 2):
+        results = []
+        for net in (model, binarized):
+            torch.manual_seed(seed)
+            results += [net(x), net(x)]
+        assert torch.equal(torch.stack(results[:2]), torch.stack(results[2:]))
+
+
+def test_a_generator_that_the_model_holds_goes_on_from_run_to_run() -> None:
+    class Holds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.generator = torch.Generator().manual_seed(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * torch.rand(1, generator=self.generator)
+            return y
+
+    model = Holds()
+    binarized = fxbin.transform(model, config(1, 3, 2, 2))
+    assert not binarized.islands
+    x = torch.ones(1, 3, 2, 2)
+    for _ in range(2):
+        assert torch.equal(model(x), binarized(x))
