@@ -241,7 +241,9 @@ class Applies(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda x: lambda: 2 * x, lambda x: Batch(x=x).__getitem__, lambda x: [x.relu]], ids=str
+    "make",
+    [lambda x: lambda: 2 * x, lambda x: Batch(x=x).__getitem__, lambda x: [x.relu]],
+    ids=["closure", "method", "list of a method"],
 )
 def test_what_no_graph_can_make_anew_is_left_to_the_code(make: Callable[[Tensor], Any]) -> None:
     class Calls(nn.Module):
