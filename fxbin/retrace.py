@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 def binarizing_passes(decisions: Mapping[str, Decision], config: "Config") -> list[Pass]:
     """What turns named graphs into binarized ones."""
     section = config.binarization
+    chosen = (decision for decision in decisions.values() if decision.binarized)
     return [
         MarkCallSites(decisions),
-        InlineConv2d(),
+        InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
         InsertWeightBinarizers(section.mode, section.params),
         InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
     ]

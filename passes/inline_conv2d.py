@@ -21,21 +21,24 @@ class InlineConv2d(Pass):
         before:  x -> conv (module)
         after:   x -> pad (unless it is zeros) -> conv2d <- conv.weight, conv.bias
 
-    The module stays where it is: its parameters keep their names.
+    The module stays where it is: its parameters keep their names. Its other calls, which stay in full
+    precision, are rewritten too: called as a module it would be binarized.
     """
 
     name: ClassVar[str] = "inline-conv2d"
+    binarized: frozenset[str] = frozenset()
+    """Qualified names of the modules that have a selected call site, in this graph or in another."""
 
     @override
     def apply(self, module: GraphModule) -> bool:
-        chosen = [
-            site
-            for site in call_sites(module)
-            if site.info.decision and site.info.decision.binarized and not site.is_function
-        ]
+        chosen = [site for site in call_sites(module) if not site.is_function and self._is_chosen(site)]
         for site in chosen:
             inline(module, site)
         return bool(chosen)
+
+    def _is_chosen(self, site: CallSite) -> bool:
+        decision = site.info.decision
+        return site.node.target in self.binarized or (decision is not None and decision.binarized)
 
 
 def inline(module: GraphModule, site: CallSite) -> None:

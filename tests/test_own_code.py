@@ -161,6 +161,23 @@ class FunctionalBlock(nn.Module):
         return torch.conv2d(self.inner(x), self.weight)
 
 
+class SecondCallInTraining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return self.conv(y) if self.training else y
+
+
+def test_call_that_training_alone_makes_stays_in_full_precision_in_the_graph() -> None:
+    model = switched_on(small(SecondCallInTraining()), batch())
+    first = model(batch())
+    expected = F.conv2d(first, model.conv.weight, model.conv.bias, padding=1)
+    torch.testing.assert_close(model.train()(batch()), expected)
+
+
 def test_part_whose_convolutions_run_in_other_numbers_is_refused() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

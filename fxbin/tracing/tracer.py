@@ -242,7 +242,8 @@ class Tracer(KeepsWhole):
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             return original(module, *args, **kwargs)
         running = self._scopes[-1] if self._scopes else ()
-        scope = self._finder.find(running, module)
+        with paused():
+            scope = self._finder.find(running, module)
         self._scopes.append(scope)
         is_stay = self.with_data and self._inside is None and not self._is_asked_for(module)
         stay = self._begin_stay(module, running, scope, args, kwargs) if is_stay else None

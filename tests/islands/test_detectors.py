@@ -67,11 +67,13 @@ def test_detector_of_torchvision_is_what_it_was() -> None:
 def test_stages_switch_a_detector() -> None:
     params = {"activations_quant_start_epoch": 1, "weights_quant_start_epoch": 2}
     binarized = fxbin.transform(Detector(), config(1, 3, 8, 8, params=params), IMAGES)
-    schedule = fxbin.StagedSchedule(binarized, torch.optim.Adam(binarized.parameters(), lr=1e-3))
+    optimizer = torch.optim.Adam(binarized.parameters(), lr=1e-3)
+    schedule = fxbin.StagedSchedule(binarized, optimizer)
     stages = []
     for epoch in range(3):
         schedule.start_epoch(epoch)
         torch.stack(list(binarized.train()(*IMAGES, [torch.rand(1, 4)]).values())).sum().backward()
+        optimizer.step()
         schedule.step(1.0)
         stages.append(str(schedule.stage))
     assert stages == ["full precision", "activations", "activations and weights"]

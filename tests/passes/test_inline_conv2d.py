@@ -124,3 +124,9 @@ def test_string_padding_is_kept() -> None:
     for mode in ("zeros", "reflect", "circular"):
         model = Same(mode)
         assert torch.equal(inlined(model, 1, 2, 9, 9)(x), model(x)), mode
+
+
+def test_call_in_full_precision_of_a_module_that_is_binarized_elsewhere_is_inlined_too() -> None:
+    module = captured(TwiceCalled(), 1, 2, 4, 4)
+    assert InlineConv2d(frozenset({"conv"})).apply(module)
+    assert [node.op for node in module.graph.nodes if "conv2d" in str(node.target)] == ["call_function"] * 2
