@@ -73,6 +73,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     _traced_parts: dict[str, PartForward]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """A new one of its class is one of the original's: ``model[:3]`` of an `nn.Sequential` makes one."""
+        if args or kwargs:
+            return cls._original_class(*args, **kwargs)  # type: ignore[return-value]
+        return super().__new__(cls)
+
     @classmethod
     def from_trace(
         cls, root: nn.Module, found: ModelTrace, islands: tuple[Island, ...] = ()

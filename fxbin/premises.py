@@ -53,7 +53,7 @@ class Premises:
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(modules, self._is_at)
-        self._attributes = _Entries(modules, self._reads)
+        self._entries = _Entries(modules, [*self._is_at, *self._reads])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
         read = [
@@ -64,17 +64,19 @@ class Premises:
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
-        return self.structure_holds() and self._attributes.are_the_same()
+        return not self._has_other_modules() and self._entries.are_the_same()
 
     def structure_holds(self) -> bool:
         """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""
-        # With no loop in Python, here and below, which would cost as much as a layer.
-        return not (
+        return not self._has_other_modules() and self._structure.are_the_same()
+
+    def _has_other_modules(self) -> bool:
+        # With no loop in Python, as in `_Entries`: that would cost as much as a layer.
+        return (
             any(self._hooks)
             or any(_GLOBAL_HOOKS)
             or [*map(len, self._children)] != self._counts
             or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
-            or not self._structure.are_the_same()
         )
 
     def hold_for_compiler(self) -> bool:

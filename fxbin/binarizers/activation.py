@@ -78,13 +78,15 @@ class ActivationBinarizer(Binarizer):
     @property
     def is_scale_initialized(self) -> bool:
         """Whether scale and threshold have started."""
-        self._follow_flags()
+        if not torch.compiler.is_compiling():
+            self._read_progress()
         return self._is_scale_initialized
 
     @property
     def batches_seen(self) -> int:
         """Of `init_batches`, while `scale` is being initialised."""
-        self._follow_flags()
+        if not torch.compiler.is_compiling():
+            self._read_progress()
         return self._batches_seen
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ class ActivationBinarizer(Binarizer):
     @property
     def awaits_first_batch(self) -> bool:
         """Whether the next batch sets `scale`, or moves it as the next one of `init_batches`."""
-        return self.is_enabled and self.training and not self.is_scale_initialized
+        return self.training and self.is_enabled and not self.is_scale_initialized
 
     def levels(self) -> tuple[Tensor, Tensor]:
         """The bound s t, above which the output is high, ``(1, c, 1, 1)``, and that output s, ``(1,)``."""
@@ -121,7 +123,11 @@ class ActivationBinarizer(Binarizer):
     def read_flags(self) -> None:
         """Take over what the buffers say."""
         super().read_flags()
-        progress = self._number("scale_initialized", known=self._progress)
+        self._read_progress()
+
+    def _read_progress(self) -> None:
+        flag = self._buffers["scale_initialized"]
+        progress = self._readers["scale_initialized"].read(flag, self._progress)
         if progress != self._progress:
             self._progress = progress
             self._is_scale_initialized, self._batches_seen = progress > 0, max(round(-progress), 0)

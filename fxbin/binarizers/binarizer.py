@@ -43,7 +43,8 @@ class Binarizer(nn.Module, ABC):
     @property
     def is_enabled(self) -> bool:
         """Whether inputs are binarized."""
-        self._follow_flags()
+        if not torch.compiler.is_compiling():
+            self._read_enabled()
         return self._is_enabled
 
     @abstractmethod
@@ -125,19 +126,16 @@ class Binarizer(nn.Module, ABC):
 
     def read_flags(self) -> None:
         """Take over what the buffers say, as each forward does by itself outside of compiled code."""
-        self._is_enabled = self._number("enabled", known=self._is_enabled) > 0
+        self._read_enabled()
 
-    def _follow_flags(self) -> None:
-        if not torch.compiler.is_compiling():
-            self.read_flags()
-
-    def _number(self, name: str, *, known: float) -> float:
-        flag = self._buffers[name]
-        assert flag is not None
-        return self._readers[name].read(flag, known)
+    def _read_enabled(self) -> None:
+        is_enabled = self._readers["enabled"].read(self._buffers["enabled"], self._is_enabled) > 0
+        if is_enabled is not self._is_enabled:  # setting an attribute of a module takes longer than the rest
+            self._is_enabled = is_enabled
 
     def _save_to_state_dict(self, *args: Any) -> None:
-        self._follow_flags()
+        if not torch.compiler.is_compiling():
+            self.read_flags()
         super()._save_to_state_dict(*args)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

@@ -1,5 +1,6 @@
 """Flags of a module as numbers in its buffers, which is where everybody else reads and writes them."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -8,6 +9,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fxbin.errors import TransformError
+
+_tracing_state: Callable[[], Any] = torch._C._get_tracing_state
+_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+_is_in_torch_func: Callable[[], bool] = torch._C._are_functorch_transforms_active
 
 
 def new_flag() -> Tensor:
@@ -35,9 +40,11 @@ class FlagReader:
     def __init__(self) -> None:
         self._seen: tuple[Tensor, int] | None = None
 
-    def read(self, flag: Tensor, known: float) -> float:
+    def read(self, flag: Tensor | None, known: float) -> float:
         """The number in `flag`; `known`, what it was last, where there is none to be had."""
-        if flag.is_cpu and _is_plain_run():
+        assert flag is not None
+        # At each forward of each binarizer, so that every look-up counts.
+        if flag.is_cpu and not (_tracing_state() or _dispatch_modes() or _is_in_torch_func()):
             return flag.item()
         if type(flag) is not Tensor or flag.is_meta:
             return known
@@ -53,15 +60,6 @@ class FlagReader:
         return FlagReader, ()
 
 
-def _is_plain_run() -> bool:
-    """Whether nobody looks at what operators run, or runs others in their place."""
-    return (
-        torch._C._get_tracing_state() is None
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._are_functorch_transforms_active()
-    )
-
-
 def _unwrapped(flag: Tensor) -> Tensor:
     """What a transform of `torch.func` has wrapped."""
     while torch._C._functorch.is_functorch_wrapped_tensor(flag):
@@ -70,7 +68,7 @@ def _unwrapped(flag: Tensor) -> Tensor:
 
 
 def _value(flag: Tensor) -> float:
-    state: Any = torch._C._get_tracing_state()
+    state = _tracing_state()
     with ExitStack() as stack:
         stack.enter_context(_disable_current_modes())
         torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
