@@ -15,6 +15,7 @@ from torch._C._dynamo.eval_frame import (
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.effects_undone import effects_undone
+from fxbin.onlookers import check_for_inference
 from fxbin.state import BinarizationState
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,6 +90,7 @@ class StartsScales(nn.Module):
         """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
         for binarizer in self._binarizers():
             binarizer.read_flags()
+        check_for_inference(self._binarizers())  # inside, a compiler would make its own error of it
         self._settle()
         return self.training and not self._waiting() <= self._tried
 

@@ -188,6 +188,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         Hooks that the model has been given since the transform run around it.
         """
         put_on, call = self._put_on, self._original_class.__call__
+        if issubclass(self._original_class, fx.GraphModule):
+            call = type(self).__call__  # what it has of its own shows lines of its graph in tracebacks
         hooks = {} if self.is_shown_only else self._retracer.hooks
         if type(self).__call__ is call and not any(hooks.values()):
             forward = self._original_class.forward if put_on is None else lambda _, *a, **k: put_on(*a, **k)

@@ -10,6 +10,7 @@ from torch import Tensor
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.straight_through import binarize_weight
 from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.onlookers import known
 
 ScaleAxis = Literal["output", "input"]
 
@@ -127,7 +128,8 @@ class DoReFaWeightBinarizer(WeightBinarizer):
 
 def _is_factor(scale: Sequence[int], w: Sequence[int]) -> bool:
     """Whether each axis of a scale is that of the weight, or 1: no broadcasting that lines up other axes."""
-    return len(scale) == len(w) and all(mine in (1, its) for mine, its in zip(scale, w, strict=True))
+    pairs = zip(map(known, scale), map(known, w), strict=False)
+    return len(scale) == len(w) and all(mine in (1, its) for mine, its in pairs)
 
 
 def check_conv2d_weight(shape: tuple[int, ...], name: str = "") -> None:
