@@ -144,6 +144,11 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
         Raises ExportError where no graph can hold that.
         """
+        if "forward" in vars(self):
+            raise ExportError(
+                "forward: it was put on the model after the transform, and no graph knows of it. Take it off "
+                "(del model.forward), or put it on the original and transform that"
+            )
         variant = self._graph_choice.graph_for_now()
         if variant.graph is None:
             raise ExportError(
@@ -334,6 +339,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule would copy what its graph refers to and lose the rest.
         copied = type(self).__new__(type(self))
+        type(copied).__name__ = type(self).__name__  # which scopes begin with
         memo[id(self)] = copied
         for name, value in vars(self).items():
             # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
