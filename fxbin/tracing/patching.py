@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fxbin.tracing.active import active_tracer, recording
+from fxbin.tracing.autograd_functions import functions_recorded
 from fxbin.tracing.caches import caches_let_be
 from fxbin.tracing.casts import casts_traced, python_modules
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
@@ -39,6 +40,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         for namespace, name, _, wrapped in recorded_functions():
             setattr(namespace, name, wrapped)
         stack.enter_context(replaced())
+        stack.enter_context(functions_recorded())
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(regions_recorded())

@@ -15,9 +15,8 @@ from fxbin.tracing.attributes import traced
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
-from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, CheckAll, run_forward
+from fxbin.tracing.wholes import CallMapped, CallScripted, CheckAll
 
-_FunctionBase = torch.autograd.function._SingleLevelFunction
 _length = len  # while a model is traced, the built-in is another one
 
 
@@ -27,7 +26,6 @@ def replaced() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, wrap in _REPLACED:
             stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
-        stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
         stack.enter_context(
             mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
         )
@@ -68,24 +66,6 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
         original(module, name, value)
 
     return assign
-
-
-@classmethod  # type: ignore[misc]
-def _function_apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
-    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it.
-
-    It stands where `torch.autograd.Function.apply` goes on to its base class, so that code which took
-    hold of ``MyFunction.apply`` early comes here too.
-    """
-    tracer = active_tracer()
-    if tracer is None:
-        return super(_FunctionBase, function).apply(*args, **kwargs)  # type: ignore[misc]
-    if function.__module__ == "torch.utils.checkpoint":
-        # What is kept for the backward changes memory, not numbers: just run what it wraps.
-        return args[0](*args[2:])
-    return tracer.call_whole(
-        ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
-    )
 
 
 def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
