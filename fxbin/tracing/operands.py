@@ -15,20 +15,25 @@ from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
 
 
-def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
-    """`item` with `change` applied to everything in its tuples, lists, dicts and slices."""
+def map_nested(
+    item: Any, change: Callable[[Any], Any], make_tuple: Callable[[type, list[Any]], Any] | None = None
+) -> Any:
+    """`item` with `change` applied to everything in its tuples, lists, dicts and slices.
+
+    ``make_tuple(kind, items)`` makes tuples of types of their own; they keep them if it is not given.
+    """
     # The real type, since traced values pass for the type that they carry.
     kind = type(item)
     if kind is tuple or kind is TracedSize or issubclass(kind, torch.Size):
-        return tuple(map_nested(x, change) for x in tuple.__iter__(item))
+        return tuple(map_nested(x, change, make_tuple) for x in tuple.__iter__(item))
     if kind is list:
-        return [map_nested(x, change) for x in item]
+        return [map_nested(x, change, make_tuple) for x in item]
     if issubclass(kind, tuple):
-        return rebuilt(kind, [map_nested(x, change) for x in item])
+        return (make_tuple or rebuilt)(kind, [map_nested(x, change, make_tuple) for x in item])
     if issubclass(kind, dict):
-        return {key: map_nested(x, change) for key, x in item.items()}
+        return {key: map_nested(x, change, make_tuple) for key, x in item.items()}
     if kind is slice:
-        return slice(*(map_nested(x, change) for x in (item.start, item.stop, item.step)))
+        return slice(*(map_nested(x, change, make_tuple) for x in (item.start, item.stop, item.step)))
     return change(item)
 
 

@@ -25,7 +25,7 @@ def add_output(tracer: Tracer, result: Any) -> None:
     )
 
 
-def _argument(tracer: Tracer, item: Any, tracked: list[Tensor], *, in_dict: bool = False) -> Any:
+def _argument(tracer: Tracer, item: Any, tracked: list[Tensor]) -> Any:
     """`item` as an argument of a node, adding a call where fx cannot spell its container."""
     kind = type(item)
     if kind is TracedTensor:
@@ -33,24 +33,16 @@ def _argument(tracer: Tracer, item: Any, tracked: list[Tensor], *, in_dict: bool
             tracked.append(item)
         return tracer._node_of(item)
     if is_dataclass(item) and not isinstance(item, type):
-        values = {
-            f.name: _argument(tracer, getattr(item, f.name), tracked, in_dict=in_dict) for f in fields(item)
-        }
+        values = {f.name: _argument(tracer, getattr(item, f.name), tracked) for f in fields(item)}
         return tracer.graph.call_function(_maker(item), (), values)
     if issubclass(kind, dict):
-        content = {key: _argument(tracer, value, tracked, in_dict=True) for key, value in item.items()}
+        content = {key: _argument(tracer, value, tracked) for key, value in item.items()}
         return content if kind is dict else tracer.graph.call_function(kind, (content,))
     if kind in (list, tuple):
-        return kind(_argument(tracer, value, tracked, in_dict=in_dict) for value in item)
+        return kind(_argument(tracer, value, tracked) for value in item)
     if issubclass(kind, tuple):
-        is_named = hasattr(kind, "_fields")
-        parts = [
-            _argument(tracer, value, tracked, in_dict=in_dict or is_named) for value in tuple.__iter__(item)
-        ]
-        # Inside of those two, fx writes named tuples into its code without importing their class.
-        if is_named:
-            return tracer.graph.call_function(kind, tuple(parts)) if in_dict else kind(*parts)
-        return tuple(parts)
+        parts = [_argument(tracer, value, tracked) for value in tuple.__iter__(item)]
+        return tracer.tuple_node(kind, parts)
     return _object(tracer, item)
 
 

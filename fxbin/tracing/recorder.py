@@ -165,7 +165,15 @@ class Recorder:
 
     def _nodes(self, items: Any) -> Any:
         """`items` as the graph holds them."""
-        return map_nested(items, self._node_of)
+        return map_nested(items, self._node_of, self.tuple_node)
+
+    def tuple_node(self, kind: type, items: list[Any]) -> Any:
+        """A tuple of a type of its own, as the graph holds it.
+
+        A named one is made by a node of its own: inside of lists, dicts and what a graph returns, fx writes
+        its name into the code without importing it.
+        """
+        return self.graph.call_function(kind, tuple(items)) if hasattr(kind, "_fields") else tuple(items)
 
     def _node_of(self, item: Any) -> Any:
         if type(item) is TracedValue:
