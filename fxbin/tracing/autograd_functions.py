@@ -1,30 +1,23 @@
-"""Calls of `torch.autograd.Function`: one node each, which keeps the custom backward."""
+"""Calls of `torch.autograd.Function`: one node each, which keeps the custom backward.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+Code may have taken hold of ``MyFunction.apply`` long before a trace, and in torch 2.14 that is C alone. But
+however it is called, it asks the class for what it needs, so it is there that a tracer answers.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
+from torch import Tensor
 from torch.autograd.function import FunctionMeta
 from torch.utils.checkpoint import CheckpointFunction
 
 from fxbin.tracing.active import active_tracer, paused
-from fxbin.tracing.wholes import ApplyFunction, has_setup, in_place_of, run_forward
+from fxbin.tracing.replacement import Replacement, Sample, node_of
+from fxbin.tracing.wholes import ApplyFunction, ForwardContext, has_setup, in_place_of, run_forward
 
 Function = type[torch.autograd.Function]
-
-
-@contextmanager
-def functions_recorded() -> Iterator[None]:
-    """Inside, the active tracer is told when a function is applied.
-
-    Code may have taken hold of ``MyFunction.apply`` long before, and in torch 2.14 that is C alone. But
-    however it is called, it asks the class for what it needs, so it is there that a tracer answers.
-    """
-    with mock.patch.object(FunctionMeta, "__getattribute__", _answers(FunctionMeta.__getattribute__)):
-        yield
 
 
 def _answers(original: Callable[[Function, str], Any]) -> Callable[[Function, str], Any]:
@@ -83,3 +76,37 @@ def _record(function: Function, is_learning: bool, args: tuple[Any, ...]) -> Any
 
 def _nothing(*_: Any) -> None:
     """In place of a ``setup_context``, which has been called with what the tracer gives it."""
+
+
+class _Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        _refuse(ctx)
+        return x * 2
+
+
+class _DoubleWithSetup(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        _refuse(ctx)
+
+
+def _refuse(ctx: Any) -> None:
+    if type(ctx) is not ForwardContext:
+        raise TypeError("torch calls it with a context of its own")
+
+
+_functions: tuple[Any, ...] = (_Double, _DoubleWithSetup)
+_bound_early = [function.apply for function in _functions]
+
+
+def _are_recorded(sample: Sample) -> bool:
+    calls = [*_bound_early, *(function.apply for function in _functions)]
+    return all(type(node_of(apply(sample.x)).target) is ApplyFunction for apply in calls)
+
+
+FUNCTIONS = (Replacement(FunctionMeta, "__getattribute__", _answers, _are_recorded),)

@@ -10,12 +10,12 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from fxbin.tracing.active import active_tracer
+from fxbin.tracing.replacement import Replacement, node_of
 from fxbin.tracing.tensor import TracedTensor, as_number
 from fxbin.tracing.values import TracedSize, TracedValue
 
@@ -82,11 +82,13 @@ class _Size(metaclass=_SizeCast):
     _real = torch.Size
 
 
+SIZE = Replacement(torch, "Size", lambda _: _Size, lambda s: node_of(torch.Size([s.x.shape[0]])[0]))
+
+
 @contextmanager
 def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
     """Let the code in `modules` find these classes."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(torch, "Size", _Size))
         for module in modules:
             for cast in (_Int, _Float, _Type):
                 if cast._real.__name__ not in vars(module):

@@ -1,10 +1,9 @@
 """What stands in for functions and methods of torch, and of Python, while a model is traced."""
 
 import builtins
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -13,26 +12,12 @@ from torch import Tensor, nn
 from fxbin.tracing.active import active_tracer, is_tracing, paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.replacement import Replacement, Sample, node_of
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
 from fxbin.tracing.wholes import CallMapped, CallScripted, CheckAll
 
 _length = len  # while a model is traced, the built-in is another one
-
-
-@contextmanager
-def replaced() -> Iterator[None]:
-    """Inside, they tell the active tracer."""
-    with ExitStack() as stack:
-        for owner, name, wrap in _REPLACED:
-            stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
-        stack.enter_context(
-            mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
-        )
-        yield
-
-
-Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,8 +93,12 @@ def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
     return grad
 
 
+def _training(_: None) -> property:
+    """``module.training``, an attribute of each module, which a property of the class goes before."""
+    return property(_mode, _set_mode, _delete_mode)
+
+
 def _mode(module: nn.Module) -> bool:
-    """``module.training``, an attribute of each module that goes before no property of the class."""
     try:
         mode: bool = vars(module)["training"]
     except KeyError:
@@ -203,19 +192,74 @@ def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
     return verify
 
 
-_REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
-    (nn.Module, "__call__", _module_call),
-    (nn.Module, "__getattr__", _module_getattr),
-    (nn.Module, "__setattr__", _module_setattr),
-    (torch._C.ScriptFunction, "__call__", _scripted_call),
-    (type(torch.autograd.Variable), "__call__", _variable),
-    (torch._functorch.apis, "vmap_impl", _vmap),
-    (torch.autograd, "grad", _gradients),
-    (torch, "_check_with", _check),
-    (torch, "_check_tensor_all_with", _check_content),
-    (torch, "finfo", _number_limits),
-    (torch, "iinfo", _number_limits),
-    (torch.overrides, "has_torch_function", _has_torch_function),
-    (F, "_verify_batch_size", _verify_batch_size),
-    (builtins, "len", _len),
+def _layer() -> nn.Module:
+    """One whose making draws no random numbers."""
+    with paused():
+        return nn.PReLU(1)
+
+
+def _refuses_gradients(sample: Sample) -> bool:
+    with suppress(ContentError):
+        torch.autograd.grad(sample.x, sample.x)
+        return False
+    return True
+
+
+def _assigns(sample: Sample) -> bool:
+    root: Any = sample.tracer.root
+    root.answer = 42
+    return root in sample.tracer.assigned
+
+
+def _looks_at_mode(sample: Sample) -> bool:
+    layer = _layer()
+    return layer.training and layer in sample.tracer.modes
+
+
+def _normalizes_one_value(sample: Sample) -> bool:
+    F.group_norm(sample.x, 1)
+    return True  # or torch refuses it
+
+
+CALLS = (
+    Replacement(nn.Module, "__call__", _module_call, lambda s: node_of(_layer()(s.x)).op == "call_module"),
+    Replacement(nn.Module, "__getattr__", _module_getattr, lambda _: type(_layer().weight) is TracedTensor),
+    Replacement(nn.Module, "__setattr__", _module_setattr, _assigns),
+    Replacement(nn.Module, "training", _training, _looks_at_mode),
+    Replacement(
+        torch._C.ScriptFunction,
+        "__call__",
+        _scripted_call,
+        lambda s: type(node_of(s.scripted(s.x)).target) is CallScripted,
+    ),
+    Replacement(
+        type(torch.autograd.Variable),
+        "__call__",
+        _variable,
+        lambda s: node_of(torch.autograd.Variable(s.x)) is s.x._node,
+    ),
+    Replacement(
+        torch._functorch.apis,
+        "vmap_impl",
+        _vmap,
+        lambda s: type(node_of(torch.vmap(torch.neg)(s.x)).target) is CallMapped,
+    ),
+    Replacement(torch.autograd, "grad", _gradients, _refuses_gradients),
+    Replacement(torch, "_check_with", _check, lambda s: torch._check(s.x.shape[0] > 0) is None),
+    Replacement(
+        torch,
+        "_check_tensor_all_with",
+        _check_content,
+        lambda s: torch._check_tensor_all(s.x > 0) is None and type(s.last.target) is CheckAll,
+    ),
+    Replacement(torch, "finfo", _number_limits, lambda s: node_of(torch.finfo(s.x.dtype))),
+    Replacement(torch, "iinfo", _number_limits, lambda s: node_of(torch.iinfo(s.x.int().dtype))),
+    Replacement(
+        torch.overrides,
+        "has_torch_function",
+        _has_torch_function,
+        lambda s: torch.overrides.has_torch_function((s.x, s.x)) is False,
+    ),
+    Replacement(F, "_verify_batch_size", _verify_batch_size, _normalizes_one_value),
+    Replacement(builtins, "len", _len, lambda s: node_of(len(s.x))),
 )

@@ -1,6 +1,7 @@
 """`torch.autograd.Function`: a graph keeps the custom backward, however it is written and called."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -152,19 +153,26 @@ class Nested(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y: Tensor = reverse(Steps.forward(ctx, x * 1, 2))  # type: ignore[no-untyped-call]
+        y: Tensor = BOUND_EARLY[Reverse](Steps.forward(ctx, x * 1, 2))
         return y + x
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return grads[0] * x
+        grad: Tensor = grads[0] * x
+        return grad
 
 
-reverse, reverse_with_setup = Reverse.apply, ReverseWithSetup.apply
-reverse_in_place, reverse_in_place_with_setup = ReverseInPlace.apply, ReverseInPlaceWithSetup.apply
-several, nested = Several.apply, Nested.apply
+_FUNCTIONS: tuple[Any, ...] = (
+    *(Reverse, ReverseWithSetup, ReverseInPlace, ReverseInPlaceWithSetup),
+    *(Several, Nested),
+)
+BOUND_EARLY: dict[type, Any] = {function: function.apply for function in _FUNCTIONS}
 outside = torch.full((3,), 2.0, requires_grad=True)
+
+
+def _bound_late(function: Any) -> Any:
+    return function.apply
 
 
 def _uses_both(x: Tensor, y: Any) -> Tensor:
@@ -180,39 +188,37 @@ def _several(apply: Any, x: Tensor) -> Tensor:
     return result
 
 
-CALLS = {
-    "what is given comes back": lambda x: _uses_both(x, Reverse.apply(x)),
-    "what is given comes back, bound early": lambda x: _uses_both(x, reverse(x)),
-    "what is given comes back, with a setup": lambda x: _uses_both(x, ReverseWithSetup.apply(x)),
-    "what is given comes back, with a setup, bound early": lambda x: _uses_both(x, reverse_with_setup(x)),
-    "in place": lambda x: _uses_both(x, ReverseInPlace.apply(x)),
-    "in place, bound early": lambda x: _uses_both(x, reverse_in_place(x)),
-    "in place, with a setup": lambda x: _uses_both(x, ReverseInPlaceWithSetup.apply(x)),
-    "in place, with a setup, bound early": lambda x: _uses_both(x, reverse_in_place_with_setup(x)),
-    "in place, and changed": lambda x: _uses_both(x, reverse_in_place(x).add_(1)),
-    "several results, one no tensor": lambda x: _several(Several.apply, x),
-    "several results, one no tensor, bound early": lambda x: _several(several, x),
-    "one in another": lambda x: nested(x) + Nested.apply(x) * 2,
-    "one after another": lambda x: reverse(nested(reverse_with_setup(x))),
-    "of a tensor that is no attribute": lambda x: x + several(outside, x)[0],
+CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "what is given comes back": lambda f, x: _uses_both(x, f(Reverse)(x)),
+    "what is given comes back, with a setup": lambda f, x: _uses_both(x, f(ReverseWithSetup)(x)),
+    "in place": lambda f, x: _uses_both(x, f(ReverseInPlace)(x)),
+    "in place, with a setup": lambda f, x: _uses_both(x, f(ReverseInPlaceWithSetup)(x)),
+    "in place, and changed": lambda f, x: _uses_both(x, f(ReverseInPlace)(x).add_(1)),
+    "several results, one no tensor": lambda f, x: _several(f(Several), x),
+    "one in another": lambda f, x: f(Nested)(x) + f(Nested)(x) * 2,
+    "one after another": lambda f, x: f(Reverse)(f(Nested)(f(ReverseWithSetup)(x))),
+    "of a tensor that is no attribute": lambda f, x: x + f(Several)(outside, x)[0],
 }
 
 
 class Calls(nn.Module):
-    def __init__(self, name: str) -> None:
+    def __init__(self, bound: Callable[[type], Any], call: Callable[[Any, Tensor], Any]) -> None:
         super().__init__()
         self.linear = nn.Linear(3, 3)
         self.head = nn.Linear(3, 2)
-        self.name = name
+        self.bound, self.call = bound, call
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(CALLS[self.name](self.linear(x)))
+        y: Tensor = self.head(self.call(self.bound, self.linear(x)))
         return y
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_gradients_are_those_of_the_original(name: str) -> None:
-    model = Calls(name)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("bound", [_bound_late, BOUND_EARLY.__getitem__], ids=["bound late", "bound early"])
+def test_gradients_are_those_of_the_original(
+    bound: Callable[[type], Any], call: Callable[[Any, Tensor], Any]
+) -> None:
+    model = Calls(bound, call)
     original = copy.deepcopy(model)
     graph = traced(model, torch.zeros(1, 3), training=True)
     x = torch.rand(4, 3)
