@@ -1,6 +1,6 @@
 """Prints the oldest versions that pyproject.toml allows, as a constraints file for pip.
 
-    python tests/lower_bounds.py > oldest.txt
+python tests/lower_bounds.py > oldest.txt
 """
 
 import re

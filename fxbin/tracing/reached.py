@@ -21,6 +21,7 @@ from fxbin.tracing.replacement import Sample, node_of
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 
+NEWEST_TESTED = "2.14.1"
 _neg = torch.neg  # bound early
 
 
@@ -75,5 +76,5 @@ def _check(name: str, is_reached: Callable[[Sample], object], sample: Sample) ->
     raise TorchVersionError(
         f"torch {torch.__version__} no longer comes to what fxbin puts in place of {name}, so that "
         "what a model does there would be left out of its graph: install a version that fxbin is tested with "
-        '(`pip install "torch<2.15"`), and report this'
+        f'(`pip install "torch<={NEWEST_TESTED}"`), and report this'
     ) from cause
