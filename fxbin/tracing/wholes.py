@@ -177,6 +177,8 @@ def in_place_of(tensors: Iterable[Any], result: Any) -> Any:
         if type(item) is not TracedTensor or not any(item is tensor for tensor in tensors):
             return item
         with paused():
-            return traced(item._value, item._node, tracked=False)
+            made = traced(item._value, item._node, tracked=False)
+        made._requires_grad = item._requires_grad
+        return made
 
     return tuple(map(new, result)) if isinstance(result, tuple) else new(result)

@@ -197,6 +197,7 @@ CALLS: dict[str, Callable[[Any, Tensor], Any]] = {
     "several results, one no tensor": lambda f, x: _several(f(Several), x),
     "one in another": lambda f, x: f(Nested)(x) + f(Nested)(x) * 2,
     "one after another": lambda f, x: f(Reverse)(f(Nested)(f(ReverseWithSetup)(x))),
+    "asked whether it learns": lambda f, x: x * (2 if f(Reverse)(x).requires_grad else 3),
     "of a tensor that is no attribute": lambda f, x: x + f(Several)(outside, x)[0],
 }
 
