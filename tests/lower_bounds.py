@@ -12,7 +12,7 @@ def lower_bounds() -> list[str]:
     """``name==version`` of each requirement, those of the extras included."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    found = {}
+    found: dict[str, str] = {}
     for requirement in [*project["dependencies"], *(each for extra in extras for each in extra)]:
         if requirement.startswith("fxbin["):
             continue
