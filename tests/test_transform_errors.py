@@ -160,7 +160,6 @@ def test_module_name_that_is_no_name_in_python(name: str) -> None:
     ],
     ids=["lazy", "torch.jit", "torch.compile", "torch.export", "function"],
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 def test_what_is_no_model_to_be_followed_is_refused_at_the_door(make: Any, message: str) -> None:
     for function in (fxbin.transform, fxbin.node_names):
         with pytest.raises(TransformError, match=f"model: .*{message}"):

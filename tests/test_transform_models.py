@@ -286,7 +286,6 @@ class LooksAtBatch(Small):
 
 
 @pytest.mark.parametrize("kind", [CallsTwice, HasScript, LooksAtBatch])
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_peculiar_model_is_what_it_was(kind: type[nn.Module]) -> None:
     assert not check(Case(kind(), lambda batch: (torch.rand(batch, 3, 8, 8),))).problems
 

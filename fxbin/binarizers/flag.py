@@ -71,6 +71,7 @@ def _value(flag: Tensor) -> float:
     state = _tracing_state()
     with ExitStack() as stack:
         stack.enter_context(_disable_current_modes())
+        stack.enter_context(torch._C._DisableFuncTorch())  # torch 2.9 would wrap what is read anew
         torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
         stack.callback(torch._C._set_tracing_state, state)  # type: ignore[attr-defined]
         values = {float(value) for value in flag.detach().flatten().tolist()}

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.tracing.active import active_tracer
-from fxbin.tracing.by_thread import by_thread, original_of
+from fxbin.tracing.by_thread import original_of
+from fxbin.tracing.replacement import Replacement, node_of
 from fxbin.tracing.tensor import TracedTensor, as_number
 from fxbin.tracing.values import TracedSize, TracedValue
 
@@ -112,6 +113,9 @@ def _pickled(cast: Any) -> tuple[Any, ...]:
     return type, ({int: 0, float: 0.0, type: int}[cast._stands_for],)
 
 
+SIZE = Replacement(torch, "Size", lambda _: _Size, lambda s: node_of(torch.Size([s.x.shape[0]])[0]))
+
+
 @contextmanager
 def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
     """Let the code in `modules` find these classes.
@@ -120,7 +124,6 @@ def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
     global names of a module.
     """
     with ExitStack() as stack:
-        stack.enter_context(by_thread(torch, {"Size": _Size}))
         stack.enter_context(
             mock.patch.dict(copyreg.dispatch_table, dict.fromkeys((_Cast, _TypeOf), _pickled))
         )

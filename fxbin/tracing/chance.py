@@ -4,15 +4,17 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import torch
 
 from fxbin.tracing.active import active_tracer, paused
-from fxbin.tracing.by_thread import by_thread, standing_for
+from fxbin.tracing.replacement import Replacement, Sample
+
+_UNSEEDED = "random.Random without a seed"
 
 
 @contextmanager
@@ -31,33 +33,7 @@ def python_random_kept(generators: Iterable[Any] = ()) -> Iterator[list[str]]:
                     _restore(generator, state)
 
 
-@contextmanager
-def entropy_noted() -> Iterator[None]:
-    """Tell the tracer where code asks the system for random numbers, be it for a seed, or sets that of torch.
-
-    A generator that the code makes with a seed of its own draws the same numbers in each run.
-    """
-    with ExitStack() as stack:
-        for module, name, what in _NOTED:
-            stack.enter_context(by_thread(module, {name: _noting(what, vars(module)[name])}))
-        stack.enter_context(mock.patch.object(random.Random, "seed", _seed(random.Random.seed)))
-        yield
-
-
-_NOTED: tuple[tuple[ModuleType, str, str], ...] = (
-    (os, "urandom", "os.urandom"),
-    (random, "_urandom", "os.urandom"),
-    (torch.random, "fork_rng", "torch.random.fork_rng"),
-    *(
-        (module, name, f"torch.{name}")
-        for name in ("manual_seed", "seed", "initial_seed", "set_rng_state")
-        for module in (torch, torch.random)
-    ),
-)
-
-
 def _noting(what: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    @standing_for(original)
     def draw(*args: Any, **kwargs: Any) -> Any:
         _note(what)
         return original(*args, **kwargs)
@@ -68,7 +44,7 @@ def _noting(what: str, original: Callable[..., Any]) -> Callable[..., Any]:
 def _seed(original: Callable[..., Any]) -> Callable[..., Any]:
     def seed(generator: random.Random, a: Any = None, *version: Any, **options: Any) -> None:
         if a is None:
-            _note("random.Random without a seed")
+            _note(_UNSEEDED)
         original(generator, a, *version, **options)
 
     return seed
@@ -86,6 +62,39 @@ def _is_importing() -> bool:
     while frame.f_back is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     return frame.f_back is not None
+
+
+def _noted(module: ModuleType, name: str, what: str, draw: Callable[[], Any] | None = None) -> Replacement:
+    """``module.name`` is noted as `what`. `draw` comes to it; if not given, a call that is refused does.
+
+    To set a seed would change what the user draws, on all devices.
+    """
+    draw = draw or (lambda: getattr(module, name)(None, None))
+    return Replacement(module, name, partial(_noting, what), partial(_is_noted, what, draw))
+
+
+def _is_noted(what: str, draw: Callable[[], Any], sample: Sample) -> bool:
+    sample.tracer.chance.clear()
+    with suppress(TypeError):
+        draw()
+    return what in sample.tracer.chance
+
+
+RANDOM = (
+    _noted(os, "urandom", "os.urandom", lambda: os.urandom(1)),
+    _noted(random, "_urandom", "os.urandom", lambda: random.SystemRandom().random()),
+    _noted(torch.random, "fork_rng", "torch.random.fork_rng"),
+    *(
+        _noted(module, name, f"torch.{name}")
+        for name in ("manual_seed", "seed", "initial_seed", "set_rng_state")
+        for module in (torch, torch.random)
+    ),
+    Replacement(random.Random, "seed", _seed, partial(_is_noted, _UNSEEDED, random.Random)),
+)
+"""Where code asks the system for random numbers, be it for a seed, or sets that of torch.
+
+A generator that the code makes with a seed of its own draws the same numbers in each run.
+"""
 
 
 def generator_types() -> tuple[type, ...]:

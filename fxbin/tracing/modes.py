@@ -1,40 +1,25 @@
-"""Regions without gradients or with another autocast, which a graph must switch as the code did."""
+"""Regions without gradients or with another autocast, which a graph must switch as the code did.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+Entering and leaving of `torch.no_grad`, `torch.enable_grad`, `torch.autocast` and the like is recorded.
+What the caller had is asked for when the graph runs, and restored: the graph of a model that is called
+without gradients must not switch them on.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import Any
-from unittest import mock
 
 import torch
 from torch.amp import autocast_mode
 
 from fxbin.tracing.active import active_tracer
-from fxbin.tracing.by_thread import by_thread, standing_for
 from fxbin.tracing.containers import map_nested
 from fxbin.tracing.operands import plain_values
+from fxbin.tracing.replacement import Replacement, Sample, node_of
 from fxbin.tracing.values import TracedValue
 
 
-@contextmanager
-def regions_recorded() -> Iterator[None]:
-    """Record entering and leaving of `torch.no_grad`, `torch.enable_grad`, `torch.autocast` and the like.
-
-    What the caller had is asked for when the graph runs, and restored: the graph of a model that is
-    called without gradients must not switch them on.
-    """
-    autocast = torch.autocast
-    with (
-        by_thread(torch, {"is_grad_enabled": _is_grad_enabled(torch.is_grad_enabled)}),
-        mock.patch.object(torch._C, "_set_grad_enabled", _set_grad_enabled(torch._C._set_grad_enabled)),
-        mock.patch.object(autocast, "__init__", _init_autocast(autocast.__init__)),
-        mock.patch.object(autocast, "__enter__", _enter_autocast(autocast.__enter__)),
-        mock.patch.object(autocast, "__exit__", _exit_autocast(autocast.__exit__)),
-    ):
-        yield
-
-
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
-    @standing_for(original)
     def is_grad_enabled() -> Any:
         tracer = active_tracer()
         if tracer is None or tracer.knows_values:
@@ -95,3 +80,27 @@ def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(self, *error)
 
     return __exit__
+
+
+def _keeps_options(_: Sample) -> bool:
+    return "_given" in vars(torch.autocast("cpu"))
+
+
+def _without_gradients(sample: Sample) -> bool:
+    with torch.no_grad():
+        return getattr(sample.last.target, "__name__", "") == "_set_grad_enabled"
+
+
+def _casts(sample: Sample, *, left: bool) -> bool:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        entered = sample.last.target is autocast_mode._enter_autocast
+    return sample.last.target is autocast_mode._exit_autocast if left else entered
+
+
+REGIONS = (
+    Replacement(torch, "is_grad_enabled", _is_grad_enabled, lambda _: node_of(torch.is_grad_enabled())),
+    Replacement(torch._C, "_set_grad_enabled", _set_grad_enabled, _without_gradients),
+    Replacement(torch.autocast, "__init__", _init_autocast, _keeps_options),
+    Replacement(torch.autocast, "__enter__", _enter_autocast, partial(_casts, left=False)),
+    Replacement(torch.autocast, "__exit__", _exit_autocast, partial(_casts, left=True)),
+)

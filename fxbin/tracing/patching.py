@@ -12,17 +12,20 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fxbin.tracing.active import active_tracer, recording
+from fxbin.tracing.autograd_functions import FUNCTIONS
 from fxbin.tracing.by_thread import by_thread
 from fxbin.tracing.caches import caches_let_be
-from fxbin.tracing.casts import casts_traced, python_modules
-from fxbin.tracing.chance import entropy_noted
+from fxbin.tracing.casts import SIZE, casts_traced, python_modules
+from fxbin.tracing.chance import RANDOM
 from fxbin.tracing.functions import bound_early, op_name, recorded_functions
-from fxbin.tracing.modes import regions_recorded
+from fxbin.tracing.modes import REGIONS
 from fxbin.tracing.reference import FOLLOWED_FUNCTIONS
-from fxbin.tracing.replacements import replaced
+from fxbin.tracing.replacement import replaced
+from fxbin.tracing.replacements import CALLS
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.tracer import Tracer
 
+REPLACEMENTS = (*CALLS, *REGIONS, *FUNCTIONS, *RANDOM, SIZE)
 _one_at_a_time = threading.RLock()
 
 
@@ -39,11 +42,9 @@ def patched(tracer: Tracer) -> Iterator[None]:
         tracer.attributes.prepare(tracer.reached())
         for namespace, wrappers in recorded_functions().items():
             stack.enter_context(by_thread(namespace, wrappers))
-        stack.enter_context(replaced())
+        stack.enter_context(replaced(REPLACEMENTS))
         # What the code has compiled runs as it is written, or a compiler would come across the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(regions_recorded())
-        stack.enter_context(entropy_noted())
         holdings = tracer.attributes.holdings
         stack.enter_context(casts_traced(python_modules(holdings.classes)))
         stack.enter_context(caches_let_be(holdings.caches))

@@ -1,11 +1,9 @@
 """What stands in for functions and methods of torch, and of Python, while a model is traced."""
 
 import builtins
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import ModuleType
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -13,36 +11,13 @@ from torch import Tensor, nn
 
 from fxbin.tracing.active import active_tracer, is_tracing, paused
 from fxbin.tracing.attributes import traced
-from fxbin.tracing.by_thread import by_thread, standing_for
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.replacement import Replacement, Sample, node_of
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
-from fxbin.tracing.wholes import ApplyFunction, CallMapped, CallScripted, CheckAll, run_forward
+from fxbin.tracing.wholes import CallMapped, CallScripted, CheckAll
 
-_FunctionBase = torch.autograd.function._SingleLevelFunction
 _length = len  # while a model is traced, the built-in is another one
-
-
-@contextmanager
-def replaced() -> Iterator[None]:
-    """Inside, they tell the active tracer."""
-    with ExitStack() as stack:
-        for owner, name, wrap in _REPLACED:
-            original = getattr(owner, name)
-            if isinstance(owner, ModuleType):
-                stack.enter_context(by_thread(owner, {name: standing_for(original)(wrap(original))}))
-            else:
-                stack.enter_context(mock.patch.object(owner, name, wrap(original)))
-        stack.enter_context(by_thread(builtins, {"len": _Len()}))
-        stack.enter_context(mock.patch.object(_FunctionBase, "apply", _function_apply, create=True))
-        stack.enter_context(
-            mock.patch.object(nn.Module, "training", property(_mode, _set_mode, _delete_mode), create=True)
-        )
-        stack.enter_context(mock.patch.object(nn.Module, "__getattribute__", _attribute, create=True))
-        yield
-
-
-Replacement = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,13 +30,17 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _attribute(module: nn.Module, name: str) -> Any:
+def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
     """``module.name`` for what is no submodule, parameter or buffer: see `_module_getattr`."""
-    value = object.__getattribute__(module, name)
-    tracer = active_tracer()
-    if tracer is not None:
-        tracer.note_read(module, name, value)
-    return value
+
+    def get(module: nn.Module, name: str) -> Any:
+        value = original(module, name)
+        tracer = active_tracer()
+        if tracer is not None:
+            tracer.note_read(module, name, value)
+        return value
+
+    return get
 
 
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,24 +66,6 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
         original(module, name, value)
 
     return assign
-
-
-@classmethod  # type: ignore[misc]
-def _function_apply(function: type[torch.autograd.Function], *args: Any, **kwargs: Any) -> Any:
-    """``MyFunction.apply``: one node that keeps the custom backward; the forward shows what is in it.
-
-    It stands where `torch.autograd.Function.apply` goes on to its base class, so that code which took
-    hold of ``MyFunction.apply`` early comes here too.
-    """
-    tracer = active_tracer()
-    if tracer is None:
-        return super(_FunctionBase, function).apply(*args, **kwargs)  # type: ignore[misc]
-    if function.__module__ == "torch.utils.checkpoint":
-        # What is kept for the backward changes memory, not numbers: just run what it wraps.
-        return args[0](*args[2:])
-    return tracer.call_whole(
-        ApplyFunction(function), lambda *values: run_forward(function, values), args, kwargs
-    )
 
 
 def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,8 +108,12 @@ def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
     return grad
 
 
+def _training(_: None) -> property:
+    """``module.training``, an attribute of each module, which a property of the class goes before."""
+    return property(_mode, _set_mode, _delete_mode)
+
+
 def _mode(module: nn.Module) -> bool:
-    """``module.training``, an attribute of each module that goes before no property of the class."""
     try:
         mode: bool = vars(module)["training"]
     except KeyError:
@@ -173,8 +138,10 @@ def _delete_mode(module: nn.Module) -> None:
 class _Len:
     """In place of the built-in `len`, which other threads look up without being told apart."""
 
-    _stands_for = staticmethod(len)
     __name__ = "len"
+
+    def __init__(self, original: Callable[[Any], int]) -> None:
+        self._stands_for = original
 
     def __call__(self, item: Any, /) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
@@ -182,7 +149,7 @@ class _Len:
             return item.shape[0]
         if type(item) is TracedSize and item.rank is not None and active_tracer():
             return item.rank()
-        return _length(item)
+        return self._stands_for(item)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return eval, ("len",)
@@ -248,18 +215,81 @@ def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
     return verify
 
 
-_REPLACED: tuple[tuple[Any, str, Replacement], ...] = (
-    (nn.Module, "__call__", _module_call),
-    (nn.Module, "__getattr__", _module_getattr),
-    (nn.Module, "__setattr__", _module_setattr),
-    (torch._C.ScriptFunction, "__call__", _scripted_call),
-    (type(torch.autograd.Variable), "__call__", _variable),
-    (torch._functorch.apis, "vmap_impl", _vmap),
-    (torch.autograd, "grad", _gradients),
-    (torch, "_check_with", _check),
-    (torch, "_check_tensor_all_with", _check_content),
-    (torch, "finfo", _number_limits),
-    (torch, "iinfo", _number_limits),
-    (torch.overrides, "has_torch_function", _has_torch_function),
-    (F, "_verify_batch_size", _verify_batch_size),
+def _layer() -> nn.Module:
+    """One whose making draws no random numbers."""
+    with paused():
+        return nn.PReLU(1)
+
+
+def _refuses_gradients(sample: Sample) -> bool:
+    with suppress(ContentError):
+        torch.autograd.grad(sample.x, sample.x)
+        return False
+    return True
+
+
+def _reads(sample: Sample) -> bool:
+    root: Any = sample.tracer.root
+    vars(root)["setting"] = 3
+    return root.setting == 3 and "setting" in [read.name for read in sample.tracer.reads.all]
+
+
+def _assigns(sample: Sample) -> bool:
+    root: Any = sample.tracer.root
+    root.answer = 42
+    return root in sample.tracer.assigned
+
+
+def _looks_at_mode(sample: Sample) -> bool:
+    layer = _layer()
+    return layer.training and layer in sample.tracer.modes
+
+
+def _normalizes_one_value(sample: Sample) -> bool:
+    F.group_norm(sample.x, 1)
+    return True  # or torch refuses it
+
+
+CALLS = (
+    Replacement(nn.Module, "__call__", _module_call, lambda s: node_of(_layer()(s.x)).op == "call_module"),
+    Replacement(nn.Module, "__getattr__", _module_getattr, lambda _: type(_layer().weight) is TracedTensor),
+    Replacement(nn.Module, "__getattribute__", _module_getattribute, _reads),
+    Replacement(nn.Module, "__setattr__", _module_setattr, _assigns),
+    Replacement(nn.Module, "training", _training, _looks_at_mode),
+    Replacement(
+        torch._C.ScriptFunction,
+        "__call__",
+        _scripted_call,
+        lambda s: type(node_of(s.scripted(s.x)).target) is CallScripted,
+    ),
+    Replacement(
+        type(torch.autograd.Variable),
+        "__call__",
+        _variable,
+        lambda s: node_of(torch.autograd.Variable(s.x)) is s.x._node,
+    ),
+    Replacement(
+        torch._functorch.apis,
+        "vmap_impl",
+        _vmap,
+        lambda s: type(node_of(torch.vmap(torch.neg)(s.x)).target) is CallMapped,
+    ),
+    Replacement(torch.autograd, "grad", _gradients, _refuses_gradients),
+    Replacement(torch, "_check_with", _check, lambda s: torch._check(s.x.shape[0] > 0) is None),
+    Replacement(
+        torch,
+        "_check_tensor_all_with",
+        _check_content,
+        lambda s: torch._check_tensor_all(s.x > 0) is None and type(s.last.target) is CheckAll,
+    ),
+    Replacement(torch, "finfo", _number_limits, lambda s: node_of(torch.finfo(s.x.dtype))),
+    Replacement(torch, "iinfo", _number_limits, lambda s: node_of(torch.iinfo(s.x.int().dtype))),
+    Replacement(
+        torch.overrides,
+        "has_torch_function",
+        _has_torch_function,
+        lambda s: torch.overrides.has_torch_function((s.x, s.x)) is False,
+    ),
+    Replacement(F, "_verify_batch_size", _verify_batch_size, _normalizes_one_value),
+    Replacement(builtins, "len", _Len, lambda s: node_of(len(s.x))),
 )

@@ -20,6 +20,7 @@ from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
+from fxbin.tracing.reached import check_replacements
 from fxbin.tracing.reads import Read
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
 from fxbin.tracing.scope import Scope
@@ -157,6 +158,7 @@ def run_with_data(
 def _trace_once(
     tracer: Tracer, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool | None
 ) -> None:
+    check_replacements()
     entry = tracer.entry
     is_part = entry is not tracer.root
     # In eval mode without gradients, as it is used, and as the reference looks at it.

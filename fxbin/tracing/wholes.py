@@ -4,7 +4,7 @@ Their targets are objects: fx writes a target into the code it generates by its 
 several functions of one name would be one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.closures import variables
+from fxbin.tracing.active import paused
+from fxbin.tracing.attributes import traced
 from fxbin.tracing.containers import leaves, map_nested
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.tensor import TracedTensor
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class ForwardContext:
     def __init__(self, args: tuple[Any, ...]) -> None:
         self.needs_input_grad = tuple(isinstance(arg, Tensor) for arg in args)
         self.saved_tensors: tuple[Any, ...] = ()
+        self.dirty: tuple[Any, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep nothing but what a forward may read back."""
@@ -118,7 +122,8 @@ class ForwardContext:
     save_for_forward = save_for_backward
 
     def mark_dirty(self, *tensors: Any) -> None:
-        """Nothing to do: a tensor that is returned is known by its identity."""
+        """These were changed in place, and are themselves what is returned."""
+        self.dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Nothing to do: nothing is differentiated."""
@@ -130,8 +135,33 @@ class ForwardContext:
 def run_forward(function: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
     """The forward of `function` alone, in the way that it is written in."""
     context: Any = ForwardContext(args)
-    if function.setup_context is not torch.autograd.function._SingleLevelFunction.setup_context:
+    if has_setup(function):
         result = function.forward(*args)
         function.setup_context(context, args, result)
-        return result
-    return function.forward(context, *args)
+    else:
+        result = function.forward(context, *args)
+    kept = [arg for arg in args if not any(arg is dirty for dirty in context.dirty)]
+    return in_place_of(kept, result)
+
+
+def has_setup(function: type[torch.autograd.Function]) -> bool:
+    """Whether `function` is written in the way that `torch.func` needs: its forward sees no context."""
+    return function.setup_context is not torch.autograd.function._SingleLevelFunction.setup_context
+
+
+def in_place_of(tensors: Iterable[Any], result: Any) -> Any:
+    """`result` of a function, with others of the same content in place of those of `tensors` in it.
+
+    As torch does with what is given to a function and comes back: it has the custom backward behind it,
+    and the one that was given has not.
+    """
+
+    def new(item: Any) -> Any:
+        if type(item) is not TracedTensor or not any(item is tensor for tensor in tensors):
+            return item
+        with paused():
+            made = traced(item._value, item._node, tracked=False)
+        made._requires_grad = item._requires_grad
+        return made
+
+    return tuple(map(new, result)) if isinstance(result, tuple) else new(result)

@@ -1,4 +1,5 @@
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,32 @@ def test_containers_keep_their_types() -> None:
     assert torch.equal(found[1].right, batch["pair"].right)
     assert found[3]["k"][1] == (found[1].left, 3)
     assert found[3]["pair"] == Pair(found[1].left, Pair(1, found[1].left))
+
+
+class Parcel(nn.Module):
+    def forward(self, parcel: Any) -> Pair:
+        while type(parcel) is not Pair:
+            parcel = parcel["pair"] if isinstance(parcel, dict) else parcel[0]
+        return Pair(parcel.right, parcel.left)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [lambda pair: pair, lambda pair: [pair], lambda pair: (pair, 3), lambda pair: {"pair": Pair(pair, 1)}],
+    ids=["alone", "in a list", "in a tuple", "in a dict"],
+)
+def test_named_tuples_keep_their_type_wherever_they_go(pack: Callable[[Pair], Any]) -> None:
+    class Packs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parcel = Parcel()
+
+        def forward(self, x: Tensor) -> Any:
+            return pack(self.parcel(pack(Pair(x * 2, x))))
+
+    model, x = Packs(), torch.rand(2, 3)
+    found, expected = traced(model, x, leaf_modules=(Parcel,))(x), model(x)
+    assert str(found) == str(expected)
 
 
 @pytest.mark.parametrize(

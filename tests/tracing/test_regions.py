@@ -111,86 +111,6 @@ def test_what_code_compiles_is_followed_as_it_is_written() -> None:
     assert {"linear._orig_mod.weight"} <= {*graph.state_dict()}
 
 
-class Steps(torch.autograd.Function):
-    """Looks like a step, with the gradient of seven lines."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, levels: int) -> Tensor:
-        ctx.save_for_backward(x)
-        return (x > 0).to(x.dtype) * levels
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0] * 7, None
-
-
-class WithSetup(torch.autograd.Function):
-    """The same in the way of writing that `torch.func` needs."""
-
-    @staticmethod
-    def forward(x: Tensor, levels: int) -> Tensor:
-        return (x > 0).to(x.dtype) * levels
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0] * 7, None
-
-
-class Applies(nn.Module):
-    def __init__(self, function: type[torch.autograd.Function]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.function.apply(x * 1, x.shape[0])
-        return y + 0
-
-
-@pytest.mark.parametrize("function", [Steps, WithSetup])
-def test_custom_backward_survives(function: type[torch.autograd.Function]) -> None:
-    graph = traced(Applies(function), torch.zeros(1, 3), training=True)
-    x = torch.ones(2, 3, requires_grad=True)
-    y = graph(x)
-    assert torch.equal(y, torch.full((2, 3), 2.0))
-    y.sum().backward()
-    assert x.grad is not None
-    assert torch.equal(x.grad, torch.full((2, 3), 7.0))
-
-
-def test_two_custom_functions_of_one_name_stay_two() -> None:
-    class Twice(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            other: Any = type("Steps", (Steps,), {"forward": staticmethod(lambda ctx, x, n: x * 100)})
-            y: Tensor = other.apply(Steps.apply(x, 2), 1)  # type: ignore[no-untyped-call]
-            return y
-
-    graph = traced(Twice(), torch.zeros(1, 3))
-    assert torch.equal(graph(torch.ones(1, 3)), torch.full((1, 3), 200.0))
-
-
-steps = Steps.apply  # as old code binds it
-
-
-def test_custom_function_that_was_bound_early_keeps_its_backward() -> None:
-    class Early(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.steps = Steps.apply
-
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.steps(x, 2) + steps(x, 3)  # type: ignore[no-untyped-call]
-            return y
-
-    x = torch.ones(1, 3, requires_grad=True)
-    traced(Early(), torch.zeros(1, 3), training=True)(x).sum().backward()
-    assert x.grad is not None
-    assert torch.equal(x.grad, torch.full((1, 3), 14.0))
-
-
 class Checkpointed(nn.Module):
     def __init__(self, *, use_reentrant: bool) -> None:
         super().__init__()
@@ -216,7 +136,6 @@ def swish(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_functions_and_modules_are_single_nodes() -> None:
     class Scripted(nn.Module):
         def __init__(self) -> None:
