@@ -54,8 +54,6 @@ class Reads:
 
     def note(self, module: nn.Module, name: str, value: Any) -> None:
         """``module.name`` gave `value`."""
-        if name in _OF_EACH_MODULE and name != "_modules":
-            return
         path = self._paths.get(module)
         # By `type`, as `isinstance` would ask a module for its class and so come here again.
         if path is None or issubclass(type(module), torch.jit.ScriptModule):
@@ -85,8 +83,10 @@ class Reads:
         self._written.add((module, name))
 
 
-_OF_EACH_MODULE = frozenset({*vars(nn.Module()), "__dict__", "__class__", "_compiled_call_impl", "forward"})
-"""What `nn.Module` itself asks for in each call, and where its submodules and parameters are."""
+OF_EACH_MODULE = frozenset(
+    {*vars(nn.Module()), "__dict__", "__class__", "_compiled_call_impl", "forward"} - {"_modules"}
+)
+"""What `nn.Module` itself asks for in each call: nothing that code has read. Submodules it goes through."""
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = (list, dict, set)

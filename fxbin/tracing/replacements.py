@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fxbin.tracing.active import active_tracer, is_tracing, paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.content import ContentError
+from fxbin.tracing.reads import OF_EACH_MODULE
 from fxbin.tracing.replacement import Replacement, Sample, node_of
 from fxbin.tracing.tensor import TracedTensor
 from fxbin.tracing.values import TracedSize, TracedValue
@@ -35,9 +36,10 @@ def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
-        tracer = active_tracer()
-        if tracer is not None:
-            tracer.note_read(module, name, value)
+        if name not in OF_EACH_MODULE:  # before all else, as most are
+            tracer = active_tracer()
+            if tracer is not None:
+                tracer.note_read(module, name, value)
         return value
 
     return get
