@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from fxbin.call_form import Argument, arguments_of
 from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
@@ -40,6 +41,7 @@ class ModeGraph:
     def __post_init__(self) -> None:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
+        self._arguments: tuple[Argument, ...] = ()
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
@@ -57,6 +59,7 @@ class ModeGraph:
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None:
             assert self.premises is not None
+            self._arguments = arguments_of(self.graph)
             self.premises.bind(model, self.graph, path)
             if self.graph not in functions:
                 self.run = compiled(self.graph, model)
@@ -68,6 +71,13 @@ class ModeGraph:
         if self.premises is None:
             return True
         return self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
+
+    def takes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether it is what the module would do for these arguments."""
+        for argument in self._arguments:  # noqa: SIM110
+            if not argument.fits(args, kwargs):
+                return False
+        return True
 
     def is_for_now(self) -> bool:
         """Whether the modules are in these modes now, and parameters and buffers of these dtypes."""
@@ -141,6 +151,11 @@ class GraphChoice:
                 hooked.run = counted_alone(chosen.run)
             self.settled = self._hooked[id(chosen), hooks]
 
+    def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
+        """What runs for these arguments: the own code where they are not those of the example."""
+        variant = self.chosen()
+        return variant if variant.takes(args, kwargs) else self.own_code
+
     def chosen(self) -> ModeGraph:
         """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on."""
         if self.settled is not None:
@@ -199,7 +214,7 @@ class GraphChoice:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph for these modes."""
-        variant = self.chosen()
+        variant = self.chosen_for(args, kwargs)
         if self._replaced is not None and variant.graph is not None:
             return self._replaced(variant.graph, args, kwargs)
         return variant.run(self._model, *args, **kwargs)

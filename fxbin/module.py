@@ -354,7 +354,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 
 def _chosen(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-    return self._graph_choice.chosen().run(self, *args, **kwargs)
+    return self._graph_choice.chosen_for(args, kwargs).run(self, *args, **kwargs)
 
 
 def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:

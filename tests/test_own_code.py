@@ -453,3 +453,38 @@ def test_layers_appended_to_a_sequential_run() -> None:
     plain = model(batch())
     model.append(nn.Flatten())
     assert torch.equal(model(batch()), plain.flatten(1))
+
+
+class Mode(nn.Module):
+    """Called in three ways, as open-mmlab has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, mode: str = "tensor") -> Any:
+        logits = self.fc(self.conv(x).relu().mean((2, 3)))
+        if mode == "loss":
+            assert y is not None
+            return {"loss": F.cross_entropy(logits, y)}
+        return logits.argmax(1) if mode == "predict" else logits
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo does
+@pytest.mark.parametrize("compiled", [False, True])
+def test_one_model_is_called_in_several_ways(compiled: bool) -> None:
+    torch.manual_seed(0)
+    model, y = small(Mode()), torch.tensor([0, 1])
+    plain = model(batch())
+    switched_on(model, batch())
+    call: Any = torch.compile(model, backend="eager", fullgraph=True) if compiled else model
+    logits = call(batch())
+    assert not torch.equal(logits, plain)
+    assert runs_a_graph(model)
+    torch.testing.assert_close(call(batch(), y, mode="loss")["loss"], F.cross_entropy(logits, y))
+    torch.testing.assert_close(call(batch(), y, "loss")["loss"], F.cross_entropy(logits, y))
+    assert torch.equal(call(batch(), mode="predict"), logits.argmax(1))
+    torch.testing.assert_close(call(batch()), logits)
+    call(batch(), y, mode="loss")["loss"].backward()
+    assert model.conv.activation_binarizer.scale.grad is not None
