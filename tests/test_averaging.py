@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 import fxbin
@@ -287,6 +287,30 @@ def test_compiled_model_follows_what_was_written_in_place() -> None:
         for own, other in zip(target.state_dict().values(), source.state_dict().values(), strict=True):
             own.copy_(other)
     assert torch.equal(compiled(batch()), source(batch()))
+
+
+def stacked(models: list[BinarizedModule]) -> dict[str, Tensor]:
+    states = [model.state_dict() for model in models]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def test_ensemble_mapped_over_by_vmap_is_in_one_stage_or_refused() -> None:
+    models = [trained()]
+    models.append(copy.deepcopy(models[0]))
+    with torch.no_grad():
+        models[1].get_parameter("conv1.weight").mul_(-1)
+    base = copy.deepcopy(models[0])
+    base.binarization.enable(activations=False, weights=False)
+
+    def run(state: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(base, state, (x,))
+
+    together = vmap(run, in_dims=(0, None))(stacked(models), batch())
+    for row, model in zip(together, models, strict=True):
+        torch.testing.assert_close(row, model(batch()))
+    models[1].binarization.enable(weights=False)
+    with pytest.raises(TransformError, match="in different stages"):
+        vmap(run, in_dims=(0, None))(stacked(models), batch())
 
 
 def test_flags_stay_on_the_cpu_in_every_cast_and_move() -> None:
