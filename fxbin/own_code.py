@@ -31,46 +31,16 @@ class OwnSite:
     """None, both, if it stays in full precision."""
 
 
-class OwnCode:
-    """The modules of a model that have call sites, and which of them run at the moment.
+class Calls:
+    """Which modules with call sites run at the moment, and how often each has been called in this forward.
 
     A module that is called outside of a forward of the model has one call site or is refused; inside of it,
     its calls are counted.
     """
 
     def __init__(self) -> None:
-        self.owners: dict[str, Owner] = {}
-        """By qualified name; that of the model itself is empty."""
-        self.is_traced = False
-        """Whether the model is being traced, which is to see none of this."""
         self._counts: list[Counter[Owner]] = []
         self._running: list[Owner | None] = []
-
-    def add(self, model: Any, path: str, sites: Iterable[OwnSite]) -> None:
-        """Let whoever calls the module at `path` come to its call sites, in the order in which they run."""
-        module, part = model.get_submodule(path), model.traced_parts.get(path)
-        own = vars(module).get("forward") if part is None else part.own
-        owner = self.owners[path] = Owner(path, module, own, sites, self)
-        # The model itself, and parts of it, have graphs that stand there already.
-        if path and part is None:
-            owner.put_on()
-
-    @property
-    def stand_ins(self) -> list["Owner"]:
-        """Those that have taken the place of a forward."""
-        return [owner for owner in self.owners.values() if owner.stands_in]
-
-    def around(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """`run`, code of the model or of a part of it, as one forward, in which calls are counted."""
-        root = self.owners.get("")
-        if root is None and all(len(owner.sites) == 1 for owner in self.owners.values()):
-            return run  # nothing to count
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with self.counted():
-                return run(*args, **kwargs) if root is None else root.run(run, *args, **kwargs)
-
-        return counted
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -88,22 +58,6 @@ class OwnCode:
         for owner, count in counts.items():
             if count != len(owner.sites):
                 raise TransformError(_message(owner, f"it was called {count} times"))
-
-    def check(self, model: nn.Module) -> None:
-        """Raise TransformError if a binarized layer is no longer a part of `model`."""
-        held = None
-        for path, owner in self.owners.items():
-            if _at(model, path) is owner.module or not owner.is_binarized:
-                continue
-            held = set(model.modules()) if held is None else held
-            if owner.module not in held:
-                now = _at(model, path)
-                what = "removed" if now is None else f"replaced by {type(now).__name__}"
-                raise TransformError(
-                    f"{path}: it is binarized, and was {what} after the transform. Replace it before, and "
-                    f"transform the result; or keep it in full precision, with {owner.sites[0].name!r} in "
-                    "ignored_scopes, and replace it whenever you like"
-                )
 
     @property
     def is_counting(self) -> bool:
@@ -150,6 +104,59 @@ def _message(owner: "Owner", what: str) -> str:
     )
 
 
+class OwnCode:
+    """The modules of a model that have call sites."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, Owner] = {}
+        """By qualified name; that of the model itself is empty."""
+        self.is_traced = False
+        """Whether the model is being traced, which is to see none of this."""
+        self.calls = Calls()
+
+    def add(self, model: Any, path: str, sites: Iterable[OwnSite]) -> None:
+        """Let whoever calls the module at `path` come to its call sites, in the order in which they run."""
+        module, part = model.get_submodule(path), model.traced_parts.get(path)
+        own = vars(module).get("forward") if part is None else part.own
+        owner = self.owners[path] = Owner(path, module, own, sites, self.calls)
+        # The model itself, and parts of it, have graphs that stand there already.
+        if path and part is None:
+            owner.put_on()
+
+    @property
+    def stand_ins(self) -> list["Owner"]:
+        """Those that have taken the place of a forward."""
+        return [owner for owner in self.owners.values() if owner.stands_in]
+
+    def around(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """`run`, code of the model or of a part of it, as one forward, in which calls are counted."""
+        root = self.owners.get("")
+        if root is None and all(len(owner.sites) == 1 for owner in self.owners.values()):
+            return run  # nothing to count
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self.calls.counted():
+                return run(*args, **kwargs) if root is None else root.run(run, *args, **kwargs)
+
+        return counted
+
+    def check(self, model: nn.Module) -> None:
+        """Raise TransformError if a binarized layer is no longer a part of `model`."""
+        held = None
+        for path, owner in self.owners.items():
+            if _at(model, path) is owner.module or not owner.is_binarized:
+                continue
+            held = set(model.modules()) if held is None else held
+            if owner.module not in held:
+                now = _at(model, path)
+                what = "removed" if now is None else f"replaced by {type(now).__name__}"
+                raise TransformError(
+                    f"{path}: it is binarized, and was {what} after the transform. Replace it before, and "
+                    f"transform the result; or keep it in full precision, with {owner.sites[0].name!r} in "
+                    "ignored_scopes, and replace it whenever you like"
+                )
+
+
 class Owner:
     """Stands in for the `forward` of a module with call sites, for whoever calls it in place of a graph.
 
@@ -157,13 +164,13 @@ class Owner:
     """
 
     def __init__(
-        self, path: str, module: nn.Module, own: Any, sites: Iterable[OwnSite], code: OwnCode
+        self, path: str, module: nn.Module, own: Any, sites: Iterable[OwnSite], calls: Calls
     ) -> None:
         self.path, self.module, self.sites = path, module, tuple(sites)
         self.stands_in = False
-        self._code = code
+        self._calls = calls
         self._own = own
-        is_plain = own is None and _is_plain(module)
+        is_plain = own is None and is_plain_conv2d(module)
         self._run = Owner._convolve_layer if is_plain else Owner._run_own
 
     @property
@@ -190,8 +197,8 @@ class Owner:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """``function(*args, **kwargs)``, code of the module that calls `F.conv2d` by itself."""
-        alone = nullcontext() if self._code.is_counting else self._code.counted()
-        with alone, self._code.inside(self), _Convolutions(self, self._code):
+        alone = nullcontext() if self._calls.is_counting else self._calls.counted()
+        with alone, self._calls.inside(self), _Convolutions(self, self._calls):
             return function(*args, **kwargs)
 
     def convolve(
@@ -202,8 +209,8 @@ class Owner:
         **kwargs: Any,
     ) -> Tensor:
         """``F.conv2d(input, weight, ...)`` as its call site has it."""
-        site = self._code.next_site(self)
-        with self._code.inside(None) if self._code.running else nullcontext():
+        site = self._calls.next_site(self)
+        with self._calls.inside(None) if self._calls.running else nullcontext():
             if site.activation is None or site.weight is None:
                 return F.conv2d(input, weight, *args, **kwargs)
             return binarized_conv2d(site.activation, site.weight, input, weight, *args, **kwargs)
@@ -218,10 +225,10 @@ class Owner:
         settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if layer.padding_mode == "zeros":
             return self.convolve(input, layer.weight, layer.bias, *settings)
-        site = self._code.next_site(self)
+        site = self._calls.next_site(self)
         if site.activation is None or site.weight is None:
             return nn.Conv2d.forward(layer, input)
-        with self._code.inside(None) if self._code.running else nullcontext():
+        with self._calls.inside(None) if self._calls.running else nullcontext():
             # Binarized first: what is padded by itself must stay what it is.
             x = F.pad(site.activation(input), layer._reversed_padding_repeated_twice, layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
@@ -230,14 +237,14 @@ class Owner:
 class _Convolutions(TorchFunctionMode):
     """Hands each call of `F.conv2d` to the module whose code makes it."""
 
-    def __init__(self, owner: Owner, code: OwnCode) -> None:
+    def __init__(self, owner: Owner, calls: Calls) -> None:
         super().__init__()
-        self._owner, self._code = owner, code
+        self._owner, self._calls = owner, calls
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.conv2d and self._code.running is self._owner:
+        if func is torch.conv2d and self._calls.running is self._owner:
             return self._owner.convolve(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
@@ -256,7 +263,7 @@ def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
     def run(model: Any, *args: Any, **kwargs: Any) -> Any:
         code: OwnCode = model.own_code
         root = code.owners.get("")
-        if root is None or code.is_traced or code.running is root:
+        if root is None or code.is_traced or code.calls.running is root:
             return method(model, *args, **kwargs)
         return root.run(method, model, *args, **kwargs)
 
@@ -269,7 +276,11 @@ def calls_conv2d(code: CodeType) -> bool:
     return "conv2d" in code.co_names or any(map(calls_conv2d, inner))
 
 
-def _is_plain(module: nn.Module) -> bool:
+def is_plain_conv2d(module: nn.Module) -> bool:
     """Whether `module` does what `nn.Conv2d` does."""
     kind: Any = type(module)
-    return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
+    return (
+        isinstance(module, nn.Conv2d)
+        and kind.forward is nn.Conv2d.forward
+        and kind._conv_forward is nn.Conv2d._conv_forward
+    )

@@ -19,7 +19,7 @@ from fxbin.model_check import check_model
 from fxbin.model_copy import copy_model
 from fxbin.module import BinarizedModule
 from fxbin.node_info import Decision, node_info
-from fxbin.own_code import OwnSite
+from fxbin.own_code import OwnSite, is_plain_conv2d
 from fxbin.passes import NameNodes
 from fxbin.retrace import Retracer, binarizing_passes
 from fxbin.scopes.filter import ScopeFilter
@@ -187,8 +187,11 @@ def _bind_own_code(module: BinarizedModule) -> None:
         # Around islands all calls of one part have the same binarizers: there they are one.
         key = site.info.home or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _own_site(module, site))
-    for path, sites in found.items():
-        module.own_code.add(module, path, sites.values())
+    binarized = [path for path, sites in found.items() if any(site.activation for site in sites.values())]
+    # Convolutions inside of a module that calls `F.conv2d` itself must not pass for one of its own.
+    has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
+    for path in found if has_functions else binarized:
+        module.own_code.add(module, path, found[path].values())
 
 
 def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:

@@ -303,7 +303,8 @@ def test_ensemble_mapped_over_by_vmap_is_in_one_stage_or_refused() -> None:
     base.binarization.enable(activations=False, weights=False)
 
     def run(state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(base, state, (x,))
+        y: Tensor = functional_call(base, state, (x,))
+        return y
 
     together = vmap(run, in_dims=(0, None))(stacked(models), batch())
     for row, model in zip(together, models, strict=True):

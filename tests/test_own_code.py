@@ -488,3 +488,13 @@ def test_one_model_is_called_in_several_ways(compiled: bool) -> None:
     torch.testing.assert_close(call(batch()), logits)
     call(batch(), y, mode="loss")["loss"].backward()
     assert model.conv.activation_binarizer.scale.grad is not None
+
+
+def test_copy_of_a_part_is_binarized_and_has_nothing_of_the_rest() -> None:
+    model = switched_on(small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Conv2d(4, 4, 3))), batch())
+    part = copy.deepcopy(model[0])
+    assert torch.equal(part(batch()), model[0](batch()))
+    owner = vars(part[0])["forward"].__self__
+    assert owner.module is part[0]
+    assert {*map(id, part.modules())}.isdisjoint(map(id, model.modules()))
+    assert not hasattr(owner, "owners")
