@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 INSTALL := python -m pip install -qq --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL) --constraint constraints.txt
 # Sources of models and pictures for the tests. Without dependencies: theirs ask for other versions of torch
-# and for packages that nothing here calls. Their versions, too, are in constraints.txt.
-ZOO := torchvision pillow timm pytorchcv
+# and for packages that nothing here calls. Their versions, too, are in constraints.txt: what was recorded of
+# their models is of these, whatever they run with.
+ZOO := timm pytorchcv mlxtend
 # A download of 60 MB. Its 1-bit kernels are for x86 alone, so elsewhere the demo goes without; nncf of the extra
 # `openvino`, with scipy and scikit-learn behind it, is not needed to verify.
 OPENVINO := 'openvino; platform_machine in "x86_64 AMD64"'
@@ -51,19 +52,19 @@ lint: $(VENV)/.installed-for-tests
 check: $(VENV)/.installed-for-tests
 	$(BIN)/pytest $(PROCESSES) $(ARGS)
 
-# Looks for newer releases each time.
+# Beside the pinned versions. torchvision comes with its dependencies there, so that pip finds the one for this torch.
+# This one looks for newer releases each time.
 test-newest: .venv-newest/.created
 	@echo "installing the newest of everything"
-	@.venv-newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager torch --editable '.[all]'
-	@.venv-newest/bin/$(INSTALL) --upgrade --no-deps $(ZOO) mlxtend
+	@.venv-newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager torch torchvision --editable '.[all]'
+	@.venv-newest/bin/$(INSTALL) --no-deps --constraint constraints.txt $(ZOO)
 	.venv-newest/bin/pytest $(PROCESSES) $(ARGS)
 
-# torchvision comes with its dependencies, so that pip finds the one for this torch.
 test-oldest: .venv-oldest/.created
 	@.venv-oldest/bin/python tests/lower_bounds.py > .venv-oldest/constraints.txt
 	@echo "installing the lower bounds of pyproject.toml"
 	@.venv-oldest/bin/$(INSTALL) --constraint .venv-oldest/constraints.txt torch torchvision --editable '.[all]'
-	@.venv-oldest/bin/$(INSTALL) --no-deps $(ZOO) mlxtend
+	@.venv-oldest/bin/$(INSTALL) --no-deps --constraint constraints.txt $(ZOO)
 	.venv-oldest/bin/pytest $(PROCESSES) $(ARGS)
 
 format: $(VENV)/.installed-for-tests
@@ -106,5 +107,5 @@ $(VENV)/.installed-for-demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.installed-for-tests: $(VENV)/.installed-for-demo
 	@echo "installing what the tests need"
 	@$(PIP) --editable '.[all]'
-	@$(PIP) --no-deps $(ZOO)
+	@$(PIP) --no-deps torchvision pillow $(ZOO)
 	@touch $@

@@ -108,7 +108,8 @@ def test_full_graph_holds_what_it_would_have_held_of_the_original() -> None:
     assert list(model.traced_parts) == ["conv"]
     model.binarization.enable(activations=True, weights=True)
     expected = model(x)
-    assert torch.equal(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):  # newer ones do without
+        assert torch.equal(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
 
 
 class Checkpointed(Inside):
