@@ -1,6 +1,7 @@
 """What a graph takes for granted of the modules whose code it stands for, and whether it still holds."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import accumulate, repeat
 from types import FunctionType
 from typing import Any
@@ -53,18 +54,30 @@ class Premises:
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(modules, self._is_at)
+        self._of_classes = [*{(r.kind, r.name): r for r in self._reads if r.kind is not None}.values()]
         self._entries = _Entries(modules, [*self._is_at, *self._reads])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
         read = [
-            (modules[r.path], r.name, r.value) for r in (*self._reads, *self._is_at) if r.name != "forward"
+            (modules[r.path], r.name, r.value)
+            for r in (*self._reads, *self._is_at)
+            if r.name != "forward" and r.registry != "nowhere"
         ]
-        self._objects = [entry for entry in read if entry[2] is None or isinstance(entry[2], FunctionType)]
+        functions = {id(r.value) for r in self._reads if r.registry == "class"}  # which modules give bound
+        self._objects = [
+            entry
+            for entry in read
+            if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
+        ]
         self._values = [entry for entry in read if isinstance(entry[2], _COMPARED)]
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
-        return not self._has_other_modules() and self._entries.are_the_same()
+        return (
+            not self._has_other_modules()
+            and self._entries.are_the_same()
+            and all(vars(read.kind).get(read.name) is read.value for read in self._of_classes)
+        )
 
     def structure_holds(self) -> bool:
         """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""
@@ -114,7 +127,7 @@ class _Entries:
     """Entries of what modules hold, looked up together."""
 
     def __init__(self, modules: Mapping[str, nn.Module], entries: Iterable[Read]) -> None:
-        entries = tuple(entries)
+        entries = [found for entry in entries for found in _wherever(entry)]
         self._containers = [_held(modules[entry.path], entry.registry) for entry in entries]
         self._names = [entry.name for entry in entries]
         # What a class has, a module must not have itself, as that would hide it.
@@ -126,6 +139,13 @@ class _Entries:
             return [*map(dict.get, self._containers, self._names, repeat(MISSING))] == self._values
         except Exception:  # noqa: BLE001  (arrays and others that cannot be compared are not the same ones)
             return False
+
+
+def _wherever(entry: Read) -> list[Read]:
+    """What is nowhere must be in none of the places that a module looks in."""
+    if entry.registry != "nowhere":
+        return [entry]
+    return [replace(entry, registry=place) for place in ("__dict__", "_parameters", "_buffers", "_modules")]
 
 
 def _held(module: nn.Module, registry: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What code reads of the modules it runs in, and a graph therefore takes for granted."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,12 +22,19 @@ class Read:
     """Qualified name of the module."""
 
     registry: str
-    """Where it is: ``"__dict__"``, ``"_parameters"`` and the like if None is there, or ``"class"``."""
+    """``"__dict__"``, ``"_parameters"`` and the like where that has None, ``"class"`` or ``"nowhere"``."""
 
     name: str
 
     value: Any
     """Containers of plain values are copied, so that a change inside shows."""
+
+    kind: type | None = None
+    """The class that has it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Read":
+        # Copies of a module are of the same classes.
+        return self if self.kind is not None else replace(self, value=copy.deepcopy(self.value, memo))
 
 
 class Reads:
@@ -50,7 +57,10 @@ class Reads:
     def follow(self, module: nn.Module) -> None:
         """The code of `module` is recorded."""
         if module in self._paths:
-            self.followed[self._paths[module]] = None
+            path = self._paths[module]
+            self.followed[path] = None
+            if "forward" not in vars(module):
+                self._note(path, module, "forward", None)
 
     def note(self, module: nn.Module, name: str, value: Any) -> None:
         """``module.name`` gave `value`."""
@@ -64,19 +74,23 @@ class Reads:
             self._note(path, module, name, value)
 
     def _note(self, path: str, module: nn.Module, name: str, value: Any) -> None:
-        if issubclass(type(value), Tensor | nn.Module):
-            return
         attributes = vars(module)
         if name in attributes:
-            is_plain = type(value) in _CONTAINERS and all(isinstance(item, _PLAIN) for item in value)
-            kept = copy.copy(value) if is_plain else value
-            self._found[path, name] = Read(path, "__dict__", name, kept)
-        elif value is None:
-            for registry in _REGISTRIES:
-                if name in attributes[registry]:
-                    self._found[path, name] = Read(path, registry, name, None)
-        elif isinstance(value, _PLAIN):
-            self._found[path, name] = Read(path, "class", name, value)
+            if not issubclass(type(value), Tensor | nn.Module):
+                is_plain = type(value) in _CONTAINERS and all(isinstance(item, _PLAIN) for item in value)
+                kept = copy.copy(value) if is_plain else value
+                self._found[path, name] = Read(path, "__dict__", name, kept)
+            return
+        registry = next((registry for registry in _REGISTRIES if name in attributes[registry]), None)
+        if registry is not None:
+            if value is None:
+                self._found[path, name] = Read(path, registry, name, None)
+            return
+        kind = next((kind for kind in type(module).__mro__ if name in vars(kind)), None)
+        if kind is None:
+            self._found[path, name] = Read(path, "nowhere", name, MISSING)
+        elif not kind.__module__.startswith("torch."):
+            self._found[path, name] = Read(path, "class", name, vars(kind)[name], kind)
 
     def note_written(self, module: nn.Module, name: str) -> None:
         """``module.name`` is assigned by the code: what it reads from there on is its own doing."""

@@ -47,8 +47,13 @@ def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
     def get(module: nn.Module, name: str) -> Any:
-        value = original(module, name)
         tracer = active_tracer()
+        try:
+            value = original(module, name)
+        except AttributeError:
+            if tracer is not None:
+                tracer.note_read(module, name, None)
+            raise
         if tracer is not None and value is None:
             tracer.note_read(module, name, value)
         if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
