@@ -1,6 +1,7 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
 
 from fxbin import openvino
+from fxbin.batch_norm import reestimate_batch_norm
 from fxbin.config import Config, load_config
 from fxbin.diagnostics import Diagnostics
 from fxbin.drawing.dot import to_dot
@@ -31,6 +32,7 @@ __all__ = [
     "node_names",
     "openvino",
     "parameter_groups",
+    "reestimate_batch_norm",
     "save_nncf_checkpoint",
     "summary",
     "to_dot",

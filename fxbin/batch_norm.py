@@ -1,6 +1,7 @@
 """BatchNorm statistics computed anew, for evaluation right after a switch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +12,16 @@ from fxbin.errors import DataError
 
 
 @torch.no_grad()
-def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor | Sequence[Any]]) -> int:
     """Make the running mean and variance of each BatchNorm the average over `batches`; return their number.
 
     A running mean remembers the batches before a stage switch, when convolutions had other outputs: training
     does not use it, eval mode does. The model runs in eval mode but for its BatchNorm layers, so nothing else
     changes, dropout is off and activation scales are not initialised.
 
-    Batches: inputs of the model, as in training, each of more than one image. Means over batches weigh each
-    batch the same. Under torch.distributed every rank must call it, with as many batches of its own; all end
-    with the means over the ranks.
+    Batches: inputs of the model, as in training, each of more than one image; of tuples the first item.
+    Means over batches weigh each batch the same. Under torch.distributed every rank must call it, with as
+    many batches of its own; all end with the means over the ranks.
     Errors: DataError without batches; nothing has changed then.
     Unlike `torch.optim.swa_utils.update_bn`, which runs all of the model in train mode.
     """
@@ -37,7 +38,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> int:
             if count == 0:
                 for layer in layers:
                     layer.reset_running_stats()
-            model(x)
+            model(x[0] if isinstance(x, list | tuple) else x)
             count += 1
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):

@@ -83,6 +83,15 @@ def _why_not_parameters(module: GraphModule, weight: fx.Node) -> str | None:
     return None if has_parameter else "its weight is no parameter"
 
 
+def has_submodule(module: nn.Module, path: str) -> bool:
+    """Whether `module` has a submodule at the dotted `path`."""
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
 def attribute(module: nn.Module, path: str) -> Any:
     """What ``get_attr`` of `path` gives."""
     *modules, name = path.split(".")

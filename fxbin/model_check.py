@@ -23,6 +23,9 @@ def _why_not(model: Any) -> str:
         return f"expected a torch.nn.Module, got {type(model).__name__}"
     if isinstance(model, BinarizedModule):
         return "it has been transformed already; transform the original model"
+    inside = next((path for path, m in model.named_modules() if isinstance(m, BinarizedModule)), "")
+    if inside:
+        return f"{inside} in it has been transformed already; transform the whole of the original model"
     if isinstance(model, torch.jit.ScriptModule):
         return (
             "it was compiled by torch.jit, and its code is no Python any more; transform the original model"

@@ -7,7 +7,7 @@ from types import FunctionType, MethodType
 from typing import Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.closures import rebound
@@ -291,7 +291,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """That of eval mode; for `torch.export`, which runs graphs in place of modules, what runs now."""
         if not torch.compiler.is_exporting():
             return self._graph
-        running = self.graph_now()
+        chosen = self._graph_choice.chosen()
+        # Where the code of a changed model runs, that is what is followed.
+        running = self._graph if chosen is self._graph_choice.own_code else chosen.graph
         if running is None:
             raise ExportError(
                 f"torch.export: {type(self).__name__} has code that no graph can hold, and which runs as it "
@@ -341,6 +343,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         copied = type(self).__new__(type(self))
         type(copied).__name__ = type(self).__name__  # which scopes begin with
         memo[id(self)] = copied
+        for value in (value for module in self.modules() for value in vars(module).values()):
+            if isinstance(value, Tensor) and not value.is_leaf:  # computed by pruning, or the old weight_norm
+                memo[id(value)] = value.detach().clone()
         for name, value in vars(self).items():
             # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
             if name != "_compiled_call_impl":

@@ -140,6 +140,17 @@ class OwnCode:
 
         return counted
 
+    def check_places(self, model: nn.Module, function: str) -> None:
+        """Raise TransformError if a binarized layer is not where graphs have it; names `function`."""
+        self.check(model)
+        for path, owner in self.owners.items():
+            if owner.is_binarized and _at(model, path) is not owner.module:
+                raise TransformError(
+                    f"fxbin.{function}: {path} is binarized, and {type(_at(model, path)).__name__} was put "
+                    "around it after the transform. The model runs like that, but no graph knows of it: put "
+                    "it there before, and transform the result"
+                )
+
     def check(self, model: nn.Module) -> None:
         """Raise TransformError if a binarized layer is no longer a part of `model`."""
         held = None

@@ -1,17 +1,17 @@
 """Another graph of a model that has been transformed, for modes or dtypes unknown at that time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from fxbin.binarizers import Binarizer
 from fxbin.example_inputs import dtype_of
 from fxbin.mode_graphs import ModeGraph, traced_graph
-from fxbin.node_info import Decision, node_info
+from fxbin.node_info import Decision, node_info, set_node_info
 from fxbin.passes import (
     InlineConv2d,
     InsertActivationBinarizers,
@@ -89,8 +89,11 @@ class Retracer:
             return ModeGraph(now, None, dtypes, reason=reason)
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
-        passes = binarizing_passes(_decisions(model), model.binarization.config)
-        model.rewrite_graphs([NameNodes(self.names), *passes], [found.graph], compiles=False)
+        model.rewrite_graphs([NameNodes(self.names)], [found.graph], compiles=False)
+        decisions = _decisions(model)
+        _keep_names(model, found.graph, decisions)
+        passes = binarizing_passes(decisions, model.binarization.config)
+        model.rewrite_graphs(passes, [found.graph], compiles=False)
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
         return traced_graph({path: module.training, **found.modes}, found)
 
@@ -106,6 +109,24 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
             if info is not None and info.decision is not None:
                 decisions |= {name: info.decision for name in (info.name, info.home) if name}
     return decisions
+
+
+def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str]) -> None:
+    """Give call sites the names that they are known by, where a layer has got another class (`parametrize`).
+
+    They are those that the module had, in the order in which it runs them.
+    """
+    found: dict[str, list[fx.Node]] = {}
+    for node in graph.nodes:
+        info = node_info(node)
+        if info is not None and info.op == "conv2d":
+            found.setdefault(info.owner, []).append(node)
+    for path, nodes in found.items():
+        owner = model.own_code.owners.get(path)
+        infos = [info for node in nodes if (info := node_info(node))]
+        if owner is not None and not any(info.name in known for info in infos):
+            for node, info, site in zip(nodes, infos, owner.sites, strict=False):
+                set_node_info(node, replace(info, name=site.name))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class StagedSchedule:
 
         Raises ConfigError if `epoch` is negative or not finite.
         """
-        if not (math.isfinite(epoch) and epoch >= 0):
+        if not (_is_number(epoch) and math.isfinite(epoch) and epoch >= 0):
             raise ConfigError(f"epoch: expected a number from 0 up, got {epoch!r}")
         synchronize(self._state.binarizers)
         if self._fraction > 0:
@@ -141,7 +142,7 @@ class StagedSchedule:
         Raises ConfigError if `fraction` is not in [0, 1] or less than before, if no epoch was started, or if
         another schedule has started another epoch of the model.
         """
-        if not 0 <= fraction <= 1:
+        if not (_is_number(fraction) and 0 <= fraction <= 1):
             raise ConfigError(
                 f"fraction: expected the share of the epoch that is done, from 0 to 1, got {fraction!r}. "
                 "Pass (batch + 1) / len(loader)."
@@ -265,6 +266,10 @@ class StagedSchedule:
         end = self.params.lr_poly_drop_start_epoch + duration
         remaining = max(end - (self._epoch + self._fraction), self._step_length)
         return float((remaining / duration) ** LR_DROP_POWER)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
 
 
 def _has_begun(start: float | None, epoch: float, fraction: float) -> bool:

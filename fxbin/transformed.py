@@ -30,6 +30,7 @@ def transformed(model: nn.Module, function: str) -> BinarizedModule:
     while (place := _wrapped_at(inner)) is not None:
         inner = getattr(inner, place)
     if isinstance(inner, BinarizedModule):
+        inner.own_code.check_places(inner, function)
         return inner
     children = inner.named_children() if isinstance(inner, nn.Module) else ()
     wrapped = next((name for name, child in children if isinstance(child, BinarizedModule)), "")

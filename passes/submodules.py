@@ -3,15 +3,6 @@
 from torch import nn
 
 
-def has_submodule(module: nn.Module, path: str) -> bool:
-    """Whether `module` has a submodule at the dotted `path`."""
-    try:
-        module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
-
-
 def add_beside(module: nn.Module, path: str, submodule: nn.Module) -> None:
     """Add `submodule` at the dotted `path`, in the mode and with the device and dtype of its parent.
 

@@ -498,3 +498,62 @@ def test_copy_of_a_part_is_binarized_and_has_nothing_of_the_rest() -> None:
     assert owner.module is part[0]
     assert {*map(id, part.modules())}.isdisjoint(map(id, model.modules()))
     assert not hasattr(owner, "owners")
+
+
+class Optional(Small):
+    """Asks for what it may not have, and calls methods of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        extra = getattr(self, "extra", None)
+        return self.last(super().forward(x if extra is None else extra(x)))
+
+    def last(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+LATER: dict[str, Callable[[Any], None]] = {
+    "an attribute that was not there": lambda m: setattr(m, "extra", F.relu),
+    "a submodule that was not there": lambda m: setattr(m, "extra", nn.Tanh()),
+    "a method put on the model": lambda m: setattr(m, "last", lambda x: 3 * x),
+}
+
+
+@pytest.mark.parametrize("change", LATER)
+def test_what_comes_later_counts(change: str) -> None:
+    torch.manual_seed(0)
+    model = Optional()
+    binarized = fxbin.transform(model, SMALL)
+    assert runs_a_graph(binarized)
+    for either in (model, binarized):
+        LATER[change](either)
+    assert_same_outputs(model, binarized, batch())
+
+
+def test_method_of_a_class_that_is_replaced_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = Optional()
+    binarized = fxbin.transform(model, SMALL)
+    monkeypatch.setattr(Optional, "last", lambda _, x: 5 * x)
+    assert_same_outputs(model, binarized, batch())
+
+
+def test_wrapped_layer_can_be_copied_and_trained_and_is_named_where_graphs_are_shown() -> None:
+    model = switched_on(small(), batch())
+    model.conv1 = nn.Sequential(model.conv1, nn.Identity())
+    expected = model(batch())
+    assert torch.equal(copy.deepcopy(model)(batch()), expected)
+    fxbin.StagedSchedule(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    for show in (fxbin.summary, fxbin.to_dot):
+        with pytest.raises(TransformError, match=r"conv1 is binarized, and Sequential was put around it"):
+            show(model)
+
+
+def test_sequential_is_sliced_into_its_layers() -> None:
+    model = switched_on(small(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))), batch())
+    assert type(model[:2]) is nn.Sequential
+    assert torch.equal(model[2](model[:2](batch())), model(batch()))
+
+
+def test_model_in_a_model_is_not_transformed_again() -> None:
+    with pytest.raises(TransformError, match=r"0 in it has been transformed already"):
+        fxbin.transform(nn.Sequential(small(), nn.Linear(5, 2)), SMALL)
