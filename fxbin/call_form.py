@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import fx
 
+from fxbin.onlookers import is_proxy
 from fxbin.tracing.guards import check_given, check_specialised
 
 
@@ -28,6 +29,8 @@ class Argument:
         """Whether a call has it."""
         is_positional = self.position < len(args)
         found = args[self.position] if is_positional else kwargs.get(self.name, self.default)
+        if is_proxy(found):
+            return True  # its value is known to whoever traces the graph, and so are the guards
         if self.is_given:
             return found is not None
         return type(found) is type(self.value) and bool(found == self.value)

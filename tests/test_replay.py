@@ -119,7 +119,7 @@ def test_checks_modes_and_gradients_stay_as_in_the_graph() -> None:
     fx.symbolic_trace(traced)
 
 
-def test_a_part_around_an_island_is_traced_within_the_model_only() -> None:
+def test_a_part_around_an_island_is_traced_as_it_runs() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -141,8 +141,14 @@ def test_a_part_around_an_island_is_traced_within_the_model_only() -> None:
 
     model = fxbin.transform(Loops(), SMALL)
     assert "block" in model.traced_parts
-    with pytest.raises(TraceError, match=r"follows a part of a transformed Loops.*trace the model itself"):
-        fx.symbolic_trace(nn.Sequential(model.get_submodule("block")))
+    part = fx.symbolic_trace(nn.Sequential(model.get_submodule("block")))
+    x = torch.rand(2, 3, 8, 8) / 10
+    plain = model(x)
+    assert torch.equal(part(x), plain)
+    model.binarization.enable(activations=True, weights=True)
+    model(x)
+    assert torch.equal(part(x), model(x))
+    assert not torch.equal(part(x), plain)
 
 
 @in_each_stage("Small", "resnet18")
