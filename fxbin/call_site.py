@@ -83,13 +83,12 @@ def _why_not_parameters(module: GraphModule, weight: fx.Node) -> str | None:
     return None if has_parameter else "its weight is no parameter"
 
 
-def has_submodule(module: nn.Module, path: str) -> bool:
-    """Whether `module` has a submodule at the dotted `path`."""
+def submodule_at(module: nn.Module, path: str) -> nn.Module | None:
+    """The submodule of `module` at the dotted `path`; None if there is none."""
     try:
-        module.get_submodule(path)
+        return module.get_submodule(path)
     except AttributeError:
-        return False
-    return True
+        return None
 
 
 def attribute(module: nn.Module, path: str) -> Any:

@@ -88,9 +88,10 @@ class StartsScales(nn.Module):
 
     def _get_ready(self) -> bool:
         """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
-        for binarizer in self._binarizers():
+        binarizers = self._binarizers()
+        for binarizer in binarizers:
             binarizer.read_flags()
-        check_for_inference(self._binarizers())  # inside, a compiler would make its own error of it
+        check_for_inference(binarizers)  # inside, a compiler would make its own error of it
         self._settle()
         return self.training and not self._waiting() <= self._tried
 

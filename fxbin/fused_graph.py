@@ -10,7 +10,7 @@ from torch.fx.graph_module import _forward_from_src
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
-from fxbin.call_site import has_submodule
+from fxbin.call_site import submodule_at
 from fxbin.replay import is_proxied, replay
 
 
@@ -64,8 +64,7 @@ def _is_only_for(source: fx.Node, node: fx.Node, root: nn.Module) -> bool:
         source.op == "call_module"
         and list(source.users) == [node]
         # A layer that was wrapped after the transform is elsewhere, and the graph of no use.
-        and has_submodule(root, str(source.target))
-        and isinstance(root.get_submodule(str(source.target)), Binarizer)
+        and isinstance(submodule_at(root, str(source.target)), Binarizer)
     )
 
 

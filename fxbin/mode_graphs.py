@@ -13,8 +13,9 @@ from fxbin.call_form import Argument, arguments_of
 from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
-from fxbin.premises import HOOKS, Premises
+from fxbin.premises import Premises
 from fxbin.tracing import Part, Trace
+from fxbin.tracing.reach import CALLED_HOOKS
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -120,11 +121,6 @@ class GraphChoice:
         """Each once."""
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
 
-    @property
-    def is_by_more_than_training(self) -> bool:
-        """Whether the mode of the module itself is not all that there is to choose by."""
-        return len(self.variants) > 2 or any(set(v.modes) - {self._path} or v.dtypes for v in self.variants)
-
     def running(self, *, training: bool) -> fx.Graph | None:
         """What runs in eval mode, or in train mode, of all modules, in the dtypes of the transform."""
         return self.variants[1 if training and len(self.variants) > 1 else 0].graph
@@ -136,7 +132,7 @@ class GraphChoice:
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
         self._hooked.clear()
-        self._hooks = [vars(module)[name] for module in self._model.modules() for name in HOOKS]
+        self._hooks = [vars(module)[name] for module in self._model.modules() for name in CALLED_HOOKS]
 
     def settle(self) -> None:
         """Choose for one call that is compiled: see `settled`.

@@ -25,19 +25,13 @@ def copy_model(model: nn.Module) -> nn.Module:
     Raises:
         TransformError: something in the model cannot be copied.
     """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in _contents(vars(module)):
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-            elif isinstance(value, _SHARED):
-                memo[id(value)] = value
+    memo = copies_made(model)
     graph_modules = [module for module in model.modules() if isinstance(module, fx.GraphModule)]
     memo |= {id(module): fx.GraphModule.__new__(type(module)) for module in graph_modules}
     try:
         copied = copy.deepcopy(model, memo)
-        for module in graph_modules:
-            _fill(memo[id(module)], module, memo)
+        for graph_module in graph_modules:
+            _fill(memo[id(graph_module)], graph_module, memo)
     except Exception as error:
         raise TransformError(
             f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
@@ -49,6 +43,18 @@ def copy_model(model: nn.Module) -> nn.Module:
         for name, value in list(vars(module).items()):
             vars(module)[name] = rebound(value, memo)
     return copied
+
+
+def copies_made(model: nn.Module) -> dict[int, Any]:
+    """For the memo of `copy.deepcopy`: by id of what it refuses in modules, what a copy has instead."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in _contents(vars(module)):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+            elif isinstance(value, _SHARED):
+                memo[id(value)] = value
+    return memo
 
 
 def _fill(copied: fx.GraphModule, module: fx.GraphModule, memo: dict[int, Any]) -> None:

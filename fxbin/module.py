@@ -7,13 +7,14 @@ from types import FunctionType, MethodType
 from typing import Any, NoReturn, Self, SupportsIndex, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.closures import rebound
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
 from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
+from fxbin.model_copy import copies_made
 from fxbin.onlookers import check_for_inference
 from fxbin.own_code import OwnCode, calls_conv2d, method_of_model
 from fxbin.part_forward import PartForward
@@ -343,9 +344,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         copied = type(self).__new__(type(self))
         type(copied).__name__ = type(self).__name__  # which scopes begin with
         memo[id(self)] = copied
-        for value in (value for module in self.modules() for value in vars(module).values()):
-            if isinstance(value, Tensor) and not value.is_leaf:  # computed by pruning, or the old weight_norm
-                memo[id(value)] = value.detach().clone()
+        memo |= copies_made(self)
         for name, value in vars(self).items():
             # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
             if name != "_compiled_call_impl":

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
+from fxbin.call_site import submodule_at
 from fxbin.errors import TransformError
 
 
@@ -144,9 +145,10 @@ class OwnCode:
         """Raise TransformError if a binarized layer is not where graphs have it; names `function`."""
         self.check(model)
         for path, owner in self.owners.items():
-            if owner.is_binarized and _at(model, path) is not owner.module:
+            now = submodule_at(model, path)
+            if owner.is_binarized and now is not owner.module:
                 raise TransformError(
-                    f"fxbin.{function}: {path} is binarized, and {type(_at(model, path)).__name__} was put "
+                    f"fxbin.{function}: {path} is binarized, and {type(now).__name__} was put "
                     "around it after the transform. The model runs like that, but no graph knows of it: put "
                     "it there before, and transform the result"
                 )
@@ -155,11 +157,11 @@ class OwnCode:
         """Raise TransformError if a binarized layer is no longer a part of `model`."""
         held = None
         for path, owner in self.owners.items():
-            if _at(model, path) is owner.module or not owner.is_binarized:
+            if submodule_at(model, path) is owner.module or not owner.is_binarized:
                 continue
             held = set(model.modules()) if held is None else held
             if owner.module not in held:
-                now = _at(model, path)
+                now = submodule_at(model, path)
                 what = "removed" if now is None else f"replaced by {type(now).__name__}"
                 raise TransformError(
                     f"{path}: it is binarized, and was {what} after the transform. Replace it before, and "
@@ -258,13 +260,6 @@ class _Convolutions(TorchFunctionMode):
         if func is torch.conv2d and self._calls.running is self._owner:
             return self._owner.convolve(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-
-def _at(model: nn.Module, path: str) -> nn.Module | None:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        return None
 
 
 def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:

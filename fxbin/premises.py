@@ -12,13 +12,14 @@ from torch.nn.modules import module as torch_module
 
 from fxbin.binarizers import Binarizer
 from fxbin.tracing import MISSING, Read
+from fxbin.tracing.reach import CALLED_HOOKS
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Where a module keeps what runs around it."""
 _COMPARED = (bool, int, float, str, tuple, list)
 
-_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(vars(torch_module)[f"_global{name}"] for name in HOOKS)
+_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
+    vars(torch_module)[f"_global{name}"] for name in CALLED_HOOKS
+)
 
 
 class Premises:
@@ -51,7 +52,7 @@ class Premises:
         if not self._passed:
             self._look_at(model, graph, path)
         modules = self._modules
-        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in HOOKS]
+        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(modules, self._is_at)
         self._of_classes = [*{(r.kind, r.name): r for r in self._reads if r.kind is not None}.values()]

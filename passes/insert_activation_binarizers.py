@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
-from fxbin.call_site import CallSite, call_sites, has_submodule
+from fxbin.call_site import CallSite, call_sites, submodule_at
 from fxbin.config import Params
 from fxbin.node_info import Decision, node_decision, set_node_info
 from fxbin.passes.base import Pass
@@ -47,7 +47,7 @@ class InsertActivationBinarizers(Pass):
         user, x = _raw_input(site)
         spec = spec_of(x)
         assert isinstance(spec, TensorSpec)
-        if not has_submodule(module, decision.activation):
+        if submodule_at(module, decision.activation) is None:
             # The channel axis is -3: a conv2d also takes (c, h, w).
             binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params)
             binarizer.name = site.info.name

@@ -8,7 +8,7 @@ from torch.fx import GraphModule
 from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
-from fxbin.call_site import CallSite, attribute, call_sites, has_submodule
+from fxbin.call_site import CallSite, attribute, call_sites, submodule_at
 from fxbin.config import Params
 from fxbin.node_info import node_decision, set_node_info
 from fxbin.passes.base import Pass
@@ -40,7 +40,7 @@ class InsertWeightBinarizers(Pass):
     def _insert(self, module: GraphModule, site: CallSite) -> None:
         decision, weight = site.info.decision, site.weight
         assert decision is not None
-        if not has_submodule(module, decision.weight):
+        if submodule_at(module, decision.weight) is None:
             binarizer = make_weight_binarizer(self.mode, _shape(module, weight), self.params)
             binarizer.name = str(weight.target) if weight.op == "get_attr" else site.info.name
             binarizer.keep_mode(self.mode)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import WeightBinarizer
-from fxbin.call_site import attribute, has_submodule
+from fxbin.call_site import attribute, submodule_at
 from fxbin.effects_undone import effects_undone
 from fxbin.module import BinarizedModule
 
@@ -43,8 +43,8 @@ def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource
     sources: dict[WeightBinarizer, WeightSource] = {}
     for graph in model.traced_graphs:
         for node in graph.nodes:
-            if node.op == "call_module" and has_submodule(model, str(node.target)):
-                binarizer = model.get_submodule(str(node.target))
+            if node.op == "call_module":
+                binarizer = submodule_at(model, str(node.target))
                 if isinstance(binarizer, WeightBinarizer):
                     nodes = _in_order(graph, node.all_input_nodes[0])
                     sources.setdefault(binarizer, WeightSource(model, graph, nodes))

@@ -54,6 +54,9 @@ def holds_traced(item: Any) -> bool:
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 """Attributes of each module with what runs around its forward."""
 
+CALLED_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Those with the functions; the others say how they are called."""
+
 _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
 
 

@@ -20,6 +20,7 @@ from fxbin.tracing.inputs import add_placeholders, bind
 from fxbin.tracing.location import error_location
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
+from fxbin.tracing.reach import CALLED_HOOKS
 from fxbin.tracing.reached import check_replacements
 from fxbin.tracing.reads import Read
 from fxbin.tracing.record import OpCall, Specialisation, ops_of
@@ -191,13 +192,8 @@ def dtypes_of(root: nn.Module) -> dict[str, torch.dtype]:
 
 def _take_off_hooks(module: nn.Module) -> None:
     """Hooks of a part that is called as a module run around its graph. `state_kept` puts them back."""
-    for hooks in (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    ):
-        hooks.clear()
+    for name in CALLED_HOOKS:
+        vars(module)[name].clear()
 
 
 def operators(
