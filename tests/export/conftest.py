@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxbin.export import ExportMode, ExportReport, export_onnx
 from fxbin.module import BinarizedModule
@@ -20,6 +20,23 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 TOLERANCE = 1e-4
+X = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def model() -> BinarizedModule:
+    """Two convolutions and a classifier in their last stage."""
+    layers = [nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.Linear(392, 5)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return binarize(nn.Sequential(*layers), X)
+
+
+@pytest.fixture
+def path(model: BinarizedModule, tmp_path: Path) -> Path:
+    """A file of it."""
+    export_onnx(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
 
 
 def in_openvino(path: Path, x: Tensor) -> tuple[NDArray[np.floating], int]:

@@ -12,33 +12,13 @@ import onnxruntime
 import pytest
 import torch
 from onnx import compose, inliner, version_converter
-from torch import nn
 
 from fxbin.export import export_onnx
 from fxbin.export.file_record import FileRecord, read_record
 from fxbin.module import BinarizedModule
-from tests.binarizing import binarize
-from tests.export.conftest import in_openvino
-
-X = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+from tests.export.conftest import X, in_openvino
 
 Tool = Callable[[Path, Path], None]
-
-
-@pytest.fixture(scope="module")
-def model() -> BinarizedModule:
-    """Two convolutions and a classifier in their last stage."""
-    layers = [nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.Linear(392, 5)]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return binarize(nn.Sequential(*layers), X)
-
-
-@pytest.fixture
-def path(model: BinarizedModule, tmp_path: Path) -> Path:
-    """A file of it."""
-    export_onnx(model, tmp_path / "model.onnx")
-    return tmp_path / "model.onnx"
 
 
 def in_onnxruntime(path: Path) -> Any:

@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fxbin.export import export_onnx
 from fxbin.export.file_record import FileRecord, read_record
 from fxbin.module import BinarizedModule
-from tests.binarizing import binarize
-from tests.export.conftest import in_openvino
+from tests.export.conftest import X, in_openvino
 
 pytest.importorskip("sympy")  # which the quantizer needs
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
 
-X = torch.randn(1, 8, 9, 9, generator=torch.Generator().manual_seed(0))
 CLASSIFIER = ["MatMul", "Gemm"]
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino")
@@ -35,22 +31,6 @@ class Samples(CalibrationDataReader):  # type: ignore[misc]  # a class without t
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self.samples, None)
-
-
-@pytest.fixture(scope="module")
-def model() -> BinarizedModule:
-    """Two convolutions and a classifier in their last stage."""
-    layers = [nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.Linear(392, 5)]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return binarize(nn.Sequential(*layers), X)
-
-
-@pytest.fixture
-def path(model: BinarizedModule, tmp_path: Path) -> Path:
-    """A file of it."""
-    export_onnx(model, tmp_path / "model.onnx")
-    return tmp_path / "model.onnx"
 
 
 def difference(path: Path, model: BinarizedModule) -> float:
