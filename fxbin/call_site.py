@@ -1,6 +1,6 @@
 """The conv2d call sites of a graph."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,21 @@ class CallSite:
         return _argument(self.node, 1, "weight")
 
 
-def call_sites(module: GraphModule) -> Iterator[CallSite]:
-    """Every node of `module` in which a conv2d runs, in execution order. Nodes must have names."""
-    for node in module.graph.nodes:
+def call_sites(graph: fx.Graph) -> Iterator[CallSite]:
+    """Every node of `graph` in which a conv2d runs, in execution order. Nodes must have names."""
+    for node in graph.nodes:
         info = node_info(node)
         if info is not None and info.op == "conv2d":
             yield CallSite(node, info)
+
+
+def sites_of_calls(graphs: Iterable[fx.Graph]) -> Iterator[CallSite]:
+    """Those of the first of `graphs`, which are of one example call each, then what only later ones run."""
+    known: set[str] = set()
+    for graph in graphs:
+        sites = [site for site in call_sites(graph) if site.info.name not in known]
+        known |= {site.info.name for site in sites}
+        yield from sites
 
 
 def why_not_binarizable(module: GraphModule, site: CallSite) -> str | None:

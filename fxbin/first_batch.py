@@ -1,7 +1,7 @@
 """Under torch.compile, activation scales are started by an eager pass in front of the compiled one."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -69,7 +69,7 @@ class StartsScales(nn.Module):
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         unfinished: list[ActivationBinarizer] = []
         try:
-            if _disabled_for(type(self)._get_ready)(self):
+            if _disabled_for(type(self)._get_ready)(self, args, kwargs):
                 unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
             # Else the compiled pass would take this batch for the next one that a start is made of.
             _set_initialized(unfinished, True)
@@ -86,19 +86,19 @@ class StartsScales(nn.Module):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
-    def _get_ready(self) -> bool:
+    def _get_ready(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
         binarizers = self._binarizers()
         for binarizer in binarizers:
             binarizer.read_flags()
         check_for_inference(binarizers)  # inside, a compiler would make its own error of it
-        self._settle()
+        self._settle(args, kwargs)
         return self.training and not self._waiting() <= self._tried
 
     def _binarizers(self) -> Iterable[Binarizer]:
         return self.binarization.binarizers if "binarization" in vars(self) else ()
 
-    def _settle(self) -> None:
+    def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose what runs, for one call that is compiled."""
 
     def _unsettle(self) -> None:

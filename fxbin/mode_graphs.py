@@ -1,6 +1,6 @@
 """Graphs that are each good for some modes of modules, or for some dtypes, and the choice at each call."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FunctionType
@@ -38,6 +38,9 @@ class ModeGraph:
 
     reason: str = ""
     """Why there is no graph."""
+
+    call: int = 0
+    """Which of the example calls it was traced with."""
 
     def __post_init__(self) -> None:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
@@ -121,9 +124,16 @@ class GraphChoice:
         """Each once."""
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
 
+    @property
+    def evaluated(self) -> list[fx.Graph | None]:
+        """What runs in eval mode of all modules, for each example call."""
+        first = {variant.call: variant.graph for variant in reversed(self.variants)}
+        return [first[call] for call in sorted(first)]
+
     def running(self, *, training: bool) -> fx.Graph | None:
         """What runs in eval mode, or in train mode, of all modules, in the dtypes of the transform."""
-        return self.variants[1 if training and len(self.variants) > 1 else 0].graph
+        of_call = [variant for variant in self.variants if not variant.call]
+        return of_call[1 if training and len(of_call) > 1 else 0].graph
 
     def compile(self) -> None:
         """Generate the code of all graphs anew, after they have been changed."""
@@ -134,12 +144,12 @@ class GraphChoice:
         self._hooked.clear()
         self._hooks = [vars(module)[name] for module in self._model.modules() for name in CALLED_HOOKS]
 
-    def settle(self) -> None:
+    def settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose for one call that is compiled: see `settled`.
 
         Compilers do not look at hooks. They get a function for each set of hooks, so that they compile anew.
         """
-        self.settled = chosen = self.chosen()
+        self.settled = chosen = self.chosen_for(args, kwargs)
         if any(self._hooks):
             hooks = tuple(id(hook) for of_kind in self._hooks for hook in of_kind.values())
             if (id(chosen), hooks) not in self._hooked:
@@ -148,25 +158,36 @@ class GraphChoice:
             self.settled = self._hooked[id(chosen), hooks]
 
     def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
-        """What runs for these arguments: the own code where they are not those of the example."""
-        variant = self.chosen()
-        return variant if variant.takes(args, kwargs) else self.own_code
+        """What runs for these arguments: the own code where they are those of no example call."""
+        if self.settled is not None:
+            return self.settled if self.settled.takes(args, kwargs) else self.own_code
+        for variant in self.variants:
+            if variant.takes(args, kwargs) and variant.fits():
+                return variant
+        return self._other([variant for variant in self.variants if variant.takes(args, kwargs)])
 
     def chosen(self) -> ModeGraph:
-        """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on."""
+        """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on.
+
+        For the arguments of the first example call.
+        """
         if self.settled is not None:
             return self.settled
-        for variant in self.variants:
+        of_call = [variant for variant in self.variants if not variant.call]
+        for variant in of_call:
             if variant.fits():
                 return variant
-        return self._other()
+        return self._other(of_call)
 
-    def _other(self) -> ModeGraph:
+    def _other(self, known: list[ModeGraph]) -> ModeGraph:
+        """What runs where none of `known` fits, which are those for the arguments."""
         model: Any = self._model
-        premises = [variant.premises for variant in self.variants if variant.premises is not None]
+        premises = [variant.premises for variant in known if variant.premises is not None]
         # What hooks do must not be done while a graph is traced.
-        if all(premise.structure_holds() for premise in premises) and not any(
-            variant.is_for_now() for variant in self.variants
+        if (
+            known
+            and all(premise.structure_holds() for premise in premises)
+            and not any(variant.is_for_now() for variant in known)
         ):
             if torch.compiler.is_compiling():
                 raise TransformError(
@@ -174,21 +195,24 @@ class GraphChoice:
                     "single modules are switched by train() or eval() or cast, call it once without "
                     "torch.compile"
                 )
-            if self._new().fits():
+            if self._new(known[0]).fits():
                 return self.variants[-1]
         model.own_code.check(model)
         return self.own_code
 
-    def graph_for_now(self) -> ModeGraph:
-        """As `chosen`, with a graph even where the own code runs, if it can be traced."""
-        variant = self.chosen()
+    def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
+        """As `chosen_for`, with a graph even where the own code runs, if it can be traced."""
+        variant = self.chosen_for(args, kwargs)
         if variant is self.own_code:
-            return self._new()
+            known = (variant for variant in self.variants if variant.takes(args, kwargs))
+            return self._new(next(known, self.variants[0]))
         return variant
 
-    def _new(self) -> ModeGraph:
+    def _new(self, like: ModeGraph) -> ModeGraph:
+        """A graph for now, traced with the example call of `like`."""
         model: Any = self._model
-        variant: ModeGraph = model.trace_modes(self._path, self.variants)
+        variant: ModeGraph = model.trace_modes(self._path, self.variants, like.call)
+        variant.call = like.call
         self.variants.append(variant)
         self.compile()
         return variant
@@ -214,6 +238,12 @@ class GraphChoice:
         if self._replaced is not None and variant.graph is not None:
             return self._replaced(variant.graph, args, kwargs)
         return variant.run(self._model, *args, **kwargs)
+
+
+def graphs_of_calls(calls: Sequence[Part]) -> list[ModeGraph]:
+    """The graphs of a model for each of its example calls."""
+    variants = [mode_graphs("", part) for part in calls]
+    return [replace(variant, call=call) for call, of_call in enumerate(variants) for variant in of_call]
 
 
 def mode_graphs(path: str, part: Part) -> list[ModeGraph]:

@@ -13,7 +13,7 @@ from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.closures import rebound
 from fxbin.errors import ExportError, TransformError
 from fxbin.first_batch import StartsScales
-from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, mode_graphs
+from fxbin.mode_graphs import GraphChoice, ModeGraph, counted_alone, graphs_of_calls, mode_graphs
 from fxbin.model_copy import copies_made
 from fxbin.onlookers import check_for_inference
 from fxbin.own_code import OwnCode, calls_conv2d, method_of_model
@@ -88,7 +88,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
         The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
         """
-        _check_spelling(found.seen, *(trace.graph for part in found.parts.values() for trace in part.traces))
+        _check_spelling(found.seen, *found.graphs)
         _check_runs_as_it_is(root, found)
         original = type(root)
         content = {
@@ -117,7 +117,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         module.own_code = OwnCode()
         whole = found.parts.get("")
         module._graph_choice = GraphChoice(
-            module, "", [ModeGraph({}, None)] if whole is None else mode_graphs("", whole)
+            module,
+            "",
+            [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls)),
         )
         module._traced_parts = {
             path: PartForward(module, path, mode_graphs(path, part))
@@ -132,16 +134,23 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """The graph of eval mode, then those of other modes that differ."""
         return (self.graph,) if self.is_shown_only else tuple(self._graph_choice.graphs)
 
+    @property
+    def evaluated_graphs(self) -> tuple[fx.Graph, ...]:
+        """`graph`, and what eval mode does for the other example calls."""
+        return (self.graph, *(graph for graph in self._graph_choice.evaluated[1:] if graph is not None))
+
     def graph_of_mode(self, *, training: bool) -> fx.Graph | None:
         """What runs in train or in eval mode of all modules; None if that is the model's own code."""
         return self._graph_choice.running(training=training)
 
-    def graph_now(self) -> fx.Graph | None:
-        """What runs in the modes that the modules are in; None if that is the model's own code."""
-        return self._graph_choice.chosen().graph
+    def graph_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
+        """What runs for these arguments as modules are now; None if that is the model's own code."""
+        return self._graph_choice.chosen_for(args, kwargs).graph
 
-    def show_running(self) -> None:
-        """Let `graph` be what the model does now, and run that from now on, whatever is done to the model.
+    def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Let `graph` be what the model does for these arguments now, and run that from now on.
+
+        Whatever is done to the model.
 
         Raises ExportError where no graph can hold that.
         """
@@ -150,7 +159,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
                 "forward: it was put on the model after the transform, and no graph knows of it. Take it off "
                 "(del model.forward), or put it on the original and transform that"
             )
-        variant = self._graph_choice.graph_for_now()
+        variant = self._graph_choice.graph_for_now(args, kwargs)
         if variant.graph is None:
             raise ExportError(
                 f"model: no graph can hold what {type(self).__name__} does now: {variant.reason}"
@@ -177,12 +186,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             graphs += part.graphs
         return tuple(dict.fromkeys(graphs))
 
-    def trace_modes(self, path: str, known: list[ModeGraph]) -> ModeGraph:
+    def trace_modes(self, path: str, known: list[ModeGraph], call: int) -> ModeGraph:
         """A graph of the model, or of a part of it, for the modes and dtypes that its modules have now.
 
-        Raises TransformError if its code cannot be followed in them.
+        Traced with the example call of that number; without a graph where no graph can hold that.
         """
-        return self._retracer.trace(self, path, known)
+        return self._retracer.trace(self, path, known, call)
 
     def own_forward(self) -> Callable[..., Any]:
         """The forward of the original: that of its class, or one that had been put on the model itself."""
@@ -281,8 +290,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             else [None]
         )
 
-    def _settle(self) -> None:
-        self._graph_choice.settle()
+    def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._graph_choice.settle(args, kwargs)
 
     def _unsettle(self) -> None:
         self._graph_choice.settled = None

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import CodeType, MethodType
@@ -57,7 +57,7 @@ class Calls:
         finally:
             self._counts.pop()
         for owner, count in counts.items():
-            if count != len(owner.sites):
+            if count not in owner.counts:
                 raise TransformError(_message(owner, f"it was called {count} times"))
 
     @property
@@ -115,11 +115,14 @@ class OwnCode:
         """Whether the model is being traced, which is to see none of this."""
         self.calls = Calls()
 
-    def add(self, model: Any, path: str, sites: Iterable[OwnSite]) -> None:
-        """Let whoever calls the module at `path` come to its call sites, in the order in which they run."""
+    def add(self, model: Any, path: str, sites: Iterable[OwnSite], counts: Collection[int]) -> None:
+        """Let whoever calls the module at `path` come to its call sites, in the order in which they run.
+
+        `counts` says how many of them the example calls run.
+        """
         module, part = model.get_submodule(path), model.traced_parts.get(path)
         own = vars(module).get("forward") if part is None else part.own
-        owner = self.owners[path] = Owner(path, module, own, sites, self.calls)
+        owner = self.owners[path] = Owner(path, module, own, sites, counts, self.calls)
         # The model itself, and parts of it, have graphs that stand there already.
         if path and part is None:
             owner.put_on()
@@ -177,9 +180,15 @@ class Owner:
     """
 
     def __init__(
-        self, path: str, module: nn.Module, own: Any, sites: Iterable[OwnSite], calls: Calls
+        self,
+        path: str,
+        module: nn.Module,
+        own: Any,
+        sites: Iterable[OwnSite],
+        counts: Collection[int],
+        calls: Calls,
     ) -> None:
-        self.path, self.module, self.sites = path, module, tuple(sites)
+        self.path, self.module, self.sites, self.counts = path, module, tuple(sites), frozenset(counts)
         self.stands_in = False
         self._calls = calls
         self._own = own

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate, repeat
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import torch
@@ -55,7 +55,10 @@ class Premises:
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(modules, self._is_at)
-        self._of_classes = [*{(r.kind, r.name): r for r in self._reads if r.kind is not None}.values()]
+        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
+        self._classes = [kind for kind, _ in of_classes]
+        self._names_of_classes = [name for _, name in of_classes]
+        self._values_of_classes = [*of_classes.values()]
         self._entries = _Entries(modules, [*self._is_at, *self._reads])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
@@ -74,11 +77,14 @@ class Premises:
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
-        return (
-            not self._has_other_modules()
-            and self._entries.are_the_same()
-            and all(vars(read.kind).get(read.name) is read.value for read in self._of_classes)
-        )
+        return not self._has_other_modules() and self._entries.are_the_same() and self._classes_are_the_same()
+
+    def _classes_are_the_same(self) -> bool:
+        contents = map(vars, self._classes)
+        try:
+            return [*map(MappingProxyType.get, contents, self._names_of_classes)] == self._values_of_classes
+        except Exception:  # noqa: BLE001  (as in `_Entries`)
+            return False
 
     def structure_holds(self) -> bool:
         """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""

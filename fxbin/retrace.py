@@ -49,6 +49,9 @@ class Retracer:
     examples: dict[str, Example]
     """How the model and its parts are called, by qualified name."""
 
+    other_calls: tuple[Example, ...]
+    """How else the model is called."""
+
     leaf_modules: tuple[type[nn.Module], ...]
     names: Names
     hooks: dict[str, Any]
@@ -60,12 +63,13 @@ class Retracer:
     islands: dict[str, str] = field(default_factory=dict)
     """Why modules run as they are, by qualified name."""
 
-    def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph]) -> ModeGraph:
+    def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph], call: int) -> ModeGraph:
         """The graph of the module at `path` as its modules are now; without one, if no graph can hold that.
 
         It remains to be compiled.
         """
-        example, module = self.examples[path].cast(self.dtype, dtype_of(model)), model.get_submodule(path)
+        example = self.other_calls[call - 1] if call else self.examples[path]
+        example, module = example.cast(self.dtype, dtype_of(model)), model.get_submodule(path)
         entry = None
         if path:
             root, *rest = example.running

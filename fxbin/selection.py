@@ -1,24 +1,30 @@
 """Which conv2d call sites are binarized, and why the others are not."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.fx import GraphModule
 
-from fxbin.call_site import CallSite, attribute, call_sites, why_not_binarizable
+from fxbin.call_site import CallSite, attribute, sites_of_calls, why_not_binarizable
 from fxbin.config import Config
 from fxbin.node_info import Decision
 from fxbin.scopes.filter import ScopeFilter
 
+if TYPE_CHECKING:
+    from fxbin.module import BinarizedModule
 
-def select(module: GraphModule, config: Config) -> dict[str, Decision]:
-    """What becomes of each conv2d call site of `module`'s graph, by name.
+
+def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
+    """What becomes of each conv2d call site of `module`, by name.
 
     Raises:
         ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
     """
     scopes = ScopeFilter.from_config(config)
-    nodes = [name for node in module.graph.nodes for name in node.meta["fxbin"].names]
+    nodes = [
+        name for graph in module.evaluated_graphs for node in graph.nodes for name in node.meta["fxbin"].names
+    ]
     scopes.check(nodes, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
     decisions: dict[str, Decision] = {}
@@ -35,10 +41,10 @@ def select(module: GraphModule, config: Config) -> dict[str, Decision]:
     return decisions
 
 
-def _groups(module: GraphModule) -> list[list[CallSite]]:
+def _groups(module: "BinarizedModule") -> list[list[CallSite]]:
     """The call sites, those together that share their binarizers: around islands, all calls of one part."""
     groups: dict[str, list[CallSite]] = {}
-    for site in call_sites(module):
+    for site in sites_of_calls(module.evaluated_graphs):
         groups.setdefault(site.info.home or site.info.name, []).append(site)
     return list(groups.values())
 

@@ -1,7 +1,7 @@
 """The compiler: from a model and a config to a model that trains to one bit."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
-from fxbin.call_site import CallSite, call_sites
+from fxbin.call_form import Call, check_told_apart
+from fxbin.call_site import CallSite, call_sites, sites_of_calls
 from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import dtype_of
@@ -26,7 +27,7 @@ from fxbin.scopes.filter import ScopeFilter
 from fxbin.scopes.naming import Names
 from fxbin.selection import select
 from fxbin.state import BinarizationState, Site
-from fxbin.tracing import Island, operators, ops_of, trace_model
+from fxbin.tracing import Island, operators, ops_of, trace_model, with_other_calls
 from fxbin.tracing.reach import HOOKS
 
 ConfigSource = Config | Mapping[str, Any] | str | Path
@@ -38,6 +39,7 @@ def transform(
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
+    other_calls: Sequence[Call] = (),
     leaf_modules: tuple[type[nn.Module], ...] = (),
 ) -> BinarizedModule:
     """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
@@ -51,6 +53,10 @@ def transform(
         example_inputs: positional inputs to trace with; by default made from the config's `input_info`.
             Shapes matter, values do not.
         example_kwargs: keyword inputs to trace with.
+        other_calls: how else the model is called, each as ``(args, kwargs)``: for a model with
+            ``forward(x, y=None, mode="predict")`` that is ``[((x, y), {"mode": "loss"})]``. Each call has a
+            graph, over one set of weights; convolutions that only they run are selected, too. Without
+            them the model's own code runs for other arguments, with what the first call runs binarized.
         leaf_modules: module classes to keep whole instead of looking inside.
 
     Raises:
@@ -62,8 +68,9 @@ def transform(
     config = load_config(config)
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
+    _check_calls(other_calls)
     scopes = ScopeFilter.from_config(config)
-    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, compiles=False)
+    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, other_calls, compiles=False)
     _check_is_apart(module, model)
     decisions = _decide(module, config)
     module.rewrite_graphs(binarizing_passes(decisions, config), compiles=False)
@@ -80,12 +87,15 @@ def capture(
     kwargs: Mapping[str, Any],
     leaf_modules: tuple[type[nn.Module], ...] = (),
     scopes: ScopeFilter | None = None,
+    other_calls: Sequence[Call] = (),
     *,
     compiles: bool = True,
 ) -> BinarizedModule:
     """`root` as a module with named graphs, before any change. It gives up its parameters."""
     found = trace_model(root, args, dict(kwargs), leaf_modules)
-    ops = [op for node in found.seen.nodes for op in ops_of(node)]
+    found = with_other_calls(found, root, other_calls, leaf_modules)
+    check_told_apart(found.evaluated, [(args, kwargs), *other_calls])
+    ops = [op for graph in found.evaluated for node in graph.nodes for op in ops_of(node)]
     scopes = scopes or ScopeFilter()
     names = Names(root, ops, scopes.is_replaced, scopes.user_classes)
     islands = tuple(
@@ -98,7 +108,9 @@ def capture(
     hooks = {name: vars(root)[name] for name in HOOKS}
     module = BinarizedModule.from_trace(root, found, islands)
     reasons = {path: island.reason for path, island in found.islands.items()}
-    module._retracer = Retracer(found.examples, leaf_modules, names, hooks, dtype_of(module), reasons)
+    module._retracer = Retracer(
+        found.examples, found.other_examples, leaf_modules, names, hooks, dtype_of(module), reasons
+    )
     module.rewrite_graphs([NameNodes(names, found.homes, stranded)], compiles=compiles)
     return module
 
@@ -128,8 +140,9 @@ def node_names(
     `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
     """
     if isinstance(model, BinarizedModule):
-        infos = [node_info(node) for node in model.graph.nodes]
-        return [(name, _op(name)) for info in infos if info is not None for name in info.names]
+        infos = [node_info(node) for graph in model.evaluated_graphs for node in graph.nodes]
+        names = [name for info in infos if info is not None for name in info.names]
+        return [(name, _op(name)) for name in dict.fromkeys(names)]
     config = load_config(config)
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
@@ -155,6 +168,25 @@ def _inputs(
     return args or (), kwargs or {}
 
 
+def _check_calls(calls: Sequence[Call]) -> None:
+    for index, call in enumerate(calls):
+        match call:
+            case (tuple(), Mapping()):
+                continue
+        raise TransformError(
+            f"other_calls[{index}]: expected a tuple of positional inputs and a dict of keyword inputs, such "
+            f'as ((x, y), {{"mode": "loss"}}), got {_kinds(call)}'
+        )
+
+
+def _kinds(call: Any) -> str:
+    return (
+        f"({', '.join(type(item).__name__ for item in call)})"
+        if isinstance(call, tuple)
+        else type(call).__name__
+    )
+
+
 def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:
     decisions = select(module, config)
     if not decisions:
@@ -169,7 +201,7 @@ def _decide(module: BinarizedModule, config: Config) -> dict[str, Decision]:
 
 def _sites(module: BinarizedModule) -> list[Site]:
     sites = []
-    for site in call_sites(module):
+    for site in sites_of_calls(module.evaluated_graphs):
         decision = site.info.decision
         if decision is not None and decision.binarized:
             activation = module.get_submodule(decision.activation)
@@ -183,7 +215,7 @@ def _sites(module: BinarizedModule) -> list[Site]:
 def _bind_own_code(module: BinarizedModule) -> None:
     """Let the model's own code come to the binarizers, too."""
     found: dict[str, dict[str, OwnSite]] = {}
-    for site in call_sites(module):
+    for site in sites_of_calls(module.evaluated_graphs):
         # Around islands all calls of one part have the same binarizers: there they are one.
         key = site.info.home or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _own_site(module, site))
@@ -191,7 +223,13 @@ def _bind_own_code(module: BinarizedModule) -> None:
     # Convolutions inside of a module that calls `F.conv2d` itself must not pass for one of its own.
     has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
     for path in found if has_functions else binarized:
-        module.own_code.add(module, path, found[path].values())
+        module.own_code.add(module, path, found[path].values(), _counts(module, path))
+
+
+def _counts(module: BinarizedModule, path: str) -> set[int]:
+    """How many call sites of the module at `path` each example call runs."""
+    sites = [[s.info for s in call_sites(graph) if s.info.owner == path] for graph in module.evaluated_graphs]
+    return {len({info.home or info.name for info in of_call}) for of_call in sites}
 
 
 def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:

@@ -31,7 +31,7 @@ class InlineConv2d(Pass):
 
     @override
     def apply(self, module: GraphModule) -> bool:
-        chosen = [site for site in call_sites(module) if not site.is_function and self._is_chosen(site)]
+        chosen = [site for site in call_sites(module.graph) if not site.is_function and self._is_chosen(site)]
         for site in chosen:
             inline(module, site)
         return bool(chosen)

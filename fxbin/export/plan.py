@@ -48,7 +48,14 @@ def prepare(
             "says why), so no file can hold it either: transform and export the part with the convolutions"
         )
     module = copy.deepcopy(model).eval()
-    module.show_running()
+    if args is None and kwargs is None:
+        args, kwargs = inputs_from_config(module.binarization.config, module)
+    if args is not None and not isinstance(args, tuple):
+        raise ExportError(
+            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
+        )
+    args, kwargs = args or (), kwargs or {}
+    module.show_running(args, kwargs)
     inputs = _inputs(module, args, kwargs)
     remove_dropout(module)
     hoist_padding(module)
@@ -69,16 +76,8 @@ def lower(
         return lower_binarizers(module, record, operators=operators, final_values=final_values)
 
 
-def _inputs(
-    module: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
-) -> BoundInputs:
-    if args is None and kwargs is None:
-        args, kwargs = inputs_from_config(module.binarization.config, module)
-    if args is not None and not isinstance(args, tuple):
-        raise ExportError(
-            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
-        )
-    bound = bind_inputs(module.graph, args or (), kwargs or {})
+def _inputs(module: BinarizedModule, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundInputs:
+    bound = bind_inputs(module.graph, args, kwargs)
     device = _device(module)
     return BoundInputs(bound.with_tensors([x.to(device) for x in bound.tensors]), bound.names)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
-from fxbin.call_site import CallSite, call_sites
+from fxbin.call_site import CallSite, call_sites, sites_of_calls
 from fxbin.module import BinarizedModule
 
 PADDING_VALUE = "nncf_padding_value"
@@ -69,9 +69,16 @@ def entries(model: BinarizedModule) -> list[Entry]:
     return found
 
 
-def foreign_sites(model: BinarizedModule) -> list[str]:
-    """Names of binarized call sites that NNCF would have left alone, such as calls of `F.conv2d`."""
-    return [site.info.name for site in call_sites(model) if _is_binarized(site) and not site.info.target]
+def foreign_sites(model: BinarizedModule) -> dict[str, str]:
+    """Why NNCF would have left binarized call sites alone, such as calls of `F.conv2d`, by name."""
+    of_first_call = {site.info.name for site in call_sites(model.graph)}
+    found = {}
+    for site in filter(_is_binarized, sites_of_calls(model.evaluated_graphs)):
+        if not site.info.target:
+            found[site.info.name] = "NNCF binarizes plain nn.Conv2d only"
+        elif site.info.name not in of_first_call:
+            found[site.info.name] = "NNCF knows one call of a model, and only another one runs it"
+    return found
 
 
 def canonical(keys: Iterable[str]) -> dict[str, str]:
@@ -138,7 +145,7 @@ def _sites_by_conv(model: BinarizedModule) -> dict[nn.Module, list[CallSite]]:
     # NNCF sorts nodes by "<number> <name> <operator>" as text, so that node 10 comes before node 9.
     numbers = {name: f"{number} {name}" for number, name in enumerate(nodes)}
     found: dict[nn.Module, list[CallSite]] = {}
-    for site in sorted(call_sites(model), key=lambda site: numbers.get(site.info.name, "")):
+    for site in sorted(call_sites(model.graph), key=lambda site: numbers.get(site.info.name, "")):
         module = model.get_submodule(site.info.owner)
         if type(module) is nn.Conv2d and _has_prefix(site.info.scope):
             of_conv = found.setdefault(module, [])

@@ -124,7 +124,7 @@ def _hints(match: Match, module: BinarizedModule) -> list[str]:
     if missing:
         hints.append(f"Binarized here and not in the file: {', '.join(missing)}. Put them in ignored_scopes.")
     reasons = {
-        site.info.owner: site.info.decision.reason for site in call_sites(module) if site.info.decision
+        site.info.owner: site.info.decision.reason for site in call_sites(module.graph) if site.info.decision
     }
     here = [(conv, reasons.get(without_wrappers(conv))) for conv in unexpected]
     hints += [f"Binarized in the file and not here: {conv} ({reason})." for conv, reason in here if reason]
@@ -178,7 +178,8 @@ def _notes(module: BinarizedModule, content: Content, match: Match) -> list[str]
     notes = []
     if match.mismatched and "optimizer" in content.rest:
         notes.append("the optimizer's state is left out: it belongs to parameters of other shapes")
-    owners = [site.info.owner for site in call_sites(module) if site.info.name in module.binarization.sites]
+    sites = call_sites(module.graph)
+    owners = [site.info.owner for site in sites if site.info.name in module.binarization.sites]
     twice = [owner for owner in dict.fromkeys(owners) if owners.count(owner) > 1]
     if twice and match.tensors:
         notes.append(

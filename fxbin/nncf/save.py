@@ -79,7 +79,7 @@ def _state_dict(module: BinarizedModule) -> tuple[OrderedDict[str, Tensor], list
             problems.append(f"{entry.own}: NNCF has the same thresholds for each group of channels")
         else:
             found[entry.nncf] = tensor.detach().cpu()
-    problems += [f"{name}: NNCF binarizes plain nn.Conv2d only" for name in foreign_sites(module)]
+    problems += [f"{name}: {why}" for name, why in foreign_sites(module).items()]
     return found, problems
 
 

@@ -65,13 +65,18 @@ class SiteReport:
     train_only: bool
     """Whether it runs in train mode only; such calls are in no total."""
 
+    example_call: int = 0
+    """The example call that runs it; those of another one than the first, 0, are in no total either."""
+
     @property
     def weight_key(self) -> str:
         """What tells stored weights apart; a computed one belongs to its call site."""
         return self.weight or self.name
 
 
-def site_report(model: BinarizedModule, node: fx.Node, *, train_only: bool = False) -> SiteReport:
+def site_report(
+    model: BinarizedModule, node: fx.Node, *, train_only: bool = False, example_call: int = 0
+) -> SiteReport:
     """The report on `node`, which calls a convolution or linear layer."""
     info = node_info(node)
     assert info is not None
@@ -96,6 +101,7 @@ def site_report(model: BinarizedModule, node: fx.Node, *, train_only: bool = Fal
         activations_enabled=state is not None and state.activation.is_enabled,
         weights_enabled=state is not None and state.weight.is_enabled,
         train_only=train_only,
+        example_call=example_call,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from rich.console import RenderableType
 from torch import fx, nn
 
+from fxbin.call_site import call_sites
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
@@ -43,7 +44,7 @@ class Summary:
     """What is binarized at this moment."""
 
     sites: tuple[SiteReport, ...]
-    """Every conv2d call site in execution order, then those of train mode only."""
+    """Every conv2d call site in execution order, those of other calls, then those of train mode only."""
 
     others: tuple[SiteReport, ...]
     """The other convolutions and the linear layers of eval mode, which stay in full precision."""
@@ -142,7 +143,7 @@ class Summary:
         return report_table(self)
 
     def _counted(self) -> Iterator[SiteReport]:
-        yield from (site for site in self.sites if not site.train_only)
+        yield from (site for site in self.sites if not (site.train_only or site.example_call))
         yield from self.others
 
 
@@ -161,11 +162,11 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     model = transformed(model, "summary")
     if target is not None and target not in get_args(Target):
         raise ExportError(f'target: expected "openvino" or None, got {target!r}')
-    sites = [site_report(model, node) for node in model.graph.nodes if _is_conv2d(node)]
+    sites = [*_evaluated(model)]
     others = [
         site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
     ]
-    sites += _train_only(model)
+    sites += _train_only(model, {site.name for site in sites})
     return Summary(
         model=type(model).__name__,
         mode=model.binarization.config.binarization.mode,
@@ -180,10 +181,18 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     )
 
 
-def _train_only(model: BinarizedModule) -> Iterator[SiteReport]:
+def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
+    """The conv2d call sites of eval mode, each with the first example call that runs it."""
+    known: set[str] = set()
+    for call, graph in enumerate(model.evaluated_graphs):
+        sites = [site for site in call_sites(graph) if site.info.name not in known]
+        known |= {site.info.name for site in sites}
+        yield from (site_report(model, site.node, example_call=call) for site in sites)
+
+
+def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
     """The conv2d call sites that only graphs of train mode have."""
-    infos = [info for node in model.graph.nodes if (info := node_info(node))]
-    known = {name for info in infos for name in (info.name, info.home)}
+    known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
     for graph in model.all_graphs:
         for node in graph.nodes:
             info = node_info(node)

@@ -77,10 +77,15 @@ def _table(report: "Summary", *, full_names: bool, with_output: bool) -> Table:
             *output,
             "?" if site.macs is None else _count(site.macs),
             "?" if site.weight_bits is None else _bytes(site.weight_bits),
-            Text("yes", "green") if site.binarized else Text(f"no: {site.reason}", "yellow"),
+            _binarized(site),
             *([] if report.target is None else [_planned(planned.get(site.name))]),
         )
     return table
+
+
+def _binarized(site: "SiteReport") -> Text:
+    when = f" (other_calls[{site.example_call - 1}])" if site.example_call else ""
+    return Text(f"yes{when}", "green") if site.binarized else Text(f"no: {site.reason}{when}", "yellow")
 
 
 def _planned(site: "SiteExport | None") -> Text:

@@ -32,9 +32,9 @@ class ScopeRow:
 
 def list_scopes(model: BinarizedModule) -> list[ScopeRow]:
     """Every node that has a name, in execution order."""
-    return [
-        row for node in model.graph.nodes if (info := node_info(node)) for row in _rows(model, node, info)
-    ]
+    nodes = (node for graph in model.evaluated_graphs for node in graph.nodes)
+    rows = [row for node in nodes if (info := node_info(node)) for row in _rows(model, node, info)]
+    return [*dict.fromkeys(rows)]
 
 
 def matching(rows: list[ScopeRow], pattern: str) -> list[ScopeRow]:

@@ -1,6 +1,6 @@
 """From a model to a graph: what its forward does, on tensors without data."""
 
-from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_model
+from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_model, with_other_calls
 from fxbin.tracing.operands import specs
 from fxbin.tracing.parts import Part
 from fxbin.tracing.reads import MISSING, Read
@@ -27,4 +27,5 @@ __all__ = [
     "told_apart",
     "trace",
     "trace_model",
+    "with_other_calls",
 ]

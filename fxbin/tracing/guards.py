@@ -24,9 +24,9 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
     ways_out = "transform the model again with example inputs like these"
     if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
         ways_out += ". If that is the doing of autocast, keep the module whole with `leaf_modules`"
+    before = "its default" if expected is ... else repr(expected)
     raise TraceError(
-        f"the model was transformed for inputs with {what} = {expected!r}, and now it is {value!r}: "
-        f"{ways_out}"
+        f"the model was transformed for inputs with {what} = {before}, and now it is {value!r}: {ways_out}"
     )
 
 
@@ -65,6 +65,18 @@ def check_given(value: Any, name: str) -> None:
         raise TraceError(
             f"the model was transformed for inputs with a tensor as the argument {name!r}, and now it is "
             "None: transform the model again with example inputs like these"
+        )
+
+
+@fx.node.has_side_effect
+@recordable
+def check_nothing_more(rest: Any, name: str) -> None:
+    """Raise TraceError where ``*args`` or ``**kwargs`` hold something that they did not while tracing."""
+    if len(rest):
+        raise TraceError(
+            f"the model was transformed for inputs with nothing in {name!r}, and now there is "
+            f"{', '.join(rest) if isinstance(rest, dict) else len(rest)}: transform the model again with "
+            "example inputs like these"
         )
 
 

@@ -10,7 +10,7 @@ from fxbin.errors import TraceError
 from fxbin.tracing.active import paused
 from fxbin.tracing.attributes import traced
 from fxbin.tracing.expressions import describe
-from fxbin.tracing.guards import check_given, check_passed, check_specialised
+from fxbin.tracing.guards import check_given, check_nothing_more, check_passed, check_specialised
 from fxbin.tracing.operands import holds, map_results, origin_node, specs
 from fxbin.tracing.record import OpCall
 from fxbin.tracing.tracer import Tracer
@@ -39,6 +39,7 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
     """
     inputs = _Inputs(tracer)
     required: list[fx.Node] = []
+    empty: list[fx.Node] = []
     has_default = False
     for name, parameter in bound.signature.parameters.items():
         stars = _stars(parameter)
@@ -52,16 +53,19 @@ def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tup
             has_default |= default is not inspect.Signature.empty
             inputs.nodes[name] = tracer.graph.placeholder(stars + name, default_value=default)
         elif stars:
-            tracer.graph.placeholder(stars + name)
-        elif isinstance(parameter.default, _SIMPLE):
-            inputs.defaults[name] = tracer.graph.placeholder(name, default_value=parameter.default)
+            empty.append(tracer.graph.placeholder(stars + name))
+        else:
+            default = parameter.default if isinstance(parameter.default, _SIMPLE) else ...
+            inputs.defaults[name] = tracer.graph.placeholder(name, default_value=default)
             has_default = True
+    for node in empty:
+        tracer.graph.call_function(check_nothing_more, (node, str(node.target)))
     for node in required:
         tracer.graph.call_function(check_passed, (node, node.name))
     for name, node in inputs.nodes.items():
         bound.arguments[name] = inputs.trace(node, bound.arguments[name], bound.signature.parameters[name])
-    for name, node in inputs.defaults.items():
-        inputs.fix(node, bound.signature.parameters[name].default)
+    for node in inputs.defaults.values():
+        inputs.fix(node, node.args[0])
     return bound.args, bound.kwargs
 
 
@@ -86,7 +90,7 @@ class _Inputs:
         self.defaults: dict[str, fx.Node] = {}
 
     def fix(self, node: fx.Node, value: Any) -> None:
-        """Make the graph refuse any other `value` for `node`."""
+        """Make the graph refuse any other `value` for `node`; ``...`` is a default that it cannot spell."""
         what = describe(node) if node.op == "call_function" else f"the argument {node.target!r}"
         self._tracer.graph.call_function(check_specialised, (node, value, what))
 

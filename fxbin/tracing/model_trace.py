@@ -1,6 +1,6 @@
 """A model as graphs: one of the whole, or, around code that no graph can hold, one of each part."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
@@ -72,11 +72,31 @@ class ModelTrace:
     stranded: dict[str, FoundIsland] = field(default_factory=dict)
     """By the address of each other conv2d in `seen`, the island whose code calls it."""
 
+    other_calls: tuple[Part, ...] = ()
+    """What the whole model does in other calls than the one that all else is about."""
+
+    other_examples: tuple[Example, ...] = ()
+    """For each of `other_calls`."""
+
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:
         """Of all graphs, once each."""
-        found = (s for part in self.parts.values() for trace in part.traces for s in trace.specialisations)
+        found = (s for part in self._all_parts for trace in part.traces for s in trace.specialisations)
         return tuple(dict.fromkeys(found))
+
+    @property
+    def graphs(self) -> list[fx.Graph]:
+        """Those that run."""
+        return [trace.graph for part in self._all_parts for trace in part.traces]
+
+    @property
+    def evaluated(self) -> list[fx.Graph]:
+        """What eval mode does in each call."""
+        return [self.seen, *(part.evaluated.graph for part in self.other_calls)]
+
+    @property
+    def _all_parts(self) -> list[Part]:
+        return [*self.parts.values(), *self.other_calls]
 
 
 def trace_model(
@@ -115,6 +135,38 @@ def trace_model(
         {"": _example_of_root(args, kwargs)},
         told_apart(root, ((trace.graph, trace.homeless) for trace in whole.traces)),
     )
+
+
+def with_other_calls(
+    found: ModelTrace,
+    root: nn.Module,
+    calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]],
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> ModelTrace:
+    """`found`, and the graphs of `root` for `calls`.
+
+    Raises:
+        TraceError: a graph can hold only part of what `root` does.
+    """
+    for index, (args, kwargs) in enumerate(calls):
+        try:
+            other = trace_model(root, args, dict(kwargs), leaf_modules)
+        except TraceError as error:
+            raise TraceError(f"other_calls[{index}]: {error}") from error
+        for path, island in (other.islands or found.islands).items():
+            raise TraceError(
+                f"other_calls[{index}]: {path or type(root).__name__} has code that no graph can hold, and "
+                f"which runs as it is in every call: {island.reason}. Leave other_calls out"
+            )
+        whole = other.parts[""]
+        graphs = ((trace.graph, other.homeless) for trace in whole.traces)
+        found = replace(
+            found,
+            other_calls=(*found.other_calls, whole),
+            other_examples=(*found.other_examples, other.examples[""]),
+            homeless=told_apart(root, graphs, found.homeless),
+        )
+    return found
 
 
 def _around_islands(

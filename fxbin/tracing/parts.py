@@ -241,7 +241,7 @@ def _why_special(part: Part) -> str:
     for special in (special for found in part.traces for special in found.specialisations):
         return f"it depends on {special.expression} (at {special.location})"
     for node in (node for found in part.traces for node in found.graph.nodes):
-        if node.target is check_specialised:
+        if node.target is check_specialised and node.args[1] is not ...:
             return f"it depends on {node.args[2]}"
         if node.target is check_given:
             return f"it depends on whether the argument {node.args[1]!r} is given"

@@ -69,7 +69,7 @@ def marked(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
         site.info.name: Decision(binarized=False, reason="kept")
         if keep and keep in site.info.name
         else Decision(True, "", names.activation(site), names.weight(site))
-        for site in call_sites(module)
+        for site in call_sites(module.graph)
     }
     MarkCallSites(decisions).apply(module)
     return module
