@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from types import FunctionType, MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import fx, nn
@@ -13,6 +13,7 @@ from torch.nn.modules import module as torch_module
 from fxbin.binarizers import Binarizer
 from fxbin.tracing import MISSING, Read
 from fxbin.tracing.reach import CALLED_HOOKS
+from fxbin.values_beyond import Value, values_of_globals, values_of_objects
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 _COMPARED = (bool, int, float, str, tuple, list)
@@ -43,6 +44,8 @@ class Premises:
         self._counts: list[int] = []
         self._fetched: list[tuple[str, str, str]] = []
         self._passed: list[str] = []
+        self._of_objects = values_of_objects(self._reads)
+        self._of_globals = _Globals(values_of_globals(self._reads))
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Look from now on at the modules of `model`, or of the copy of it that this is a copy with.
@@ -54,17 +57,20 @@ class Premises:
         modules = self._modules
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
-        self._structure = _Entries(modules, self._is_at)
+        self._structure = _Entries(_of_modules(modules, self._is_at))
         of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
         self._classes = [kind for kind, _ in of_classes]
         self._names_of_classes = [name for _, name in of_classes]
         self._values_of_classes = [*of_classes.values()]
-        self._entries = _Entries(modules, [*self._is_at, *self._reads])
+        of_objects = ((vars(item), name, value) for item, name, value in self._of_objects)
+        # Which forward a module has now is part of the structure: call sites have put theirs in place.
+        reads = [read for read in self._reads if read.name != "forward"]
+        self._entries = _Entries([*_of_modules(modules, [*self._is_at, *reads]), *of_objects])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
         read = [
             (modules[r.path], r.name, r.value)
-            for r in (*self._reads, *self._is_at)
+            for r in (*reads, *self._is_at)
             if r.name != "forward" and r.registry != "nowhere"
         ]
         functions = {id(r.value) for r in self._reads if r.registry == "class"}  # which modules give bound
@@ -73,11 +79,16 @@ class Premises:
             for entry in read
             if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
         ]
-        self._values = [entry for entry in read if isinstance(entry[2], _COMPARED)]
+        self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
-        return not self._has_other_modules() and self._entries.are_the_same() and self._classes_are_the_same()
+        return (
+            not self._has_other_modules()
+            and self._entries.are_the_same()
+            and self._classes_are_the_same()
+            and self._of_globals.are_the_same()
+        )
 
     def _classes_are_the_same(self) -> bool:
         contents = map(vars, self._classes)
@@ -131,14 +142,13 @@ class Premises:
 
 
 class _Entries:
-    """Entries of what modules hold, looked up together."""
+    """Entries of dicts, looked up together: ``(dict, key, value)``."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], entries: Iterable[Read]) -> None:
-        entries = [found for entry in entries for found in _wherever(entry)]
-        self._containers = [_held(modules[entry.path], entry.registry) for entry in entries]
-        self._names = [entry.name for entry in entries]
-        # What a class has, a module must not have itself, as that would hide it.
-        self._values = [MISSING if entry.registry == "class" else entry.value for entry in entries]
+    def __init__(self, entries: Iterable[tuple[Mapping[str, Any], str, Any]]) -> None:
+        entries = [*entries]
+        self._containers: list[Any] = [container for container, _, _ in entries]
+        self._names = [name for _, name, _ in entries]
+        self._values = [value for _, _, value in entries]
 
     def are_the_same(self) -> bool:
         """Whether each is what it was."""
@@ -146,6 +156,26 @@ class _Entries:
             return [*map(dict.get, self._containers, self._names, repeat(MISSING))] == self._values
         except Exception:  # noqa: BLE001  (arrays and others that cannot be compared are not the same ones)
             return False
+
+
+class _Globals(_Entries):
+    """Values of global variables, which copies of a model have in common."""
+
+    def __init__(self, values: Iterable[Value]) -> None:
+        super().__init__((o if isinstance(o, dict) else vars(o), name, value) for o, name, value in values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _of_modules(
+    modules: Mapping[str, nn.Module], reads: Iterable[Read]
+) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+    """Entries of what modules hold."""
+    for read in chain.from_iterable(map(_wherever, reads)):
+        # What a class has, a module must not have itself, as that would hide it.
+        value = MISSING if read.registry == "class" else read.value
+        yield _held(modules[read.path], read.registry), read.name, value
 
 
 def _wherever(entry: Read) -> list[Read]:

@@ -297,3 +297,8 @@ def test_weights_that_a_model_merges_for_eval_mode_are_merged_once() -> None:
     assert torch.equal(model.conv.weight, before)
     assert torch.equal(binarized.get_parameter("conv.weight"), before)
     assert_same_outputs(model, binarized, torch.rand(2, 3, 8, 8))
+
+
+def test_a_graph_runs_where_convolutions_are_of_a_class_of_their_own() -> None:
+    model = fxbin.transform(nn.Sequential(Standardized(3, 4, 3), nn.Conv2d(4, 4, 3)), config(1, 3, 8, 8))
+    assert model.graph_for((torch.rand(1, 3, 8, 8),), {}) is not None

@@ -61,6 +61,7 @@ def check(case: Case) -> Result:
     result.problems += _eval(model, binarized, case, 5, "eval")
     trained = _train(model, binarized, case, result) if case.trains else None
     result.problems += _eval(model, binarized, case, 2, "eval after train")
+    result.problems += _graphs(binarized)
     result.problems += _deepcopy(binarized, case)
     _other_dtype(model, binarized, case, result)
     _one_bit(model, binarized, case, result, trained)
@@ -91,6 +92,13 @@ def _eval(model: nn.Module, binarized: nn.Module, case: Case, batch: int, when: 
         yield f"{when}: output differs at batch {batch}"
     if not same([*model.buffers()], _buffers(model, binarized)):
         yield f"{when}: buffers differ"
+
+
+def _graphs(binarized: BinarizedModule) -> Iterator[str]:
+    """Nobody has changed the model, so graphs are what runs."""
+    for choice in (binarized._graph_choice, *binarized.traced_parts.values()):
+        if choice.chosen() is choice.own_code:
+            yield "the model's own code runs in place of a graph"
 
 
 def _train(model: nn.Module, binarized: nn.Module, case: Case, result: Result) -> set[str] | None:

@@ -1,0 +1,138 @@
+"""Values that no module has, but the code reads: of objects that modules hold, and global variables."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fxbin
+from tests import values_in_a_module
+from tests.transforming import config
+
+SCALE = 1.0
+
+
+@dataclass
+class Inner:
+    bias: float = 0.0
+
+
+class Options:
+    def __init__(self) -> None:
+        self.gain, self.unread, self.inner = 1.0, 0, Inner()
+
+    @property
+    def doubled(self) -> float:
+        return 2 * self.gain
+
+
+@dataclass
+class Settings:
+    shift: float = 0.0
+    names: list[str] = field(default_factory=list)
+
+
+SETTINGS = Settings()
+
+
+def scaled(x: Tensor) -> Tensor:
+    return x * SCALE * values_in_a_module.FACTOR
+
+
+class Reader(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.options = nn.Conv2d(3, 4, 3), Options()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scaled(self.conv(x)) * self.options.doubled + self.options.inner.bias + SETTINGS.shift
+
+
+X = torch.randn(2, 3, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _globals_put_back() -> Iterator[None]:
+    yield
+    globals()["SCALE"] = values_in_a_module.FACTOR = 1.0
+    SETTINGS.shift = 0.0
+
+
+def _of_this_module(_: Reader) -> None:
+    globals()["SCALE"] = 2.0
+
+
+def _of_another_module(_: Reader) -> None:
+    values_in_a_module.FACTOR = 3.0
+
+
+def _of_a_global_object(_: Reader) -> None:
+    SETTINGS.shift = 4.0
+
+
+def _of_a_held_object(model: Reader) -> None:
+    model.options.gain = 5.0
+
+
+def _of_an_object_in_it(model: Reader) -> None:
+    model.options.inner.bias = 6.0
+
+
+def _another_object(model: Reader) -> None:
+    model.options = Options()
+    model.options.gain = 7.0
+
+
+CHANGES = [
+    *(_of_this_module, _of_another_module, _of_a_global_object),
+    *(_of_a_held_object, _of_an_object_in_it, _another_object),
+]
+
+
+def runs_a_graph(model: Any) -> bool:
+    return model.graph_for((X,), {}) is not None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_counts_from_the_next_call_on(change: Any) -> None:
+    original = Reader()
+    model: Any = fxbin.transform(original, config(2, 3, 8, 8))
+    assert runs_a_graph(model)
+    before = original(X)
+    change(model)
+    change(original)
+    assert not torch.equal(original(X), before)
+    for changed in (model, copy.deepcopy(model)):
+        assert torch.equal(changed(X), original(X))
+        assert not runs_a_graph(changed)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_counts_under_torch_compile(change: Any) -> None:
+    original = Reader()
+    model: Any = fxbin.transform(original, config(2, 3, 8, 8))
+    compiled: Any = torch.compile(model, backend="aot_eager")
+    assert torch.allclose(compiled(X), original(X))
+    change(model)
+    change(original)
+    assert torch.allclose(compiled(X), original(X))
+
+
+def test_a_copy_goes_by_its_own_object() -> None:
+    model: Any = fxbin.transform(Reader(), config(2, 3, 8, 8))
+    copied = copy.deepcopy(model)
+    model.options.gain = 2.0
+    assert runs_a_graph(copied)
+    assert torch.equal(copied(X), Reader()(X))
+
+
+def test_what_the_code_does_not_read_changes_nothing() -> None:
+    model: Any = fxbin.transform(Reader(), config(2, 3, 8, 8))
+    model.options.something = 1
+    SETTINGS.names.append("x")
+    assert runs_a_graph(model)
