@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -97,7 +98,9 @@ def test_average_of_weights_is_validated_and_saved_in_the_stage_of_the_model(
     torch.manual_seed(0)
     module, reference = SeesWhatIsValidated(), Classifier().net.eval()
     on = {name: torch.ones(1) for name in reference.state_dict()}
-    average = EMAWeightAveraging(decay=0.9, use_buffers=use_buffers)
+    if not hasattr(callbacks, "EMAWeightAveraging"):
+        pytest.skip("this Lightning averages no weights yet")
+    average = callbacks.EMAWeightAveraging(decay=0.9, use_buffers=use_buffers)
     saver = ModelCheckpoint(tmp_path, "last")
     trainer(StagedBinarization(), average, saver, enable_checkpointing=True).fit(module, loader(), loader())
     assert module.validated_in[2:] == module.trained_in
