@@ -12,12 +12,12 @@ try:
 except ImportError as error:
     raise ImportError("fxbin.lightning needs Lightning: `pip install 'fxbin[lightning]'`") from error
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.state import Stage
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.module import BinarizedModule
-from fxbin.schedule import StagedSchedule
-from fxbin.schedule_check import has_parameters_of
-from fxbin.state import Stage
+from fxbin.staged.check import has_parameters_of
+from fxbin.staged.schedule import StagedSchedule
 
 
 class StagedBinarization(Callback):

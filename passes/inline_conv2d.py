@@ -8,8 +8,8 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 from typing_extensions import override
 
-from fxbin.call_site import CallSite, call_sites
-from fxbin.node_info import set_node_info
+from fxbin.graph.call_site import CallSite, call_sites
+from fxbin.graph.node_info import set_node_info
 from fxbin.passes.base import Pass
 from fxbin.tracing import spec_of, specs
 

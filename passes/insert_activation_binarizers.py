@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
-from fxbin.call_site import CallSite, call_sites, submodule_at
 from fxbin.config import Params
-from fxbin.node_info import Decision, node_decision, set_node_info
+from fxbin.graph.call_site import CallSite, call_sites, submodule_at
+from fxbin.graph.node_info import Decision, node_decision, set_node_info
 from fxbin.passes.base import Pass
 from fxbin.passes.submodules import add_beside
 from fxbin.tracing import TensorSpec, spec_of

@@ -8,9 +8,9 @@ from torch.fx import GraphModule
 from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
-from fxbin.call_site import CallSite, attribute, call_sites, submodule_at
 from fxbin.config import Params
-from fxbin.node_info import node_decision, set_node_info
+from fxbin.graph.call_site import CallSite, attribute, call_sites, submodule_at
+from fxbin.graph.node_info import node_decision, set_node_info
 from fxbin.passes.base import Pass
 from fxbin.passes.submodules import add_beside
 from fxbin.tracing import TensorSpec, spec_of

@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch.fx import GraphModule
 from typing_extensions import override
 
-from fxbin.call_site import call_sites
-from fxbin.node_info import Decision, set_decision
+from fxbin.graph.call_site import call_sites
+from fxbin.graph.node_info import Decision, set_decision
 from fxbin.passes.base import Pass
 
 TRAIN_ONLY = Decision(binarized=False, reason="it runs in train mode only")

@@ -8,7 +8,7 @@ from torch import fx, nn
 from torch.fx import GraphModule
 from typing_extensions import override
 
-from fxbin.node_info import NodeInfo, node_info, set_node_info
+from fxbin.graph.node_info import NodeInfo, node_info, set_node_info
 from fxbin.passes.base import Pass
 from fxbin.scopes.naming import Names
 from fxbin.tracing import OpCall, ops_of

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 
 
 def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> BinarizedModule:

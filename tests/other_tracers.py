@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 from tests.binarizing import as_if_trained
 from tests.transforming import Small, config
 

@@ -11,8 +11,8 @@ from torch.func import functional_call, vmap
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TransformError
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
 
 # Dynamo itself makes the object it warns of.

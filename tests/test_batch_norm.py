@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 import fxbin
-from fxbin.batch_norm import reestimate_batch_norm
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import DataError
-from fxbin.module import BinarizedModule
+from fxbin.staged.batch_norm import reestimate_batch_norm
 
 
 def transformed() -> BinarizedModule:

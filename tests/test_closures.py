@@ -7,7 +7,7 @@ from functools import partial
 from types import MethodType
 from typing import Any
 
-from fxbin.closures import rebound
+from fxbin.original.closures import rebound
 
 
 class Original:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TraceError
-from fxbin.module import BinarizedModule
 from tests.transform_check import CONFIG, same
 
 FLOAT = (torch.float64, torch.bfloat16, torch.float32, torch.float16, torch.float64)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import fxbin
+from fxbin.config.example_inputs import example_inputs
 from fxbin.errors import ConfigError
-from fxbin.example_inputs import example_inputs
 from tests.transforming import SMALL, Small
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
 
 import fxbin
+from fxbin.binarized.effects_undone import effects_undone
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer
-from fxbin.effects_undone import effects_undone
 from fxbin.errors import TransformError
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
 
 # Dynamo itself makes the object it warns of.

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 import fxbin
 from fxbin.errors import TransformError
-from fxbin.model_copy import copy_model
+from fxbin.original.copy import copy_model
 
 CONFIG = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
 

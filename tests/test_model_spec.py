@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fxbin import model_spec
 from fxbin.errors import ConfigError
-from fxbin.model_spec import build_model
+from fxbin.train import model_spec
+from fxbin.train.model_spec import build_model
 from fxbin.train.models import ResNetThin
 
 SOURCE = """

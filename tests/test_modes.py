@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
-from fxbin.module import BinarizedModule
 from tests.transform_check import CONFIG, same
 
 X = torch.rand(4, 3, 8, 8)

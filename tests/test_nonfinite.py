@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.module import BinarizedModule
-from fxbin.nonfinite import first_nonfinite
+from fxbin.binarized.module import BinarizedModule
+from fxbin.diagnostics.nonfinite import first_nonfinite
 from tests.transforming import SMALL, Small
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 from tests.transforming import SMALL, Small
 
 SCALE = "conv2.activation_binarizer.scale"

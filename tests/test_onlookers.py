@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.tensorboard import SummaryWriter
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TransformError
-from fxbin.module import BinarizedModule
 from tests.other_tracers import batch, binarized, in_each_stage
 from tests.transforming import SMALL, Small
 

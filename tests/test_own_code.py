@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize, prune
 from torch.optim.swa_utils import update_bn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TransformError
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, assert_same_outputs, config
 
 TIMM = config(1, 3, 64, 64)

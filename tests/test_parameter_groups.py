@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 import fxbin
-from fxbin.module import BinarizedModule
-from fxbin.parameter_groups import parameter_groups
+from fxbin.binarized.module import BinarizedModule
+from fxbin.staged.parameter_groups import parameter_groups
 
 
 def transformed(**params: Any) -> BinarizedModule:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fxbin.binarized.state import BinarizationState, Site, Stage
 from fxbin.binarizers import ActivationBinarizer, XNORWeightBinarizer
 from fxbin.config import load_config
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.schedule import StagedSchedule, stage_at
-from fxbin.state import BinarizationState, Site, Stage
+from fxbin.staged.schedule import StagedSchedule, stage_at
 
 # Most tests here move through epochs without any training in them.
 pytestmark = [

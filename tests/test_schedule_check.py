@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.state import Stage
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.module import BinarizedModule
-from fxbin.state import Stage
 
 # Some tests here move through epochs without any training in them.
 DRY = "ignore:optimizer. the epoch that is over changed none"

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 import fxbin
+from fxbin.binarized.state import BinarizationState
 from fxbin.errors import ScopeError
-from fxbin.state import BinarizationState
 
 CONFIG = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
 FIRST, SECOND = (f"Sequential/NNCFConv2d[{index}]/conv2d_0" for index in (0, 1))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError
-from fxbin.module import BinarizedModule
 
 State = dict[str, Tensor]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TraceError
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, assert_same_outputs, config
 from tests.zoo import DATA
 

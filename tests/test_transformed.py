@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import fxbin
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import TransformError
-from fxbin.transformed import transformed
 from tests.binarizing import binarize
 
 X = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))

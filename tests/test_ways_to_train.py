@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 from tests.transforming import SMALL
 
 SCALE = "3.activation_binarizer.scale"

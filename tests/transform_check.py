@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.errors import FxbinError
-from fxbin.module import BinarizedModule
 
 Args = tuple[Any, ...]
 CONFIG = {

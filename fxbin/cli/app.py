@@ -173,9 +173,9 @@ def scopes(
 
     Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --match "{re}layer1"`
     """
-    from fxbin.scopes.listing import list_scopes, matching
+    from fxbin.compiler.transform import transform
+    from fxbin.report.scope_rows import list_scopes, matching
     from fxbin.train.build import model_of
-    from fxbin.transform import transform
 
     settings = config_for(source, input_size, config)
     rows = list_scopes(transform(model_of(settings, pretrained=False), without_scope_check(settings)))
@@ -201,10 +201,10 @@ def graph(
 
     Example: `fxbin graph configs/demo.json5 --output demo.svg`
     """
+    from fxbin.compiler.transform import transform
     from fxbin.drawing.dot import to_dot
     from fxbin.train.build import model_of
     from fxbin.train.outputs import check_graph_path, save_graph
-    from fxbin.transform import transform
 
     check_graph_path(output)
     settings = config_for(source, input_size)

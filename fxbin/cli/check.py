@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.selection import select
+from fxbin.compiler.transform import capture
 from fxbin.config import Config, check_config, load_config
+from fxbin.config.example_inputs import example_inputs
 from fxbin.errors import FxbinError
-from fxbin.example_inputs import example_inputs
-from fxbin.module import BinarizedModule
 from fxbin.scopes.filter import ScopeFilter
-from fxbin.selection import select
-from fxbin.transform import capture
 
 
 @dataclass(frozen=True)

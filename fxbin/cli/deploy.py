@@ -9,11 +9,11 @@ import typer
 
 from fxbin.cli.source import config_for
 from fxbin.errors import VerificationError
-from fxbin.output_path import check_output_name
-from fxbin.runtimes.time_limit import TIME_LIMIT
+from fxbin.export.output_path import check_output_name
+from fxbin.verification.time_limit import TIME_LIMIT
 
 if TYPE_CHECKING:
-    from fxbin.module import BinarizedModule
+    from fxbin.binarized.module import BinarizedModule
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 
@@ -179,9 +179,9 @@ def model_from(source: str, input_size: str | None) -> "BinarizedModule":
 
     In eval mode. Errors are those of the config, the checkpoint and the transform.
     """
+    from fxbin.compiler.transform import transform
     from fxbin.train.build import binarized_from, model_of
     from fxbin.train.checkpoint import load_checkpoint
-    from fxbin.transform import transform
 
     if source.endswith(CHECKPOINT_SUFFIXES):
         return binarized_from(load_checkpoint(Path(source)))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
+from fxbin.config.pattern import why_invalid
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 from fxbin.config.value_types import (
@@ -23,7 +24,6 @@ from fxbin.config.value_types import (
     Whole,
     problem,
 )
-from fxbin.scopes.pattern import why_invalid
 
 
 def _valid_expression(pattern: str) -> str:

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fxbin.binarized.state import Stage
 from fxbin.report.table import as_text
-from fxbin.state import Stage
 
 HARDLY = 0.001
 """Share of the activations below which a layer counts as one that never fires; always: all but as many."""

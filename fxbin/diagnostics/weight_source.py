@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin.binarized.effects_undone import effects_undone
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import WeightBinarizer
-from fxbin.call_site import attribute, submodule_at
-from fxbin.effects_undone import effects_undone
-from fxbin.module import BinarizedModule
+from fxbin.graph.call_site import attribute, submodule_at
 
 
 @dataclass(frozen=True)

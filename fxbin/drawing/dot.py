@@ -10,11 +10,11 @@ import graphviz
 import networkx as nx
 from torch import nn
 
+from fxbin.binarized.unwrap import transformed
 from fxbin.drawing.networkx_graph import Mode, to_networkx
 from fxbin.drawing.node_kind import NodeKind
 from fxbin.drawing.scope_tree import Box, boxes, scope_elements
 from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
-from fxbin.transformed import transformed
 
 _LABEL_LENGTH = 44
 """Characters of a name beyond which a label has an ellipsis; the tooltip has all of it."""

@@ -5,11 +5,11 @@ from typing import Any, Literal
 import networkx as nx
 from torch import fx, nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.drawing.node_kind import NodeKind, kind_of
-from fxbin.module import BinarizedModule
-from fxbin.node_info import node_info
-from fxbin.tensor_spec import tensor_spec
-from fxbin.transformed import transformed
+from fxbin.graph.node_info import node_info
+from fxbin.graph.tensor_spec import tensor_spec
 
 Mode = Literal["eval", "train"]
 

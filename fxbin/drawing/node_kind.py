@@ -6,8 +6,8 @@ from torch import fx
 from torch.fx import GraphModule
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
-from fxbin.node_info import node_info
-from fxbin.tensor_spec import is_part, value_spec
+from fxbin.graph.node_info import node_info
+from fxbin.graph.tensor_spec import is_part, value_spec
 from fxbin.tracing import TensorSpec
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import fx
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
-from fxbin.call_site import CONV2D_FUNCTIONS
-from fxbin.node_info import node_info
+from fxbin.graph.call_site import CONV2D_FUNCTIONS
+from fxbin.graph.node_info import node_info
 
 CONV2D_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 CONV2D_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}

@@ -21,7 +21,7 @@ from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
 from fxbin.export.report import ExportMode, Operators, SiteExport
 from fxbin.export.use import is_used
-from fxbin.node_info import node_info
+from fxbin.graph.node_info import node_info
 
 NOT_USED = "nothing that the model returns depends on it"
 STANDARD = 'operators="standard" was asked for'

@@ -8,16 +8,16 @@ from typing import Any, get_args
 import torch
 from torch import fx, nn
 
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.capture import capture_onnx
 from fxbin.export.file_names import FileNames
 from fxbin.export.inputs import BoundInputs
+from fxbin.export.output_path import check_output_path
+from fxbin.export.packages import require
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import ExportReport, Operators, WeightStorage
 from fxbin.export.untrained import warn_if_untrained
-from fxbin.output_path import check_output_path
-from fxbin.packages import require
-from fxbin.transformed import transformed
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)

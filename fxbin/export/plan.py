@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import fx
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.config.example_inputs import example_inputs as inputs_from_config
 from fxbin.errors import ExportError
-from fxbin.example_inputs import example_inputs as inputs_from_config
 from fxbin.export.circular_padding import spell_out_circular_padding
 from fxbin.export.hoist_padding import hoist_padding
 from fxbin.export.inputs import BoundInputs, bind_inputs
@@ -16,7 +17,6 @@ from fxbin.export.lower import lower_binarizers
 from fxbin.export.record import record_run
 from fxbin.export.remove_dropout import remove_dropout
 from fxbin.export.report import Operators, SiteExport
-from fxbin.module import BinarizedModule
 
 
 def plan_export(

@@ -3,8 +3,8 @@
 import warnings
 from collections.abc import Sequence
 
+from fxbin.binarized.state import BinarizationState
 from fxbin.export.report import ExportMode, SiteExport
-from fxbin.state import BinarizationState
 
 ENABLE = "model.binarization.enable(activations=True, weights=True)"
 SHOWN = 3

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer, Binarizer
-from fxbin.call_site import CallSite, call_sites, sites_of_calls
-from fxbin.module import BinarizedModule
+from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
 
 PADDING_VALUE = "nncf_padding_value"
 PRE_OP = re.compile(r"(?P<conv>.*)\.pre_ops\.(?P<number>\d+)\.op\.(?P<entry>\w+)")

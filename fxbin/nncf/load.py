@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fxbin.call_site import call_sites
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.config import Params
 from fxbin.errors import CheckpointError
-from fxbin.module import BinarizedModule
+from fxbin.graph.call_site import call_sites
 from fxbin.nncf.content import Content, content_of
 from fxbin.nncf.keys import PADDING_VALUE, PRE_OP, Entry, bare_keys, canonical, entries, without_wrappers
 from fxbin.nncf.report import NNCFCheckpointReport
-from fxbin.transformed import transformed
 
 OF_OTHER_CALL = "differs from that of another call, with which it shares a binarizer here (`model.islands`)"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from fxbin.state import Stage
+from fxbin.binarized.state import Stage
 
 
 @dataclass(frozen=True)

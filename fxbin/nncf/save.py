@@ -10,12 +10,12 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import CheckpointError
-from fxbin.module import BinarizedModule
 from fxbin.nncf.content import ALGORITHM
 from fxbin.nncf.keys import Entry, entries, foreign_sites
 from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
-from fxbin.transformed import transformed
 
 MODES = ("xnor", "dorefa")
 

@@ -7,7 +7,7 @@ from fxbin.openvino.process import OpenVINOError
 from fxbin.openvino.save import SavedModel, save
 from fxbin.openvino.verify import verify
 from fxbin.openvino.verify_report import LayerCheck, VerifyReport
-from fxbin.runtimes.output_check import OutputCheck
+from fxbin.verification.output_check import OutputCheck
 
 __all__ = [
     "BenchmarkReport",

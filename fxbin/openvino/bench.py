@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.packages import require
 from fxbin.export.plan import prepare
-from fxbin.module import BinarizedModule
 from fxbin.openvino.bench_report import BenchmarkReport, Timing
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import run_in_process
 from fxbin.openvino.save import convert
-from fxbin.packages import require
-from fxbin.runtimes.samples import bound_samples, named_arrays, to_array
-from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
-from fxbin.transformed import transformed
+from fxbin.verification.samples import bound_samples, named_arrays, to_array
+from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 
 CALIBRATION_SAMPLES = 8
 """Random ones: they decide the ranges of int8 layers, not how fast those run."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fxbin.errors import ExportError
-from fxbin.runtimes.samples import Sample, tensors_of_sample, to_array
+from fxbin.verification.samples import Sample, tensors_of_sample, to_array
 
 
 def calibration_arrays(calibration: Iterable[Sample]) -> list[list[NDArray[Any]]]:

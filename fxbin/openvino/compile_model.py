@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import ExportError
+from fxbin.export.packages import require
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import essence
 from fxbin.openvino.source import Source, as_file
-from fxbin.packages import require
-from fxbin.runtimes.samples import tensors_of
+from fxbin.verification.samples import tensors_of
 
 if TYPE_CHECKING:
     import openvino

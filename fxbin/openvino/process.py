@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxbin.errors import ExportError
-from fxbin.packages import require
-from fxbin.runtimes.time_limit import TIME_LIMIT
+from fxbin.export.packages import require
+from fxbin.verification.time_limit import TIME_LIMIT
 
 WORKER = Path(__file__).parent / "worker" / "__main__.py"
 

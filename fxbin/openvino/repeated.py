@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from fxbin.call_site import attribute
 from fxbin.export.conv_call import ConvCall, conv_calls
+from fxbin.graph.call_site import attribute
 
 MULTIPLICATIONS: tuple[Any, ...] = (operator.mul, torch.mul, "mul")
 DIVISIONS: tuple[Any, ...] = (operator.truediv, torch.div, "div")

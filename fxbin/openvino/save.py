@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from fxbin.export.output_path import check_output_path
+from fxbin.export.packages import require
 from fxbin.openvino.calibration import calibration_arrays
 from fxbin.openvino.process import run_in_process
 from fxbin.openvino.source import Source, as_file
-from fxbin.output_path import check_output_path
-from fxbin.packages import require
-from fxbin.runtimes.samples import Sample, tensors_of
-from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
+from fxbin.verification.samples import Sample, tensors_of
+from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 
 
 @dataclass(frozen=True)

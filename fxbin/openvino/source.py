@@ -12,8 +12,8 @@ from torch import nn
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
 from fxbin.export.file_record import read_record
-from fxbin.packages import require
-from fxbin.runtimes.model_file import checked_path
+from fxbin.export.packages import require
+from fxbin.verification.model_file import checked_path
 
 SUFFIXES = (".onnx", ".xml")
 

@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import FileRecord, read_record
 from fxbin.export.inputs import BoundInputs
+from fxbin.export.packages import require
 from fxbin.export.plan import lower, prepare
 from fxbin.export.report import Operators
-from fxbin.module import BinarizedModule
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import OpenVINOError, run_in_process
 from fxbin.openvino.repeated import repeated_calls
 from fxbin.openvino.source import SUFFIXES
 from fxbin.openvino.verify_report import ONE_BIT_KIND, LayerCheck, VerifyReport
-from fxbin.packages import require
-from fxbin.runtimes.compare import allowed_difference, check_outputs, largest_difference
-from fxbin.runtimes.model_file import checked_path
-from fxbin.runtimes.reference import LayerCase, layer_cases
-from fxbin.runtimes.samples import Sample, bound_samples, first_sample, named_arrays, to_array
-from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
-from fxbin.runtimes.tolerance import check_tolerance
-from fxbin.transformed import transformed
+from fxbin.verification.compare import allowed_difference, check_outputs, largest_difference
+from fxbin.verification.model_file import checked_path
+from fxbin.verification.reference import LayerCase, layer_cases
+from fxbin.verification.samples import Sample, bound_samples, first_sample, named_arrays, to_array
+from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
+from fxbin.verification.tolerance import check_tolerance
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
 """OpenVINO's default on CPUs with bfloat16 rounds values across thresholds."""

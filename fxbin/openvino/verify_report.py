@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fxbin.report.table import as_text
-from fxbin.runtimes.output_check import OutputCheck, output_table
+from fxbin.verification.output_check import OutputCheck, output_table
 
 ONE_BIT_KIND = "BinaryConvolution"
 """What OpenVINO calls its 1-bit convolution."""

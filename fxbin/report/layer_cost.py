@@ -8,9 +8,9 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
 from fxbin.binarizers import WeightBinarizer
-from fxbin.call_site import attribute
-from fxbin.node_info import node_info
-from fxbin.tensor_spec import tensor_spec
+from fxbin.graph.call_site import attribute
+from fxbin.graph.node_info import node_info
+from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.tracing import TensorSpec
 
 WEIGHTED_OPS = frozenset(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from fxbin.module import BinarizedModule
-from fxbin.node_info import Decision, node_info
+from fxbin.binarized.module import BinarizedModule
+from fxbin.graph.node_info import Decision, node_info
+from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.report.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs
-from fxbin.tensor_spec import tensor_spec
 
 Shape = tuple[int, ...]
 

@@ -8,18 +8,18 @@ from typing import Any, Literal, get_args
 from rich.console import RenderableType
 from torch import fx, nn
 
-from fxbin.call_site import call_sites
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.state import Stage
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
-from fxbin.module import BinarizedModule
-from fxbin.node_info import node_info
+from fxbin.graph.call_site import call_sites
+from fxbin.graph.node_info import node_info
 from fxbin.report.layer_cost import is_weighted
 from fxbin.report.site import SiteReport, site_report
 from fxbin.report.table import as_text, report_table
-from fxbin.state import Stage
 from fxbin.tracing import Island, Specialisation
-from fxbin.transformed import transformed
 
 Target = Literal["openvino"]
 """A runtime whose 1-bit kernels are known."""

@@ -11,23 +11,23 @@ from typing import Any, get_args
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import read_record
 from fxbin.export.inputs import BoundInputs
+from fxbin.export.packages import require
 from fxbin.export.plan import plan_export, prepare
-from fxbin.module import BinarizedModule
-from fxbin.packages import require
-from fxbin.runtimes.compare import check_outputs
 from fxbin.runtimes.layer_outputs import return_layers
-from fxbin.runtimes.model_file import checked_path
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
-from fxbin.runtimes.reference import outputs_of
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
-from fxbin.runtimes.samples import Sample, bound_samples, first_sample, to_array
-from fxbin.runtimes.time_limit import TIME_LIMIT, check_time_limit
-from fxbin.runtimes.tolerance import check_tolerance
-from fxbin.transformed import transformed
+from fxbin.verification.compare import check_outputs
+from fxbin.verification.model_file import checked_path
+from fxbin.verification.reference import outputs_of
+from fxbin.verification.samples import Sample, bound_samples, first_sample, to_array
+from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
+from fxbin.verification.tolerance import check_tolerance
 
 Outputs = list[list[NDArray[Any]]]
 """For each sample, the outputs."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fxbin.errors import VerificationError
 from fxbin.export.inputs import BoundInputs
-from fxbin.runtimes.samples import to_array
+from fxbin.verification.samples import to_array
 
 if TYPE_CHECKING:
     import onnx

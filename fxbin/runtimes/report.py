@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fxbin.report.table import as_text
-from fxbin.runtimes.output_check import OutputCheck, output_table
+from fxbin.verification.output_check import OutputCheck, output_table
 
 Runtime = Literal["compiled", "onnxruntime", "openvino"]
 """``"compiled"`` is `torch.compile`, which needs a C++ compiler."""

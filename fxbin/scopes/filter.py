@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from fxbin.config import Config
+from fxbin.config.pattern import matches
 from fxbin.errors import ScopeError
 from fxbin.scopes.hints import hints, surprise, without_prefix
-from fxbin.scopes.pattern import matches
 
 
 @dataclass(frozen=True)

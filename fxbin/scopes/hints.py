@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 
-from fxbin.scopes.pattern import REGEX_MARK, expression, matches, why_invalid
+from fxbin.config.pattern import REGEX_MARK, expression, matches, why_invalid
 
 PREFIX = "NNCF"
 USER_PREFIX = "NNCFUser"

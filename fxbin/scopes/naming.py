@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from torch import nn
 
-from fxbin.tracing.record import OpCall
-from fxbin.tracing.reference import REPLACED_CLASSES
-from fxbin.tracing.scope import Scope, ScopeElement
+from fxbin.graph.record import OpCall
+from fxbin.graph.scope import Scope, ScopeElement
+from fxbin.tracing.values.reference import REPLACED_CLASSES
 
 
 class Names:

@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fxbin.tracing.containers import leaves
-from fxbin.tracing.guards import check_given, check_specialised
-from fxbin.tracing.holdings import Holdings
-from fxbin.tracing.reach import reachable
-from fxbin.tracing.record import OpCall, ops_of
-from fxbin.tracing.scope import Scope
-from fxbin.tracing.state import in_mode
+from fxbin.graph.calls.guards import check_given, check_specialised
+from fxbin.graph.calls.structure import check_structure
+from fxbin.graph.record import OpCall, ops_of
+from fxbin.graph.scope import Scope
+from fxbin.original.holdings import Holdings
+from fxbin.original.reach import reachable
+from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.stay import Stay
-from fxbin.tracing.structure import check_structure
 from fxbin.tracing.trace import Entry, Trace, trace
-from fxbin.tracing.tracer import Tracer
+from fxbin.tracing.undone.state import in_mode
+from fxbin.tracing.values.containers import leaves
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fxbin.tracing.scope import Scope
-from fxbin.tracing.tensor import TracedTensor
-from fxbin.tracing.values import TracedValue
+from fxbin.graph.scope import Scope
+from fxbin.tracing.values.numbers import TracedValue
+from fxbin.tracing.values.tensor import TracedTensor
 
 
 @dataclass

@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError, ConfigError
-from fxbin.model_spec import build_model
-from fxbin.module import BinarizedModule
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.history import STAGED
+from fxbin.train.model_spec import build_model
 from fxbin.train.resume import plain
-from fxbin.transform import transform
 
 
 def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:

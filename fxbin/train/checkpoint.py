@@ -11,8 +11,8 @@ from torch import Tensor, distributed
 
 from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import CheckpointError
-from fxbin.tensor_file import load_tensors
 from fxbin.train.processes import own_rank
+from fxbin.train.tensor_file import load_tensors
 
 FORMAT = 1
 """Raised when a field changes its meaning."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import unwrapped
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
+from fxbin.diagnostics.nonfinite import first_nonfinite
 from fxbin.errors import DataError
-from fxbin.module import BinarizedModule
-from fxbin.nonfinite import first_nonfinite
-from fxbin.transformed import unwrapped
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

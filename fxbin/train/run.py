@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers.ranks import rank_count
+from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.diagnostics import Diagnostics
 from fxbin.errors import ConfigError
-from fxbin.module import BinarizedModule
-from fxbin.parameter_groups import parameter_groups
-from fxbin.schedule import StagedSchedule
+from fxbin.staged.parameter_groups import parameter_groups
+from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.checkpoint import Checkpoint
@@ -30,7 +31,6 @@ from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
 from fxbin.train.teacher import own_teacher
 from fxbin.train.tensorboard import TensorBoardLog
-from fxbin.transform import transform
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from fxbin.config import Config
 from fxbin.errors import ConfigError
-from fxbin.model_spec import build_model
-from fxbin.tensor_file import load_tensors
 from fxbin.train.build import channels_of
 from fxbin.train.data import ImageData
+from fxbin.train.model_spec import build_model
+from fxbin.train.tensor_file import load_tensors
 
 
 def own_teacher(config: Config, data: ImageData, state: Mapping[str, Tensor] | None) -> nn.Module | None:

@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export import ExportMode, ExportReport, export_onnx
-from fxbin.model_spec import build_model
-from fxbin.module import BinarizedModule
 from fxbin.openvino import BenchmarkReport, VerifyReport
+from fxbin.train.model_spec import build_model
 from tests.binarizing import as_if_trained
 
 CONFIGS = Path(__file__).parents[2] / "configs"

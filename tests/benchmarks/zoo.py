@@ -41,8 +41,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import FxbinError, TraceError
-from fxbin.module import BinarizedModule
 from tests.torchvision_operators import run_in_python
 from tests.transform_check import CONFIG, check
 from tests.zoo import build, build_without_data

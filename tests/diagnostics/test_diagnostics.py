@@ -13,9 +13,9 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 from torch.testing import assert_close
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.diagnostics import SiteDiagnostics
 from fxbin.errors import TransformError
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
 
 FIRST, SECOND = "Small/NNCFConv2d[conv1]/conv2d_0", "Small/NNCFConv2d[conv2]/conv2d_0"

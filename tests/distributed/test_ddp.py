@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ignored_by_ddp
-from fxbin.module import BinarizedModule
 from tests.distributed.training import EPOCHS, Run, network, train
 from tests.distributed.two_ranks import TwoRanks
 

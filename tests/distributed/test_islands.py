@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 from tests.distributed.training import CONFIG, EPOCHS, Run, train
 from tests.distributed.two_ranks import TwoRanks
 

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 
 BATCH = 8
 STEPS = 2

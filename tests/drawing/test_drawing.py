@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.drawing.dot import shortened, visible
 from fxbin.drawing.scope_tree import scope_elements
-from fxbin.module import BinarizedModule
 from tests.transforming import SMALL, Small, config
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export import ExportMode, ExportReport, export_onnx
-from fxbin.module import BinarizedModule
 from tests.binarizing import binarize
 
 onnx = pytest.importorskip("onnx")

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.plan import plan_export, prepare
-from fxbin.module import BinarizedModule
 
 Binarize = Callable[..., BinarizedModule]
 

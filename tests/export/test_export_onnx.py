@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import WeightBinarizer
 from fxbin.errors import ExportError, TransformError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.module import BinarizedModule
 from tests.binarizing import as_if_trained
 
 onnx = pytest.importorskip("onnx")
@@ -364,7 +364,7 @@ def test_a_folder_that_takes_no_file_is_named_before_anything_is_done(
 def test_a_missing_package_says_what_to_install(
     model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxbin.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("fxbin.export.packages.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r'onnx and onnxscript not found: pip install "fxbin\[onnx\]"'):
         export_onnx(model, tmp_path / "model.onnx")
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from onnx import compose, inliner, version_converter
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export import export_onnx
 from fxbin.export.file_record import FileRecord, read_record
-from fxbin.module import BinarizedModule
 from tests.export.conftest import X, in_openvino
 
 Tool = Callable[[Path, Path], None]

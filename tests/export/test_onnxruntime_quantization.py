@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export import export_onnx
 from fxbin.export.file_record import FileRecord, read_record
-from fxbin.module import BinarizedModule
 from tests.export.conftest import X, in_openvino
 
 pytest.importorskip("sympy")  # which the quantizer needs

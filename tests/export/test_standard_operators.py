@@ -10,9 +10,9 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.module import BinarizedModule
 from tests.binarizing import binarize
 
 X = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export import export_onnx
-from fxbin.module import BinarizedModule
 from tests.binarizing import binarize
 
 onnx = pytest.importorskip("onnx")

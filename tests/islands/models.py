@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.module import BinarizedModule
+from fxbin.binarized.module import BinarizedModule
 from tests.transform_check import CONFIG
 
 

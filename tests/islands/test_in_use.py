@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
-from fxbin.module import BinarizedModule
 from tests.islands.models import IMAGES, Inside, detector
 from tests.transform_check import CONFIG, Case, check, same
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError
-from fxbin.module import BinarizedModule
 from fxbin.nncf import load_nncf_checkpoint
 from tests.tiny_resnet import TinyResNet
 from tests.zoo import DATA

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fxbin.binarized.state import Stage
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
-from fxbin.schedule import StagedSchedule
-from fxbin.state import Stage
+from fxbin.staged.schedule import StagedSchedule
 from tests.nncf.checkpoints import MODES, new_model, real_file, recorded
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError
-from fxbin.module import BinarizedModule
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from fxbin.nncf.read import read_file
 from tests.nncf.checkpoints import MODES, new_model, real_file, recorded

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fxbin
-from fxbin.schedule import StagedSchedule
-from fxbin.state import Stage
+from fxbin.binarized.state import Stage
+from fxbin.staged.schedule import StagedSchedule
 from tests.tiny_resnet import TinyResNet
 from tests.zoo import DATA
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
-from fxbin.module import BinarizedModule
 from fxbin.openvino import save
 from fxbin.openvino.worker.layer_types import layer_types
 from tests.binarizing import binarize

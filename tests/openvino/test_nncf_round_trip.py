@@ -13,8 +13,8 @@ from onnx import TensorProto, numpy_helper
 from onnx.inliner import inline_local_functions
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.export.fake_quantize import fake_quantize_function
-from fxbin.module import BinarizedModule
 from fxbin.openvino.verify import FULL_FLOAT
 from fxbin.openvino.worker.layer_types import layer_types
 from tests.tiny_resnet import TinyResNet

@@ -14,11 +14,11 @@ from onnx import compose, helper, inliner, numpy_helper
 from torch import Tensor, nn
 
 from fxbin import compare_runtimes
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError, TransformError, VerificationError
 from fxbin.export import export_onnx
-from fxbin.module import BinarizedModule
 from fxbin.openvino import VerifyReport, save, verify
-from fxbin.runtimes.compare import allowed_difference, largest_difference
+from fxbin.verification.compare import allowed_difference, largest_difference
 from tests.binarizing import binarize
 from tests.openvino.raw_patterns import write_conv
 
@@ -299,7 +299,7 @@ def test_mistakes_of_the_caller_are_named(model: BinarizedModule, tmp_path: Path
 
 
 def test_a_missing_package_is_named(model: BinarizedModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fxbin.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("fxbin.export.packages.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r'openvino not found: pip install "fxbin\[openvino\]"'):
         verify(model)
 

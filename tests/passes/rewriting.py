@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from fxbin.call_site import call_sites
+from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.selection import BinarizerNames
+from fxbin.compiler.transform import capture
 from fxbin.config import Params
-from fxbin.module import BinarizedModule
-from fxbin.node_info import Decision
+from fxbin.graph.call_site import call_sites
+from fxbin.graph.node_info import Decision
 from fxbin.passes import InlineConv2d, InsertActivationBinarizers, InsertWeightBinarizers, MarkCallSites, Pass
-from fxbin.selection import BinarizerNames
-from fxbin.transform import capture
 
 
 def listing(module: fx.GraphModule, note: Callable[[fx.Node], str] | None = None) -> str:

@@ -1,10 +1,10 @@
 import torch
 from torch import fx
 
-from fxbin.node_info import Decision, node_decision
+from fxbin.compiler.transform import capture
+from fxbin.graph.node_info import Decision, node_decision
 from fxbin.passes import MarkCallSites
 from fxbin.passes.mark_call_sites import TRAIN_ONLY
-from fxbin.transform import capture
 from tests.passes.rewriting import assert_leaves_alone, assert_rewrites, captured
 from tests.passes.small_models import AuxiliaryHead, NoConv, TwiceCalled
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, fx, nn
 
-from fxbin.module import BinarizedModule
-from fxbin.node_info import node_info
+from fxbin.binarized.module import BinarizedModule
+from fxbin.graph.node_info import node_info
 from fxbin.passes import NameNodes
 from fxbin.scopes.naming import Names
 from fxbin.tracing import ops_of, trace_model

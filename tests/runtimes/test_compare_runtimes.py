@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
-from fxbin.module import BinarizedModule
 from tests.binarizing import as_if_trained, binarize
 from tests.openvino.test_verify import Net, changed_levels, fall_back_to_float
 from tests.transforming import config

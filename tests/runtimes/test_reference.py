@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from fxbin.export.inputs import BoundInputs
-from fxbin.runtimes.reference import output_changes, special_values
+from fxbin.verification.reference import output_changes, special_values
 from tests.binarizing import binarize
 
 

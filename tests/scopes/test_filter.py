@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.config.pattern import matches
 from fxbin.errors import ConfigError, ScopeError
 from fxbin.scopes.hints import hints
-from fxbin.scopes.pattern import matches
 from tests.tiny_resnet import TinyResNet
 
 CONV1 = "TinyResNet/NNCFConv2d[conv1]/conv2d_0"

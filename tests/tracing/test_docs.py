@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import fxbin.tracing.reference
+import fxbin.tracing.values.reference
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,4 +29,4 @@ def test_examples_print_what_the_page_shows(page: str) -> None:
 @pytest.mark.parametrize("page", ["tracing", "naming"])
 def test_what_the_page_names_exists(page: str) -> None:
     for name in re.findall(r"`fxbin\.tracing\.reference\.(\w+)`", (DOCS / f"{page}.md").read_text()):
-        assert hasattr(fxbin.tracing.reference, name)
+        assert hasattr(fxbin.tracing.values.reference, name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.tracing.reach import reachable
+from fxbin.original.reach import reachable
 from tests.transform_check import CONFIG
 
 

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from fxbin import load_config
 from fxbin.errors import CheckpointError, ConfigError
-from fxbin.model_spec import build_model
 from fxbin.train import run
 from fxbin.train.build import binarized_from, fit_to_data
 from fxbin.train.checkpoint import load_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.model_spec import build_model
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained, train
 

@@ -1,0 +1,44 @@
+"""Run a model without a trace of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.binarizers import ActivationBinarizer, Binarizer
+from fxbin.tracing.recorder.chance import python_random_kept
+
+
+@contextmanager
+def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[None]:
+    """Put back random states, buffers (running statistics) and levels after running `model`, or failing to.
+
+    `fxbin.Diagnostics` does not count what fires meanwhile. With `but_starts`, a scale that has started
+    stays where it started.
+    """
+    binarizers = [part for part in model.modules() if isinstance(part, Binarizer)]
+    kept = {id(buffer) for part in binarizers if but_starts for buffer in part.buffers()}
+    tensors: list[Tensor] = [buffer for buffer in model.buffers() if id(buffer) not in kept]
+    if not but_starts:
+        tensors += [parameter for part in binarizers for parameter in part.parameters()]
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    before_run = {
+        part: (part.firing, part.has_started_alone)
+        for part in binarizers
+        if isinstance(part, ActivationBinarizer)
+    }
+    for activations in before_run:
+        activations.firing = None
+    devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
+    with torch.random.fork_rng(devices), python_random_kept():
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in before:
+                    tensor.copy_(value)
+            for activations, (count, had_started_alone) in before_run.items():
+                activations.firing = count
+                if not but_starts:
+                    activations.has_started_alone = had_started_alone

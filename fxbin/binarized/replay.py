@@ -1,0 +1,149 @@
+"""How a graph meets another tracer of torch.fx: it is recorded node by node, in the modules it came from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from torch import fx, nn
+from torch.fx import Proxy
+
+from fxbin.errors import TraceError
+from fxbin.graph.call_site import attribute
+from fxbin.graph.node_info import node_info
+
+_CONTAINERS = (list, tuple, dict)
+
+Modules = tuple[nn.Module, ...]
+"""Modules that run inside one another, from the outermost on."""
+
+
+def is_proxied(*inputs: Any) -> bool:
+    """Whether among `inputs` is a value that a tracer of torch.fx follows. Asked at each call of a model."""
+    for item in inputs:
+        if isinstance(item, Proxy):
+            return True
+        if isinstance(item, _CONTAINERS) and is_proxied(*_items(item)):
+            return True
+    return False
+
+
+def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
+    """What `graph` of `model` gives for `inputs`, by the names of its placeholders; their tracer records it.
+
+    Run instead, its code would do what no proxy can: ask for a length, check a size, switch gradients off
+    while it is traced and not when the result runs. A layer whose convolution is binarized is called by no
+    node of the graph, so what ran in it is recorded one by one, also where the tracer would keep it whole.
+
+    Raises:
+        TraceError: the model is no part of what the tracer follows.
+    """
+    return _Replay(graph, model, _tracer(inputs)).run(inputs)
+
+
+class _Replay:
+    """One recording, whose tracer is told of each module that is entered, as where modules run themselves."""
+
+    def __init__(self, graph: fx.Graph, model: nn.Module, tracer: fx.Tracer) -> None:
+        self._model, self._tracer = model, tracer
+        self._prefix = _prefix(model, tracer)
+        self._nodes: list[fx.Node] = list(graph.nodes)
+        self._values: dict[fx.Node, Any] = {}
+
+    def run(self, inputs: Mapping[str, Any]) -> Any:
+        """What the output node of the graph gives."""
+        *body, output = self._nodes
+        self._values = {node: inputs[str(node.target)] for node in body if node.op == "placeholder"}
+        steps = [(node, self._running(owner)) for node, owner in _owned(body) if node not in self._values]
+        with _followed(self._tracer, {module for _, running in steps for module in running}):
+            self._record(steps, 0)
+        return self._resolve(output.args[0])
+
+    def _running(self, owner: str) -> Modules:
+        """The modules on the way to `owner`; lists of modules are held, and never run."""
+        parts = owner.split(".") if owner else []
+        paths = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        modules = map(self._model.get_submodule, paths)
+        return tuple(module for module in modules if type(module).forward is not nn.Module.forward)
+
+    def _record(self, steps: Sequence[tuple[fx.Node, Modules]], depth: int) -> None:
+        """Record `steps`, of which each ran in modules that begin with the same `depth` ones."""
+        for module, group in groupby(steps, lambda step: step[1][depth] if len(step[1]) > depth else None):
+            inside = list(group)
+            if module is None:
+                for node, _ in inside:
+                    self._values[node] = self._call(node)
+            else:
+                self._tracer.call_module(module, partial(self._record, inside, depth + 1), (), {})
+
+    def _call(self, node: fx.Node) -> Any:
+        args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
+        if node.op == "call_module":
+            # The tracer decides what to look into.
+            return self._model.get_submodule(str(node.target))(*args, **kwargs)
+        if node.op == "get_attr":
+            return self._fetch(str(node.target))
+        return self._tracer.create_proxy(node.op, node.target, args, kwargs)
+
+    def _fetch(self, path: str) -> Any:
+        value = attribute(self._model, path)
+        if isinstance(value, Proxy):
+            return value  # as tracers give for a parameter
+        return self._tracer.create_proxy("get_attr", self._prefix + path, (), {})
+
+    def _resolve(self, argument: Any) -> Any:
+        return fx.node.map_arg(argument, self._values.__getitem__)
+
+
+def _prefix(model: nn.Module, tracer: fx.Tracer) -> str:
+    try:
+        path = tracer.path_of_module(model)
+    except NameError:
+        raise TraceError(
+            f"{type(tracer).__name__} follows a part of a transformed {type(model).__name__}, whose graph "
+            "reaches parameters beyond that part: trace the model itself"
+        ) from None
+    return f"{path}." if path else ""
+
+
+def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:
+    """Each node with the path of the module that it ran in; if that is not known, of what ran next."""
+    owned, owner = [], ""
+    for node in reversed(nodes):
+        info = node_info(node)
+        if node.op == "call_module":
+            owner = str(node.target).rpartition(".")[0]
+        elif info is not None and info.scope:
+            owner = info.owner
+        owned.append((node, owner))
+    return reversed(owned)
+
+
+@contextmanager
+def _followed(tracer: fx.Tracer, modules: set[nn.Module]) -> Iterator[None]:
+    """Let `tracer` keep none of `modules` whole."""
+    is_whole = tracer.is_leaf_module
+    own = {name: value for name, value in vars(tracer).items() if name == "is_leaf_module"}
+
+    def is_leaf_module(module: nn.Module, path: str) -> bool:
+        return module not in modules and is_whole(module, path)
+
+    vars(tracer).update(is_leaf_module=is_leaf_module)
+    try:
+        yield
+    finally:
+        del vars(tracer)["is_leaf_module"]
+        vars(tracer).update(own)
+
+
+def _items(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _tracer(inputs: Any) -> fx.Tracer:
+    """The tracer of the first proxy among `inputs`."""
+    if not isinstance(inputs, Proxy):
+        return next(_tracer(item) for item in _items(inputs) if is_proxied(item))
+    tracer: Any = inputs.tracer
+    return tracer  # type: ignore[no-any-return]

@@ -1,0 +1,165 @@
+"""Another graph of a model that has been transformed, for modes or dtypes unknown at that time."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+
+from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
+from fxbin.binarizers import Binarizer
+from fxbin.config.example_inputs import dtype_of
+from fxbin.graph.node_info import Decision, node_info, set_node_info
+from fxbin.passes import (
+    InlineConv2d,
+    InsertActivationBinarizers,
+    InsertWeightBinarizers,
+    MarkCallSites,
+    NameNodes,
+)
+from fxbin.passes.base import Pass
+from fxbin.scopes.naming import Names
+from fxbin.tracing import Entry, Example, dtypes_of, told_apart, trace
+
+if TYPE_CHECKING:
+    from fxbin.binarized.module import BinarizedModule
+    from fxbin.binarized.own_code import Owner
+    from fxbin.binarized.part_forward import PartForward
+    from fxbin.config import Config
+
+
+def binarizing_passes(decisions: Mapping[str, Decision], config: "Config") -> list[Pass]:
+    """What turns named graphs into binarized ones."""
+    section = config.binarization
+    chosen = (decision for decision in decisions.values() if decision.binarized)
+    return [
+        MarkCallSites(decisions),
+        InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
+        InsertWeightBinarizers(section.mode, section.params),
+        InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
+    ]
+
+
+@dataclass
+class Retracer:
+    """What it takes to trace a model again: how it was called, and what was made of it."""
+
+    examples: dict[str, Example]
+    """How the model and its parts are called, by qualified name."""
+
+    other_calls: tuple[Example, ...]
+    """How else the model is called."""
+
+    leaf_modules: tuple[type[nn.Module], ...]
+    names: Names
+    hooks: dict[str, Any]
+    """The model's own hooks, which its graphs have inside."""
+
+    dtype: torch.dtype
+    """That of the model, and of inputs that are to follow it where it is cast."""
+
+    islands: dict[str, str] = field(default_factory=dict)
+    """Why modules run as they are, by qualified name."""
+
+    def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph], call: int) -> ModeGraph:
+        """The graph of the module at `path` as its modules are now; without one, if no graph can hold that.
+
+        It remains to be compiled.
+        """
+        example = self.other_calls[call - 1] if call else self.examples[path]
+        example, module = example.cast(self.dtype, dtype_of(model)), model.get_submodule(path)
+        entry = None
+        if path:
+            root, *rest = example.running
+            entry = Entry(module, (replace(root, module=model), *rest))
+        with torch.inference_mode(False), _as_it_was(model, self.hooks):
+            try:
+                found = trace(
+                    *(model, example.args, example.kwargs),
+                    training=None,
+                    leaf_modules=self.leaf_modules,
+                    islands={p: why for p, why in self.islands.items() if p != path and _is_below(p, path)},
+                    entry=entry,
+                )
+                new = [island for island in found.islands if island not in self.islands]
+                reason = f"{', '.join(new)}: {found.islands[new[0]]}" if new else ""
+            except Exception as error:  # noqa: BLE001  (whatever it is, this graph cannot be made)
+                reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+        if reason:
+            now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
+            dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
+            return ModeGraph(now, None, dtypes, reason=reason)
+        held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
+        vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
+        model.rewrite_graphs([NameNodes(self.names)], [found.graph], compiles=False)
+        decisions = _decisions(model)
+        _keep_names(model, found.graph, decisions)
+        passes = binarizing_passes(decisions, model.binarization.config)
+        model.rewrite_graphs(passes, [found.graph], compiles=False)
+        model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
+        return traced_graph({path: module.training, **found.modes}, found)
+
+
+def _is_below(path: str, parent: str) -> bool:
+    return not parent or path.startswith(f"{parent}.")
+
+
+def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
+    decisions: dict[str, Decision] = {}
+    for graph in model.all_graphs:
+        for info in map(node_info, graph.nodes):
+            if info is not None and info.decision is not None:
+                decisions |= {name: info.decision for name in (info.name, info.home) if name}
+    return decisions
+
+
+def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str]) -> None:
+    """Give call sites the names that they are known by, where a layer has got another class (`parametrize`).
+
+    They are those that the module had, in the order in which it runs them.
+    """
+    found: dict[str, list[fx.Node]] = {}
+    for node in graph.nodes:
+        info = node_info(node)
+        if info is not None and info.op == "conv2d":
+            found.setdefault(info.owner, []).append(node)
+    for path, nodes in found.items():
+        owner = model.own_code.owners.get(path)
+        infos = [info for node in nodes if (info := node_info(node))]
+        if owner is not None and not any(info.name in known for info in infos):
+            for node, info, site in zip(nodes, infos, owner.sites, strict=False):
+                set_node_info(node, replace(info, name=site.name))
+
+
+@contextmanager
+def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
+    """`model` with its own code, its own hooks, and without binarizers among its modules."""
+    before = dict(vars(model))
+    put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
+    stand_ins: list[PartForward | Owner] = [*model.traced_parts.values(), *model.own_code.stand_ins]
+    children = {module: dict(module._modules) for module in model.modules()}
+    try:
+        model.own_code.is_traced = True
+        for name in put:
+            delattr(kind, name)
+        vars(model).update(hooks, forward=model.own_forward())
+        for stand_in in stand_ins:
+            stand_in.take_off()
+        for module, held in children.items():
+            for name, child in held.items():
+                if isinstance(child, Binarizer):
+                    del module._modules[name]
+        yield
+    finally:
+        model.own_code.is_traced = False
+        for name, method in put.items():
+            setattr(kind, name, method)
+        for module, held in children.items():
+            module._modules.clear()
+            module._modules.update(held)
+        for stand_in in stand_ins:
+            stand_in.put_on()
+        vars(model).clear()
+        vars(model).update(before)

@@ -1,0 +1,120 @@
+"""Which conv2d call sites are binarized, and why the others are not."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.fx import GraphModule
+
+from fxbin.config import Config
+from fxbin.graph.call_site import CallSite, attribute, sites_of_calls, why_not_binarizable
+from fxbin.graph.node_info import Decision
+from fxbin.scopes.filter import ScopeFilter
+
+if TYPE_CHECKING:
+    from fxbin.binarized.module import BinarizedModule
+
+
+def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
+    """What becomes of each conv2d call site of `module`, by name.
+
+    Raises:
+        ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
+    """
+    scopes = ScopeFilter.from_config(config)
+    nodes = [
+        name for graph in module.evaluated_graphs for node in graph.nodes for name in node.meta["fxbin"].names
+    ]
+    scopes.check(nodes, validate=config.binarization.validate_scopes)
+    names = BinarizerNames(module)
+    decisions: dict[str, Decision] = {}
+    for group in _groups(module):
+        reasons = (_why_skipped(module, s, config, scopes) or names.why_homeless(s) for s in group)
+        reason = next(filter(None, reasons), None)
+        site = group[0]
+        decision = (
+            Decision(binarized=False, reason=reason)
+            if reason
+            else Decision(True, "", names.activation(site), names.weight(site))
+        )
+        decisions |= {name: decision for s in group for name in (s.info.name, s.info.home) if name}
+    return decisions
+
+
+def _groups(module: "BinarizedModule") -> list[list[CallSite]]:
+    """The call sites, those together that share their binarizers: around islands, all calls of one part."""
+    groups: dict[str, list[CallSite]] = {}
+    for site in sites_of_calls(module.evaluated_graphs):
+        groups.setdefault(site.info.home or site.info.name, []).append(site)
+    return list(groups.values())
+
+
+def _why_skipped(module: GraphModule, site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
+    if reason := scopes.why_excluded(site.info.name):
+        return reason
+    if config.binarization.call_sites == "modules" and not site.info.target:
+        return 'call_sites is "modules" and it is no plain nn.Conv2d'
+    return why_not_binarizable(module, site) or site.info.stranded or None
+
+
+class BinarizerNames:
+    """Where the binarizers of each call site live in the module hierarchy.
+
+    Beside what they binarize: ``conv1.activation_binarizer`` and ``conv1.weight_binarizer``. Each call
+    site has an activation binarizer of its own, and each weight one that all its call sites share.
+    """
+
+    def __init__(self, module: GraphModule) -> None:
+        self._module = module
+        self._taken: Counter[str] = Counter()
+        self._first_path = {id(parameter): path for path, parameter in module.named_parameters()}
+        self._of_weight: dict[object, str] = {}
+
+    def activation(self, site: CallSite) -> str:
+        """Name of the activation binarizer of `site`, a new one at each call."""
+        return self._unique(_join(site.info.owner, "activation_binarizer"))
+
+    def weight(self, site: CallSite) -> str:
+        """Name of the weight binarizer of `site`: the same for the same parameter."""
+        path = self._parameter_path(site)
+        # A weight that is computed, by weight standardization say, belongs to the node that ends it.
+        key: object = path or site.weight
+        if key not in self._of_weight:
+            name = f"{path}_binarizer" if path else _join(site.info.owner, "weight_binarizer")
+            self._of_weight[key] = self._unique(name)
+        return self._of_weight[key]
+
+    def why_homeless(self, site: CallSite) -> str | None:
+        """Why the weight of `site` cannot be trained; None if it can."""
+        weight = self._weight(site)
+        if not isinstance(weight, nn.Parameter) or id(weight) in self._first_path:
+            return None
+        return "its weight is not among the model's parameters, so it would be neither trained nor saved"
+
+    def _parameter_path(self, site: CallSite) -> str | None:
+        weight = self._weight(site)
+        return self._first_path[id(weight)] if isinstance(weight, nn.Parameter) else None
+
+    def _weight(self, site: CallSite) -> object:
+        """What the model holds as weight; None if it is computed."""
+        if not site.is_function:
+            return attribute(self._module, f"{site.node.target}.weight")
+        return attribute(self._module, str(site.weight.target)) if site.weight.op == "get_attr" else None
+
+    def _unique(self, name: str) -> str:
+        count = self._taken[name]
+        self._taken[name] += 1
+        unique = f"{name}_{count}" if count else name
+        return self._unique(name) if _exists(self._module, unique) else unique
+
+
+def _join(owner: str, name: str) -> str:
+    return f"{owner}.{name}" if owner else name
+
+
+def _exists(module: nn.Module, path: str) -> bool:
+    try:
+        attribute(module, path)
+    except AttributeError:
+        return False
+    return True

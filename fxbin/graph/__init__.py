@@ -1,0 +1,1 @@
+"""What nodes of a graph say about themselves: names, operators, shapes, call sites."""

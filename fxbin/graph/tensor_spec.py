@@ -1,0 +1,47 @@
+"""Shape and dtype of what a node computes, also where the tracer had no need to note them."""
+
+import operator
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from fxbin.binarizers import Binarizer
+from fxbin.graph.call_site import attribute
+from fxbin.tracing import TensorSpec, spec_of
+
+
+def value_spec(module: nn.Module, node: fx.Node) -> Any:
+    """The value of `node` for the example inputs, with a `TensorSpec` for each tensor in it."""
+    spec = spec_of(node)
+    if spec is not None:
+        return spec
+    if node.op == "get_attr":
+        value = attribute(module, str(node.target))
+        return TensorSpec(tuple(value.shape), value.dtype) if isinstance(value, Tensor) else None
+    if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), Binarizer):
+        return value_spec(module, node.all_input_nodes[0])
+    if is_part(module, node):
+        whole, key = node.args
+        assert isinstance(whole, fx.Node)
+        return _part(value_spec(module, whole), key)
+    return None
+
+
+def tensor_spec(module: nn.Module, node: object) -> TensorSpec | None:
+    """Shape and dtype of the tensor that `node` computes; None if that is no tensor, or not known."""
+    spec = value_spec(module, node) if isinstance(node, fx.Node) else None
+    return spec if isinstance(spec, TensorSpec) else None
+
+
+def is_part(module: nn.Module, node: fx.Node) -> bool:
+    """Whether `node` takes one item out of a tuple, list or dict, rather than index a tensor."""
+    return node.target is operator.getitem and not isinstance(
+        value_spec(module, node.all_input_nodes[0]), TensorSpec
+    )
+
+
+def _part(whole: Any, key: Any) -> Any:
+    try:
+        return whole[key]
+    except (LookupError, TypeError):
+        return None

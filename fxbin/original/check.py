@@ -1,0 +1,43 @@
+"""The check at the door of `transform`: is this a model whose code can be followed?"""
+
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.errors import TransformError
+
+
+def check_model(model: Any) -> None:
+    """Raise TransformError, with the way out, for what cannot be transformed whatever is in it."""
+    why = _why_not(model)
+    if why:
+        raise TransformError(f"model: {why}")
+
+
+def _why_not(model: Any) -> str:
+    if not isinstance(model, nn.Module):
+        return f"expected a torch.nn.Module, got {type(model).__name__}"
+    if isinstance(model, BinarizedModule):
+        return "it has been transformed already; transform the original model"
+    inside = next((path for path, m in model.named_modules() if isinstance(m, BinarizedModule)), "")
+    if inside:
+        return f"{inside} in it has been transformed already; transform the whole of the original model"
+    if isinstance(model, torch.jit.ScriptModule):
+        return (
+            "it was compiled by torch.jit, and its code is no Python any more; transform the original model"
+        )
+    if "_orig_mod" in model._modules:
+        return (
+            "it was compiled by torch.compile; transform the original model, and compile the transformed one"
+        )
+    if type(type(model)).__module__.startswith("torch.export."):
+        return "it came out of torch.export, for one mode and these inputs; transform the original model"
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    lazy = next((name for name, tensor in tensors if is_lazy(tensor)), None)
+    if lazy is not None:
+        return f"{lazy} has no shape yet; call the model once, so that its lazy layers know theirs"
+    return ""

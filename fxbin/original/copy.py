@@ -1,0 +1,107 @@
+"""A copy of a user's model, also where `copy.deepcopy` alone gives up."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxbin.errors import TransformError
+from fxbin.original.closures import rebound
+
+_SHARED = (torch.jit.ScriptFunction,)
+"""Attributes without state, which deepcopy refuses: the copy uses the same ones."""
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """A deep copy of `model`; tensors that autograd computed are copied without their history.
+
+    `torch.nn.utils.weight_norm` and the like leave such tensors in modules and compute them anew in
+    each forward. Functions that modules hold, such as hooks and a `forward` put on an instance, speak of
+    the copy where they spoke of the model, which deepcopy does not see to.
+
+    Raises:
+        TransformError: something in the model cannot be copied.
+    """
+    memo = copies_made(model)
+    graph_modules = [module for module in model.modules() if isinstance(module, fx.GraphModule)]
+    memo |= {id(module): fx.GraphModule.__new__(type(module)) for module in graph_modules}
+    try:
+        copied = copy.deepcopy(model, memo)
+        for graph_module in graph_modules:
+            _fill(memo[id(graph_module)], graph_module, memo)
+    except Exception as error:
+        raise TransformError(
+            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
+            "remove the attribute that copy.deepcopy refuses"
+        ) from error
+    _check_slots(model, memo)
+    for module in copied.modules():
+        _make_leaves(module)
+        for name, value in list(vars(module).items()):
+            vars(module)[name] = rebound(value, memo)
+    return copied
+
+
+def copies_made(model: nn.Module) -> dict[int, Any]:
+    """For the memo of `copy.deepcopy`: by id of what it refuses in modules, what a copy has instead."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in _contents(vars(module)):
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+            elif isinstance(value, _SHARED):
+                memo[id(value)] = value
+    return memo
+
+
+def _fill(copied: fx.GraphModule, module: fx.GraphModule, memo: dict[int, Any]) -> None:
+    """Make a new graph module a copy of `module`, as modules are copied.
+
+    Its own way keeps what its graph refers to, and loses mode, name, forward hooks and attributes.
+    """
+    vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
+    type(copied).__name__ = type(module).__name__
+    copied.graph = copied._graph  # makes its code
+
+
+def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
+    """Raise TransformError where `__slots__` keep what the copy lacks: torch copies `vars` of a module."""
+    slots = {kind: _slots(kind) for kind in {type(module) for module in model.modules()}}
+    for path, module in model.named_modules():
+        copied = copies.get(id(module), module)
+        for name in slots[type(module)]:
+            if hasattr(module, name) and not hasattr(copied, name):
+                raise TransformError(
+                    f"model: {path or type(module).__name__} cannot be copied: its class has __slots__, and "
+                    "torch leaves out of copies and pickles of a module what is in one, here "
+                    f"{name}; remove __slots__"
+                )
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    classes = (vars(owner).items() for owner in kind.__mro__)
+    return tuple(name for items in classes for name, value in items if inspect.ismemberdescriptor(value))
+
+
+def _make_leaves(module: nn.Module) -> None:
+    """Of the parameters of a scripted module, which torch computes from the original's when it copies."""
+    if isinstance(module, torch.jit.ScriptModule):
+        for parameter in module.parameters():
+            if not parameter.is_leaf:
+                parameter.detach_().requires_grad_()
+
+
+def _contents(container: Any) -> Iterator[Any]:
+    """What is in `container`, in containers inside it too."""
+    pending, seen = [container], {id(container)}
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict | list | tuple | set):
+            inside = list(value.values() if isinstance(value, dict) else value)
+            pending += [item for item in inside if id(item) not in seen]
+            seen.update(map(id, inside))
+        else:
+            yield value

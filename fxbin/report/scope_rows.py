@@ -1,0 +1,60 @@
+"""The nodes of a model as `fxbin scopes` lists them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.config.pattern import matches
+from fxbin.errors import ScopeError
+from fxbin.graph.node_info import NodeInfo, node_info
+from fxbin.graph.tensor_spec import tensor_spec
+from fxbin.scopes.hints import hints
+
+
+@dataclass(frozen=True)
+class ScopeRow:
+    """One node, as `ignored_scopes` and `target_scopes` know it."""
+
+    name: str
+    """``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+
+    op: str
+    shape: tuple[int, ...] | None
+    """Of what it computes from the example inputs; None if that is no tensor or not known."""
+
+    status: str
+    """``"binarized"``, or why not, for a conv2d; empty for the rest."""
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape)) if self.shape else "-"
+        return "    ".join(part for part in (self.name, self.op, shape, self.status) if part)
+
+
+def list_scopes(model: BinarizedModule) -> list[ScopeRow]:
+    """Every node that has a name, in execution order."""
+    nodes = (node for graph in model.evaluated_graphs for node in graph.nodes)
+    rows = [row for node in nodes if (info := node_info(node)) for row in _rows(model, node, info)]
+    return [*dict.fromkeys(rows)]
+
+
+def matching(rows: list[ScopeRow], pattern: str) -> list[ScopeRow]:
+    """The rows that `pattern` selects. Raises ScopeError, with near misses, if there are none."""
+    found = [row for row in rows if matches(row.name, pattern)]
+    if not found:
+        said = [
+            f"--match: {pattern!r} matches no node of the model.",
+            *hints(pattern, [r.name for r in rows]),
+        ]
+        raise ScopeError(" ".join(said))
+    return found
+
+
+def _rows(model: BinarizedModule, node: object, info: NodeInfo) -> Iterator[ScopeRow]:
+    for name in info.names:
+        op = name.rpartition("/")[2].rpartition("_")[0]
+        is_main = name == info.name
+        spec = tensor_spec(model, node) if is_main else None
+        status = ""
+        if is_main and info.decision is not None:
+            status = "binarized" if info.decision.binarized else f"full precision: {info.decision.reason}"
+        yield ScopeRow(name, op, spec.shape if spec else None, status)

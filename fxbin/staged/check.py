@@ -1,0 +1,144 @@
+"""What a schedule can know of a training loop that goes past the model which it drives."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.state import BinarizationState
+from fxbin.binarized.unwrap import unwrapped
+from fxbin.diagnostics.weight_source import weight_sources
+from fxbin.errors import TransformError
+from fxbin.listing import listed
+
+
+def optimizers_of(optimizer: Any) -> tuple[Optimizer, ...]:
+    """`optimizer` as a tuple, one or several of them. Raises TransformError for anything else."""
+    found = tuple(optimizer) if isinstance(optimizer, list | tuple) else (optimizer,)
+    if not found:
+        raise TransformError("optimizer: expected at least one torch.optim.Optimizer, got none")
+    for each in found:
+        # Not by class: wrappers, such as Lightning's, are none of torch's.
+        if not isinstance(getattr(each, "param_groups", None), list):
+            hint = (
+                ". Pass the optimizer that it drives; before lr_poly_drop_start_epoch it may go on beside "
+                "the stages"
+                if isinstance(each, LRScheduler)
+                else ", or a list of them: StagedSchedule(model, optimizer)"
+            )
+            raise TransformError(
+                f"optimizer: expected a torch.optim.Optimizer, got {type(each).__name__}{hint}."
+            )
+    return found
+
+
+def has_parameters_of(optimizer: Optimizer, model: nn.Module) -> bool:
+    """Whether `optimizer` trains any parameter of `model`."""
+    own = {id(parameter) for parameter in model.parameters()}
+    return any(id(p) in own for group in optimizer.param_groups for p in group["params"])
+
+
+def check_optimizers(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+    """Raise TransformError if one of `optimizers` has no parameter of `model`.
+
+    Warn if they leave out scales, thresholds or binarized weights that are not frozen.
+    """
+    for optimizer in optimizers:
+        if not has_parameters_of(optimizer, model):
+            raise TransformError(
+                "optimizer: it has none of the model's parameters. fxbin.transform returns a copy: "
+                "build the optimizer from the parameters of the model it returned."
+            )
+    trained = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    inner = unwrapped(model)
+    staged = {id(parameter) for parameter in _staged(inner) if parameter.requires_grad}
+    left_out = [name for name, p in inner.named_parameters() if id(p) in staged - trained]
+    if left_out:
+        several = "them" if len(optimizers) > 1 else "it"
+        warnings.warn(
+            f"optimizer: {len(left_out)} of the {len(staged)} parameters that binarized layers learn are not "
+            f"in {several} and would stay as they are: {listed(left_out)}. Build it from "
+            "fxbin.parameter_groups(model). Where that is meant, freeze them with requires_grad_(False); "
+            "where another optimizer has them, give both: StagedSchedule(model, [first, second]).",
+            stacklevel=3,
+        )
+
+
+def _staged(model: nn.Module) -> Iterator[nn.Parameter]:
+    """What the stages are about: all that the binarizers learn, and the weights that they binarize."""
+    state = model.binarization
+    assert isinstance(state, BinarizationState)
+    yield from state.parameters()
+    if isinstance(model, BinarizedModule):
+        for source in weight_sources(model).values():
+            yield from source.parameters()
+
+
+class EpochWatch:
+    """Warns, when an epoch is over, of training that went past the model: once for each call site."""
+
+    def __init__(self, state: BinarizationState, optimizers: Sequence[Optimizer]) -> None:
+        self._state = state
+        self._optimizers = optimizers
+        self._had_no_batch: set[str] = set()
+        """Call sites that were on at its start, with a scale that had seen no batch."""
+        self._versions: dict[int, int] = {}
+        """Of each parameter at its start, as autograd counts its changes."""
+        self._has_trained = False
+        self._warned: set[str] = set()
+
+    def begin(self) -> None:
+        """An epoch starts, and is binarized as it is to be."""
+        self._had_no_batch = self._waiting()
+        self._versions = self._parameter_versions()
+
+    def end(self) -> None:
+        """It is over."""
+        if not self._has_trained and any(group["lr"] > 0 for group in self._groups()):
+            self._has_trained = True
+            if self._is_as_it_was():
+                warnings.warn(
+                    "optimizer: the epoch that is over changed none of its parameters. Train the model that "
+                    "fxbin.transform returned, not the one it was made from, and call schedule.step after "
+                    "optimizer.step.",
+                    stacklevel=3,
+                )
+        unseen = sorted(self._had_no_batch & self._waiting() - self._warned)
+        if unseen:
+            self._warned.update(unseen)
+            warnings.warn(
+                f"activations were binarized for a whole epoch, and no training batch came through "
+                f"{listed(unseen)}: the scale is where it was before training. Train the model that "
+                "fxbin.transform returned, in train mode (model.train() after each evaluation); put layers "
+                "that training does not run in ignored_scopes.",
+                stacklevel=3,
+            )
+
+    def _waiting(self) -> set[str]:
+        """Call sites that are on, with a scale that has seen no batch."""
+        sites = self._state.sites.items()
+        return {
+            name
+            for name, site in sites
+            if site.activation.is_enabled
+            and not site.activation.is_scale_initialized
+            and not site.activation.batches_seen
+        }
+
+    def _is_as_it_was(self) -> bool:
+        """Whether no optimizer can have changed a parameter.
+
+        One that writes past autograd's counters, to `Tensor.data`, keeps a state for each parameter.
+        """
+        has_state = any(optimizer.state for optimizer in self._optimizers)
+        return not has_state and self._versions == self._parameter_versions()
+
+    def _parameter_versions(self) -> dict[int, int]:
+        return {id(p): p._version for group in self._groups() for p in group["params"]}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]

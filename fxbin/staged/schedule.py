@@ -1,0 +1,319 @@
+"""The staged schedule: what is binarized, learning rate and weight decay as functions of the epoch."""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fxbin.binarized.state import BinarizationState, Stage
+from fxbin.binarized.unwrap import unwrapped
+from fxbin.binarizers import synchronize
+from fxbin.config import Config, Params, load_config
+from fxbin.errors import ConfigError, TransformError
+from fxbin.staged.check import EpochWatch, check_optimizers, optimizers_of
+from fxbin.staged.schedule_state import ScheduleState, stages_of
+from fxbin.staged.sharding import check_sharding
+
+LR_DROP_POWER = 2.1
+ASSUMED_STEP = 0.01
+"""Length of a step, in epochs, until `StagedSchedule.step` has shown it."""
+
+
+def stage_at(params: Params, epoch: float) -> Stage:
+    """The stage at the start of `epoch`. A start of 2 has begun at 2 and later."""
+    return _stage(params, epoch, 0.0)
+
+
+class StagedSchedule:
+    """Drive a transformed model and its optimizer through the stages of its config.
+
+        schedule = StagedSchedule(model, optimizer)
+        for epoch in range(90):
+            schedule.start_epoch(epoch)
+            for i, batch in enumerate(loader):
+                ...
+                optimizer.step()
+                schedule.step((i + 1) / len(loader))
+
+    With e = epoch + fraction:
+
+    * activations are binarized where e >= `activations_quant_start_epoch`, weights likewise. What starts with
+      an epoch starts in `start_epoch`, so a validation after ``step(1.0)`` still sees the finished epoch;
+    * for start <= e, lr = base lr * (share that remains of the drop) ** 2.1. At and after the end of the drop
+      that share is one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as
+      in NNCF 2.9. Before the start the learning rate is not touched: use a scheduler of your own there;
+    * weight decay is 0 where e > `disable_wd_start_epoch`, strictly, as in NNCF.
+
+    Going back in epochs undoes each of them. The base values are each parameter group's own: `initial_lr`, as
+    torch's schedulers call it, and `initial_weight_decay`. The state is e and no more; nothing is changed
+    before the first `start_epoch` or `load_state_dict`.
+
+    Where several optimizers share the parameters, give all: ``StagedSchedule(model, [first, second])``.
+
+    `followers` are copies of the model whose parameters alone are averages of its parameters, such as target
+    networks of self-supervised learning: they are switched with it. Averages that take buffers along, such
+    as `torch.optim.swa_utils.AveragedModel`, are switched by themselves.
+
+    Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
+    Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or an
+            optimizer has none of its parameters or is none.
+    Warns:  of scales, thresholds and binarized weights that are in no optimizer; when an epoch starts, of one
+            before it that went past the model or past call sites.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer],
+        config: Config | Mapping[str, Any] | str | Path | None = None,
+        *,
+        followers: Iterable[nn.Module] = (),
+    ) -> None:
+        self._state = _binarization_of(model)
+        self._followers = [_binarization_of(follower) for follower in followers]
+        for follower in self._followers:
+            follower.check_follows(self._state)
+        check_sharding(model)
+        self._optimizers = optimizers_of(optimizer)
+        check_optimizers(model, self._optimizers)
+        self.optimizer = optimizer
+        config = self._state.config if config is None else load_config(config)
+        self.params: Params = config.binarization.params
+        self._watch = EpochWatch(self._state, self._optimizers)
+        self._epoch: float | None = None
+        self._fraction = 0.0
+        self._step_length = ASSUMED_STEP
+        self._has_stepped = False
+        self._record_base_values()
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Batches whose gradients make one optimizer step: `batch_multiplier`."""
+        return self.params.batch_multiplier
+
+    @property
+    def stage(self) -> Stage:
+        """The stage now; before the first `start_epoch`, that of the model."""
+        return self._state.stage if self._epoch is None else _stage(self.params, self._epoch, self._fraction)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether activations and weights are binarized, as they stay from here on.
+
+        Accuracies of epochs before it are those of other networks: a best checkpoint is one of those where
+        this holds. That the learning rate falls changes nothing in the network, so it is not waited for.
+        Before the first `start_epoch` this is read off the model, as `stage` is.
+        """
+        if self._epoch is None:
+            return self._state.stage == Stage.BINARIZED
+        return all(_binarized(self.params, self._epoch, self._fraction))
+
+    def stage_at(self, epoch: float) -> Stage:
+        """The stage at the start of `epoch`."""
+        return stage_at(self.params, epoch)
+
+    def start_epoch(self, epoch: float) -> None:
+        """Set binarizers, learning rate and weight decay for the start of `epoch`, counted from 0.
+
+        Under torch.distributed every rank must call it, with the same epoch: the scales, thresholds and
+        switches of rank 0, which may be the only one that has loaded a checkpoint, become those of all.
+
+        Raises ConfigError if `epoch` is negative or not finite.
+        """
+        if not (_is_number(epoch) and math.isfinite(epoch) and epoch >= 0):
+            raise ConfigError(f"epoch: expected a number from 0 up, got {epoch!r}")
+        synchronize(self._state.binarizers)
+        if self._fraction > 0:
+            self._watch.end()
+        self._enable(epoch, 0.0)
+        self._set_groups(epoch, 0.0)
+        self._lead()
+        self._watch.begin()
+
+    def step(self, fraction: float) -> None:
+        """Set them for the next batch, after `optimizer.step()`; `fraction` is the share of the epoch done.
+
+        Raises ConfigError if `fraction` is not in [0, 1] or less than before, if no epoch was started, or if
+        another schedule has started another epoch of the model.
+        """
+        if not (_is_number(fraction) and 0 <= fraction <= 1):
+            raise ConfigError(
+                f"fraction: expected the share of the epoch that is done, from 0 to 1, got {fraction!r}. "
+                "Pass (batch + 1) / len(loader)."
+            )
+        if self._epoch is None:
+            raise ConfigError("step: no epoch was started. Call start_epoch(epoch) before its first batch.")
+        if fraction < self._fraction:
+            raise ConfigError(
+                f"fraction: {fraction:g} comes after {self._fraction:g} within epoch {self._epoch:g}. "
+                "Call start_epoch(epoch) before the first batch of each epoch."
+            )
+        if self._state.started != self._start_at(self._epoch):
+            raise ConfigError(
+                f"step: since this schedule started epoch {self._epoch:g}, another StagedSchedule has "
+                "started another epoch of the same model, or goes by other stages. Make one for each model, "
+                "for several optimizers too: StagedSchedule(model, [first, second])."
+            )
+        if fraction > 0:
+            self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
+            self._has_stepped = True
+        # Only where a start lies between the two: binarizers that the user switched by hand stay so.
+        if _binarized(self.params, self._epoch, fraction) != _binarized(
+            self.params, self._epoch, self._fraction
+        ):
+            self._enable(self._epoch, fraction)
+        self._set_groups(self._epoch, fraction)
+        self._lead()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each parameter group."""
+        return [float(group["lr"]) for group in self._groups()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything `load_state_dict` needs, as numbers, lists, dicts and None."""
+        self._record_base_values()
+        groups = self._groups()
+        return ScheduleState(
+            epoch=self._epoch,
+            fraction=self._fraction,
+            step_length=self._step_length if self._has_stepped else None,
+            base_lrs=[float(group["initial_lr"]) for group in groups],
+            base_weight_decays=[group.get("initial_weight_decay") for group in groups],
+            stages=stages_of(self.params),
+        ).to_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where `state` was taken: binarizers, learning rate and weight decay are set accordingly.
+
+        Load the model and the optimizer first. Raises CheckpointError, changing nothing, if `state` is not
+        what `state_dict` gives, or is of an optimizer with another number of parameter groups. Warns if it
+        was saved with other stages: those of the config are what counts.
+        """
+        groups = self._groups()
+        saved = ScheduleState.from_dict(state, len(groups))
+        changed = saved.stages_changed(self.params)
+        if changed:
+            warnings.warn(
+                f"schedule state: saved with another config: {'; '.join(changed)}. The config that the model "
+                "has now is what counts.",
+                stacklevel=2,
+            )
+        for group, lr, weight_decay in zip(groups, saved.base_lrs, saved.base_weight_decays, strict=True):
+            group["initial_lr"] = lr
+            if weight_decay is not None:
+                group["initial_weight_decay"] = weight_decay
+        self._has_stepped = saved.step_length is not None
+        self._step_length = ASSUMED_STEP if saved.step_length is None else saved.step_length
+        if saved.epoch is not None:
+            self._enable(saved.epoch, saved.fraction)
+            self._set_groups(saved.epoch, saved.fraction)
+            self._watch.begin()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
+    def _start_at(self, epoch: float) -> tuple[float, float, float]:
+        """What `BinarizationState.started` is while `epoch` goes by this schedule."""
+        return (epoch, self.params.activations_quant_start_epoch, self.params.weights_quant_start_epoch)
+
+    def _lead(self) -> None:
+        for follower in self._followers:
+            follower.follow(self._state)
+
+    def _record_base_values(self) -> None:
+        """Give each parameter group, also one added late, the values that the schedule comes back to."""
+        for group in self._groups():
+            group.setdefault("initial_lr", float(group["lr"]))
+            if "weight_decay" in group:
+                group.setdefault("initial_weight_decay", float(group["weight_decay"]))
+
+    def _enable(self, epoch: float, fraction: float) -> None:
+        activations, weights = _binarized(self.params, epoch, fraction)
+        self._state.enable(activations=activations, weights=weights)
+
+    def _set_groups(self, epoch: float, fraction: float) -> None:
+        """Move to `epoch` and `fraction`; learning rate and weight decay that are not ours are left alone."""
+        self._record_base_values()
+        had_lr, had_weight_decay = self._owns()
+        self._epoch, self._fraction = epoch, fraction
+        self._state.started = self._start_at(epoch)
+        has_lr, has_weight_decay = self._owns()
+        factor = self._lr_factor() if has_lr else 1.0
+        for group in self._groups():
+            if has_lr or had_lr:
+                _set(group, "lr", group["initial_lr"] * factor)
+            if "weight_decay" in group and (has_weight_decay or had_weight_decay):
+                _set(group, "weight_decay", 0.0 if has_weight_decay else group["initial_weight_decay"])
+
+    def _owns(self) -> tuple[bool, bool]:
+        """Whether the learning rate falls here, and whether weight decay is off."""
+        if self._epoch is None:
+            return False, False
+        falls = _has_begun(self.params.lr_poly_drop_start_epoch, self._epoch, self._fraction)
+        start = self.params.disable_wd_start_epoch
+        return falls, start is not None and self._epoch + self._fraction > start
+
+    def _lr_factor(self) -> float:
+        assert self._epoch is not None
+        assert self.params.lr_poly_drop_start_epoch is not None
+        duration = self.params.lr_poly_drop_duration_epochs
+        end = self.params.lr_poly_drop_start_epoch + duration
+        remaining = max(end - (self._epoch + self._fraction), self._step_length)
+        return float((remaining / duration) ** LR_DROP_POWER)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
+
+
+def _has_begun(start: float | None, epoch: float, fraction: float) -> bool:
+    """Whether `start` is reached, where that of the next epoch is not before the next epoch is started."""
+    return start is not None and start <= epoch + fraction and start < epoch + 1
+
+
+def _binarized(params: Params, epoch: float, fraction: float) -> tuple[bool, bool]:
+    """Whether activations and whether weights are binarized."""
+    return (
+        _has_begun(params.activations_quant_start_epoch, epoch, fraction),
+        _has_begun(params.weights_quant_start_epoch, epoch, fraction),
+    )
+
+
+def _stage(params: Params, epoch: float, fraction: float) -> Stage:
+    if _has_begun(params.lr_poly_drop_start_epoch, epoch, fraction):
+        return Stage.ANNEALING
+    match _binarized(params, epoch, fraction):
+        case True, True:
+            return Stage.BINARIZED
+        case True, False:
+            return Stage.ACTIVATIONS
+        case False, True:
+            return Stage.WEIGHTS_ONLY
+        case _:
+            return Stage.FULL_PRECISION
+
+
+def _binarization_of(model: nn.Module) -> BinarizationState:
+    """The state of a transformed model, also inside DistributedDataParallel or torch.compile."""
+    state = getattr(unwrapped(model), "binarization", None)
+    if not isinstance(state, BinarizationState):
+        raise TransformError(
+            f"model: {type(model).__name__} has no binarization state. "
+            "Pass the module that fxbin.transform returned."
+        )
+    return state
+
+
+def _set(group: dict[str, Any], key: str, value: float) -> None:
+    """Set one option of a parameter group; in place where it is a tensor, which a compiled step reads."""
+    if isinstance(group[key], Tensor):
+        with torch.no_grad():
+            group[key].fill_(value)
+    else:
+        group[key] = value

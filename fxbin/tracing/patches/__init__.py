@@ -1,0 +1,1 @@
+"""What stands in for functions of torch and Python while a model is traced."""

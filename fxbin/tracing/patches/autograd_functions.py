@@ -1,0 +1,112 @@
+"""Calls of `torch.autograd.Function`: one node each, which keeps the custom backward.
+
+Code may have taken hold of ``MyFunction.apply`` long before a trace, and in torch 2.14 that is C alone. But
+however it is called, it asks the class for what it needs, so it is there that a tracer answers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionMeta
+from torch.utils.checkpoint import CheckpointFunction
+
+from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
+from fxbin.tracing.recorder.wholes import ApplyFunction, ForwardContext, has_setup, in_place_of, run_forward
+from fxbin.tracing.values.active import active_tracer, paused
+
+Function = type[torch.autograd.Function]
+
+
+def _answers(original: Callable[[Function, str], Any]) -> Callable[[Function, str], Any]:
+    """What a class says when it is asked for an attribute.
+
+    `apply` asks for three, in this order: ``_backward_cls``, to make a context; ``forward``, to call it;
+    and then, where there is one, ``setup_context``. Other code that asks for the last two gets them.
+    """
+    begun: tuple[Function, bool] | None = None
+    recorded: Function | None = None
+
+    def answer(function: Function, name: str) -> Any:
+        nonlocal begun, recorded
+        found = original(function, name)
+        tracer = active_tracer()
+        if tracer is None:
+            return found
+        if name == "_backward_cls":
+            with paused():
+                begun = function, torch.is_grad_enabled()
+        elif name == "forward" and begun is not None and begun[0] is function:
+            is_learning, begun = begun[1], None
+            return partial(forward, function, is_learning)
+        elif name == "setup_context" and recorded is function:
+            recorded = None
+            return _nothing
+        return found
+
+    def forward(function: Function, is_learning: bool, *args: Any) -> Any:
+        nonlocal recorded
+        if not has_setup(function):
+            args = args[1:]  # without torch's own context
+        result = _record(function, is_learning, args)
+        if has_setup(function):
+            recorded = function
+        return result
+
+    return answer
+
+
+def _record(function: Function, is_learning: bool, args: tuple[Any, ...]) -> Any:
+    tracer = active_tracer()
+    assert tracer is not None
+    if function is CheckpointFunction:
+        # What is kept for the backward changes memory, not numbers: just run what it wraps. Torch, which
+        # runs it without gradients, and again with them, puts back what it finds.
+        with paused():
+            torch.set_grad_enabled(is_learning)
+        return args[0](*args[2:])
+    result = tracer.call_whole(
+        ApplyFunction(function), lambda *values: run_forward(function, values), args, {}
+    )
+    # Torch would put a tensor of its own in place of one that was given and comes back.
+    return in_place_of(args, result)
+
+
+def _nothing(*_: Any) -> None:
+    """In place of a ``setup_context``, which has been called with what the tracer gives it."""
+
+
+class _Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        _refuse(ctx)
+        return x * 2
+
+
+class _DoubleWithSetup(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        _refuse(ctx)
+
+
+def _refuse(ctx: Any) -> None:
+    if type(ctx) is not ForwardContext:
+        raise TypeError("torch calls it with a context of its own")
+
+
+_functions: tuple[Any, ...] = (_Double, _DoubleWithSetup)
+_bound_early = [function.apply for function in _functions]
+
+
+def _are_recorded(sample: Sample) -> bool:
+    calls = [*_bound_early, *(function.apply for function in _functions)]
+    return all(type(node_of(apply(sample.x)).target) is ApplyFunction for apply in calls)
+
+
+FUNCTIONS = (Replacement(FunctionMeta, "__getattribute__", _answers, _are_recorded),)

@@ -1,0 +1,78 @@
+"""Names in Python modules that stand for something else while a model is traced, in that thread alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, wraps
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar, cast
+
+from fxbin.tracing.values.active import is_tracing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@contextmanager
+def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None]:
+    """Let ``module.name`` give a stand-in, made with `standing_for`, where a model is traced.
+
+    Other threads find what was there: pickle, for one, compares it with what it writes. The code of `module`
+    itself, which asks for no attributes, finds stand-ins in all threads. What somebody puts under such a name
+    meanwhile stays.
+    """
+    kind: Any = type(module)
+    names = vars(module)
+    names.update(stand_ins)
+    module.__class__ = _kind(kind, frozenset(stand_ins))
+    try:
+        yield
+    finally:
+        module.__class__ = kind
+        for name, stand_in in stand_ins.items():
+            if names.get(name) is stand_in:
+                names[name] = original_of(stand_in)
+
+
+def standing_for(original: Callable[..., Any]) -> Callable[[F], F]:
+    """Decorator: the function stands for `original`."""
+
+    def mark(function: F) -> F:
+        marked: Any = wraps(original)(function)
+        marked._stands_for = original
+        return cast("F", marked)
+
+    return mark
+
+
+def original_of(item: Any) -> Any:
+    """What `item` stands for; itself if it is no stand-in."""
+    if isinstance(item, FunctionType | type):
+        return vars(item).get("_stands_for", item)
+    return getattr(item, "_stands_for", item) if type(item).__module__.startswith(_OURS) else item
+
+
+_OURS = __name__.rpartition(".")[0]
+
+
+class _Name:
+    """Attribute of a module that looks different to threads that trace."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, module: ModuleType, kind: Any = None) -> Any:
+        try:
+            found = module.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(self._name) from None
+        return found if is_tracing() else original_of(found)
+
+    def __set__(self, module: ModuleType, value: Any) -> None:
+        module.__dict__[self._name] = value
+
+    def __delete__(self, module: ModuleType) -> None:
+        del module.__dict__[self._name]
+
+
+@cache
+def _kind(base: Any, names: frozenset[str]) -> type[ModuleType]:
+    return type(base.__name__, (base,), {name: _Name(name) for name in names})

@@ -1,0 +1,147 @@
+"""``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of what is traced, which stay traced.
+
+They are types, and the numbers that they make are Python's own: ``int(x.shape[0] / 4)`` would bake in
+the size of a batch. User code therefore finds other classes under these names while it is traced, and
+another ``type``, which knows what traced tensors and numbers stand for.
+"""
+
+import copyreg
+import sys
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from fxbin.tracing.patches.by_thread import original_of
+from fxbin.tracing.patches.replacement import Replacement, node_of
+from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.numbers import TracedSize, TracedValue
+from fxbin.tracing.values.tensor import TracedTensor, as_number
+
+
+class _Cast(type):
+    """Metaclass of what passes for a built-in type: makes traced values of traced values."""
+
+    _stands_for: type
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], content: dict[str, Any], **options: Any) -> Any:
+        real = tuple(map(original_of, bases))
+        if any(base is not other for base, other in zip(bases, real, strict=True)):
+            return type(name, real, content, **options)  # code that derives a class from one of these
+        return super().__new__(mcs, name, bases, content, **options)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and type(args[0]) is TracedValue:
+            return args[0]._tracer.compute(cls._stands_for, args)
+        if len(args) == 1 and type(args[0]) is TracedTensor and active_tracer():
+            return as_number(args[0], cls._stands_for)
+        return cls._stands_for(*args, **kwargs)
+
+    def __instancecheck__(cls, item: Any) -> bool:
+        return isinstance(item, cls._stands_for)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, cls._stands_for)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name == "dtype" and "numpy" in sys.modules:  # which looks for it in types that it does not know
+            return sys.modules["numpy"].dtype(cls._stands_for)
+        return getattr(cls._stands_for, name)
+
+    def __getitem__(cls, item: Any) -> Any:
+        real: Any = cls._stands_for
+        return real[item]  # as in type[int]
+
+    def __or__(cls, other: Any) -> Any:
+        return cls._stands_for | other
+
+    def __ror__(cls, other: Any) -> Any:
+        return other | cls._stands_for
+
+    def __repr__(cls) -> str:
+        return repr(cls._stands_for)
+
+    def __eq__(cls, other: object) -> bool:
+        return original_of(other) is cls._stands_for
+
+    def __hash__(cls) -> int:
+        return hash(cls._stands_for)
+
+
+# Derived from the built-in ones for `case int(n)`, which looks for that.
+class _Int(int, metaclass=_Cast):
+    _stands_for = int
+
+
+class _Float(float, metaclass=_Cast):
+    _stands_for = float
+
+
+class _TypeOf(_Cast):
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1:
+            return type(*args, **kwargs)
+        if type(args[0]) is TracedTensor:
+            return nn.Parameter if args[0]._is_param else Tensor
+        is_traced = type(args[0]) in (TracedValue, TracedSize)
+        kind = args[0].__class__ if is_traced else type(original_of(args[0]))
+        # As the code will compare it with what it finds under these names.
+        return {int: _Int, float: _Float, type: _Type, _Size._stands_for: torch.Size}.get(kind, kind)
+
+
+class _Type(type, metaclass=_TypeOf):
+    _stands_for = type
+
+
+class _SizeCast(_Cast):
+    def __call__(cls, *args: Any) -> Any:
+        if args and any(type(size) is TracedValue for size in args[0]):
+            return TracedSize(args[0])
+        return cls._stands_for(*args)
+
+
+class _Size(tuple[int, ...], metaclass=_SizeCast):  # noqa: SLOT001  (there is none of it)
+    _stands_for = torch.Size
+
+
+def _pickled(cast: Any) -> tuple[Any, ...]:
+    """As the type that it stands for."""
+    return type, ({int: 0, float: 0.0, type: int}[cast._stands_for],)
+
+
+SIZE = Replacement(torch, "Size", lambda _: _Size, lambda s: node_of(torch.Size([s.x.shape[0]])[0]))
+
+
+@contextmanager
+def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
+    """Let the code in `modules` find these classes.
+
+    So does it in other threads, where they do what the built-in ones do: nothing tells threads apart in the
+    global names of a module.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(
+            mock.patch.dict(copyreg.dispatch_table, dict.fromkeys((_Cast, _TypeOf), _pickled))
+        )
+        for module in modules:
+            for cast in (_Int, _Float, _Type):
+                if cast._stands_for.__name__ not in vars(module):
+                    vars(module)[cast._stands_for.__name__] = cast
+                    stack.callback(vars(module).pop, cast._stands_for.__name__, None)
+        yield
+
+
+def python_modules(classes: Iterable[type]) -> list[ModuleType]:
+    """The Python modules with the code of `classes`, and the rest of the packages they come from."""
+    own = {cls.__module__ for cls in classes}
+    packages = {name.partition(".")[0] for name in own}
+    return loaded_modules(packages - {"torch", "builtins", "typing", "abc", "fxbin"})
+
+
+def loaded_modules(packages: Container[str]) -> list[ModuleType]:
+    """All modules of `packages` that have been imported."""
+    return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]

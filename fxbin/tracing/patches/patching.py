@@ -1,0 +1,85 @@
+"""Puts a tracer between user code and torch, for the time of one trace."""
+
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import GetSetDescriptorType, MethodDescriptorType, WrapperDescriptorType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fxbin.original.caches import caches_let_be
+from fxbin.tracing.patches.autograd_functions import FUNCTIONS
+from fxbin.tracing.patches.by_thread import by_thread
+from fxbin.tracing.patches.casts import SIZE, casts_traced, python_modules
+from fxbin.tracing.patches.functions import bound_early, op_name, recorded_functions
+from fxbin.tracing.patches.regions import REGIONS
+from fxbin.tracing.patches.replacement import replaced
+from fxbin.tracing.patches.replacements import CALLS
+from fxbin.tracing.recorder.chance import RANDOM
+from fxbin.tracing.recorder.tracer import Tracer
+from fxbin.tracing.values.active import active_tracer, recording
+from fxbin.tracing.values.reference import FOLLOWED_FUNCTIONS
+from fxbin.tracing.values.tensor import TracedTensor
+
+REPLACEMENTS = (*CALLS, *REGIONS, *FUNCTIONS, *RANDOM, SIZE)
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def patched(tracer: Tracer) -> Iterator[None]:
+    """Inside, torch calls of this thread are recorded by `tracer`; other threads see no change.
+
+    Functions and methods of torch are put back in the end; `state_kept` does that for the model.
+    """
+    # Operators on the meta device import it sooner or later. It fills tables by identity with what it
+    # finds in the namespace of torch, so that must happen before wrapped functions are there.
+    importlib.import_module("torch._dynamo")
+    with _one_at_a_time, ExitStack() as stack:
+        tracer.attributes.prepare(tracer.reached())
+        for namespace, wrappers in recorded_functions().items():
+            stack.enter_context(by_thread(namespace, wrappers))
+        stack.enter_context(replaced(REPLACEMENTS))
+        # What the code has compiled runs as it is written, or a compiler would come across the tracer.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        holdings = tracer.attributes.holdings
+        stack.enter_context(casts_traced(python_modules(holdings.classes)))
+        stack.enter_context(caches_let_be(holdings.caches))
+        stack.enter_context(_Mode())
+        stack.enter_context(recording(tracer))
+        yield
+
+
+class _Mode(TorchFunctionMode):
+    """Catches what is not wrapped: functions bound by name early, methods of plain tensors."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tracer = active_tracer()
+        if tracer is None:
+            return func(*args, **kwargs)
+        owner = getattr(func, "__self__", None)
+        if isinstance(owner, GetSetDescriptorType):
+            return _attribute(tracer, func, owner.__name__, args)
+        if isinstance(func, MethodDescriptorType | WrapperDescriptorType):
+            return tracer.call_plain_method(func.__name__, func, args, kwargs)
+        if func in FOLLOWED_FUNCTIONS:
+            return tracer.call_whole(func, func, args, kwargs)
+        if func not in bound_early():
+            return tracer.call_function(func.__name__, func, args, kwargs, tracked=False)
+        name, original = bound_early()[func]
+        return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=True)
+
+
+def _attribute(tracer: Tracer, func: Any, name: str, args: tuple[Any, ...]) -> Any:
+    """``tensor.name`` or ``tensor.name = value``: recorded where it gives or takes a tensor."""
+    if func.__name__ == "__set__":
+        return tracer.compute(setattr, (args[0], name, args[1]))
+    tensor = args[0]
+    value = getattr(tensor._value if type(tensor) is TracedTensor else tensor, name)
+    return tracer.compute(getattr, (tensor, name)) if isinstance(value, Tensor) else value

@@ -1,0 +1,106 @@
+"""Regions without gradients or with another autocast, which a graph must switch as the code did.
+
+Entering and leaving of `torch.no_grad`, `torch.enable_grad`, `torch.autocast` and the like is recorded.
+What the caller had is asked for when the graph runs, and restored: the graph of a model that is called
+without gradients must not switch them on.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch.amp import autocast_mode
+
+from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
+from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.containers import map_nested
+from fxbin.tracing.values.numbers import TracedValue
+from fxbin.tracing.values.operands import plain_values
+
+
+def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
+    def is_grad_enabled() -> Any:
+        tracer = active_tracer()
+        if tracer is None or tracer.knows_values:
+            return original()
+        # Not guarded: code that looks at it does so to save memory, and runs in both cases.
+        return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
+
+    return is_grad_enabled
+
+
+def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]:
+    def set_grad_enabled(mode: Any) -> None:
+        tracer = active_tracer()
+        if tracer is None or tracer.is_inside:
+            original(mode)
+        elif type(mode) is TracedValue:
+            tracer.graph.call_function(original, (mode._node,))
+            original(mode._value)
+        else:
+            tracer.graph.call_function(original, (mode,))
+            original(mode)
+
+    return set_grad_enabled
+
+
+def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(  # noqa: N807  (it is one)
+        self: Any, device_type: Any, dtype: Any = None, enabled: Any = True, cache_enabled: Any = None
+    ) -> None:
+        # As they were given: the device, and with it a dtype left open, may be another at run time.
+        self._given = (device_type, dtype, enabled, cache_enabled)
+        original(self, *plain_values(self._given))
+
+    return __init__
+
+
+def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
+        tracer = active_tracer()
+        if tracer is not None and not tracer.is_inside:
+            # One that was made before the trace, such as a decorator of forward, says what it is.
+            was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
+            given = vars(self).get("_given", was)
+            given = map_nested(given, lambda x: x._node if type(x) is TracedValue else x)
+            entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
+            # It may be entered again before it is left.
+            vars(self).setdefault("_traced_entries", []).append(entry)
+        return original(self)
+
+    return __enter__
+
+
+def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
+        tracer = active_tracer()
+        if tracer is not None and not tracer.is_inside:
+            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self)["_traced_entries"].pop(),))
+        return original(self, *error)
+
+    return __exit__
+
+
+def _keeps_options(_: Sample) -> bool:
+    return "_given" in vars(torch.autocast("cpu"))
+
+
+def _without_gradients(sample: Sample) -> bool:
+    with torch.no_grad():
+        return getattr(sample.last.target, "__name__", "") == "_set_grad_enabled"
+
+
+def _casts(sample: Sample, *, left: bool) -> bool:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        entered = sample.last.target is autocast_mode._enter_autocast
+    return sample.last.target is autocast_mode._exit_autocast if left else entered
+
+
+REGIONS = (
+    Replacement(torch, "is_grad_enabled", _is_grad_enabled, lambda _: node_of(torch.is_grad_enabled())),
+    Replacement(torch._C, "_set_grad_enabled", _set_grad_enabled, _without_gradients),
+    Replacement(torch.autocast, "__init__", _init_autocast, _keeps_options),
+    Replacement(torch.autocast, "__enter__", _enter_autocast, partial(_casts, left=False)),
+    Replacement(torch.autocast, "__exit__", _exit_autocast, partial(_casts, left=True)),
+)

@@ -1,0 +1,1 @@
+"""What writes down the calls that a model makes."""

@@ -1,0 +1,27 @@
+"""How what a model returns becomes the output of its graph."""
+
+from types import GeneratorType
+from typing import Any
+
+from fxbin.errors import TraceError
+from fxbin.graph.record import OpCall
+from fxbin.tracing.recorder.tracer import Tracer
+from fxbin.tracing.values.containers import leaves
+from fxbin.tracing.values.operands import specs
+from fxbin.tracing.values.tensor import TracedTensor
+
+_length = len  # while a model is traced, the built-in is another one
+
+
+def add_output(tracer: Tracer, result: Any) -> None:
+    """End the graph with `result`, whose containers keep their types."""
+    if any(isinstance(item, GeneratorType) for item in leaves(result)):
+        raise TraceError(
+            "forward gives a generator, whose code runs only when somebody asks for more: return a list"
+        )
+    node = tracer.graph.output(tracer._nodes(result))
+    node.meta["spec"] = specs(result)
+    tracked = [item for item in leaves(result) if type(item) is TracedTensor and item._tracked]
+    node.meta["ops"] = tuple(
+        OpCall((), "nncf_model_output", index, tracked=True) for index in range(_length(tracked))
+    )

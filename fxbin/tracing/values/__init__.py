@@ -1,0 +1,1 @@
+"""Tensors and numbers without data that stand for those of a run."""

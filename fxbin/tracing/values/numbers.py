@@ -1,0 +1,183 @@
+"""Python values that depend on the inputs: sizes, dtypes, devices, and what is computed from them.
+
+They look like the value they carry (`isinstance` included) and put every computation into the graph.
+Where Python itself needs the value (a branch, `range`, an index) it is handed out, and the tracer
+writes down that the graph is special to it.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from fxbin.tracing.values.tensor import TracedTensor
+
+if TYPE_CHECKING:
+    from fxbin.tracing.recorder.tracer import Tracer
+
+
+class TracedValue:
+    """A value with the graph node that computes it."""
+
+    def __init__(
+        self,
+        tracer: "Tracer",
+        node: fx.Node,
+        value: Any,
+        *,
+        guarded: bool = True,
+        of_content: bool = False,
+    ) -> None:
+        self._tracer = tracer
+        self._node = node
+        self._value = value
+        self._guarded = guarded
+        """Whether the graph refuses to run where the value is another one than while tracing."""
+        self._of_content = of_content
+        """Whether it comes out of a tensor, so that only its type is known: ``x.max().item()``."""
+
+    # A TracedValue passes `isinstance(n, int)`. Python's own C code looks at the real type, so it
+    # always goes through __index__ and the like below: nothing is handed out unseen.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Protocols that Python and numpy look for; those that values take part in are below.
+            raise AttributeError(name)
+        found = self._tracer.compute(getattr, (self, name))
+        if not callable(getattr(found, "_value", None)):
+            return found
+
+        # Not a traced value with `__call__`, with which all of them would pass for `callable`.
+        def method(*args: Any) -> Any:
+            return self._tracer.compute(call_value, (found, *args))
+
+        return method
+
+    def __repr__(self) -> str:
+        return repr(self._value)
+
+    # Text is for messages, which must not narrow what a graph is good for.
+    def __str__(self) -> str:
+        return str(self._value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._value, spec)
+
+    def __bool__(self) -> bool:
+        # Of a number, only whether it is 0: `if x.shape[0]:` must not bake in the size of a batch.
+        known = self if type(self._value) is bool else self._tracer.compute(bool, (self,))
+        return bool(self._tracer.specialise(known))
+
+    def __index__(self) -> int:
+        return operator.index(self._tracer.specialise(self))
+
+    def __int__(self) -> int:
+        return int(self._tracer.specialise(self))
+
+    def __float__(self) -> float:
+        return float(self._tracer.specialise(self))
+
+    def __complex__(self) -> complex:
+        return complex(self._tracer.specialise(self))
+
+    def __hash__(self) -> int:
+        return hash(self._tracer.specialise(self))
+
+    def __len__(self) -> int:
+        return len(self._tracer.specialise(self))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return torch.tensor(self._tracer.specialise(self)).numpy()
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self._tracer.compute(round, (self,) if digits is None else (self, digits))
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TracedValue":
+        return self
+
+
+def call_value(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` for a method of a Python value: ``device.type.startswith("cuda")``."""
+    return function(*args)
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[TracedValue, Any], Any]:
+    def method(self: TracedValue, other: Any) -> Any:
+        if type(other) is TracedTensor:
+            return NotImplemented  # the reference names what a tensor does, under its reflected name
+        return self._tracer.compute(function, (self, other))
+
+    return method
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[TracedValue, Any], Any]:
+    def method(self: TracedValue, other: Any) -> Any:
+        return self._tracer.compute(function, (other, self))
+
+    return method
+
+
+def _unary(function: Callable[[Any], Any]) -> Callable[[TracedValue], Any]:
+    def method(self: TracedValue) -> Any:
+        return self._tracer.compute(function, (self,))
+
+    return method
+
+
+_BITWISE = ["lshift", "rshift", "and", "or", "xor"]
+_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", *_BITWISE]
+_COMPARISON = ["eq", "ne", "lt", "le", "gt", "ge"]
+
+for _name in _ARITHMETIC:
+    _function = getattr(operator, f"__{_name}__")
+    setattr(TracedValue, f"__{_name}__", _binary(_function))
+    setattr(TracedValue, f"__r{_name}__", _reflected(_function))
+for _name in _COMPARISON:
+    setattr(TracedValue, f"__{_name}__", _binary(getattr(operator, f"__{_name}__")))
+for _name in ("neg", "pos", "abs", "invert"):
+    setattr(TracedValue, f"__{_name}__", _unary(getattr(operator, f"__{_name}__")))
+for _name in ("floor", "ceil", "trunc"):
+    setattr(TracedValue, f"__{_name}__", _unary(getattr(math, _name)))
+
+
+_Size = torch.Size  # while a model is traced, user code finds another class under this name
+
+
+class TracedSize(tuple[Any, ...]):  # noqa: SLOT001  (a tuple can have attributes, but no slots for them)
+    """What `x.shape` gives: a tuple of traced ints that passes for `torch.Size`."""
+
+    rank: Callable[[], Any] | None = None
+    """Gives ``len`` of it as a traced value, if these are all the sizes of a tensor."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return _Size
+
+    def numel(self) -> Any:
+        """Product of the sizes."""
+        return math.prod(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        item = tuple.__getitem__(self, index)
+        return TracedSize(item) if isinstance(index, slice) else item
+
+    def __add__(self, other: Iterable[Any]) -> "TracedSize":
+        return TracedSize((*self, *other))
+
+    def __radd__(self, other: Iterable[Any]) -> "TracedSize":
+        return TracedSize((*other, *self))
+
+    def __iter__(self) -> Iterator[Any]:
+        return tuple.__iter__(self)

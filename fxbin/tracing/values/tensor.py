@@ -1,0 +1,217 @@
+"""Tensors without data that write what is done to them into a graph."""
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, fx
+
+from fxbin.tracing.values.active import active_tracer, paused
+from fxbin.tracing.values.content import ContentError
+
+if TYPE_CHECKING:
+    from fxbin.tracing.recorder.tracer import Tracer
+
+
+class TracedTensor(Tensor):
+    """A real tensor on the meta device, with the graph node that computes it.
+
+    Being a tensor, it goes wherever tensors go: `isinstance`, containers, operators on plain
+    tensors. Every public method is replaced by one that asks the active tracer to record the call
+    under the name it was called by, so ``x + y``, ``x.add(y)`` and ``x += y`` stay three things.
+    """
+
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
+
+    _value: Tensor
+    """What operators really run on: on the meta device, or on the CPU for a constant."""
+
+    _node: fx.Node | None
+    """None inside a module that is kept whole."""
+
+    _tracked: bool
+    """Whether the reference implementation would see methods called on this tensor."""
+
+    _source: Tensor | None
+    """The parameter, buffer or constant that this one stands for while nothing has changed it."""
+
+    _is_param: bool
+    """`isinstance(x, nn.Parameter)` looks at this."""
+
+    _requires_grad: bool = False
+    """Whether gradients would reach it, were this a real run."""
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.unbind(0))
+
+    def __bool__(self) -> bool:
+        return bool(content(self, bool))
+
+    def __int__(self) -> int:
+        return int(content(self, int))
+
+    def __float__(self) -> float:
+        return float(content(self, float))
+
+    def __index__(self) -> int:
+        return int(content(self, int))
+
+    def item(self) -> Any:
+        """The one number in it, which code can compute with even where it is not known."""
+        return as_number(self, Tensor.item)
+
+    def tolist(self) -> Any:
+        """The numbers in a constant."""
+        return content(self, Tensor.tolist)
+
+    def numpy(self, **options: Any) -> Any:
+        """The content of a constant."""
+        return content(self, lambda tensor: tensor.numpy(**options))
+
+    def __array__(self, dtype: Any = None) -> Any:
+        return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "TracedTensor":
+        """Let gradients reach it."""
+        # Nothing is differentiated here: the flag is all.
+        _tracer().call_plain_method("requires_grad_", lambda tensor, _: tensor, (self, requires_grad), {})
+        self._requires_grad = requires_grad
+        return self
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> None:
+        """Let `hook` see the gradient."""
+        _tracer().add_hook(self, hook)
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"TracedTensor({self._node}, {tuple(self._value.shape)}, {self._value.dtype})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.clone()
+
+
+PYTHON_ATTRIBUTES = ("shape", "dtype", "ndim")
+"""Properties that give values of Python."""
+
+TENSOR_ATTRIBUTES = ("T", "mT", "H", "mH", "data", "real", "imag")
+"""Properties that give tensors."""
+
+_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
+_OPERATORS = [*_ARITHMETIC, "and", "or", "xor", "lshift", "rshift"]
+_COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
+_UNARY = ["neg", "pos", "abs", "invert"]
+_PLAIN_PYTHON = {
+    # Written above, part of how Python handles objects, or about autograd and storage, not values.
+    *(name for name in vars(TracedTensor) if not name.startswith("_")),
+    *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names"],
+    *["register_post_accumulate_grad_hook", "retain_grad"],
+    *["share_memory_", "storage", "untyped_storage", "storage_type", "record_stream"],
+    *["module_load", "is_set_to"],
+}
+
+
+def _tracer() -> "Tracer":
+    tracer = active_tracer()
+    if tracer is None:
+        raise RuntimeError("a tensor made while tracing a model was kept and used after the tracing")
+    return tracer
+
+
+def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
+    """``read(tensor)`` where user code asks for the content of a tensor: constants have one.
+
+    Raises ContentError for others. A module that is kept whole gets ones instead: its operators are
+    looked at for their names and shapes, and run anew whenever the model does.
+    """
+    kept_whole = _tracer().is_inside
+    with paused():
+        if not tensor._value.is_meta:
+            return read(tensor._value)
+        if kept_whole:
+            return read(torch.ones_like(tensor._value, device="cpu"))
+    raise ContentError(
+        f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
+        "and it is known only when the model runs"
+    )
+
+
+def as_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
+    """``read(tensor)``, one number; a traced value of unknown content if only the run will tell."""
+    if tensor._value.is_meta and not _tracer().is_inside:
+        return _tracer().number_of(tensor, read)
+    return content(tensor, read)
+
+
+def _method(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: TracedTensor, *args: Any, **kwargs: Any) -> Any:
+        return _tracer().call_method(name, original, (self, *args), kwargs)
+
+    return method
+
+
+def _operator(name: str, function: Callable[..., Any], run: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: TracedTensor, *operands: Any) -> Any:
+        return _tracer().call_operator(name, function, run, self, operands)
+
+    return method
+
+
+def _swapped(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def run(left: Any, right: Any) -> Any:
+        return method(right, left)
+
+    return run
+
+
+def _attribute(name: str) -> property:
+    """A property that is recorded when it is read, or set."""
+    return property(
+        lambda self: _tracer().compute(getattr, (self, name)),
+        lambda self, value: _tracer().compute(setattr, (self, name, value)),
+    )
+
+
+def _install() -> None:
+    """Give `TracedTensor` a recording method for each public method and operator of `Tensor`."""
+    for name in dir(Tensor):
+        original = getattr(Tensor, name)
+        if not name.startswith("_") and callable(original) and name not in _PLAIN_PYTHON:
+            setattr(TracedTensor, name, _method(name, original))
+    for name in _OPERATORS:
+        function = getattr(operator, f"__{name}__")
+        _set_operator(f"__{name}__", function)
+        _set_operator(f"__r{name}__", function, reflected=True)
+        _set_operator(f"__i{name}__", getattr(operator, f"__i{name}__"))
+    for name in _COMPARISONS + _UNARY:
+        _set_operator(f"__{name}__", getattr(operator, f"__{name}__"))
+    _set_operator("__getitem__", operator.getitem)
+    _set_operator("__setitem__", operator.setitem)
+    for name in TENSOR_ATTRIBUTES + PYTHON_ATTRIBUTES:
+        setattr(TracedTensor, name, _attribute(name))
+    TracedTensor.device = property(lambda self: _tracer().device_of(self))  # type: ignore[assignment]
+    TracedTensor.requires_grad = property(  # type: ignore[assignment]
+        lambda self: _tracer().requires_grad_of(self), lambda self, value: self.requires_grad_(value)
+    )
+    TracedTensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[assignment]
+
+
+def _set_operator(name: str, function: Callable[..., Any], *, reflected: bool = False) -> None:
+    """Let method `name` record a call of `function` and run the method of `Tensor`.
+
+    It must be that one which runs: given an object it does not know it returns NotImplemented, and
+    Python goes on to ask the other operand.
+    """
+    run = getattr(Tensor, name, None)
+    if run is not None:
+        setattr(TracedTensor, name, _operator(name, function, _swapped(run) if reflected else run))
+
+
+_install()
+# Comparisons were replaced, which in Python drops the hash: tensors hash by identity.
+TracedTensor.__hash__ = Tensor.__hash__  # type: ignore[method-assign]

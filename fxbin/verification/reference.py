@@ -1,0 +1,125 @@
+"""What PyTorch computes, to compare a runtime with."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from fxbin.binarizers import ActivationBinarizer
+from fxbin.export.conv_call import ConvCall, conv_calls
+from fxbin.export.inputs import BoundInputs
+from fxbin.export.levels import activation_levels
+from fxbin.verification.samples import tensors_of
+
+SEED = 0
+
+ROUNDING = 1e-6
+"""How far two runtimes may disagree about a value in front of a binarizer, relative to its size: they sum
+in different orders, and 2 ** -24 is one rounding."""
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One convolution with its binarizers, and what it makes of two inputs."""
+
+    name: str
+    """Hierarchical name of the call site."""
+
+    inputs: tuple[Tensor, Tensor]
+    """One that a forward of the model gave it, and one of values at, just above and just below the
+    thresholds, zeros of both signs and infinities. Both ``(n, c, h, w)``."""
+
+    outputs: tuple[Tensor, Tensor]
+
+
+def copied(sample: BoundInputs) -> tuple[Any, ...]:
+    """The values of a sample, for a model that may change them in place."""
+    return sample.with_tensors([x.clone() for x in sample.tensors])
+
+
+@torch.no_grad()
+def outputs_of(model: nn.Module, sample: BoundInputs) -> list[Tensor]:
+    """The tensors that `model` returns, in the order an exported file has them."""
+    return tensors_of(model(*copied(sample)))
+
+
+@torch.no_grad()
+def layer_cases(module: fx.GraphModule, sample: BoundInputs, names: Collection[str]) -> list[LayerCase]:
+    """The call sites `names`, in execution order, on one forward of `module`."""
+    recorder = _LayerRecorder(module, names)
+    recorder.run(*copied(sample))
+    return recorder.cases
+
+
+@torch.no_grad()
+def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list[float]:
+    """How much each output of `model` changes when every value in front of a binarizer is rounded anew.
+
+    A value next to its threshold may then change sides, as it may in another runtime, and this can be
+    seen in the outputs. Largest absolute change of `runs` runs with random noise of relative size `ROUNDING`.
+    """
+    expected = outputs_of(model, sample)
+    generator = torch.Generator(expected[0].device).manual_seed(SEED)
+
+    def add_noise(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        (x,) = args
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return (x + noise * (ROUNDING * x.square().mean().sqrt()),)
+
+    binarizers = [module for module in model.modules() if isinstance(module, ActivationBinarizer)]
+    hooks = [binarizer.register_forward_pre_hook(add_noise) for binarizer in binarizers]
+    try:
+        changed = [outputs_of(model, sample) for _ in range(runs)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        max(float((run[index] - y).abs().max()) if y.is_floating_point() else 0.0 for run in changed)
+        for index, y in enumerate(expected)
+    ]
+
+
+class _LayerRecorder(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
+        super().__init__(module)
+        self.calls = {call.node: call for call in conv_calls(module) if call.name in names}
+        self.operands: dict[fx.Node, Tensor] = {}
+        self.cases: list[LayerCase] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        for call in self.calls.values():
+            if n is call.arguments["input"]:
+                # A copy, as what comes later may change it in place.
+                self.operands[n] = self.env[n.all_input_nodes[0]].clone()
+        if n in self.calls:
+            self.cases.append(self._case(self.calls[n]))
+        return result
+
+    def _case(self, call: ConvCall) -> LayerCase:
+        assert call.activation is not None
+        arguments = fx.node.map_arg(dict(call.arguments), lambda node: self.env[node])
+        x = self.operands[call.arguments["input"]]
+        inputs = (x, special_values(call.activation, x))
+        outputs = [F.conv2d(**(arguments | {"input": call.activation(x)})) for x in inputs]
+        return LayerCase(call.name, inputs, (outputs[0], outputs[1]))
+
+
+def special_values(binarizer: ActivationBinarizer, x: Tensor) -> Tensor:
+    """The values at which a comparison may go wrong, spread at random over the shape of `x`."""
+    levels = activation_levels(binarizer, tuple(x.shape), x.dtype)
+    threshold, infinity, zero = levels.threshold, torch.tensor(torch.inf).to(x), torch.zeros(()).to(x)
+    choices = [
+        threshold,
+        torch.nextafter(threshold, infinity),
+        torch.nextafter(threshold, -infinity),
+        *(zero, -zero, infinity, -infinity),
+        *(levels.high, -levels.high),
+    ]
+    values = torch.stack([choice.expand(x.shape) for choice in choices])
+    generator = torch.Generator(x.device).manual_seed(SEED)
+    which = torch.randint(len(choices), (1, *x.shape), generator=generator, device=x.device)
+    return values.gather(0, which)[0]
