@@ -2,7 +2,8 @@
 
 from fxbin import openvino
 from fxbin.binarized.state import Stage
-from fxbin.compiler.transform import node_names, transform
+from fxbin.compiler.node_names import node_names
+from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.diagnostics import Diagnostics
 from fxbin.diagnostics.nonfinite import first_nonfinite

@@ -1,18 +1,15 @@
 """Who looks on while operators run: compilers, tracers and the functional transforms of torch."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import fx, nn
 from torch.jit._trace import TracerWarning
 
 from fxbin.errors import TransformError
-
-if TYPE_CHECKING:
-    from fxbin.binarizers.binarizer import Binarizer
 
 _MAKE_FX = torch._C._TorchDispatchModeKey.PROXY
 
@@ -71,17 +68,6 @@ def recordable(function: F) -> F:
         return function(*args, **kwargs)
 
     return cast("F", call)
-
-
-def check_for_inference(binarizers: "Iterable[Binarizer]") -> None:
-    """Raise TransformError if a program is made with one of `binarizers` as it is in training."""
-    maker = program_maker()
-    for binarizer in binarizers:
-        if maker and binarizer.is_enabled and binarizer.training:
-            raise TransformError(
-                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made "
-                "keeps no straight-through gradients and starts no scale: call eval() first"
-            )
 
 
 def check_differentiated_once() -> None:

@@ -1,6 +1,6 @@
-"""The passes of the compiler, one a file. `fxbin.transform` shows them in order."""
+"""The passes of the compiler, one a file. `fxbin.compiler.pipeline` has them in order."""
 
-from fxbin.passes.base import Pass, run_passes
+from fxbin.passes.base import Pass, PassRun, run_passes, watch_passes
 from fxbin.passes.inline_conv2d import InlineConv2d
 from fxbin.passes.insert_activation_binarizers import InsertActivationBinarizers
 from fxbin.passes.insert_weight_binarizers import InsertWeightBinarizers
@@ -14,5 +14,7 @@ __all__ = [
     "MarkCallSites",
     "NameNodes",
     "Pass",
+    "PassRun",
     "run_passes",
+    "watch_passes",
 ]

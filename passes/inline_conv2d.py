@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.fx import GraphModule
 from typing_extensions import override
 
 from fxbin.graph.call_site import CallSite, call_sites
@@ -30,10 +29,10 @@ class InlineConv2d(Pass):
     """Qualified names of the modules that have a selected call site, in this graph or in another."""
 
     @override
-    def apply(self, module: GraphModule) -> bool:
-        chosen = [site for site in call_sites(module.graph) if not site.is_function and self._is_chosen(site)]
+    def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
+        chosen = [site for site in call_sites(graph) if not site.is_function and self._is_chosen(site)]
         for site in chosen:
-            inline(module, site)
+            inline(graph, owner, site)
         return bool(chosen)
 
     def _is_chosen(self, site: CallSite) -> bool:
@@ -41,10 +40,10 @@ class InlineConv2d(Pass):
         return site.node.target in self.binarized or (decision is not None and decision.binarized)
 
 
-def inline(module: GraphModule, site: CallSite) -> None:
+def inline(graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
     """Replace the call of a conv2d module by a call of `F.conv2d` with the same result."""
-    target, node, graph = str(site.node.target), site.node, module.graph
-    layer = module.get_submodule(target)
+    target, node = str(site.node.target), site.node
+    layer = owner.get_submodule(target)
     assert isinstance(layer, nn.Conv2d)
     with graph.inserting_before(node):
         x, padding = site.x, layer.padding

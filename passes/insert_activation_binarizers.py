@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import fx
-from torch.fx import GraphModule
+from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
@@ -35,26 +34,26 @@ class InsertActivationBinarizers(Pass):
     lr_multiplier: float | None = None
 
     @override
-    def apply(self, module: GraphModule) -> bool:
-        chosen = [site for site in call_sites(module.graph) if _is_pending(site)]
+    def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
+        chosen = [site for site in call_sites(graph) if _is_pending(site)]
         for site in chosen:
-            self._insert(module, site)
+            self._insert(graph, owner, site)
         return bool(chosen)
 
-    def _insert(self, module: GraphModule, site: CallSite) -> None:
+    def _insert(self, graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
         decision = site.info.decision
         assert decision is not None
         user, x = _raw_input(site)
         spec = spec_of(x)
         assert isinstance(spec, TensorSpec)
-        if submodule_at(module, decision.activation) is None:
+        if submodule_at(owner, decision.activation) is None:
             # The channel axis is -3: a conv2d also takes (c, h, w).
             binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params)
             binarizer.name = site.info.name
             binarizer.lr_multiplier = self.lr_multiplier
-            add_beside(module, decision.activation, binarizer)
-        with module.graph.inserting_before(user):
-            binarized = module.graph.call_module(decision.activation, (x,))
+            add_beside(owner, decision.activation, binarizer)
+        with graph.inserting_before(user):
+            binarized = graph.call_module(decision.activation, (x,))
         binarized.meta["spec"] = spec
         set_node_info(binarized, site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)

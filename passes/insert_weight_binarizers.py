@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import fx
-from torch.fx import GraphModule
+from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
@@ -31,22 +30,22 @@ class InsertWeightBinarizers(Pass):
     params: Params
 
     @override
-    def apply(self, module: GraphModule) -> bool:
-        chosen = [site for site in call_sites(module.graph) if _is_pending(site)]
+    def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
+        chosen = [site for site in call_sites(graph) if _is_pending(site)]
         for site in chosen:
-            self._insert(module, site)
+            self._insert(graph, owner, site)
         return bool(chosen)
 
-    def _insert(self, module: GraphModule, site: CallSite) -> None:
+    def _insert(self, graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
         decision, weight = site.info.decision, site.weight
         assert decision is not None
-        if submodule_at(module, decision.weight) is None:
-            binarizer = make_weight_binarizer(self.mode, _shape(module, weight), self.params)
+        if submodule_at(owner, decision.weight) is None:
+            binarizer = make_weight_binarizer(self.mode, _shape(owner, weight), self.params)
             binarizer.name = str(weight.target) if weight.op == "get_attr" else site.info.name
             binarizer.keep_mode(self.mode)
-            add_beside(module, decision.weight, binarizer)
-        with module.graph.inserting_before(site.node):
-            binarized = module.graph.call_module(decision.weight, (weight,))
+            add_beside(owner, decision.weight, binarizer)
+        with graph.inserting_before(site.node):
+            binarized = graph.call_module(decision.weight, (weight,))
         binarized.meta["spec"] = spec_of(weight)
         set_node_info(binarized, site.info.beside("weight_binarizer"))
         site.node.replace_input_with(weight, binarized)
@@ -59,9 +58,9 @@ def _is_pending(site: CallSite) -> bool:
     return not (site.weight.op == "call_module" and site.weight.target == decision.weight)
 
 
-def _shape(module: GraphModule, weight: fx.Node) -> tuple[int, ...]:
+def _shape(owner: nn.Module, weight: fx.Node) -> tuple[int, ...]:
     if weight.op == "get_attr":
-        return tuple(attribute(module, str(weight.target)).shape)
+        return tuple(attribute(owner, str(weight.target)).shape)
     spec = spec_of(weight)
     assert isinstance(spec, TensorSpec)
     return spec.shape

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch.fx import GraphModule
+from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.graph.call_site import call_sites
@@ -26,8 +26,8 @@ class MarkCallSites(Pass):
     decisions: Mapping[str, Decision]
 
     @override
-    def apply(self, module: GraphModule) -> bool:
-        pending = [site for site in call_sites(module.graph) if site.info.decision is None]
+    def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
+        pending = [site for site in call_sites(graph) if site.info.decision is None]
         for site in pending:
             set_decision(site.node, self.decisions.get(site.info.name, TRAIN_ONLY))
         return bool(pending)

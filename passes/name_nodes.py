@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import fx, nn
-from torch.fx import GraphModule
 from typing_extensions import override
 
 from fxbin.graph.node_info import NodeInfo, node_info, set_node_info
@@ -31,9 +30,9 @@ class NameNodes(Pass):
     """Why no graph runs a conv2d, by its address."""
 
     @override
-    def apply(self, module: GraphModule) -> bool:
-        paths = {child: path for path, child in module.named_modules()}
-        pending = [node for node in module.graph.nodes if node_info(node) is None]
+    def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
+        paths = {child: path for path, child in owner.named_modules()}
+        pending = [node for node in graph.nodes if node_info(node) is None]
         for node in pending:
             set_node_info(node, self._info(node, paths))
             # It refers to modules, which a copy of the graph must not drag along.

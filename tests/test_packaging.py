@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fxbin.tracing.recorder.reached import NEWEST_TESTED
+from fxbin.tracing.patches.reached import NEWEST_TESTED
 from tests.lower_bounds import lower_bounds
 
 ROOT = Path(__file__).parents[1]

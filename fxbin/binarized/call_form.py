@@ -110,3 +110,23 @@ def _way(node: fx.Node) -> tuple[fx.Node, tuple[Step, ...]]:
         steps.insert(0, (node.target, node.args[1:]))
         node = whole
     return node, tuple(steps)
+
+
+def check_calls(calls: Sequence[Call]) -> None:
+    """Raise TransformError if one of `calls`, given by a user, is none."""
+    for index, call in enumerate(calls):
+        match call:
+            case (tuple(), Mapping()):
+                continue
+        raise TransformError(
+            f"other_calls[{index}]: expected a tuple of positional inputs and a dict of keyword inputs, such "
+            f'as ((x, y), {{"mode": "loss"}}), got {_kinds(call)}'
+        )
+
+
+def _kinds(call: Any) -> str:
+    return (
+        f"({', '.join(type(item).__name__ for item in call)})"
+        if isinstance(call, tuple)
+        else type(call).__name__
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
-from fxbin.tracing.recorder.chance import python_random_kept
+from fxbin.tracing.recorder.random_kept import python_random_kept
 
 
 @contextmanager

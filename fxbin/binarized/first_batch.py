@@ -16,7 +16,7 @@ from torch._C._dynamo.eval_frame import (
 from fxbin.binarized.effects_undone import effects_undone
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarizers import ActivationBinarizer, Binarizer
-from fxbin.onlookers import check_for_inference
+from fxbin.binarizers.binarizer import check_for_inference
 
 F = TypeVar("F", bound=Callable[..., Any])
 

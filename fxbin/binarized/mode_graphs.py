@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import fx, nn
@@ -97,6 +97,17 @@ class ModeGraph:
             if module.training is not training:
                 return False
         return True
+
+
+class Retraces(Protocol):
+    """Traces a model again: `fxbin.compiler.retrace.Retracer`."""
+
+    hooks: dict[str, Any]
+    """The model's own hooks, which its graphs have inside."""
+
+    def trace(self, model: Any, path: str, known: list[ModeGraph], call: int) -> ModeGraph:
+        """The graph of the module at `path` as its modules are now, for the example call of that number."""
+        ...
 
 
 class GraphChoice:

@@ -10,7 +10,14 @@ import torch
 from torch import fx, nn
 
 from fxbin.binarized.first_batch import StartsScales
-from fxbin.binarized.mode_graphs import GraphChoice, ModeGraph, counted_alone, graphs_of_calls, mode_graphs
+from fxbin.binarized.mode_graphs import (
+    GraphChoice,
+    ModeGraph,
+    Retraces,
+    counted_alone,
+    graphs_of_calls,
+    mode_graphs,
+)
 from fxbin.binarized.own_code import OwnCode, calls_conv2d, method_of_model
 from fxbin.binarized.part_forward import PartForward
 from fxbin.binarized.refused_methods import refusals
@@ -18,13 +25,11 @@ from fxbin.binarized.reserved_names import check_names
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.state_check import check_state_dict
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
-from fxbin.compiler.retrace import Retracer
+from fxbin.binarizers.binarizer import check_for_inference
 from fxbin.errors import ExportError, TransformError
-from fxbin.onlookers import check_for_inference
 from fxbin.original.closures import rebound
 from fxbin.original.copy import copies_made
 from fxbin.original.reach import HOOKS
-from fxbin.passes.base import Pass, run_passes
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
@@ -70,7 +75,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     _graph_choice: GraphChoice
     """What runs."""
 
-    _retracer: Retracer
+    _retracer: Retraces
 
     _traced_parts: dict[str, PartForward]
 
@@ -242,25 +247,6 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     @_ddp_params_and_buffers_to_ignore.setter
     def _ddp_params_and_buffers_to_ignore(self, names: Iterable[str]) -> None:
         vars(self)[IGNORED_BY_DDP] = list(names)
-
-    def rewrite_graphs(
-        self, passes: list[Pass], graphs: Iterable[fx.Graph] | None = None, *, compiles: bool = True
-    ) -> bool:
-        """Run `passes` on each graph, or on `graphs`; return whether anything changed.
-
-        With `compiles` false, code is not generated: whoever goes on to rewrite leaves that to the last time.
-        """
-        shown, changed = self.graph, False
-        self._is_rewriting = True
-        try:
-            for graph in self.all_graphs if graphs is None else graphs:
-                self.graph = graph
-                changed |= run_passes(self, passes)
-        finally:
-            self._is_rewriting = not compiles
-            self.graph = shown
-            self._is_rewriting = False
-        return changed
 
     def recompile(self) -> Any:
         """Generate the code of all graphs; `training` chooses between them at each call."""

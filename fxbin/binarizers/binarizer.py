@@ -1,7 +1,7 @@
 """The switch that every binarizer has: a buffer, which forward goes by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.flag import FlagReader, as_flag, new_flag
 from fxbin.binarizers.gradient_mean import GradientMean
-from fxbin.onlookers import check_for_inference, is_proxy, recorded_call
+from fxbin.errors import TransformError
+from fxbin.onlookers import is_proxy, program_maker, recorded_call
 
 
 class Binarizer(nn.Module, ABC):
@@ -143,3 +144,14 @@ class Binarizer(nn.Module, ABC):
         for name in self.flags:
             self._buffers[name] = as_flag(getattr(self, name))
         self.read_flags()
+
+
+def check_for_inference(binarizers: Iterable[Binarizer]) -> None:
+    """Raise TransformError if a program is made with one of `binarizers` as it is in training."""
+    maker = program_maker()
+    for binarizer in binarizers:
+        if maker and binarizer.is_enabled and binarizer.training:
+            raise TransformError(
+                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made "
+                "keeps no straight-through gradients and starts no scale: call eval() first"
+            )

@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.factory_check import checked, definition, try_out, why_not_callable
+from fxbin.binarizers.options import Options
 from fxbin.binarizers.weight import (
     DoReFaWeightBinarizer,
     WeightBinarizer,
@@ -14,14 +15,11 @@ from fxbin.binarizers.weight import (
 )
 from fxbin.errors import ConfigError, TransformError
 
-if TYPE_CHECKING:
-    from fxbin.config import Params
+WeightFactory = Callable[[Sequence[int], Any], WeightBinarizer]
+"""``factory(weight_shape, params)``: shape of the conv2d weight; `params` is a `fxbin.config.Params`."""
 
-WeightFactory = Callable[[Sequence[int], "Params"], WeightBinarizer]
-"""``factory(weight_shape, params)``: shape of the conv2d weight, `params` section of the config."""
-
-ActivationFactory = Callable[[int, "Params"], ActivationBinarizer]
-"""``factory(channels, params)``: channels of the conv2d input, `params` section of the config."""
+ActivationFactory = Callable[[int, Any], ActivationBinarizer]
+"""``factory(channels, params)``: channels of the conv2d input; `params` is a `fxbin.config.Params`."""
 
 W = TypeVar("W", bound=WeightFactory)
 A = TypeVar("A", bound=ActivationFactory)
@@ -59,7 +57,7 @@ def register_activation_binarizer(name: str) -> Callable[[A], A]:
     return register
 
 
-def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: "Params") -> WeightBinarizer:
+def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: Options) -> WeightBinarizer:
     """Build the weight binarizer of `mode`.
 
     ConfigError if there is none. TransformError if the shape is not that of a conv2d weight, if the factory
@@ -76,7 +74,7 @@ def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: "Param
     return binarizer
 
 
-def make_activation_binarizer(mode: str, channels: int, params: "Params") -> ActivationBinarizer:
+def make_activation_binarizer(mode: str, channels: int, params: Options) -> ActivationBinarizer:
     """Build the activation binarizer of `mode`.
 
     ConfigError if no binarizer has that name, TransformError if its factory gives something else than a new
@@ -128,7 +126,7 @@ def _unknown_mode(mode: str) -> ConfigError:
     )
 
 
-def _scale_threshold(channels: int, params: "Params") -> ActivationBinarizer:
+def _scale_threshold(channels: int, params: Options) -> ActivationBinarizer:
     return ActivationBinarizer(
         channels,
         scale_init=params.activation_scale_init,

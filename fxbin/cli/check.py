@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.capture import capture
 from fxbin.compiler.selection import select
-from fxbin.compiler.transform import capture
 from fxbin.config import Config, check_config, load_config
 from fxbin.config.example_inputs import example_inputs
 from fxbin.errors import FxbinError

@@ -1,6 +1,6 @@
 """Another graph of a model that has been transformed, for modes or dtypes unknown at that time."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,10 @@ from torch import fx, nn
 
 from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
 from fxbin.binarizers import Binarizer
+from fxbin.compiler.pipeline import binarizing_passes
 from fxbin.config.example_inputs import dtype_of
 from fxbin.graph.node_info import Decision, node_info, set_node_info
-from fxbin.passes import (
-    InlineConv2d,
-    InsertActivationBinarizers,
-    InsertWeightBinarizers,
-    MarkCallSites,
-    NameNodes,
-)
-from fxbin.passes.base import Pass
+from fxbin.passes import NameNodes, run_passes
 from fxbin.scopes.naming import Names
 from fxbin.tracing import Entry, Example, dtypes_of, told_apart, trace
 
@@ -27,19 +21,6 @@ if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
     from fxbin.binarized.own_code import Owner
     from fxbin.binarized.part_forward import PartForward
-    from fxbin.config import Config
-
-
-def binarizing_passes(decisions: Mapping[str, Decision], config: "Config") -> list[Pass]:
-    """What turns named graphs into binarized ones."""
-    section = config.binarization
-    chosen = (decision for decision in decisions.values() if decision.binarized)
-    return [
-        MarkCallSites(decisions),
-        InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
-        InsertWeightBinarizers(section.mode, section.params),
-        InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
-    ]
 
 
 @dataclass
@@ -93,11 +74,10 @@ class Retracer:
             return ModeGraph(now, None, dtypes, reason=reason)
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
         vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
-        model.rewrite_graphs([NameNodes(self.names)], [found.graph], compiles=False)
+        run_passes(found.graph, model, [NameNodes(self.names)])
         decisions = _decisions(model)
         _keep_names(model, found.graph, decisions)
-        passes = binarizing_passes(decisions, model.binarization.config)
-        model.rewrite_graphs(passes, [found.graph], compiles=False)
+        run_passes(found.graph, model, binarizing_passes(decisions, model.binarization.config))
         model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
         return traced_graph({path: module.training, **found.modes}, found)
 

@@ -1,6 +1,6 @@
 """The config: what may stand in it, how it is read, what is said about mistakes in it."""
 
-from fxbin.config.load import check_config, load_config
+from fxbin.config.load import ConfigSource, check_config, load_config
 from fxbin.config.models import Binarization, Config, InputInfo, Params
 from fxbin.config.problems import Problem
 from fxbin.config.reference import config_tables
@@ -9,6 +9,7 @@ from fxbin.config.schema import config_json_schema, config_json_schema_text
 __all__ = [
     "Binarization",
     "Config",
+    "ConfigSource",
     "InputInfo",
     "Params",
     "Problem",

@@ -1,11 +1,12 @@
 """Example inputs for a model, made from the `input_info` of its config."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, TransformError
 
 if TYPE_CHECKING:
     from fxbin.config import Config, InputInfo
@@ -71,3 +72,20 @@ def _fill(index: int, info: "InputInfo", generator: torch.Generator, dtype: torc
     raise ConfigError(
         f'input_info[{index}].filler: expected "ones", "zeros" or "random", got {info.filler!r}'
     )
+
+
+def given_inputs(
+    model: nn.Module, config: "Config", args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """`args` and `kwargs`; where neither is given, what `config` says.
+
+    Raises TransformError if `args` is not a tuple.
+    """
+    if args is None and kwargs is None:
+        return example_inputs(config, model)
+    if args is not None and not isinstance(args, tuple):
+        raise TransformError(
+            f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; "
+            "write (x,) for one input"
+        )
+    return args or (), kwargs or {}

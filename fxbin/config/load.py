@@ -15,8 +15,11 @@ from fxbin.errors import ConfigError
 
 SUFFIXES = (".json5", ".json")
 
+ConfigSource = Config | Mapping[str, Any] | str | Path
+"""A config, or where it is: the content as a mapping, or the path of a JSON5 file."""
 
-def load_config(source: str | Path | Mapping[str, Any] | Config) -> Config:
+
+def load_config(source: ConfigSource) -> Config:
     """Return the config that `source` holds.
 
     `source` is the path of a JSON5 file (JSON with comments, trailing commas and unquoted keys), a

@@ -9,8 +9,8 @@ from torch import Tensor, fx
 
 from fxbin.binarized.effects_undone import effects_undone
 from fxbin.binarized.module import BinarizedModule
+from fxbin.graph.containers import leaves
 from fxbin.graph.node_info import node_info
-from fxbin.tracing.values.containers import leaves
 
 
 def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | None:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from fxbin.binarized.state import Site
 from fxbin.binarized.unwrap import transformed, unwrapped
+from fxbin.binarized.weight_source import weight_sources
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.diagnostics.gradient_norms import GradientNorms
 from fxbin.diagnostics.report import DiagnosticsReport, SiteDiagnostics
-from fxbin.diagnostics.weight_source import weight_sources
 
 
 class Diagnostics:

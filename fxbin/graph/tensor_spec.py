@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.binarizers import Binarizer
 from fxbin.graph.call_site import attribute
-from fxbin.tracing import TensorSpec, spec_of
+from fxbin.graph.record import TensorSpec, spec_of
 
 
 def value_spec(module: nn.Module, node: fx.Node) -> Any:

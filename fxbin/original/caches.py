@@ -9,7 +9,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from fxbin.original.closures import variables
-from fxbin.tracing.patches.casts import loaded_modules, python_modules
+from fxbin.original.python_modules import loaded_modules, python_modules
 
 _Cached = type(cache(lambda: None))
 _FUNCTIONS = (_Cached, FunctionType, staticmethod, classmethod)

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TransformError
 
 
@@ -21,11 +20,6 @@ def check_model(model: Any) -> None:
 def _why_not(model: Any) -> str:
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
-    if isinstance(model, BinarizedModule):
-        return "it has been transformed already; transform the original model"
-    inside = next((path for path, m in model.named_modules() if isinstance(m, BinarizedModule)), "")
-    if inside:
-        return f"{inside} in it has been transformed already; transform the whole of the original model"
     if isinstance(model, torch.jit.ScriptModule):
         return (
             "it was compiled by torch.jit, and its code is no Python any more; transform the original model"

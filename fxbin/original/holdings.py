@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.original.caches import Cache, caches_of, used_modules
+from fxbin.original.generators import generator_types, is_of_its_own
 from fxbin.original.reach import held_by
-from fxbin.tracing.recorder.chance import generator_types, is_of_its_own
 
 
 class Holdings:

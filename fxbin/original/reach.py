@@ -8,8 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxbin.original.closures import WEAK, referent, variables
-from fxbin.tracing.values.numbers import TracedValue
-from fxbin.tracing.values.tensor import TracedTensor
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
@@ -42,13 +40,13 @@ def _walk(pending: list[Any], without: tuple[type, ...], seen: set[int]) -> Iter
         pending += _held(item)
 
 
-def holds_traced(item: Any) -> bool:
-    """Whether `item`, no container, holds on to what there is only while a model is traced.
+def holds_any(item: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether `item`, no container, holds something of exactly one of `kinds`.
 
-    In an attribute, as a method or in a closure; not in a module, which the graph finds as it is then.
+    In an attribute, as a method or in a closure; what modules hold does not count.
     """
     without = tuple(kind for kind in _WITHOUT_MODULES if kind is not Tensor)
-    return any(type(x) in (TracedTensor, TracedValue) for x in _walk([item], (*without, nn.Module), set()))
+    return any(type(x) in kinds for x in _walk([item], (*without, nn.Module), set()))
 
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.unwrap import unwrapped
-from fxbin.diagnostics.weight_source import weight_sources
+from fxbin.binarized.weight_source import weight_sources
 from fxbin.errors import TransformError
 from fxbin.listing import listed
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
+from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
 from fxbin.tracing.stay import without_data
 from fxbin.tracing.trace import Trace, run_with_data, trace
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.content import ContentError
 
 

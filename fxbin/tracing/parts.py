@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fxbin.graph.calls.guards import check_given, check_specialised
 from fxbin.graph.calls.structure import check_structure
+from fxbin.graph.containers import leaves
 from fxbin.graph.record import OpCall, ops_of
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
@@ -18,7 +19,6 @@ from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.stay import Stay
 from fxbin.tracing.trace import Entry, Trace, trace
 from fxbin.tracing.undone.state import in_mode
-from fxbin.tracing.values.containers import leaves
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
+from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation, ops_of
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
 from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing.patches.patching import patched
+from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.recorder.batch import larger_batch, refuse_batch_size, relies_on_numbers
-from fxbin.tracing.recorder.chance import python_random_kept
 from fxbin.tracing.recorder.inputs import add_placeholders, bind
 from fxbin.tracing.recorder.location import error_location
 from fxbin.tracing.recorder.outputs import add_output
-from fxbin.tracing.recorder.reached import check_replacements
+from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.reads import Read
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.state import state_kept, switched
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.content import ContentError
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import fx, nn
 
 from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.capture import capture
 from fxbin.compiler.selection import BinarizerNames
-from fxbin.compiler.transform import capture
 from fxbin.config import Params
 from fxbin.graph.call_site import call_sites
 from fxbin.graph.node_info import Decision
@@ -41,7 +41,7 @@ def assert_rewrites(
 ) -> None:
     """Check what `pass_` makes of `module`, that it reports the change, and that it is idempotent."""
     assert listing(module, note) == textwrap.dedent(before).strip()
-    assert pass_.apply(module), f"{pass_.name} changed something and did not report it"
+    assert pass_.apply(module.graph, module), f"{pass_.name} changed something and did not report it"
     assert listing(module, note) == textwrap.dedent(after).strip()
     module.graph.lint()
     assert_leaves_alone(pass_, module, note)
@@ -52,13 +52,15 @@ def assert_leaves_alone(
 ) -> None:
     """Check that `pass_` changes nothing and says so."""
     before, state = listing(module, note), list(module.state_dict())
-    assert not pass_.apply(module), f"{pass_.name} reported a change"
+    assert not pass_.apply(module.graph, module), f"{pass_.name} reported a change"
     assert (listing(module, note), list(module.state_dict())) == (before, state)
 
 
 def captured(model: nn.Module, *shape: int) -> BinarizedModule:
     """The graph of `model` in eval mode, named, for an input of `shape`."""
-    return capture(model.eval(), (torch.rand(shape),), {})
+    module = capture(model.eval(), (torch.rand(shape),), {})
+    module.recompile()
+    return module
 
 
 def marked(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
@@ -71,14 +73,14 @@ def marked(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
         else Decision(True, "", names.activation(site), names.weight(site))
         for site in call_sites(module.graph)
     }
-    MarkCallSites(decisions).apply(module)
+    MarkCallSites(decisions).apply(module.graph, module)
     return module
 
 
 def inlined(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
     """`marked`, with chosen modules replaced by the function they call."""
     module = marked(model, *shape, keep=keep)
-    InlineConv2d().apply(module)
+    InlineConv2d().apply(module.graph, module)
     return module
 
 

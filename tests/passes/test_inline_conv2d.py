@@ -128,5 +128,5 @@ def test_string_padding_is_kept() -> None:
 
 def test_call_in_full_precision_of_a_module_that_is_binarized_elsewhere_is_inlined_too() -> None:
     module = captured(TwiceCalled(), 1, 2, 4, 4)
-    assert InlineConv2d(frozenset({"conv"})).apply(module)
+    assert InlineConv2d(frozenset({"conv"})).apply(module.graph, module)
     assert [node.op for node in module.graph.nodes if "conv2d" in str(node.target)] == ["call_function"] * 2

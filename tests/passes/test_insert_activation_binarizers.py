@@ -136,7 +136,7 @@ def test_other_graphs_are_left_alone() -> None:
 
 def test_threshold_has_one_value_per_channel_of_the_input_of_a_depthwise_conv() -> None:
     module = inlined(OneConv(groups=2), 1, 2, 4, 4)
-    InsertActivationBinarizers("xnor", Params(), lr_multiplier=0.5).apply(module)
+    InsertActivationBinarizers("xnor", Params(), lr_multiplier=0.5).apply(module.graph, module)
     binarizer = module.get_submodule("conv.activation_binarizer")
     assert isinstance(binarizer, ActivationBinarizer)
     assert binarizer.threshold.shape == (1, 2, 1, 1)
@@ -148,7 +148,7 @@ def test_enabled_binarizer_gives_zero_and_scale() -> None:
     model = OneConv(bias=False)
     nn.init.dirac_(model.conv.weight)
     module = inlined(model, 1, 2, 4, 4)
-    insert_activations().apply(module)
+    insert_activations().apply(module.graph, module)
     module.recompile()
     binarizer = module.get_submodule("conv.activation_binarizer")
     assert isinstance(binarizer, ActivationBinarizer)

@@ -123,14 +123,14 @@ def test_other_graphs_are_left_alone() -> None:
 @pytest.mark.parametrize(("mode", "kind"), [("xnor", XNORWeightBinarizer), ("dorefa", DoReFaWeightBinarizer)])
 def test_mode_chooses_the_binarizer(mode: str, kind: type[nn.Module]) -> None:
     module = inlined(OneConv(), 1, 2, 4, 4)
-    InsertWeightBinarizers(mode, Params()).apply(module)
+    InsertWeightBinarizers(mode, Params()).apply(module.graph, module)
     assert type(module.get_submodule("conv.weight_binarizer")) is kind
 
 
 def test_enabled_binarizer_gives_sign_times_mean() -> None:
     model = Functional()
     module = inlined(model, 1, 2, 4, 4)
-    insert_weights().apply(module)
+    insert_weights().apply(module.graph, module)
     module.recompile()
     x, w = torch.rand(2, 2, 4, 4), model.kernel.detach() - 0.5
     with torch.no_grad():

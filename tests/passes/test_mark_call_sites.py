@@ -1,9 +1,9 @@
 import torch
 from torch import fx
 
-from fxbin.compiler.transform import capture
+from fxbin.compiler.capture import capture
 from fxbin.graph.node_info import Decision, node_decision
-from fxbin.passes import MarkCallSites
+from fxbin.passes import MarkCallSites, run_passes
 from fxbin.passes.mark_call_sites import TRAIN_ONLY
 from tests.passes.rewriting import assert_leaves_alone, assert_rewrites, captured
 from tests.passes.small_models import AuxiliaryHead, NoConv, TwiceCalled
@@ -44,11 +44,12 @@ def test_each_call_site_gets_its_decision() -> None:
 def test_call_site_of_train_mode_only_stays_in_full_precision() -> None:
     module = capture(AuxiliaryHead(), (torch.rand(1, 2, 4, 4),), {})
     decisions = {"AuxiliaryHead/NNCFConv2d[conv]/conv2d_0": CHOSEN}
-    assert module.rewrite_graphs([MarkCallSites(decisions)])
+    marking = [MarkCallSites(decisions)]
+    assert [run_passes(graph, module, marking) for graph in module.all_graphs] == [True, True]
     evaluated, trained = module.traced_graphs
     assert [decision(node) for node in evaluated.nodes if decision(node)] == ["binarized"]
     assert [decision(node) for node in trained.nodes if decision(node)] == ["binarized", TRAIN_ONLY.reason]
-    assert not module.rewrite_graphs([MarkCallSites(decisions)])
+    assert [run_passes(graph, module, marking) for graph in module.all_graphs] == [False, False]
 
 
 def test_other_graphs_are_left_alone() -> None:

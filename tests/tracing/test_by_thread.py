@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.tracing.patches.by_thread import by_thread, standing_for
+from fxbin.tracing.patches.by_thread import by_thread
 from fxbin.tracing.patches.patching import REPLACEMENTS
+from fxbin.tracing.values.stand_ins import standing_for
 from tests.tracing.running import traced
 from tests.transforming import assert_same_outputs, config
 

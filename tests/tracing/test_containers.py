@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.tracing.values.containers import map_nested, parts, rebuilt
+from fxbin.graph.containers import map_nested, parts, rebuilt
 from tests.transforming import assert_same_outputs, config
 
 

@@ -11,10 +11,9 @@ from torch import nn
 
 import fxbin
 from fxbin.errors import TorchVersionError
-from fxbin.tracing.patches import patching
+from fxbin.tracing.patches import patching, reached
+from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.patches.replacement import Replacement
-from fxbin.tracing.recorder import reached
-from fxbin.tracing.recorder.reached import check_replacements
 
 CONFIG = {
     "input_info": {"sample_size": [1, 3, 8, 8]},

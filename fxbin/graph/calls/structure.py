@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor, fx
 
 from fxbin.errors import TraceError
+from fxbin.graph.containers import Attribute, parts
 from fxbin.onlookers import recordable
-from fxbin.tracing.values.containers import Attribute, parts
 
 
 class UnknownStructureError(Exception):

@@ -1,14 +1,13 @@
 """Names in Python modules that stand for something else while a model is traced, in that thread alone."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, wraps
-from types import FunctionType, ModuleType
-from typing import Any, TypeVar, cast
+from functools import cache
+from types import ModuleType
+from typing import Any
 
 from fxbin.tracing.values.active import is_tracing
-
-F = TypeVar("F", bound=Callable[..., Any])
+from fxbin.tracing.values.stand_ins import original_of
 
 
 @contextmanager
@@ -30,27 +29,6 @@ def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None
         for name, stand_in in stand_ins.items():
             if names.get(name) is stand_in:
                 names[name] = original_of(stand_in)
-
-
-def standing_for(original: Callable[..., Any]) -> Callable[[F], F]:
-    """Decorator: the function stands for `original`."""
-
-    def mark(function: F) -> F:
-        marked: Any = wraps(original)(function)
-        marked._stands_for = original
-        return cast("F", marked)
-
-    return mark
-
-
-def original_of(item: Any) -> Any:
-    """What `item` stands for; itself if it is no stand-in."""
-    if isinstance(item, FunctionType | type):
-        return vars(item).get("_stands_for", item)
-    return getattr(item, "_stands_for", item) if type(item).__module__.startswith(_OURS) else item
-
-
-_OURS = __name__.rpartition(".")[0]
 
 
 class _Name:

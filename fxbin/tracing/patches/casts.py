@@ -7,7 +7,7 @@ another ``type``, which knows what traced tensors and numbers stand for.
 
 import copyreg
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,10 +16,10 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from fxbin.tracing.patches.by_thread import original_of
 from fxbin.tracing.patches.replacement import Replacement, node_of
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
+from fxbin.tracing.values.stand_ins import original_of
 from fxbin.tracing.values.tensor import TracedTensor, as_number
 
 
@@ -37,7 +37,7 @@ class _Cast(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and type(args[0]) is TracedValue:
             return args[0]._tracer.compute(cls._stands_for, args)
-        if len(args) == 1 and type(args[0]) is TracedTensor and active_tracer():
+        if len(args) == 1 and type(args[0]) is TracedTensor and active_tracer() is not None:
             return as_number(args[0], cls._stands_for)
         return cls._stands_for(*args, **kwargs)
 
@@ -133,15 +133,3 @@ def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
                     vars(module)[cast._stands_for.__name__] = cast
                     stack.callback(vars(module).pop, cast._stands_for.__name__, None)
         yield
-
-
-def python_modules(classes: Iterable[type]) -> list[ModuleType]:
-    """The Python modules with the code of `classes`, and the rest of the packages they come from."""
-    own = {cls.__module__ for cls in classes}
-    packages = {name.partition(".")[0] for name in own}
-    return loaded_modules(packages - {"torch", "builtins", "typing", "abc", "fxbin"})
-
-
-def loaded_modules(packages: Container[str]) -> list[ModuleType]:
-    """All modules of `packages` that have been imported."""
-    return [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from fxbin.tracing.patches.by_thread import standing_for
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.reference import UNNAMED_FUNCTIONS, UNSEEN_FUNCTIONS
+from fxbin.tracing.values.stand_ins import standing_for
 
 _NOT_OPERATORS = frozenset(
     {

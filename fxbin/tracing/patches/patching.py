@@ -12,16 +12,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fxbin.original.caches import caches_let_be
+from fxbin.original.python_modules import python_modules
 from fxbin.tracing.patches.autograd_functions import FUNCTIONS
 from fxbin.tracing.patches.by_thread import by_thread
-from fxbin.tracing.patches.casts import SIZE, casts_traced, python_modules
+from fxbin.tracing.patches.casts import SIZE, casts_traced
+from fxbin.tracing.patches.chance import RANDOM
 from fxbin.tracing.patches.functions import bound_early, op_name, recorded_functions
 from fxbin.tracing.patches.regions import REGIONS
 from fxbin.tracing.patches.replacement import replaced
 from fxbin.tracing.patches.replacements import CALLS
-from fxbin.tracing.recorder.chance import RANDOM
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.active import active_tracer, recording
+from fxbin.tracing.values.recording import Recording
 from fxbin.tracing.values.reference import FOLLOWED_FUNCTIONS
 from fxbin.tracing.values.tensor import TracedTensor
 
@@ -76,7 +78,7 @@ class _Mode(TorchFunctionMode):
         return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=True)
 
 
-def _attribute(tracer: Tracer, func: Any, name: str, args: tuple[Any, ...]) -> Any:
+def _attribute(tracer: Recording, func: Any, name: str, args: tuple[Any, ...]) -> Any:
     """``tensor.name`` or ``tensor.name = value``: recorded where it gives or takes a tensor."""
     if func.__name__ == "__set__":
         return tracer.compute(setattr, (args[0], name, args[1]))

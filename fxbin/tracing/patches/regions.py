@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.amp import autocast_mode
 
+from fxbin.graph.containers import map_nested
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.values.active import active_tracer
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import plain_values
 

@@ -9,18 +9,19 @@ from unittest import mock
 
 from torch import fx
 
-from fxbin.tracing.patches.by_thread import by_thread, original_of, standing_for
+from fxbin.tracing.patches.by_thread import by_thread
+from fxbin.tracing.values.stand_ins import original_of, standing_for
 from fxbin.tracing.values.tensor import TracedTensor
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 
 @dataclass(frozen=True)
 class Sample:
     """What is at hand to see whether a replacement is reached."""
 
-    tracer: "Tracer"
+    tracer: "Recording"
     """The active one, whose graph nobody will run."""
 
     x: TracedTensor

@@ -152,9 +152,9 @@ class _Len:
 
     def __call__(self, item: Any, /) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
-        if type(item) is TracedTensor and active_tracer():
+        if type(item) is TracedTensor and active_tracer() is not None:
             return item.shape[0]
-        if type(item) is TracedSize and item.rank is not None and active_tracer():
+        if type(item) is TracedSize and item.rank is not None and active_tracer() is not None:
             return item.rank()
         return self._stands_for(item)
 
@@ -204,7 +204,7 @@ def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
 def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
     def make(kind: type, *args: Any, **kwargs: Any) -> Any:
         # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
-        if args and type(args[0]) is TracedTensor and active_tracer():
+        if args and type(args[0]) is TracedTensor and active_tracer() is not None:
             x = args[0]
             with paused():
                 return traced(x._value, x._node, tracked=False, source=x._source)

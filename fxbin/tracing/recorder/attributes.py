@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
+from fxbin.graph.containers import map_nested
 from fxbin.graph.record import TensorSpec
 from fxbin.original.holdings import Holdings
 from fxbin.tracing.recorder.aliases import split_aliases
 from fxbin.tracing.recorder.execute import LARGEST_CONSTANT
 from fxbin.tracing.values.active import paused
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import holds
 from fxbin.tracing.values.tensor import TracedTensor

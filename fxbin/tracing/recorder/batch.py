@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.graph.containers import map_nested
 from fxbin.graph.record import Specialisation
 from fxbin.tracing.recorder.tracer import Tracer
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.content import ContentError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fxbin.tracing.values.containers import map_nested
+from fxbin.graph.containers import map_nested
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.tensor import TracedTensor
 

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 
 from fxbin.graph.calls.structure import UnknownStructureError, check_structure, structure
+from fxbin.graph.containers import leaves, map_nested
 from fxbin.graph.record import OpCall
 from fxbin.original.holdings import Holdings
 from fxbin.original.reach import reachable
 from fxbin.tracing.recorder.attributes import traced
-from fxbin.tracing.recorder.chance import python_random_kept
+from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.recorder import Args, Kwargs, Recorder
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.values.active import paused
-from fxbin.tracing.values.containers import leaves, map_nested
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import map_results, origin_node, plain_values, specs
 from fxbin.tracing.values.tensor import TracedTensor
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 _length = len  # while a model is traced, the built-in is another one
 
@@ -132,7 +132,7 @@ class KeepsWhole(Recorder):
                 item._node = origin_node(origin)
             elif isinstance(item, int | float) and not self.knows_values:
                 # It came out of code that was not followed, and might be anything.
-                return TracedValue(cast("Tracer", self), origin_node(origin), item, of_content=True)
+                return TracedValue(cast("Recording", self), origin_node(origin), item, of_content=True)
             return item
 
         return map_results(result, attach, node, self._item)
@@ -167,7 +167,7 @@ class KeepsWhole(Recorder):
         except UnknownStructureError as error:
             raise self._fault_of_caller(f"{path} gives {error}") from None
         if type(result) is list:
-            cast("Tracer", self).rely_on_count(node, _length(result))
+            cast("Recording", self).rely_on_count(node, _length(result))
         self.graph.call_function(check_structure, (node, expected, path))
 
     def _fault_of_caller(self, message: str) -> ContentError:

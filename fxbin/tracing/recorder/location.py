@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 
 import torch
 
-_LIBRARIES = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, str(Path(__file__).parent)))
+_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
 
 
 def user_location() -> str | None:

@@ -4,9 +4,9 @@ from types import GeneratorType
 from typing import Any
 
 from fxbin.errors import TraceError
+from fxbin.graph.containers import leaves
 from fxbin.graph.record import OpCall
 from fxbin.tracing.recorder.tracer import Tracer
-from fxbin.tracing.values.containers import leaves
 from fxbin.tracing.values.operands import specs
 from fxbin.tracing.values.tensor import TracedTensor
 

@@ -10,22 +10,22 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
+from fxbin.graph.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
 from fxbin.graph.record import OpCall, spec_of
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
-from fxbin.original.reach import holds_traced
-from fxbin.tracing.patches.by_thread import original_of
+from fxbin.original.reach import holds_any
 from fxbin.tracing.recorder.attributes import Attributes, traced
 from fxbin.tracing.recorder.execute import common_device, execute
 from fxbin.tracing.values.active import paused
-from fxbin.tracing.values.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.operands import Length, holds, is_of_content, map_results, origin_node, specs
 from fxbin.tracing.values.reference import SAME_OBJECT, SPELLED_IN_TORCH_2_2
+from fxbin.tracing.values.stand_ins import original_of
 from fxbin.tracing.values.tensor import TracedTensor
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 _length = len  # while a model is traced, the built-in is another one
 Args = tuple[Any, ...]
@@ -96,7 +96,7 @@ class Recorder:
             if call.op in _SPLITTING and not any(
                 isinstance(x, list | tuple) for x in (*args, *kwargs.values())
             ):
-                cast("Tracer", self).rely_on_count(node, _length(result))
+                cast("Recording", self).rely_on_count(node, _length(result))
             return map_results(result, wrap, node, self._item)
 
     def _count(self, call: Call) -> tuple[OpCall, ...]:
@@ -136,7 +136,7 @@ class Recorder:
             if self.knows_values or item is None:
                 return item
             return TracedValue(
-                cast("Tracer", self), origin_node(origin), item, of_content=is_of_content(given)
+                cast("Recording", self), origin_node(origin), item, of_content=is_of_content(given)
             )
 
         return wrap
@@ -203,7 +203,7 @@ class Recorder:
             return "is good for this run"
         if isinstance(item, torch.Generator) and item not in self.attributes.holdings.generators:
             return "was made in this run"
-        return "holds tensors of this run" if holds_traced(item) else ""
+        return "holds tensors of this run" if holds_any(item, (TracedTensor, TracedValue)) else ""
 
     def _item(self, parent: fx.Node, key: Any) -> fx.Node:
         if type(key) is Length:

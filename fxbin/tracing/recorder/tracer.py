@@ -16,6 +16,7 @@ from fxbin.graph.calls.guards import (
     check_weights,
     register_hook,
 )
+from fxbin.graph.containers import map_nested
 from fxbin.graph.record import Specialisation
 from fxbin.graph.scope import Scope, ScopeFinder
 from fxbin.original.holdings import Holdings
@@ -27,7 +28,6 @@ from fxbin.tracing.recorder.recorder import Args, Call, Kwargs
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.stay import Stay, without_data
 from fxbin.tracing.values.active import paused
-from fxbin.tracing.values.containers import map_nested
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.dispatch import seen_operator
 from fxbin.tracing.values.numbers import TracedValue

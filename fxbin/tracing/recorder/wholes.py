@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin.graph.containers import leaves, map_nested
 from fxbin.original.closures import variables
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.values.active import paused
-from fxbin.tracing.values.containers import leaves, map_nested
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.tensor import TracedTensor
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 
 class _Active(threading.local):
-    tracer: "Tracer | None" = None
+    tracer: "Recording | None" = None
     is_tracing: bool = False
 
 
 _active = _Active()
 
 
-def active_tracer() -> "Tracer | None":
+def active_tracer() -> "Recording | None":
     """The tracer that records this thread's torch calls; None almost always."""
     return _active.tracer
 
@@ -31,7 +31,7 @@ def is_tracing() -> bool:
 
 
 @contextmanager
-def recording(tracer: "Tracer") -> Iterator[None]:
+def recording(tracer: "Recording") -> Iterator[None]:
     """Let `tracer` record what this thread calls."""
     outer, _active.tracer = _active.tracer, tracer
     _active.is_tracing = True

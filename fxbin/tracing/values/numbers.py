@@ -16,7 +16,7 @@ from torch import fx
 from fxbin.tracing.values.tensor import TracedTensor
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 
 class TracedValue:
@@ -24,7 +24,7 @@ class TracedValue:
 
     def __init__(
         self,
-        tracer: "Tracer",
+        tracer: "Recording",
         node: fx.Node,
         value: Any,
         *,
@@ -157,6 +157,8 @@ _Size = torch.Size  # while a model is traced, user code finds another class und
 
 class TracedSize(tuple[Any, ...]):  # noqa: SLOT001  (a tuple can have attributes, but no slots for them)
     """What `x.shape` gives: a tuple of traced ints that passes for `torch.Size`."""
+
+    _stands_for = tuple
 
     rank: Callable[[], Any] | None = None
     """Gives ``len`` of it as a traced value, if these are all the sizes of a tensor."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxbin.graph.containers import leaves, map_nested, parts, rebuilt
 from fxbin.graph.record import TensorSpec
-from fxbin.tracing.values.containers import leaves, map_nested, parts, rebuilt
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.tensor import TracedTensor
 

@@ -11,7 +11,7 @@ from fxbin.tracing.values.active import active_tracer, paused
 from fxbin.tracing.values.content import ContentError
 
 if TYPE_CHECKING:
-    from fxbin.tracing.recorder.tracer import Tracer
+    from fxbin.tracing.values.recording import Recording
 
 
 class TracedTensor(Tensor):
@@ -116,7 +116,7 @@ _PLAIN_PYTHON = {
 }
 
 
-def _tracer() -> "Tracer":
+def _tracer() -> "Recording":
     tracer = active_tracer()
     if tracer is None:
         raise RuntimeError("a tensor made while tracing a model was kept and used after the tracing")

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fxbin.tracing.values.numbers import TracedSize
-
 _Size = torch.Size  # while a model is traced, user code finds another class under this name
 
 
@@ -69,7 +67,7 @@ def rebuilt(item: Any, values: Iterable[Any]) -> Any:
     No code of its class runs: that would do more than to hold them, or refuse.
     """
     kind, values = type(item), list(values)
-    if kind is tuple or kind is TracedSize or issubclass(kind, _Size):
+    if _is_plain_tuple(kind):
         return tuple(values)
     if kind is list:
         return values
@@ -164,10 +162,15 @@ def _is_generated(function: Any) -> bool:
     return code is not None and code.co_filename == "<string>"
 
 
+def _is_plain_tuple(kind: type) -> bool:
+    """Whether `kind` is tuple, torch.Size, or what stands for them while a model is traced."""
+    return kind is tuple or issubclass(kind, _Size) or vars(kind).get("_stands_for") is tuple
+
+
 def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
     """`item` with `change` applied to all that is in its containers; one that stays the same is kept."""
     kind = type(item)
-    if kind is tuple or kind is TracedSize or issubclass(kind, _Size):
+    if _is_plain_tuple(kind):
         return tuple([map_nested(x, change) for x in tuple.__iter__(item)])
     if kind is list:
         return [map_nested(x, change) for x in item]

@@ -1,0 +1,66 @@
+"""From a model to one that holds its own graphs, with names, unchanged otherwise."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from torch import nn
+
+from fxbin.binarized.call_form import Call, check_told_apart
+from fxbin.binarized.module import BinarizedModule
+from fxbin.compiler.pipeline import rewrite
+from fxbin.compiler.retrace import Retracer
+from fxbin.config.example_inputs import dtype_of
+from fxbin.errors import TransformError
+from fxbin.original.reach import HOOKS
+from fxbin.passes import NameNodes
+from fxbin.scopes.filter import ScopeFilter
+from fxbin.scopes.naming import Names
+from fxbin.tracing import Island, ops_of, trace_model, with_other_calls
+
+
+def capture(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+    scopes: ScopeFilter | None = None,
+    other_calls: Sequence[Call] = (),
+) -> BinarizedModule:
+    """`root` as a module with named graphs, before any change. It gives up its parameters.
+
+    Code is made of the graphs by ``recompile()``.
+    """
+    found = trace_model(root, args, dict(kwargs), leaf_modules)
+    found = with_other_calls(found, root, other_calls, leaf_modules)
+    check_told_apart(found.evaluated, [(args, kwargs), *other_calls])
+    ops = [op for graph in found.evaluated for node in graph.nodes for op in ops_of(node)]
+    scopes = scopes or ScopeFilter()
+    names = Names(root, ops, scopes.is_replaced, scopes.user_classes)
+    islands = tuple(
+        Island(names.scope(island.scope), path, island.reason) for path, island in found.islands.items()
+    )
+    stranded = {
+        address: f"the code of {names.scope(island.scope)} calls it, which runs as it is: {island.reason}"
+        for address, island in found.stranded.items()
+    }
+    hooks = {name: vars(root)[name] for name in HOOKS}
+    module = BinarizedModule.from_trace(root, found, islands)
+    reasons = {path: island.reason for path, island in found.islands.items()}
+    module._retracer = Retracer(
+        found.examples, found.other_examples, leaf_modules, names, hooks, dtype_of(module), reasons
+    )
+    rewrite(module, [NameNodes(names, found.homes, stranded)])
+    return module
+
+
+def check_is_apart(module: BinarizedModule, model: nn.Module) -> None:
+    """Raise TransformError if graphs of `module`, made from a copy of `model`, refer to `model` itself."""
+    held = chain(model.named_modules(), model.named_parameters(), model.named_buffers())
+    paths = {id(item): path for path, item in held}
+    for path in (paths[id(item)] for item in vars(module).values() if id(item) in paths):
+        raise TransformError(
+            f"model: the code reaches {path or 'the model'} of the model itself, where a copy of the model "
+            "should reach that of the copy: it looks it up in something that copy.deepcopy leaves as it is, "
+            "such as a global variable or a weakref.WeakValueDictionary. Hold it in an attribute of a module"
+        )

@@ -1,0 +1,43 @@
+"""The names that `ignored_scopes` and `target_scopes` select by: `fxbin.node_names`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.config import ConfigSource, load_config
+from fxbin.config.example_inputs import given_inputs
+from fxbin.graph.node_info import node_info
+from fxbin.original.check import check_model
+from fxbin.scopes.filter import ScopeFilter
+from fxbin.scopes.naming import Names
+from fxbin.tracing import operators
+
+
+def node_names(
+    model: nn.Module,
+    config: ConfigSource,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+    leaf_modules: tuple[type[nn.Module], ...] = (),
+) -> list[tuple[str, str]]:
+    """(name, operator) of every node in execution order, as `ignored_scopes` knows them.
+
+    `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
+    """
+    if isinstance(model, BinarizedModule):
+        infos = [node_info(node) for graph in model.evaluated_graphs for node in graph.nodes]
+        names = [name for info in infos if info is not None for name in info.names]
+        return [(name, _op(name)) for name in dict.fromkeys(names)]
+    config = load_config(config)
+    check_model(model)
+    args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)
+    ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
+    scopes = ScopeFilter.from_config(config)
+    return Names(model, ops, scopes.is_replaced, scopes.user_classes).listing(ops)
+
+
+def _op(name: str) -> str:
+    return name.rpartition("/")[2].rpartition("_")[0]
