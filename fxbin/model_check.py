@@ -1,5 +1,6 @@
 """The check at the door of `transform`: is this a model whose code can be followed?"""
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fxbin.binarizers import Binarizer
 from fxbin.errors import TransformError
 from fxbin.module import BinarizedModule
 
@@ -18,6 +20,20 @@ def check_model(model: Any) -> None:
         raise TransformError(f"model: {why}")
 
 
+def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
+    """`classes` as a tuple; TransformError if it is no sequence of classes of modules."""
+    if isinstance(classes, type):
+        classes = (classes,)
+    kinds = tuple(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else (classes,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TransformError(
+                "leaf_modules: expected classes of modules, such as (torch.nn.MultiheadAttention,), got "
+                f"{kind!r}"
+            )
+    return kinds
+
+
 def _why_not(model: Any) -> str:
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
@@ -26,6 +42,12 @@ def _why_not(model: Any) -> str:
     inside = next((path for path, m in model.named_modules() if isinstance(m, BinarizedModule)), "")
     if inside:
         return f"{inside} in it has been transformed already; transform the whole of the original model"
+    binarizer = next((path for path, m in model.named_modules() if isinstance(m, Binarizer)), "")
+    if binarizer:
+        return (
+            f"{binarizer} is a binarizer of another transformed model, whose layer it is part of; take the "
+            "layer of the original model"
+        )
     if isinstance(model, torch.jit.ScriptModule):
         return (
             "it was compiled by torch.jit, and its code is no Python any more; transform the original model"

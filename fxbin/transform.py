@@ -16,7 +16,7 @@ from fxbin.config import Config, load_config
 from fxbin.errors import TransformError
 from fxbin.example_inputs import dtype_of
 from fxbin.example_inputs import example_inputs as inputs_from_config
-from fxbin.model_check import check_model
+from fxbin.model_check import check_model, checked_leaf_modules
 from fxbin.model_copy import copy_model
 from fxbin.module import BinarizedModule
 from fxbin.node_info import Decision, node_info
@@ -40,7 +40,7 @@ def transform(
     *,
     example_kwargs: Mapping[str, Any] | None = None,
     other_calls: Sequence[Call] = (),
-    leaf_modules: tuple[type[nn.Module], ...] = (),
+    leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> BinarizedModule:
     """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
 
@@ -69,8 +69,9 @@ def transform(
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
     _check_calls(other_calls)
+    leaves = checked_leaf_modules(leaf_modules)
     scopes = ScopeFilter.from_config(config)
-    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, other_calls, compiles=False)
+    module = capture(copy_model(model), args, kwargs, leaves, scopes, other_calls, compiles=False)
     _check_is_apart(module, model)
     decisions = _decide(module, config)
     module.rewrite_graphs(binarizing_passes(decisions, config), compiles=False)
@@ -133,7 +134,7 @@ def node_names(
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
-    leaf_modules: tuple[type[nn.Module], ...] = (),
+    leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> list[tuple[str, str]]:
     """(name, operator) of every node in execution order, as `ignored_scopes` knows them.
 
@@ -146,7 +147,7 @@ def node_names(
     config = load_config(config)
     check_model(model)
     args, kwargs = _inputs(model, config, example_inputs, example_kwargs)
-    ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
+    ops = operators(model, args, dict(kwargs), leaf_modules=checked_leaf_modules(leaf_modules))
     scopes = ScopeFilter.from_config(config)
     return Names(model, ops, scopes.is_replaced, scopes.user_classes).listing(ops)
 
@@ -239,7 +240,7 @@ def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:
     activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
-    return OwnSite(site.info.name, activation, weight)
+    return OwnSite(site.info.name, activation, weight, (decision.activation, decision.weight))
 
 
 def _average_together(module: BinarizedModule) -> None:
