@@ -98,15 +98,15 @@ class _Replay:
         """What the tracer calls the parameter or buffer at `path` in the model."""
         part = f"{self._path}." if self._path else ""
         if path.startswith(part):
-            return _joined(
-                self._tracer.path_of_module(self._model.get_submodule(self._path)), path[len(part) :]
-            )
+            module = self._model.get_submodule(self._path)
+            return _joined(self._tracer.path_of_module(module), path.removeprefix(part))
         try:
             return _joined(self._tracer.path_of_module(self._model), path)
         except NameError:
             raise TraceError(
-                f"{type(self._tracer).__name__} follows a part of a transformed {type(self._model).__name__}, "
-                f"whose graph reaches {path}, which is beyond that part: trace the model itself"
+                f"{type(self._tracer).__name__} follows a part of a transformed "
+                f"{type(self._model).__name__}, whose graph reaches {path}, which is beyond that part: trace "
+                "the model itself"
             ) from None
 
     def _resolve(self, argument: Any) -> Any:
