@@ -1,6 +1,7 @@
 """Whoever watches sees each pass: its name, the graph as it leaves it, whether it changed something."""
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ class Dropping(nn.Module):
 
 def test_graphs_for_other_modes_are_seen_too() -> None:
     dropping = Dropping()
-    model = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3), dropping, nn.Conv2d(4, 4, 3)), SMALL)
+    model: Any = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3), dropping, nn.Conv2d(4, 4, 3)), SMALL)
     runs: list[PassRun] = []
     model.eval()[1].train()
     with watch_passes(runs.append):
