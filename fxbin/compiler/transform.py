@@ -38,7 +38,7 @@ def transform(
     ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
 
     The result is a `BinarizedModule` and still a model of the class of `model`. Python cannot write a type
-    for both: type checkers know that class, and the rest after ``assert isinstance(x, fxbin.BinarizedModule)``.
+    for both: type checkers know that class, and after ``assert isinstance(x, fxbin.BinarizedModule)`` the rest.
     In mypy, the plugin `fxbin.mypy` does without that line.
 
     Args:
