@@ -38,8 +38,8 @@ def transform(
     ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
 
     The result is a `BinarizedModule` and still a model of the class of `model`. Python cannot write a type
-    for both: type checkers know that class, and after ``assert isinstance(x, fxbin.BinarizedModule)`` the rest.
-    In mypy, the plugin `fxbin.mypy` does without that line.
+    for both. Type checkers know that class, and the rest after ``isinstance(x, fxbin.BinarizedModule)``; with
+    the plugin `fxbin.mypy`, mypy does not need that line.
 
     Args:
         model: any module; its convolutions may be modules or calls of `F.conv2d`.
