@@ -1,8 +1,8 @@
-"""What runs OpenVINO in a process of its own, see `fxbin.openvino.process`.
+"""The program that runs OpenVINO in a separate process, see `fxbin.openvino.process`.
 
-A folder holds the job:
+A folder contains the job:
 
     job.json, inputs.npz  ->  result.json, outputs.npz
 
-Each job names its steps as it comes to them, and a step may take `time_limit` seconds.
+Each job announces its steps, and each step may take `time_limit` seconds.
 """
