@@ -19,7 +19,6 @@ from fxbin.export.file_record import read_record
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
 from fxbin.export.plan import plan_export, prepare
-from fxbin.openvino.verify import FULL_FLOAT, examine
 from fxbin.runtimes.layer_outputs import return_layers
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
@@ -158,6 +157,9 @@ class _Comparison:
         return run_in_onnxruntime(self.path, self.samples, self.layers)
 
     def _openvino(self) -> RuntimeResult:
+        # Imported only when asked for: without OpenVINO, the other runtimes need none of this.
+        from fxbin.openvino.verify import FULL_FLOAT, examine
+
         layers = bool(self.layers)
         try:
             report = examine(
