@@ -1,4 +1,4 @@
-"""The check at the door of `transform`: is this a model whose code can be followed?"""
+"""Checks that the code of a model can be traced at all, before `transform` starts."""
 
 from itertools import chain
 from typing import Any
@@ -11,13 +11,14 @@ from fxbin.errors import TransformError
 
 
 def check_model(model: Any) -> None:
-    """Raise TransformError, with the way out, for what cannot be transformed whatever is in it."""
+    """Raise TransformError, which says what to do, if `model` is of a kind that cannot be transformed."""
     why = _why_not(model)
     if why:
         raise TransformError(f"model: {why}")
 
 
 def _why_not(model: Any) -> str:
+    """Why `model` cannot be transformed; empty if it may be."""
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
     if isinstance(model, torch.jit.ScriptModule):
