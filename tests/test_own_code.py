@@ -497,7 +497,7 @@ def test_copy_of_a_part_is_binarized_and_has_nothing_of_the_rest() -> None:
     owner = vars(part[0])["forward"].__self__
     assert owner.module is part[0]
     assert {*map(id, part.modules())}.isdisjoint(map(id, model.modules()))
-    assert not hasattr(owner, "owners")
+    assert not hasattr(owner, "callers")
 
 
 class Optional(Small):

@@ -1,4 +1,4 @@
-"""OpenVINO in a process of its own: what crashes in there is an error here."""
+"""Runs OpenVINO in a separate process, so that a crash in it is an error here."""
 
 import json
 import os
@@ -18,29 +18,31 @@ from fxbin.export.packages import require
 from fxbin.verification.time_limit import TIME_LIMIT
 
 WORKER = "fxbin.openvino_worker"
+"""Module that the process runs."""
 
 QUIET = {"CI": "true", "NNCF_CI": "1"}
-"""Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""
+"""Environment variables that stop OpenVINO's converter and NNCF from sending usage data over the network."""
 
 STEP_FILE = "step.txt"
-"""In the folder of a job: the step that the worker is at."""
+"""File in the folder of a job with the name of the current step of the worker."""
 
 TOO_LATE = "Timeout ("
-"""How the message of faulthandler begins, which ends the worker."""
+"""Beginning of the message that faulthandler prints when it ends the worker."""
 
 Arrays = Mapping[str, NDArray[Any]]
+"""Arrays of a job by key."""
 
 
 class OpenVINOError(ExportError):
-    """OpenVINO refused a file, or did not survive it."""
+    """OpenVINO refused a file, crashed, or took longer than the time limit."""
 
 
 def run_in_process(
     kind: str, job: Mapping[str, Any], arrays: Arrays, time_limit: float = TIME_LIMIT
 ) -> tuple[dict[str, Any], Arrays]:
-    """Let `fxbin.openvino_worker` do a job; return its result and its arrays.
+    """Run a job in `fxbin.openvino_worker`; return its result and its arrays.
 
-    OpenVINOError says what OpenVINO refused, the signal that ended the process, or the step that took
+    Raises OpenVINOError with what OpenVINO refused, the signal that ended the process, or the step that took
     longer than `time_limit` seconds.
     """
     require("openvino", extra="openvino")
@@ -84,7 +86,7 @@ def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, tim
 
 
 def essence(message: str) -> str:
-    """The part of OpenVINO's message that speaks of the model, not of its own source files."""
+    """The part of OpenVINO's message that is about the model, not about its own source files."""
     lines = [line.strip() for line in message.splitlines()]
     told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return " ".join(told[-2:]) if told else message.strip()

@@ -1,4 +1,4 @@
-"""Times files."""
+"""The job that times several files."""
 
 import time
 from collections import Counter
@@ -14,8 +14,8 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> 
     """Time several files in turns.
 
     job: ``models`` (paths), ``inputs`` (a map from names to array keys), ``properties``, ``rounds``,
-    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, which
-    fills the caches again, and then `repeat` times.
+    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, to fill the
+    caches again, and then `repeat` times.
     """
     import openvino
 
