@@ -46,6 +46,10 @@ class ModeGraph:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self._arguments: tuple[Argument, ...] = ()
+        self._made: int | None = None
+        """What tells the graph as it was made from one that somebody has edited."""
+        self.is_edited = False
+        """Whether somebody has, for which ``model.graph`` is there and ``model.recompile()``."""
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
@@ -63,10 +67,13 @@ class ModeGraph:
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None:
             assert self.premises is not None
+            fingerprint = hash(tuple(_listing(self.graph)))
+            self._made = self._made or fingerprint
+            self.is_edited = fingerprint != self._made
             self._arguments = arguments_of(self.graph)
             self.premises.bind(model, self.graph, path)
             if self.graph not in functions:
-                self.run = compiled(self.graph, model)
+                self.run = compiled(self.graph, model, path)
 
     def fits(self) -> bool:
         """Whether it is what the module would do now."""
@@ -209,6 +216,13 @@ class GraphChoice:
             if self._new(known[0]).fits():
                 return self.variants[-1]
         model.own_code.check(model)
+        if any(variant.is_edited and variant.is_for_now() for variant in known):
+            raise TransformError(
+                f"{type(model).__name__}: its graph was edited after the transform, and its modules have "
+                "changed since (a hook, an attribute, a submodule). The model's own code, which runs then, "
+                "knows nothing of the edit: undo the change, or write the edit into the model's code and "
+                "transform that"
+            )
         return self.own_code
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:

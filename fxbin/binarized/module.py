@@ -212,7 +212,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             call = type(self).__call__  # what it has of its own shows lines of its graph in tracebacks
         hooks = {} if self.is_shown_only else self._retracer.hooks
         if type(self).__call__ is call and not any(hooks.values()):
-            forward = self._original_class.forward if put_on is None else lambda _, *a, **k: put_on(*a, **k)
+            kind = self._original_class
+
+            def forward(model: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+                # Looked up at each call: the class may be given another one.
+                return put_on(*args, **kwargs) if put_on else kind.forward(model, *args, **kwargs)
+
             return self.own_code.around(forward)
         without = {name: type(of_kind)() for name, of_kind in hooks.items()}
 
@@ -326,6 +331,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         raise TransformError(
             f"pickle: the code of a transformed {type(self).__name__} is made in this process and cannot be "
             "saved. Save model.state_dict() and load it into fxbin.transform(...) of the original model"
+        )
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise TransformError(
+            f"torch.jit.script: TorchScript cannot compile the code of a transformed {type(self).__name__}. "
+            "torch.jit.trace(model.eval(), inputs) makes a program of it, and fxbin.export_onnx a file"
         )
 
     def __copy__(self) -> NoReturn:

@@ -31,6 +31,9 @@ class OwnSite:
     weight: Binarizer | None
     """None, both, if it stays in full precision."""
 
+    places: tuple[str, str] = ("", "")
+    """Qualified names of both."""
+
 
 class Calls:
     """Which modules with call sites run at the moment, and how often each has been called in this forward.
@@ -160,7 +163,12 @@ class OwnCode:
         """Raise TransformError if a binarized layer is no longer a part of `model`."""
         held = None
         for path, owner in self.owners.items():
-            if submodule_at(model, path) is owner.module or not owner.is_binarized:
+            if owner.stands_in and "forward" not in vars(owner.module):
+                owner.put_on()  # somebody has put another one there, and has taken it off again
+            if submodule_at(model, path) is owner.module:
+                owner.check_binarizers(model)
+                continue
+            if not owner.is_binarized:
                 continue
             held = set(model.modules()) if held is None else held
             if owner.module not in held:
@@ -200,6 +208,18 @@ class Owner:
         """The forward of the module, with binarizers."""
         return MethodType(self._run, self)
 
+    def check_binarizers(self, model: nn.Module) -> None:
+        """Raise TransformError if a binarizer is no longer where it was."""
+        for site in self.sites:
+            for binarizer, place in zip((site.activation, site.weight), site.places, strict=True):
+                if binarizer is not None and submodule_at(model, place) is not binarizer:
+                    raise TransformError(
+                        f"{place}: the binarizer was removed or replaced after the transform. To keep the "
+                        "layer in full precision, switch it off: model.binarization.enable("
+                        f"activations=False, weights=False, sites=[{site.name!r}]), or put it into "
+                        "ignored_scopes"
+                    )
+
     @property
     def is_binarized(self) -> bool:
         """Whether any of its call sites is."""
@@ -208,7 +228,7 @@ class Owner:
     def take_off(self) -> None:
         """Let the module's code run as it is."""
         self.stands_in = False
-        del vars(self.module)["forward"]
+        vars(self.module).pop("forward", None)
         if self._own is not None:
             vars(self.module)["forward"] = self._own
 

@@ -42,6 +42,8 @@ class Premises:
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
+        self._had_hooks = False
+        """Whether the graph has in it what hooks did, which are asked themselves from then on."""
         self._fetched: list[tuple[str, str, str]] = []
         self._passed: list[str] = []
         self._of_objects = values_of_objects(self._reads)
@@ -104,7 +106,8 @@ class Premises:
     def _has_other_modules(self) -> bool:
         # With no loop in Python, as in `_Entries`: that would cost as much as a layer.
         return (
-            any(self._hooks)
+            self._had_hooks
+            or any(self._hooks)
             or any(_GLOBAL_HOOKS)
             or [*map(len, self._children)] != self._counts
             or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
@@ -112,6 +115,8 @@ class Premises:
 
     def hold_for_compiler(self) -> bool:
         """As `hold`, for what torch.compile can guard on: hooks, and attributes that are plain values."""
+        if self._had_hooks:
+            return False
         for hooks in self._hooks:
             if len(hooks):
                 return False
@@ -127,6 +132,7 @@ class Premises:
         """Take what there is for what must be."""
         passed = dict(_passed(model, graph, path, self._followed))
         self._passed = [*passed]
+        self._had_hooks = any(vars(m)[name] for p, m in passed.items() if p != path for name in CALLED_HOOKS)
         # Code may read what is in modules that it does not run.
         read = {read.path for read in self._reads} | {*self._iterated}
         self._modules = passed | {p: model.get_submodule(p) for p in read}
@@ -197,7 +203,7 @@ def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> It
     for path, module in passed.items():
         yield Read(path, "__dict__", "forward", vars(module).get("forward", MISSING))
         for name, child in module._modules.items():
-            if id(child) in modules:
+            if id(child) in modules or isinstance(child, Binarizer):
                 yield Read(path, "_modules", name, child)
         if isinstance(module, nn.Conv2d) and path not in followed:
             for name in _CONV2D_SETTINGS:

@@ -29,25 +29,26 @@ def is_proxied(*inputs: Any) -> bool:
     return False
 
 
-def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    """What `graph` of `model` gives for `inputs`, by the names of its placeholders; their tracer records it.
+def replay(graph: fx.Graph, model: nn.Module, path: str, inputs: Mapping[str, Any]) -> Any:
+    """What `graph` gives for `inputs`, by the names of its placeholders; their tracer records it.
+
+    It is the graph of the module at `path` in `model`.
 
     Run instead, its code would do what no proxy can: ask for a length, check a size, switch gradients off
     while it is traced and not when the result runs. A layer whose convolution is binarized is called by no
     node of the graph, so what ran in it is recorded one by one, also where the tracer would keep it whole.
 
     Raises:
-        TraceError: the model is no part of what the tracer follows.
+        TraceError: the graph needs what is no part of what the tracer follows.
     """
-    return _Replay(graph, model, _tracer(inputs)).run(inputs)
+    return _Replay(graph, model, path, _tracer(inputs)).run(inputs)
 
 
 class _Replay:
     """One recording, whose tracer is told of each module that is entered, as where modules run themselves."""
 
-    def __init__(self, graph: fx.Graph, model: nn.Module, tracer: fx.Tracer) -> None:
-        self._model, self._tracer = model, tracer
-        self._prefix = _prefix(model, tracer)
+    def __init__(self, graph: fx.Graph, model: nn.Module, path: str, tracer: fx.Tracer) -> None:
+        self._model, self._tracer, self._path = model, tracer, path
         self._nodes: list[fx.Node] = list(graph.nodes)
         self._values: dict[fx.Node, Any] = {}
 
@@ -63,7 +64,8 @@ class _Replay:
     def _running(self, owner: str) -> Modules:
         """The modules on the way to `owner`; lists of modules are held, and never run."""
         parts = owner.split(".") if owner else []
-        paths = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        depth = len(self._path.split(".")) if self._path else 0  # in which the tracer is already
+        paths = [".".join(parts[: end + 1]) for end in range(depth, len(parts))]
         modules = map(self._model.get_submodule, paths)
         return tuple(module for module in modules if type(module).forward is not nn.Module.forward)
 
@@ -90,21 +92,29 @@ class _Replay:
         value = attribute(self._model, path)
         if isinstance(value, Proxy):
             return value  # as tracers give for a parameter
-        return self._tracer.create_proxy("get_attr", self._prefix + path, (), {})
+        return self._tracer.create_proxy("get_attr", self._name(path), (), {})
+
+    def _name(self, path: str) -> str:
+        """What the tracer calls the parameter or buffer at `path` in the model."""
+        part = f"{self._path}." if self._path else ""
+        if path.startswith(part):
+            module = self._model.get_submodule(self._path)
+            return _joined(self._tracer.path_of_module(module), path.removeprefix(part))
+        try:
+            return _joined(self._tracer.path_of_module(self._model), path)
+        except NameError:
+            raise TraceError(
+                f"{type(self._tracer).__name__} follows a part of a transformed "
+                f"{type(self._model).__name__}, whose graph reaches {path}, which is beyond that part: trace "
+                "the model itself"
+            ) from None
 
     def _resolve(self, argument: Any) -> Any:
         return fx.node.map_arg(argument, self._values.__getitem__)
 
 
-def _prefix(model: nn.Module, tracer: fx.Tracer) -> str:
-    try:
-        path = tracer.path_of_module(model)
-    except NameError:
-        raise TraceError(
-            f"{type(tracer).__name__} follows a part of a transformed {type(model).__name__}, whose graph "
-            "reaches parameters beyond that part: trace the model itself"
-        ) from None
-    return f"{path}." if path else ""
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:

@@ -61,7 +61,7 @@ def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:
     activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
-    return OwnSite(site.info.name, activation, weight)
+    return OwnSite(site.info.name, activation, weight, (decision.activation, decision.weight))
 
 
 def _average_together(module: BinarizedModule) -> None:

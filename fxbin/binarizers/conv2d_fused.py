@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.module import _has_any_global_hook
 
 from fxbin.binarizers import cpu_passes
@@ -16,6 +15,7 @@ from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
 from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.onlookers import is_proxy
@@ -112,7 +112,7 @@ class _BinarizedConv2d(Function):
         return F.conv2d(fired.mul_(s), w if a is None else cpu_passes.signs(w, a), bias, *settings)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         x, w = ctx.saved_tensors

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
+from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.onlookers import check_differentiated_once, is_scripted, is_transformed
 
 
@@ -48,7 +48,7 @@ class BinarizeWeight(Function):
         return BinarizeWeight.forward(*ctx.saved_tensors)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(_ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
         """See the class."""
         return grad_y, None
@@ -107,7 +107,7 @@ class BinarizeActivation(Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         x, scale, t, y = ctx.again or (*ctx.saved_tensors, None)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fxbin.cli import deploy
 from fxbin.cli.source import config_for, with_overrides, without_scope_check
-from fxbin.config import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
 
 EXIT_ERROR = 2
@@ -200,6 +200,12 @@ def graph(
         Path, typer.Option("--output", "-o", help="File to write: .dot, or .svg, .pdf or .png with Graphviz.")
     ] = Path("graph.svg"),
     input_size: deploy.InputOption = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PASS", help="Print the graphs as they are after this pass, instead of drawing."
+        ),
+    ] = None,
 ) -> None:
     """Draw the transformed graph of a model: binarizers, full-precision convolutions with the reason, shapes.
 
@@ -210,10 +216,36 @@ def graph(
     from fxbin.train.build import model_of
     from fxbin.train.outputs import check_graph_path, save_graph
 
+    if after is not None:
+        typer.echo(graphs_after(after, config_for(source, input_size)))
+        return
     check_graph_path(output)
     settings = config_for(source, input_size)
     save_graph(to_dot(transform(model_of(settings, pretrained=False), settings)), output)
     typer.echo(f"wrote {output}")
+
+
+def graphs_after(name: str, settings: Config) -> str:
+    """The graphs of the model of `settings` as the pass called `name` leaves them, that of eval mode first.
+
+    Raises:
+        ConfigError: no pass has that name.
+    """
+    from fxbin.compiler.transform import transform
+    from fxbin.errors import ConfigError
+    from fxbin.passes import PassRun, watch_passes
+    from fxbin.train.build import model_of
+
+    seen: dict[str, list[str]] = {}
+
+    def watch(run: PassRun) -> None:
+        seen.setdefault(run.name, []).append(str(run.graph))
+
+    with watch_passes(watch):
+        transform(model_of(settings, pretrained=False), settings)
+    if name not in seen:
+        raise ConfigError(f"--after: expected the name of a pass, {', '.join(seen)}, got {name!r}")
+    return "\n\n".join(seen[name])
 
 
 for command in (deploy.export, deploy.verify, deploy.bench):

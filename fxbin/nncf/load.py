@@ -57,6 +57,11 @@ def load_nncf_checkpoint(
         TransformError: `model` does not come from `transform`.
     """
     module = transformed(model, "load_nncf_checkpoint")
+    if not isinstance(source, str | Path | Mapping):
+        raise CheckpointError(
+            "source: expected the path of a checkpoint or what was loaded from one, got "
+            f"{type(source).__name__}"
+        )
     content = content_of(source)
     match = Match()
     if content.state_dict is not None:

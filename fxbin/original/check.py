@@ -1,5 +1,6 @@
 """The check at the door of `transform`: is this a model whose code can be followed?"""
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -15,6 +16,20 @@ def check_model(model: Any) -> None:
     why = _why_not(model)
     if why:
         raise TransformError(f"model: {why}")
+
+
+def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
+    """`classes` as a tuple; TransformError if it is no sequence of classes of modules."""
+    if isinstance(classes, type):
+        classes = (classes,)
+    kinds = tuple(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else (classes,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TransformError(
+                "leaf_modules: expected classes of modules, such as (torch.nn.MultiheadAttention,), got "
+                f"{kind!r}"
+            )
+    return kinds
 
 
 def _why_not(model: Any) -> str:

@@ -154,6 +154,12 @@ class StagedSchedule:
                 f"fraction: {fraction:g} comes after {self._fraction:g} within epoch {self._epoch:g}. "
                 "Call start_epoch(epoch) before the first batch of each epoch."
             )
+        if fraction == self._fraction == 1:
+            warnings.warn(
+                f"step: epoch {self._epoch:g} was over already. Call start_epoch(epoch) before the first "
+                "batch of each epoch; without it no stage begins",
+                stacklevel=2,
+            )
         if self._state.started != self._start_at(self._epoch):
             raise ConfigError(
                 f"step: since this schedule started epoch {self._epoch:g}, another StagedSchedule has "
