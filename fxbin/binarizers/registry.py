@@ -122,7 +122,7 @@ def _unknown_mode(mode: str) -> ConfigError:
     return ConfigError(
         f"mode: {mode!r} is not a binarizer. "
         + (f"Did you mean {close}? " if close else "")
-        + f"Known: {', '.join(known)}. Add one with fxbin.binarizers.register_weight_binarizer."
+        + f"Known: {', '.join(known)}. Add one with fxbin.register_weight_binarizer."
     )
 
 

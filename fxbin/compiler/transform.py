@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -21,20 +21,26 @@ from fxbin.original.check import check_model, checked_leaf_modules
 from fxbin.original.copy import copy_model
 from fxbin.scopes.filter import ScopeFilter
 
+Model = TypeVar("Model", bound=nn.Module)
+
 
 def transform(
-    model: nn.Module,
+    model: Model,
     config: ConfigSource,
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
     other_calls: Sequence[Call] = (),
     leaf_modules: Sequence[type[nn.Module]] = (),
-) -> BinarizedModule:
+) -> Model:
     """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
 
     Nothing is binarized yet: until a stage is switched on (`StagedSchedule`, or
     ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
+
+    The result is a `BinarizedModule` and still a model of the class of `model`. Python cannot write a type
+    for both. Type checkers know that class, and the rest after ``isinstance(x, fxbin.BinarizedModule)``; with
+    the plugin `fxbin.mypy`, mypy does not need that line.
 
     Args:
         model: any module; its convolutions may be modules or calls of `F.conv2d`.
@@ -65,7 +71,7 @@ def transform(
     check_is_apart(module, model)
     rewrite(module, binarizing_passes(_decide(module, config), config))
     wire(module, config)
-    return module
+    return cast("Model", module)  # whose class has been made a base class of it
 
 
 def _check_is_original(model: nn.Module) -> None:

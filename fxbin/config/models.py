@@ -115,7 +115,7 @@ def _known_mode(mode: str) -> str:
         hint = f'Did you mean "{close[0]}"? ' if close else ""
         raise problem(
             f"one of {', '.join(names)}",
-            f"{hint}Add a mode of your own with fxbin.binarizers.register_weight_binarizer.",
+            f"{hint}Add a mode of your own with fxbin.register_weight_binarizer.",
         )
     return mode
 

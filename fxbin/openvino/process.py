@@ -17,7 +17,7 @@ from fxbin.errors import ExportError
 from fxbin.export.packages import require
 from fxbin.verification.time_limit import TIME_LIMIT
 
-WORKER = Path(__file__).parent / "worker" / "__main__.py"
+WORKER = "fxbin.openvino_worker"
 
 QUIET = {"CI": "true", "NNCF_CI": "1"}
 """Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""
@@ -38,7 +38,7 @@ class OpenVINOError(ExportError):
 def run_in_process(
     kind: str, job: Mapping[str, Any], arrays: Arrays, time_limit: float = TIME_LIMIT
 ) -> tuple[dict[str, Any], Arrays]:
-    """Let `fxbin.openvino.worker` do a job; return its result and its arrays.
+    """Let `fxbin.openvino_worker` do a job; return its result and its arrays.
 
     OpenVINOError says what OpenVINO refused, the signal that ended the process, or the step that took
     longer than `time_limit` seconds.
@@ -48,10 +48,10 @@ def run_in_process(
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps({"time_limit": time_limit, **job}), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its last option is a keyword, too
-        done = subprocess.run(  # noqa: S603 (this Python and a file of this package)
-            # -P: the folder of the worker is no place to import from.
-            [sys.executable, "-P", "-W", "ignore", str(WORKER), kind, name],
-            env=os.environ | QUIET,
+        done = subprocess.run(  # noqa: S603 (this Python and a module of this package)
+            # -P: the current folder is not a place to import from unless it is one here.
+            [sys.executable, "-P", "-W", "ignore", "-m", WORKER, kind, name],
+            env=os.environ | QUIET | _import_path(),
             capture_output=True,
             text=True,
             check=False,
@@ -63,6 +63,11 @@ def run_in_process(
             raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
         with np.load(folder / "outputs.npz") as outputs:
             return result, dict(outputs)
+
+
+def _import_path() -> dict[str, str]:
+    """What makes the process find the same packages as this one, whatever has changed `sys.path` here."""
+    return {"PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
 
 
 def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, time_limit: float) -> str:

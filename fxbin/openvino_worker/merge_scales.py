@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.layer_types import ONE_BIT
+from fxbin.openvino_worker.layer_types import ONE_BIT
 
 
 def merge_scales(model: Any) -> None:

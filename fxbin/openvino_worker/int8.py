@@ -4,8 +4,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.job import StartStep
-from fxbin.openvino.worker.layer_types import ONE_BIT
+from fxbin.openvino_worker.job import StartStep
+from fxbin.openvino_worker.layer_types import ONE_BIT
 
 WITHOUT_WEIGHTS = {"Add", "AvgPool", "MaxPool", "Multiply", "ReduceMean", "Subtract"}
 """Types of operators that nncf would give int8 inputs, beside convolutions and matrix products."""

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.int8 import to_int8
-from fxbin.openvino.worker.job import Arrays, MisfitError, Result, StartStep
-from fxbin.openvino.worker.layer_types import ONE_BIT, layer_types
-from fxbin.openvino.worker.merge_scales import merge_scales
-from fxbin.openvino.worker.model_inputs import fix_shapes
+from fxbin.openvino_worker.int8 import to_int8
+from fxbin.openvino_worker.job import Arrays, MisfitError, Result, StartStep
+from fxbin.openvino_worker.layer_types import ONE_BIT, layer_types
+from fxbin.openvino_worker.merge_scales import merge_scales
+from fxbin.openvino_worker.model_inputs import fix_shapes
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.job import Arrays, Result, StartStep
-from fxbin.openvino.worker.layer_types import layer_types
-from fxbin.openvino.worker.model_inputs import fix_shapes, input_names
+from fxbin.openvino_worker.job import Arrays, Result, StartStep
+from fxbin.openvino_worker.layer_types import layer_types
+from fxbin.openvino_worker.model_inputs import fix_shapes, input_names
 
 
 def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:

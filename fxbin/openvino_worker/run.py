@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.cut_layer import cut_layer
-from fxbin.openvino.worker.job import Arrays, Result, StartStep
-from fxbin.openvino.worker.layer_types import convolution_kind, layer_types
-from fxbin.openvino.worker.model_inputs import fix_shapes, input_names
+from fxbin.openvino_worker.cut_layer import cut_layer
+from fxbin.openvino_worker.job import Arrays, Result, StartStep
+from fxbin.openvino_worker.layer_types import convolution_kind, layer_types
+from fxbin.openvino_worker.model_inputs import fix_shapes, input_names
 
 
 def run(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.job import MisfitError
+from fxbin.openvino_worker.job import MisfitError
 
 
 def fix_shapes(model: Any, shapes: list[list[int]]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fxbin.openvino.worker.benchmark import benchmark
-from fxbin.openvino.worker.convert import convert
-from fxbin.openvino.worker.job import Arrays, MisfitError, Result, StartStep
-from fxbin.openvino.worker.run import run
+from fxbin.openvino_worker.benchmark import benchmark
+from fxbin.openvino_worker.convert import convert
+from fxbin.openvino_worker.job import Arrays, MisfitError, Result, StartStep
+from fxbin.openvino_worker.run import run
 
 JOBS: dict[str, Callable[[Mapping[str, Any], Arrays, StartStep], Result]] = {
     "run": run,
