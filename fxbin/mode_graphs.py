@@ -14,6 +14,7 @@ from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
 from fxbin.premises import Premises
+from fxbin.replay import is_proxied
 from fxbin.tracing import Part, Trace
 from fxbin.tracing.reach import CALLED_HOOKS
 
@@ -66,7 +67,16 @@ class ModeGraph:
                 self.run = compiled(self.graph, model)
 
     def fits(self) -> bool:
-        """Whether it is what the module would do now."""
+        """Whether it does what the module would do now."""
+        return self.computes_the_same() and (
+            self.premises is None
+            or not self.premises.left
+            or self.premises.leaves_nothing()
+            or torch.compiler.is_exporting()  # what is exported only computes
+        )
+
+    def computes_the_same(self) -> bool:
+        """Whether it gives what the module would give now, whatever that leaves in attributes."""
         if not self.is_for_now():
             return False
         if self.premises is None:
@@ -104,7 +114,8 @@ class GraphChoice:
     (``if x.dtype == torch.float16``). They are traced when they are first needed.
 
     Where a graph is not what the modules mean any more, since they have hooks, other attributes or other
-    submodules than when it was traced, or where none can be traced, the module's own code runs.
+    submodules than when it was traced, or where none can be traced, the module's own code runs. So it does
+    where it sets attributes to something else than they have, which graphs do not.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
@@ -150,6 +161,8 @@ class GraphChoice:
     def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """What runs for these arguments: the own code where they are not those of the example."""
         variant = self.chosen()
+        if variant is self.own_code and is_proxied(*args, *kwargs.values()):
+            variant = self.computing_now() or variant  # which other tracers of torch.fx are to find
         return variant if variant.takes(args, kwargs) else self.own_code
 
     def chosen(self) -> ModeGraph:
@@ -165,8 +178,8 @@ class GraphChoice:
         model: Any = self._model
         premises = [variant.premises for variant in self.variants if variant.premises is not None]
         # What hooks do must not be done while a graph is traced.
-        if all(premise.structure_holds() for premise in premises) and not any(
-            variant.is_for_now() for variant in self.variants
+        if not any(variant.is_for_now() for variant in self.variants) and all(
+            premise.structure_holds() for premise in premises
         ):
             if torch.compiler.is_compiling():
                 raise TransformError(
@@ -181,10 +194,14 @@ class GraphChoice:
 
     def graph_for_now(self) -> ModeGraph:
         """As `chosen`, with a graph even where the own code runs, if it can be traced."""
+        return self.computing_now() or self._new()
+
+    def computing_now(self) -> ModeGraph | None:
+        """As `chosen`; where the own code runs, a graph that computes the same and sets no attributes."""
         variant = self.chosen()
-        if variant is self.own_code:
-            return self._new()
-        return variant
+        if variant is not self.own_code:
+            return variant
+        return next((known for known in self.variants if known.computes_the_same()), None)
 
     def _new(self) -> ModeGraph:
         model: Any = self._model
@@ -226,14 +243,14 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     assert trained.graph is not None
     if _listing(evaluated.graph) != _listing(trained.graph):
         return [evaluated, trained]
-    if not part.evaluated.modes and not part.trained.modes:
+    if not part.evaluated.modes and not part.trained.modes and part.evaluated.left == part.trained.left:
         return [ModeGraph({}, evaluated.graph, evaluated.dtypes, evaluated.premises)]
     return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes, trained.premises)]
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
     """What was traced in `modes`."""
-    premises = Premises(found.reads, found.followed, found.iterated)
+    premises = Premises(found.reads, found.followed, found.iterated, found.left)
     return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 

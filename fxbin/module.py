@@ -137,8 +137,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return self._graph_choice.running(training=training)
 
     def graph_now(self) -> fx.Graph | None:
-        """What runs in the modes that the modules are in; None if that is the model's own code."""
-        return self._graph_choice.chosen().graph
+        """What the model computes as it is now, traced anew if need be; None if no graph can hold that."""
+        return self._graph_choice.graph_for_now().graph
 
     def show_running(self) -> None:
         """Let `graph` be what the model does now, and run that from now on, whatever is done to the model.
