@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.tracing.chance import python_random_kept
+from fxbin.tracing.state import attributes_kept
 
 
 @contextmanager
 def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[None]:
-    """Put back random states, buffers (running statistics) and levels after running `model`, or failing to.
+    """Put back random states, attributes, buffers (running statistics) and levels after running `model`.
 
     `fxbin.Diagnostics` does not count what fires meanwhile. With `but_starts`, a scale that has started
     stays where it started.
@@ -31,7 +32,8 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
     for activations in before_run:
         activations.firing = None
     devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
-    with torch.random.fork_rng(devices), python_random_kept():
+    others = [part for part in model.modules() if not isinstance(part, Binarizer)]
+    with torch.random.fork_rng(devices), python_random_kept(), attributes_kept(others):
         try:
             yield
         finally:

@@ -14,6 +14,7 @@ from fxbin.call_site import attribute
 from fxbin.errors import TransformError
 from fxbin.fused_graph import compiled
 from fxbin.premises import Premises
+from fxbin.replay import is_proxied
 from fxbin.tracing import Part, Trace
 from fxbin.tracing.reach import CALLED_HOOKS
 
@@ -76,7 +77,16 @@ class ModeGraph:
                 self.run = compiled(self.graph, model, path)
 
     def fits(self) -> bool:
-        """Whether it is what the module would do now."""
+        """Whether it does what the module would do now."""
+        return self.computes_the_same() and (
+            self.premises is None
+            or not self.premises.left
+            or self.premises.leaves_nothing()
+            or torch.compiler.is_exporting()  # what is exported only computes
+        )
+
+    def computes_the_same(self) -> bool:
+        """Whether it gives what the module would give now, whatever that leaves in attributes."""
         if not self.is_for_now():
             return False
         if self.premises is None:
@@ -114,7 +124,8 @@ class GraphChoice:
     (``if x.dtype == torch.float16``). They are traced when they are first needed.
 
     Where a graph is not what the modules mean any more, since they have hooks, other attributes or other
-    submodules than when it was traced, or where none can be traced, the module's own code runs.
+    submodules than when it was traced, or where none can be traced, the module's own code runs. So it does
+    where it sets attributes to something else than they have, which graphs do not.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
@@ -171,7 +182,12 @@ class GraphChoice:
         for variant in self.variants:
             if variant.takes(args, kwargs) and variant.fits():
                 return variant
-        return self._other([variant for variant in self.variants if variant.takes(args, kwargs)])
+        known = [variant for variant in self.variants if variant.takes(args, kwargs)]
+        if is_proxied(*args, *kwargs.values()):  # other tracers of torch.fx are to find a graph
+            for variant in known:
+                if variant.computes_the_same():
+                    return variant
+        return self._other(known)
 
     def chosen(self) -> ModeGraph:
         """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on.
@@ -193,8 +209,8 @@ class GraphChoice:
         # What hooks do must not be done while a graph is traced.
         if (
             known
-            and all(premise.structure_holds() for premise in premises)
             and not any(variant.is_for_now() for variant in known)
+            and all(premise.structure_holds() for premise in premises)
         ):
             if torch.compiler.is_compiling():
                 raise TransformError(
@@ -216,11 +232,16 @@ class GraphChoice:
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """As `chosen_for`, with a graph even where the own code runs, if it can be traced."""
+        known = (variant for variant in self.variants if variant.takes(args, kwargs))
+        return self._computing(args, kwargs) or self._new(next(known, self.variants[0]))
+
+    def _computing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
+        """As `chosen_for`; where the own code runs, a graph that computes the same and sets no attributes."""
         variant = self.chosen_for(args, kwargs)
-        if variant is self.own_code:
-            known = (variant for variant in self.variants if variant.takes(args, kwargs))
-            return self._new(next(known, self.variants[0]))
-        return variant
+        if variant is not self.own_code:
+            return variant
+        known = (variant for variant in self.variants if variant.takes(args, kwargs))
+        return next((variant for variant in known if variant.computes_the_same()), None)
 
     def _new(self, like: ModeGraph) -> ModeGraph:
         """A graph for now, traced with the example call of `like`."""
@@ -270,14 +291,14 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     assert trained.graph is not None
     if _listing(evaluated.graph) != _listing(trained.graph):
         return [evaluated, trained]
-    if not part.evaluated.modes and not part.trained.modes:
+    if not part.evaluated.modes and not part.trained.modes and part.evaluated.left == part.trained.left:
         return [ModeGraph({}, evaluated.graph, evaluated.dtypes, evaluated.premises)]
     return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes, trained.premises)]
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
     """What was traced in `modes`."""
-    premises = Premises(found.reads, found.followed, found.iterated)
+    premises = Premises(found.reads, found.followed, found.iterated, found.left)
     return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 

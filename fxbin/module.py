@@ -147,6 +147,10 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """What runs for these arguments as modules are now; None if that is the model's own code."""
         return self._graph_choice.chosen_for(args, kwargs).graph
 
+    def computed_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
+        """What the model computes for these arguments now, traced anew if need be; None if no graph can."""
+        return self._graph_choice.graph_for_now(args, kwargs).graph
+
     def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Let `graph` be what the model does for these arguments now, and run that from now on.
 

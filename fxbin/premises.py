@@ -33,12 +33,18 @@ class Premises:
         reads: what the code has read.
         followed: qualified names of the modules whose code was followed.
         iterated: those of the modules that went through their submodules.
+        left: what the code leaves in attributes, which a graph does not.
     """
 
     def __init__(
-        self, reads: Iterable[Read] = (), followed: Iterable[str] = (), iterated: Iterable[str] = ()
+        self,
+        reads: Iterable[Read] = (),
+        followed: Iterable[str] = (),
+        iterated: Iterable[str] = (),
+        left: Iterable[Read] = (),
     ) -> None:
         self._reads, self._followed, self._iterated = tuple(reads), frozenset(followed), tuple(iterated)
+        self.left = tuple(left)
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
@@ -82,6 +88,7 @@ class Premises:
             if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
         ]
         self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
+        self._left = [(model.get_submodule(r.path), r.name, r.value) for r in self.left]
 
     def hold(self) -> bool:
         """Whether all of it is so now."""
@@ -98,6 +105,13 @@ class Premises:
             return [*map(MappingProxyType.get, contents, self._names_of_classes)] == self._values_of_classes
         except Exception:  # noqa: BLE001  (as in `_Entries`)
             return False
+
+    def leaves_nothing(self) -> bool:
+        """Whether all attributes that the code sets have the values already that it would set them to."""
+        for module, name, value in self._left:
+            if value is MISSING or getattr(module, name, MISSING) != value:
+                return False
+        return True
 
     def structure_holds(self) -> bool:
         """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""

@@ -17,6 +17,7 @@ from fxbin.tracing.containers import map_nested
 from fxbin.tracing.content import ContentError
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.inputs import add_placeholders, bind
+from fxbin.tracing.left import changes_noted
 from fxbin.tracing.location import error_location
 from fxbin.tracing.outputs import add_output
 from fxbin.tracing.patching import patched
@@ -59,6 +60,9 @@ class Trace:
 
     iterated: tuple[str, ...] = ()
     """Those, by their names, of which it holds that they have so many submodules."""
+
+    left: tuple[Read, ...] = ()
+    """What the code leaves in attributes, which the graph does not; MISSING for what may differ each time."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def trace(
             tracer.reads.all,
             tuple(tracer.reads.followed),
             tuple(tracer.reads.iterated),
+            tuple(tracer.left),
         )
 
 
@@ -167,6 +172,7 @@ def _trace_once(
         torch.set_grad_enabled(entry.training if training is None else training),
         state_kept(tracer),
         nullcontext() if training is None or is_part else switched(tracer.root, training=training),
+        changes_noted(tracer),
     ):
         if is_part:
             _take_off_hooks(entry)

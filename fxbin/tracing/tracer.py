@@ -18,7 +18,7 @@ from fxbin.tracing.guards import assign_buffer, check_count, check_specialised, 
 from fxbin.tracing.holdings import Holdings
 from fxbin.tracing.kept_whole import KeepsWhole
 from fxbin.tracing.location import user_location
-from fxbin.tracing.reads import Reads
+from fxbin.tracing.reads import Read, Reads
 from fxbin.tracing.record import Specialisation
 from fxbin.tracing.recorder import Args, Call, Kwargs
 from fxbin.tracing.reference import ITERATION_MODULES, UNNAMED_METHODS
@@ -67,6 +67,8 @@ class Tracer(KeepsWhole):
         """Whether the code does something else for another dtype of a tensor."""
         self.assigned: dict[nn.Module, str] = {}
         """The modules of which the code changes an attribute, which a graph does not, and its name."""
+        self.left: list[Read] = []
+        """What the code leaves in attributes."""
         self.reads = Reads(self.attributes.holdings)
         self._switched: set[nn.Module] = set()
         self._weight_checks: set[str] = set()
