@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.tracing.recorder.random_kept import python_random_kept
+from fxbin.tracing.undone.state import attributes_kept
 
 
 @contextmanager
 def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[None]:
-    """Restore random states, buffers (running statistics), scales and thresholds of `model` at the end.
+    """Restore random states, attributes, buffers, scales and thresholds of `model` at the end.
 
     `fxbin.Diagnostics` counts nothing meanwhile. With `keep_starts`, the binarizers' own parameters and
     buffers are not restored, so that scales that are initialised stay so.
@@ -31,7 +32,8 @@ def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[N
     for activations in before_run:
         activations.firing = None
     devices = [device for device in {p.device for p in model.parameters()} if device.type == "cuda"]
-    with torch.random.fork_rng(devices), python_random_kept():
+    others = [part for part in model.modules() if not isinstance(part, Binarizer)]
+    with torch.random.fork_rng(devices), python_random_kept(), attributes_kept(others):
         try:
             yield
         finally:

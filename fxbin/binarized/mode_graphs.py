@@ -12,6 +12,7 @@ from torch import fx, nn
 from fxbin.binarized.call_form import Argument, arguments_of
 from fxbin.binarized.fused_graph import compiled
 from fxbin.binarized.premises import Premises
+from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
 from fxbin.graph.call_site import attribute
 from fxbin.original.reach import CALLED_HOOKS
@@ -77,7 +78,16 @@ class ModeGraph:
                 self.run = compiled(self.graph, model, path)
 
     def fits(self) -> bool:
-        """Whether the graph does what the module's code would do now."""
+        """Whether it does what the module would do now."""
+        return self.computes_the_same() and (
+            self.premises is None
+            or not self.premises.left
+            or self.premises.leaves_nothing()
+            or torch.compiler.is_exporting()  # what is exported only computes
+        )
+
+    def computes_the_same(self) -> bool:
+        """Whether it gives what the module would give now, whatever that leaves in attributes."""
         if not self.is_for_now():
             return False
         if self.premises is None:
@@ -126,7 +136,8 @@ class GraphChoice:
     (``if x.dtype == torch.float16``). They are traced when they are first needed.
 
     The module's own code runs if no graph can be traced, or if the modules have got hooks, other attributes
-    or other submodules since the graph was traced, so that it is no longer valid.
+    or other submodules since the graph was traced, so that it is no longer valid. It also
+    runs where it would set attributes to other values than they have, which graphs do not do.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
@@ -187,7 +198,12 @@ class GraphChoice:
         for variant in self.variants:
             if variant.takes(args, kwargs) and variant.fits():
                 return variant
-        return self._other([variant for variant in self.variants if variant.takes(args, kwargs)])
+        known = [variant for variant in self.variants if variant.takes(args, kwargs)]
+        if is_proxied(*args, *kwargs.values()):  # other tracers of torch.fx are to find a graph
+            for variant in known:
+                if variant.computes_the_same():
+                    return variant
+        return self._other(known)
 
     def chosen(self) -> ModeGraph:
         """The graph that runs in the current state of the modules, for the first example call."""
@@ -206,8 +222,8 @@ class GraphChoice:
         # No trace if there are hooks, as `structure_holds` tells: they would run during the trace.
         if (
             known
-            and all(premise.structure_holds() for premise in premises)
             and not any(variant.is_for_now() for variant in known)
+            and all(premise.structure_holds() for premise in premises)
         ):
             if torch.compiler.is_compiling():
                 raise TransformError(
@@ -229,11 +245,16 @@ class GraphChoice:
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code."""
+        known = (variant for variant in self.variants if variant.takes(args, kwargs))
+        return self._computing(args, kwargs) or self._new(next(known, self.variants[0]))
+
+    def _computing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
+        """As `chosen_for`; where the own code runs, a graph that computes the same and sets no attributes."""
         variant = self.chosen_for(args, kwargs)
-        if variant is self.own_code:
-            known = (variant for variant in self.variants if variant.takes(args, kwargs))
-            return self._new(next(known, self.variants[0]))
-        return variant
+        if variant is not self.own_code:
+            return variant
+        known = (variant for variant in self.variants if variant.takes(args, kwargs))
+        return next((variant for variant in known if variant.computes_the_same()), None)
 
     def _new(self, like: ModeGraph) -> ModeGraph:
         """Trace a graph in the current state of the modules, with the example call of `like`, and add it."""
@@ -283,14 +304,14 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     assert trained.graph is not None
     if _listing(evaluated.graph) != _listing(trained.graph):
         return [evaluated, trained]
-    if not part.evaluated.modes and not part.trained.modes:
+    if not part.evaluated.modes and not part.trained.modes and part.evaluated.left == part.trained.left:
         return [ModeGraph({}, evaluated.graph, evaluated.dtypes, evaluated.premises)]
     return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes, trained.premises)]
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
     """The graph in `found`, which was traced in `modes`, with the conditions under which it is valid."""
-    premises = Premises(found.reads, found.followed, found.iterated)
+    premises = Premises(found.reads, found.followed, found.iterated, found.left)
     return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 

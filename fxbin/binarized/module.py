@@ -162,6 +162,10 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """The graph that runs for these arguments at present; None if the model's own code runs."""
         return self._graph_choice.chosen_for(args, kwargs).graph
 
+    def computed_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
+        """What the model computes for these arguments now, traced anew if need be; None if no graph can."""
+        return self._graph_choice.graph_for_now(args, kwargs).graph
+
     def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Let `graph` be the graph for these arguments and the current modes, and always run it from now on.
 

@@ -33,12 +33,18 @@ class Premises:
         reads: the attributes and global variables that the code has read, with their values.
         followed: qualified names of the modules whose code was traced.
         iterated: qualified names of the modules whose code iterated over their submodules.
+        left: attributes that the code sets, and what to, which a graph does not do.
     """
 
     def __init__(
-        self, reads: Iterable[Read] = (), followed: Iterable[str] = (), iterated: Iterable[str] = ()
+        self,
+        reads: Iterable[Read] = (),
+        followed: Iterable[str] = (),
+        iterated: Iterable[str] = (),
+        left: Iterable[Read] = (),
     ) -> None:
         self._reads, self._followed, self._iterated = tuple(reads), frozenset(followed), tuple(iterated)
+        self.left = tuple(left)
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
@@ -82,6 +88,7 @@ class Premises:
             if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
         ]
         self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
+        self._left = [(model.get_submodule(r.path), r.name, r.value) for r in self.left]
 
     def hold(self) -> bool:
         """Whether all premises hold now."""
@@ -98,6 +105,13 @@ class Premises:
             return [*map(MappingProxyType.get, contents, self._names_of_classes)] == self._values_of_classes
         except Exception:  # noqa: BLE001  (as in `_Entries`)
             return False
+
+    def leaves_nothing(self) -> bool:
+        """Whether all attributes that the code sets have the values already that it would set them to."""
+        for module, name, value in self._left:
+            if value is MISSING or getattr(module, name, MISSING) != value:
+                return False
+        return True
 
     def structure_holds(self) -> bool:
         """Whether the modules are the same, with the same names of parameters, and have no hooks."""

@@ -29,7 +29,7 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _Search(model, graph, _by_name(graph, args, kwargs)).run()
 
-    whole = model.graph_for(args, kwargs)
+    whole = model.computed_graph(args, kwargs)
     with torch.no_grad(), effects_undone(model), ExitStack() as stack:
         for part in model.traced_parts.values():
             stack.enter_context(part.run_by(search))

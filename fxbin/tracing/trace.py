@@ -25,6 +25,7 @@ from fxbin.tracing.recorder.outputs import add_output
 from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.reads import Read
 from fxbin.tracing.recorder.tracer import Tracer
+from fxbin.tracing.undone.left import changes_noted
 from fxbin.tracing.undone.state import state_kept, switched
 from fxbin.tracing.values.content import ContentError
 
@@ -59,6 +60,9 @@ class Trace:
 
     iterated: tuple[str, ...] = ()
     """Those, by their names, of which it holds that they have so many submodules."""
+
+    left: tuple[Read, ...] = ()
+    """What the code leaves in attributes, which the graph does not; MISSING for what may differ each time."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def trace(
             tracer.reads.all,
             tuple(tracer.reads.followed),
             tuple(tracer.reads.iterated),
+            tuple(tracer.left),
         )
 
 
@@ -167,6 +172,7 @@ def _trace_once(
         torch.set_grad_enabled(entry.training if training is None else training),
         state_kept(tracer),
         nullcontext() if training is None or is_part else switched(tracer.root, training=training),
+        changes_noted(tracer),
     ):
         if is_part:
             _take_off_hooks(entry)

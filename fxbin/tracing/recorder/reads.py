@@ -43,7 +43,8 @@ class Reads:
     def __init__(self, holdings: Holdings) -> None:
         self._paths = holdings.module_paths
         self._found: dict[tuple[str, str], Read] = {}
-        self._written: set[tuple[nn.Module, str]] = set()
+        self.written: set[tuple[nn.Module, str]] = set()
+        """The attributes that the code has assigned to so far."""
         self.followed: dict[str, None] = {}
         """Qualified names of the modules whose code a graph stands for."""
         self.iterated: dict[str, None] = {}
@@ -70,7 +71,7 @@ class Reads:
             return
         if name == "_modules":
             self.iterated[path] = None
-        elif (path, name) not in self._found and (module, name) not in self._written:
+        elif (path, name) not in self._found and (module, name) not in self.written:
             self._note(path, module, name, value)
 
     def _note(self, path: str, module: nn.Module, name: str, value: Any) -> None:
@@ -94,7 +95,7 @@ class Reads:
 
     def note_written(self, module: nn.Module, name: str) -> None:
         """``module.name`` is assigned by the code: what it reads from there on is its own doing."""
-        self._written.add((module, name))
+        self.written.add((module, name))
 
 
 OF_EACH_MODULE = frozenset(

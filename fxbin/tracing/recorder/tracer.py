@@ -23,7 +23,7 @@ from fxbin.original.holdings import Holdings
 from fxbin.tracing.recorder.expressions import describe, is_about_dtypes, is_about_weights
 from fxbin.tracing.recorder.kept_whole import KeepsWhole
 from fxbin.tracing.recorder.location import user_location
-from fxbin.tracing.recorder.reads import Reads
+from fxbin.tracing.recorder.reads import Read, Reads
 from fxbin.tracing.recorder.recorder import Args, Call, Kwargs
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.stay import Stay, without_data
@@ -73,6 +73,8 @@ class Tracer(KeepsWhole):
         """Whether the code does something else for another dtype of a tensor."""
         self.assigned: dict[nn.Module, str] = {}
         """The modules of which the code changes an attribute, which a graph does not, and its name."""
+        self.left: list[Read] = []
+        """What the code leaves in attributes."""
         self.reads = Reads(self.attributes.holdings)
         self._switched: set[nn.Module] = set()
         self._weight_checks: set[str] = set()

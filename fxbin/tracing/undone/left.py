@@ -1,0 +1,106 @@
+"""What a forward leaves in attributes of modules, which its graph does not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from fxbin.graph.record import Specialisation
+from fxbin.tracing.recorder.reads import MISSING, Read
+from fxbin.tracing.recorder.tracer import Tracer
+from fxbin.tracing.undone.state import Container, attributes_of, entries
+from fxbin.tracing.values.numbers import TracedValue
+from fxbin.tracing.values.tensor import TracedTensor
+
+
+@contextmanager
+def changes_noted(tracer: Tracer) -> Iterator[None]:
+    """Note what the forward inside leaves in attributes, and in containers in these."""
+    before = [*attributes_of(tracer.reached())]
+    yield
+    whole = _kept_whole(tracer)
+    for held in before:
+        _note(tracer, *held)
+        if held[0] not in whole:  # these do it themselves, in a graph too
+            tracer.left += _left(tracer, *held)
+
+
+def _kept_whole(tracer: Tracer) -> set[nn.Module]:
+    modules = {path: module for module, path in tracer.attributes.holdings.module_paths.items()}
+    called = (modules.get(str(node.target)) for node in tracer.graph.nodes if node.op == "call_module")
+    return {part for module in called if module is not None for part in module.modules()}
+
+
+def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]) -> None:
+    """Note containers that changed, and Python values."""
+    for name in _changed(containers):
+        tracer.assigned.setdefault(module, name)
+    path = tracer.attributes.module_path(module)
+    for name, value in vars(module).items():
+        if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
+            continue
+        value = value._value if type(value) is TracedValue else value
+        if isinstance(value, bool | int | float | str) and value != before.get(name):
+            attribute = f"{path}.{name}" if path else name
+            tracer.specialisations.append(
+                Specialisation(attribute, value, type(module).__name__, "assigned in forward")
+            )
+
+
+def _left(
+    tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]
+) -> Iterator[Read]:
+    """What `module` holds after the forward, if that is one plain value each time; MISSING for all else."""
+    path, now = tracer.attributes.module_path(module), vars(module)
+    for name in _changed(containers):
+        yield Read(path, "__dict__", name, MISSING)
+    for name in {**before, **now}:
+        value = now.get(name, MISSING)
+        is_plain = _is_plain(value)
+        is_changed = not _is_same(value, before.get(name, MISSING))
+        is_set = is_plain and (module, name) in tracer.reads.written
+        if (is_changed or is_set) and name not in _OF_EACH_MODULE:
+            yield Read(path, "__dict__", name, value if is_plain else MISSING)
+
+
+def _changed(containers: list[Container]) -> dict[str, None]:
+    """The attributes whose containers have other content now than they had."""
+    found: dict[str, None] = {}
+    for name, container, before in containers:
+        if name == "_buffers":  # a graph writes into those that there are
+            found |= {
+                n: None for n in {**container, **before} if _is_held(container, n) != _is_held(before, n)
+            }
+        elif name not in _OF_EACH_MODULE and not all(map(_is_same, entries(container), entries(before))):
+            found[name] = None
+    return found
+
+
+def _is_held(container: dict[str, Any], name: str) -> bool:
+    return container.get(name) is not None
+
+
+def _is_same(value: Any, before: Any) -> bool:
+    """Whether `value` is what was there before, or stands for it, or is an equal plain value."""
+    if type(value) is TracedTensor and value._source is not None:
+        value = value._source
+    if value is before:
+        return True
+    if type(value) is not type(before):
+        return False
+    if isinstance(value, list | tuple):
+        return len(value) == len(before) and all(map(_is_same, value, before))
+    return type(value) in _PLAIN and bool(value == before)
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return (
+        value is None or type(value) in _PLAIN
+    )  # `isinstance` would take traced values for what they stand for
+
+
+_PLAIN = (bool, int, float, str)
+_OF_EACH_MODULE = frozenset(vars(nn.Module())) - {"training"}
