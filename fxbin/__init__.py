@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from fxbin.nncf import save_nncf_checkpoint as save_nncf_checkpoint
     from fxbin.passes import PassRun as PassRun
     from fxbin.passes import watch_passes as watch_passes
+    from fxbin.report.summarize import summary as summary
     from fxbin.report.summary import Summary as Summary
-    from fxbin.report.summary import summary as summary
     from fxbin.runtimes import RuntimeReport as RuntimeReport
     from fxbin.runtimes import compare_runtimes as compare_runtimes
     from fxbin.staged.batch_norm import reestimate_batch_norm as reestimate_batch_norm
@@ -93,7 +93,8 @@ _HOMES = {
     "fxbin.export": ("ExportMode", "ExportReport", "export_onnx"),
     "fxbin.nncf": ("NNCFCheckpointReport", "load_nncf_checkpoint", "save_nncf_checkpoint"),
     "fxbin.passes": ("PassRun", "watch_passes"),
-    "fxbin.report.summary": ("Summary", "summary"),
+    "fxbin.report.summarize": ("summary",),
+    "fxbin.report.summary": ("Summary",),
     "fxbin.runtimes": ("RuntimeReport", "compare_runtimes"),
     "fxbin.staged.batch_norm": ("reestimate_batch_norm",),
     "fxbin.staged.parameter_groups": ("parameter_groups",),

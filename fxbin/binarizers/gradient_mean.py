@@ -1,14 +1,29 @@
 """Averages of binarizers' gradients over the ranks, also for binarizers that are switched off."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
 import torch
+from torch import Tensor, nn
 from torch.autograd import Variable
 
 from fxbin.binarizers.ranks import average_over_ranks, rank_count
 
-if TYPE_CHECKING:
-    from fxbin.binarizers.binarizer import Binarizer
+
+class Averaged(Protocol):
+    """What is averaged of a `Binarizer`."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters whose gradients are averaged."""
+        ...
+
+    def own_start(self) -> Tensor | None:
+        """Values that this rank has initialised alone, in one row; None if there are none."""
+        ...
+
+    def take_start(self, start: Tensor) -> None:
+        """Set what `own_start` gave to what the ranks have agreed on."""
+        ...
 
 
 class GradientMean:
@@ -29,10 +44,10 @@ class GradientMean:
     """
 
     def __init__(self) -> None:
-        self._binarizers: list[Binarizer] = []
+        self._binarizers: list[Averaged] = []
         self._is_due = False
 
-    def add(self, binarizer: "Binarizer") -> None:
+    def add(self, binarizer: Averaged) -> None:
         """Average the gradients of `binarizer` as well; all ranks must add the same in the same order."""
         self._binarizers.append(binarizer)
 

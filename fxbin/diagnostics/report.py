@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
-from fxbin.report.table import as_text
+from fxbin.report.text import as_text
 
 HARDLY = 0.001
 """A layer that fires in less than this share of its activations, or in all but this share, gets a warning."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fxbin.openvino.verify_report import ONE_BIT_KIND
-from fxbin.report.table import as_text
+from fxbin.report.text import as_text
 
 
 @dataclass(frozen=True)

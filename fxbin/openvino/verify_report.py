@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fxbin.report.table import as_text
+from fxbin.report.text import as_text
 from fxbin.verification.output_check import OutputCheck, output_table
 
 ONE_BIT_KIND = "BinaryConvolution"

@@ -1,24 +1,20 @@
-"""`fxbin.summary`: which call sites are binarized, why others are not, and what that saves."""
+"""What `fxbin.summary` returns, and how it prints: one row per conv2d call site, then the totals."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import accumulate
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from rich.console import RenderableType
-from torch import fx, nn
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
-from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.state import Stage
-from fxbin.binarized.unwrap import transformed
-from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
-from fxbin.export.plan import plan_export
-from fxbin.graph.call_site import call_sites
-from fxbin.graph.node_info import node_info
-from fxbin.report.layer_cost import is_weighted
-from fxbin.report.site import SiteReport, site_report
-from fxbin.report.table import as_text, report_table
+from fxbin.report.site import SiteReport
+from fxbin.report.text import UNBOUNDED, as_text
 from fxbin.tracing import Island, Specialisation
 
 Target = Literal["openvino"]
@@ -29,6 +25,9 @@ _TOTALS = (
     *("weight_bits", "full_precision_bits", "compression"),
 )
 """Totals in `Summary.to_dict`."""
+
+_TARGETS = {"openvino": "OpenVINO"}
+"""Spelling of each `Target` in the table."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,10 @@ class Summary:
         }
 
     def __str__(self) -> str:
-        return as_text(report_table(self))
+        return as_text(_table_of(self))
 
     def __rich__(self) -> RenderableType:
-        return report_table(self)
+        return _table_of(self)
 
     def _counted(self) -> Iterator[SiteReport]:
         """Yield the reports that totals include."""
@@ -149,76 +148,130 @@ class Summary:
         yield from self.others
 
 
-def summary(model: nn.Module, target: Target | None = None) -> Summary:
-    """Which call sites of a transformed model are binarized, and why the others are not.
-
-    Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
-
-    With the target ``"openvino"`` it also tells which call sites OpenVINO will run in 1 bit once the model is
-    trained and exported, and why not the others. This works before training.
-
-    Raises:
-        TransformError: `model` does not come from `fxbin.transform`.
-        ExportError: the target is unknown, or the model does not run on its `input_info`.
-    """
-    model = transformed(model, "summary")
-    if target is not None and target not in get_args(Target):
-        raise ExportError(f'target: expected "openvino" or None, got {target!r}')
-    sites = [*_evaluated(model)]
-    others = [
-        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
-    ]
-    sites += _train_only(model, {site.name for site in sites})
-    return Summary(
-        model=type(model).__name__,
-        mode=model.binarization.config.binarization.mode,
-        stage=model.binarization.stage,
-        sites=tuple(sites),
-        others=tuple(others),
-        specialisations=model.specialisations,
-        islands=model.islands,
-        never_ran=tuple(_never_ran(model, sites)),
-        target=target,
-        deployment=plan_export(model, all_enabled=True) if target else (),
-    )
-
-
-def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
-    """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
-    known: set[str] = set()
-    for call, graph in enumerate(model.evaluated_graphs):
-        sites = [site for site in call_sites(graph) if site.info.name not in known]
-        known |= {site.info.name for site in sites}
-        yield from (site_report(model, site.node, example_call=call) for site in sites)
-
-
-def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
-    """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
-    known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
-    for graph in model.all_graphs:
-        for node in graph.nodes:
-            info = node_info(node)
-            if _is_conv2d(node) and info is not None and info.name not in known:
-                known.add(info.name)
-                yield site_report(model, node, train_only=True)
-
-
-def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:
-    """Yield qualified names of the conv2d modules that appear in no graph."""
-    ran = {site.owner for site in sites} | {site.weight.rpartition(".")[0] for site in sites}
-    nodes = (node for graph in model.all_graphs for node in graph.nodes)
-    ran |= {str(node.target) for node in nodes if node.op == "call_module"}
-    ran -= {island.owner for island in model.islands}
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and ran.isdisjoint(accumulate(path.split("."), "{}.{}".format)):
-            yield path
-
-
-def _is_conv2d(node: fx.Node) -> bool:
-    info = node_info(node)
-    return info is not None and info.op == "conv2d"
-
-
 def _plain(record: Any) -> dict[str, Any]:
     """The fields of a dataclass, with tuples as lists."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
+
+
+def _table_of(report: Summary) -> RenderableType:
+    """`report` for a rich console; a narrow one shows module paths instead of hierarchical names."""
+    return Group(_Sites(report), *(Text(line) for line in _totals(report)))
+
+
+class _Sites:
+    """The table of call sites, in the widest form that fits the console."""
+
+    def __init__(self, report: Summary) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        forms = [
+            _table(self._report, full_names=full_names, with_output=with_output)
+            for full_names, with_output in ((True, True), (False, True), (False, False))
+        ]
+        # A measurement never exceeds the given width, so it is taken without a limit.
+        unbounded = options.update(width=UNBOUNDED)
+        fits = (t for t in forms if Measurement.get(console, unbounded, t).maximum <= options.max_width)
+        yield next(fits, forms[-1])
+
+
+def _table(report: Summary, *, full_names: bool, with_output: bool) -> Table:
+    # A Markdown table, so that it can be pasted from a log into an issue.
+    table = Table(box=box.MARKDOWN, header_style="bold")
+    table.add_column("conv2d", overflow="fold")
+    table.add_column("weight", justify="right", overflow="fold")
+    if with_output:
+        table.add_column("output", justify="right", overflow="fold")
+    table.add_column("MACs", justify="right")
+    table.add_column("stored", justify="right")
+    table.add_column("1 bit", overflow="fold")
+    planned = {site.name: site for site in report.deployment}
+    if report.target is not None:
+        table.add_column(f"in {_TARGETS[report.target]}", overflow="fold")
+    for site in report.sites:
+        output = (_shape(site.output_shape),) if with_output else ()
+        table.add_row(
+            Text(site.name if full_names else _short_name(site)),
+            _shape(site.weight_shape),
+            *output,
+            "?" if site.macs is None else _count(site.macs),
+            "?" if site.weight_bits is None else _bytes(site.weight_bits),
+            _binarized(site),
+            *([] if report.target is None else [_planned(planned.get(site.name))]),
+        )
+    return table
+
+
+def _binarized(site: SiteReport) -> Text:
+    when = f" (other_calls[{site.example_call - 1}])" if site.example_call else ""
+    return Text(f"yes{when}", "green") if site.binarized else Text(f"no: {site.reason}{when}", "yellow")
+
+
+def _planned(site: SiteExport | None) -> Text:
+    if site is None:
+        return Text()
+    style = "green" if site.mode is ExportMode.ONE_BIT else "yellow"
+    return Text(f"{site.mode}: {site.reason}" if site.reason else str(site.mode), style)
+
+
+def _short_name(site: SiteReport) -> str:
+    operator = site.name.rpartition("/")[2]
+    if not site.owner:
+        return operator
+    return site.owner if operator == "conv2d_0" else f"{site.owner}/{operator}"
+
+
+def _totals(report: Summary) -> list[str]:
+    """The lines below the table: totals, islands, modules that never ran, specialisations."""
+    before, after = _bytes(report.full_precision_bits), _bytes(report.weight_bits)
+    count = f"{report.binarized} of {len(report.sites)} conv2d binarized ({report.mode})"
+    share = f"{report.binarized_macs_share:.1%} binarized"
+    lines = [
+        f"{report.model}: {count}, stage: {report.stage}",
+        f"multiply-accumulates: {_count(report.macs)} for one example, {share}",
+        f"stored weights: {before} -> {after}, {report.compression:.1f} times smaller",
+    ]
+    if report.target is not None:
+        share = f"{report.one_bit_macs / report.macs:.1%}" if report.macs else "0 %"
+        lines.append(
+            f"{_TARGETS[report.target]} will run {report.one_bit} of {report.binarized} in 1 bit: {share} of "
+            "the multiply-accumulates"
+        )
+    if report.others:
+        macs = sum(site.macs or 0 for site in report.others)
+        kinds = ", ".join(dict.fromkeys(site.op for site in report.others))
+        lines.append(f"counted in full precision: {len(report.others)} {kinds}, {_count(macs)}")
+    if report.unknown:
+        lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
+    lines += [f"runs as it is: {island.scope}: {island.reason}" for island in report.islands]
+    if report.never_ran:
+        # If there are islands, only a run in eval mode tells which modules are called.
+        when = " in eval mode" if report.islands else ""
+        names = ", ".join(report.never_ran)
+        lines.append(f"left in full precision, never ran with the example inputs{when}: {names}")
+    lines += [
+        f"taken for granted: {found.expression} = {found.value!r} in {found.scope} ({found.location})"
+        for found in report.specialisations
+    ]
+    return lines
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "?" if shape is None else "x".join(map(str, shape))
+
+
+def _count(number: float) -> str:
+    return _scaled(number, 1000, ("", " k", " M", " G", " T"))
+
+
+def _bytes(bits: int) -> str:
+    return _scaled(math.ceil(bits / 8), 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def _scaled(number: float, step: int, units: tuple[str, ...]) -> str:
+    """`number` with three digits and the largest of `units`, each `step` times the one before."""
+    power = 0
+    while number >= step and power < len(units) - 1:
+        number, power = number / step, power + 1
+    digits = 0 if power == 0 or number >= 100 else 1 if number >= 10 else 2
+    return f"{number:.{digits}f}{units[power]}"

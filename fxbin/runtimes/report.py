@@ -6,7 +6,7 @@ from typing import Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fxbin.report.table import as_text
+from fxbin.report.text import as_text
 from fxbin.verification.output_check import OutputCheck, output_table
 
 Runtime = Literal["compiled", "onnxruntime", "openvino"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from fxbin.drawing.dot import to_dot
 from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.report.summary import summary
+from fxbin.report.summarize import summary
 from fxbin.train.curves import draw_curves
 from fxbin.train.epoch import accuracy, predict
 from fxbin.train.onnx_check import OnnxCheck, check_onnx, why_unavailable

@@ -1,13 +1,9 @@
 """What a tracer is to the values and the stand-ins that call it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, fx, nn
-
-if TYPE_CHECKING:
-    from fxbin.tracing.values.numbers import TracedValue
-    from fxbin.tracing.values.tensor import TracedTensor
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -72,7 +68,7 @@ class Recording(Protocol):
         name: str,
         function: Callable[..., Any],
         run: Callable[..., Any],
-        receiver: "TracedTensor",
+        receiver: Any,
         operands: Args,
     ) -> Any:
         """An operator of Python, ``receiver + operand``, is used."""
@@ -94,23 +90,23 @@ class Recording(Protocol):
         """A number is computed from others."""
         ...
 
-    def specialise(self, value: "TracedValue") -> Any:
+    def specialise(self, value: Any) -> Any:
         """The number itself, which the graph is special to from now on."""
         ...
 
-    def number_of(self, tensor: "TracedTensor", read: Callable[[Tensor], Any]) -> Any:
+    def number_of(self, tensor: Any, read: Callable[[Tensor], Any]) -> Any:
         """The content of a tensor of one element."""
         ...
 
-    def device_of(self, tensor: "TracedTensor") -> Any:
+    def device_of(self, tensor: Any) -> Any:
         """Where the tensor is when the graph runs."""
         ...
 
-    def requires_grad_of(self, tensor: "TracedTensor") -> Any:
+    def requires_grad_of(self, tensor: Any) -> Any:
         """Whether it needs a gradient when the graph runs."""
         ...
 
-    def add_hook(self, tensor: "TracedTensor", hook: Callable[[Tensor], Any]) -> None:
+    def add_hook(self, tensor: Any, hook: Callable[[Tensor], Any]) -> None:
         """``tensor.register_hook(hook)``."""
         ...
 
@@ -134,6 +130,6 @@ class Recording(Protocol):
         """The code assigns ``module.name``."""
         ...
 
-    def assign(self, module: nn.Module, name: str, value: "TracedTensor") -> None:
+    def assign(self, module: nn.Module, name: str, value: Any) -> None:
         """The code assigns a traced tensor to a buffer."""
         ...

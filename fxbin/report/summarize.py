@@ -1,0 +1,87 @@
+"""`fxbin.summary`: which call sites are binarized, why others are not, and what that saves."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import get_args
+
+from torch import fx, nn
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
+from fxbin.errors import ExportError
+from fxbin.export.plan import plan_export
+from fxbin.graph.call_site import call_sites
+from fxbin.graph.node_info import node_info
+from fxbin.report.layer_cost import is_weighted
+from fxbin.report.site import SiteReport, site_report
+from fxbin.report.summary import Summary, Target
+
+
+def summary(model: nn.Module, target: Target | None = None) -> Summary:
+    """Which call sites of a transformed model are binarized, and why the others are not.
+
+    Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
+
+    With the target ``"openvino"`` it also tells which call sites OpenVINO will run in 1 bit once the model is
+    trained and exported, and why not the others. This works before training.
+
+    Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
+        ExportError: the target is unknown, or the model does not run on its `input_info`.
+    """
+    model = transformed(model, "summary")
+    if target is not None and target not in get_args(Target):
+        raise ExportError(f'target: expected "openvino" or None, got {target!r}')
+    sites = [*_evaluated(model)]
+    others = [
+        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
+    ]
+    sites += _train_only(model, {site.name for site in sites})
+    return Summary(
+        model=type(model).__name__,
+        mode=model.binarization.config.binarization.mode,
+        stage=model.binarization.stage,
+        sites=tuple(sites),
+        others=tuple(others),
+        specialisations=model.specialisations,
+        islands=model.islands,
+        never_ran=tuple(_never_ran(model, sites)),
+        target=target,
+        deployment=plan_export(model, all_enabled=True) if target else (),
+    )
+
+
+def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
+    """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
+    known: set[str] = set()
+    for call, graph in enumerate(model.evaluated_graphs):
+        sites = [site for site in call_sites(graph) if site.info.name not in known]
+        known |= {site.info.name for site in sites}
+        yield from (site_report(model, site.node, example_call=call) for site in sites)
+
+
+def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
+    """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
+    known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
+    for graph in model.all_graphs:
+        for node in graph.nodes:
+            info = node_info(node)
+            if _is_conv2d(node) and info is not None and info.name not in known:
+                known.add(info.name)
+                yield site_report(model, node, train_only=True)
+
+
+def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:
+    """Yield qualified names of the conv2d modules that appear in no graph."""
+    ran = {site.owner for site in sites} | {site.weight.rpartition(".")[0] for site in sites}
+    nodes = (node for graph in model.all_graphs for node in graph.nodes)
+    ran |= {str(node.target) for node in nodes if node.op == "call_module"}
+    ran -= {island.owner for island in model.islands}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and ran.isdisjoint(accumulate(path.split("."), "{}.{}".format)):
+            yield path
+
+
+def _is_conv2d(node: fx.Node) -> bool:
+    info = node_info(node)
+    return info is not None and info.op == "conv2d"

@@ -1,0 +1,19 @@
+"""Renderables of rich as plain text."""
+
+import io
+import sys
+
+from rich.console import Console, RenderableType
+
+UNBOUNDED = 10_000
+"""Width in columns where no terminal limits it, so that each row is one line of any length."""
+
+
+def as_text(renderable: RenderableType) -> str:
+    """`renderable` as text without colours, as wide as the terminal, or unlimited if there is none."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = Console().width if on_terminal else UNBOUNDED
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")
