@@ -19,6 +19,7 @@ from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.stay import Stay
 from fxbin.tracing.trace import Entry, Trace, trace
 from fxbin.tracing.undone.state import in_mode
+from fxbin.tracing.values.bugs import raise_bug
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class PartFinder:
                 try:
                     traces[path] = self._trace(path, known, training=training)
                 except Exception as error:  # noqa: BLE001  (whatever it is, the module can still run as it is)
+                    raise_bug(error)
                     refused[path] = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
         return traces
 

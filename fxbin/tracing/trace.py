@@ -26,6 +26,7 @@ from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.reads import Read
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.state import state_kept, switched
+from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
 
 
@@ -175,10 +176,11 @@ def _trace_once(
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
                 with python_random_kept(tracer.attributes.holdings.generators) as used:
-                    result = entry(*call_args, **call_kwargs)
+                    result = as_asked(entry, *call_args, **call_kwargs)
                 if not tracer.with_data:
                     _refuse_chance([*used, *tracer.chance])
             except Exception as error:
+                raise_bug(error)
                 raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch.amp import autocast_mode
 
+from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import plain_values
 
@@ -31,6 +33,7 @@ def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
 
 
 def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]:
+    @speaks_for_user
     def set_grad_enabled(mode: Any) -> None:
         tracer = active_tracer()
         if tracer is None or tracer.is_inside:
@@ -76,7 +79,10 @@ def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
         if tracer is not None and not tracer.is_inside:
-            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self)["_traced_entries"].pop(),))
+            entries = vars(self).get("_traced_entries")
+            if not entries:
+                raise TraceError("the code leaves an autocast region that it has not entered in this forward")
+            tracer.graph.call_function(autocast_mode._exit_autocast, (entries.pop(),))
         return original(self, *error)
 
     return __exit__

@@ -14,6 +14,7 @@ from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.reads import OF_EACH_MODULE
 from fxbin.tracing.recorder.wholes import CallMapped, CallScripted, CheckAll
 from fxbin.tracing.values.active import active_tracer, is_tracing, paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.tensor import TracedTensor
@@ -34,6 +35,7 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
     """``module.name`` for what is no submodule, parameter or buffer: see `_module_getattr`."""
 
+    @speaks_for_user
     def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
         if name not in OF_EACH_MODULE:  # before all else, as most are
@@ -76,6 +78,7 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
@@ -103,6 +106,7 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
@@ -120,6 +124,7 @@ def _training(_: None) -> property:
     return property(_mode, _set_mode, _delete_mode)
 
 
+@speaks_for_user
 def _mode(module: nn.Module) -> bool:
     try:
         mode: bool = vars(module)["training"]
@@ -138,6 +143,7 @@ def _set_mode(module: nn.Module, mode: bool) -> None:
     vars(module)["training"] = mode
 
 
+@speaks_for_user
 def _delete_mode(module: nn.Module) -> None:
     del vars(module)["training"]
 
@@ -150,6 +156,7 @@ class _Len:
     def __init__(self, original: Callable[[Any], int]) -> None:
         self._stands_for = original
 
+    @speaks_for_user
     def __call__(self, item: Any, /) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
         if type(item) is TracedTensor and active_tracer() is not None:
@@ -163,6 +170,7 @@ class _Len:
 
 
 def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def limits(*dtype: Any) -> Any:
         tracer = active_tracer()
         if tracer is None or not dtype or type(dtype[0]) is not TracedValue:
@@ -193,6 +201,7 @@ def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def has_torch_function(args: Any) -> Any:
         # Attention layers ask this about all they are given, and would take another path than they do
         # without a tracer. `torch._assert` asks about its condition, and is recorded if it is told so.
@@ -202,6 +211,7 @@ def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def make(kind: type, *args: Any, **kwargs: Any) -> Any:
         # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
         if args and type(args[0]) is TracedTensor and active_tracer() is not None:

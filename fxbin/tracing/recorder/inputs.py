@@ -13,6 +13,7 @@ from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.expressions import describe
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.operands import holds, map_results, origin_node, specs
 
 _length = len  # while a model is traced, the built-in is another one
@@ -126,6 +127,7 @@ class _Inputs:
             )
         return item
 
+    @speaks_for_user
     def _value(self, example: Tensor) -> Tensor:
         if self._tracer.with_data:
             return example.detach().clone()

@@ -17,6 +17,7 @@ from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.recorder import Args, Kwargs, Recorder
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import map_results, origin_node, plain_values, specs
@@ -97,6 +98,7 @@ class KeepsWhole(Recorder):
                 run = self._checked(partial(original, module), path)
                 result = self._keep_whole("call_module", path, run, args, kwargs)
             except Exception as failure:
+                raise_bug(failure)
                 if module not in self._islands and not isinstance(failure, ContentError):
                     raise
                 if isinstance(failure, ContentError) and failure.module is not None:
@@ -105,6 +107,7 @@ class KeepsWhole(Recorder):
                     run = partial(self._run_on_ones, module, path)
                     result = self._keep_whole("call_module", path, run, args, kwargs)
                 except Exception as error:
+                    raise_bug(error)
                     if module not in self._islands or len(self._scopes) < 2:
                         raise
                     raise self._fault_of_caller(
@@ -121,7 +124,7 @@ class KeepsWhole(Recorder):
         try:
             # With data the code around it goes on with what it makes of the very containers it is given.
             given = (args, kwargs) if self.with_data else (plain_values(args), plain_values(kwargs))
-            result = run(*given[0], **given[1])
+            result = as_asked(run, *given[0], **given[1])
         finally:
             self._inside = None
         node = self.graph.create_node(kind, target, node_args, node_kwargs)

@@ -28,6 +28,7 @@ from fxbin.tracing.recorder.recorder import Args, Call, Kwargs
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.stay import Stay, without_data
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.dispatch import seen_operator
 from fxbin.tracing.values.numbers import TracedValue
@@ -130,10 +131,7 @@ class Tracer(KeepsWhole):
 
     def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
         """``tensor.item()``, ``float(tensor)``: a number that the run will tell."""
-        with paused():
-            if tensor._value.numel() != 1:
-                raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")
-            some = read(torch.ones((), dtype=tensor._value.dtype))
+        some = _some_number(tensor, read)
         node = self._node_of(tensor)
         is_item = read is Tensor.item
         read_out = (
@@ -305,3 +303,12 @@ class Tracer(KeepsWhole):
         path = "/".join(map(str, scope))
         for key in [key for key in self._counters if f"{key[0]}/".startswith(f"{path}/")]:
             del self._counters[key]
+
+
+@speaks_for_user
+def _some_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
+    """What `read` gives for another tensor of this dtype. Raises RuntimeError as torch does."""
+    with paused():
+        if tensor._value.numel() != 1:
+            raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")
+        return read(torch.ones((), dtype=tensor._value.dtype))

@@ -2,12 +2,14 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, fx
 
 from fxbin.tracing.values.active import active_tracer, paused
+from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 from fxbin.tracing.values.content import ContentError
 
 if TYPE_CHECKING:
@@ -70,8 +72,9 @@ class TracedTensor(Tensor):
 
     def numpy(self, **options: Any) -> Any:
         """The content of a constant."""
-        return content(self, lambda tensor: tensor.numpy(**options))
+        return content(self, partial(Tensor.numpy, **options))
 
+    @speaks_for_user
     def __array__(self, dtype: Any = None) -> Any:
         return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
@@ -116,6 +119,7 @@ _PLAIN_PYTHON = {
 }
 
 
+@speaks_for_user
 def _tracer() -> "Recording":
     tracer = active_tracer()
     if tracer is None:
@@ -132,9 +136,9 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     kept_whole = _tracer().is_inside
     with paused():
         if not tensor._value.is_meta:
-            return read(tensor._value)
+            return as_asked(read, tensor._value)
         if kept_whole:
-            return read(torch.ones_like(tensor._value, device="cpu"))
+            return as_asked(read, torch.ones_like(tensor._value, device="cpu"))
     raise ContentError(
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
         "and it is known only when the model runs"
