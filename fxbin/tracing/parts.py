@@ -77,11 +77,11 @@ class PartFinder:
         self.islands: dict[str, str] = {}
         self._holdings = seen.attributes.holdings
         self._modules = {path: module for module, path in self._holdings.module_paths.items()}
-        self._ops, self._stays, self._assigned = seen.ops, seen.stays, seen.assigned
-        self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
+        self._ops, self._stays, self._assigned = seen.position.ops, seen.modules.stays, seen.state.assigned
+        self._convs = [position for position, op in enumerate(self._ops) if op.op == "conv2d"]
         self._calls: dict[str, list[Stay]] = defaultdict(list)
         self._callees: dict[str, dict[str, None]] = defaultdict(dict)
-        for stay in seen.stays:
+        for stay in self._stays:
             self._calls[stay.path].append(stay)
             if stay.caller is not None and self._convs_in(stay):
                 self._callees[stay.caller][stay.path] = None

@@ -39,7 +39,12 @@ def _seed(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _note(what: str) -> None:
     tracer = active_tracer()
-    if tracer is not None and not tracer.is_inside and not _is_importing() and what not in tracer.chance:
+    if (
+        tracer is not None
+        and not tracer.position.is_inside
+        and not _is_importing()
+        and what not in tracer.chance
+    ):
         tracer.chance.append(what)
 
 

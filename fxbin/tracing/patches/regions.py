@@ -24,7 +24,7 @@ from fxbin.tracing.values.operands import plain_values
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
     def is_grad_enabled() -> Any:
         tracer = active_tracer()
-        if tracer is None or tracer.knows_values:
+        if tracer is None or tracer.position.knows_values:
             return original()
         # Not guarded: code that looks at it does so to save memory, and runs in both cases.
         return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
@@ -36,7 +36,7 @@ def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]
     @speaks_for_user
     def set_grad_enabled(mode: Any) -> None:
         tracer = active_tracer()
-        if tracer is None or tracer.is_inside:
+        if tracer is None or tracer.position.is_inside:
             original(mode)
         elif type(mode) is TracedValue:
             tracer.graph.call_function(original, (mode._node,))
@@ -62,7 +62,7 @@ def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
 def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.is_inside:
+        if tracer is not None and not tracer.position.is_inside:
             # One that was made before the trace, such as a decorator of forward, says what it is.
             was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
             given = vars(self).get("_given", was)
@@ -78,7 +78,7 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.is_inside:
+        if tracer is not None and not tracer.position.is_inside:
             entries = vars(self).get("_traced_entries")
             if not entries:
                 raise TraceError("the code leaves an autocast region that it has not entered in this forward")

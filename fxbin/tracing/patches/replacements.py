@@ -27,7 +27,7 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         tracer = active_tracer()
         if tracer is None:
             return original(module, *args, **kwargs)
-        return tracer.call_module(original, module, args, kwargs)
+        return tracer.modules.call(original, module, args, kwargs)
 
     return call
 
@@ -41,7 +41,7 @@ def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
         if name not in OF_EACH_MODULE:  # before all else, as most are
             tracer = active_tracer()
             if tracer is not None:
-                tracer.note_read(module, name, value)
+                tracer.state.note_read(module, name, value)
         return value
 
     return get
@@ -54,10 +54,10 @@ def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
             value = original(module, name)
         except AttributeError:
             if tracer is not None:
-                tracer.note_read(module, name, None)
+                tracer.state.note_read(module, name, None)
             raise
         if tracer is not None and value is None:
-            tracer.note_read(module, name, value)
+            tracer.state.note_read(module, name, value)
         if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
             return value
         return tracer.attributes.stand_in(value)
@@ -69,9 +69,9 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
     def assign(module: nn.Module, name: str, value: Any) -> None:
         tracer = active_tracer()
         if tracer is not None:
-            tracer.note_assigned(module, name, value)
+            tracer.state.note_assigned(module, name, value)
             if type(value) is TracedTensor:
-                tracer.assign(module, name, value)
+                tracer.state.assign(module, name, value)
         original(module, name, value)
 
     return assign
@@ -99,7 +99,7 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
         # The tensors that it gives to the function are of a kind that cannot be looked into.
         target = CallMapped(original, function, (in_dims, out_dims, randomness, chunk_size))
-        run = target if tracer.with_data else target.on_shapes
+        run = target if tracer.position.with_data else target.on_shapes
         return tracer.call_opaque(target, run, args, kwargs)
 
     return vmap
@@ -111,7 +111,7 @@ def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
         tracer = active_tracer()
         if tracer is None:
             return original(outputs, inputs, *args, **kwargs)
-        if not tracer.knows_values:
+        if not tracer.position.knows_values:
             raise ContentError("torch.autograd.grad is called, which needs what autograd keeps in a real run")
         # For names, any numbers will do.
         return tuple(torch.zeros_like(x) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
@@ -132,14 +132,14 @@ def _mode(module: nn.Module) -> bool:
         raise AttributeError("training") from None  # a scripted module has it elsewhere
     tracer = active_tracer()
     if tracer is not None:
-        tracer.look_at_mode(module, mode)
+        tracer.state.look_at_mode(module, mode)
     return mode
 
 
 def _set_mode(module: nn.Module, mode: bool) -> None:
     tracer = active_tracer()
     if tracer is not None:
-        tracer.switch_mode(module)
+        tracer.state.switch_mode(module)
     vars(module)["training"] = mode
 
 
@@ -195,7 +195,9 @@ def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
             original(error, condition, message)
         else:
             target = CheckAll(original, error, message)
-            tracer.call_opaque(target, target if tracer.with_data else lambda _: None, (condition,), {})
+            tracer.call_opaque(
+                target, target if tracer.position.with_data else lambda _: None, (condition,), {}
+            )
 
     return check
 
@@ -248,18 +250,18 @@ def _refuses_gradients(sample: Sample) -> bool:
 def _reads(sample: Sample) -> bool:
     root: Any = sample.tracer.root
     vars(root)["setting"] = 3
-    return root.setting == 3 and "setting" in [read.name for read in sample.tracer.reads.all]
+    return root.setting == 3 and "setting" in [read.name for read in sample.tracer.state.reads.all]
 
 
 def _assigns(sample: Sample) -> bool:
     root: Any = sample.tracer.root
     root.answer = 42
-    return root in sample.tracer.assigned
+    return root in sample.tracer.state.assigned
 
 
 def _looks_at_mode(sample: Sample) -> bool:
     layer = _layer()
-    return layer.training and layer in sample.tracer.modes
+    return layer.training and layer in sample.tracer.state.modes
 
 
 def _normalizes_one_value(sample: Sample) -> bool:

@@ -104,7 +104,7 @@ def _note_changes(
     """
     for name, container, content in containers:
         if name not in _OF_EACH_MODULE and not all(map(_is_same, _entries(container), _entries(content))):
-            tracer.assigned.setdefault(module, name)
+            tracer.state.assigned.setdefault(module, name)
     path = tracer.attributes.module_path(module)
     for name, value in vars(module).items():
         if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
@@ -112,7 +112,7 @@ def _note_changes(
         value = value._value if type(value) is TracedValue else value
         if isinstance(value, bool | int | float | str) and value != before.get(name):
             attribute = f"{path}.{name}" if path else name
-            tracer.specialisations.append(
+            tracer.assumptions.found.append(
                 Specialisation(attribute, value, type(module).__name__, "assigned in forward")
             )
 

@@ -75,35 +75,35 @@ class TracedValue:
     def __bool__(self) -> bool:
         # Of a number, only whether it is 0: `if x.shape[0]:` must not bake in the size of a batch.
         known = self if type(self._value) is bool else self._tracer.compute(bool, (self,))
-        return bool(self._tracer.specialise(known))
+        return bool(self._tracer.assumptions.rely_on(known))
 
     @speaks_for_user
     def __index__(self) -> int:
-        return operator.index(self._tracer.specialise(self))
+        return operator.index(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __int__(self) -> int:
-        return int(self._tracer.specialise(self))
+        return int(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __float__(self) -> float:
-        return float(self._tracer.specialise(self))
+        return float(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __complex__(self) -> complex:
-        return complex(self._tracer.specialise(self))
+        return complex(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __hash__(self) -> int:
-        return hash(self._tracer.specialise(self))
+        return hash(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __len__(self) -> int:
-        return len(self._tracer.specialise(self))
+        return len(self._tracer.assumptions.rely_on(self))
 
     @speaks_for_user
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return torch.tensor(self._tracer.specialise(self)).numpy()
+        return torch.tensor(self._tracer.assumptions.rely_on(self)).numpy()
 
     def __round__(self, digits: int | None = None) -> Any:
         return self._tracer.compute(round, (self,) if digits is None else (self, digits))
