@@ -1,42 +1,124 @@
-"""Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit."""
+"""Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit.
 
-from fxbin import openvino
-from fxbin.binarized.state import Stage
-from fxbin.compiler.node_names import node_names
-from fxbin.compiler.transform import transform
-from fxbin.config import Config, load_config
-from fxbin.diagnostics import Diagnostics
-from fxbin.diagnostics.nonfinite import first_nonfinite
-from fxbin.drawing.dot import to_dot
-from fxbin.drawing.networkx_graph import to_networkx
-from fxbin.errors import FxbinError
-from fxbin.export import export_onnx
-from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
-from fxbin.report.summary import Summary, summary
-from fxbin.runtimes import compare_runtimes
-from fxbin.staged.batch_norm import reestimate_batch_norm
-from fxbin.staged.parameter_groups import parameter_groups
-from fxbin.staged.schedule import StagedSchedule
+All that a user needs is here. Each name is loaded when it is first used: ``import fxbin`` alone loads neither
+PyTorch nor any other package.
+"""
 
-__all__ = [
-    "Config",
-    "Diagnostics",
-    "FxbinError",
-    "Stage",
-    "StagedSchedule",
-    "Summary",
-    "compare_runtimes",
-    "export_onnx",
-    "first_nonfinite",
-    "load_config",
-    "load_nncf_checkpoint",
-    "node_names",
-    "openvino",
-    "parameter_groups",
-    "reestimate_batch_norm",
-    "save_nncf_checkpoint",
-    "summary",
-    "to_dot",
-    "to_networkx",
-    "transform",
-]
+import importlib
+import itertools
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fxbin import binarizers as binarizers
+    from fxbin import config as config
+    from fxbin import errors as errors
+    from fxbin import openvino as openvino
+    from fxbin.binarized.module import BinarizedModule as BinarizedModule
+    from fxbin.binarized.state import BinarizationState as BinarizationState
+    from fxbin.binarized.state import Stage as Stage
+    from fxbin.binarizers import ActivationBinarizer as ActivationBinarizer
+    from fxbin.binarizers import Binarizer as Binarizer
+    from fxbin.binarizers import DoReFaWeightBinarizer as DoReFaWeightBinarizer
+    from fxbin.binarizers import WeightBinarizer as WeightBinarizer
+    from fxbin.binarizers import XNORWeightBinarizer as XNORWeightBinarizer
+    from fxbin.binarizers import register_activation_binarizer as register_activation_binarizer
+    from fxbin.binarizers import register_weight_binarizer as register_weight_binarizer
+    from fxbin.compiler.node_names import node_names as node_names
+    from fxbin.compiler.transform import transform as transform
+    from fxbin.config import Config as Config
+    from fxbin.config import load_config as load_config
+    from fxbin.diagnostics import Diagnostics as Diagnostics
+    from fxbin.diagnostics import DiagnosticsReport as DiagnosticsReport
+    from fxbin.diagnostics.nonfinite import first_nonfinite as first_nonfinite
+    from fxbin.drawing.dot import to_dot as to_dot
+    from fxbin.drawing.networkx_graph import to_networkx as to_networkx
+    from fxbin.errors import CheckpointError as CheckpointError
+    from fxbin.errors import ConfigError as ConfigError
+    from fxbin.errors import DataError as DataError
+    from fxbin.errors import ExportError as ExportError
+    from fxbin.errors import FxbinError as FxbinError
+    from fxbin.errors import ScopeError as ScopeError
+    from fxbin.errors import TorchVersionError as TorchVersionError
+    from fxbin.errors import TraceError as TraceError
+    from fxbin.errors import TransformError as TransformError
+    from fxbin.errors import VerificationError as VerificationError
+    from fxbin.export import ExportMode as ExportMode
+    from fxbin.export import ExportReport as ExportReport
+    from fxbin.export import export_onnx as export_onnx
+    from fxbin.nncf import NNCFCheckpointReport as NNCFCheckpointReport
+    from fxbin.nncf import load_nncf_checkpoint as load_nncf_checkpoint
+    from fxbin.nncf import save_nncf_checkpoint as save_nncf_checkpoint
+    from fxbin.passes import PassRun as PassRun
+    from fxbin.passes import watch_passes as watch_passes
+    from fxbin.report.summary import Summary as Summary
+    from fxbin.report.summary import summary as summary
+    from fxbin.runtimes import RuntimeReport as RuntimeReport
+    from fxbin.runtimes import compare_runtimes as compare_runtimes
+    from fxbin.staged.batch_norm import reestimate_batch_norm as reestimate_batch_norm
+    from fxbin.staged.parameter_groups import parameter_groups as parameter_groups
+    from fxbin.staged.schedule import StagedSchedule as StagedSchedule
+
+_HOMES = {
+    "fxbin.binarized.module": ("BinarizedModule",),
+    "fxbin.binarized.state": ("BinarizationState", "Stage"),
+    "fxbin.binarizers": (
+        "ActivationBinarizer",
+        "Binarizer",
+        "DoReFaWeightBinarizer",
+        "WeightBinarizer",
+        "XNORWeightBinarizer",
+        "register_activation_binarizer",
+        "register_weight_binarizer",
+    ),
+    "fxbin.compiler.node_names": ("node_names",),
+    "fxbin.compiler.transform": ("transform",),
+    "fxbin.config": ("Config", "load_config"),
+    "fxbin.diagnostics": ("Diagnostics", "DiagnosticsReport"),
+    "fxbin.diagnostics.nonfinite": ("first_nonfinite",),
+    "fxbin.drawing.dot": ("to_dot",),
+    "fxbin.drawing.networkx_graph": ("to_networkx",),
+    "fxbin.errors": (
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "ExportError",
+        "FxbinError",
+        "ScopeError",
+        "TorchVersionError",
+        "TraceError",
+        "TransformError",
+        "VerificationError",
+    ),
+    "fxbin.export": ("ExportMode", "ExportReport", "export_onnx"),
+    "fxbin.nncf": ("NNCFCheckpointReport", "load_nncf_checkpoint", "save_nncf_checkpoint"),
+    "fxbin.passes": ("PassRun", "watch_passes"),
+    "fxbin.report.summary": ("Summary", "summary"),
+    "fxbin.runtimes": ("RuntimeReport", "compare_runtimes"),
+    "fxbin.staged.batch_norm": ("reestimate_batch_norm",),
+    "fxbin.staged.parameter_groups": ("parameter_groups",),
+    "fxbin.staged.schedule": ("StagedSchedule",),
+}
+"""Where each name is defined."""
+
+_ROOMS = ("binarizers", "config", "errors", "openvino")
+"""Subpackages that ``import fxbin`` alone makes available."""
+
+__all__ = sorted((*_ROOMS, *itertools.chain(*_HOMES.values())))  # noqa: PLE0605 (it is a list)
+
+# Type checkers go by the imports above. To them, a `__getattr__` would make every name exist.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _ROOMS:
+            return importlib.import_module(f"fxbin.{name}")
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is None:
+            # With its module, so that Python says which name was meant.
+            message = f"module 'fxbin' has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=sys.modules[__name__])
+        found = globals()[name] = getattr(importlib.import_module(home), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

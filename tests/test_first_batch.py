@@ -153,14 +153,14 @@ def test_an_error_in_the_first_batch_leaves_the_buffers_as_they_were(
     assert model.get_buffer("bn.num_batches_tracked").item() == 0
 
 
-@pytest.mark.parametrize("but_starts", [True, False])
-def test_start_that_stays_is_still_known_to_be_that_of_one_rank(but_starts: bool) -> None:
+@pytest.mark.parametrize("keep_starts", [True, False])
+def test_start_that_stays_is_still_known_to_be_that_of_one_rank(keep_starts: bool) -> None:
     model = small()
     model.binarization.enable(activations=True)
     activations = [site.activation for site in model.binarization.sites.values()]
-    with effects_undone(model, but_starts=but_starts):
+    with effects_undone(model, keep_starts=keep_starts):
         model(batch(0))
         for activation in activations:
             activation.has_started_alone = True  # as it is where there are other ranks
     for activation in activations:
-        assert (activation.has_started_alone, activation.is_scale_initialized) == (but_starts, but_starts)
+        assert (activation.has_started_alone, activation.is_scale_initialized) == (keep_starts, keep_starts)

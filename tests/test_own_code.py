@@ -497,7 +497,7 @@ def test_copy_of_a_part_is_binarized_and_has_nothing_of_the_rest() -> None:
     owner = vars(part[0])["forward"].__self__
     assert owner.module is part[0]
     assert {*map(id, part.modules())}.isdisjoint(map(id, model.modules()))
-    assert not hasattr(owner, "owners")
+    assert not hasattr(owner, "callers")
 
 
 class Optional(Small):
@@ -557,3 +557,66 @@ def test_sequential_is_sliced_into_its_layers() -> None:
 def test_model_in_a_model_is_not_transformed_again() -> None:
     with pytest.raises(TransformError, match=r"0 in it has been transformed already"):
         fxbin.transform(nn.Sequential(small(), nn.Linear(5, 2)), SMALL)
+
+
+def test_a_forward_put_on_a_layer_and_taken_off_again_leaves_it_binarized() -> None:
+    model, x = switched_on(small(), batch()), batch()
+    expected = model(x)
+    model.conv1.forward = nn.Identity()
+    del model.conv1.forward
+    assert torch.equal(model(x), expected)
+    del model.conv1.forward
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied(x), expected)
+    assert torch.equal(model(x), expected)
+
+
+def test_hooks_that_were_there_before_may_be_taken_off() -> None:
+    original = Small().eval()
+    original.conv2.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    model: Any = fxbin.transform(original, SMALL).eval()
+    x = batch()
+    assert torch.equal(model(x), original(x))
+    for either in (model, original):
+        either.conv2._forward_hooks.clear()
+    assert torch.equal(model(x), original(x))
+
+
+def test_a_forward_that_the_class_of_the_model_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = switched_on(small(), batch()), batch()
+    expected, forward = model(x), Small.forward
+    monkeypatch.setattr(Small, "forward", lambda self, x: forward(self, x) + 1)
+    assert torch.allclose(model(x), expected + 1)
+
+
+@pytest.mark.parametrize("name", ["activation_binarizer", "weight_binarizer"])
+def test_a_binarizer_that_is_removed_or_replaced_is_named(name: str) -> None:
+    model, x = switched_on(small(), batch()), batch()
+    expected, binarizer = model(x), getattr(model.conv1, name)
+    setattr(model.conv1, name, nn.Identity())
+    with pytest.raises(TransformError, match=rf"conv1\.{name}: the binarizer was removed.*sites="):
+        model(x)
+    delattr(model.conv1, name)
+    with pytest.raises(TransformError, match=rf"conv1\.{name}: the binarizer was removed or replaced"):
+        model(x)
+    setattr(model.conv1, name, binarizer)
+    assert torch.equal(model(x), expected)
+
+
+def test_an_edit_of_the_graph_is_not_dropped_in_silence() -> None:
+    model, x = switched_on(small(), batch()), batch()
+    before = model(x)
+    output = model.graph.output_node()
+    with model.graph.inserting_before(output):
+        output.args = (model.graph.call_function(torch.neg, (output.args[0],)),)
+    model.recompile()
+    for edited in (model, copy.deepcopy(model)):
+        assert torch.equal(edited(x), -before)
+        edited.conv1.register_forward_hook(lambda *_: None)
+        with pytest.raises(TransformError, match="Small: its graph was edited after the transform"):
+            edited(x)
+
+
+def test_layers_of_another_transformed_model_are_refused() -> None:
+    with pytest.raises(TransformError, match=r"0\.\w+_binarizer is a binarizer of another transformed model"):
+        fxbin.transform(nn.Sequential(small().conv1, nn.Conv2d(4, 4, 3)), config(2, 3, 8, 8))

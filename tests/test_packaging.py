@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from fxbin.tracing.patches.reached import NEWEST_TESTED
 from tests.lower_bounds import lower_bounds
@@ -12,9 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_package_folder_is_installed() -> None:
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert not options.pop("namespaces")
     folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "fxbin").rglob("*.py")}
-    assert {name.replace(".", "/") for name in setuptools["packages"]} == folders | {"fxbin/passes"}
+    packages = find_packages(str(ROOT), **options)
+    assert {name.replace(".", "/") for name in packages} == folders | {"fxbin/passes"}
 
 
 def test_passes_have_one_name() -> None:

@@ -80,3 +80,8 @@ def test_a_model_without_such_methods_gets_none() -> None:
     binarized = fxbin.transform(Small(), config(2, 3, 8, 8))
     assert not hasattr(binarized, "from_pretrained")
     assert not hasattr(binarized, "save_pretrained")
+
+
+def test_torchscript_compiles_no_transformed_model() -> None:
+    with pytest.raises(TransformError, match=r"torch\.jit\.script: .*torch\.jit\.trace\(model\.eval"):
+        torch.jit.script(fxbin.transform(Small(), SMALL))

@@ -12,6 +12,7 @@ import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.state import Stage
 from fxbin.errors import CheckpointError, ConfigError, TransformError
+from tests.transforming import SMALL, Small
 
 # Some tests here move through epochs without any training in them.
 DRY = "ignore:optimizer. the epoch that is over changed none"
@@ -321,3 +322,12 @@ def test_a_state_saved_with_other_stages_is_told() -> None:
     made().load_state_dict(saved.state_dict())
     earlier = {key: value for key, value in saved.state_dict().items() if key != "stages"}
     made(weights_quant_start_epoch=5).load_state_dict(earlier)
+
+
+def test_an_epoch_that_goes_on_after_its_end_is_told_of() -> None:
+    model = fxbin.transform(Small(), SMALL)
+    schedule = fxbin.StagedSchedule(model, torch.optim.SGD(model.parameters(), 0.1))
+    schedule.start_epoch(0)
+    schedule.step(1.0)
+    with pytest.warns(UserWarning, match=r"step: epoch 0 was over already\. Call start_epoch\(epoch\)"):
+        schedule.step(1.0)

@@ -204,3 +204,15 @@ def test_no_warnings_in_the_usual_case() -> None:
 def test_what_would_lose_the_graphs_names_the_way_out(use: Callable[[Any], Any], message: str) -> None:
     with pytest.raises(TransformError, match=message):
         use(fxbin.transform(Small(), SMALL))
+
+
+@pytest.mark.parametrize("leaf_modules", [("conv",), "conv", 3, [nn.Conv2d(1, 1, 1)], (int,)])
+def test_leaf_modules_are_classes_of_modules(leaf_modules: Any) -> None:
+    with pytest.raises(TransformError, match=r"leaf_modules: expected classes of modules, such as .*, got "):
+        fxbin.transform(nn.Conv2d(3, 3, 3), config(1, 3, 8, 8), leaf_modules=leaf_modules)
+
+
+def test_leaf_modules_may_be_a_list() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sequential(nn.Conv2d(3, 3, 3)))
+    transformed = fxbin.transform(model, config(1, 3, 8, 8), leaf_modules=[nn.Sequential])
+    assert len(transformed.binarization.sites) == 1

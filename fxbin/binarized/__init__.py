@@ -1,1 +1,1 @@
-"""What `fxbin.transform` returns: a module that runs graphs, or its own code, with binarized convolutions."""
+"""The module that `fxbin.transform` returns: it runs graphs, or its own code, with binarized convolutions."""

@@ -1,4 +1,4 @@
-"""Run a model without a trace of it."""
+"""Runs a model without side effects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +11,16 @@ from fxbin.tracing.recorder.random_kept import python_random_kept
 
 
 @contextmanager
-def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[None]:
-    """Put back random states, buffers (running statistics) and levels after running `model`, or failing to.
+def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[None]:
+    """Restore random states, buffers (running statistics), scales and thresholds of `model` at the end.
 
-    `fxbin.Diagnostics` does not count what fires meanwhile. With `but_starts`, a scale that has started
-    stays where it started.
+    `fxbin.Diagnostics` counts nothing meanwhile. With `keep_starts`, the binarizers' own parameters and
+    buffers are not restored, so that scales that are initialised stay so.
     """
     binarizers = [part for part in model.modules() if isinstance(part, Binarizer)]
-    kept = {id(buffer) for part in binarizers if but_starts for buffer in part.buffers()}
+    kept = {id(buffer) for part in binarizers if keep_starts for buffer in part.buffers()}
     tensors: list[Tensor] = [buffer for buffer in model.buffers() if id(buffer) not in kept]
-    if not but_starts:
+    if not keep_starts:
         tensors += [parameter for part in binarizers for parameter in part.parameters()]
     before = [(tensor, tensor.detach().clone()) for tensor in tensors]
     before_run = {
@@ -40,5 +40,5 @@ def effects_undone(model: nn.Module, *, but_starts: bool = False) -> Iterator[No
                     tensor.copy_(value)
             for activations, (count, had_started_alone) in before_run.items():
                 activations.firing = count
-                if not but_starts:
+                if not keep_starts:
                     activations.has_started_alone = had_started_alone

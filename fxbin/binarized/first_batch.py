@@ -1,4 +1,4 @@
-"""Under torch.compile, activation scales are started by an eager pass in front of the compiled one."""
+"""Under torch.compile, an eager forward before the compiled one initialises activation scales."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -32,29 +32,28 @@ def _uncompiled(function: F) -> F:
 
 
 class StartsScales(nn.Module):
-    """A module that runs its graph twice for the first training batch after a switch, if it is compiled.
+    """A module that, if it is compiled, runs twice for the first training batch after a stage switch.
 
-    What starts a scale is needed for one batch and then never again. In the compiled graph it would cost a
-    graph of its own, compiled as long as the others. So that batch goes through the graph eagerly first, with
-    no other effect than to start the scales, and ``torch.compile(model)`` compiles once for each switch.
+    The code that initialises a scale runs for one batch only. In compiled code it would need a separate
+    graph, which takes as long to compile as the others. So that batch first runs eagerly, with no effect
+    except to initialise the scales, and ``torch.compile(model)`` compiles only once for each switch. If
+    `activation_init_batches` is above 1, each of these batches runs twice.
 
-    It goes by the attribute that `nn.Module.__call__` prefers to `forward`, which is also what
-    ``nn.Module.compile`` sets. A compiler that looks through the call, as it does when the model is a part of
-    what is compiled, never asks for it: it compiles the start too, and once more without. The numbers are the
-    same.
-
-    Of several such batches (`activation_init_batches`) each goes through it twice.
+    It uses the attribute that `nn.Module.__call__` prefers to `forward`, and that ``nn.Module.compile`` sets.
+    A compiler that traces through the call, as it does when the model is a part of the compiled module, does
+    not read it: it compiles the initialisation as well, and then once more without. The numbers are the same.
     """
 
     binarization: BinarizationState
+    """The binarizers whose scales are initialised."""
 
     _tried: frozenset[tuple[str, int]] = frozenset()
-    """What waited when an eager pass was last made."""
+    """The value of `_waiting` before the last eager forward."""
 
     @property
     @_uncompiled
     def _compiled_call_impl(self) -> Callable[..., Any] | None:
-        # Read twice at each call, so nothing may change here.
+        # Read twice in each call, so reading it must not change anything.
         compiled: Callable[..., Any] | None = vars(self).get(_COMPILED)
         is_compiled = compiled is not None or get_eval_frame_callback()
         if not is_compiled:
@@ -71,7 +70,7 @@ class StartsScales(nn.Module):
         try:
             if _disabled_for(type(self)._get_ready)(self, args, kwargs):
                 unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
-            # Else the compiled pass would take this batch for the next one that a start is made of.
+            # Otherwise the compiled forward would count this batch as the next of `init_batches`.
             _set_initialized(unfinished, True)
             return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
         finally:
@@ -79,19 +78,19 @@ class StartsScales(nn.Module):
             _disabled_for(type(self)._unsettle)(self)
 
     def _start_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
-        """Start what starts with this batch; return those whose start later batches take part in too."""
-        # Once for each: a call site that training never runs would have it done for every batch.
+        """Run the batch eagerly to initialise scales; return binarizers that need further batches."""
+        # Only once for each: a call site that training never runs would otherwise need it in every batch.
         self._tried = self._waiting()
-        with torch.no_grad(), effects_undone(self, but_starts=True):
+        with torch.no_grad(), effects_undone(self, keep_starts=True):
             self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
     def _get_ready(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Before a compiled call: look at what compiled code does not; return whether scales are to start."""
+        """Prepare a compiled call with checks that compiled code omits; return whether scales may start."""
         binarizers = self._binarizers()
         for binarizer in binarizers:
             binarizer.read_flags()
-        check_for_inference(binarizers)  # inside, a compiler would make its own error of it
+        check_for_inference(binarizers)  # inside, a compiler would turn it into an error of its own
         self._settle(args, kwargs)
         return self.training and not self._waiting() <= self._tried
 
@@ -99,13 +98,13 @@ class StartsScales(nn.Module):
         return self.binarization.binarizers if "binarization" in vars(self) else ()
 
     def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Choose what runs, for one call that is compiled."""
+        """Choose the graph for one compiled call, before it."""
 
     def _unsettle(self) -> None:
-        """Choose again."""
+        """Drop the choice of `_settle`, after the call."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
-        """The call sites whose next training batch sets their scale, with how many batches did before."""
+        """Names of call sites whose scale the next training batch sets, with the number of batches so far."""
         sites = self.binarization.sites if "binarization" in vars(self) else {}
         return frozenset(
             (name, site.activation.batches_seen)
@@ -123,7 +122,7 @@ def _set_initialized(binarizers: list[ActivationBinarizer], value: bool) -> None
 @functools.cache
 @_uncompiled
 def _disabled_for(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`method`, which no compiler is to look at."""
+    """`method`, excluded from compilation with all that it calls."""
     disabled: Callable[..., Any] = torch.compiler.disable(method)
     return disabled
 

@@ -14,8 +14,8 @@ from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.graph.call_site import submodule_at
 
 
-def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
-    """The function that runs `graph` on `root`, which is its first argument.
+def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
+    """The function that runs `graph`, that of the module at `path`, on `root`, which is its first argument.
 
     Another tracer of torch.fx, who calls it with proxies, records the graph instead.
     """
@@ -24,7 +24,9 @@ def compiled(graph: fx.Graph, root: nn.Module) -> Callable[..., Any]:
         str(node.target): str(node.target).lstrip("*") for node in graph.nodes if node.op == "placeholder"
     }
     given = ", ".join(f"{target!r}: {name}" for target, name in inputs.items())
-    met = f"if _is_proxied({', '.join(inputs.values())}): return _replay(_graph, self, {{{given}}})\n"
+    met = (
+        f"if _is_proxied({', '.join(inputs.values())}): return _replay(_graph, self, {path!r}, {{{given}}})\n"
+    )
     with fused.on_generate_code(lambda _: lambda body: [met, *body]):
         code = fused.python_code(root_module="self")
     names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_graph": graph}

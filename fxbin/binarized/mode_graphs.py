@@ -1,4 +1,4 @@
-"""Graphs that are each good for some modes of modules, or for some dtypes, and the choice at each call."""
+"""Graphs that are each valid for some modes and dtypes of a model's modules, and the choice at each call."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,41 +18,46 @@ from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
+"""``run(graph, args, kwargs)``: runs a graph in place of its generated code."""
 
 
 @dataclass
 class ModeGraph:
-    """One graph of a module, and the modes that its code was followed in."""
+    """One graph of a module, and the conditions under which it is valid."""
 
     modes: dict[str, bool]
-    """Qualified names of the modules whose mode the code looks at: True for train mode."""
+    """Mode of each module whose mode the code reads, by qualified name: True for train mode."""
 
     graph: fx.Graph | None
-    """In the paths of the whole model; None for a model that runs as it is in these modes."""
+    """The graph, with paths of the whole model; None if the module runs its own code in these modes."""
 
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
-    """Those of parameters and buffers, by qualified name, if the code asks for the dtype of a tensor."""
+    """Dtypes of parameters and buffers by qualified name, if the code reads the dtype of a tensor."""
 
     premises: Premises | None = None
-    """What else must be as it was; None where there is no graph, and nothing that could be wrong."""
+    """Further conditions on the modules; None if there is no graph."""
 
     reason: str = ""
     """Why there is no graph."""
 
     call: int = 0
-    """Which of the example calls it was traced with."""
+    """Index of the example call with which it was traced."""
 
     def __post_init__(self) -> None:
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self._arguments: tuple[Argument, ...] = ()
+        self._made: int | None = None
+        """What tells the graph as it was made from one that somebody has edited."""
+        self.is_edited = False
+        """Whether somebody has, for which ``model.graph`` is there and ``model.recompile()``."""
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
     def compile(
         self, model: nn.Module, path: str, functions: Mapping[fx.Graph | None, Callable[..., Any]]
     ) -> None:
-        """Generate the code of the graph, that of the module at `path`, unless it is among `functions`."""
+        """Generate the code of the graph of the module at `path`, unless `functions` has it already."""
         self._flags = tuple((attribute(model, path) if path else model, m) for path, m in self.modes.items())
         if self.dtypes:
             modules = dict(model.named_modules())
@@ -63,13 +68,16 @@ class ModeGraph:
         self.run = functions.get(self.graph, _not_compiled)
         if self.graph is not None:
             assert self.premises is not None
+            fingerprint = hash(tuple(_listing(self.graph)))
+            self._made = self._made or fingerprint
+            self.is_edited = fingerprint != self._made
             self._arguments = arguments_of(self.graph)
             self.premises.bind(model, self.graph, path)
             if self.graph not in functions:
-                self.run = compiled(self.graph, model)
+                self.run = compiled(self.graph, model, path)
 
     def fits(self) -> bool:
-        """Whether it is what the module would do now."""
+        """Whether the graph does what the module's code would do now."""
         if not self.is_for_now():
             return False
         if self.premises is None:
@@ -77,22 +85,22 @@ class ModeGraph:
         return self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
 
     def takes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether it is what the module would do for these arguments."""
+        """Whether the graph does what the module's code would do for these arguments."""
         for argument in self._arguments:  # noqa: SIM110
             if not argument.fits(args, kwargs):
                 return False
         return True
 
     def is_for_now(self) -> bool:
-        """Whether the modules are in these modes now, and parameters and buffers of these dtypes."""
-        # With no generators, which would cost as much as all the rest.
+        """Whether all modules are in `modes` now, and all parameters and buffers have `dtypes`."""
+        # A loop without generators, which would take as long as all the rest.
         for module, name, dtype in self._tensors:
             if getattr(getattr(module, name, None), "dtype", None) is not dtype:
                 return False
         return self.has_modes()
 
     def has_modes(self) -> bool:
-        """Whether the modules are in these modes now."""
+        """Whether all modules are in `modes` now."""
         for module, training in self._flags:  # noqa: SIM110
             if module.training is not training:
                 return False
@@ -100,54 +108,58 @@ class ModeGraph:
 
 
 class Retraces(Protocol):
-    """Traces a model again: `fxbin.compiler.retrace.Retracer`."""
+    """Traces a model again, as `fxbin.compiler.retrace.Retracer` does."""
 
     hooks: dict[str, Any]
-    """The model's own hooks, which its graphs have inside."""
+    """The hooks that the model had before the transform, which its graphs contain."""
 
     def trace(self, model: Any, path: str, known: list[ModeGraph], call: int) -> ModeGraph:
-        """The graph of the module at `path` as its modules are now, for the example call of that number."""
+        """Trace the module at `path` in the current state of its modules, with example call number `call`."""
         ...
 
 
 class GraphChoice:
-    """The graphs of a model or of a part of it: for eval mode, for train mode if it is another, and more.
+    """The graphs of a model or of a part of it: for eval mode, for train mode if that differs, and others.
 
-    More come up where the mode of a submodule is switched by itself, in code that asks for it
-    (``F.dropout(x, p, self.training)``), and where a model is cast whose code asks for a dtype
+    Others are needed if the mode of a single submodule is switched whose code reads it
+    (``F.dropout(x, p, self.training)``), and if a model is cast whose code reads a dtype
     (``if x.dtype == torch.float16``). They are traced when they are first needed.
 
-    Where a graph is not what the modules mean any more, since they have hooks, other attributes or other
-    submodules than when it was traced, or where none can be traced, the module's own code runs.
+    The module's own code runs if no graph can be traced, or if the modules have got hooks, other attributes
+    or other submodules since the graph was traced, so that it is no longer valid.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
         self._model, self._path, self.variants = model, path, variants
         self.own_code = ModeGraph({}, None)
+        """The choice to run the module's own code."""
         self.settled: ModeGraph | None = None
-        """What has been chosen in front of a compiled call, which must not choose again."""
+        """The choice made before a compiled call, in which no other choice may be made."""
         self._hooks: list[dict[int, Any]] = []
         self._hooked: dict[tuple[int, tuple[int, ...]], ModeGraph] = {}
         self._replaced: Run | None = None
 
     @property
     def graphs(self) -> list[fx.Graph]:
-        """Each once."""
+        """All graphs, without duplicates."""
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
 
     @property
     def evaluated(self) -> list[fx.Graph | None]:
-        """What runs in eval mode of all modules, for each example call."""
+        """For each example call, the graph that runs if all modules are in eval mode; None for own code."""
         first = {variant.call: variant.graph for variant in reversed(self.variants)}
         return [first[call] for call in sorted(first)]
 
     def running(self, *, training: bool) -> fx.Graph | None:
-        """What runs in eval mode, or in train mode, of all modules, in the dtypes of the transform."""
+        """The graph that runs if all modules are in eval mode, or in train mode; None for own code.
+
+        It is that of the first example call, in the dtypes the model had in the transform.
+        """
         of_call = [variant for variant in self.variants if not variant.call]
         return of_call[1 if training and len(of_call) > 1 else 0].graph
 
     def compile(self) -> None:
-        """Generate the code of all graphs anew, after they have been changed."""
+        """Generate the code of all graphs again, after they have changed."""
         made: dict[fx.Graph | None, Callable[..., Any]] = {None: self.own_run()}
         for variant in (self.own_code, *self.variants):
             variant.compile(self._model, self._path, made)
@@ -156,9 +168,9 @@ class GraphChoice:
         self._hooks = [vars(module)[name] for module in self._model.modules() for name in CALLED_HOOKS]
 
     def settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Choose for one call that is compiled: see `settled`.
+        """Choose the graph of one compiled call, and keep it in `settled`.
 
-        Compilers do not look at hooks. They get a function for each set of hooks, so that they compile anew.
+        Compilers do not guard on hooks, so they get another function for each set of hooks, and compile that.
         """
         self.settled = chosen = self.chosen_for(args, kwargs)
         if any(self._hooks):
@@ -169,7 +181,7 @@ class GraphChoice:
             self.settled = self._hooked[id(chosen), hooks]
 
     def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
-        """What runs for these arguments: the own code where they are those of no example call."""
+        """The graph that runs for these arguments, or `own_code` if they match no example call."""
         if self.settled is not None:
             return self.settled if self.settled.takes(args, kwargs) else self.own_code
         for variant in self.variants:
@@ -178,10 +190,7 @@ class GraphChoice:
         return self._other([variant for variant in self.variants if variant.takes(args, kwargs)])
 
     def chosen(self) -> ModeGraph:
-        """What runs in the modes that modules are in now, in these dtypes, with these hooks, and so on.
-
-        For the arguments of the first example call.
-        """
+        """The graph that runs in the current state of the modules, for the first example call."""
         if self.settled is not None:
             return self.settled
         of_call = [variant for variant in self.variants if not variant.call]
@@ -191,10 +200,10 @@ class GraphChoice:
         return self._other(of_call)
 
     def _other(self, known: list[ModeGraph]) -> ModeGraph:
-        """What runs where none of `known` fits, which are those for the arguments."""
+        """A new graph, or `own_code`, if none of `known`, the graphs for the arguments, is valid."""
         model: Any = self._model
         premises = [variant.premises for variant in known if variant.premises is not None]
-        # What hooks do must not be done while a graph is traced.
+        # No trace if there are hooks, as `structure_holds` tells: they would run during the trace.
         if (
             known
             and all(premise.structure_holds() for premise in premises)
@@ -209,10 +218,17 @@ class GraphChoice:
             if self._new(known[0]).fits():
                 return self.variants[-1]
         model.own_code.check(model)
+        if any(variant.is_edited and variant.is_for_now() for variant in known):
+            raise TransformError(
+                f"{type(model).__name__}: its graph was edited after the transform, and its modules have "
+                "changed since (a hook, an attribute, a submodule). The model's own code, which runs then, "
+                "knows nothing of the edit: undo the change, or write the edit into the model's code and "
+                "transform that"
+            )
         return self.own_code
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
-        """As `chosen_for`, with a graph even where the own code runs, if it can be traced."""
+        """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code."""
         variant = self.chosen_for(args, kwargs)
         if variant is self.own_code:
             known = (variant for variant in self.variants if variant.takes(args, kwargs))
@@ -220,7 +236,7 @@ class GraphChoice:
         return variant
 
     def _new(self, like: ModeGraph) -> ModeGraph:
-        """A graph for now, traced with the example call of `like`."""
+        """Trace a graph in the current state of the modules, with the example call of `like`, and add it."""
         model: Any = self._model
         variant: ModeGraph = model.trace_modes(self._path, self.variants, like.call)
         variant.call = like.call
@@ -229,14 +245,14 @@ class GraphChoice:
         return variant
 
     def own_run(self) -> Callable[..., Any]:
-        """What the graphs stand for: the module's own code, with the model as first argument."""
+        """The module's own code, which the graphs replace, as a function with the model as first argument."""
         model: Any = self._model
         run: Callable[..., Any] = model.own_run()
         return run
 
     @contextmanager
     def run_by(self, run: Run) -> Iterator[None]:
-        """Let ``run(graph, args, kwargs)`` run the graphs instead of the generated code."""
+        """Let ``run(graph, args, kwargs)`` run the graphs in place of their generated code."""
         self._replaced = run
         try:
             yield
@@ -244,7 +260,7 @@ class GraphChoice:
             self._replaced = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph for these modes."""
+        """Run the graph chosen for these arguments and the current modes."""
         variant = self.chosen_for(args, kwargs)
         if self._replaced is not None and variant.graph is not None:
             return self._replaced(variant.graph, args, kwargs)
@@ -252,13 +268,13 @@ class GraphChoice:
 
 
 def graphs_of_calls(calls: Sequence[Part]) -> list[ModeGraph]:
-    """The graphs of a model for each of its example calls."""
+    """The graphs of a model for all of its example calls."""
     variants = [mode_graphs("", part) for part in calls]
     return [replace(variant, call=call) for call, of_call in enumerate(variants) for variant in of_call]
 
 
 def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
-    """The graphs of `part`, one for both modes where they are equal and the modes are not looked at."""
+    """The graphs of `part` in eval and train mode; only one if they are equal and no code reads the mode."""
     evaluated = _mode_graph(path, part.evaluated, training=False)
     if part.trained is None:
         return [evaluated, ModeGraph({path: True}, None)]
@@ -273,16 +289,16 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
-    """What was traced in `modes`."""
+    """The graph in `found`, which was traced in `modes`, with the conditions under which it is valid."""
     premises = Premises(found.reads, found.followed, found.iterated)
     return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 
 def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy of `function` that torch.compile counts by itself, and does not take for the same one.
+    """A copy of `function` with a separate code object, for which torch.compile counts separately.
 
-    It gives up on a code object that it has compiled eight times, and models, and parts of a model, would
-    otherwise have theirs in common.
+    torch.compile gives up on a code object that it has compiled eight times, and all models and parts of
+    models would otherwise share one.
     """
     assert isinstance(function, FunctionType)
     code = function.__code__.replace()
@@ -290,7 +306,7 @@ def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
-    # The mode of the module itself comes first: it decides almost always, and whether gradients are computed.
+    # The mode of the module itself comes first, because it almost always decides.
     return traced_graph({path: training, **found.modes}, found)
 
 
@@ -299,5 +315,5 @@ def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:
 
 
 def _listing(graph: fx.Graph) -> list[tuple[Any, ...]]:
-    """The graph as plain data, to compare two."""
+    """The nodes of a graph as plain data, to compare two graphs."""
     return [(node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes]

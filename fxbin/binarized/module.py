@@ -1,4 +1,4 @@
-"""The module that a transformed model is."""
+"""`BinarizedModule`, the class of transformed models."""
 
 import copy
 import keyword
@@ -28,15 +28,16 @@ from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.binarizers.binarizer import check_for_inference
 from fxbin.errors import ExportError, TransformError
 from fxbin.original.closures import rebound
-from fxbin.original.copy import copies_made
+from fxbin.original.copy import copy_memo
 from fxbin.original.reach import HOOKS
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
+# Prefixes that wrappers which pass on attributes give to names of the module inside them.
 _TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 
 
 class _OriginalInitBarrier(nn.Module):
-    """Stands before the original class in the method resolution order: it must not be set up again."""
+    """A base class before the original class, so that `__new__` and `__init__` of that do not run again."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         return object.__new__(cls)
@@ -46,41 +47,46 @@ class _OriginalInitBarrier(nn.Module):
 
 
 class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
-    """A model as graphs: one for eval mode and, where its code differs, one for train mode.
+    """A model that runs as graphs: one for eval mode and, if its code differs there, one for train mode.
 
-    More are traced when they are needed, for modes of single modules. All run on one set of parameters,
-    buffers and submodules, which stay where the original model had them. The class of the original is a
-    base class, so that its methods and attributes live on.
+    More graphs are traced when they are needed, for modes of single modules. All run on one set of
+    parameters, buffers and submodules, which keep their places in the model. The class of the original is a
+    base class, so that its methods and attributes remain.
 
-    A model with islands has graphs for the parts around them. Its own `graph` then shows what eval mode
-    did for the example inputs, and is not what runs.
+    Modules whose code cannot be traced (islands) run their own code; the parts of the model inside and around
+    them have separate graphs. The model's `graph` then shows what eval mode did for the example inputs, but
+    does not run.
     """
 
     binarization: BinarizationState
-    """What is binarized, what of it is enabled, and the config that says when."""
+    """The binarized call sites, which binarizers are enabled, and the config of the stages."""
 
     specialisations: tuple[Specialisation, ...]
-    """Values that the code depends on and that the graphs therefore take for granted."""
+    """Python values that the model's code depends on, and that the graphs keep as constants."""
 
     islands: tuple[Island, ...]
-    """Modules that run as they are, around parts that run as graphs, and why."""
+    """Modules that run their own code, because it cannot be traced, with the reason."""
 
     own_code: OwnCode
-    """What runs where graphs do not: the model's own code, with binarized convolutions."""
-    _original_class: type[nn.Module]
+    """The model's own code with binarized convolutions, which runs where graphs do not."""
 
-    _put_on: Callable[..., Any] | None
-    """The `forward` that was an attribute of the model, in place of that of its class."""
+    _original_class: type[nn.Module]
+    """The class of the original model."""
+
+    _instance_forward: Callable[..., Any] | None
+    """A `forward` that was assigned to the original model itself, in place of that of its class."""
 
     _graph_choice: GraphChoice
-    """What runs."""
+    """The graphs of the whole model."""
 
     _retracer: Retraces
+    """Traces further graphs when they are needed."""
 
     _traced_parts: dict[str, PartForward]
+    """See `traced_parts`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """A new one of its class is one of the original's: ``model[:3]`` of an `nn.Sequential` makes one."""
+        """With arguments, make an object of the original class, as ``model[:3]`` of `nn.Sequential` does."""
         if args or kwargs:
             return cls._original_class(*args, **kwargs)  # type: ignore[return-value]
         return super().__new__(cls)
@@ -89,43 +95,19 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def from_trace(
         cls, root: nn.Module, found: ModelTrace, islands: tuple[Island, ...] = ()
     ) -> "BinarizedModule":
-        """`root` itself, run from now on by what was traced of it.
+        """Turn `root` itself into a module that runs the graphs in `found`, and return it.
 
-        The same object: whoever holds it, as a hook does that is one of its methods, holds the result.
+        The object stays the same, so that references to it, such as those of hooks that are its methods,
+        refer to the result. Raises TransformError if a name in `root` prevents that.
         """
         _check_spelling(found.seen, *found.graphs)
         _check_runs_as_it_is(root, found)
-        original = type(root)
-        content = {
-            "__module__": original.__module__,
-            "_original_class": original,
-            **_methods_with_convolutions(original),
-            **refusals(original),
-        }
-        binarized_class: Any = type(original.__name__, (cls, original), content)
-        # An empty one shows what such an object has of its own. Classes derived from GraphModule take other
-        # arguments than it does, so that they are not asked.
-        empty = binarized_class.__new__(binarized_class)
-        fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
-        if isinstance(vars(root).get("meta"), dict):
-            del empty.meta  # GraphModule's own, which is empty: torch asks both for keys that only it writes
-        check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
-        # Homeless ones are not registered: they were no part of the original's state_dict.
-        vars(root).update(found.homeless)
-        kept = {*vars(nn.Module())} - ({*HOOKS} if "" in found.parts else set())  # which a graph has inside
-        vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
-        # One that was put on the model would go before what the graphs do, which is what it does.
-        vars(root)["_put_on"] = vars(root).pop("forward", None)
-        object.__setattr__(root, "__class__", type(empty))
-        module = cast("BinarizedModule", root)
+        whole = found.parts.get("")
+        module = cls._of_new_class(root, found, keeps_hooks=whole is None)
         module.graph = found.seen
         module.own_code = OwnCode()
-        whole = found.parts.get("")
-        module._graph_choice = GraphChoice(
-            module,
-            "",
-            [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls)),
-        )
+        graphs = [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls))
+        module._graph_choice = GraphChoice(module, "", graphs)
         module._traced_parts = {
             path: PartForward(module, path, mode_graphs(path, part))
             for path, part in found.parts.items()
@@ -134,30 +116,56 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         module.specialisations, module.islands = found.specialisations, islands
         return module
 
+    @classmethod
+    def _of_new_class(cls, root: nn.Module, found: ModelTrace, *, keeps_hooks: bool) -> "BinarizedModule":
+        """Give `root` a new class, derived from this one and its own, and an empty graph."""
+        original = type(root)
+        content = {
+            "__module__": original.__module__,
+            "_original_class": original,
+            **_methods_with_convolutions(original),
+            **refusals(original),
+        }
+        binarized_class: Any = type(original.__name__, (cls, original), content)
+        # An empty object shows the attributes that GraphModule sets. GraphModule's __init__ is called
+        # directly, because classes derived from it may take other arguments.
+        empty = binarized_class.__new__(binarized_class)
+        fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
+        if isinstance(vars(root).get("meta"), dict):
+            del empty.meta  # the model's own dict serves as well: torch only looks up what it has written
+        check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
+        # Values without a place in the model are not registered, as the original's state_dict lacks them.
+        vars(root).update(found.homeless)
+        # Hooks that are part of the graph must not run around it as well.
+        kept = {*vars(nn.Module())} - (set() if keeps_hooks else {*HOOKS})
+        vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+        # In place, it would override the forward that runs the graphs, which contain it.
+        vars(root)["_instance_forward"] = vars(root).pop("forward", None)
+        object.__setattr__(root, "__class__", type(empty))
+        return cast("BinarizedModule", root)
+
     @property
     def traced_graphs(self) -> tuple[fx.Graph, ...]:
-        """The graph of eval mode, then those of other modes that differ."""
+        """The graph of eval mode, then the graphs of other modes that differ from it."""
         return (self.graph,) if self.is_shown_only else tuple(self._graph_choice.graphs)
 
     @property
     def evaluated_graphs(self) -> tuple[fx.Graph, ...]:
-        """`graph`, and what eval mode does for the other example calls."""
+        """`graph`, then the graphs of eval mode for the other example calls."""
         return (self.graph, *(graph for graph in self._graph_choice.evaluated[1:] if graph is not None))
 
     def graph_of_mode(self, *, training: bool) -> fx.Graph | None:
-        """What runs in train or in eval mode of all modules; None if that is the model's own code."""
+        """The graph that runs in train or in eval mode of all modules; None if the model's own code runs."""
         return self._graph_choice.running(training=training)
 
     def graph_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
-        """What runs for these arguments as modules are now; None if that is the model's own code."""
+        """The graph that runs for these arguments at present; None if the model's own code runs."""
         return self._graph_choice.chosen_for(args, kwargs).graph
 
     def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Let `graph` be what the model does for these arguments now, and run that from now on.
+        """Let `graph` be the graph for these arguments and the current modes, and always run it from now on.
 
-        Whatever is done to the model.
-
-        Raises ExportError where no graph can hold that.
+        Raises ExportError if there can be no such graph.
         """
         if "forward" in vars(self):
             raise ExportError(
@@ -175,44 +183,52 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     @property
     def traced_parts(self) -> Mapping[str, PartForward]:
-        """By qualified name, the submodules around islands that have graphs of their own."""
+        """The submodules that run as separate graphs, around islands, by qualified name."""
         return self._traced_parts
 
     @property
     def is_shown_only(self) -> bool:
-        """Whether `graph` is what one run did, and not what runs."""
+        """Whether `graph` only shows what one run did, while the model's own code runs."""
         return self.graph_of_mode(training=False) is None
 
     @property
     def all_graphs(self) -> tuple[fx.Graph, ...]:
-        """`graph` and whatever else runs, those of parts included, each once."""
+        """`graph` and all other graphs that run, also those of parts, without duplicates."""
         graphs = [self.graph, *self._graph_choice.graphs]
         for part in self._traced_parts.values():
             graphs += part.graphs
         return tuple(dict.fromkeys(graphs))
 
     def trace_modes(self, path: str, known: list[ModeGraph], call: int) -> ModeGraph:
-        """A graph of the model, or of a part of it, for the modes and dtypes that its modules have now.
+        """Trace the module at `path` for the current modes and dtypes, with example call number `call`.
 
-        Traced with the example call of that number; without a graph where no graph can hold that.
+        The result has no graph, but a reason, if the code cannot be traced.
         """
         return self._retracer.trace(self, path, known, call)
 
     def own_forward(self) -> Callable[..., Any]:
-        """The forward of the original: that of its class, or one that had been put on the model itself."""
-        return self._put_on or cast("Callable[..., Any]", MethodType(self._original_class.forward, self))
+        """The forward of the original: that of its class, or one that was assigned to the model itself."""
+        of_class = cast("Callable[..., Any]", MethodType(self._original_class.forward, self))
+        return self._instance_forward or of_class
 
     def own_run(self) -> Callable[..., Any]:
-        """What the original does when it is called, as a function that takes the model first.
+        """The call of the original model, with its hooks, as a function that takes the model first.
 
-        Hooks that the model has been given since the transform run around it.
+        Hooks that the model has got since the transform are not included: they run around it.
         """
-        put_on, call = self._put_on, self._original_class.__call__
+        instance_forward, call = self._instance_forward, self._original_class.__call__
         if issubclass(self._original_class, fx.GraphModule):
-            call = type(self).__call__  # what it has of its own shows lines of its graph in tracebacks
+            call = type(self).__call__  # that of the original only adds lines of its graph to tracebacks
         hooks = {} if self.is_shown_only else self._retracer.hooks
         if type(self).__call__ is call and not any(hooks.values()):
-            forward = self._original_class.forward if put_on is None else lambda _, *a, **k: put_on(*a, **k)
+            kind = self._original_class
+
+            def forward(model: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+                # Looked up at each call: the class may be given another one.
+                if instance_forward:
+                    return instance_forward(*args, **kwargs)
+                return kind.forward(model, *args, **kwargs)
+
             return self.own_code.around(forward)
         without = {name: type(of_kind)() for name, of_kind in hooks.items()}
 
@@ -229,8 +245,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return self.own_code.around(run)
 
     def train(self, mode: bool = True) -> Self:
-        """As the class of the original does it, but for `graph`, which some switch there."""
-        graph, self._is_rewriting = self._graph, True  # no code is made of what they switch to
+        """Set the mode as the class of the original does, without the graphs that some classes switch to."""
+        graph, self._is_rewriting = self._graph, True  # no code is generated for the other graph
         try:
             super().train(mode)
         finally:
@@ -239,9 +255,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """What DistributedDataParallel, which reads this of the module it wraps, leaves to the binarizers."""
+        """Names that DistributedDataParallel, which reads this attribute, leaves to the binarizers."""
         names = [*vars(self).get(IGNORED_BY_DDP, ()), *ignored_by_ddp(self)]
-        # Wrappers that pass on attributes, torch.compile's first of all, have the names with a prefix.
+        # Wrappers that pass on attributes, such as that of torch.compile, prefix the names.
         return [prefix + name for prefix in ("", *_TRANSPARENT_WRAPPERS) for name in names]
 
     @_ddp_params_and_buffers_to_ignore.setter
@@ -251,25 +267,26 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
     def recompile(self) -> Any:
         """Generate the code of all graphs; `training` chooses between them at each call."""
         if vars(self).get("_is_rewriting"):
-            return None  # each graph in turn is the main one
+            return None  # the graph that is set now will be replaced again
         code = super().recompile()
-        # What GraphModule puts around each call hides errors of it under torch.compile(fullgraph=True):
-        # the compiler trips over its handler. Tracebacks name the line of the graph without it, too.
+        # The handler that GraphModule puts around each call hides errors under torch.compile(fullgraph=True),
+        # as the compiler fails on the handler. Tracebacks show the line of the graph without it as well.
         del type(self).__call__
         is_made = issubclass(self._original_class, fx.GraphModule)
         if type(self).__call__ is not nn.Module.__call__ and (is_made or None not in self._whole_graphs()):
-            # The graph has what the original class does in its own, and that of a graph module does no more.
+            # A graph contains what the original's __call__ does; that of a graph module does nothing more.
             type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
         for part in vars(self).get("_traced_parts", {}).values():
             part.compile()
         if "_graph_choice" in vars(self):
             self._graph_choice.compile()
             forward = counted_alone(_chosen)
-            vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # whose arguments it has
+            vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # for inspect.signature
             type(self).forward = forward
         return code
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
+        """The graphs of the whole model; None stands for its own code."""
         return (
             [variant.graph for variant in self._graph_choice.variants]
             if "_graph_choice" in vars(self)
@@ -284,11 +301,11 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
     @property
     def graph(self) -> fx.Graph:
-        """That of eval mode; for `torch.export`, which runs graphs in place of modules, what runs now."""
+        """The graph of eval mode; for `torch.export`, which runs graphs of modules, the one that runs now."""
         if not torch.compiler.is_exporting():
             return self._graph
         chosen = self._graph_choice.chosen()
-        # Where the code of a changed model runs, that is what is followed.
+        # If a changed model runs its own code, torch.export traces that code.
         running = self._graph if chosen is self._graph_choice.own_code else chosen.graph
         if running is None:
             raise ExportError(
@@ -303,13 +320,13 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         fx.GraphModule.graph.fset(self, graph)  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As in every module; CheckpointError, changing nothing, if it can say what else this is."""
+        """Load as every module does; raise CheckpointError first if the state belongs to another model."""
         strict = kwargs.get("strict", args[0] if args else True)
 
         def check(_module: nn.Module, found: Mapping[str, Any], *_: Any) -> None:
             check_state_dict(self, found, strict=strict)
 
-        # Behind all hooks that there are, which may rename keys, and before anything is changed.
+        # After all other hooks, which may rename keys, but before anything changes.
         handle = self.register_load_state_dict_pre_hook(check)  # type: ignore[no-untyped-call]
         try:
             return super().load_state_dict(state_dict, *args, **kwargs)
@@ -328,6 +345,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             "saved. Save model.state_dict() and load it into fxbin.transform(...) of the original model"
         )
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise TransformError(
+            f"torch.jit.script: TorchScript cannot compile the code of a transformed {type(self).__name__}. "
+            "torch.jit.trace(model.eval(), inputs) makes a program of it, and fxbin.export_onnx a file"
+        )
+
     def __copy__(self) -> NoReturn:
         raise TransformError(
             f"copy.copy: a second {type(self).__name__} cannot run on the modules of the first; use "
@@ -335,16 +358,16 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # GraphModule would copy what its graph refers to and lose the rest.
+        # GraphModule's own method copies what the graph refers to, and loses the rest.
         copied = type(self).__new__(type(self))
-        type(copied).__name__ = type(self).__name__  # which scopes begin with
+        type(copied).__name__ = type(self).__name__  # scopes begin with it
         memo[id(self)] = copied
-        memo |= copies_made(self)
+        memo |= copy_memo(self)
         for name, value in vars(self).items():
-            # A copy of a compiled model is not compiled, as in torch: that code runs on the original.
+            # A copy of a compiled model is not compiled, as in torch: the compiled code uses the original.
             if name != "_compiled_call_impl":
                 vars(copied)[name] = copy.deepcopy(value, memo)
-        copied._put_on = rebound(self._put_on, memo)
+        copied._instance_forward = rebound(self._instance_forward, memo)
         copied.graph.owning_module = copied
         copied.recompile()
         for own, new in zip(self._binarizers(), copied._binarizers(), strict=True):
@@ -353,11 +376,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
 
 def _chosen(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
+    """The forward of a transformed model: runs the graph chosen for these arguments."""
     return self._graph_choice.chosen_for(args, kwargs).run(self, *args, **kwargs)
 
 
 def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
-    """Methods of a model that call `F.conv2d`, with binarizers where its forward is not what calls them."""
+    """Methods of the class `kind` that call `F.conv2d`, wrapped so that direct calls use binarizers."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
     methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
     return {
@@ -370,7 +394,7 @@ def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
 
 
 def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
-    """Raise TransformError if `root` has to run as it is and has more than one code to do so."""
+    """Raise TransformError if `root` is a graph module that may switch graphs and must run its own code."""
     whole = found.parts.get("")
     may_switch = isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train
     if may_switch and (whole is None or whole.trained is None):
@@ -382,7 +406,7 @@ def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
 
 
 def _check_spelling(*graphs: fx.Graph) -> None:
-    """Raise TransformError if a module or parameter has a name that torch.fx would write as broken code."""
+    """Raise TransformError if torch.fx cannot write the name of a module or parameter as valid code."""
     for node in (node for graph in graphs for node in graph.nodes):
         if node.op in ("call_module", "get_attr"):
             if any(mark in node.target for mark in '"\\\n\r'):

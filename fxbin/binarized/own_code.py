@@ -1,4 +1,4 @@
-"""A model's own code, run with binarized convolutions: what graphs stand for, where none can."""
+"""Runs a model's own code with binarized convolutions, where it cannot be traced or no graph is valid."""
 
 import functools
 from collections import Counter
@@ -21,121 +21,127 @@ from fxbin.graph.call_site import submodule_at
 
 
 @dataclass(frozen=True)
-class OwnSite:
-    """One call site of a module that has some, as its own code comes to it."""
+class SiteBinarizers:
+    """The binarizers of one call site; both None if it stays in full precision."""
 
     name: str
     """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     activation: Binarizer | None
+    """Binarizer of the input."""
+
     weight: Binarizer | None
-    """None, both, if it stays in full precision."""
+    """Binarizer of the weight."""
+
+    places: tuple[str, str] = ("", "")
+    """Qualified names of both."""
 
 
 class Calls:
-    """Which modules with call sites run at the moment, and how often each has been called in this forward.
+    """The modules with call sites that are running, and how often each was called in the current forward.
 
-    A module that is called outside of a forward of the model has one call site or is refused; inside of it,
-    its calls are counted.
+    Counting calls tells which call site a call belongs to. A module that is called outside of the model's
+    forward must have only one call site.
     """
 
     def __init__(self) -> None:
-        self._counts: list[Counter[Owner]] = []
-        self._running: list[Owner | None] = []
+        self._counts: list[Counter[ConvCaller]] = []
+        self._running: list[ConvCaller | None] = []
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Around one forward.
+        """Count the calls in one forward.
 
         Raises:
-            TransformError: modules were called more or less often than when the model was traced.
+            TransformError: a module was called more or less often than when the model was traced.
         """
-        counts: Counter[Owner] = Counter()
+        counts: Counter[ConvCaller] = Counter()
         self._counts.append(counts)
         try:
             yield
         finally:
             self._counts.pop()
-        for owner, count in counts.items():
-            if count not in owner.counts:
-                raise TransformError(_message(owner, f"it was called {count} times"))
+        for caller, count in counts.items():
+            if count not in caller.counts:
+                raise TransformError(_message(caller, f"it was called {count} times"))
 
     @property
     def is_counting(self) -> bool:
-        """Whether a forward is running in which calls are counted."""
+        """Whether calls are being counted, that is, a forward of the model is running."""
         return bool(self._counts)
 
     @property
-    def running(self) -> "Owner | None":
-        """The innermost module with call sites whose code calls `F.conv2d` by itself, if one runs now."""
+    def running(self) -> "ConvCaller | None":
+        """The innermost running module whose own code calls `F.conv2d`; None if none is running."""
         return self._running[-1] if self._running else None
 
     @contextmanager
-    def inside(self, owner: "Owner | None") -> Iterator[None]:
-        """While the code of `owner` runs; None while nothing is to be looked at."""
-        self._running.append(owner)
+    def inside(self, caller: "ConvCaller | None") -> Iterator[None]:
+        """Let `running` be `caller` while its code runs; None while calls of `F.conv2d` have no module."""
+        self._running.append(caller)
         try:
             yield
         finally:
             self._running.pop()
 
-    def next_site(self, owner: "Owner") -> OwnSite:
-        """The call site of the call that `owner` makes now.
+    def next_site(self, caller: "ConvCaller") -> SiteBinarizers:
+        """The binarizers of the call site at which `caller` is now.
 
         Raises:
-            TransformError: it cannot be known.
+            TransformError: the call site cannot be determined.
         """
-        if len(owner.sites) == 1:
-            return owner.sites[0]
+        if len(caller.sites) == 1:
+            return caller.sites[0]
         if not self._counts:
-            raise TransformError(_message(owner, "it was called outside of the model's forward"))
-        position = self._counts[-1][owner]
-        if position == len(owner.sites):
-            raise TransformError(_message(owner, "it was called once more"))
-        self._counts[-1][owner] += 1
-        return owner.sites[position]
+            raise TransformError(_message(caller, "it was called outside of the model's forward"))
+        position = self._counts[-1][caller]
+        if position == len(caller.sites):
+            raise TransformError(_message(caller, "it was called once more"))
+        self._counts[-1][caller] += 1
+        return caller.sites[position]
 
 
-def _message(owner: "Owner", what: str) -> str:
-    names = ", ".join(repr(site.name) for site in owner.sites)
+def _message(caller: "ConvCaller", what: str) -> str:
+    names = ", ".join(repr(site.name) for site in caller.sites)
     return (
-        f"{owner.path or 'the model'}: {what}, and it has a call site, with levels of its own, for each of "
-        f"{len(owner.sites)} calls in the forward that was transformed ({names}): which are meant cannot be "
+        f"{caller.path or 'the model'}: {what}, and it has a call site, with levels of its own, for each of "
+        f"{len(caller.sites)} calls in the forward that was transformed ({names}): which are meant cannot be "
         "known. Call the model, or give each call a module of its own before the transform"
     )
 
 
 class OwnCode:
-    """The modules of a model that have call sites."""
+    """The modules of a model that call conv2d, which find their binarizers when their own code runs."""
 
     def __init__(self) -> None:
-        self.owners: dict[str, Owner] = {}
-        """By qualified name; that of the model itself is empty."""
+        self.callers: dict[str, ConvCaller] = {}
+        """The modules with call sites by qualified name; that of the model itself is empty."""
         self.is_traced = False
-        """Whether the model is being traced, which is to see none of this."""
+        """Whether the model is being traced, during which there are no binarizers."""
         self.calls = Calls()
+        """Counts the calls of all of these modules."""
 
-    def add(self, model: Any, path: str, sites: Iterable[OwnSite], counts: Collection[int]) -> None:
-        """Let whoever calls the module at `path` come to its call sites, in the order in which they run.
+    def add(self, model: Any, path: str, sites: Iterable[SiteBinarizers], counts: Collection[int]) -> None:
+        """Let calls of the module at `path` use the binarizers `sites`, in the order of execution.
 
-        `counts` says how many of them the example calls run.
+        `counts` has the numbers of call sites that the example calls run.
         """
         module, part = model.get_submodule(path), model.traced_parts.get(path)
         own = vars(module).get("forward") if part is None else part.own
-        owner = self.owners[path] = Owner(path, module, own, sites, counts, self.calls)
-        # The model itself, and parts of it, have graphs that stand there already.
+        caller = self.callers[path] = ConvCaller(path, module, own, sites, counts, self.calls)
+        # The model itself and its traced parts have replaced forwards already, which run graphs.
         if path and part is None:
-            owner.put_on()
+            caller.install()
 
     @property
-    def stand_ins(self) -> list["Owner"]:
-        """Those that have taken the place of a forward."""
-        return [owner for owner in self.owners.values() if owner.stands_in]
+    def installed(self) -> list["ConvCaller"]:
+        """The callers that replace the forward of their module at present."""
+        return [caller for caller in self.callers.values() if caller.is_installed]
 
     def around(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """`run`, code of the model or of a part of it, as one forward, in which calls are counted."""
-        root = self.owners.get("")
-        if root is None and all(len(owner.sites) == 1 for owner in self.owners.values()):
+        """Wrap `run`, code of the model or of a part of it, as one forward in which calls are counted."""
+        root = self.callers.get("")
+        if root is None and all(len(caller.sites) == 1 for caller in self.callers.values()):
             return run  # nothing to count
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -145,11 +151,11 @@ class OwnCode:
         return counted
 
     def check_places(self, model: nn.Module, function: str) -> None:
-        """Raise TransformError if a binarized layer is not where graphs have it; names `function`."""
+        """Raise TransformError, with the name of `function`, if a binarized layer has moved in the model."""
         self.check(model)
-        for path, owner in self.owners.items():
+        for path, caller in self.callers.items():
             now = submodule_at(model, path)
-            if owner.is_binarized and now is not owner.module:
+            if caller.is_binarized and now is not caller.module:
                 raise TransformError(
                     f"fxbin.{function}: {path} is binarized, and {type(now).__name__} was put "
                     "around it after the transform. The model runs like that, but no graph knows of it: put "
@@ -157,26 +163,31 @@ class OwnCode:
                 )
 
     def check(self, model: nn.Module) -> None:
-        """Raise TransformError if a binarized layer is no longer a part of `model`."""
+        """Raise TransformError if a binarized layer is no longer in `model`."""
         held = None
-        for path, owner in self.owners.items():
-            if submodule_at(model, path) is owner.module or not owner.is_binarized:
+        for path, caller in self.callers.items():
+            if caller.is_installed and "forward" not in vars(caller.module):
+                caller.install()  # another forward was put on the module and taken off again
+            if submodule_at(model, path) is caller.module:
+                caller.check_binarizers(model)
+                continue
+            if not caller.is_binarized:
                 continue
             held = set(model.modules()) if held is None else held
-            if owner.module not in held:
+            if caller.module not in held:
                 now = submodule_at(model, path)
                 what = "removed" if now is None else f"replaced by {type(now).__name__}"
                 raise TransformError(
                     f"{path}: it is binarized, and was {what} after the transform. Replace it before, and "
-                    f"transform the result; or keep it in full precision, with {owner.sites[0].name!r} in "
+                    f"transform the result; or keep it in full precision, with {caller.sites[0].name!r} in "
                     "ignored_scopes, and replace it whenever you like"
                 )
 
 
-class Owner:
-    """Stands in for the `forward` of a module with call sites, for whoever calls it in place of a graph.
+class ConvCaller:
+    """Replaces the `forward` of a module that calls conv2d, so that its own code uses binarizers.
 
-    `own` is the one that the module itself has, if it is not that of its class.
+    `own` is the `forward` that was assigned to the module itself, None if it has only that of its class.
     """
 
     def __init__(
@@ -184,41 +195,53 @@ class Owner:
         path: str,
         module: nn.Module,
         own: Any,
-        sites: Iterable[OwnSite],
+        sites: Iterable[SiteBinarizers],
         counts: Collection[int],
         calls: Calls,
     ) -> None:
         self.path, self.module, self.sites, self.counts = path, module, tuple(sites), frozenset(counts)
-        self.stands_in = False
+        self.is_installed = False
         self._calls = calls
         self._own = own
         is_plain = own is None and is_plain_conv2d(module)
-        self._run = Owner._convolve_layer if is_plain else Owner._run_own
+        self._run = ConvCaller._convolve_layer if is_plain else ConvCaller._run_own
 
     @property
     def forward(self) -> Callable[..., Any]:
         """The forward of the module, with binarizers."""
         return MethodType(self._run, self)
 
+    def check_binarizers(self, model: nn.Module) -> None:
+        """Raise TransformError if a binarizer is no longer where it was."""
+        for site in self.sites:
+            for binarizer, place in zip((site.activation, site.weight), site.places, strict=True):
+                if binarizer is not None and submodule_at(model, place) is not binarizer:
+                    raise TransformError(
+                        f"{place}: the binarizer was removed or replaced after the transform. To keep the "
+                        "layer in full precision, switch it off: model.binarization.enable("
+                        f"activations=False, weights=False, sites=[{site.name!r}]), or put it into "
+                        "ignored_scopes"
+                    )
+
     @property
     def is_binarized(self) -> bool:
-        """Whether any of its call sites is."""
+        """Whether any of its call sites is binarized."""
         return any(site.activation is not None for site in self.sites)
 
-    def take_off(self) -> None:
-        """Let the module's code run as it is."""
-        self.stands_in = False
-        del vars(self.module)["forward"]
+    def uninstall(self) -> None:
+        """Restore the module's own forward."""
+        self.is_installed = False
+        vars(self.module).pop("forward", None)
         if self._own is not None:
             vars(self.module)["forward"] = self._own
 
-    def put_on(self) -> None:
-        """Be called in place of it."""
-        self.stands_in = True
+    def install(self) -> None:
+        """Replace the module's forward."""
+        self.is_installed = True
         vars(self.module)["forward"] = self.forward
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """``function(*args, **kwargs)``, code of the module that calls `F.conv2d` by itself."""
+        """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""
         alone = nullcontext() if self._calls.is_counting else self._calls.counted()
         with alone, self._calls.inside(self), _Convolutions(self, self._calls):
             return function(*args, **kwargs)
@@ -230,7 +253,7 @@ class Owner:
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """``F.conv2d(input, weight, ...)`` as its call site has it."""
+        """``F.conv2d(input, weight, ...)`` with the binarizers of its call site."""
         site = self._calls.next_site(self)
         with self._calls.inside(None) if self._calls.running else nullcontext():
             if site.activation is None or site.weight is None:
@@ -251,33 +274,33 @@ class Owner:
         if site.activation is None or site.weight is None:
             return nn.Conv2d.forward(layer, input)
         with self._calls.inside(None) if self._calls.running else nullcontext():
-            # Binarized first: what is padded by itself must stay what it is.
+            # Binarized before padding, because the graphs pad the binarized input.
             x = F.pad(site.activation(input), layer._reversed_padding_repeated_twice, layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
 
 
 class _Convolutions(TorchFunctionMode):
-    """Hands each call of `F.conv2d` to the module whose code makes it."""
+    """Redirects calls of `F.conv2d` in the code of `caller` to its call sites."""
 
-    def __init__(self, owner: Owner, calls: Calls) -> None:
+    def __init__(self, caller: ConvCaller, calls: Calls) -> None:
         super().__init__()
-        self._owner, self._calls = owner, calls
+        self._caller, self._calls = caller, calls
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.conv2d and self._calls.running is self._owner:
-            return self._owner.convolve(*args, **(kwargs or {}))
+        if func is torch.conv2d and self._calls.running is self._caller:
+            return self._caller.convolve(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
 def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
-    """`method` of a model itself, which may call `F.conv2d` in it, for whoever calls it."""
+    """Wrap `method` of a model's class, which calls `F.conv2d`, so that direct calls use binarizers."""
 
     @functools.wraps(method)
     def run(model: Any, *args: Any, **kwargs: Any) -> Any:
         code: OwnCode = model.own_code
-        root = code.owners.get("")
+        root = code.callers.get("")
         if root is None or code.is_traced or code.calls.running is root:
             return method(model, *args, **kwargs)
         return root.run(method, model, *args, **kwargs)
@@ -286,13 +309,13 @@ def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def calls_conv2d(code: CodeType) -> bool:
-    """Whether `code`, or a function in it, mentions conv2d."""
+    """Whether `code`, or a function defined in it, mentions the name conv2d."""
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return "conv2d" in code.co_names or any(map(calls_conv2d, inner))
 
 
 def is_plain_conv2d(module: nn.Module) -> bool:
-    """Whether `module` does what `nn.Conv2d` does."""
+    """Whether `module` is an `nn.Conv2d`, or of a subclass that does not override its forward."""
     kind: Any = type(module)
     return (
         isinstance(module, nn.Conv2d)

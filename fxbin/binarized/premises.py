@@ -1,4 +1,4 @@
-"""What a graph takes for granted of the modules whose code it stands for, and whether it still holds."""
+"""The conditions on modules under which a graph does what their code would do, and their check."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -24,15 +24,15 @@ _GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
 
 
 class Premises:
-    """That the modules a graph goes past are those that were traced, without hooks, and hold what was read.
+    """The premises of a graph: the modules it bypasses are unchanged, hold the same values, have no hooks.
 
-    A graph calls layers as modules, around which hooks run and which read their attributes themselves. Others
-    it goes past: blocks, whose code it stands for, and convolutions, whose settings it has as its own.
+    A graph calls layers as modules, which run their hooks and read their own attributes. It bypasses others:
+    blocks, whose code it contains, and convolutions, whose settings it contains.
 
     Args:
-        reads: what the code has read.
-        followed: qualified names of the modules whose code was followed.
-        iterated: those of the modules that went through their submodules.
+        reads: the attributes and global variables that the code has read, with their values.
+        followed: qualified names of the modules whose code was traced.
+        iterated: qualified names of the modules whose code iterated over their submodules.
     """
 
     def __init__(
@@ -42,18 +42,20 @@ class Premises:
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
+        self._had_hooks = False
+        """Whether the graph has in it what hooks did, which are asked themselves from then on."""
         self._fetched: list[tuple[str, str, str]] = []
         self._passed: list[str] = []
         self._of_objects = values_of_objects(self._reads)
         self._of_globals = _Globals(values_of_globals(self._reads))
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
-        """Look from now on at the modules of `model`, or of the copy of it that this is a copy with.
+        """Check the modules of `model` from now on; or after a copy of both, those of the copied model.
 
-        `graph` is that of the module at `path`, whose own hooks run around it.
+        `graph` is the graph of the module at `path`, whose own hooks run around it.
         """
         if not self._passed:
-            self._look_at(model, graph, path)
+            self._record(model, graph, path)
         modules = self._modules
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
@@ -63,7 +65,7 @@ class Premises:
         self._names_of_classes = [name for _, name in of_classes]
         self._values_of_classes = [*of_classes.values()]
         of_objects = ((vars(item), name, value) for item, name, value in self._of_objects)
-        # Which forward a module has now is part of the structure: call sites have put theirs in place.
+        # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
         self._entries = _Entries([*_of_modules(modules, [*self._is_at, *reads]), *of_objects])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
@@ -82,7 +84,7 @@ class Premises:
         self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
 
     def hold(self) -> bool:
-        """Whether all of it is so now."""
+        """Whether all premises hold now."""
         return (
             not self._has_other_modules()
             and self._entries.are_the_same()
@@ -98,20 +100,23 @@ class Premises:
             return False
 
     def structure_holds(self) -> bool:
-        """Whether the modules are the same ones, with the same parameters by name, and have no hooks."""
+        """Whether the modules are the same, with the same names of parameters, and have no hooks."""
         return not self._has_other_modules() and self._structure.are_the_same()
 
     def _has_other_modules(self) -> bool:
-        # With no loop in Python, as in `_Entries`: that would cost as much as a layer.
+        # Without a Python loop, as in `_Entries`: a loop would take as long as a layer.
         return (
-            any(self._hooks)
+            self._had_hooks
+            or any(self._hooks)
             or any(_GLOBAL_HOOKS)
             or [*map(len, self._children)] != self._counts
             or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
         )
 
     def hold_for_compiler(self) -> bool:
-        """As `hold`, for what torch.compile can guard on: hooks, and attributes that are plain values."""
+        """As `hold`, but only for what torch.compile can guard on: hooks, attributes with plain values."""
+        if self._had_hooks:
+            return False
         for hooks in self._hooks:
             if len(hooks):
                 return False
@@ -123,11 +128,12 @@ class Premises:
                 return False
         return True
 
-    def _look_at(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
-        """Take what there is for what must be."""
+    def _record(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
+        """Record the current structure of `model` as the one that must remain."""
         passed = dict(_passed(model, graph, path, self._followed))
         self._passed = [*passed]
-        # Code may read what is in modules that it does not run.
+        self._had_hooks = any(vars(m)[name] for p, m in passed.items() if p != path for name in CALLED_HOOKS)
+        # Code may read attributes of modules that it does not run.
         read = {read.path for read in self._reads} | {*self._iterated}
         self._modules = passed | {p: model.get_submodule(p) for p in read}
         self._is_at = [*_structure(passed, self._followed)]
@@ -142,7 +148,7 @@ class Premises:
 
 
 class _Entries:
-    """Entries of dicts, looked up together: ``(dict, key, value)``."""
+    """Entries ``(dict, key, value)`` whose values are looked up and compared all at once, for speed."""
 
     def __init__(self, entries: Iterable[tuple[Mapping[str, Any], str, Any]]) -> None:
         entries = [*entries]
@@ -151,15 +157,15 @@ class _Entries:
         self._values = [value for _, _, value in entries]
 
     def are_the_same(self) -> bool:
-        """Whether each is what it was."""
+        """Whether each entry has the same value as at first."""
         try:
             return [*map(dict.get, self._containers, self._names, repeat(MISSING))] == self._values
-        except Exception:  # noqa: BLE001  (arrays and others that cannot be compared are not the same ones)
+        except Exception:  # noqa: BLE001  (values that cannot be compared, such as arrays, differ)
             return False
 
 
 class _Globals(_Entries):
-    """Values of global variables, which copies of a model have in common."""
+    """Values of global variables, which copies of a model share."""
 
     def __init__(self, values: Iterable[Value]) -> None:
         super().__init__((o if isinstance(o, dict) else vars(o), name, value) for o, name, value in values)
@@ -171,33 +177,34 @@ class _Globals(_Entries):
 def _of_modules(
     modules: Mapping[str, nn.Module], reads: Iterable[Read]
 ) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
-    """Entries of what modules hold."""
+    """Yield the entries of `modules` that `reads` found, for `_Entries`."""
     for read in chain.from_iterable(map(_wherever, reads)):
-        # What a class has, a module must not have itself, as that would hide it.
+        # An attribute of the class must be missing in the module itself, which would override it.
         value = MISSING if read.registry == "class" else read.value
         yield _held(modules[read.path], read.registry), read.name, value
 
 
 def _wherever(entry: Read) -> list[Read]:
-    """What is nowhere must be in none of the places that a module looks in."""
+    """`entry`, or, for an attribute that was not found, one entry for each place that must not have it."""
     if entry.registry != "nowhere":
         return [entry]
     return [replace(entry, registry=place) for place in ("__dict__", "_parameters", "_buffers", "_modules")]
 
 
 def _held(module: nn.Module, registry: str) -> dict[str, Any]:
+    """The dict of `module` that `registry` names; ``"class"`` stands for the module's own attributes."""
     attributes = vars(module)
     held: dict[str, Any] = attributes if registry in ("__dict__", "class") else attributes[registry]
     return held
 
 
 def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> Iterator[Read]:
-    """Which modules are where, with which forward, and what a graph has of convolutions."""
+    """Yield the places and forwards of the modules `passed`, and the settings of convolutions, as reads."""
     modules = {id(module) for module in passed.values()}
     for path, module in passed.items():
         yield Read(path, "__dict__", "forward", vars(module).get("forward", MISSING))
         for name, child in module._modules.items():
-            if id(child) in modules:
+            if id(child) in modules or isinstance(child, Binarizer):
                 yield Read(path, "_modules", name, child)
         if isinstance(module, nn.Conv2d) and path not in followed:
             for name in _CONV2D_SETTINGS:
@@ -209,7 +216,7 @@ def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> It
 def _passed(
     model: nn.Module, graph: fx.Graph, path: str, followed: Iterable[str]
 ) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that `graph` does not call, nor anything they are in, by name."""
+    """Yield name and module of all modules that `graph` bypasses: it calls neither them nor a parent."""
     called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
     for name, module in model.named_modules():
         if name not in followed:

@@ -1,4 +1,4 @@
-"""Methods of a model's class that would save or make another network than the transformed one."""
+"""Refuses methods of a model's class that would save or create a network other than the transformed one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from fxbin.errors import TransformError
 
 _LOADING = ("from_pretrained", "load_from_checkpoint")
 _SAVING = ("save_pretrained", "push_to_hub")
-"""What `huggingface_hub.PyTorchModelHubMixin` and classes like it call them; Lightning has the other one."""
+"""Names of such methods in `huggingface_hub.PyTorchModelHubMixin`, similar classes, and Lightning."""
 
 
 def refusals(kind: type[nn.Module]) -> dict[str, Any]:
-    """For a class made of `kind`: errors in place of those of its methods that know `kind` alone.
+    """Methods for a class derived from `kind` that raise errors in place of methods that only know `kind`.
 
-    What they write is loaded into the plain class, which passes over all that the binarizers hold: a network
-    in full precision, without a word.
+    Their files are loaded into the plain class, which ignores the state of the binarizers: the result would
+    silently be a network in full precision.
     """
     loading = {name: classmethod(_refusal(name, kind)) for name in _LOADING if hasattr(kind, name)}
     return loading | {name: _refusal(name, kind) for name in _SAVING if hasattr(kind, name)}

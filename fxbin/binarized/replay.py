@@ -1,4 +1,4 @@
-"""How a graph meets another tracer of torch.fx: it is recorded node by node, in the modules it came from."""
+"""Lets another tracer of torch.fx record a graph node by node, within the modules each node came from."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from fxbin.graph.node_info import node_info
 _CONTAINERS = (list, tuple, dict)
 
 Modules = tuple[nn.Module, ...]
-"""Modules that run inside one another, from the outermost on."""
+"""Modules that run inside one another, starting with the outermost."""
 
 
 def is_proxied(*inputs: Any) -> bool:
-    """Whether among `inputs` is a value that a tracer of torch.fx follows. Asked at each call of a model."""
+    """Whether `inputs`, also inside containers, contain a torch.fx proxy; called at each call of a model."""
     for item in inputs:
         if isinstance(item, Proxy):
             return True
@@ -29,30 +29,32 @@ def is_proxied(*inputs: Any) -> bool:
     return False
 
 
-def replay(graph: fx.Graph, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    """What `graph` of `model` gives for `inputs`, by the names of its placeholders; their tracer records it.
+def replay(graph: fx.Graph, model: nn.Module, path: str, inputs: Mapping[str, Any]) -> Any:
+    """Record `graph`, that of the module at `path`, with the tracer of the proxies in `inputs`.
 
-    Run instead, its code would do what no proxy can: ask for a length, check a size, switch gradients off
-    while it is traced and not when the result runs. A layer whose convolution is binarized is called by no
-    node of the graph, so what ran in it is recorded one by one, also where the tracer would keep it whole.
+    Returns the output proxies.
+
+    `inputs` are by the names of placeholders. Running the code of the graph instead would do things that a
+    proxy does not allow: ask for a length, check a size, switch gradients off during the trace instead of at
+    run time. No node of the graph calls a layer whose convolution is binarized, so the operators in it are
+    recorded one by one, even if the tracer would keep the layer whole.
 
     Raises:
-        TraceError: the model is no part of what the tracer follows.
+        TraceError: the graph needs a parameter that is not a part of the module that the tracer traces.
     """
-    return _Replay(graph, model, _tracer(inputs)).run(inputs)
+    return _Replay(graph, model, path, _tracer(inputs)).run(inputs)
 
 
 class _Replay:
-    """One recording, whose tracer is told of each module that is entered, as where modules run themselves."""
+    """One recording, which enters modules through the tracer, as if the modules ran themselves."""
 
-    def __init__(self, graph: fx.Graph, model: nn.Module, tracer: fx.Tracer) -> None:
-        self._model, self._tracer = model, tracer
-        self._prefix = _prefix(model, tracer)
+    def __init__(self, graph: fx.Graph, model: nn.Module, path: str, tracer: fx.Tracer) -> None:
+        self._model, self._tracer, self._path = model, tracer, path
         self._nodes: list[fx.Node] = list(graph.nodes)
         self._values: dict[fx.Node, Any] = {}
 
     def run(self, inputs: Mapping[str, Any]) -> Any:
-        """What the output node of the graph gives."""
+        """Record all nodes and return the output of the graph."""
         *body, output = self._nodes
         self._values = {node: inputs[str(node.target)] for node in body if node.op == "placeholder"}
         steps = [(node, self._running(owner)) for node, owner in _owned(body) if node not in self._values]
@@ -61,14 +63,15 @@ class _Replay:
         return self._resolve(output.args[0])
 
     def _running(self, owner: str) -> Modules:
-        """The modules on the way to `owner`; lists of modules are held, and never run."""
+        """The modules on the path to `owner`, without containers such as ModuleList, which never run."""
         parts = owner.split(".") if owner else []
-        paths = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        depth = len(self._path.split(".")) if self._path else 0  # in which the tracer is already
+        paths = [".".join(parts[: end + 1]) for end in range(depth, len(parts))]
         modules = map(self._model.get_submodule, paths)
         return tuple(module for module in modules if type(module).forward is not nn.Module.forward)
 
     def _record(self, steps: Sequence[tuple[fx.Node, Modules]], depth: int) -> None:
-        """Record `steps`, of which each ran in modules that begin with the same `depth` ones."""
+        """Record `steps`, nodes with the modules they ran in, of which the first `depth` are the same."""
         for module, group in groupby(steps, lambda step: step[1][depth] if len(step[1]) > depth else None):
             inside = list(group)
             if module is None:
@@ -80,7 +83,7 @@ class _Replay:
     def _call(self, node: fx.Node) -> Any:
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         if node.op == "call_module":
-            # The tracer decides what to look into.
+            # The tracer decides whether to trace into the module.
             return self._model.get_submodule(str(node.target))(*args, **kwargs)
         if node.op == "get_attr":
             return self._fetch(str(node.target))
@@ -89,26 +92,34 @@ class _Replay:
     def _fetch(self, path: str) -> Any:
         value = attribute(self._model, path)
         if isinstance(value, Proxy):
-            return value  # as tracers give for a parameter
-        return self._tracer.create_proxy("get_attr", self._prefix + path, (), {})
+            return value  # some tracers return proxies for parameters
+        return self._tracer.create_proxy("get_attr", self._name(path), (), {})
+
+    def _name(self, path: str) -> str:
+        """What the tracer calls the parameter or buffer at `path` in the model."""
+        part = f"{self._path}." if self._path else ""
+        if path.startswith(part):
+            module = self._model.get_submodule(self._path)
+            return _joined(self._tracer.path_of_module(module), path.removeprefix(part))
+        try:
+            return _joined(self._tracer.path_of_module(self._model), path)
+        except NameError:
+            raise TraceError(
+                f"{type(self._tracer).__name__} follows a part of a transformed "
+                f"{type(self._model).__name__}, whose graph reaches {path}, which is beyond that part: trace "
+                "the model itself"
+            ) from None
 
     def _resolve(self, argument: Any) -> Any:
         return fx.node.map_arg(argument, self._values.__getitem__)
 
 
-def _prefix(model: nn.Module, tracer: fx.Tracer) -> str:
-    try:
-        path = tracer.path_of_module(model)
-    except NameError:
-        raise TraceError(
-            f"{type(tracer).__name__} follows a part of a transformed {type(model).__name__}, whose graph "
-            "reaches parameters beyond that part: trace the model itself"
-        ) from None
-    return f"{path}." if path else ""
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
 def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:
-    """Each node with the path of the module that it ran in; if that is not known, of what ran next."""
+    """Each node with the path of the module it ran in, or if that is unknown, that of the next node."""
     owned, owner = [], ""
     for node in reversed(nodes):
         info = node_info(node)
@@ -122,7 +133,7 @@ def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:
 
 @contextmanager
 def _followed(tracer: fx.Tracer, modules: set[nn.Module]) -> Iterator[None]:
-    """Let `tracer` keep none of `modules` whole."""
+    """Let `tracer` trace into all of `modules`."""
     is_whole = tracer.is_leaf_module
     own = {name: value for name, value in vars(tracer).items() if name == "is_leaf_module"}
 

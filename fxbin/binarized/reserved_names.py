@@ -1,4 +1,4 @@
-"""Names that a transformed model needs for itself, and that the original must therefore not have."""
+"""Names that a transformed model needs for its own attributes, which the original must not use."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,15 +9,15 @@ from fxbin.errors import TransformError
 
 
 def check_names(root: nn.Module, kind: type[fx.GraphModule], own: Iterable[str]) -> None:
-    """Raise TransformError if an attribute of `root` would be hidden by one of its transformed model.
+    """Raise TransformError if the transformed model would hide an attribute of `root`.
 
-    That one is going to be of class `kind` and to have attributes `own`.
+    It will be of a class derived from `kind`, with the attributes `own`.
     """
     if isinstance(root, fx.GraphModule):
-        common = {*dir(fx.GraphModule), *vars(root)}  # which the new one has anew
+        common = {*dir(fx.GraphModule), *vars(root)}  # the transformed model sets them again
     else:
         common = {*dir(nn.Module), *vars(nn.Module())}
-    reserved = {*_class_names(kind), *own} - common - {IGNORED_BY_DDP}  # what a user has put there is kept
+    reserved = {*_class_names(kind), *own} - common - {IGNORED_BY_DDP}  # a user's value is kept
     names = {*_class_names(type(root)), *vars(root), *root._parameters, *root._buffers, *root._modules}
     for name in sorted(names & reserved):
         raise TransformError(

@@ -1,4 +1,4 @@
-"""Which binarizers of a model are enabled: the runtime state behind `model.binarization`."""
+"""The state of a model's binarizers at run time, which `model.binarization` gives access to."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fxbin.errors import ScopeError, TransformError
 
 
 class Stage(StrEnum):
-    """A step of the staged training; the value is the name shown to people."""
+    """A stage of staged training; the value is the name that users see."""
 
     FULL_PRECISION = "full precision"
     ACTIVATIONS = "activations"
@@ -23,36 +23,40 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Site:
-    """One binarized conv2d call site and the two binarizers in front of it."""
+    """One binarized conv2d call site and its two binarizers."""
 
     name: str
     """Hierarchical name of the call site: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     activation: ActivationBinarizer
+    """Binarizer of the input, of this call site only."""
+
     weight: WeightBinarizer
-    """Shared with the other call sites that use the same weight."""
+    """Binarizer of the weight, shared with other call sites that use the same weight."""
 
 
 class BinarizationState:
-    """A live view on the binarizers of one model; the model's `state_dict` holds its content.
+    """A live view of the binarizers of one model; their state is in the model's `state_dict`.
 
-    The stage is not stored: it is read off what is enabled. `Stage.ANNEALING` is a matter of the
-    optimizer and comes only from `StagedSchedule.stage`.
+    The stage is not stored, but follows from the enabled binarizers. `Stage.ANNEALING` concerns the optimizer
+    only, so `StagedSchedule.stage` reports it, and `stage` here does not.
     """
 
     def __init__(self, config: Config, sites: Iterable[Site]) -> None:
         self.config = config
+        """The config of the transform."""
         self.sites = {site.name: site for site in sites}
+        """The binarized call sites by name."""
         self.started: tuple[float, float, float] | None = None
-        """The epoch that a schedule has started last, and its first ones of activations and weights."""
+        """The epoch that a schedule has started last, and its start epochs of activations and weights."""
 
     @property
     def binarizers(self) -> list[Binarizer]:
-        """Every binarizer once, also one that several call sites share."""
+        """All binarizers, without duplicates if call sites share one."""
         return list(dict.fromkeys(b for site in self.sites.values() for b in (site.activation, site.weight)))
 
     def parameters(self) -> list[nn.Parameter]:
-        """The scales and thresholds, and what else the binarizers learn."""
+        """All parameters of the binarizers: scales, thresholds, and those of user-defined binarizers."""
         return [parameter for binarizer in self.binarizers for parameter in binarizer.parameters()]
 
     @property
@@ -64,7 +68,7 @@ class BinarizationState:
 
     @property
     def stage(self) -> Stage:
-        """The stage that what is enabled amounts to; one enabled binarizer counts for its kind."""
+        """The current stage, by the enabled binarizers; one that is enabled suffices for its kind."""
         activations = any(site.activation.is_enabled for site in self.sites.values())
         weights = any(site.weight.is_enabled for site in self.sites.values())
         if activations and weights:
@@ -74,13 +78,13 @@ class BinarizationState:
         return Stage.WEIGHTS_ONLY if weights else Stage.FULL_PRECISION
 
     def check_follows(self, other: "BinarizationState") -> None:
-        """Raise TransformError unless this is the state of another model with the binarizers of `other`."""
+        """Raise TransformError unless this is the state of a copy of the model of `other`."""
         if self is other or [*self.sites] != [*other.sites]:
             what = "the model itself" if self is other else "a model with other call sites"
             raise TransformError(f"followers: expected copies of the model (copy.deepcopy), got {what}")
 
     def follow(self, other: "BinarizationState") -> None:
-        """Have the flags of `other`: what is enabled, and which scales have started."""
+        """Copy the flags of `other`: which binarizers are enabled, and which scales are initialised."""
         for own, its in zip(self.binarizers, other.binarizers, strict=True):
             for name in own.flags:
                 own.get_buffer(name).copy_(its.get_buffer(name))
@@ -91,10 +95,11 @@ class BinarizationState:
         weights: bool | None = None,
         sites: Iterable[str] | None = None,
     ) -> None:
-        """Switch binarizers on (True), off (False) or leave them (None); `sites` None means all.
+        """Switch binarizers on (True) or off (False), or leave them as they are (None).
 
-        With neither `activations` nor `weights` given, both are switched on.
-        Raises ScopeError if a name in `sites` is not a binarized call site; nothing is changed then.
+        `sites` are the names of the call sites to switch, by default all. If neither `activations` nor
+        `weights` is given, both are switched on.
+        Raises ScopeError if a name in `sites` is not a binarized call site; nothing changes then.
         """
         chosen = list(self.sites) if sites is None else list(sites)
         for name in chosen:

@@ -1,4 +1,4 @@
-"""Is a state_dict that is about to be loaded one of this transformed model?"""
+"""Checks that a state_dict belongs to a transformed model before it is loaded."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,14 +11,14 @@ from fxbin.errors import CheckpointError
 from fxbin.listing import listed
 
 SWITCH = re.compile(r"(.*_binarizer(?:_\d+)?)\.enabled")
-"""The key by which a state_dict shows that there is a binarizer."""
+"""Key that every binarizer has in a state_dict; group 1 is the binarizer's name."""
 
 
 def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict: bool) -> None:
-    """Raise CheckpointError if `state_dict` is recognisably not of `model`.
+    """Raise CheckpointError, which says what is wrong, if `state_dict` clearly does not belong to `model`.
 
-    Recognised are states of another mode, and, if `strict`, those that were saved before `transform`, with
-    another config, from a wrapper, or in part. The rest is left to torch, which lists keys.
+    It recognizes states of another mode and, if `strict`, states that were saved before `transform`, with
+    another config, from a wrapper, or only in part. Other problems are left to torch, which lists keys.
     """
     binarizers = {
         path: module
@@ -35,7 +35,7 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict:
 
 
 def _check_names(keys: list[str], own: Collection[str]) -> None:
-    """Raise CheckpointError if all keys are foreign."""
+    """Raise CheckpointError if none of `keys` is in `own`, the keys of the model."""
     if not (keys and own) or any(key in own for key in keys):
         return
     leads = {key.removesuffix(name) for key in keys for name in own if key.endswith(f".{name}")}
@@ -52,7 +52,7 @@ def _check_names(keys: list[str], own: Collection[str]) -> None:
 
 
 def _check_sites(keys: list[str], own: Collection[str], binarizers: Collection[str]) -> None:
-    """Raise CheckpointError if other call sites are binarized there than here."""
+    """Raise CheckpointError if `keys` belong to a model with other binarizers, or with other layers."""
     there = {found[1] for key in keys if (found := SWITCH.fullmatch(key))}
     if there == {*binarizers}:
         return

@@ -1,4 +1,4 @@
-"""The check at the door of everything that takes a transformed model, and the way to one in wrappers."""
+"""Finds the transformed model inside wrappers, and checks that functions get one."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ WRAPPERS = {
     "lightning.fabric.wrappers._FabricModule": "module",
     "lightning_fabric.wrappers._FabricModule": "module",
 }
-"""Classes that compute what a module inside them computes, and where they hold it. Names, as whoever has
-wrapped a model has imported them, and nobody else need wait for that."""
+"""The attribute with the inner module of each class that computes what this computes. Classes are given by
+name, so that they need not be imported."""
 
 
 def transformed(model: nn.Module, function: str) -> BinarizedModule:
-    """The model from `fxbin.transform` that `model` is, or that it wraps without computing more.
+    """The model from `fxbin.transform` that is `model`, or is inside wrappers that compute nothing else.
 
     Raises:
-        TransformError: it is none, or inside something that may compute more; names `function`.
+        TransformError: there is no such model; the message names `function`.
     """
     inner: Any = model
     while (place := _wrapped_at(inner)) is not None:
@@ -41,7 +41,10 @@ def transformed(model: nn.Module, function: str) -> BinarizedModule:
 
 
 def _wrapped_at(model: Any) -> str | None:
-    """Where one of `WRAPPERS`, or a class that is made from one and keeps its forward, holds a module."""
+    """The attribute of `model` with the inner module, if it is one of `WRAPPERS`; None otherwise.
+
+    Subclasses count unless they override forward.
+    """
     forward = getattr(type(model), "forward", None)
     classes = [cls for cls in type(model).__mro__ if getattr(cls, "forward", None) is forward]
     names = (f"{cls.__module__}.{cls.__qualname__}" for cls in classes)
@@ -51,8 +54,8 @@ def _wrapped_at(model: Any) -> str | None:
 def unwrapped(model: nn.Module) -> nn.Module:
     """The transformed model in DistributedDataParallel or torch.compile; `model` itself if there is none."""
     inner: Any = model
-    # Looked up in `vars`, as a compiled model finds attributes of the model in it; and no further than that
-    # one, as a user's model may well have a submodule of one of these names.
+    # Looked up in `vars`, as a compiled model passes on attributes of the inner one. The search ends at the
+    # first transformed model, as a user's model may have a submodule with one of these names.
     while not isinstance(vars(inner).get("binarization"), BinarizationState):
         inner = getattr(inner, "module", getattr(inner, "_orig_mod", None))
         if not isinstance(inner, nn.Module):

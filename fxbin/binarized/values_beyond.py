@@ -1,4 +1,4 @@
-"""Plain values that code goes by and that no module has: those of objects that modules hold, and globals."""
+"""Finds plain values outside of modules that code depends on: in objects that modules hold, and globals."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from fxbin.tracing import Read
 
 Value = tuple[Any, str, Any]
-"""An object or a module of Python that has attributes, the name of one, and what it is."""
+"""An object, or the namespace of a Python module, with the name of an attribute and its value."""
 
 _PLAIN = (bool, int, float, str, bytes, tuple, Enum, torch.dtype, torch.device, type(None))
+"""Types of values that are compared."""
+
 _NO_SETTINGS = (Tensor, nn.Module, type, FunctionType, ModuleType, Enum, logging.Logger)
-"""What has attributes that say nothing about what code computes, or are looked at elsewhere."""
+"""Types whose attributes do not affect what code computes, or are handled elsewhere."""
+
 _DEPTH = 3
-"""How many objects inside of each other are gone through: ``self.config.model.head.scale``."""
+"""Number of nested objects that are searched: ``self.config.model.head.scale``."""
 
 
 def values_of_objects(reads: Iterable[Read]) -> list[Value]:
-    """What the code that has made `reads` may have read of objects that modules hold, such as configs."""
+    """Values in objects that modules hold, such as configs, which the code behind `reads` may have used."""
     reads = [*reads]
     names = _names(read.value for read in reads if read.kind is not None)
     held = {id(read.value): read.value for read in reads if read.registry == "__dict__"}
@@ -30,9 +33,9 @@ def values_of_objects(reads: Iterable[Read]) -> list[Value]:
 
 
 def values_of_globals(reads: Iterable[Read]) -> list[Value]:
-    """What the code that has made `reads` may have read of global variables of its package.
+    """Values in global variables of its package, which the code behind `reads` may have used.
 
-    Values are those of the namespace of a module of Python, or of objects that are in one.
+    Each is in the namespace of a Python module, or in an object that is in one.
     """
     found: dict[tuple[int, str], Value] = {}
     pending = [read.value for read in reads if isinstance(read.value, FunctionType)]
@@ -56,7 +59,10 @@ def values_of_globals(reads: Iterable[Read]) -> list[Value]:
 
 
 def _inside(item: Any, names: set[str], depth: int) -> Iterator[Value]:
-    """The plain values that `item` has by some of `names`, or by names that its own methods mention."""
+    """Yield plain values in `item` whose names are in `names` or in the code of its own methods.
+
+    Objects in `item` are searched as well, `depth` levels in all.
+    """
     names = names | _names(method for kind in type(item).__mro__ for method in vars(kind).values())
     for name in names & vars(item).keys():
         value = vars(item)[name]
@@ -80,7 +86,7 @@ def _package(space: dict[str, Any]) -> str:
 
 
 def _names(functions: Iterable[Any]) -> set[str]:
-    """All global names and attributes that the code of `functions` mentions; of properties, too."""
+    """All names of globals and attributes in the code of `functions`, which may be properties as well."""
     found: set[str] = set()
     pending = [
         function.__code__

@@ -1,4 +1,4 @@
-"""The weight that a weight binarizer gets, and the parameters that it is made of."""
+"""Finds the real-valued weight before each weight binarizer, and the parameters it is computed from."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -14,21 +14,25 @@ from fxbin.graph.call_site import attribute, submodule_at
 
 @dataclass(frozen=True)
 class WeightSource:
-    """The nodes that make one weight: a parameter, or what a layer computes from parameters."""
+    """The nodes that compute one weight: only a parameter, or what a layer computes from parameters."""
 
     model: BinarizedModule
+    """The model with the parameters."""
+
     graph: fx.Graph
+    """The graph of the nodes."""
+
     nodes: tuple[fx.Node, ...]
-    """In execution order; the last one is the weight."""
+    """The nodes in execution order; the last one is the weight."""
 
     def parameters(self) -> list[nn.Parameter]:
-        """Every parameter that the weight is made of, once."""
+        """The parameters that the weight is computed from, without duplicates."""
         values = [attribute(self.model, str(node.target)) for node in self.nodes if node.op == "get_attr"]
         return list(dict.fromkeys(value for value in values if isinstance(value, nn.Parameter)))
 
     @torch.no_grad()
     def value(self) -> Tensor:
-        """The weight as it is now; computing it leaves no trace."""
+        """The current weight, computed without side effects."""
         if len(self.nodes) == 1:
             return cast("Tensor", attribute(self.model, str(self.nodes[0].target)))
         interpreter = fx.Interpreter(self.model, garbage_collect_values=False, graph=self.graph)
@@ -39,7 +43,7 @@ class WeightSource:
 
 
 def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource]:
-    """For each weight binarizer of `model`, where its input comes from."""
+    """The source of the input of each weight binarizer of `model`."""
     sources: dict[WeightBinarizer, WeightSource] = {}
     for graph in model.traced_graphs:
         for node in graph.nodes:
@@ -52,6 +56,7 @@ def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource
 
 
 def _in_order(graph: fx.Graph, weight: fx.Node) -> tuple[fx.Node, ...]:
+    """`weight` and all nodes that it depends on, in execution order."""
     wanted, pending = {weight}, [weight]
     while pending:
         new = [source for source in pending.pop().all_input_nodes if source not in wanted]

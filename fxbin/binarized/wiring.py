@@ -1,7 +1,7 @@
-"""What connects the binarizers of a model that passes have inserted them into."""
+"""Connects the binarizers that passes have inserted into the graphs of a model."""
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.binarized.own_code import OwnSite, is_plain_conv2d
+from fxbin.binarized.own_code import SiteBinarizers, is_plain_conv2d
 from fxbin.binarized.state import BinarizationState, Site
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
@@ -10,10 +10,10 @@ from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
 
 
 def wire(module: BinarizedModule, config: Config) -> None:
-    """Make code of the graphs of `module`, and bring its binarizers together.
+    """Generate the code of the graphs of `module`, and connect its binarizers.
 
-    The model's own code comes to them too, they average their gradients over ranks in one message, and
-    `module.binarization` switches them.
+    Afterwards the model's own code uses them as well, they average their gradients over ranks in one message,
+    and `module.binarization` switches them.
     """
     _bind_own_code(module)
     module.recompile()
@@ -22,6 +22,7 @@ def wire(module: BinarizedModule, config: Config) -> None:
 
 
 def _sites(module: BinarizedModule) -> list[Site]:
+    """The binarized call sites of eval mode, in execution order."""
     sites = []
     for site in sites_of_calls(module.evaluated_graphs):
         decision = site.info.decision
@@ -35,42 +36,43 @@ def _sites(module: BinarizedModule) -> list[Site]:
 
 
 def _bind_own_code(module: BinarizedModule) -> None:
-    """Let the model's own code come to the binarizers, too."""
-    found: dict[str, dict[str, OwnSite]] = {}
+    """Let the model's own code use the binarizers as well."""
+    found: dict[str, dict[str, SiteBinarizers]] = {}
     for site in sites_of_calls(module.evaluated_graphs):
-        # Around islands all calls of one part have the same binarizers: there they are one.
+        # Around islands all calls of one part share binarizers, so they count as one call site.
         key = site.info.home or site.info.name
-        found.setdefault(site.info.owner, {}).setdefault(key, _own_site(module, site))
+        found.setdefault(site.info.owner, {}).setdefault(key, _site_binarizers(module, site))
     binarized = [path for path, sites in found.items() if any(site.activation for site in sites.values())]
-    # Convolutions inside of a module that calls `F.conv2d` itself must not pass for one of its own.
+    # Modules in full precision are needed too, if there are functions: convolutions inside of a module that
+    # calls `F.conv2d` itself must not count as calls of that module.
     has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
     for path in found if has_functions else binarized:
         module.own_code.add(module, path, found[path].values(), _counts(module, path))
 
 
 def _counts(module: BinarizedModule, path: str) -> set[int]:
-    """How many call sites of the module at `path` each example call runs."""
+    """The numbers of call sites of the module at `path` that the example calls run."""
     sites = [[s.info for s in call_sites(graph) if s.info.owner == path] for graph in module.evaluated_graphs]
     return {len({info.home or info.name for info in of_call}) for of_call in sites}
 
 
-def _own_site(module: BinarizedModule, site: CallSite) -> OwnSite:
+def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
     decision = site.info.decision
     if decision is None or not decision.binarized:
-        return OwnSite(site.info.name, None, None)
+        return SiteBinarizers(site.info.name, None, None)
     activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
-    return OwnSite(site.info.name, activation, weight)
+    return SiteBinarizers(site.info.name, activation, weight, (decision.activation, decision.weight))
 
 
 def _average_together(module: BinarizedModule) -> None:
-    """One object for all binarizers, so that their gradients go to the other ranks in one message."""
+    """Let all binarizers share one `GradientMean`, so that their gradients are averaged in one message."""
     gradient_mean = GradientMean()
     for binarizer in module.modules():
         if isinstance(binarizer, Binarizer):
             binarizer.share_gradient_mean(gradient_mean)
-    # Code that no graph can hold calls parts as often as content says, on each rank as often as its own says.
+    # Code that cannot be traced may call a part depending on data, so ranks may call it at other times.
     in_parts = {
         node.target for part in module.traced_parts.values() for graph in part.graphs for node in graph.nodes
     }

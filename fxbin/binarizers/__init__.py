@@ -1,4 +1,4 @@
-"""Modules that give weights and activations two levels, and the registry that finds them by name."""
+"""Modules that give weights and activations two levels, and the registry that looks them up by name."""
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.binarizer import Binarizer

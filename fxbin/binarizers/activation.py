@@ -20,22 +20,22 @@ from fxbin.onlookers import check_can_start, known
 class ActivationBinarizer(Binarizer):
     """``y = s H(x - s t)`` with s = exp(scale), one number, and t = sigmoid(threshold), one per channel of x.
 
-    `scale` starts from the first training batch that is binarized, by the rule `scale_init` (see
-    `fxbin.binarizers.scale_init`), and `threshold` = 0 starts at s / 2; with `threshold_init` ``"mse"`` it
-    starts from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1; forwards in eval mode
-    and empty batches do not initialise. With `init_batches` = n, the k-th of n batches moves both by 1/k of
-    the way to where it alone would have them start: without training in between, to the mean of all starts
-    (of logarithms and logits). Both parameters require gradients at all times: while the binarizer is
-    disabled they get none, and no optimizer touches them.
+    The first training batch that is binarized initialises `scale`, by the rule `scale_init` (see
+    `fxbin.binarizers.scale_init`). `threshold` starts at 0, which puts the bound s t at s / 2, or with
+    `threshold_init` ``"mse"`` from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1;
+    forwards in eval mode and empty batches initialise nothing. With `init_batches` = n, the k-th of n batches
+    moves both parameters by 1/k of the way to the values it would set alone: without training in between,
+    they end at the mean of the n values (a mean of logarithms and logits). Both parameters always require
+    gradients: while the binarizer is disabled they receive none, so no optimizer changes them.
 
     Shapes: x and y ``(n, c, h, w)`` or ``(c, h, w)``; scale ``(1,)``; threshold ``(1, c, 1, 1)``.
     Units:  scale is the log of a value in the units of x, threshold a logit.
-    Errors: ConfigError for another `scale_init`, `threshold_init` or for `init_batches` below 1;
+    Errors: ConfigError for an unknown `scale_init` or `threshold_init`, or for `init_batches` below 1;
             TransformError when the input does not have `channels` channels on axis -3.
     """
 
     scale_initialized: Tensor
-    """float32 ``[1]``: 0 before `init_batches`, 1 after them, in between minus the number so far."""
+    """float32 ``[1]``: 0 before the first batch, 1 after `init_batches`, minus the count in between."""
 
     flags: ClassVar[tuple[str, ...]] = ("enabled", "scale_initialized")
 
@@ -59,32 +59,32 @@ class ActivationBinarizer(Binarizer):
         self.lr_multiplier = lr_multiplier
         """Factor on the gradients of scale and threshold (`compression_lr_multiplier`); None means 1."""
         self.firing: FiringCount | None = None
-        """Counts the outputs of training while somebody watches: see `fxbin.Diagnostics`."""
+        """Counts the outputs in train mode while `fxbin.Diagnostics` records them; None otherwise."""
         self.scale = nn.Parameter(torch.zeros(1))
         self.threshold = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.copies = Copies()
         self._given_scale: Tensor | None = None
-        """Where the scale stood when the model that this one's model is a copy of last set it."""
+        """Value of `scale` that the original last copied into this copy; None if it never did."""
         self._progress = 0.0
-        """What `scale_initialized` was when it was last looked at; for compilers, the two below are that."""
+        """Value of `scale_initialized` at the last read; the next two are the same for compiled code."""
         self._is_scale_initialized = False
         self._batches_seen = 0
         self.starts_alone = False
-        """Whether ranks may come here in different batches, so that no start can wait for the others."""
+        """Whether ranks may reach this binarizer in different batches, so that no start waits for others."""
         self.has_started_alone = False
-        """Whether scale and threshold are those of this rank, until the end of the next backward."""
+        """Whether scale and threshold come from this rank only, until the end of the next backward."""
         self.register_buffer("scale_initialized", new_flag())
 
     @property
     def is_scale_initialized(self) -> bool:
-        """Whether scale and threshold have started."""
+        """Whether scale and threshold have been initialised from `init_batches` batches."""
         if not torch.compiler.is_compiling():
             self._read_progress()
         return self._is_scale_initialized
 
     @property
     def batches_seen(self) -> int:
-        """Of `init_batches`, while `scale` is being initialised."""
+        """Number of `init_batches` that were used so far, while `scale` is being initialised."""
         if not torch.compiler.is_compiling():
             self._read_progress()
         return self._batches_seen
@@ -117,11 +117,11 @@ class ActivationBinarizer(Binarizer):
         return binarize_activation(x, s, t, multiplier, strict=self.training)
 
     def extra_repr(self) -> str:
-        """What the printed model shows."""
+        """Options that the printed model shows."""
         return f"{self.channels}, scale_init={self.scale_init!r}"
 
     def read_flags(self) -> None:
-        """Take over what the buffers say."""
+        """Update the Python attributes from the buffers."""
         super().read_flags()
         self._read_progress()
 
@@ -133,9 +133,9 @@ class ActivationBinarizer(Binarizer):
             self._is_scale_initialized, self._batches_seen = progress > 0, max(round(-progress), 0)
 
     def start_from(self, x: Tensor) -> None:
-        """Let one batch take its part in where scale and threshold start."""
+        """Initialise scale and threshold from the batch `x`, or move them as the next of `init_batches`."""
         check_can_start(self.name)
-        # One that activation checkpointing computes again, for the backward, has had its part.
+        # A batch that activation checkpointing computes again, for the backward, has been counted already.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
             return
         if self._is_average_of_started():
@@ -152,12 +152,15 @@ class ActivationBinarizer(Binarizer):
         self._note_progress(count)
 
     def note_copy(self, copied: Binarizer) -> None:
-        """Let it start with this one: see `_start_copies`."""
+        """Initialise `copied` together with this binarizer: see `_start_copies`."""
         assert isinstance(copied, ActivationBinarizer)
         self.copies.add(copied)
 
     def own_start(self) -> Tensor | None:
-        """Scale, threshold, `batches_seen`, if this rank has started alone; zeros if another may have."""
+        """Scale, threshold, `batches_seen` as a row ``(c + 2,)`` if this rank has started alone.
+
+        Zeros if only another rank may have; None if there is nothing to agree on.
+        """
         if not (self.starts_alone and self.is_enabled):
             return None
         if self.has_started_alone:
@@ -167,7 +170,7 @@ class ActivationBinarizer(Binarizer):
         return None if self.is_scale_initialized else self.scale.new_zeros(size, dtype=torch.float32)
 
     def take_start(self, start: Tensor) -> None:
-        """Set what `own_start` gave to its mean over the ranks that have started."""
+        """Set scale, threshold, `batches_seen` to `start`, the mean over the ranks that have started."""
         scale, threshold, batches = start.split([1, self.channels, 1])
         self.scale.copy_(scale)
         self.threshold.copy_(threshold.view_as(self.threshold))
@@ -175,7 +178,7 @@ class ActivationBinarizer(Binarizer):
         self._note_progress(max(round(batches.item()), 1))
 
     def _note_progress(self, count: int) -> None:
-        """Write down that `count` batches have taken part in the start."""
+        """Record that `count` batches have been used to initialise scale and threshold."""
         self._given_scale = None
         self._is_scale_initialized = count >= self.init_batches
         self._batches_seen = count
@@ -185,10 +188,10 @@ class ActivationBinarizer(Binarizer):
             self._start_copies()
 
     def _start_copies(self) -> None:
-        """Let copies that have not started, where scale and threshold mean nothing yet, have those of here.
+        """Copy scale and threshold to copies of this binarizer that have not been initialised.
 
-        One of them may become an average, and one of values from before and after a start would be as good
-        as none.
+        A copy may become an average of this model: an average of values from before and after the
+        initialisation would be useless.
         """
         for copied in self.copies:
             if not (copied.is_scale_initialized or copied.batches_seen):
@@ -199,7 +202,7 @@ class ActivationBinarizer(Binarizer):
                 copied._start_copies()
 
     def _is_average_of_started(self) -> bool:
-        """Whether a copy has moved on from the scale it was given, by averaging, as it has not run itself."""
+        """Whether the scale differs from the given one: as this copy has not run, averaging changed it."""
         given = None if torch.compiler.is_compiling() else self._given_scale
         return given is not None and not torch.equal(given.to(self.scale), self.scale)
 
@@ -216,14 +219,14 @@ class ActivationBinarizer(Binarizer):
 
 
 class Copies(weakref.WeakSet[ActivationBinarizer]):
-    """Those in copies of the model that still exist. A copy of this is empty: nobody has copied that yet."""
+    """The copies of a binarizer that still exist. Copying this set gives an empty one: no copy has copies."""
 
     def __reduce__(self) -> tuple[type["Copies"], tuple[()]]:
         return Copies, ()
 
 
 def _move(parameter: Tensor, start: Tensor, count: int) -> None:
-    """Make `parameter`, in place, the mean of `count` starts, of which it is the mean of all but this one."""
+    """Turn `parameter`, the mean of ``count - 1`` starts, into the mean of those and `start`, in place."""
     if count == 1:
         parameter.copy_(start)
     else:

@@ -1,4 +1,4 @@
-"""The axes of activations, and what convolutions say for each."""
+"""The axes of activations, and the arguments that convolutions take for each spatial axis."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def all_but_channels(x: Tensor) -> list[int]:
 
 
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """Stride, padding or dilation for h and w, which conv2d takes as one number or sequence of one, too."""
+    """Stride, padding or dilation as ``(h, w)``; conv2d also takes one number, or a sequence of one."""
     if isinstance(value, int):
         return (value, value)
     first, *rest = value

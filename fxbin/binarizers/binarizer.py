@@ -1,4 +1,4 @@
-"""The switch that every binarizer has: a buffer, which forward goes by."""
+"""The base class of binarizers: a buffer switches each of them on and off."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -14,10 +14,10 @@ from fxbin.onlookers import is_proxy, program_maker, recorded_call
 
 
 class Binarizer(nn.Module, ABC):
-    """A module that binarizes its input while it is enabled, and returns that very input while not.
+    """A module that binarizes its input while it is enabled, and returns the input itself otherwise.
 
-    The buffer `enabled` (float32, ``[1]``, above 0 where it is) says which. Whatever writes it is followed
-    from the next forward on: `enable` and `disable`, loading a state_dict, also in place, averaging of
+    The buffer `enabled` (float32, ``[1]``, above 0 when enabled) is the switch. Any write to it takes effect
+    from the next forward on: `enable` and `disable`, loading a state_dict, writing in place, averaging of
     weights. It stays on the CPU, so that forward never waits for a device. Under torch.compile, which guards
     on Python values, it is read before each call of a compiled model, not inside.
 
@@ -28,7 +28,7 @@ class Binarizer(nn.Module, ABC):
     enabled: Tensor
 
     flags: ClassVar[tuple[str, ...]] = ("enabled",)
-    """The buffers that are read in forward, and that no cast or move changes."""
+    """Names of the buffers that forward reads, and that casts and moves leave as they are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Binarizer(nn.Module, ABC):
         self._is_enabled = False
         self._readers = {name: FlagReader() for name in self.flags}
         self.gradient_mean = GradientMean()
-        """Averages the gradients of its parameters over ranks; in a transformed model all have the same."""
+        """Averages gradients over ranks; all binarizers of a transformed model share one object."""
         self.gradient_mean.add(self)
         self.register_buffer("enabled", new_flag())
 
@@ -71,7 +71,10 @@ class Binarizer(nn.Module, ABC):
         self._switch(False)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As in every module; every way to give it a new parameter comes through here, bar the two below."""
+        """Add `param`, and average its gradients over ranks from now on.
+
+        Every way to give a module a new parameter ends here, except `_apply` and `__setstate__`.
+        """
         super().register_parameter(name, param)
         if param is not None:
             self._watch(param)
@@ -81,13 +84,13 @@ class Binarizer(nn.Module, ABC):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._buffers.update(flags)
         for name, parameter in self._parameters.items():
-            # Moves keep the object, with its hook, wherever they can.
+            # Where a move keeps the parameter object, it keeps its hook as well.
             if parameter is not None and parameter is not before[name]:
                 self._watch(parameter)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Copied or unpickled: parameters come without their hooks.
+        # A copied or unpickled parameter has lost its hooks.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         for parameter in self._parameters.values():
             if parameter is not None:
@@ -100,20 +103,20 @@ class Binarizer(nn.Module, ABC):
         gradient_mean.add(self)
 
     def note_copy(self, copied: "Binarizer") -> None:
-        """`copied` belongs to a copy of the model, which may become an average of it."""
+        """Take note of `copied`, this binarizer in a copy of the model, which may become an average of it."""
 
     def own_start(self) -> Tensor | None:
-        """Of what forward sets, in one row, what ranks have yet to agree on; None if there is nothing.
+        """Values that forward has set on this rank only, as one row ``(k,)``; None if there are none.
 
-        On each rank there must be the same rows; one without anything of its own gives zeros.
+        All ranks must return rows of the same length, or all None; a rank that has set nothing returns zeros.
         """
         return None
 
     def take_start(self, start: Tensor) -> None:
-        """Set what `own_start` gave to what the ranks have agreed on."""
+        """Set the values of `own_start` to `start`, which all ranks have agreed on."""
 
     def _watch(self, parameter: nn.Parameter) -> None:
-        """Tell `gradient_mean` of each gradient of `parameter`; of a frozen one too, once it is not."""
+        """Call `gradient_mean.note` after each gradient of `parameter`, also if it is frozen for now."""
         trained = parameter.requires_grad
         parameter.requires_grad_(True).register_post_accumulate_grad_hook(self._note_gradient)
         parameter.requires_grad_(trained)
@@ -126,7 +129,7 @@ class Binarizer(nn.Module, ABC):
         self.enabled.fill_(int(on))
 
     def read_flags(self) -> None:
-        """Take over what the buffers say, as each forward does by itself outside of compiled code."""
+        """Update the Python attributes from the buffers; outside of compiled code each forward does so."""
         self._read_enabled()
 
     def _read_enabled(self) -> None:
@@ -147,7 +150,7 @@ class Binarizer(nn.Module, ABC):
 
 
 def check_for_inference(binarizers: Iterable[Binarizer]) -> None:
-    """Raise TransformError if a program is made with one of `binarizers` as it is in training."""
+    """Raise TransformError if a program is being made while one of `binarizers` is on and in train mode."""
     maker = program_maker()
     for binarizer in binarizers:
         if maker and binarizer.is_enabled and binarizer.training:

@@ -1,4 +1,4 @@
-"""The convolution behind binarizers: it keeps no two-level tensor for its backward."""
+"""The convolution after binarizers, which saves no two-level tensor for its backward."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +24,11 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`F.conv2d`; an input or weight that comes straight from its binarizer is computed again in backward.
+    """`F.conv2d`; an input or weight that comes directly from its binarizer is recomputed in backward.
 
-    A convolution keeps its input and its weight. What a binarizer makes of a tensor that is kept anyway takes
-    a pass or two to compute again, and as much memory to keep as the tensor itself. Under torch.compile it is
-    plain `F.conv2d`: there the compiler decides what to keep.
+    A convolution saves its input and its weight for backward. The output of a binarizer, whose input is saved
+    anyway, takes a pass or two to compute again, and as much memory to keep as that input. Under
+    torch.compile this is plain `F.conv2d`: there the compiler decides what to keep.
     """
     arguments = (input, weight, bias, stride, padding, dilation, groups)
     if torch.compiler.is_compiling() or not (_is_recomputed(input) or _is_recomputed(weight)):
@@ -42,7 +42,7 @@ def _is_recomputed(tensor: Tensor) -> bool:
 
 
 def _pack(tensor: Tensor) -> Any:
-    # The node is one that the convolution's own node refers to in any case.
+    # This node costs no memory: the node of the convolution refers to it in any case.
     return tensor.grad_fn if _is_recomputed(tensor) else (tensor, tensor._version)
 
 
@@ -50,7 +50,7 @@ def _unpack(kept: Any) -> Tensor:
     if not isinstance(kept, tuple):
         return kept._forward_cls.computed_again(kept)  # type: ignore[no-any-return]
     tensor: Tensor = kept[0]
-    if tensor._version != kept[1]:  # which autograd leaves to those who keep tensors themselves
+    if tensor._version != kept[1]:  # autograd does not check this for tensors kept by hooks
         raise RuntimeError(
             f"conv2d: its input or weight of shape {tuple(tensor.shape)} has been modified by an inplace "
             "operation since forward, so its gradient cannot be computed; call backward first"

@@ -1,4 +1,4 @@
-"""A convolution and both its binarizers as one step of autograd, on a CPU without a compiler."""
+"""A convolution and both its binarizers as one autograd function, for eager mode on a CPU."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.modules.module import _has_any_global_hook
 
 from fxbin.binarizers import cpu_passes
@@ -16,6 +15,7 @@ from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
 from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.onlookers import is_proxy
@@ -34,11 +34,12 @@ def binarized_conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """``conv2d(activations(x), weights(w), bias, ...)``, to the bit; its gradients to within rounding.
+    """``conv2d(activations(x), weights(w), bias, ...)``, bit for bit; gradients agree up to rounding.
 
-    A call costs half of what the three calls do, beside the passes over tensors: that is in training, in
-    float32 or float64 on a CPU without a compiler, autocast or a functional transform, for finite inputs,
-    while nobody else is to see what the binarizers return.
+    One autograd function replaces three, which halves the cost of a call apart from the passes over tensors.
+    It applies in training, in float32 or float64 on a CPU, without a compiler, autocast or a functional
+    transform, for finite inputs, and if no hook sees the outputs of the binarizers. Otherwise the three
+    calls are made.
     """
     if torch.compiler.is_compiling():
         return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
@@ -76,11 +77,11 @@ class _BinarizedConv2d(Function):
     """``y = conv2d(s H(x - s t), a sign(w)) + bias`` with s = exp(log_scale), t = sigmoid(logit).
 
     Forward, backward: as `BinarizeActivation`, `BinarizeWeight` (if it is enabled; else w stays as it is),
-    `torch.exp` and `torch.sigmoid` define them. Only x and w are kept.
+    `torch.exp` and `torch.sigmoid` define them. Of the large tensors only x and w are saved.
 
-    The backward does without s H. dL/dw' for the weight w' = a sign(w) is s times what the convolution has
-    for H, and as the convolution is linear in both, the inner product of w' and dL/dw' is that of s H and
-    its gradient, which dL/ds needs.
+    The backward needs H only, not s H. For the weight w' = a sign(w), dL/dw' is s times the weight gradient
+    that the convolution has for the input H. As the convolution is linear in both, the inner product of w'
+    and dL/dw' equals that of s H and its gradient, which dL/ds needs.
 
     Shapes: x ``(n, c, h, w)``, log_scale ``(1,)``, logit ``(1, c, 1, 1)``.
     Errors: RuntimeError on a second derivative.
@@ -112,7 +113,7 @@ class _BinarizedConv2d(Function):
         return F.conv2d(fired.mul_(s), w if a is None else cpu_passes.signs(w, a), bias, *settings)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         x, w = ctx.saved_tensors
@@ -138,7 +139,7 @@ class _BinarizedConv2d(Function):
 
 
 def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) -> bool:
-    """Whether the two modules do what `_BinarizedConv2d` does, to tensors that it is for."""
+    """Whether `_BinarizedConv2d` computes what the two modules would, and supports these tensors."""
     return (
         type(activations) is ActivationBinarizer
         and activations.training
@@ -161,7 +162,7 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
 
 
 def _passes_on(binarizer: Binarizer) -> bool:
-    """Whether `binarizer`, which is disabled, gives what it is given, and nobody looks on."""
+    """Whether calling the disabled `binarizer` does nothing but return its input: no hooks, no override."""
     forward = type(binarizer).forward
     return (forward is ActivationBinarizer.forward or forward is Binarizer.forward) and _is_plain(binarizer)
 

@@ -1,8 +1,8 @@
-"""The binarizers on a CPU without a compiler, in as few passes over their input as there are operators for.
+"""Binarization in eager mode on a CPU, in as few passes over the tensors as PyTorch's operators allow.
 
-They compute what `BinarizeActivation` and `BinarizeWeight` define. With the operators used here (comparisons
-written into a float buffer, the gradient of a clamp) a pass takes as long as a copy; one that makes or takes
-a boolean mask, `torch.where` first of all, takes four to twenty times as long (PyTorch 2.13).
+The functions compute what `BinarizeActivation` and `BinarizeWeight` define. With the operators used here
+(comparisons written into a float buffer, the gradient of a clamp) a pass takes as long as a copy; one that
+produces or reads a boolean mask, such as `torch.where`, takes four to twenty times as long (PyTorch 2.13).
 """
 
 import math
@@ -16,16 +16,16 @@ from fxbin.onlookers import is_followed
 _clamp_gradient = torch.ops.aten.hardtanh_backward.grad_input
 
 _CACHED = 200_000
-"""Elements of four tensors that a cache of a few MB holds."""
+"""Number of elements a tensor may have so that four of that size fit into a cache of a few MB."""
 
 
 def applies_to(x: Tensor) -> bool:
-    """Whether `x` holds numbers on a CPU, now: no compiler, tracer or functional transform is following."""
+    """Whether `x` is a plain tensor on a CPU that no compiler, tracer or functional transform follows."""
     return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not is_followed()
 
 
 def value_range(x: Tensor) -> tuple[float, float]:
-    """Least and largest value of `x`; NaN for both if there is one. 0 for both if x is empty."""
+    """Smallest and largest value of `x`: both NaN if x contains a NaN, both 0 if x is empty."""
     if not x.numel():
         return 0.0, 0.0
     low, high = torch.aminmax(x.detach())
@@ -33,18 +33,18 @@ def value_range(x: Tensor) -> tuple[float, float]:
 
 
 def fired(x: Tensor, threshold: Tensor) -> Tensor:
-    """``H(x - threshold)``; `threshold` of the dtype of x."""
+    """``H(x - threshold)``, 0 or 1, in the dtype and shape of `x`; `threshold` has the same dtype."""
     # Vectorized, unlike a comparison that makes a boolean mask.
     return torch.gt(x, threshold, out=torch.empty_like(x))
 
 
 def levels(x: Tensor, threshold: Tensor, s: Tensor) -> Tensor:
-    """``s H(x - threshold)``; `threshold` and `s` of the dtype of x."""
+    """``s H(x - threshold)``, in the dtype and shape of `x`; `threshold` and `s` have the same dtype."""
     return fired(x, threshold).mul_(s)
 
 
 def signs(w: Tensor, a: Tensor) -> Tensor:
-    """``a`` where w > 0, else ``-a``."""
+    """``a`` where w > 0, else ``-a``; shape and dtype of `w`, to which `a` broadcasts."""
     return torch.gt(w, 0, out=torch.empty_like(w)).sub_(0.5).mul_(2 * a)
 
 
@@ -53,12 +53,12 @@ def gradients(
 ) -> tuple[Tensor, float, Tensor] | None:
     """Gradients of x, s and t for m = 1, that of t in float32 or float64; None if that of s is not finite.
 
-    `s` is the high level in the dtype of x, `y` the output; None where the sum of g y, `sum_gy`, is known,
-    which saves a pass, and loses a bit or two to cancellation where x has both signs.
+    `s` is the high level in the dtype of x, `y` the output. `y` may be None if `sum_gy`, the sum of g y, is
+    given: this saves a pass, and loses a bit or two to cancellation where x has both signs.
     `nonnegative` says that x >= 0 everywhere. Then dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever
     x > s.
 
-    A few examples at a time, so that only the first pass over them waits for memory.
+    It works on a few examples at a time, so that only the first pass over them waits for memory.
 
     Limits: a negative x that is subnormal in float32 (float64) counts as 0.
     """
@@ -91,7 +91,7 @@ def gradients(
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """`tensor` in parts that a cache holds, of whole examples."""
+    """`tensor` split into whole examples, as many at a time as fit into a cache."""
     if tensor.dim() == 3 or tensor.numel() <= _CACHED:
         return (tensor,)
     parts: tuple[Tensor, ...] = tensor.split(max(1, _CACHED * len(tensor) // tensor.numel()))
@@ -99,7 +99,7 @@ def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
 
 
 def _next_above(value: float, dtype: torch.dtype) -> float:
-    """Least number of `dtype`, float32 or float64, above the positive `value`, which is one of them."""
+    """Smallest number of `dtype`, float32 or float64, above the positive `value`, itself of that dtype."""
     if dtype == torch.float64:
         return math.nextafter(value, math.inf)
     exponent = max(math.frexp(value)[1] - 24, -149)
@@ -107,7 +107,7 @@ def _next_above(value: float, dtype: torch.dtype) -> float:
 
 
 def inner(a: Tensor, b: Tensor) -> float:
-    """``sum(a b)``, added up in float32 or float64; without a temporary where layout and dtype allow it."""
+    """``sum(a b)``, accumulated in float32 or float64, without a temporary if layout and dtype allow it."""
     exact = torch.float64 if a.dtype == torch.float64 else torch.float32
     if a.dtype == exact:
         if a.is_contiguous() and b.is_contiguous():

@@ -1,4 +1,4 @@
-"""What DistributedDataParallel does for other modules, and binarizers do themselves."""
+"""Binarizers under DistributedDataParallel: the names it must ignore, and broadcasting from rank 0."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 
 IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"
-"""The attribute in which DistributedDataParallel looks for names of what it is to leave alone."""
+"""Attribute in which DistributedDataParallel looks for the parameters and buffers it must ignore."""
 
 
 def ignored_by_ddp(module: nn.Module) -> list[str]:
-    """Names of the parameters and buffers of all binarizers in `module`, as DDP must leave them out.
+    """Names of the parameters and buffers of all binarizers in `module`, which DDP must ignore.
 
-    A transformed model tells DistributedDataParallel by itself. If it is only a part of what DDP wraps::
+    A transformed model sets this itself. If it is only a part of the module that DDP wraps, write::
 
         whole._ddp_params_and_buffers_to_ignore = ignored_by_ddp(whole)
 
@@ -30,10 +30,9 @@ def ignored_by_ddp(module: nn.Module) -> list[str]:
 
 
 def synchronize(binarizers: Iterable[Binarizer]) -> None:
-    """Give every rank what rank 0 has: scales, thresholds and switches. Alone, it does nothing.
+    """Copy the scales, thresholds and switches of rank 0 to every rank; does nothing in a single process.
 
-    For where ranks may differ: a checkpoint that only rank 0 has loaded, a switch that only rank 0 has set.
-    Every rank must call it.
+    Call it on every rank where ranks may differ: after only rank 0 has loaded a checkpoint or set a switch.
     """
     if rank_count() == 1:
         return

@@ -1,4 +1,4 @@
-"""Does a user's factory make what its mode needs?"""
+"""Checks of the factories that users register, and of the binarizers these make."""
 
 import copy
 import inspect
@@ -16,7 +16,7 @@ B = TypeVar("B", bound=nn.Module)
 
 
 def definition(factory: Any) -> tuple[str, str]:
-    """Where `factory` is written, as far as it can tell: the same for a cell that is run again."""
+    """Module and qualified name of the definition of `factory`: the same if a notebook cell runs again."""
     while isinstance(factory, partial):
         factory = factory.func
     named = factory if hasattr(factory, "__qualname__") else type(factory)
@@ -24,7 +24,7 @@ def definition(factory: Any) -> tuple[str, str]:
 
 
 def why_not_callable(factory: Callable[..., Any]) -> str | None:
-    """Why `factory` cannot be called with two arguments; None if it can, or does not tell."""
+    """Why `factory` cannot be called with two arguments; None if it can, or has no signature."""
     try:
         inspect.signature(factory).bind(object(), object())
     except TypeError as error:
@@ -35,14 +35,14 @@ def why_not_callable(factory: Callable[..., Any]) -> str | None:
 
 
 def checked(binarizer: Any, kind: type[B], mode: str, what: str) -> B:
-    """`binarizer`, which must be a new one of class `kind`."""
+    """Return `binarizer`; raise TransformError unless it is a new instance of `kind`."""
     if not isinstance(binarizer, kind):
         shown = "the class itself, not one of it" if isinstance(binarizer, type) else type(binarizer).__name__
         raise TransformError(
             f"mode: {mode!r}: its factory for the {what} must give a {kind.__name__}, got "
             f"{'None: it lacks a return' if binarizer is None else shown}"
         )
-    # Named once it has a place in a model.
+    # A binarizer gets its name with its place in a model.
     if getattr(binarizer, "name", ""):
         raise TransformError(
             f"mode: {mode!r}: its factory for the {what} gave the binarizer of {binarizer.name} again: it "
@@ -52,7 +52,7 @@ def checked(binarizer: Any, kind: type[B], mode: str, what: str) -> B:
 
 
 def try_out(binarizer: WeightBinarizer, shape: tuple[int, ...], mode: str) -> None:
-    """Raise TransformError if a weight of `shape` does not become another one; `binarizer` stays as it is."""
+    """Raise TransformError if a copy of `binarizer` fails on a weight of `shape`, or changes its shape."""
     weight = torch.linspace(-1, 1, torch.Size(shape).numel()).view(shape)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

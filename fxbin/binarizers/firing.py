@@ -1,4 +1,4 @@
-"""How often activations fire, counted on their device."""
+"""Counts of how often binarized activations are above 0, kept on their device."""
 
 import torch
 from torch import Tensor
@@ -9,24 +9,24 @@ from fxbin.binarizers.axes import all_but_channels
 class FiringCount:
     """Counts, for each channel, the outputs of an activation binarizer that are above 0.
 
-    Sums stay where the activations are, so counting never waits for the device. Copies and pickles of it are
-    None: a copied model is not watched.
+    The sums stay on the device of the activations, so counting never waits for it. Copying or unpickling
+    gives None: a copied model does not count.
     """
 
     def __init__(self, channels: int, device: torch.device) -> None:
         self.fired = torch.zeros(channels, dtype=torch.int64, device=device)
         self.seen = torch.zeros((), dtype=torch.int64, device=device)
-        """Values of a channel."""
+        """Number of values counted in each channel."""
 
     def add(self, y: Tensor) -> None:
-        """Count `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
+        """Count the outputs `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
         if self.fired.device != y.device:
             self.fired, self.seen = self.fired.to(y.device), self.seen.to(y.device)
         self.fired.add_((y.detach() > 0).sum(all_but_channels(y)))
         self.seen.add_(y.numel() // y.shape[-3])
 
     def reset(self) -> None:
-        """Start anew."""
+        """Set all counts to zero."""
         self.fired.zero_()
         self.seen.zero_()
 

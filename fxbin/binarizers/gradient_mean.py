@@ -1,4 +1,4 @@
-"""Gradients of binarizer parameters as means over the ranks, whatever is switched on."""
+"""Averages of binarizers' gradients over the ranks, also for binarizers that are switched off."""
 
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 class GradientMean:
     """Averages the gradients of the parameters of binarizers over the ranks, at the end of each backward.
 
-    DistributedDataParallel cannot do it: while a binarizer is disabled its parameters get no gradient, and
-    DDP waits for each parameter it knows. So it is told to leave them out (see `ignored_by_ddp`), and their
-    gradients are averaged here, all in one message. What has no gradient on any rank keeps None, so an
-    optimizer counts the same steps as in a single process. What has one on some ranks counts as 0 on the
-    others, as in DDP. A gradient that is the same on all ranks already stays as it is, hence accumulation,
-    `no_sync` and a second reduction do no harm.
+    DistributedDataParallel cannot do it: the parameters of a disabled binarizer get no gradient, and DDP
+    waits for the gradient of every parameter it knows. So DDP ignores them (see `ignored_by_ddp`), and their
+    gradients are averaged here, all in one message. A parameter without a gradient on any rank keeps None, so
+    an optimizer counts the same steps as in a single process. A parameter with a gradient on some ranks
+    counts as 0 on the others, as in DDP. A gradient that is already equal on all ranks stays as it is, so
+    gradient accumulation, `no_sync` and a second reduction do no harm.
 
-    Then ranks agree on the scales that each of them has started alone, if there are any: see `own_start`.
+    Afterwards the ranks agree on scales that each has initialised alone, if there are any: see `own_start`.
 
-    One object serves all binarizers of a model. Without torch.distributed it does nothing.
+    All binarizers of a model share one object. Without torch.distributed it does nothing.
 
     Limits: the default process group; in each backward either every rank uses some binarizer, or none does.
     """
@@ -33,18 +33,19 @@ class GradientMean:
         self._is_due = False
 
     def add(self, binarizer: "Binarizer") -> None:
-        """Average for `binarizer`, too. Ranks must add the same ones in the same order."""
+        """Average the gradients of `binarizer` as well; all ranks must add the same in the same order."""
         self._binarizers.append(binarizer)
 
     def note(self) -> None:
-        """A gradient has come to one of the parameters: average all at the end of this backward."""
+        """Average all gradients at the end of this backward; called after a parameter got its gradient."""
         if rank_count() > 1:
             self._is_due = True
-            # For each one: if only the first did, a backward that broke off would stop all later ones.
+            # Queued for each gradient: if only the first one queued, `_is_due` would remain set after a
+            # backward that failed, and no later one would queue.
             Variable._execution_engine.queue_callback(self._average)
 
     def __reduce__(self) -> tuple[type["GradientMean"], tuple[()]]:
-        # A copy starts empty: the copies of the binarizers add themselves.
+        # A copy starts empty, because the copies of the binarizers add themselves.
         return GradientMean, ()
 
     def _average(self) -> None:
@@ -55,7 +56,7 @@ class GradientMean:
                 self._agree_on_starts()
 
     def _average_gradients(self) -> None:
-        # All of them, as code may have used a binarizer on one rank only: messages must be of one length.
+        # All parameters, since a binarizer may have run on some ranks only and messages must be equally long.
         parameters = [parameter for binarizer in self._binarizers for parameter in binarizer.parameters()]
         found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         shares = torch.tensor([float(p.grad is not None) for p in parameters], device=found[0].device)

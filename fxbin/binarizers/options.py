@@ -1,4 +1,4 @@
-"""What the binarizers that fxbin has read of the `params` section of a config."""
+"""The options in the `params` section of a config that the built-in binarizers read."""
 
 from typing import Protocol
 
@@ -8,24 +8,24 @@ from fxbin.binarizers.weight import ScaleAxis
 
 
 class Options(Protocol):
-    """The keys, by which a factory tells what to make. `fxbin.config.Params` has them, and more."""
+    """Options that a factory of binarizers reads; `fxbin.config.Params` provides them, among others."""
 
     @property
     def weight_scale_axis(self) -> ScaleAxis:
-        """Which axis of a weight has scales of its own."""
+        """Axis of a weight along which each index has its own scale: ``"output"`` or ``"input"``."""
         ...
 
     @property
     def activation_scale_init(self) -> ScaleInit:
-        """Where the scale of activations starts."""
+        """Rule that initialises the scale of activations: ``"quantile"`` or ``"mse"``."""
         ...
 
     @property
     def activation_threshold_init(self) -> ThresholdInit:
-        """Where their thresholds start."""
+        """Rule that initialises the thresholds of activations: ``"half"`` or ``"mse"``."""
         ...
 
     @property
     def activation_init_batches(self) -> int:
-        """How many batches take part in both starts."""
+        """Number of batches from which scale and thresholds are initialised."""
         ...

@@ -1,4 +1,4 @@
-"""Binarizers by name: what `mode` in a config can be."""
+"""The registry of binarizers by name; a name is what `mode` in a config refers to."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ from fxbin.binarizers.weight import (
 from fxbin.errors import ConfigError, TransformError
 
 WeightFactory = Callable[[Sequence[int], Any], WeightBinarizer]
-"""``factory(weight_shape, params)``: shape of the conv2d weight; `params` is a `fxbin.config.Params`."""
+"""``factory(weight_shape, params)``: the shape of a conv2d weight, and a `fxbin.config.Params`."""
 
 ActivationFactory = Callable[[int, Any], ActivationBinarizer]
-"""``factory(channels, params)``: channels of the conv2d input; `params` is a `fxbin.config.Params`."""
+"""``factory(channels, params)``: the channels of a conv2d input, and a `fxbin.config.Params`."""
 
 W = TypeVar("W", bound=WeightFactory)
 A = TypeVar("A", bound=ActivationFactory)
@@ -29,9 +29,9 @@ _activation_factories: dict[str, ActivationFactory] = {}
 
 
 def register_weight_binarizer(name: str) -> Callable[[W], W]:
-    """Decorator: make a factory, or a class with a factory's constructor, available as mode `name`.
+    """Decorator: make a factory, or a class whose constructor is one, available as mode `name`.
 
-    The same definition again, as when a cell of a notebook is run twice, replaces the one before.
+    Registering the same definition again, as when a notebook cell is run twice, replaces the earlier one.
     Raises ConfigError if something else has that name, or if it does not take a factory's arguments.
     """
 
@@ -44,9 +44,9 @@ def register_weight_binarizer(name: str) -> Callable[[W], W]:
 
 
 def register_activation_binarizer(name: str) -> Callable[[A], A]:
-    """Decorator: use a factory for the activations of mode `name`; as `register_weight_binarizer`.
+    """Decorator: use a factory for the activations of mode `name`; rules as in `register_weight_binarizer`.
 
-    A mode without an activation binarizer of its own has `ActivationBinarizer`.
+    A mode without its own activation binarizer uses `ActivationBinarizer`.
     """
 
     def register(factory: A) -> A:
@@ -60,8 +60,8 @@ def register_activation_binarizer(name: str) -> Callable[[A], A]:
 def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: Options) -> WeightBinarizer:
     """Build the weight binarizer of `mode`.
 
-    ConfigError if there is none. TransformError if the shape is not that of a conv2d weight, if the factory
-    gives something else than a new weight binarizer, or one that cannot binarize such a weight.
+    Raises ConfigError if there is none; TransformError if the shape is not that of a conv2d weight, if the
+    factory returns anything but a new weight binarizer, or if that fails on a weight of this shape.
     """
     factory = _weight_factories.get(mode)
     if factory is None:
@@ -77,8 +77,8 @@ def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: Option
 def make_activation_binarizer(mode: str, channels: int, params: Options) -> ActivationBinarizer:
     """Build the activation binarizer of `mode`.
 
-    ConfigError if no binarizer has that name, TransformError if its factory gives something else than a new
-    activation binarizer of so many channels.
+    Raises ConfigError if no binarizer has that name; TransformError if its factory returns anything but a new
+    activation binarizer with `channels` channels.
     """
     factory = _activation_factories.get(mode)
     if factory is None and mode not in _weight_factories:
@@ -106,7 +106,7 @@ def activation_binarizer_names() -> tuple[str, ...]:
 def _check_new(
     kind: str, name: str, factory: Any, taken: Mapping[str, Callable[..., Any]], arguments: str
 ) -> None:
-    """Raise ConfigError if `factory` cannot be what `name` stands for from now on."""
+    """Raise ConfigError if `factory` cannot be registered as `name`."""
     if name in taken and definition(taken[name]) != definition(factory):
         raise ConfigError(f"{kind} binarizer {name!r} is registered already: choose another name")
     if problem := why_not_callable(factory):
@@ -122,7 +122,7 @@ def _unknown_mode(mode: str) -> ConfigError:
     return ConfigError(
         f"mode: {mode!r} is not a binarizer. "
         + (f"Did you mean {close}? " if close else "")
-        + f"Known: {', '.join(known)}. Add one with fxbin.binarizers.register_weight_binarizer."
+        + f"Known: {', '.join(known)}. Add one with fxbin.register_weight_binarizer."
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the activation scale starts: a statistic of a training batch that is binarized."""
+"""Initial activation scales: a statistic of a training batch that is binarized."""
 
 import math
 import warnings
@@ -14,19 +14,19 @@ ScaleInit = Literal["quantile", "mse"]
 QUANTILE_SHARE = 0.001
 MSE_ROUNDS = 20
 FALLBACK_SCALE = 1.0
-"""Start of the scale where the statistic is not a positive finite number: what an uninitialised one is."""
+"""Initial scale if the statistic is not a positive finite number; that of an uninitialised binarizer."""
 
 
 @torch.library.custom_op("fxbin::initial_log_scale", mutates_args=())
 def initial_log_scale(x: Tensor, rule: str, site: str, alone: bool = False) -> Tensor:
-    """Log of the starting scale for the inputs `x`, as float32 ``(1,)`` on the device of `x`.
+    """Log of the initial scale for the inputs `x`, as float32 ``(1,)`` on the device of `x`.
 
     `rule` is ``"quantile"`` or ``"mse"``, see `quantile_scale` and `mse_scale`. A statistic that is not a
     positive finite number is replaced by 1, with a warning that names `site`. Under `torch.distributed`
-    the statistic is that of all ranks together, and every rank must get here at the same call; with `alone`
-    it is that of this rank.
+    the statistic is that of all ranks together, and every rank must make this call; with `alone` it is that
+    of this rank.
 
-    An operator of its own, so that `torch.compile(fullgraph=True)` can step over the warning.
+    A custom operator, so that `torch.compile(fullgraph=True)` does not trace into the warning.
     """
     values = at_least_float32(x.detach().flatten())
     scale = float(mse_scale(values, alone) if rule == "mse" else quantile_scale(values, alone))
@@ -47,12 +47,12 @@ def _(x: Tensor, _rule: str, _site: str, _alone: bool = False) -> Tensor:
 
 
 def has_values(x: Tensor, alone: bool) -> bool:
-    """Whether there is anything to start from. A rank with an empty batch still takes part for the others."""
+    """Whether a scale can be initialised from `x`; a rank with an empty batch takes part for the others."""
     return x.numel() > 0 or (rank_count() > 1 and not alone)
 
 
 def quantile_scale(values: Tensor, alone: bool = False) -> Tensor:
-    """Smallest of the top 0.1 % of `values`: the rule of NNCF 2.9. 0-d; NaN counts as largest.
+    """Smallest of the top 0.1 % of the 1-d `values`, as 0-d: the rule of NNCF 2.9. NaN counts as largest.
 
     The count is ``max(1, round(0.001 * n))`` with Python's rounding, half to even: 1500 values give 2,
     2500 give 2 as well.
@@ -72,10 +72,10 @@ def quantile_scale(values: Tensor, alone: bool = False) -> Tensor:
 
 
 def mse_scale(values: Tensor, alone: bool = False) -> Tensor:
-    """The s for which ``s H(x - s / 2)`` is nearest to `values` in the mean square: ``(*, n)`` to ``(*)``.
+    """The s that minimizes the mean squared error of ``s H(x - s / 2)`` to `values`: ``(*, n)`` to ``(*)``.
 
     Lloyd's iteration (1982, doi:10.1109/TIT.1982.1056489, method I) with the lower level held at 0:
-    s <- mean of the values above s / 2, 20 rounds from the mean of the positive ones. NaN where none is.
+    s <- mean of the values above s / 2, 20 rounds from the mean of the positive values. NaN if there is none.
     """
     scale = _mean_above(values, values.new_zeros(values.shape[:-1]), alone)
     for _ in range(MSE_ROUNDS):
@@ -84,11 +84,12 @@ def mse_scale(values: Tensor, alone: bool = False) -> Tensor:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """`values` in a dtype that sums over a batch are taken in."""
+    """`values` in float64 if they are that already, else float32: precise enough for sums over a batch."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _mean_above(values: Tensor, bound: Tensor, alone: bool) -> Tensor:
+    """Mean of the `values` ``(*, n)`` above `bound` ``(*)``; NaN where there is none."""
     above = values > bound.unsqueeze(-1)
     both = torch.stack([values.where(above, 0).sum(-1), above.sum(-1).to(values.dtype)])
     if not alone:

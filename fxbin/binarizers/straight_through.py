@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
+from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.onlookers import check_differentiated_once, is_scripted, is_transformed
 
 
@@ -23,7 +23,7 @@ class BinarizeWeight(Function):
     Shapes:    w and y ``(out, in / groups, kh, kw)``; a broadcasts to w.
     Units:     a and y have those of w.
     Errors:    RuntimeError on a second derivative.
-    Limits:    a NaN in w makes a, if that is a mean of w, and so y NaN: nothing is hidden.
+    Limits:    a NaN in w makes a NaN if a is a mean over w, and so y as well: nothing is hidden.
     Source:    Rastegari et al. 2016, arXiv:1603.05279, section 3.1: W ~ a B with B = sign(W). The paper
                clips the gradient to |w| <= 1 and passes one through a; here, as in NNCF 2.9, neither.
     """
@@ -39,16 +39,16 @@ class BinarizeWeight(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _output: Tensor) -> None:
-        """The backward needs no values; the inputs are for `computed_again`."""
+        """Save the inputs for `computed_again`; the backward itself needs no values."""
         ctx.save_for_backward(*inputs)
 
     @staticmethod
     def computed_again(ctx: Any) -> Tensor:
-        """The output, from what the backward keeps."""
+        """Recompute the output from the saved tensors."""
         return BinarizeWeight.forward(*ctx.saved_tensors)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(_ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
         """See the class."""
         return grad_y, None
@@ -66,8 +66,8 @@ class BinarizeActivation(Function):
                with a window open at both ends, unlike that of x.
 
     Shapes:    x and y ``(n, c, h, w)`` or ``(c, h, w)``; s ``(1,)``; t ``(1, c, 1, 1)``; m a Python number.
-               `nonnegative` says that no x is below 0: known, it saves a pass.
-    Units:     s has those of x, t none: it is a fraction of s. m multiplies two gradients, see
+               `nonnegative` says that no x is below 0, which saves a pass.
+    Units:     s has those of x; t has none, as a fraction of s. m multiplies two gradients, see
                `compression_lr_multiplier`.
     Dtypes:    y has that of x; s and s t are rounded to it before x is compared with them.
     Errors:    RuntimeError on a second derivative.
@@ -91,14 +91,14 @@ class BinarizeActivation(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
-        """Keep the inputs only: masks are cheaper to compute again than to hold."""
+        """Save the inputs only: masks are cheaper to recompute than to keep."""
         x, s, t, ctx.m, ctx.strict, ctx.nonnegative = inputs
         ctx.save_for_backward(x, s, t)
         ctx.again = None
 
     @staticmethod
     def computed_again(ctx: Any) -> Tensor:
-        """The output, from what the backward keeps; the backward, which comes next, uses both too."""
+        """Recompute the output from the saved tensors, and keep both for the backward that follows."""
         if ctx.again is None:
             x, s, t = ctx.saved_tensors
             y = BinarizeActivation.forward(x, s, t, ctx.m, ctx.strict, ctx.nonnegative)
@@ -107,7 +107,7 @@ class BinarizeActivation(Function):
         return output
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         x, scale, t, y = ctx.again or (*ctx.saved_tensors, None)
@@ -125,10 +125,13 @@ class BinarizeActivation(Function):
 def formula_gradients(
     g: Tensor, x: Tensor, threshold: Tensor, s: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
-    """Gradients of x, s and t as the definition has them, in any state of the numbers; for m = 1."""
+    """Gradients of x, s and t for m = 1, as `BinarizeActivation` defines them; any x, NaN included.
+
+    `threshold` is s t as ``(c, 1, 1)``; `s` is ``(1,)`` in the dtype of x; the sums are taken in `dtype`.
+    """
     below = x <= s
     # As y = s H, the factor of g in dL/ds is H - x / s where x <= s, and H elsewhere.
-    # Not written x > threshold: a compiler would see that forward computed it and save the mask.
+    # Not written x > threshold: a compiler would recognize it from forward, and save the mask.
     high = (threshold < x).to(x.dtype)
     grad_s = (g * torch.where(below, high - x / s, high)).sum(dtype=dtype)
     zero = torch.zeros_like(s)
@@ -138,36 +141,36 @@ def formula_gradients(
 
 
 def binarize_weight(w: Tensor, a: Tensor) -> Tensor:
-    """`BinarizeWeight` as a function."""
+    """Weight `w` with the levels -a and +a: `BinarizeWeight` as a function."""
     return _apply(BinarizeWeight, w, a)
 
 
 def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, strict: bool = False) -> Tensor:
-    """`BinarizeActivation` as a function."""
+    """Activation `x` with the levels 0 and s: `BinarizeActivation` as a function."""
     nonnegative = False
     if strict and cpu_passes.applies_to(x):
-        # Two passes in one, and only one that reads.
+        # One pass that only reads answers both: is any value not finite, and is any negative.
         low, high = cpu_passes.value_range(x)
         strict, nonnegative = not (math.isfinite(low) and math.isfinite(high)), low >= 0
     is_compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
     if is_compiled and torch.is_grad_enabled():
-        # A compiler would keep y beside x, as it computes nothing again that a convolution reads.
+        # A compiler never recomputes the input of a convolution: it would keep y in addition to x.
         y: Tensor = checkpoint(BinarizeActivation.apply, x, s, t, m, strict, nonnegative, use_reentrant=False)
         return y
     return _apply(BinarizeActivation, x, s, t, m, strict, nonnegative)
 
 
 def _apply(function: type[Function], *args: Any) -> Tensor:
-    """``function.apply(*args)``, without finding out which argument has which name.
+    """``function.apply(*args)``, without binding the arguments to the signature of forward where possible.
 
-    That takes four times as long as all else about a small weight. `torch.func` needs it, and a compiler
-    knows no other way.
+    For a small weight the binding takes four times as long as everything else. `torch.func` needs it, and
+    compilers support nothing else.
     """
     if torch.compiler.is_compiling() or is_transformed():
         check_differentiated_once()
         y: Tensor = function.apply(*args)
     elif is_scripted():
-        # TorchScript knows only the backward of operators: no gradient is better than a wrong one.
+        # TorchScript differentiates operators only: no gradient is better than a wrong one.
         y = function.forward(*args).detach()
     else:
         y = super(Function, function).apply(*args)  # type: ignore[misc]

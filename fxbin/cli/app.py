@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fxbin.cli import deploy
 from fxbin.cli.source import config_for, with_overrides, without_scope_check
-from fxbin.config import load_config
+from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
 
 EXIT_ERROR = 2
@@ -22,8 +22,8 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="fxbin",
-    help="Make the convolutions of a PyTorch model 1-bit: train in stages, look at the graph, export.",
-    epilog="Begin with `fxbin train configs/demo.json5`; each command has a `--help` of its own.",
+    help="Binarize the convolutions of a PyTorch model: train in stages, inspect the graph, export.",
+    epilog="Start with `fxbin train configs/demo.json5`; each command has its own `--help`.",
     rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
@@ -39,7 +39,7 @@ ConfigArgument = Annotated[
 @app.callback()
 def options(
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="On an error, show where in the code it was raised.")
+        bool, typer.Option("--traceback", help="On an error, show the Python traceback.")
     ] = False,
 ) -> None:
     """Options of every command; `main` reads --traceback itself."""
@@ -50,7 +50,7 @@ def train(
     config: ConfigArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for what is written.", show_default="runs/<config>"),
+        typer.Option("--output", "-o", help="Output folder.", show_default="runs/<config>"),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Override the config's data set: mnist or fashion-mnist.")
@@ -60,31 +60,31 @@ def train(
     ] = None,
     tensorboard: Annotated[
         bool | None,
-        typer.Option("--tensorboard", help="Write figures for TensorBoard, too.", show_default=False),
+        typer.Option("--tensorboard", help="Also write figures for TensorBoard.", show_default=False),
     ] = None,
     resume: Annotated[
         bool | None,
         typer.Option(
             "--resume/--restart",
-            help="Go on from the checkpoint in the folder, which must be there, or start over.",
+            help="Resume from the checkpoint in the folder, which must exist, or start over.",
             show_default="resume if there is one",
         ),
     ] = None,
 ) -> None:
     """Train a model in full precision, then binarize it in four stages, and export it.
 
-    Into the output folder it writes
+    The output folder then contains
 
-    * `checkpoint.pt` after each epoch,
-    * `graph.dot` and `graph.svg`: what was binarized, and why not the rest,
+    * `checkpoint.pt`: replaced after each epoch,
+    * `graph.dot` and `graph.svg`: what was binarized, and why the rest was not,
     * `curves.svg`: loss, accuracy and stage over the epochs,
     * `model.onnx`: for onnxruntime and OpenVINO,
     * `report.json`: accuracy after each stage, call sites, versions.
 
-    Ctrl-C at any time: the same command resumes after the last finished epoch, with the same result
-    as an uninterrupted run.
+    Stop it with Ctrl-C at any time: the same command resumes after the last finished epoch, with the
+    same result as an uninterrupted run.
 
-    On several processes or GPUs: `torchrun --nproc-per-node 2 -m fxbin train CONFIG`.
+    To use several processes or GPUs: `torchrun --nproc-per-node 2 -m fxbin train CONFIG`.
 
     Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
     """
@@ -116,13 +116,14 @@ def train(
 def check(
     config: ConfigArgument,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="The model, if the config names none.")
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="The model, if the config does not name one."),
     ] = None,
 ) -> None:
-    """List everything that is wrong in a config, and what may surprise, without training.
+    """List everything in a config that is wrong or may be surprising, without training.
 
-    With a model, from the config or from --model, also whether its inputs and scopes fit. The exit code
-    is 2 if something is wrong.
+    With a model, from the config or from --model, also check whether its inputs and scopes match. The
+    exit code is 2 if something is wrong.
 
     Examples: `fxbin check configs/demo.json5`, `fxbin check nncf.json --model torchvision:resnet18`
     """
@@ -152,23 +153,23 @@ def scopes(
         ),
     ],
     config: Annotated[
-        str | None, typer.Option("--config", metavar="CONFIG", help="The config, for a model by name.")
+        str | None, typer.Option("--config", metavar="CONFIG", help="The config to use with a model's name.")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--match", metavar="PATTERN", help="What a scope in a config selects.")
+        str | None, typer.Option("--match", metavar="PATTERN", help="List what this scope would select.")
     ] = None,
     input_size: deploy.InputOption = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every node, not only conv2d call sites.")
+        bool, typer.Option("--all", help="List every node, not only conv2d call sites.")
     ] = False,
 ) -> None:
     """List the names that ignored_scopes and target_scopes in a config refer to.
 
-    Each line has name, operator, shape of the result and, for a conv2d, whether it is going to be
-    binarized, and if not, why. A scope that matches nothing is only a warning here, so that the list can
+    Each line has the name, the operator, the shape of the result and, for a conv2d, whether it will be
+    binarized and, if not, why. A scope that matches nothing is only a warning here, so that the list can
     be used to correct it.
 
-    A model is named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
+    Models are named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
     `path/to/file.py:make_model`.
 
     Examples: `fxbin scopes configs/demo.json5`, `fxbin scopes torchvision:resnet18 --match "{re}layer1"`
@@ -190,14 +191,23 @@ def scopes(
 @app.command()
 def graph(
     source: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A config file, or a model's name.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL_OR_CONFIG", help="A config file, or a model's name.", show_default=False
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="What to write: .dot, or .svg, .pdf, .png with Graphviz.")
+        Path, typer.Option("--output", "-o", help="File to write: .dot, or .svg, .pdf or .png with Graphviz.")
     ] = Path("graph.svg"),
     input_size: deploy.InputOption = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PASS", help="Print the graphs as they are after this pass, instead of drawing."
+        ),
+    ] = None,
 ) -> None:
-    """Draw what the transform makes of a model: binarizers, ignored convs with the reason, shapes.
+    """Draw the transformed graph of a model: binarizers, full-precision convolutions with the reason, shapes.
 
     Example: `fxbin graph configs/demo.json5 --output demo.svg`
     """
@@ -206,10 +216,36 @@ def graph(
     from fxbin.train.build import model_of
     from fxbin.train.outputs import check_graph_path, save_graph
 
+    if after is not None:
+        typer.echo(graphs_after(after, config_for(source, input_size)))
+        return
     check_graph_path(output)
     settings = config_for(source, input_size)
     save_graph(to_dot(transform(model_of(settings, pretrained=False), settings)), output)
     typer.echo(f"wrote {output}")
+
+
+def graphs_after(name: str, settings: Config) -> str:
+    """The graphs of the model of `settings` as the pass called `name` leaves them, that of eval mode first.
+
+    Raises:
+        ConfigError: no pass has that name.
+    """
+    from fxbin.compiler.transform import transform
+    from fxbin.errors import ConfigError
+    from fxbin.passes import PassRun, watch_passes
+    from fxbin.train.build import model_of
+
+    seen: dict[str, list[str]] = {}
+
+    def watch(run: PassRun) -> None:
+        seen.setdefault(run.name, []).append(str(run.graph))
+
+    with watch_passes(watch):
+        transform(model_of(settings, pretrained=False), settings)
+    if name not in seen:
+        raise ConfigError(f"--after: expected the name of a pass, {', '.join(seen)}, got {name!r}")
+    return "\n\n".join(seen[name])
 
 
 for command in (deploy.export, deploy.verify, deploy.bench):

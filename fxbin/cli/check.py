@@ -74,6 +74,6 @@ def _notes_on_stages(config: Config) -> Iterator[str]:
         start = getattr(params, key)
         if start >= config.epochs:
             yield (
-                f"compression.params.{key}: {start:g} is not reached in {config.epochs} epochs, "
-                f"which takes {math.floor(start) + 1}"
+                f"compression.params.{key}: {start:g} is not reached in {config.epochs} epochs: "
+                f"at least {math.floor(start) + 1} are needed"
             )

@@ -25,10 +25,11 @@ SourceArgument = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option("--input", metavar="SHAPE", help="Input size for a model named by itself: 1,3,224,224."),
+    typer.Option("--input", metavar="SHAPE", help="Input size for a model given by name, as in 1,3,224,224."),
 ]
 TimeLimitOption = Annotated[
-    float, typer.Option(metavar="SECONDS", help="What OpenVINO may take to compile a file once.")
+    float,
+    typer.Option(metavar="SECONDS", help="Time limit for each OpenVINO step, such as compiling a file."),
 ]
 
 
@@ -59,11 +60,16 @@ def export(
     input_size: InputOption = None,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = 18,
     dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Leave the batch size open; OpenVINO wants it fixed.")
+        bool,
+        typer.Option(
+            "--dynamic-batch", help="Make the batch size dynamic; OpenVINO needs it fixed for 1 bit."
+        ),
     ] = False,
     operators: Annotated[
         Operators,
-        typer.Option(help="Write what OpenVINO runs in 1 bit, or standard ONNX operators alone, in float."),
+        typer.Option(
+            help="Write what OpenVINO runs in 1 bit, or only standard ONNX operators, which run in float."
+        ),
     ] = Operators.OPENVINO,
     weights: Annotated[
         Weights, typer.Option(help="Store binarized weights as bits, or as float32.")
@@ -71,8 +77,8 @@ def export(
 ) -> None:
     """Write the binarized model as one ONNX file for onnxruntime and OpenVINO, or for other tools.
 
-    From a checkpoint: the trained network, in the stage it has reached. From a config or a name: the
-    untrained network with everything binarized, to try a deployment before training.
+    From a checkpoint, this exports the trained network in the stage that it has reached; from a config or a
+    name, the untrained network with everything binarized, to try a deployment before training.
 
     Example: `fxbin export runs/demo/checkpoint.pt demo.onnx`
     """
@@ -96,11 +102,13 @@ def verify(
     source: SourceArgument,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help=".onnx or .xml; by default one is made.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="An .onnx or .xml file; by default, one is exported.", show_default=False
+        ),
     ] = None,
     input_size: InputOption = None,
     tolerance: Annotated[
-        float, typer.Option(help="Largest difference to PyTorch, for values up to 1.")
+        float, typer.Option(help="Largest accepted difference to PyTorch, for values up to 1.")
     ] = 1e-4,
     runtimes: Annotated[
         str | None,
@@ -111,10 +119,10 @@ def verify(
     ] = None,
     time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
-    """Prove that OpenVINO runs a file in 1 bit where that was promised, with PyTorch's numbers.
+    """Verify that OpenVINO runs a file in 1 bit where promised, and computes the same numbers as PyTorch.
 
-    Counts the 1-bit convolutions of the compiled file; compares outputs, and each 1-bit convolution by
-    itself, values at the threshold and infinities included. The exit code is 2 if anything is off.
+    Counts the 1-bit convolutions of the compiled file, then compares the outputs and each 1-bit convolution
+    by itself, including values at the threshold and infinities. The exit code is 2 if anything differs.
 
     Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
     `fxbin verify runs/demo/checkpoint.pt --runtimes compiled,onnxruntime`
@@ -139,20 +147,25 @@ def bench(
     input_size: InputOption = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that OpenVINO may use.")] = 1,
     precision: Annotated[
-        Precision, typer.Option(help="OpenVINO's hint for what is not in 1 bit.")
+        Precision,
+        typer.Option(help="OpenVINO's precision hint for layers that are in neither 1 bit nor int8."),
     ] = Precision.F32,
-    rounds: Annotated[int, typer.Option(min=1, help="How often all forms take turns.")] = 15,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Number of rounds, in each of which every form is timed.")
+    ] = 15,
     int8: Annotated[
-        bool | None, typer.Option("--int8/--no-int8", help="By default if nncf is installed.")
+        bool | None,
+        typer.Option("--int8/--no-int8", help="Also time int8; by default, if nncf is installed."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write every time, too.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json", help="Also write all times to a file."),
     ] = None,
     time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
     """Time a model in OpenVINO: float32, int8, 1 bit, and 1 bit with int8 for the rest, in one run.
 
-    Weights make no difference to the speed, so a config or a name will do.
+    The weights do not affect the speed, so a config or a model's name is enough.
 
     Examples: `fxbin bench configs/resnet18_imagenet_xnor.json5`, `fxbin bench timm:resnet26 --threads 2`
     """

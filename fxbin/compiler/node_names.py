@@ -1,6 +1,6 @@
 """The names that `ignored_scopes` and `target_scopes` select by: `fxbin.node_names`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -9,7 +9,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.config import ConfigSource, load_config
 from fxbin.config.example_inputs import given_inputs
 from fxbin.graph.node_info import node_info
-from fxbin.original.check import check_model
+from fxbin.original.check import check_model, checked_leaf_modules
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.scopes.naming import Names
 from fxbin.tracing import operators
@@ -21,7 +21,7 @@ def node_names(
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
-    leaf_modules: tuple[type[nn.Module], ...] = (),
+    leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> list[tuple[str, str]]:
     """(name, operator) of every node in execution order, as `ignored_scopes` knows them.
 
@@ -34,7 +34,7 @@ def node_names(
     config = load_config(config)
     check_model(model)
     args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)
-    ops = operators(model, args, dict(kwargs), leaf_modules=leaf_modules)
+    ops = operators(model, args, dict(kwargs), leaf_modules=checked_leaf_modules(leaf_modules))
     scopes = ScopeFilter.from_config(config)
     return Names(model, ops, scopes.is_replaced, scopes.user_classes).listing(ops)
 

@@ -19,7 +19,7 @@ from fxbin.tracing import Entry, Example, dtypes_of, raise_bug, told_apart, trac
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
-    from fxbin.binarized.own_code import Owner
+    from fxbin.binarized.own_code import ConvCaller
     from fxbin.binarized.part_forward import PartForward
 
 
@@ -107,10 +107,10 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
         if info is not None and info.op == "conv2d":
             found.setdefault(info.owner, []).append(node)
     for path, nodes in found.items():
-        owner = model.own_code.owners.get(path)
+        caller = model.own_code.callers.get(path)
         infos = [info for node in nodes if (info := node_info(node))]
-        if owner is not None and not any(info.name in known for info in infos):
-            for node, info, site in zip(nodes, infos, owner.sites, strict=False):
+        if caller is not None and not any(info.name in known for info in infos):
+            for node, info, site in zip(nodes, infos, caller.sites, strict=False):
                 set_node_info(node, replace(info, name=site.name))
 
 
@@ -119,15 +119,15 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     """`model` with its own code, its own hooks, and without binarizers among its modules."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
-    stand_ins: list[PartForward | Owner] = [*model.traced_parts.values(), *model.own_code.stand_ins]
+    forwards: list[PartForward | ConvCaller] = [*model.traced_parts.values(), *model.own_code.installed]
     children = {module: dict(module._modules) for module in model.modules()}
     try:
         model.own_code.is_traced = True
         for name in put:
             delattr(kind, name)
         vars(model).update(hooks, forward=model.own_forward())
-        for stand_in in stand_ins:
-            stand_in.take_off()
+        for forward in forwards:
+            forward.uninstall()
         for module, held in children.items():
             for name, child in held.items():
                 if isinstance(child, Binarizer):
@@ -140,7 +140,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
         for module, held in children.items():
             module._modules.clear()
             module._modules.update(held)
-        for stand_in in stand_ins:
-            stand_in.put_on()
+        for forward in forwards:
+            forward.install()
         vars(model).clear()
         vars(model).update(before)

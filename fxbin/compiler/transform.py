@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
 from fxbin.binarized.call_form import Call, check_calls
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.wiring import wire
+from fxbin.binarizers import Binarizer
 from fxbin.compiler.capture import capture, check_is_apart
 from fxbin.compiler.pipeline import binarizing_passes, rewrite
 from fxbin.compiler.selection import select
@@ -16,24 +17,30 @@ from fxbin.config import Config, ConfigSource, load_config
 from fxbin.config.example_inputs import given_inputs
 from fxbin.errors import TransformError
 from fxbin.graph.node_info import Decision
-from fxbin.original.check import check_model
+from fxbin.original.check import check_model, checked_leaf_modules
 from fxbin.original.copy import copy_model
 from fxbin.scopes.filter import ScopeFilter
 
+Model = TypeVar("Model", bound=nn.Module)
+
 
 def transform(
-    model: nn.Module,
+    model: Model,
     config: ConfigSource,
     example_inputs: tuple[Any, ...] | None = None,
     *,
     example_kwargs: Mapping[str, Any] | None = None,
     other_calls: Sequence[Call] = (),
-    leaf_modules: tuple[type[nn.Module], ...] = (),
-) -> BinarizedModule:
+    leaf_modules: Sequence[type[nn.Module]] = (),
+) -> Model:
     """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
 
     Nothing is binarized yet: until a stage is switched on (`StagedSchedule`, or
     ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
+
+    The result is a `BinarizedModule` and still a model of the class of `model`. Python cannot write a type
+    for both. Type checkers know that class, and the rest after ``isinstance(x, fxbin.BinarizedModule)``; with
+    the plugin `fxbin.mypy`, mypy does not need that line.
 
     Args:
         model: any module; its convolutions may be modules or calls of `F.conv2d`.
@@ -58,12 +65,13 @@ def transform(
     _check_is_original(model)
     args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)
     check_calls(other_calls)
+    leaves = checked_leaf_modules(leaf_modules)
     scopes = ScopeFilter.from_config(config)
-    module = capture(copy_model(model), args, kwargs, leaf_modules, scopes, other_calls)
+    module = capture(copy_model(model), args, kwargs, leaves, scopes, other_calls)
     check_is_apart(module, model)
     rewrite(module, binarizing_passes(_decide(module, config), config))
     wire(module, config)
-    return module
+    return cast("Model", module)  # whose class has been made a base class of it
 
 
 def _check_is_original(model: nn.Module) -> None:
@@ -73,6 +81,12 @@ def _check_is_original(model: nn.Module) -> None:
         if isinstance(module, BinarizedModule):
             raise TransformError(
                 f"model: {path} in it has been transformed already; transform the whole of the original model"
+            )
+    for path, module in model.named_modules():
+        if isinstance(module, Binarizer):
+            raise TransformError(
+                f"model: {path} is a binarizer of another transformed model, whose layer it is part of; take "
+                "the layer of the original model"
             )
 
 

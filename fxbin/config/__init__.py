@@ -1,4 +1,4 @@
-"""The config: what may stand in it, how it is read, what is said about mistakes in it."""
+"""The config: its keys, how it is read, and the messages about mistakes in it."""
 
 from fxbin.config.load import ConfigSource, check_config, load_config
 from fxbin.config.models import Binarization, Config, InputInfo, Params

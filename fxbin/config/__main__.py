@@ -1,4 +1,4 @@
-"""What is generated from the config's models: ``python -m fxbin.config schema`` or ``tables`` prints it."""
+"""Files generated from the config's models: ``python -m fxbin.config schema`` or ``tables`` prints them."""
 
 import sys
 

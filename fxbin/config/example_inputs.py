@@ -20,10 +20,10 @@ def example_inputs(
     """Positional and keyword arguments for the model's forward, on the CPU.
 
     Elements of `input_info` without `keyword` are positional, in their order. `type` ``"long"`` gives
-    int64, ``"float"`` float32, as in NNCF 2.9; without it, inputs have the dtype of the first parameter of
-    `model` that is a floating point number, or float32. `filler` is ``"ones"``, ``"zeros"`` or ``"random"``:
-    uniform on [0, 1), or 0 and 1 for int64, the same values at every call. The global random state is
-    left alone, so that tracing a model does not change how it trains.
+    int64, ``"float"`` float32, as in NNCF 2.9; without it, inputs have the dtype of the first floating-point
+    parameter of `model`, or float32. `filler` is ``"ones"``, ``"zeros"`` or ``"random"``: uniform on [0, 1),
+    or 0 and 1 for int64, the same values at every call. The global random state does not change, so that
+    tracing a model does not affect its training.
 
     Errors: ConfigError if there is no `input_info`, a `sample_size` is missing or empty or has an entry
             that is not positive, or two elements have the same keyword.
@@ -49,7 +49,7 @@ def example_inputs(
 
 
 def dtype_of(model: nn.Module | None) -> torch.dtype:
-    """What the inputs of `model` are taken to have."""
+    """The dtype of the first floating-point parameter of `model`; float32 if there is none."""
     parameters = () if model is None else model.parameters()
     return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
 
@@ -77,9 +77,9 @@ def _fill(index: int, info: "InputInfo", generator: torch.Generator, dtype: torc
 def given_inputs(
     model: nn.Module, config: "Config", args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """`args` and `kwargs`; where neither is given, what `config` says.
+    """`args` and `kwargs` for the model's forward; if both are None, `example_inputs` of the config.
 
-    Raises TransformError if `args` is not a tuple.
+    Raises TransformError if `args` is not a tuple, and ConfigError as `example_inputs` does.
     """
     if args is None and kwargs is None:
         return example_inputs(config, model)

@@ -1,4 +1,4 @@
-"""Read a config from a file, a mapping or a `Config`; everything wrong with it comes as one `ConfigError`."""
+"""Read a config from a file, a mapping or a `Config`; one `ConfigError` lists everything wrong with it."""
 
 import difflib
 import re
@@ -16,17 +16,17 @@ from fxbin.errors import ConfigError
 SUFFIXES = (".json5", ".json")
 
 ConfigSource = Config | Mapping[str, Any] | str | Path
-"""A config, or where it is: the content as a mapping, or the path of a JSON5 file."""
+"""A config, its content as a mapping, or the path of a JSON5 file."""
 
 
 def load_config(source: ConfigSource) -> Config:
-    """Return the config that `source` holds.
+    """Return the config in `source`.
 
     `source` is the path of a JSON5 file (JSON with comments, trailing commas and unquoted keys), a
     mapping with the same content, or a `Config`, which is returned as it is. Nothing in a file is executed.
 
-    Raises ConfigError with all problems at once, a line each: key path, value, what was expected, what
-    to do. A file that is missing, or not JSON5, or that has a key twice, is one problem.
+    Raises ConfigError with all problems at once, one per line: key path, value, what was expected, what to
+    do. A file that is missing, is not JSON5, or has a key twice, counts as one problem.
 
     >>> load_config({"compression": {"algorithm": "binarization", "mode": "dorefa"}}).binarization.mode
     'dorefa'
@@ -41,7 +41,7 @@ def load_config(source: ConfigSource) -> Config:
 
 
 def check_config(source: object) -> list[Problem]:
-    """Every problem of a config, in no special order; empty if there is none.
+    """All problems of a config, in no particular order; an empty list if there are none.
 
     `source` is the path of a file, or the content of one.
     """
@@ -73,7 +73,7 @@ def _validated(data: object, file: str | None) -> Config:
         else:
             lines = "".join(f"\n  {problem}" for problem in problems)
             message = f"{where}{len(problems)} problems{lines}"
-        # pydantic's own report says the same things in its words: it would only double the message.
+        # pydantic's own report says the same in other words: it would only repeat the message.
         raise ConfigError(message) from None
 
 
@@ -96,7 +96,7 @@ def _text_of(source: str | Path) -> str:
 
 
 def _nearby(path: Path) -> str:
-    """Configs that could have been meant: those with a similar name, or else all in the folder."""
+    """A sentence that names configs beside `path`: those with a similar name, or else the first five."""
     folder = path.parent
     if not folder.is_dir():
         return f"The folder {folder} does not exist either; the current one is {Path.cwd()}."
@@ -142,9 +142,9 @@ def _has_key(line: str, key: str) -> bool:
 
 
 def _syntax_error(message: str, text: str, file: str) -> str:
-    """The parser's message with the line it is about and a caret under the place.
+    """The parser's message, with the line in question and a caret under the position.
 
-    json5 says ``<string>:3 Unexpected "}" at column 7``.
+    json5's own messages look like ``<string>:3 Unexpected "}" at column 7``.
     """
     found = re.fullmatch(r"<string>:(\d+) (.*) at column (\d+)", message, re.DOTALL)
     if not text.strip():
@@ -154,7 +154,7 @@ def _syntax_error(message: str, text: str, file: str) -> str:
     line, column = int(found[1]), int(found[3])
     what = found[2].replace("\n", "\\n")
     source = (text.splitlines() or [""])[line - 1]
-    # Tabs stay tabs, so that the caret stands under the place at any tab width.
+    # Tabs stay tabs, so that the caret is at the right place for any tab width.
     margin = re.sub(r"[^\t]", " ", source[: column - 1])
     return (
         f"{file}, line {line}, column {column}: {what}, expected JSON5"
@@ -163,7 +163,7 @@ def _syntax_error(message: str, text: str, file: str) -> str:
 
 
 def _syntax_hint(source: str, column: int) -> str:
-    """What is usually wrong at such a place."""
+    """A guess, as the end of a sentence, at what is wrong at the 1-based `column` of the line `source`."""
     if source[column - 1 : column] in {'"', "'"} or source[column - 1 : column].isalpha():
         return ". Is a comma missing before it?"
     if source[column - 1 : column] == "#":

@@ -1,6 +1,6 @@
-"""The config: every key, its type, its default and what it does, in one place.
+"""The keys of the config: the type, default and meaning of each.
 
-`fxbin.config.load_config` reads one from a file or a dict and reports all its problems at once.
+`fxbin.config.load_config` reads a config from a file or a dict and reports all its problems at once.
 """
 
 import difflib
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
+from fxbin.binarizers.registry import weight_binarizer_names
 from fxbin.config.pattern import why_invalid
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
@@ -39,7 +40,7 @@ INSTEAD_OF = {
     "knowledge_distillation": ' and use the top-level key "distillation", with its `scale` as "weight"',
     "quantization": ", and quantize what stays in full precision after the export",
 }
-"""What to do instead, for algorithms of NNCF that have a counterpart."""
+"""The next step for NNCF algorithms that have a counterpart here, as the end of a sentence."""
 
 
 class InputInfo(Section):
@@ -62,7 +63,7 @@ class Params(Section):
     """Stages of training. Epochs count from 0, and a stage has begun if epoch >= start."""
 
     batch_multiplier: Count = 1
-    """Batches whose gradients are averaged for one optimizer step."""
+    """Number of batches whose gradients are averaged for one optimizer step."""
 
     activations_quant_start_epoch: NotNegative = 1
     """First epoch with binarized activations."""
@@ -71,10 +72,10 @@ class Params(Section):
     """First epoch with binarized weights."""
 
     lr_poly_drop_start_epoch: Annotated[NotNegative | None, NotNull] = None
-    """Epoch from which the learning rate falls, as (remaining share) ** 2.1; without it, never."""
+    """Epoch from which the learning rate decays, as (remaining share) ** 2.1; without it, never."""
 
     lr_poly_drop_duration_epochs: Positive = 30
-    """Epochs in which the learning rate falls."""
+    """Number of epochs over which the learning rate decays."""
 
     disable_wd_start_epoch: Annotated[NotNegative | None, NotNull] = None
     """Epoch from which weight decay is 0; without it, never."""
@@ -86,36 +87,33 @@ class Params(Section):
     """Adam's weight decay."""
 
     binarizer_lr_multiplier: Positive = 1.0
-    """Factor on the learning rate of scale and threshold. One on their gradients does nothing under Adam."""
+    """Factor on the learning rate of scale and threshold. A factor on gradients has no effect with Adam."""
 
     batch_norm_batches: Whole = 0
-    """Training batches that BatchNorm statistics are computed anew from after each epoch; 0: not at all."""
+    """Training batches from which BatchNorm statistics are recomputed after each epoch; 0: not at all."""
 
     weight_scale_axis: Literal["output", "input"] = "output"
     """Mode xnor: one scale per output filter (XNOR-Net, section 3.1), or per input channel."""
 
     activation_scale_init: Literal["quantile", "mse"] = "quantile"
-    """Where the activation scale starts: NNCF's top 0.1 %, or the two-level value of least squared error."""
+    """Initial activation scale: NNCF's top 0.1 %, or the two-level value of least squared error."""
 
     activation_threshold_init: Literal["half", "mse"] = "half"
-    """Where the thresholds start: half the scale (NNCF), or half of each channel's own `mse` value."""
+    """Initial thresholds: half the scale (NNCF), or half of each channel's own `mse` value."""
 
     activation_init_batches: Count = 1
-    """First binarized training batches that scale and threshold start from: the mean of their starts."""
+    """Number of first binarized training batches whose initial scales and thresholds are averaged."""
 
 
 def _known_mode(mode: str) -> str:
     """Refuse a `mode` that no binarizer is registered for."""
-    # Binarizers take `Params`, so their package may be the one that imports this module.
-    from fxbin.binarizers.registry import weight_binarizer_names
-
     names = sorted(weight_binarizer_names())
     if mode not in names:
         close = difflib.get_close_matches(mode, names, 1)
         hint = f'Did you mean "{close[0]}"? ' if close else ""
         raise problem(
             f"one of {', '.join(names)}",
-            f"{hint}Add a mode of your own with fxbin.binarizers.register_weight_binarizer.",
+            f"{hint}Add a mode of your own with fxbin.register_weight_binarizer.",
         )
     return mode
 
@@ -125,10 +123,10 @@ def _is_misspelt(algorithm: str) -> bool:
 
 
 class Binarization(Section):
-    """The algorithm: what is binarized, and how."""
+    """The algorithm section: which call sites are binarized, and how."""
 
     algorithm: Literal["binarization"]
-    """The only algorithm here."""
+    """The only algorithm that fxbin has."""
 
     mode: Annotated[Text, AfterValidator(_known_mode), Field(examples=["xnor", "dorefa"])] = "xnor"
     """Weight binarizer: `xnor`, `dorefa`, or a name registered by the user."""
@@ -140,7 +138,7 @@ class Binarization(Section):
     """Call sites that stay in full precision: names, or `{re}` and a regular expression."""
 
     target_scopes: Scopes = None
-    """If given, the only call sites that are binarized. `ignored_scopes` wins."""
+    """If given, the only call sites that are binarized. `ignored_scopes` overrides it."""
 
     validate_scopes: Flag = True
     """Whether a scope that matches nothing is an error."""
@@ -149,7 +147,7 @@ class Binarization(Section):
     """`all` conv2d calls with a weight from parameters, or NNCF's set: exact nn.Conv2d run in eval mode."""
 
     compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
-    """Factor on the gradients of scale and threshold; goes before the top-level one."""
+    """Factor on the gradients of scale and threshold; overrides the top-level one."""
 
     initializer: Annotated[dict[str, JsonValue] | None, NotNull] = None
     """Accepted and without effect: NNCF never ran it for binarization either."""
@@ -159,7 +157,8 @@ class Binarization(Section):
     def _is_binarization(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
             algorithm = str(data.get("algorithm", "binarization"))
-            # One problem for another algorithm, whose keys are others; a misspelt one hides no other problem.
+            # Another algorithm is one problem, as none of its keys would fit here. A misspelt name is left to
+            # the field itself, so that the problems of other keys are reported as well.
             if algorithm != "binarization" and not _is_misspelt(algorithm):
                 hint = f"fxbin has no other algorithm: remove this one{INSTEAD_OF.get(algorithm, '')}."
                 raise problem('"binarization"', hint, ("algorithm",))
@@ -167,7 +166,7 @@ class Binarization(Section):
 
 
 def _exactly_one(algorithms: Any) -> Any:
-    """Refuse a list without a binarization, or with two."""
+    """Refuse an empty list, and one with two binarizations."""
     if not isinstance(algorithms, list | tuple):
         return algorithms
     if not algorithms:
@@ -194,7 +193,7 @@ def _different_keywords(infos: tuple[InputInfo, ...]) -> tuple[InputInfo, ...]:
 
 
 class Config(TrainingKeys, UnusedKeys):
-    """What `transform`, `StagedSchedule` and `fxbin train` are told; immutable. `load_config` reads one."""
+    """The options of `transform`, `StagedSchedule` and `fxbin train`; immutable. `load_config` reads one."""
 
     input_info: Annotated[tuple[InputInfo, ...], OneOrMore, AfterValidator(_different_keywords)] = ()
     """The model's inputs: one object, or a list of them."""
@@ -203,10 +202,10 @@ class Config(TrainingKeys, UnusedKeys):
     """The algorithm: an object, or a list with one object."""
 
     ignored_scopes: Scopes = None
-    """As in `compression`; both lists count."""
+    """As in `compression`; both lists apply."""
 
     target_scopes: Scopes = None
-    """As in `compression`; goes before the one there."""
+    """As in `compression`, which it overrides."""
 
     registered_modules: Annotated[tuple[Text, ...], OneOrMore, NotNull] = ()
     """Names of classes registered with `nncf.torch.register_module`, which scopes call `NNCFUser…`."""
@@ -215,10 +214,10 @@ class Config(TrainingKeys, UnusedKeys):
     """Factor on the gradients of scale and threshold, if `compression` has none."""
 
     target_device: Literal["ANY", "CPU", "GPU", "NPU", "TRIAL", "CPU_SPR"] = "ANY"
-    """Where the model is to run. Checked, as in NNCF, and without effect: the export runs on all of them."""
+    """Where the model will run. Checked, as in NNCF, but without effect: the export runs on all of them."""
 
     schema_file: Annotated[Text | None, NotNull] = Field(default=None, alias="$schema")
-    """For editors: where `schema.json` is, which completes and checks keys while one writes."""
+    """For editors: the path of `schema.json`, which lets them complete and check keys."""
 
     @property
     def binarization(self) -> Binarization:
@@ -227,13 +226,13 @@ class Config(TrainingKeys, UnusedKeys):
 
     @property
     def lr_multiplier(self) -> float | None:
-        """The `compression_lr_multiplier` that holds: the algorithm's own before the top-level one."""
+        """The effective `compression_lr_multiplier`: the one in `compression` overrides the top-level one."""
         own = self.binarization.compression_lr_multiplier
         return self.compression_lr_multiplier if own is None else own
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader of the config should know: keys that are accepted here and have no effect."""
+        """Notes about keys that are accepted here but have no effect, one line each."""
         unused = list(self.unused())
         if self.binarization.initializer is not None:
             unused.append("compression.initializer")
@@ -242,19 +241,19 @@ class Config(TrainingKeys, UnusedKeys):
 
     @property
     def scope_notes(self) -> tuple[str, ...]:
-        """Those of them that change what is binarized; `transform` warns of them."""
+        """The notes that concern which call sites are binarized; `transform` warns about them."""
         if self.target_scopes is None or self.binarization.target_scopes is None:
             return ()
         note = (
-            "compression.target_scopes: without effect, as the top-level target_scopes goes before it "
+            "compression.target_scopes: without effect, as the top-level target_scopes overrides it "
             "(as in NNCF): keep one of them"
         )
         return (note,)
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys that have a value, defaults included, as JSON values; `load_config` reads it back.
+        """All keys that have a value, defaults included, as JSON values that `load_config` can read back.
 
-        Of the keys without effect only those that were given, so that the notes about them stay the same.
+        Keys without effect are included only if they were given, so that the notes about them stay the same.
         """
         not_given = UnusedKeys.model_fields.keys() - self.model_fields_set
         return self.model_dump(mode="json", exclude_none=True, by_alias=True, exclude=not_given)

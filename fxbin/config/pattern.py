@@ -5,11 +5,11 @@ import re
 from fxbin.errors import ScopeError
 
 REGEX_MARK = "{re}"
-"""An entry with it, anywhere, is a regular expression; it is taken out and the rest searched in names."""
+"""Marks an entry, at any position, as a regular expression: without the mark, it is searched in names."""
 
 
 def matches(name: str, pattern: str) -> bool:
-    r"""Whether `pattern` selects the node `name`: equal to it, or found anywhere in it if a ``{re}``.
+    r"""Whether `pattern` selects the node `name`: is equal to it or, with ``{re}``, is found anywhere in it.
 
     Raises ScopeError for an invalid expression.
 
@@ -26,7 +26,7 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def expression(pattern: str) -> str:
-    """The regular expression in `pattern`."""
+    """The regular expression in `pattern`, without ``{re}``."""
     return pattern.replace(REGEX_MARK, "")
 
 

@@ -1,4 +1,4 @@
-"""Messages for everything that is wrong with a config: key, value, what was expected, what to do."""
+"""Messages for everything that can be wrong in a config: key, value, what was expected, what to do."""
 
 import difflib
 import json
@@ -24,7 +24,7 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("distillation",): Distillation,
     ("distillation", "teacher"): Teacher,
 }
-"""Every object of a config by the keys that lead to it, list positions left out."""
+"""The model of every object in a config, by the keys that lead to it, without list positions."""
 
 EXPECTED = {
     "bool_type": "true or false",
@@ -49,9 +49,10 @@ MISSING = {
     ("input_info", "sample_size"): 'add the shape of the input, for example "sample_size": [1, 3, 224, 224]',
     ("distillation", "teacher", "model"): 'add for example "model": "timm:resnet50"',
 }
-"""What to add for required keys."""
+"""What to add if a required key is missing, by the keys that lead to it."""
 
 LONGEST_VALUE = 80
+"""Characters of a value that messages quote."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,23 @@ class Problem:
     """One thing that is wrong in a config."""
 
     path: str
-    """Key path as the user wrote it: ``compression[0].params.base_lr``."""
+    """Key path as the user wrote it: ``compression[0].params.base_lr``. Empty for the whole file."""
 
     message: str
+    """What is wrong, what was expected, and what to do."""
 
     def __str__(self) -> str:
-        """One line."""
+        """Key path and message as one line."""
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
 def problems_of(error: ValidationError, data: object) -> list[Problem]:
-    """Every problem that pydantic found in `data`, once, in our words."""
+    """All problems that pydantic found in `data`, without duplicates, as messages of fxbin."""
     return list(dict.fromkeys(_problem(details, data) for details in error.errors(include_url=False)))
 
 
 def keys_of(section: type[BaseModel]) -> list[str]:
-    """The keys of a section as they stand in a config."""
+    """The keys of a section as a config spells them."""
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
@@ -98,7 +100,7 @@ def path_as_written(location: Iterable[str | int], data: object) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` as JSON where it is JSON, cut to a readable length."""
+    """`value` as JSON if possible, else its repr, cut to `LONGEST_VALUE` characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -125,7 +127,7 @@ def _problem(details: ErrorDetails, data: object) -> Problem:
 
 
 def _expected(kind: str, context: Mapping[str, Any]) -> str:
-    """The right kind of value, in words."""
+    """The kind of value that was expected, in words."""
     if kind == "literal_error":
         choices = [shown(choice) for choice in _choices(context)]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
@@ -137,7 +139,7 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _hint(kind: str, context: Mapping[str, Any], keys: tuple[str, ...], value: object) -> str:
-    """The next step, where the value tells it."""
+    """The next step as a sentence, if the value suggests one; else empty."""
     if value is None:
         return "null is not allowed: leave the key out for its default."
     if kind in {"float_type", "int_type"} and isinstance(value, bool):
@@ -154,7 +156,7 @@ def _hint(kind: str, context: Mapping[str, Any], keys: tuple[str, ...], value: o
 
 
 def _choices(context: Mapping[str, Any]) -> list[str]:
-    """The values of a Literal, out of pydantic's message about it."""
+    """The values of a Literal, parsed from pydantic's message about it."""
     return re.findall(r"'([^']*)'", context["expected"])
 
 
@@ -173,7 +175,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def _unknown_key(keys: tuple[str, ...], value: object) -> str:
-    """What to say about a key that its section does not have."""
+    """The message about a key that its section does not have."""
     *parents, key = keys
     section = SECTIONS[tuple(parents)]
     homes = [".".join(home) or "the top level" for home, other in SECTIONS.items() if key in keys_of(other)]

@@ -10,13 +10,13 @@ from fxbin.config.models import Config
 
 
 class _Generator(GenerateJsonSchema):
-    """Says what `load_config` accepts: no null, and no titles that repeat the key."""
+    """Describes what `load_config` accepts: null is left out, and so are titles that repeat the key."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        # Sections are their keys' defaults, which stand at the keys.
+        # The default of a section consists of its keys' defaults, which are given at the keys.
         content = super().default_schema(schema)
         if content.get("default") is None or isinstance(content["default"], dict | list):
             content.pop("default", None)

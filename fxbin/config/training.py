@@ -1,4 +1,4 @@
-"""Keys that `fxbin train` reads: the model, the data, and everything about a run but binarization."""
+"""Keys that `fxbin train` reads: the model, the data, and all of a run except binarization."""
 
 from typing import Annotated, Literal, Self
 
@@ -18,13 +18,13 @@ from fxbin.config.value_types import (
 
 
 class Pretrain(Section):
-    """Training of the full-precision model before `transform`: Adam, cosine schedule to 0."""
+    """Training of the full-precision model before `transform`, with Adam and a cosine schedule to 0."""
 
     epochs: Whole = 6
     """Epochs in full precision; 0 starts the stages from the model as it is built."""
 
     lr: Positive = 2e-3
-    """First learning rate."""
+    """Initial learning rate."""
 
     weight_decay: NotNegative = 1e-4
     """Adam's weight decay."""
@@ -34,20 +34,20 @@ class Teacher(Section):
     """A trained network to learn from instead of the full-precision model that is binarized."""
 
     model: Text
-    """The network, as in the top-level `model`; the classes and the pictures are those of the run."""
+    """The network, as in the top-level `model`; classes and images are those of the run."""
 
     model_params: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments for the function that makes it."""
 
     pretrained: Flag = False
-    """Whether to take the model library's trained weights."""
+    """Whether to use the model library's trained weights."""
 
     state_dict: Annotated[Text | None, NotNull] = None
     """File of its weights, as `torch.save(network.state_dict(), PATH)` writes it."""
 
     @model_validator(mode="after")
     def _is_trained(self) -> Self:
-        """Refuse a network that knows nothing; a function of the user's own may load weights itself."""
+        """Refuse a network without trained weights, unless it is the user's function, which may load some."""
         library, _, _ = self.model.rpartition(":")
         if not (self.pretrained or self.state_dict or library.endswith(".py")):
             hint = 'Add "state_dict": "PATH of its weights", or "pretrained": true.'
@@ -56,7 +56,7 @@ class Teacher(Section):
 
 
 class Distillation(Section):
-    """How much the binarized model learns from a network in full precision beside the labels."""
+    """Distillation: the binarized model learns from a network in full precision as well as from labels."""
 
     enabled: Flag = True
     """Whether there is a teacher."""
@@ -68,14 +68,14 @@ class Distillation(Section):
     """Cross entropy with the teacher's predictions, or the squared error of the logits; as in NNCF."""
 
     temperature: Positive = 1.0
-    """Above 1, the teacher's second choices count for more; for `softmax` only."""
+    """Softens the predictions of both networks if above 1; for `softmax` only."""
 
     weight: NotNegative = 1.0
-    """Factor of the distillation loss beside the loss on labels."""
+    """Factor of the distillation loss, which is added to the loss on labels."""
 
     @model_validator(mode="after")
     def _has_a_temperature(self) -> Self:
-        """Refuse a temperature that nothing would read."""
+        """Refuse a temperature with the ``"mse"`` loss, which does not use it."""
         if self.type == "mse" and self.temperature != 1:
             hint = 'The squared error of logits has no temperature: remove it, or write "type": "softmax".'
             raise problem('none beside "type": "mse"', hint, ("temperature",))
@@ -83,13 +83,13 @@ class Distillation(Section):
 
 
 class Augmentation(Section):
-    """What is done to training pictures."""
+    """Data augmentation of training images."""
 
     shift: Whole = 0
-    """Largest random shift in each direction, pixels."""
+    """Largest random shift in each direction, in pixels."""
 
     flip: Flag = False
-    """Whether to mirror every other picture left to right."""
+    """Whether to mirror images left to right, with probability 1/2."""
 
 
 class TrainingKeys(Section):
@@ -105,37 +105,37 @@ class TrainingKeys(Section):
     """Whether to start from the model library's trained weights."""
 
     num_classes: Annotated[Count | None, NotNull] = None
-    """Width of the classifier; without it, the classes of the data."""
+    """Number of outputs of the classifier; without it, the number of classes in the data."""
 
     data: Text = "mnist"
-    """The data set: `mnist` (5 000 pictures, comes with the install) or `fashion-mnist`."""
+    """The data set: `mnist` (5 000 images, included in the installation) or `fashion-mnist`."""
 
     data_dir: Annotated[Text | None, NotNull] = None
-    """Folder of the data set's files, if not where its package installs them."""
+    """Folder of the data set's files, if it is not where its package installs them."""
 
     batch_size: Count = 64
-    """Pictures per training step."""
+    """Images per training step."""
 
     epochs: Count = 90
     """Epochs of staged training, after `pretrain`."""
 
     seed: Whole = 0
-    """Start of all random numbers of a run."""
+    """Seed of all random numbers in a run."""
 
     threads: Annotated[Count | None, NotNull] = None
-    """CPU threads; without it, PyTorch's choice."""
+    """Number of CPU threads; without it, PyTorch's default."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` takes a GPU if there is one."""
+    """Where to train; `auto` uses a GPU if there is one."""
 
     tensorboard: Flag = False
-    """Whether to write the figures of each epoch and call site for TensorBoard, too."""
+    """Whether to write the metrics of each epoch and call site for TensorBoard as well."""
 
     pretrain: Pretrain = Pretrain()
     """Full-precision training before the stages."""
 
     augmentation: Augmentation = Augmentation()
-    """Shifted and mirrored training pictures."""
+    """Data augmentation: shifted and mirrored training images."""
 
     distillation: Distillation = Distillation()
     """Learning from a network in full precision."""

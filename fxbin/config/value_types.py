@@ -16,13 +16,13 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class Section(BaseModel):
-    """An object in a config: immutable, and with no keys but its own."""
+    """Base class of objects in a config: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def problem(expected: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """What validators raise: what was expected, the next step, and which key inside the value is meant."""
+    """An error for validators to raise: what was expected, the next step, and the key inside the value."""
     return PydanticCustomError("fxbin", "expected {expected}", {"expected": expected, "hint": hint, "at": at})
 
 
@@ -34,12 +34,12 @@ def _refuse_null(value: Any) -> Any:
 
 
 def _as_int(value: Any) -> Any:
-    """384.0 as 384: JSON knows one kind of number only."""
+    """384.0 as the int 384, because JSON has only one kind of number; anything else as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class _OneOrMore:
-    """For keys that hold a list, or one element without the list around it; the value is always a tuple."""
+    """Marks keys that take a list, or one element without a list; the value is always a tuple."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._as_list, handler(source))
@@ -64,6 +64,7 @@ Text = Annotated[str, Strict(), Field(min_length=1)]
 Flag = Annotated[bool, Strict()]
 
 NotNull = BeforeValidator(_refuse_null)
-"""For keys whose default, None, stands for "not given"."""
+"""For keys whose default, None, means "not given"."""
 
 OneOrMore = _OneOrMore()
+"""For keys that take a list, or one element without a list."""

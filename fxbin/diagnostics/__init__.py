@@ -1,4 +1,4 @@
-"""What a user needs to see when training goes wrong: firing, flipped signs, levels, gradients."""
+"""Diagnostics for training: firing rates, flipped signs, levels, gradient norms, non-finite values."""
 
 from fxbin.diagnostics.recorder import Diagnostics
 from fxbin.diagnostics.report import DiagnosticsReport, SiteDiagnostics

@@ -1,4 +1,4 @@
-"""Norms of the gradients that optimizers step with."""
+"""Norms of the gradients at optimizer steps."""
 
 import weakref
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 class GradientNorms:
-    """Adds up, after each step of any optimizer, the gradient norms of some parameters, on their device.
+    """Sums the gradient norms of `parameters` after each step of any optimizer, on their device.
 
-    After the step, so that gradients are accumulated, averaged over ranks, unscaled and clipped as the
-    optimizer saw them, also where it computes them itself in a closure.
+    It reads gradients after the step, when they are accumulated, averaged over ranks, unscaled and clipped as
+    the optimizer saw them, even if it computes them itself in a closure.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -28,21 +28,21 @@ class GradientNorms:
             if norms is not None:
                 norms._add(optimizer)
 
-        # For all optimizers, so that nobody has to name theirs. It goes when this object goes.
+        # A hook of all optimizers, so that users need not pass theirs. It is removed with this object.
         handle = register_optimizer_step_post_hook(after_step)
         self._stop = weakref.finalize(self, handle.remove)
 
     def mean(self, parameter: nn.Parameter) -> float | None:
-        """The mean over the steps in which `parameter` had a gradient; None if there was none."""
+        """Mean norm of the gradient of `parameter` over the steps where it had one; None if it never had."""
         steps = self._steps.get(id(parameter), 0)
         return self._sums[id(parameter)].item() / steps if steps else None
 
     def reset(self) -> None:
-        """Start anew."""
+        """Forget all norms so far."""
         self._sums, self._steps = {}, {}
 
     def close(self) -> None:
-        """Take the hook away."""
+        """Remove the hook from the optimizers."""
         self._stop()
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Where in a model the first NaN or infinity comes up."""
+"""Finds the first value in a model that is NaN or infinite."""
 
 import inspect
 from contextlib import ExitStack
@@ -14,15 +14,16 @@ from fxbin.graph.node_info import node_info
 
 
 def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | None:
-    """Run `model` on a batch and name what is the first to have a NaN or an infinity; None if nothing has.
+    """Run `model` on a batch and name the first value that is not finite; None if all values are.
 
-    For a loss that is not a number any more. Training binarizers hand NaN on instead of giving it a level, so
-    it does reach the loss. The name is that of an input, a parameter, a buffer, or a node as `node_names`
-    lists it. Runs in the mode the model is in, waits for the device after each node, and changes nothing.
+    Use it when the loss has become NaN. Binarizers in train mode pass NaN on instead of giving it a level, so
+    it reaches the loss. The result names an input, a parameter, a buffer, or a node as `node_names` lists it.
+    The model runs in its current mode and does not change; the search waits for the device after each node.
 
-    Limits: around islands, inputs of the parts are looked at, not what their code does in between.
-    Inside a `leaf_modules` class it names the module only. A batch norm whose running statistics are
-    spoilt shows in eval mode, where it uses them.
+    Limits: Where modules run as their own code (islands), only the inputs and nodes of the traced parts are
+            checked, not what that code does in between. Inside a `leaf_modules` class it names the module
+            only. A BatchNorm whose running statistics are not finite shows in eval mode only, where it uses
+            them.
     """
 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -40,13 +41,15 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
 
 
 class _FoundError(Exception):
+    """Ends the search; `name` is what `first_nonfinite` returns."""
+
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
 
 
 class _Search(fx.Interpreter):
-    """Stops at the first node whose value is not finite."""
+    """Interprets a graph, and raises _FoundError at the first node whose value is not finite."""
 
     def __init__(self, model: BinarizedModule, graph: fx.Graph, inputs: dict[str, Any]) -> None:
         super().__init__(model, graph=graph)
@@ -69,6 +72,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _name(node: fx.Node) -> str:
+    """What `first_nonfinite` calls the value of `node`."""
     info = node_info(node)
     if node.op == "placeholder":
         return f"the input {str(node.target).lstrip('*')!r}"
@@ -78,7 +82,7 @@ def _name(node: fx.Node) -> str:
 
 
 def _by_name(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs by the placeholders of `graph`, as a call of its code gives them to these."""
+    """The arguments of a call, by placeholder of `graph` without stars, defaults included."""
     parameters: list[inspect.Parameter] = []
     for node in graph.nodes:
         if node.op == "placeholder":

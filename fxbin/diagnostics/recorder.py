@@ -1,4 +1,4 @@
-"""Watches a model while it trains."""
+"""Records what the binarized call sites of a model do while it trains."""
 
 import math
 from collections.abc import Iterable
@@ -18,20 +18,19 @@ from fxbin.diagnostics.report import DiagnosticsReport, SiteDiagnostics
 
 
 class Diagnostics:
-    """What each binarized call site of a model does while it trains.
+    """Records what each binarized call site of a model does while it trains.
 
-        with fxbin.Diagnostics(binarized) as seen:
+        with fxbin.Diagnostics(binarized) as diagnostics:
             for epoch in range(90):
                 ...  # train
-                print(seen.report())
+                print(diagnostics.report())
 
-    Each report covers the time since the one before, or since the start. While training nothing waits for the
-    device: counts and sums stay there until a report reads them. A model that is not watched has no work for
-    it. Copies of the model are not watched.
+    Each report covers the time since the previous one, or since the start. Training never waits for the
+    device: counts and sums stay there until a report reads them. Without this object, nothing is counted;
+    copies of the model are not recorded.
 
-    `model` may be wrapped in `DistributedDataParallel` or `torch.compile`; a compiled one is compiled once
-    more when watching starts, and when it ends. Of two objects on the same model the later one counts what
-    fires.
+    `model` may be wrapped in `DistributedDataParallel` or `torch.compile`; a compiled model is compiled again
+    when recording starts and when it ends. Of two objects on the same model, the later one counts firing.
 
     Raises TransformError if `model` does not come from `fxbin.transform`.
     """
@@ -57,17 +56,17 @@ class Diagnostics:
         self.close()
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop recording."""
         for name, site in self._model.binarization.sites.items():
             if site.activation.firing is self._counts[name]:
                 site.activation.firing = None
         self._norms.close()
 
     def report(self, *, over_ranks: bool = False) -> DiagnosticsReport:
-        """What was seen since the last report; the next one starts here. Waits for the device.
+        """Report what was recorded since the last report, and start again; this waits for the device.
 
-        Under torch.distributed the activations are those of this rank; everything else is the same on all.
-        With `over_ranks` they are those of all ranks, and every rank must call it.
+        Under torch.distributed the shares of firing activations are those of this rank; everything else is
+        equal on all ranks. With `over_ranks` they are those of all ranks, and every rank must call it.
         """
         now = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
         flipped = {
@@ -106,13 +105,14 @@ class Diagnostics:
         )
 
     def _norm(self, parameters: Iterable[nn.Parameter]) -> float | None:
+        """Norm over all `parameters` from the mean norm of each; None if none had a gradient."""
         means = [self._norms.mean(parameter) for parameter in parameters]
         known = [mean for mean in means if mean is not None]
         return math.hypot(*known) if known else None
 
     @staticmethod
     def _firing(count: FiringCount, over_ranks: bool) -> tuple[float | None, int | None]:
-        """The share that fired, and the number of channels that never did; None if nothing came by."""
+        """Share of activations that fired, and number of channels that never did; None without any."""
         both: Tensor = torch.cat([count.fired, count.seen.view(1)])
         if over_ranks and rank_count() > 1:
             both = sum_over_ranks(both)

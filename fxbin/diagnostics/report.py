@@ -1,4 +1,4 @@
-"""What `Diagnostics` saw, as data and as a table."""
+"""The report of `Diagnostics`, as data and as a table."""
 
 import math
 from collections.abc import Iterable
@@ -14,55 +14,61 @@ from fxbin.binarized.state import Stage
 from fxbin.report.table import as_text
 
 HARDLY = 0.001
-"""Share of the activations below which a layer counts as one that never fires; always: all but as many."""
+"""A layer that fires in less than this share of its activations, or in all but this share, gets a warning."""
 
 
 @dataclass(frozen=True)
 class SiteDiagnostics:
-    """One binarized call site."""
+    """The diagnostics of one binarized call site between two reports."""
 
     name: str
     """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     activations_binarized: bool
+    """Whether its activations are binarized at the time of the report."""
+
     weights_binarized: bool
+    """Whether its weights are binarized at the time of the report."""
 
     fired: float | None
-    """Share of the binarized activations that are high, in training, from 0 to 1; None if there were none."""
+    """Share of its binarized activations in training that are high, from 0 to 1; None if there were none."""
 
     channels: int
-    """Channels of the activations."""
+    """Number of channels of the activations."""
 
     silent_channels: int | None
-    """How many of them never fired."""
+    """Number of channels that never fired; None if there were no binarized activations."""
 
     flipped: float
-    """Share of the weights whose sign is not what it was at the last report; also while not binarized."""
+    """Share of weights whose sign has changed since the last report, also while weights are not binarized."""
 
     scale: float
-    """The high level of the activations, in the units of x."""
+    """The high level s of the activations, in the units of x."""
 
     threshold: float
-    """The bound above which an activation fires, s t, in the units of x: mean over the channels."""
+    """The bound s t above which an activation fires, in the units of x: mean over the channels."""
 
     smallest_threshold: float
+    """Smallest bound of all channels, in the units of x."""
+
     largest_threshold: float
+    """Largest bound of all channels, in the units of x."""
 
     weight_gradient: float | None
-    """Norm of the gradient of the real-valued weight, mean over the optimizer's steps; None without a step.
+    """Norm of the gradient of the real-valued weight, mean over optimizer steps; None without a step.
 
-    Of a weight that is computed from several parameters, the norm over all of them.
+    If the weight is computed from several parameters, the norm over all of them.
     """
 
     scale_gradient: float | None
-    """That of `scale`, the log of the level."""
+    """Norm of the gradient of the parameter `scale`, the log of the level; mean as above."""
 
     threshold_gradient: float | None
-    """That of `threshold`, the logits."""
+    """Norm of the gradient of the parameter `threshold`, the logits; mean as above."""
 
     @property
     def warning(self) -> str | None:
-        """What is wrong and what to try; None if nothing is."""
+        """A problem with the firing rate and what to try; None if there is none."""
         if self.fired is None or not self.activations_binarized:
             return None
         if self.fired < HARDLY:
@@ -80,7 +86,7 @@ class SiteDiagnostics:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values: None also stands for what is not finite."""
+        """Return the fields as JSON values; None for numbers that are not finite."""
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self).items()
@@ -89,12 +95,13 @@ class SiteDiagnostics:
 
 @dataclass(frozen=True)
 class DiagnosticsReport:
-    """What was seen between two reports. Prints as a table; `to_dict` gives it for JSON."""
+    """The diagnostics between two reports. Prints as a table; `to_dict` gives JSON values."""
 
     stage: Stage
-    """What is binarized at the time of the report."""
+    """The stage of the model at the time of the report."""
 
     sites: tuple[SiteDiagnostics, ...]
+    """The diagnostics of each binarized call site."""
 
     @property
     def fired(self) -> float | None:
@@ -108,11 +115,11 @@ class DiagnosticsReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """For each layer that fires never or always, or nearly so, what to try."""
+        """The warnings of all call sites that fire almost never or almost always."""
         return tuple(site.warning for site in self.sites if site.warning is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """Return the whole report as JSON values."""
         return {
             "stage": str(self.stage),
             "fired": self.fired,
@@ -125,7 +132,7 @@ class DiagnosticsReport:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        # Markdown's own form: a table from a log can be pasted into an issue.
+        # A Markdown table, so that it can be pasted from a log into an issue.
         table = Table(box=box.MARKDOWN, header_style="bold")
         table.add_column("conv2d", overflow="fold")
         for heading in (

@@ -1,1 +1,1 @@
-"""Graphs as pictures and as data: `fxbin.to_dot` and `fxbin.to_networkx`."""
+"""Graphs of transformed models as drawings (`fxbin.to_dot`) and as data (`fxbin.to_networkx`)."""

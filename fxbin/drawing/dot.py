@@ -17,27 +17,27 @@ from fxbin.drawing.scope_tree import Box, boxes, scope_elements
 from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
 
 _LABEL_LENGTH = 44
-"""Characters of a name beyond which a label has an ellipsis; the tooltip has all of it."""
+"""Characters of a name that a label shows; longer names are shortened, and the tooltip has the full one."""
 
 _QUIET_OPS = frozenset({"weight_binarizer", "conv2d"})
-"""Whose weight and bias are not drawn: each of them has some, and the shape is in its label."""
+"""Operators whose weight and bias are not drawn, as all of them have a weight."""
 
 
 def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
-    """A transformed model as Graphviz draws it; ``.render("resnet18", format="svg")`` makes a file.
+    """Draw a transformed model with Graphviz; ``.render("resnet18", format="svg")`` writes a file.
 
-    One box a scope, one node an operator, on each edge the shape of what flows for the example inputs.
-    Binarizers, binarized conv2d and conv2d in full precision have their own colours and shapes, explained
-    in a legend; beside each conv2d in full precision stands the reason. Sizes and other numbers are not
-    drawn, nor the weights of convolutions. Long names are shortened; the tooltip has the full one.
+    There is one box per scope, one node per operator, and on each edge the shape of the tensor for the
+    example inputs. Binarizers, binarized conv2d and conv2d in full precision have their own colours and
+    shapes, which a legend explains; each conv2d in full precision shows the reason. Sizes, other numbers and
+    the weights of convolutions are not drawn. Long names are shortened; the tooltip has the full name.
 
     Args:
-        model: what `fxbin.transform` returned.
+        model: the model that `fxbin.transform` returned.
         graph: ``"eval"`` or ``"train"``.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
-        ValueError: another `graph`.
+        ValueError: `graph` is something else, or the model has no graph in train mode.
     """
     model = transformed(model, "to_dot")
     drawn = visible(to_networkx(model, graph=graph))
@@ -49,7 +49,7 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
     _add_legend(dot, {data["kind"] for _, data in drawn.nodes(data=True)})
     _add_box(dot, boxes(drawn, _scopes(drawn)), drawn)
     for source, target, flow in drawn.edges(data=True):
-        # Weights and parameters come in from the side; what the data takes is drawn straight.
+        # A higher weight draws the path of the data straight; weights and parameters come in from the side.
         is_side = drawn.nodes[source]["kind"] in (NodeKind.WEIGHT_BINARIZER, NodeKind.PARAMETER)
         weight = "1" if is_side else "8"
         dot.edge(
@@ -59,10 +59,10 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
 
 
 def visible(graph: "nx.DiGraph[str]") -> "nx.DiGraph[str]":
-    """The part of `graph` that is drawn: tensors and what computes them.
+    """The part of `graph` that is drawn: inputs, outputs, and operators that compute tensors.
 
-    Parts that are taken out of results are passed through, so that an edge leads from the operator to
-    whatever uses the part.
+    A node that takes a part out of a result is skipped, so that an edge leads from the operator to the users
+    of the part.
     """
     drawn: nx.DiGraph[str] = nx.DiGraph()
     for name, data in graph.nodes(data=True):
@@ -87,7 +87,7 @@ def _is_container(graph: "nx.DiGraph[str]", name: str) -> bool:
 
 
 def _sources(graph: "nx.DiGraph[str]", name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The drawn nodes that `name` gets tensors from, with what flows."""
+    """Yield the drawn nodes from which `name` gets tensors, with the attributes of each edge."""
     for source in graph.predecessors(name):
         data, flow = graph.nodes[source], graph.edges[source, name]
         if data["kind"] != NodeKind.VALUE:
@@ -99,7 +99,7 @@ def _sources(graph: "nx.DiGraph[str]", name: str) -> Iterator[tuple[str, dict[st
 
 
 def _scopes(drawn: "nx.DiGraph[str]") -> dict[str, tuple[str, ...]]:
-    """Where to draw each node. Without the first element, which is the model itself."""
+    """The scope of each drawn node, as elements without the first one, which is the model itself."""
     scopes = {}
     for name, data in drawn.nodes(data=True):
         scope = data["scope"]
@@ -113,7 +113,7 @@ def _add_box(dot: graphviz.Digraph, box: Box, drawn: "nx.DiGraph[str]") -> None:
     for name, scope in box.nodes.items():
         _add_node(dot, name, drawn.nodes[name], scope)
     for inner in box.boxes:
-        # Two boxes may be of one scope, so it is a node which tells them apart.
+        # Two boxes may have the same scope; the first node makes the name of each unique.
         key = next(iter(inner.nodes), None) or "/".join(inner.path)
         with dot.subgraph(name=f"cluster {key} {'/'.join(inner.path)}") as subgraph:
             subgraph.attr(label=graphviz.escape(shortened(inner.path[-1])), **CLUSTER)
@@ -138,14 +138,14 @@ def _own_name(data: dict[str, Any]) -> str:
 
 
 def _label(lines: list[str], reason: str) -> str:
-    """Lines of text, the reason in italics below, as Graphviz's kind of HTML."""
+    """`lines` with `reason` in italics below, in the HTML that Graphviz takes for labels."""
     shown = [html.escape(shortened(line)) for line in lines]
     shown += [f"<i>{html.escape(line)}</i>" for line in textwrap.wrap(reason, 34)]
     return f"<{'<br/>'.join(shown)}>"
 
 
 def shortened(name: str) -> str:
-    """`name`, its middle left out if it is long."""
+    """`name`, with an ellipsis in place of its middle if it is longer than `_LABEL_LENGTH`."""
     half = _LABEL_LENGTH // 2
     return name if len(name) <= _LABEL_LENGTH else f"{name[: half - 1]}…{name[-half:]}"
 
@@ -159,7 +159,7 @@ def _flow(data: dict[str, Any]) -> str:
 
 
 def _add_legend(dot: graphviz.Digraph, kinds: set[str]) -> None:
-    """A box with one node of each kind that is there."""
+    """Add a box that explains the node kinds in `kinds`, with one node of each."""
     with dot.subgraph(name="cluster legend") as box:
         box.attr(label="Legend", **CLUSTER)
         shown = [kind for kind in LEGEND if kind in kinds]

@@ -15,28 +15,28 @@ Mode = Literal["eval", "train"]
 
 
 def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
-    """The operators of a transformed model and what flows between them.
+    """The operators of a transformed model and the tensors between them, as a NetworkX graph.
 
-    Nodes are keyed by their name in the fx graph and stand in execution order. Their attributes:
+    The key of a node is its name in the fx graph; nodes are in execution order. Their attributes:
 
-    * ``name``: hierarchical name, ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``; ``names``: those of all operators
-      in the node that NNCF names
+    * ``name``: hierarchical name, ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``; ``names``: the hierarchical names
+      of all operators in the node that NNCF names
     * ``op``: the operator, ``"conv2d"``; ``target``: what the fx node calls
     * ``scope``, ``owner``: the module it runs in, ``"ResNet/NNCFConv2d[conv1]"`` and ``"conv1"``
     * ``kind``: one of `fxbin.drawing.node_kind.NodeKind`, as a string
-    * ``shape``, ``dtype``: of its tensor for the example inputs, ``(1, 64, 112, 112)`` and ``"float32"``;
-      None where it gives no tensor, or several
+    * ``shape``, ``dtype``: those of its output for the example inputs, ``(1, 64, 112, 112)`` and
+      ``"float32"``; None if that is not a single tensor
     * ``reason``: why a conv2d stays in full precision, else empty
 
-    Edges carry ``shape`` and ``dtype`` of what flows.
+    Edges have the ``shape`` and ``dtype`` of the value that their source passes on.
 
     Args:
-        model: what `fxbin.transform` returned.
-        graph: ``"eval"`` or ``"train"``; the same where the model's code does the same in both.
+        model: the model that `fxbin.transform` returned.
+        graph: ``"eval"`` or ``"train"``; the same graph if the model's code does the same in both modes.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
-        ValueError: another `graph`, or ``"train"`` of a model that runs as it is in train mode.
+        ValueError: `graph` is something else, or ``"train"`` for a model that has no graph in train mode.
     """
     model = transformed(model, "to_networkx")
     if graph not in ("eval", "train"):

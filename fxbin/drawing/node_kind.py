@@ -1,4 +1,4 @@
-"""What each node of a graph is to somebody who looks at the network."""
+"""The kinds of nodes that drawings and dumps distinguish."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ from fxbin.tracing import TensorSpec
 
 
 class NodeKind(StrEnum):
-    """The `kind` of a node in a dump."""
+    """The kind of a node, as a drawing or dump shows it."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -22,17 +22,17 @@ class NodeKind(StrEnum):
     BINARIZED_CONV2D = "binarized_conv2d"
     FULL_PRECISION_CONV2D = "full_precision_conv2d"
     PARAMETER = "parameter"
-    """The fetch of a parameter, buffer or constant."""
+    """A node that fetches a parameter, buffer or constant."""
 
     VALUE = "value"
-    """A size, a number, a part of a result, a check: nothing that computes a tensor."""
+    """A node that computes no tensor: a size, another number, a part of a result, or a check."""
 
 
 _FX_KINDS = {"placeholder": NodeKind.INPUT, "output": NodeKind.OUTPUT, "get_attr": NodeKind.PARAMETER}
 
 
 def kind_of(module: GraphModule, node: fx.Node) -> NodeKind:
-    """The kind of `node`, one of `module`'s graphs."""
+    """The kind of `node`, which belongs to a graph of `module`."""
     if node.op in _FX_KINDS:
         return _FX_KINDS[node.op]
     info = node_info(node)
@@ -49,6 +49,7 @@ def kind_of(module: GraphModule, node: fx.Node) -> NodeKind:
 
 
 def _has_tensor(spec: object) -> bool:
+    """Whether `spec`, possibly nested in tuples and dicts, describes any tensor."""
     if isinstance(spec, dict):
         return any(map(_has_tensor, spec.values()))
     if isinstance(spec, tuple):

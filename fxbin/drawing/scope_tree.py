@@ -6,39 +6,40 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-# A class, then the name that its parent has for it: which may hold any character but a dot.
+# A class, then in brackets the attribute of its parent, which may contain any character but a dot.
 _ELEMENT = re.compile(r"[^/\[]+(?:\[.*?\])?(?=/|$)")
 
 
 def scope_elements(scope: str) -> tuple[str, ...]:
-    """The elements of a scope.
+    """Split a scope into its elements, each a class with the attribute that holds it.
 
     >>> scope_elements("ResNet/ModuleDict[a/b]/Conv2d[0]")
     ('ResNet', 'ModuleDict[a/b]', 'Conv2d[0]')
     """
     elements = tuple(_ELEMENT.findall(scope))
-    # What does not come apart cleanly is drawn as one box.
+    # A scope that cannot be split cleanly is drawn as one box.
     return elements if "/".join(elements) == scope else (scope,)
 
 
 @dataclass(frozen=True)
 class Box:
-    """One stay in a scope: what ran there, from where the data came in to where it left."""
+    """A box around the connected nodes of one call of a module, with boxes for the modules it calls."""
 
     path: tuple[str, ...]
     """Elements of the scope; empty for the box around everything."""
 
     nodes: dict[str, str]
-    """Key of each node drawn directly in this box, and the scope that its label has to tell, if any."""
+    """Keys of the nodes drawn directly in this box, each with the scope its label shows, or empty."""
 
     boxes: "tuple[Box, ...]"
+    """The boxes inside this one."""
 
 
 def boxes(graph: "nx.DiGraph[str]", scopes: Mapping[str, tuple[str, ...]]) -> Box:
-    """The nodes of `graph` in boxes, by the scope of each.
+    """Put the nodes of `graph` into nested boxes, by the elements of the scope of each.
 
-    A module that is called twice gets two boxes: one would pull apart what belongs together. A call that is
-    one node gets none; its label tells the scope.
+    A module that is called twice gets two boxes: one box would pull distant parts of the drawing together. A
+    call that consists of one node gets no box; the label of the node shows the scope.
     """
     return _box(graph, scopes, list(graph), ())
 
@@ -49,6 +50,7 @@ def _box(
     members: Collection[str],
     path: tuple[str, ...],
 ) -> Box:
+    """The box with the scope `path` around the nodes `members`."""
     depth = len(path)
     nodes = {node: "" for node in members if len(scopes[node]) <= depth}
     below: dict[str, list[str]] = {}
@@ -57,11 +59,11 @@ def _box(
             below.setdefault(scopes[node][depth], []).append(node)
     inner = []
     for element, group in below.items():
-        for stay in nx.weakly_connected_components(graph.subgraph(group)):
-            if len(stay) == 1:
-                (node,) = stay
+        for component in nx.weakly_connected_components(graph.subgraph(group)):
+            if len(component) == 1:
+                (node,) = component
                 nodes[node] = "/".join(scopes[node][depth:])
             else:
-                # In execution order, which Graphviz uses to arrange what edges leave open.
-                inner.append(_box(graph, scopes, [n for n in group if n in stay], (*path, element)))
+                # In execution order, by which Graphviz places nodes that edges do not order.
+                inner.append(_box(graph, scopes, [n for n in group if n in component], (*path, element)))
     return Box(path, nodes, tuple(inner))

@@ -1,6 +1,6 @@
-"""How each kind of node is drawn: told apart by colour and by shape.
+"""The style of each kind of node: kinds differ in colour and in shape.
 
-The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart
+The colours are those of Okabe and Ito, which people with any kind of colour vision can distinguish
 (https://jfly.uni-koeln.de/color/).
 """
 
@@ -65,4 +65,4 @@ LEGEND = {
     NodeKind.OPERATOR: "other operator",
     NodeKind.PARAMETER: "parameter or buffer",
 }
-"""What the legend says about the kinds that need explaining."""
+"""Texts of the legend, for the kinds that need an explanation; a second line is shown in italics."""

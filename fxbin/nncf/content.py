@@ -1,4 +1,4 @@
-"""What a checkpoint of NNCF's users holds: three forms, one meaning."""
+"""The content of an NNCF checkpoint, which users save in three forms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,33 +11,36 @@ from fxbin.errors import CheckpointError
 from fxbin.nncf.read import read_file
 
 ALGORITHM = "binarization"
+"""Key of the algorithm in NNCF's compression state."""
+
 OWN_KEYS = ("state_dict", "compression_state", "epoch")
+"""Keys of a checkpoint file that `Content` has fields for."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """A checkpoint in parts."""
+    """The parts of a checkpoint."""
 
     state_dict: dict[str, Tensor] | None
     """Parameters and buffers, under NNCF's keys; None for a file with the compression state alone."""
 
     epoch: int | None
-    """NNCF's `current_epoch`: the epoch that was last begun, -1 before the first; None if not recorded."""
+    """NNCF's `current_epoch`: the epoch that was started last, -1 before the first; None if not recorded."""
 
     step: int | None
-    """NNCF's `current_step`."""
+    """NNCF's `current_step`; None if not recorded."""
 
     next_epoch: int | None
-    """The epoch to go on with, as the training script recorded it."""
+    """The epoch to continue with, as the training script recorded it; None if it did not."""
 
     rest: dict[str, Any] = field(default_factory=dict)
-    """What else was in the file: `arch`, `best_acc1`, `optimizer`, ..."""
+    """All other entries of the file: `arch`, `best_acc1`, `optimizer`, ..."""
 
 
 def content_of(source: str | Path | Mapping[str, Any]) -> Content:
-    """The parts of a checkpoint: a path, or what `torch.load` gave for one.
+    """Split a checkpoint, given as a path or as the dict that `torch.load` returned, into its parts.
 
-    Known are the file of NNCF's sample scripts, a bare state_dict, and the result of
+    Accepts the file of NNCF's sample scripts, a bare state_dict, and the result of
     ``compression_ctrl.get_compression_state()``. Raises CheckpointError for anything else.
     """
     if isinstance(source, Mapping):
@@ -71,11 +74,11 @@ def _is_state_dict(data: Mapping[Any, Any]) -> bool:
 
 
 def _scheduler(state: object, where: str) -> tuple[int | None, int | None]:
-    """Epoch and step in a compression state."""
+    """The epoch and the step in a compression state; None for what is missing."""
     if state is None:
         return None, None
     algorithms = _entry(state, "ctrl_state", f"{where}: compression_state")
-    # With one algorithm beside it, such as knowledge distillation, NNCF stores both by name.
+    # NNCF stores algorithms by name, as there may be another one, such as knowledge distillation.
     own = _entry(algorithms, ALGORITHM, f"{where}: ctrl_state")
     scheduler = _entry(own, "scheduler_state", f"{where}: {ALGORITHM}")
     return _number(scheduler.get("current_epoch")), _number(scheduler.get("current_step"))

@@ -1,4 +1,4 @@
-"""How NNCF names what a binarized model holds in its state_dict.
+"""The keys under which NNCF stores a binarized model in its state_dict.
 
 Each plain `nn.Conv2d` that NNCF replaced has, after its own entries,
 
@@ -7,8 +7,8 @@ Each plain `nn.Conv2d` that NNCF replaced has, after its own entries,
     <conv>.pre_ops.1.op.scale              its activation binarizer; also threshold, enabled and
                                            scale_initialized
 
-and once more ``pre_ops.2`` and ``pre_ops.3`` for each further call. The numbers are in the order in which
-the operations were added, which a reader must not rely on.
+and the same again as ``pre_ops.2`` and ``pre_ops.3`` for a second call, and so on. The numbers follow the
+order in which the operations were added, on which a reader must not rely.
 """
 
 import re
@@ -22,12 +22,19 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
 
 PADDING_VALUE = "nncf_padding_value"
+"""Name of an entry of each convolution that NNCF replaced; always 0 for binarization."""
+
 PRE_OP = re.compile(r"(?P<conv>.*)\.pre_ops\.(?P<number>\d+)\.op\.(?P<entry>\w+)")
-WEIGHT_ENTRIES = ("enabled",)
+"""Key of an entry of a binarizer."""
+
 WRAPPERS = frozenset({"module", "nncf_module"})
-"""Where DataParallel and DistributedDataParallel hold a model, and where NNCF before 2.5 did."""
+"""Attributes under which DataParallel, DistributedDataParallel, and NNCF before 2.5, hold a model."""
+
+WEIGHT_ENTRIES = ("enabled",)
+"""Entries of a weight binarizer."""
 
 ACTIVATION_ENTRIES = ("scale", "threshold", "enabled", "scale_initialized")
+"""Entries of an activation binarizer."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +42,23 @@ class Entry:
     """One entry of NNCF's state_dict."""
 
     nncf: str
-    """Its key there; operations numbered weight, activation, weight, activation, ..."""
+    """NNCF's key; operations are numbered weight, activation, weight, activation, ..."""
 
     own: str | None
-    """The key of the same tensor here; None for `nncf_padding_value`, which fxbin does not have."""
+    """fxbin's key of the same tensor; None for `nncf_padding_value`, which fxbin does not have."""
 
     groups: int = 1
-    """For a threshold: times that NNCF's ``(1, in / groups, 1, 1)`` repeats in our ``(1, in, 1, 1)``."""
+    """For a threshold: how often NNCF's ``(1, in / groups, 1, 1)`` repeats in our ``(1, in, 1, 1)``."""
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is a switch of a binarizer."""
+        """Whether it is a flag of a binarizer: `enabled` or `scale_initialized`."""
         found = PRE_OP.fullmatch(self.nncf)
         return found is not None and found["entry"] in ActivationBinarizer.flags
 
 
 def entries(model: BinarizedModule) -> list[Entry]:
-    """The entries of NNCF's state_dict of `model`, in its order."""
+    """The entries that NNCF's state_dict of `model` would have, in NNCF's order."""
     modules = dict(model.named_modules(remove_duplicate=False))
     convs, replaced = _sites_by_conv(model), _replaced_places(model)
     found: list[Entry] = []
@@ -60,7 +67,7 @@ def entries(model: BinarizedModule) -> list[Entry]:
         path = key.rpartition(".")[0]
         if isinstance(modules[path], Binarizer):
             continue
-        # NNCF's own entries come last of those of a convolution.
+        # NNCF's own entries of a convolution come after all others.
         if path != previous and previous in replaced and modules[previous] in convs:
             found += _added(previous, modules[previous], convs[modules[previous]])
         previous = path
@@ -70,7 +77,7 @@ def entries(model: BinarizedModule) -> list[Entry]:
 
 
 def foreign_sites(model: BinarizedModule) -> dict[str, str]:
-    """Why NNCF would have left binarized call sites alone, such as calls of `F.conv2d`, by name."""
+    """Binarized call sites that NNCF would not binarize, such as calls of `F.conv2d`: name to reason."""
     of_first_call = {site.info.name for site in call_sites(model.graph)}
     found = {}
     for site in filter(_is_binarized, sites_of_calls(model.evaluated_graphs)):
@@ -82,9 +89,9 @@ def foreign_sites(model: BinarizedModule) -> dict[str, str]:
 
 
 def canonical(keys: Iterable[str]) -> dict[str, str]:
-    """Each of a file's `keys` by the key that `entries` has for it.
+    """A file's `keys` by the key that `entries` has for each, without wrappers.
 
-    Both without wrappers; operations are numbered anew, weight before activation, however the file has them.
+    Operations are renumbered, weight before activation, whatever their order in the file.
     """
     bare = bare_keys(keys)
     order = _new_numbers(bare)
@@ -92,10 +99,10 @@ def canonical(keys: Iterable[str]) -> dict[str, str]:
 
 
 def bare_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Each of `keys` by what it is without the components that wrappers add.
+    """`keys` by their form without the components that wrappers add.
 
-    Where that would make two keys one, since the model has a module of such a name itself, only those that
-    all keys begin with are dropped.
+    If that made two keys equal, because the model itself has a module of such a name, only components with
+    which all keys begin are removed.
     """
     keys = list(keys)
     bare = {without_wrappers(key): key for key in keys}
@@ -115,7 +122,7 @@ def without_wrappers(key: str) -> str:
 
 
 def _around_all(keys: list[str]) -> str:
-    """The wrappers that all `keys` begin with: ``"module."``."""
+    """The wrappers with which all `keys` begin, ``"module."``; empty if there are none."""
     first = {key.partition(".")[0] for key in keys}
     if len(first) != 1 or not first <= WRAPPERS:
         return ""
@@ -124,7 +131,7 @@ def _around_all(keys: list[str]) -> str:
 
 
 def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]:
-    """What NNCF adds to the convolution at `path`."""
+    """Yield the entries that NNCF adds to the convolution at `path`."""
     assert isinstance(conv, nn.Conv2d)
     yield Entry(f"{path}.{PADDING_VALUE}", None)
     decisions = [site.info.decision for site in sites if site.info.target and _is_binarized(site)]
@@ -140,7 +147,7 @@ def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]
 
 
 def _sites_by_conv(model: BinarizedModule) -> dict[nn.Module, list[CallSite]]:
-    """The call sites of each convolution that NNCF replaced, in the order in which NNCF treats them."""
+    """The call sites of each convolution that NNCF would replace, in the order in which NNCF handles them."""
     nodes = [name for node in model.graph.nodes for name in node.meta["fxbin"].names]
     # NNCF sorts nodes by "<number> <name> <operator>" as text, so that node 10 comes before node 9.
     numbers = {name: f"{number} {name}" for number, name in enumerate(nodes)}
@@ -149,7 +156,7 @@ def _sites_by_conv(model: BinarizedModule) -> dict[nn.Module, list[CallSite]]:
         module = model.get_submodule(site.info.owner)
         if type(module) is nn.Conv2d and _has_prefix(site.info.scope):
             of_conv = found.setdefault(module, [])
-            # In NNCF's iteration modules, such as its RNNs, all rounds are one node.
+            # In NNCF's iteration modules, such as its RNNs, all iterations are one node.
             if site.info.name not in [other.info.name for other in of_conv]:
                 of_conv.append(site)
     return found
@@ -161,7 +168,7 @@ def _has_prefix(scope: str) -> bool:
 
 
 def _replaced_places(model: nn.Module) -> set[str]:
-    """Where NNCF puts its modules: of several names that one parent has for a module, only in the first."""
+    """Paths at which NNCF replaces modules: the first one, if a parent has several names for a module."""
     places, pending = set(), [("", model)]
     while pending:
         path, module = pending.pop()
@@ -175,7 +182,7 @@ def _is_binarized(site: CallSite) -> bool:
 
 
 def _new_numbers(keys: Iterable[str]) -> dict[tuple[str, str], int]:
-    """The number of each operation, by convolution and old number."""
+    """The new number of each operation, by convolution and old number."""
     operations: dict[str, dict[int, set[str]]] = {}
     for key in keys:
         if found := PRE_OP.fullmatch(key):

@@ -1,4 +1,4 @@
-"""`load_nncf_checkpoint`."""
+"""Loads a checkpoint of NNCF: `load_nncf_checkpoint`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,18 +22,22 @@ OF_OTHER_CALL = "differs from that of another call, with which it shares a binar
 
 @dataclass
 class Match:
-    """A file's tensors beside those of the model."""
+    """The tensors of a file, matched with those of the model."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """What to load, by our keys."""
+    """The tensors to load, by fxbin's keys."""
 
     missing: list[str] = field(default_factory=list)
+    """NNCF's keys of tensors that the file lacks."""
+
     unexpected: list[str] = field(default_factory=list)
+    """Keys of the file that have no place in the model."""
+
     mismatched: dict[str, str] = field(default_factory=dict)
-    """By key of the file: which shape a tensor has, and which it should have."""
+    """Text about the two shapes of each tensor whose shape does not fit, by key of the file."""
 
     wrong: list[str] = field(default_factory=list)
-    """Sentences about tensors that would mean something else here."""
+    """Sentences about tensors that would have another effect in fxbin."""
 
 
 def load_nncf_checkpoint(
@@ -42,21 +46,27 @@ def load_nncf_checkpoint(
     """Load a binarization checkpoint of NNCF 2.x into a model that `transform` returned.
 
     Args:
-        model: transformed with the config that NNCF had; on any device, in any stage.
-        source: path of a file, or what was loaded from one: the file of NNCF's sample scripts, a bare
-            state_dict, or a compression state. NNCF need not be installed, and nothing that the file
-            pickles is run: anything but tensors, plain containers and NNCF's enum is refused by name.
+        model: a model transformed with the config that NNCF had; on any device, in any stage.
+        source: path of a file, or the content loaded from one: the file of NNCF's sample scripts, a bare
+            state_dict, or a compression state. NNCF need not be installed, and no code in the file is run:
+            anything but tensors, plain containers and NNCF's enum is refused by name.
         strict: whether a key that is missing or unexpected, or a tensor of another shape, is an error;
             otherwise these are left out, and the report lists them.
 
-    Weights, learned scales and thresholds, and which binarizers are enabled come from the state_dict; a
-    compression state alone switches binarizers by its epoch and the config of `model`.
+    Weights, learned scales and thresholds, and the enabled binarizers come from the state_dict; a compression
+    state alone switches binarizers by its epoch and the config of `model`.
 
     Raises:
-        CheckpointError: unreadable, refused, or does not fit; all keys are listed. Nothing is changed then.
+        CheckpointError: the checkpoint is unreadable, refused, or does not fit; the message lists all keys.
+            Nothing has changed then.
         TransformError: `model` does not come from `transform`.
     """
     module = transformed(model, "load_nncf_checkpoint")
+    if not isinstance(source, str | Path | Mapping):
+        raise CheckpointError(
+            "source: expected the path of a checkpoint or what was loaded from one, got "
+            f"{type(source).__name__}"
+        )
     content = content_of(source)
     match = Match()
     if content.state_dict is not None:
@@ -99,7 +109,7 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
 
 
 def _fitting(tensor: Tensor, entry: Entry) -> Tensor:
-    """NNCF has one threshold for the channels of each group that share a place in the weight."""
+    """`tensor` in the shape that fxbin has: NNCF's threshold repeats for each group of channels."""
     if entry.groups > 1 and tensor.dim() == 4:
         return tensor.repeat(1, entry.groups, 1, 1)
     return tensor
@@ -116,7 +126,7 @@ def _problems(match: Match, module: BinarizedModule, *, strict: bool) -> list[st
 
 
 def _hints(match: Match, module: BinarizedModule) -> list[str]:
-    """Why whole call sites are on one side only."""
+    """Sentences about why whole call sites are binarized only in the file, or only in the model."""
     missing, unexpected = _convs(match.missing), _convs(match.unexpected)
     if missing and not unexpected and not any(key.endswith("_binarizer.enabled") for key in match.tensors):
         return ["The file has no binarizers: load a full-precision model before `transform`."]

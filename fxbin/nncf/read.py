@@ -1,4 +1,4 @@
-"""Reads a file that NNCF's users saved, without NNCF and without running anything in it."""
+"""Reads a file that was saved with NNCF, without NNCF and without running code in it."""
 
 import pickle
 import re
@@ -15,19 +15,19 @@ from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
 
 
 class Discarded:
-    """Stands in for an optimizer, which NNCF's sample pickles whole; its content is dropped."""
+    """Replaces a pickled optimizer, as in files of NNCF's sample scripts, and drops its content."""
 
     def __setstate__(self, state: object) -> None:
         """Drop `state`."""
 
 
 def _plain_dict(*_: object) -> dict[Any, Any]:
-    """In place of a defaultdict."""
+    """Replaces the class `defaultdict`: makes an empty dict."""
     return {}
 
 
 def _stage(value: int) -> CompressionStage:
-    """In place of the enum itself, whose members a pickle could change."""
+    """Replaces NNCF's enum: a function, because a pickle could change the members of a class."""
     return CompressionStage(value)
 
 
@@ -39,14 +39,14 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     "torch.optim.adamw.AdamW": Discarded,
     "torch.optim.sgd.SGD": Discarded,
 }
-"""What may be in a file beside tensors and plain containers, and what is made of it."""
+"""Names that a file may pickle besides tensors and plain containers, and the callables that replace them."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """The dict in the file at `path`, tensors on the CPU.
+    """Read the dict in the file at `path`, with tensors on the CPU.
 
-    Raises CheckpointError if there is no such file, if it holds no dict, or if it pickles anything but
-    tensors, plain containers and the names in `STAND_INS`. Nothing it pickles is imported or called.
+    Raises CheckpointError if the file does not exist, does not contain a dict, or pickles anything but
+    tensors, plain containers and the names in `STAND_INS`. Nothing it names is imported or called.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -56,7 +56,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from None
     except Exception as error:
-        # Bytes from anywhere can make the parser fail in any way.
+        # Arbitrary bytes can make the parser fail with any kind of error.
         raise CheckpointError(
             f"{path}: is not a file that torch.save wrote, or is damaged ({_first_line(error)})"
         ) from error
@@ -77,7 +77,7 @@ def _refusal(path: str | Path, message: str) -> str:
 
 
 def _forbidden_names(path: str | Path) -> set[str]:
-    """Everything in a file that is refused, though reading stops at the first."""
+    """All names in a file that are refused, as reading stops at the first one."""
     if not zipfile.is_zipfile(path):
         return set()
     try:

@@ -1,4 +1,4 @@
-"""What `load_nncf_checkpoint` did."""
+"""The report of `load_nncf_checkpoint`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,39 +8,41 @@ from fxbin.binarized.state import Stage
 
 @dataclass(frozen=True)
 class NNCFCheckpointReport:
-    """What was restored, and what a training loop needs to go on."""
+    """What was loaded, and the values that a training loop needs to continue."""
 
     stage: Stage
-    """The stage of the model now."""
+    """The stage of the model after loading."""
 
     loaded: int
-    """How many tensors of the model were loaded."""
+    """Number of tensors of the model that were loaded."""
 
     epoch: int | None
-    """The epoch that NNCF began last, from 0; -1 before the first; None if the file does not say."""
+    """The epoch that NNCF started last, from 0; -1 before the first; None if it is not recorded."""
 
     step: int | None
-    """NNCF's count of steps."""
+    """NNCF's count of steps; None if it is not recorded."""
 
     next_epoch: int | None
-    """What to hand to `StagedSchedule.start_epoch` to go on; None if the file does not say."""
+    """The epoch to continue with, for `StagedSchedule.start_epoch`; None if it is not recorded."""
 
     optimizer: dict[str, Any] | None = None
-    """The optimizer's state, for its `load_state_dict`. Beside learning rate and weight decay of that moment
-    it has those of the config, for the `StagedSchedule` that is made next. None where tensors of the file
-    have other shapes than the model's."""
+    """The optimizer's state, for its `load_state_dict`.
+
+    Each parameter group also gets the base learning rate and weight decay of the config, for the
+    `StagedSchedule` that is built next. None if the file has none, or tensors of other shapes than the model.
+    """
 
     missing: tuple[str, ...] = ()
-    """With ``strict=False``: NNCF's keys of what the model has and the file has not."""
+    """With ``strict=False``: NNCF's keys of tensors that the file lacks."""
 
     unexpected: tuple[str, ...] = ()
-    """With ``strict=False``: keys of the file that the model has no place for."""
+    """With ``strict=False``: keys of the file that have no place in the model."""
 
     mismatched: tuple[str, ...] = ()
     """With ``strict=False``: keys of the file whose tensors have another shape than the model's."""
 
     notes: tuple[str, ...] = ()
-    """What works out differently here."""
+    """Differences between NNCF and fxbin that affect this model, as sentences."""
 
     rest: dict[str, Any] = field(default_factory=dict)
-    """What else was in the file: `arch`, `best_acc1`, ..."""
+    """All other entries of the file: `arch`, `best_acc1`, ..."""

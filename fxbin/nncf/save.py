@@ -1,4 +1,4 @@
-"""`save_nncf_checkpoint`."""
+"""Writes a checkpoint for NNCF: `save_nncf_checkpoint`."""
 
 import os
 import pickle
@@ -18,6 +18,7 @@ from fxbin.nncf.keys import Entry, entries, foreign_sites
 from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
 
 MODES = ("xnor", "dorefa")
+"""Modes that NNCF has."""
 
 
 def save_nncf_checkpoint(
@@ -36,14 +37,14 @@ def save_nncf_checkpoint(
 
     Args:
         model: a model that `transform` returned.
-        path: where to; the folder must exist.
-        epoch: the epoch that was last begun, from 0, or -1. By default the first epoch that the config
-            gives the enabled binarizers of `model`.
-        step: NNCF's count of steps, which it only counts on.
+        path: the file to write; its folder must exist.
+        epoch: the epoch that was started last, from 0, or -1. By default the first epoch for which the config
+            enables exactly the binarizers that are enabled in `model`.
+        step: NNCF's count of steps, from which it goes on counting.
         extra: further entries: `arch`, `best_acc1`, `optimizer`, ...
 
     Raises:
-        CheckpointError: the model has something that NNCF's form has no place for; all of it is listed.
+        CheckpointError: NNCF's format cannot represent something in the model; the message lists all of it.
         TransformError: `model` does not come from `transform`.
     """
     module = transformed(model, "save_nncf_checkpoint")
@@ -84,12 +85,15 @@ def _state_dict(module: BinarizedModule) -> tuple[OrderedDict[str, Tensor], list
 
 
 def _flag(tensor: Tensor) -> Tensor:
-    """A flag as NNCF has it, in an integer; an average of off and on is on."""
+    """A flag as NNCF stores it, as an integer; an average of off and on becomes on."""
     return tensor.where(tensor <= 0, 1).round().int()
 
 
 def _per_group(tensor: Tensor, entry: Entry) -> Tensor | None:
-    """Our thresholds ``(1, in, 1, 1)`` as ``(1, in / groups, 1, 1)``; None if groups differ."""
+    """A threshold ``(1, in, 1, 1)`` as NNCF's ``(1, in / groups, 1, 1)``; None if groups differ.
+
+    Other tensors stay as they are.
+    """
     if entry.groups == 1:
         return tensor
     first = tensor[:, : tensor.shape[1] // entry.groups]
@@ -97,7 +101,7 @@ def _per_group(tensor: Tensor, entry: Entry) -> Tensor | None:
 
 
 def _settings(module: BinarizedModule) -> list[str]:
-    """Settings under which NNCF would compute something else."""
+    """Sentences about settings with which NNCF would compute something else."""
     section, problems = module.binarization.config.binarization, []
     if section.mode not in MODES:
         problems.append(f"mode {section.mode!r}: NNCF has {' and '.join(MODES)}")
@@ -107,7 +111,10 @@ def _settings(module: BinarizedModule) -> list[str]:
 
 
 def _epoch_of(module: BinarizedModule) -> int | None:
-    """The first epoch in which exactly the enabled binarizers are; None if there is none."""
+    """The first epoch in which the config enables exactly the binarizers that are enabled now.
+
+    None if there is none; -1 is before the first epoch.
+    """
     params, enabled = module.binarization.config.binarization.params, module.binarization.enabled.values()
     if len(set(enabled)) > 1:
         return None
@@ -133,13 +140,13 @@ def _compression_state(module: BinarizedModule, epoch: int, step: int) -> dict[s
 
 
 class _Pickler(pickle._Pickler):  # the one in Python, of which typeshed does not know the methods
-    """Writes our enum as NNCF's, by name.
+    """Writes fxbin's `CompressionStage` under the name of NNCF's enum.
 
-    The usual ways to name a class in a pickle import it, to see that it is there.
+    The usual ways to name a class in a pickle would import it, and NNCF need not be installed.
     """
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
-        """Write `obj`; a method that pickle calls on itself for everything in an object."""
+        """Write `obj`; pickle calls this method for each object inside another one as well."""
         save: Callable[..., None] = super().save  # type: ignore[misc]
         if isinstance(obj, CompressionStage):
             write: Callable[[bytes], None] = self.write  # type: ignore[attr-defined]
@@ -151,12 +158,13 @@ class _Pickler(pickle._Pickler):  # the one in Python, of which typeshed does no
 
 
 class _PickleModule:
-    """What `torch.save` needs of a pickle module."""
+    """The part of the module `pickle` that `torch.save` uses."""
 
     Pickler = _Pickler
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
+    """Write `content` to `path` atomically; raise CheckpointError if it cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     stream: IO[bytes]
     try:

@@ -1,4 +1,4 @@
-"""Runs a binarized model in OpenVINO, whose CPU plugin has 1-bit convolutions, and proves that it does."""
+"""Compiles, saves, verifies and times binarized models in OpenVINO, whose CPU plugin has 1-bit kernels."""
 
 from fxbin.openvino.bench import benchmark
 from fxbin.openvino.bench_report import BenchmarkReport, Timing

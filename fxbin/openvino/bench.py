@@ -1,9 +1,9 @@
-"""What binarization is worth in OpenVINO on this machine."""
+"""Measures how much faster binarization makes a model in OpenVINO on this machine."""
 
 import copy
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
 from fxbin.export.plan import prepare
 from fxbin.openvino.bench_report import BenchmarkReport, Timing
@@ -25,7 +26,7 @@ from fxbin.verification.samples import bound_samples, named_arrays, to_array
 from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 
 CALIBRATION_SAMPLES = 8
-"""Random ones: they decide the ranges of int8 layers, not how fast those run."""
+"""Number of random calibration samples: they affect the ranges of int8 layers, but not their speed."""
 
 
 def benchmark(
@@ -42,21 +43,20 @@ def benchmark(
 ) -> BenchmarkReport:
     """Time a model in float32, in int8, in 1 bit, and in 1 bit with the rest in int8, in one run.
 
-    All binarizers are enabled for it, or none, whatever the stage. The forms take turns, so that what
-    slows the machine down slows all of them down; medians are compared. With one thread it is the
-    processor's own time that counts, with more it is the clock on the wall. OpenVINO runs in a process
-    of its own.
+    For this, all binarizers are enabled or none, whatever the stage. The forms take turns, so that other load
+    on the machine slows all of them down; medians are compared. With one thread, CPU time is measured, with
+    more threads wall-clock time. OpenVINO runs in a separate process.
 
     Args:
-        model: a transformed model; trained or not makes no difference to its speed.
+        model: a transformed model; training makes no difference to its speed.
         example_inputs: positional inputs; by default from `input_info`.
         int8: whether to time the int8 forms, which needs nncf; by default if that is installed.
-        threads: how many OpenVINO may use.
-        precision: OpenVINO's hint, ``"f32"`` or ``"bf16"``.
-        rounds: how often all of them take turns.
-        repeat: measured forwards of each one in a round, after one that is not.
-        cache_dir: a folder in which OpenVINO keeps what it compiles, and finds it the next time.
-        time_limit: seconds that OpenVINO may take to compile one form, or for one round of all.
+        threads: number of threads that OpenVINO may use.
+        precision: OpenVINO's precision hint, ``"f32"`` or ``"bf16"``.
+        rounds: number of rounds in which each form takes its turn.
+        repeat: number of measured forwards of each form in a round, after one that is not measured.
+        cache_dir: a folder in which OpenVINO caches compiled models.
+        time_limit: seconds that OpenVINO may take to compile one form, or for one round of all forms.
 
     Raises:
         ExportError: a package is missing, OpenVINO refuses a file or takes longer than `time_limit`, or the
@@ -69,34 +69,36 @@ def benchmark(
     _check_count("repeat", repeat)
     properties = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": str(threads)}
     properties |= cache_properties(cache_dir)
+    clock = "cpu" if threads == 1 else "wall"
+    settings = {"properties": properties, "rounds": rounds, "repeat": repeat, "clock": clock}
     binarized = transformed(model, "openvino.benchmark")
     module, example = prepare(binarized, example_inputs, None)
     (sample, _) = bound_samples(module.graph, example, None)
-    keys, arrays = named_arrays([sample])
     with tempfile.TemporaryDirectory(prefix="fxbin-benchmark-") as name:
         promised, files = _write_forms(binarized, Path(name), example_inputs, int8, time_limit)
-        job = {
-            "models": [str(file) for file in files.values()],
-            "inputs": keys[0],
-            "properties": properties,
-            "rounds": rounds,
-            "repeat": repeat,
-            "clock": "cpu" if threads == 1 else "wall",
-        }
-        result, _ = run_in_process("benchmark", job, arrays, time_limit)
-        rows = zip(files.items(), result["seconds"], result["operators"], strict=True)
-        timings = [
-            Timing(form, tuple(seconds), _size(file), operators) for (form, file), seconds, operators in rows
-        ]
+        result, timings = _time_forms(files, sample, settings, time_limit)
     return BenchmarkReport(
         runtime=result["runtime"],
         device=result["device"],
         threads=threads,
         precision=precision,
-        clock=str(job["clock"]),
+        clock=clock,
         shapes=tuple(tuple(x.shape) for x in sample.tensors),
         promised=promised,
-        timings=tuple(timings),
+        timings=timings,
+    )
+
+
+def _time_forms(
+    files: Mapping[str, Path], sample: BoundInputs, settings: Mapping[str, Any], time_limit: float
+) -> tuple[dict[str, Any], tuple[Timing, ...]]:
+    """Time the `files`, by name of the form, on `sample`; return the worker's result and the timings."""
+    keys, arrays = named_arrays([sample])
+    job = {"models": [str(file) for file in files.values()], "inputs": keys[0], **settings}
+    result, _ = run_in_process("benchmark", job, arrays, time_limit)
+    rows = zip(files.items(), result["seconds"], result["operators"], strict=True)
+    return result, tuple(
+        Timing(form, tuple(seconds), _size(file), operators) for (form, file), seconds, operators in rows
     )
 
 
@@ -112,7 +114,7 @@ def _write_forms(
     int8: bool,
     time_limit: float,
 ) -> tuple[int, dict[str, Path]]:
-    """Write each form of `model` into `folder`; return how many call sites are in 1 bit, and the files."""
+    """Write each form of `model` into `folder`; return the number of call sites in 1 bit, and the files."""
     model = copy.deepcopy(model)
     files: dict[str, Path] = {}
     promised = 0
@@ -120,7 +122,7 @@ def _write_forms(
         model.binarization.enable(activations=enabled, weights=enabled)
         onnx_file = folder / f"{form}.onnx"
         with warnings.catch_warnings():
-            # Neither makes a difference to the speed.
+            # Neither of the two affects the speed.
             for told in ("not fully binarized", "never seen a training batch"):
                 warnings.filterwarnings("ignore", f".*{told}", UserWarning)
             promised = export_onnx(model, onnx_file, example_inputs).count(ExportMode.ONE_BIT)
@@ -135,6 +137,7 @@ def _write_forms(
 
 
 def _calibration(model: BinarizedModule, example_inputs: tuple[Any, ...] | None) -> Iterator[list[Any]]:
+    """Yield random samples in the shapes of the example inputs; inputs that are not floats stay the same."""
     _, example = prepare(model, example_inputs, None)
     generator = torch.Generator().manual_seed(0)
     for _ in range(CALIBRATION_SAMPLES):
@@ -145,4 +148,5 @@ def _calibration(model: BinarizedModule, example_inputs: tuple[Any, ...] | None)
 
 
 def _size(path: Path) -> int:
+    """Bytes of an .xml file and its .bin file together."""
     return path.stat().st_size + path.with_suffix(".bin").stat().st_size

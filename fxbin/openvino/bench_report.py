@@ -1,4 +1,4 @@
-"""How long each form of a model takes."""
+"""The report of a benchmark: how long each form of a model takes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,34 +16,34 @@ from fxbin.report.table import as_text
 
 @dataclass(frozen=True)
 class Timing:
-    """One form of the model."""
+    """The measurements of one form of the model."""
 
     name: str
-    """``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``."""
+    """Name of the form: ``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``."""
 
     seconds: tuple[float, ...]
-    """Of each forward that was measured."""
+    """Duration of each measured forward."""
 
     size: int
-    """Bytes of the file that was loaded: the graph and its constants."""
+    """Bytes of the loaded files: the graph and its constants."""
 
     operators: Mapping[str, int]
-    """Operators of the compiled model."""
+    """Number of operators of the compiled model by type."""
 
     @property
     def median(self) -> float:
-        """Seconds of one forward."""
+        """Median duration of a forward, in seconds."""
         return median(self.seconds)
 
     @property
     def one_bit(self) -> int:
-        """Convolutions that ran in 1 bit."""
+        """Number of convolutions that ran in 1 bit."""
         return self.operators.get(ONE_BIT_KIND, 0)
 
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """Several forms of one model, timed in turns in one run."""
+    """The timings of several forms of one model, which took turns in one run."""
 
     runtime: str
     """Version of OpenVINO."""
@@ -52,27 +52,29 @@ class BenchmarkReport:
     """Name of the processor."""
 
     threads: int
+    """Number of threads that OpenVINO used."""
+
     precision: str
-    """OpenVINO's hint for what is neither in int8 nor in 1 bit."""
+    """OpenVINO's precision hint, for layers that are neither in int8 nor in 1 bit."""
 
     clock: str
-    """``"cpu"``: time that the processor worked, in which other programs do not count; or ``"wall"``."""
+    """``"cpu"`` for CPU time, in which other programs do not count, or ``"wall"`` for wall-clock time."""
 
     shapes: tuple[tuple[int, ...], ...]
-    """Of the inputs."""
+    """Shapes of the inputs."""
 
     promised: int
-    """Convolutions that the export writes in 1 bit."""
+    """Number of convolutions that the export writes in 1 bit."""
 
     timings: tuple[Timing, ...]
-    """The first one is what the others are compared with."""
+    """The timing of each form; the others are compared with the first one."""
 
     def speedup(self, timing: Timing) -> float:
-        """How many times faster than the first one."""
+        """How many times faster `timing` is than the first one, by medians."""
         return self.timings[0].median / timing.median
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values, medians and ratios included."""
+        """Return the report as JSON values, medians and ratios included."""
         rows = [
             asdict(timing)
             | {"median": timing.median, "speedup": self.speedup(timing), "one_bit": timing.one_bit}

@@ -1,4 +1,4 @@
-"""Where OpenVINO keeps what it has compiled."""
+"""The folder in which OpenVINO caches compiled models."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,14 @@ from typing import Any
 from fxbin.errors import ExportError
 
 CacheDir = str | os.PathLike[str] | None
-"""A folder; None keeps nothing."""
+"""Path of a folder; None for no cache."""
 
 
 def cache_properties(cache_dir: Any) -> dict[str, str]:
-    """OpenVINO's property for a `CacheDir`; OpenVINO makes the folder. ExportError if it is none."""
+    """OpenVINO's property for `cache_dir`, a folder that it creates if needed; empty for None.
+
+    Raises ExportError if `cache_dir` is neither None nor a path, or names a file.
+    """
     if cache_dir is None:
         return {}
     if not isinstance(cache_dir, str | os.PathLike) or not os.fspath(cache_dir):

@@ -1,4 +1,4 @@
-"""Samples that ranges of int8 layers come from."""
+"""Checks the samples that determine the ranges of int8 layers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,11 @@ from fxbin.verification.samples import Sample, tensors_of_sample, to_array
 
 
 def calibration_arrays(calibration: Iterable[Sample]) -> list[list[NDArray[Any]]]:
-    """The tensors of each sample. ExportError if there is none, or one is not finite or unlike the others."""
+    """The tensors of each sample as arrays.
+
+    Raises ExportError if there are no samples, or if one has no tensors, values that are not finite, or other
+    shapes than the first.
+    """
     if isinstance(calibration, Tensor):
         raise ExportError("calibration: expected a list of samples, got a Tensor; write [x]")
     samples: list[list[NDArray[Any]]] = []

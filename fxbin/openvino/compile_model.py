@@ -1,4 +1,4 @@
-"""A binarized model, compiled by OpenVINO for this CPU."""
+"""Compiles a binarized model with OpenVINO for this CPU."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,21 +26,21 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
     """Compile a model or a file for OpenVINO's CPU plugin, with fixed shapes.
 
     Args:
-        source: a transformed model, in its present stage, or the path of an .onnx or .xml file.
-        example_inputs: positional inputs, for their shapes. By default those of `input_info` for a
-            model, those in the file for a file; a file with open shapes needs them.
-        precision: OpenVINO's hint. Its own default on CPUs that have it is ``"bf16"``, which is faster
-            and moves values across thresholds; ``"f32"`` gives PyTorch's numbers.
-        threads: how many; by default as many as OpenVINO likes.
-        cache_dir: a folder in which OpenVINO keeps what it compiles, and finds it the next time.
-        properties: further ones of OpenVINO; they win over those above.
+        source: a transformed model, in its current stage, or the path of an .onnx or .xml file.
+        example_inputs: positional inputs; only their shapes matter. By default those of `input_info` for a
+            model, and those in the file for a file; a file with dynamic shapes needs them.
+        precision: OpenVINO's precision hint. Its own default on CPUs with bfloat16 is ``"bf16"``, which is
+            faster but rounds values across thresholds; ``"f32"`` gives PyTorch's numbers.
+        threads: number of threads; by default OpenVINO decides.
+        cache_dir: a folder in which OpenVINO caches compiled models.
+        properties: further properties of OpenVINO; they override those above.
 
     Returns:
-        What ``openvino.Core().compile_model`` returns: call it with numpy arrays.
+        The result of ``openvino.Core().compile_model``: call it with numpy arrays.
 
     Raises:
-        ExportError: OpenVINO is not installed or refuses the file, the shapes are open, or the model
-            cannot be exported.
+        ExportError: OpenVINO is not installed or refuses the file, shapes are dynamic, or the model cannot be
+            exported.
     """
     require("openvino", extra="openvino")
     import openvino
@@ -59,6 +59,7 @@ def compile(  # noqa: A001 (as a member of fxbin.openvino, it shadows nothing)
 
 
 def _fix_shapes(model: "openvino.Model", example_inputs: tuple[Any, ...] | None) -> None:
+    """Give the inputs of a `model` with dynamic shapes those of `example_inputs`, in order."""
     if not model.is_dynamic():
         return
     shapes = [list(x.shape) for x in tensors_of(example_inputs)]

@@ -1,4 +1,4 @@
-"""OpenVINO in a process of its own: what crashes in there is an error here."""
+"""Runs OpenVINO in a separate process, so that a crash in it is an error here."""
 
 import json
 import os
@@ -17,30 +17,32 @@ from fxbin.errors import ExportError
 from fxbin.export.packages import require
 from fxbin.verification.time_limit import TIME_LIMIT
 
-WORKER = Path(__file__).parent / "worker" / "__main__.py"
+WORKER = "fxbin.openvino_worker"
+"""Module that the process runs."""
 
 QUIET = {"CI": "true", "NNCF_CI": "1"}
-"""Without these, OpenVINO's converter and NNCF report each use to their makers over the network."""
+"""Environment variables that stop OpenVINO's converter and NNCF from sending usage data over the network."""
 
 STEP_FILE = "step.txt"
-"""In the folder of a job: the step that the worker is at."""
+"""File in the folder of a job with the name of the current step of the worker."""
 
 TOO_LATE = "Timeout ("
-"""How the message of faulthandler begins, which ends the worker."""
+"""Beginning of the message that faulthandler prints when it ends the worker."""
 
 Arrays = Mapping[str, NDArray[Any]]
+"""Arrays of a job by key."""
 
 
 class OpenVINOError(ExportError):
-    """OpenVINO refused a file, or did not survive it."""
+    """OpenVINO refused a file, crashed, or took longer than the time limit."""
 
 
 def run_in_process(
     kind: str, job: Mapping[str, Any], arrays: Arrays, time_limit: float = TIME_LIMIT
 ) -> tuple[dict[str, Any], Arrays]:
-    """Let `fxbin.openvino.worker` do a job; return its result and its arrays.
+    """Run a job in `fxbin.openvino_worker`; return its result and its arrays.
 
-    OpenVINOError says what OpenVINO refused, the signal that ended the process, or the step that took
+    Raises OpenVINOError with what OpenVINO refused, the signal that ended the process, or the step that took
     longer than `time_limit` seconds.
     """
     require("openvino", extra="openvino")
@@ -48,10 +50,10 @@ def run_in_process(
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps({"time_limit": time_limit, **job}), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its last option is a keyword, too
-        done = subprocess.run(  # noqa: S603 (this Python and a file of this package)
-            # -P: the folder of the worker is no place to import from.
-            [sys.executable, "-P", "-W", "ignore", str(WORKER), kind, name],
-            env=os.environ | QUIET,
+        done = subprocess.run(  # noqa: S603 (this Python and a module of this package)
+            # -P: the current folder is not a place to import from unless it is one here.
+            [sys.executable, "-P", "-W", "ignore", "-m", WORKER, kind, name],
+            env=os.environ | QUIET | _import_path(),
             capture_output=True,
             text=True,
             check=False,
@@ -63,6 +65,11 @@ def run_in_process(
             raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
         with np.load(folder / "outputs.npz") as outputs:
             return result, dict(outputs)
+
+
+def _import_path() -> dict[str, str]:
+    """What makes the process find the same packages as this one, whatever has changed `sys.path` here."""
+    return {"PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
 
 
 def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, time_limit: float) -> str:
@@ -79,7 +86,7 @@ def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, tim
 
 
 def essence(message: str) -> str:
-    """The part of OpenVINO's message that speaks of the model, not of its own source files."""
+    """The part of OpenVINO's message that is about the model, not about its own source files."""
     lines = [line.strip() for line in message.splitlines()]
     told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
     return " ".join(told[-2:]) if told else message.strip()

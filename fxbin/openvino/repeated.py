@@ -1,4 +1,4 @@
-"""Call sites that compute one thing twice."""
+"""Finds call sites that compute the same as another one."""
 
 import operator
 from collections.abc import Collection
@@ -17,8 +17,8 @@ DIVISIONS: tuple[Any, ...] = (operator.truediv, torch.div, "div")
 def repeated_calls(module: fx.GraphModule, names: Collection[str]) -> int:
     """How many of the call sites `names` repeat another one: same input, same weight, equal thresholds.
 
-    OpenVINO computes such convolutions once, however far the export keeps their constants apart. An input
-    times a number is the same input with other thresholds.
+    OpenVINO computes such convolutions only once, even if their constants are separate in the file. An input
+    times a number counts as the same input with other thresholds.
     """
     calls = [call for call in conv_calls(module) if call.name in names]
     return len(calls) - len({_identity(module, call) for call in calls})
@@ -36,7 +36,7 @@ def _identity(module: fx.GraphModule, call: ConvCall) -> tuple[Any, ...]:
 
 
 def _without_factor(x: fx.Node) -> tuple[fx.Node, float]:
-    """`x` as a number times another node."""
+    """Write the value of `x` as a number times the value of another node; return that node and the number."""
     factor = 1.0
     while x.target in (*MULTIPLICATIONS, *DIVISIONS) and not x.kwargs:
         nodes = [arg for arg in x.args if isinstance(arg, fx.Node)]

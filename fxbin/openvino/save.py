@@ -1,4 +1,4 @@
-"""A binarized model in OpenVINO's own format, with 1-bit constants."""
+"""Saves a binarized model in OpenVINO's own format, with 1-bit constants."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ class SavedModel:
     """The two files that `save` has written."""
 
     path: Path
-    """The graph, ``model.xml``; its constants are beside it in ``model.bin``."""
+    """Path of the graph, ``model.xml``; its constants are in ``model.bin`` beside it."""
 
     size: int
-    """Bytes of both files."""
+    """Bytes of both files together."""
 
     calibrated_on: int
-    """Samples that the ranges of the int8 layers come from; 0 if there are none."""
+    """Number of samples that determined the ranges of int8 layers; 0 without int8."""
 
     def __str__(self) -> str:
         rest = f"int8 from {self.calibrated_on} samples" if self.calibrated_on else "float32"
@@ -45,12 +45,12 @@ def save(
 ) -> SavedModel:
     """Write a model as ``model.xml`` and ``model.bin``, which load faster than ONNX and take less space.
 
-    Weights of 1-bit convolutions are 1-bit constants there. OpenVINO works in a process of its own.
+    Weights of 1-bit convolutions are stored as 1-bit constants. OpenVINO runs in a separate process.
 
     Args:
-        source: a transformed model, in its present stage, or the path of its ONNX file.
+        source: a transformed model, in its current stage, or the path of its ONNX file.
         path: the .xml file to write; its folder must exist.
-        example_inputs: positional inputs, for their shapes, as `compile` takes them.
+        example_inputs: positional inputs, as `compile` takes them; only their shapes matter.
         calibration: samples of real data, each a tensor or a tuple of positional inputs, all of one shape;
             100 to 300 are usual. With them, the layers that are not binarized become int8 through
             ``nncf.quantize``.
@@ -79,9 +79,10 @@ def convert(
     shapes: Sequence[list[int]],
     time_limit: float,
 ) -> None:
-    """Write the model in `file` to `path`, in int8 where it is not in 1 bit if there is `calibration`.
+    """Convert the model in `file` to OpenVINO's format at `path`, replacing both files only at the end.
 
-    Samples and shapes are in the order of the inputs of the file.
+    With `calibration`, layers that are not in 1 bit become int8. Arrays of a sample and `shapes` are in the
+    order of the inputs of the file.
     """
     arrays = {
         f"{index} {port}": x for index, sample in enumerate(calibration) for port, x in enumerate(sample)

@@ -1,4 +1,4 @@
-"""A model or a file of one, as a file that OpenVINO reads."""
+"""Provides a model, or the file of one, as a file that OpenVINO reads."""
 
 import os
 import tempfile
@@ -16,6 +16,7 @@ from fxbin.export.packages import require
 from fxbin.verification.model_file import checked_path
 
 SUFFIXES = (".onnx", ".xml")
+"""Suffixes of files that OpenVINO reads."""
 
 Source = nn.Module | str | os.PathLike[str]
 """A transformed model, or the path of an ONNX file or of OpenVINO's own format."""
@@ -23,9 +24,9 @@ Source = nn.Module | str | os.PathLike[str]
 
 @contextmanager
 def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[Path]:
-    """The file that `source` names, or a temporary ONNX file of the model that it is.
+    """The path `source`, or that of a temporary ONNX file if `source` is a model.
 
-    ExportError if there is no such file, it has lost what fxbin wrote into it, or the model cannot be
+    Raises ExportError if the file does not exist or lacks what fxbin wrote into it, or if the model cannot be
     exported.
     """
     if isinstance(source, nn.Module):

@@ -1,4 +1,4 @@
-"""Does OpenVINO run a file in 1 bit, and does it compute what PyTorch computes?"""
+"""Verifies that OpenVINO runs a file in 1 bit, and computes what PyTorch computes."""
 
 import copy
 import os
@@ -33,7 +33,7 @@ from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.verification.tolerance import check_tolerance
 
 FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
-"""OpenVINO's default on CPUs with bfloat16 rounds values across thresholds."""
+"""Properties for float32; OpenVINO's default on CPUs with bfloat16 rounds values across thresholds."""
 
 NO_RECORD = (
     "The file does not say what fxbin wrote into it: another program has written it, or rewritten it without "
@@ -58,30 +58,31 @@ def verify(
     cache_dir: CacheDir = None,
     time_limit: float = TIME_LIMIT,
 ) -> VerifyReport:
-    """Prove that OpenVINO runs `model` in 1 bit where that was promised, with PyTorch's numbers.
+    """Verify that OpenVINO runs `model` in 1 bit where the export promises it, with PyTorch's numbers.
 
-    Counts the 1-bit convolutions of the compiled file against what `fxbin.export_onnx` promises for the
-    model in its present stage; compares all outputs with the model's own, in eval mode; and compares each
-    1-bit convolution by itself on what one forward gives it and on values at, next to and far from its
-    thresholds, zeros and infinities; and looks whether an ONNX file still has what was written into it,
-    which some tools drop without a word. OpenVINO runs in a process of its own, with its precision hint f32.
+    It compares the number of 1-bit convolutions in the compiled file with what `fxbin.export_onnx` promises
+    for the model in its current stage, and all outputs with those of the model in eval mode. It compares each
+    1-bit convolution alone, on its input in one forward and on special values: at and next to thresholds,
+    zeros, infinities. It checks that an ONNX file still has what was written into it, which some tools drop
+    silently. OpenVINO runs in a separate process, with its precision hint f32.
 
     Args:
-        model: a transformed model. Its mode stays as it is.
-        path: a file of it, .onnx or .xml; by default one is made, and removed again.
+        model: a transformed model; its mode does not change.
+        path: a file of it, .onnx or .xml; by default a temporary one is exported.
         inputs: samples, each a tensor or a tuple of positional inputs. By default random numbers and
             zeros of the shapes in `input_info`.
-        tolerance: largest absolute difference, for values up to 1; above, relative to the largest.
-        layers: whether to look at each convolution by itself. Only ONNX files of fxbin allow that;
+        tolerance: largest allowed absolute difference; for outputs with values above 1, relative to the
+            largest value.
+        layers: whether to check each convolution alone. This is possible with ONNX files of fxbin only;
             OpenVINO's own format has layers merged.
-        cache_dir: a folder in which OpenVINO keeps what it compiles, and finds it the next time.
+        cache_dir: a folder in which OpenVINO caches compiled models.
         time_limit: seconds that OpenVINO may take to compile or to run the file, or one of its layers, once.
 
     Returns:
         Counts and differences.
 
     Raises:
-        VerificationError: something is off, with the report as `report`; or OpenVINO crashed, or took longer
+        VerificationError: a check failed, with the report as `report`; or OpenVINO crashed, or took longer
             than `time_limit`; or the file was written with ``operators="standard"``.
         ExportError: a package is missing, or the model cannot be exported.
     """
@@ -117,16 +118,15 @@ def examine(
     properties: Mapping[str, str],
     time_limit: float,
 ) -> VerifyReport:
-    """What OpenVINO makes of the file at `path`; of one in standard operators, nothing in 1 bit is expected.
+    """Run the file at `path` in OpenVINO and compare it with `model`; see `verify` for the arguments.
 
-    VerificationError if OpenVINO does not run it.
+    A file in standard operators is not expected to run in 1 bit. Raises VerificationError if OpenVINO does
+    not run the file; everything else that is wrong is in the report.
     """
     module, example = prepare(model, first_sample(inputs), None)
     samples = bound_samples(module.graph, example, inputs)
     record, is_onnx = _record_of(path), path.suffix == ".onnx"
-    operators: Operators = "openvino" if record is None else record.operators
-    sites = lower(*prepare(model, first_sample(inputs), None), operators=operators)
-    promised = [site.name for site in sites if site.mode is ExportMode.ONE_BIT]
+    promised = _promised(model, inputs, "openvino" if record is None else record.operators)
     cases = layer_cases(module, samples[0], promised) if layers and is_onnx else []
     lost = record.lost if record is not None else NO_RECORD if is_onnx else ""
     try:
@@ -153,8 +153,15 @@ def examine(
     )
 
 
+def _promised(model: BinarizedModule, inputs: Sequence[Sample] | None, operators: Operators) -> list[str]:
+    """Names of the call sites that the export of `model` writes in 1 bit."""
+    # Lowering rewrites the graph, so it gets a prepared module for itself.
+    sites = lower(*prepare(model, first_sample(inputs), None), operators=operators)
+    return [site.name for site in sites if site.mode is ExportMode.ONE_BIT]
+
+
 def _record_of(path: Path) -> FileRecord | None:
-    """What an ONNX file says of itself; OpenVINO's own format carries no such record."""
+    """What fxbin has recorded in an ONNX file; None for OpenVINO's own format, which has no record."""
     return read_record(path) if path.suffix == ".onnx" else None
 
 
@@ -165,6 +172,7 @@ def _run(
     properties: Mapping[str, str],
     time_limit: float,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Run the file, and each of `cases` alone, in the worker; return its result and its arrays by key."""
     keys, arrays = named_arrays(samples)
     layers = []
     for case in cases:
@@ -179,6 +187,7 @@ def _run(
 def _check_layer(
     case: LayerCase, runs_as: str | None, found: dict[str, Array], tolerance: float
 ) -> LayerCheck:
+    """Compare the outputs that the worker has `found` for `case`, by key, with PyTorch's."""
     expected = [to_array(y) for y in case.outputs]
     differences = [
         largest_difference(found.get(_layer_key(case, index), np.empty(0)), y)

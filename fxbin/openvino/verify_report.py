@@ -1,4 +1,4 @@
-"""What a verification has found."""
+"""The report of a verification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +13,24 @@ from fxbin.report.table import as_text
 from fxbin.verification.output_check import OutputCheck, output_table
 
 ONE_BIT_KIND = "BinaryConvolution"
-"""What OpenVINO calls its 1-bit convolution."""
+"""OpenVINO's name for a convolution that runs in 1 bit."""
 
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One convolution that was promised in 1 bit, by itself with its binarizers."""
+    """The check of one convolution that was promised in 1 bit, run alone with its binarizers."""
 
     name: str
+    """Hierarchical name of the call site."""
 
     runs_as: str | None
-    """What OpenVINO runs it as: ``"BinaryConvolution"``; None if the file does not have it."""
+    """The type of operator OpenVINO runs it as: ``"BinaryConvolution"``; None if it is not in the file."""
 
     difference: float
+    """Largest absolute difference to PyTorch."""
+
     allowed: float
+    """Largest difference that is allowed."""
 
     @property
     def is_right(self) -> bool:
@@ -36,9 +40,11 @@ class LayerCheck:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What OpenVINO makes of a file, beside what was promised and what PyTorch computes."""
+    """How OpenVINO runs a file, compared with what was promised and with PyTorch."""
 
     path: Path
+    """The file that was verified."""
+
     runtime: str
     """Version of OpenVINO."""
 
@@ -46,27 +52,29 @@ class VerifyReport:
     """Name of the processor."""
 
     promised: int
-    """Convolutions that the export writes in 1 bit."""
+    """Number of convolutions that the export writes in 1 bit."""
 
     repeated: int
-    """How many of them repeat another one, input and all; OpenVINO may compute those once."""
+    """Number of these that compute the same as another one; OpenVINO may compute them only once."""
 
     lost: str
-    """What a tool has taken from the file since it was written, and the way out; empty if nothing."""
+    """What another tool has removed from the file, and what to do; empty if nothing is missing."""
 
     found: int
-    """Convolutions that OpenVINO runs in 1 bit."""
+    """Number of convolutions that OpenVINO runs in 1 bit."""
 
     operators: Mapping[str, int]
-    """All operators of the compiled model."""
+    """Number of operators of the compiled model by type."""
 
     outputs: tuple[OutputCheck, ...]
+    """The check of each output of the model."""
+
     layers: tuple[LayerCheck, ...]
-    """In execution order; empty if they were not asked for."""
+    """The check of each 1-bit convolution, in execution order; empty if layers were not checked."""
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is off, in sentences; empty if nothing is."""
+        """The problems found, one sentence each; empty if there are none."""
         problems = [self.lost] if self.lost else []
         if not self.promised - self.repeated <= self.found <= self.promised:
             problems.append(

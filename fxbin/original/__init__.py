@@ -1,1 +1,1 @@
-"""The user's own model as an object of Python: what it holds, reaches and remembers, and how to copy it."""
+"""The user's model as a Python object: its contents, what its code can reach, and how to copy it."""

@@ -1,4 +1,4 @@
-"""Functions that remember their results (`functools.cache`), which must not remember those of a trace."""
+"""Cached functions (`functools.cache`), whose caches must not be used or filled by a trace."""
 
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -17,23 +17,27 @@ _FUNCTIONS = (_Cached, FunctionType, staticmethod, classmethod)
 
 @dataclass(frozen=True)
 class Cache:
-    """A function that remembers its results, and where it is."""
+    """A cached function, and the attribute that holds it."""
 
     holder: Any
-    """A module, a class, or the variable of a decorator."""
+    """A Python module, a class, or a closure cell of a decorator."""
 
     name: str
+    """Attribute of `holder`."""
+
     cached: Any
+    """The cached function."""
+
     plain: Any
-    """The function alone."""
+    """The function without a cache."""
 
 
 @contextmanager
-def caches_let_be(caches: Iterable[Cache]) -> Iterator[None]:
-    """Let the functions run anew, their caches as they were.
+def caches_disabled(caches: Iterable[Cache]) -> Iterator[None]:
+    """Replace cached functions by the plain ones; their caches do not change.
 
-    A cache would give tensors of a trace to the next real run, and data to the trace. It would also look at
-    sizes, to find those of earlier calls (`einops.rearrange`), and so bake them in.
+    A cache would return tensors of a trace in the next real run, and data in the trace. It would also compare
+    sizes with those of earlier calls (`einops.rearrange`), and so make them constants of the graph.
     """
     with ExitStack() as stack:
         for found in caches:
@@ -43,24 +47,24 @@ def caches_let_be(caches: Iterable[Cache]) -> Iterator[None]:
 
 
 def caches_of(classes: Collection[type]) -> list[Cache]:
-    """Those of `classes`, of the packages that they come from, and of what they import."""
+    """The cached functions of `classes`, of their packages, and of the packages that these import from."""
     seen: set[int] = set()
     found: list[Cache] = []
     for owner in (*used_modules(classes), *classes):
         for name, value in [*vars(owner).items()]:
-            if type(value) in _FUNCTIONS:  # most are something else, and there are ten thousands
+            if type(value) in _FUNCTIONS:  # few are, of tens of thousands
                 found += _caches(owner, name, value, seen)
     return found
 
 
 def used_modules(classes: Collection[type]) -> list[ModuleType]:
-    """Those of the packages that `classes` come from, and of what they import."""
+    """The Python modules of the packages of `classes`, and of the packages that these import from."""
     modules = (*python_modules(classes), *_imported(classes))
     return list({id(module): module for module in modules}.values())
 
 
 def _imported(classes: Iterable[type]) -> list[ModuleType]:
-    """The modules of the packages whose functions are imported where `classes` are written."""
+    """The Python modules of packages from which the files that define `classes` import."""
     names = set()
     for home in {cls.__module__ for cls in classes} & sys.modules.keys():
         for value in [*vars(sys.modules[home]).values()]:
@@ -73,7 +77,7 @@ def _imported(classes: Iterable[type]) -> list[ModuleType]:
 
 
 def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cache]:
-    """`value` if it is one, or those that decorators of it hold."""
+    """Yield the attribute `name` of `holder`, its `value`, if it is cached, or cached ones in its closure."""
     function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if isinstance(function, _Cached):
         plain = function.__wrapped__

@@ -1,5 +1,6 @@
-"""The check at the door of `transform`: is this a model whose code can be followed?"""
+"""Checks that the code of a model can be traced at all, before `transform` starts."""
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -11,13 +12,28 @@ from fxbin.errors import TransformError
 
 
 def check_model(model: Any) -> None:
-    """Raise TransformError, with the way out, for what cannot be transformed whatever is in it."""
+    """Raise TransformError, which says what to do, if `model` is of a kind that cannot be transformed."""
     why = _why_not(model)
     if why:
         raise TransformError(f"model: {why}")
 
 
+def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
+    """`classes` as a tuple; TransformError if it is no sequence of classes of modules."""
+    if isinstance(classes, type):
+        classes = (classes,)
+    kinds = tuple(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else (classes,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TransformError(
+                "leaf_modules: expected classes of modules, such as (torch.nn.MultiheadAttention,), got "
+                f"{kind!r}"
+            )
+    return kinds
+
+
 def _why_not(model: Any) -> str:
+    """Why `model` cannot be transformed; empty if it may be."""
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
     if isinstance(model, torch.jit.ScriptModule):

@@ -1,4 +1,4 @@
-"""Functions and references that hold on to modules of a model, made to hold on to those of its copy."""
+"""Rebinds functions and weak references that refer to modules of a model, so that they refer to its copy."""
 
 import copy
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -13,7 +13,7 @@ WEAK = (ref, ProxyType, CallableProxyType)
 
 
 def variables(function: Any) -> Iterator[tuple[CellType, Any]]:
-    """What `function` closes over, each with what it holds; without what has not been assigned yet."""
+    """Yield the closure cells of `function` with their values; cells without a value are skipped."""
     for cell in getattr(function, "__closure__", None) or ():
         try:
             held = cell.cell_contents
@@ -23,7 +23,7 @@ def variables(function: Any) -> Iterator[tuple[CellType, Any]]:
 
 
 def referent(reference: Any) -> Any:
-    """What a reference of one of the types `WEAK` refers to; None if that is gone."""
+    """The object that a reference of one of the types `WEAK` refers to; None if it no longer exists."""
     if issubclass(type(reference), ref):  # a proxy would answer for what it refers to
         return reference()
     try:
@@ -33,19 +33,19 @@ def referent(reference: Any) -> Any:
 
 
 def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:
-    """`value`, with every function in it, also in lists and dicts, speaking of copies.
+    """`value` with every function in it, also in lists and dicts, referring to copies.
 
-    `copy.deepcopy` takes a function as it is, with its defaults and what it closes over, and a weak reference
-    too: in a copied module they would go on with the weights of the original. Here they are made anew, with
-    each object that has been copied exchanged for its copy. What needs no change is returned itself.
+    `copy.deepcopy` does not copy functions, with their defaults and closures, nor weak references: in a
+    copied module they would still use the weights of the original. Here they are created again, with each
+    copied object replaced by its copy. A value that needs no change is returned itself.
 
         before:  old = conv.forward;  conv.forward = lambda x: old(x) * 2
         after:   the same, with `old` a method of the copy of conv
 
     Args:
-        value: anything a module holds.
-        copies: by the id of an object, its copy: what `copy.deepcopy` leaves in its memo. Each function and
-            container that has been looked at is added.
+        value: any attribute of a module.
+        copies: the copy of each object by id, as in the memo of `copy.deepcopy`. Functions and containers
+            that have been visited are added.
     """
     found = copies.get(id(value), _UNSEEN)
     if found is not _UNSEEN:
@@ -54,7 +54,7 @@ def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:
         return _weak(value, copies)
     if not isinstance(value, _HOLDERS):
         return value
-    copies[id(value)] = value  # so that what holds itself comes to an end
+    copies[id(value)] = value  # or a container that contains itself would never end
     copies[id(value)] = result = _holder(value, copies)
     return result
 
@@ -92,7 +92,7 @@ def _dict(value: dict[Any, Any], copies: MutableMapping[int, Any]) -> dict[Any, 
     changes = {key: new for key, old in value.items() if (new := rebound(old, copies)) is not old}
     if not changes:
         return value
-    result = copy.copy(value)  # an OrderedDict stays one, and keeps its order
+    result = copy.copy(value)  # which keeps the class, such as OrderedDict, and the order
     result.update(changes)
     return result
 
@@ -101,7 +101,7 @@ def _function(value: FunctionType, copies: MutableMapping[int, Any]) -> Function
     old_cells = value.__closure__ or ()
     new_cells = tuple(CellType() for _ in old_cells)
     result = FunctionType(value.__code__, value.__globals__, value.__name__, closure=new_cells)
-    copies[id(value)] = result  # for functions that close over each other
+    copies[id(value)] = result  # before its cells are filled, as functions may refer to each other
     changed = [_fill(new, old, copies) for new, old in zip(new_cells, old_cells, strict=True)]
     old_defaults = (value.__defaults__, value.__kwdefaults__)
     new_defaults = tuple(rebound(held, copies) for held in old_defaults)
@@ -114,7 +114,7 @@ def _function(value: FunctionType, copies: MutableMapping[int, Any]) -> Function
 
 
 def _fill(new: CellType, old: CellType, copies: MutableMapping[int, Any]) -> bool:
-    """Put into `new` what `old` holds; whether it is something else now."""
+    """Put the rebound value of the cell `old` into `new`; return whether it differs."""
     try:
         held = old.cell_contents
     except ValueError:  # a variable that has not been assigned yet

@@ -1,4 +1,4 @@
-"""A copy of a user's model, also where `copy.deepcopy` alone gives up."""
+"""Copies a user's model, including models that `copy.deepcopy` alone refuses."""
 
 import copy
 import inspect
@@ -12,20 +12,20 @@ from fxbin.errors import TransformError
 from fxbin.original.closures import rebound
 
 _SHARED = (torch.jit.ScriptFunction,)
-"""Attributes without state, which deepcopy refuses: the copy uses the same ones."""
+"""Types of attributes without state that deepcopy refuses: the copy shares them with the original."""
 
 
 def copy_model(model: nn.Module) -> nn.Module:
     """A deep copy of `model`; tensors that autograd computed are copied without their history.
 
-    `torch.nn.utils.weight_norm` and the like leave such tensors in modules and compute them anew in
-    each forward. Functions that modules hold, such as hooks and a `forward` put on an instance, speak of
-    the copy where they spoke of the model, which deepcopy does not see to.
+    `torch.nn.utils.weight_norm` and similar functions leave such tensors in modules and compute them again in
+    each forward. Functions that refer to the model, such as hooks and a `forward` assigned to an instance,
+    refer to the copy instead, which deepcopy alone does not ensure.
 
     Raises:
         TransformError: something in the model cannot be copied.
     """
-    memo = copies_made(model)
+    memo = copy_memo(model)
     graph_modules = [module for module in model.modules() if isinstance(module, fx.GraphModule)]
     memo |= {id(module): fx.GraphModule.__new__(type(module)) for module in graph_modules}
     try:
@@ -45,8 +45,8 @@ def copy_model(model: nn.Module) -> nn.Module:
     return copied
 
 
-def copies_made(model: nn.Module) -> dict[int, Any]:
-    """For the memo of `copy.deepcopy`: by id of what it refuses in modules, what a copy has instead."""
+def copy_memo(model: nn.Module) -> dict[int, Any]:
+    """A memo for `copy.deepcopy`: for each object in modules that it refuses, by id, what the copy gets."""
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in _contents(vars(module)):
@@ -58,17 +58,18 @@ def copies_made(model: nn.Module) -> dict[int, Any]:
 
 
 def _fill(copied: fx.GraphModule, module: fx.GraphModule, memo: dict[int, Any]) -> None:
-    """Make a new graph module a copy of `module`, as modules are copied.
+    """Fill the new graph module `copied` with copies of all attributes of `module`, as for other modules.
 
-    Its own way keeps what its graph refers to, and loses mode, name, forward hooks and attributes.
+    GraphModule's own `__deepcopy__` copies what the graph refers to, but loses mode, name, forward hooks and
+    other attributes.
     """
     vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
     type(copied).__name__ = type(module).__name__
-    copied.graph = copied._graph  # makes its code
+    copied.graph = copied._graph  # generates its code
 
 
 def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
-    """Raise TransformError where `__slots__` keep what the copy lacks: torch copies `vars` of a module."""
+    """Raise TransformError if the copy lacks a value in `__slots__`: torch copies only `vars` of a module."""
     slots = {kind: _slots(kind) for kind in {type(module) for module in model.modules()}}
     for path, module in model.named_modules():
         copied = copies.get(id(module), module)
@@ -82,12 +83,13 @@ def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
 
 
 def _slots(kind: type) -> tuple[str, ...]:
+    """Names in the `__slots__` of `kind` and its base classes."""
     classes = (vars(owner).items() for owner in kind.__mro__)
     return tuple(name for items in classes for name, value in items if inspect.ismemberdescriptor(value))
 
 
 def _make_leaves(module: nn.Module) -> None:
-    """Of the parameters of a scripted module, which torch computes from the original's when it copies."""
+    """Turn the parameters of a scripted module into leaves: torch copies them with their autograd history."""
     if isinstance(module, torch.jit.ScriptModule):
         for parameter in module.parameters():
             if not parameter.is_leaf:
@@ -95,7 +97,7 @@ def _make_leaves(module: nn.Module) -> None:
 
 
 def _contents(container: Any) -> Iterator[Any]:
-    """What is in `container`, in containers inside it too."""
+    """Yield the values in `container` and in containers inside it."""
     pending, seen = [container], {id(container)}
     while pending:
         value = pending.pop()

@@ -1,4 +1,4 @@
-"""Which modules the code of a module can get at, and so change while it is traced."""
+"""Finds the modules that the code of a module can reach, and so change while it is traced."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -11,10 +11,10 @@ from fxbin.original.closures import WEAK, referent, variables
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
-    """`module`, what is below it, and what any of these holds, in a list, as a method or in a closure.
+    """Yield `module` and all modules that it can reach: through attributes, containers, methods and closures.
 
-    A part of a large model mostly reaches little of it, unless it knows its parent. Hooks of `module` itself
-    are not asked: they run around its forward.
+    A part of a large model mostly reaches only a little of it, unless it refers to its parent. Hooks of
+    `module` itself do not count, because they run around its forward.
     """
     yield module
     inside = [value for name, value in vars(module).items() if name not in HOOKS]
@@ -23,14 +23,17 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
             yield item
 
 
-def held_by(owners: Iterable[Any]) -> Iterator[Any]:
-    """What modules and classes hold that is no module, in lists, as methods or in closures too; each once."""
+def values_held_by(owners: Iterable[Any]) -> Iterator[Any]:
+    """Yield all values except modules that `owners`, modules and classes, hold directly or indirectly.
+
+    Indirectly means in containers, attributes, methods or closures. Each value comes once.
+    """
     values = [value for owner in owners for value in vars(owner).values()]
     return _walk(values, (*_WITHOUT_MODULES, nn.Module), set())
 
 
 def _walk(pending: list[Any], without: tuple[type, ...], seen: set[int]) -> Iterator[Any]:
-    """`pending`, and what is held by that, each once; nothing of a class in `without`."""
+    """Yield the values in `pending` and all that they hold, each once, but none of the types `without`."""
     while pending:
         item = pending.pop()
         if issubclass(type(item), without) or id(item) in seen:
@@ -41,24 +44,25 @@ def _walk(pending: list[Any], without: tuple[type, ...], seen: set[int]) -> Iter
 
 
 def holds_any(item: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether `item`, no container, holds something of exactly one of `kinds`.
+    """Whether `item`, which is not a container, holds an object of exactly one of the types `kinds`.
 
-    In an attribute, as a method or in a closure; what modules hold does not count.
+    It may be in an attribute, a method or a closure; contents of modules do not count.
     """
     without = tuple(kind for kind in _WITHOUT_MODULES if kind is not Tensor)
     return any(type(x) in kinds for x in _walk([item], (*without, nn.Module), set()))
 
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
-"""Attributes of each module with what runs around its forward."""
+"""Attributes of each module about the hooks that run around its forward."""
 
 CALLED_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Those with the functions; the others say how they are called."""
+"""Attributes of each module with the hook functions; the others in `HOOKS` say how these are called."""
 
 _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
 
 
 def _held(item: Any) -> Iterable[Any]:
+    """The values that `item` holds directly."""
     if isinstance(item, dict):
         return item.values()
     if isinstance(item, list | tuple | set | frozenset):

@@ -1,1 +1,1 @@
-"""What was binarized, what was not and why: `fxbin.summary`."""
+"""The summary of a transformed model, which `fxbin.summary` returns, and the list of its scopes."""

@@ -1,4 +1,4 @@
-"""What the layers with weights cost: multiply-accumulates, and where their weights are."""
+"""The cost of layers with weights: their multiply-accumulates (MACs) and their weights."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fxbin.tracing import TensorSpec
 WEIGHTED_OPS = frozenset(
     {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
 )
-"""Operators whose multiply-accumulates are counted. Products of two activations (attention) are not."""
+"""Operators whose MACs are counted. Products of two activations (attention) are not."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class LayerWeight:
     """The weight of one call of a convolution or linear layer."""
 
     name: str
-    """Qualified name of the parameter, its first one if it has several; empty if the weight is computed."""
+    """Qualified name of the parameter, the first if it has several; empty if the weight is computed."""
 
     shape: tuple[int, ...]
+    """Shape of the weight: ``(out, in / groups, kh, kw)`` for conv2d."""
 
     element_bits: int
+    """Bits per element, by its dtype."""
 
     tensor: Tensor | None
     """The parameter; None if the weight is computed."""
@@ -41,12 +43,12 @@ def is_weighted(node: fx.Node) -> bool:
 
 
 def input_spec(module: GraphModule, node: fx.Node) -> TensorSpec | None:
-    """Shape and dtype of the activations that a weighted `node` takes; None if they are not known."""
+    """Shape and dtype of the activations that the layer in `node` takes; None if they are unknown."""
     return tensor_spec(module, _argument(node, 0, "input"))
 
 
 def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
-    """The weight of a weighted `node`; None inside a module that is kept whole."""
+    """The weight of the layer in `node`; None inside a module that is kept whole, or if it is unknown."""
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
@@ -63,11 +65,11 @@ def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
 
 
 def macs(module: GraphModule, node: fx.Node, weight: LayerWeight | None) -> int | None:
-    """Multiply-accumulates of one forward through a weighted `node`, bias not counted.
+    """Multiply-accumulates of one forward through the layer in `node`, without the bias.
 
-    Each output element of a convolution ``(out, in/groups, kh, kw)`` or linear layer ``(out, in)`` costs
-    ``in/groups * kh * kw``; each *input* element of a transposed convolution ``(in, out/groups, kh, kw)``
-    costs ``out/groups * kh * kw``. None if shapes are not known.
+    Each output element of a convolution ``(out, in/groups, kh, kw)`` costs ``in/groups * kh * kw``, that of a
+    linear layer ``(out, in)`` costs ``in``; each *input* element of a transposed convolution
+    ``(in, out/groups, kh, kw)`` costs ``out/groups * kh * kw``. None if shapes are unknown.
     """
     info = node_info(node)
     assert info is not None
@@ -78,9 +80,9 @@ def macs(module: GraphModule, node: fx.Node, weight: LayerWeight | None) -> int 
 
 
 def batch_size(module: GraphModule, graph: fx.Graph) -> int:
-    """How many examples the graph was traced with: the first dimension of its first tensor input.
+    """Number of examples that `graph` was traced with: the first dimension of its first tensor input.
 
-    1 if its first convolution runs on ``(c, h, w)``: then there is no batch.
+    1 if its first convolution takes ``(c, h, w)``, as then there is no batch.
     """
     infos = ((node, node_info(node)) for node in graph.nodes)
     convs = (node for node, info in infos if info is not None and info.op == "conv2d")
@@ -89,12 +91,13 @@ def batch_size(module: GraphModule, graph: fx.Graph) -> int:
         return 1
     inputs = (tensor_spec(module, node) for node in graph.nodes if node.op == "placeholder")
     shapes = [spec.shape for spec in inputs if spec and len(spec.shape) > 1]
-    # Detection models take a list of images, and make a batch of them.
+    # Detection models take a list of images and make a batch of them: the first convolution shows its size.
     shapes += [first.shape] if first is not None else []
     return max(shapes[0][0], 1) if shapes else 1
 
 
 def _of_tensor(module: nn.Module, weight: Tensor, path: str) -> LayerWeight:
+    """`weight` under its parameter name in `module`, or under `path` if it is not a parameter."""
     bits = weight.element_size() * 8
     for name, parameter in module.named_parameters():
         if parameter is weight:

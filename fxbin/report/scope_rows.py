@@ -1,4 +1,4 @@
-"""The nodes of a model as `fxbin scopes` lists them."""
+"""The rows that `fxbin scopes` lists: one for each named operator of a model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,17 +13,19 @@ from fxbin.scopes.hints import hints
 
 @dataclass(frozen=True)
 class ScopeRow:
-    """One node, as `ignored_scopes` and `target_scopes` know it."""
+    """One named operator, as `ignored_scopes` and `target_scopes` refer to it."""
 
     name: str
-    """``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+    """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     op: str
+    """The operator: ``"conv2d"``."""
+
     shape: tuple[int, ...] | None
-    """Of what it computes from the example inputs; None if that is no tensor or not known."""
+    """Shape of its output for the example inputs; None if that is not a tensor or unknown."""
 
     status: str
-    """``"binarized"``, or why not, for a conv2d; empty for the rest."""
+    """For a conv2d, ``"binarized"`` or ``"full precision: "`` with the reason; empty for other operators."""
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.shape)) if self.shape else "-"
@@ -31,14 +33,14 @@ class ScopeRow:
 
 
 def list_scopes(model: BinarizedModule) -> list[ScopeRow]:
-    """Every node that has a name, in execution order."""
+    """All named operators of eval mode, in execution order, without duplicates."""
     nodes = (node for graph in model.evaluated_graphs for node in graph.nodes)
     rows = [row for node in nodes if (info := node_info(node)) for row in _rows(model, node, info)]
     return [*dict.fromkeys(rows)]
 
 
 def matching(rows: list[ScopeRow], pattern: str) -> list[ScopeRow]:
-    """The rows that `pattern` selects. Raises ScopeError, with near misses, if there are none."""
+    """The rows that `pattern` selects. Raises ScopeError, with similar names, if there are none."""
     found = [row for row in rows if matches(row.name, pattern)]
     if not found:
         said = [

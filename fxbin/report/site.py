@@ -1,4 +1,4 @@
-"""What is reported about one layer with a weight."""
+"""The report on one call of a layer with a weight."""
 
 import math
 from dataclasses import dataclass
@@ -18,59 +18,62 @@ NOT_CONV2D = Decision(binarized=False, reason="only conv2d is binarized")
 
 @dataclass(frozen=True)
 class SiteReport:
-    """One call of a convolution or linear layer. What a module kept whole hides is None."""
+    """One call of a convolution or linear layer. Fields are None where a module kept whole hides them."""
 
     name: str
     """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     op: str
-    """``"conv2d"``, ``"linear"``, ``"conv_transpose2d"`` ..."""
+    """The operator: ``"conv2d"``, ``"linear"``, ``"conv_transpose2d"`` ..."""
 
     owner: str
     """Qualified name of the module it runs in: ``"conv1"``; empty for the root."""
 
     binarized: bool
+    """Whether it has binarizers."""
 
     reason: str
-    """Why it stays in full precision; empty if it does not."""
+    """Why it stays in full precision; empty if it is binarized."""
 
     weight: str
     """Qualified name of the weight, the same for calls that share it; empty if it is computed."""
 
     weight_shape: Shape | None
-    """``(out, in / groups, kh, kw)`` for a conv2d."""
+    """Shape of the weight: ``(out, in / groups, kh, kw)`` for a conv2d."""
 
     input_shape: Shape | None
-    """Of the example inputs: ``(n, c, h, w)``."""
+    """Shape of its input, with the example inputs: ``(n, c, h, w)`` for a conv2d."""
 
     output_shape: Shape | None
+    """Shape of its output, with the example inputs."""
 
     groups: int | None
-    """1 for a linear layer."""
+    """Number of groups of a convolution; 1 for a linear layer, None for a transposed convolution."""
 
     macs: int | None
     """Multiply-accumulates for one example."""
 
     weight_bits: int | None
-    """Bits of the stored weight: 1 each and its scales if it is binarized, else those of its dtype."""
+    """Bits of the stored weight: one per element plus its scales if binarized, else those of its dtype."""
 
     full_precision_bits: int | None
     """Bits of the weight in its own dtype."""
 
     activations_enabled: bool
-    """Whether its activations are binarized at this moment."""
+    """Whether its activations are binarized at the moment."""
 
     weights_enabled: bool
+    """Whether its weight is binarized at the moment."""
 
     train_only: bool
-    """Whether it runs in train mode only; such calls are in no total."""
+    """Whether it runs in train mode only; such calls do not count in any total."""
 
     example_call: int = 0
-    """The example call that runs it; those of another one than the first, 0, are in no total either."""
+    """Index of the example call that runs it; only those of the first, 0, count in totals."""
 
     @property
     def weight_key(self) -> str:
-        """What tells stored weights apart; a computed one belongs to its call site."""
+        """Identifies the stored weight: its qualified name, or that of the call site if it is computed."""
         return self.weight or self.name
 
 
@@ -109,8 +112,8 @@ def _groups(op: str, x: Shape, weight: Shape) -> int | None:
     if op == "linear":
         return 1
     if "transpose" in op:
-        return None  # its weight (in, out/groups, ...) does not tell
-    # Counted from the end, since a convolution also takes an input without batch.
+        return None  # the shapes of x and its weight (in, out/groups, ...) do not determine it
+    # Counted from the end, because a convolution also takes an input without a batch axis.
     return x[1 - len(weight)] // weight[1]
 
 
@@ -119,11 +122,11 @@ def _bits(weight: LayerWeight | None) -> int | None:
 
 
 def _stored_bits(model: BinarizedModule, decision: Decision, weight: LayerWeight | None) -> int | None:
-    """One bit a weight, and its scales in the weight's own dtype; all in its dtype if not binarized."""
+    """One bit per element, plus scales in the weight's dtype; if not binarized, all in its dtype."""
     if weight is None or not decision.binarized:
         return _bits(weight)
     binarizer = model.get_submodule(decision.weight)
-    # A computed weight is not at hand, but the number of scales depends on its shape alone.
+    # A computed weight is not available here, but the number of scales depends only on its shape.
     w = torch.zeros(weight.shape) if weight.tensor is None else weight.tensor.detach()
     scales = binarizer.scale(w).numel()  # type: ignore[operator]
     return w.numel() + int(scales) * weight.element_bits

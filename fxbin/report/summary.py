@@ -1,4 +1,4 @@
-"""What was binarized, what was not and why, and what that is worth: `fxbin.summary`."""
+"""`fxbin.summary`: which call sites are binarized, why others are not, and what that saves."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,56 +22,57 @@ from fxbin.report.table import as_text, report_table
 from fxbin.tracing import Island, Specialisation
 
 Target = Literal["openvino"]
-"""A runtime whose 1-bit kernels are known."""
+"""A runtime for which `summary` can tell what will run in 1 bit."""
 
 _TOTALS = (
     *("binarized", "macs", "binarized_macs", "binarized_macs_share"),
     *("weight_bits", "full_precision_bits", "compression"),
 )
+"""Totals in `Summary.to_dict`."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `fxbin.transform` made of a model. Prints as a table; `to_dict` gives it for JSON."""
+    """The result of `fxbin.transform` for a model. Prints as a table; `to_dict` gives JSON values."""
 
     model: str
-    """Class of the model."""
+    """Class name of the model."""
 
     mode: str
-    """Weight binarizer: ``"xnor"``."""
+    """Name of the weight binarizer: ``"xnor"``."""
 
     stage: Stage
-    """What is binarized at this moment."""
+    """The stage at the moment: which binarizers are enabled."""
 
     sites: tuple[SiteReport, ...]
-    """Every conv2d call site in execution order, those of other calls, then those of train mode only."""
+    """All conv2d call sites in execution order: of the first example call, of others, of train mode only."""
 
     others: tuple[SiteReport, ...]
-    """The other convolutions and the linear layers of eval mode, which stay in full precision."""
+    """Other convolutions and linear layers of eval mode, which stay in full precision."""
 
     specialisations: tuple[Specialisation, ...]
-    """Values that the code depends on and that the graphs take for granted."""
+    """Python values that the model's code depends on, and that the graphs keep as constants."""
 
     islands: tuple[Island, ...] = ()
-    """Modules that run as they are, around parts that run as graphs, and why."""
+    """Modules that run their own code, because it cannot be traced, with the reason."""
 
     never_ran: tuple[str, ...] = ()
-    """Qualified names of the conv2d modules that the example inputs did not come to: they stay as is."""
+    """Qualified names of conv2d modules that the example inputs did not run; they stay in full precision."""
 
     target: Target | None = None
-    """The runtime that `deployment` speaks of."""
+    """The runtime that `deployment` is about."""
 
     deployment: tuple[SiteExport, ...] = ()
-    """How that runtime is going to run each binarized call site of eval mode once it is trained, and why."""
+    """How `target` will run each binarized call site of eval mode after training, with the reason."""
 
     @property
     def one_bit(self) -> int:
-        """Number of call sites that `target` is going to run in 1 bit."""
+        """Number of call sites that `target` will run in 1 bit."""
         return sum(site.mode is ExportMode.ONE_BIT for site in self.deployment)
 
     @property
     def one_bit_macs(self) -> int:
-        """Their multiply-accumulates."""
+        """Multiply-accumulates of the call sites that `target` will run in 1 bit."""
         names = {site.name for site in self.deployment if site.mode is ExportMode.ONE_BIT}
         return sum(site.macs or 0 for site in self._counted() if site.name in names)
 
@@ -82,43 +83,43 @@ class Summary:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one example in eval mode, as far as they are known."""
+        """Multiply-accumulates for one example in eval mode, as far as they are known."""
         return sum(site.macs or 0 for site in self._counted())
 
     @property
     def binarized_macs(self) -> int:
-        """Those of the binarized call sites."""
+        """Multiply-accumulates of the binarized call sites."""
         return sum(site.macs or 0 for site in self._counted() if site.binarized)
 
     @property
     def binarized_macs_share(self) -> float:
-        """Between 0 and 1; 0 where no multiply-accumulates are known."""
+        """Share of multiply-accumulates in binarized call sites, from 0 to 1; 0 if none are known."""
         return self.binarized_macs / self.macs if self.macs else 0.0
 
     @property
     def weight_bits(self) -> int:
-        """Bits of the stored weights. One that several calls share counts once for each form it has."""
+        """Bits of all stored weights. A shared weight counts once for each form, binarized or not."""
         stored = {(site.weight_key, site.binarized): site.weight_bits or 0 for site in self._counted()}
         return sum(stored.values())
 
     @property
     def full_precision_bits(self) -> int:
-        """Bits of the same weights in their own dtype."""
+        """Bits of all weights in their own dtype; a shared weight counts once."""
         weights = {site.weight_key: site.full_precision_bits or 0 for site in self._counted()}
         return sum(weights.values())
 
     @property
     def compression(self) -> float:
-        """How many times smaller the stored weights are; 1 where none are known."""
+        """Ratio of `full_precision_bits` to `weight_bits`; 1 if no weights are known."""
         return self.full_precision_bits / self.weight_bits if self.weight_bits else 1.0
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of the call sites that no total counts, because a module kept whole hides them."""
+        """Names of the call sites that no total includes, because they are inside modules kept whole."""
         return tuple(site.name for site in self._counted() if site.macs is None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values, totals included."""
+        """Return the summary as JSON values, totals included."""
         return {
             "model": self.model,
             "mode": self.mode,
@@ -143,21 +144,22 @@ class Summary:
         return report_table(self)
 
     def _counted(self) -> Iterator[SiteReport]:
+        """Yield the reports that totals include."""
         yield from (site for site in self.sites if not (site.train_only or site.example_call))
         yield from self.others
 
 
 def summary(model: nn.Module, target: Target | None = None) -> Summary:
-    """What was binarized in a transformed model, and why the rest was not.
+    """Which call sites of a transformed model are binarized, and why the others are not.
 
     Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
 
-    With the target ``"openvino"`` also which call sites OpenVINO is going to run in 1 bit once the
-    model is trained and exported, and why not the others. That can be asked before training.
+    With the target ``"openvino"`` it also tells which call sites OpenVINO will run in 1 bit once the model is
+    trained and exported, and why not the others. This works before training.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
-        ExportError: the target is not known, or the model does not run on its `input_info`.
+        ExportError: the target is unknown, or the model does not run on its `input_info`.
     """
     model = transformed(model, "summary")
     if target is not None and target not in get_args(Target):
@@ -182,7 +184,7 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
 
 def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
-    """The conv2d call sites of eval mode, each with the first example call that runs it."""
+    """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
     known: set[str] = set()
     for call, graph in enumerate(model.evaluated_graphs):
         sites = [site for site in call_sites(graph) if site.info.name not in known]
@@ -191,7 +193,7 @@ def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
 
 
 def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
-    """The conv2d call sites that only graphs of train mode have."""
+    """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
     known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
     for graph in model.all_graphs:
         for node in graph.nodes:
@@ -202,7 +204,7 @@ def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]
 
 
 def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:
-    """The conv2d modules of which no graph knows."""
+    """Yield qualified names of the conv2d modules that appear in no graph."""
     ran = {site.owner for site in sites} | {site.weight.rpartition(".")[0] for site in sites}
     nodes = (node for graph in model.all_graphs for node in graph.nodes)
     ran |= {str(node.target) for node in nodes if node.op == "call_module"}
@@ -218,4 +220,5 @@ def _is_conv2d(node: fx.Node) -> bool:
 
 
 def _plain(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass, with tuples as lists."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}

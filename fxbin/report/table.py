@@ -1,4 +1,4 @@
-"""How a summary prints: one row a conv2d call site, then the totals."""
+"""The text of a summary: a table with one row per conv2d call site, then the totals."""
 
 import io
 import math
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
     from fxbin.report.summary import Summary
 
 _UNBOUNDED = 10_000
-"""Columns to render into where no terminal sets a limit: one line a row, whatever its length."""
+"""Width in columns where no terminal limits it, so that each row is one line of any length."""
 
 _TARGETS = {"openvino": "OpenVINO"}
+"""Spelling of each `Target` in the table."""
 
 
 def report_table(report: "Summary") -> RenderableType:
-    """`report` for a rich console; on a narrow one, paths of modules stand in for hierarchical names."""
+    """`report` for a rich console; a narrow one shows module paths instead of hierarchical names."""
     return Group(_Sites(report), *(Text(line) for line in _totals(report)))
 
 
 def as_text(renderable: RenderableType) -> str:
-    """`renderable` without colours: as wide as the terminal, or as it needs where there is none."""
+    """`renderable` as text without colours, as wide as the terminal, or unlimited if there is none."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = Console().width if on_terminal else _UNBOUNDED
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
@@ -40,7 +41,7 @@ def as_text(renderable: RenderableType) -> str:
 
 
 class _Sites:
-    """The table, in the widest form that fits."""
+    """The table of call sites, in the widest form that fits the console."""
 
     def __init__(self, report: "Summary") -> None:
         self._report = report
@@ -50,14 +51,14 @@ class _Sites:
             _table(self._report, full_names=full_names, with_output=with_output)
             for full_names, with_output in ((True, True), (False, True), (False, False))
         ]
-        # A measurement never exceeds the width that it is given, so it is taken without a limit.
+        # A measurement never exceeds the given width, so it is taken without a limit.
         unbounded = options.update(width=_UNBOUNDED)
         fits = (t for t in forms if Measurement.get(console, unbounded, t).maximum <= options.max_width)
         yield next(fits, forms[-1])
 
 
 def _table(report: "Summary", *, full_names: bool, with_output: bool) -> Table:
-    # Markdown's own form: a table from a log can be pasted into an issue.
+    # A Markdown table, so that it can be pasted from a log into an issue.
     table = Table(box=box.MARKDOWN, header_style="bold")
     table.add_column("conv2d", overflow="fold")
     table.add_column("weight", justify="right", overflow="fold")
@@ -103,6 +104,7 @@ def _short_name(site: "SiteReport") -> str:
 
 
 def _totals(report: "Summary") -> list[str]:
+    """The lines below the table: totals, islands, modules that never ran, specialisations."""
     before, after = _bytes(report.full_precision_bits), _bytes(report.weight_bits)
     count = f"{report.binarized} of {len(report.sites)} conv2d binarized ({report.mode})"
     share = f"{report.binarized_macs_share:.1%} binarized"
@@ -125,7 +127,7 @@ def _totals(report: "Summary") -> list[str]:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as it is: {island.scope}: {island.reason}" for island in report.islands]
     if report.never_ran:
-        # Around islands only a run in eval mode tells what is called.
+        # If there are islands, only a run in eval mode tells which modules are called.
         when = " in eval mode" if report.islands else ""
         names = ", ".join(report.never_ran)
         lines.append(f"left in full precision, never ran with the example inputs{when}: {names}")
@@ -149,7 +151,7 @@ def _bytes(bits: int) -> str:
 
 
 def _scaled(number: float, step: int, units: tuple[str, ...]) -> str:
-    """Three digits and a unit."""
+    """`number` with three digits and the largest of `units`, each `step` times the one before."""
     power = 0
     while number >= step and power < len(units) - 1:
         number, power = number / step, power + 1

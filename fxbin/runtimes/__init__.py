@@ -1,4 +1,4 @@
-"""One model in several runtimes, beside PyTorch eager."""
+"""Compares one model in several runtimes with PyTorch eager."""
 
 from fxbin.runtimes.comparison import compare_runtimes
 from fxbin.runtimes.report import RuntimeReport, RuntimeResult

@@ -1,4 +1,4 @@
-"""One model in PyTorch eager, compiled, in onnxruntime and in OpenVINO."""
+"""Compares a model compiled by PyTorch, in ONNX Runtime and in OpenVINO with PyTorch eager."""
 
 import copy
 import os
@@ -30,7 +30,7 @@ from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.verification.tolerance import check_tolerance
 
 Outputs = list[list[NDArray[Any]]]
-"""For each sample, the outputs."""
+"""The outputs for each sample."""
 
 
 def compare_runtimes(
@@ -45,33 +45,27 @@ def compare_runtimes(
 ) -> RuntimeReport:
     """Run `model` in several runtimes and compare with PyTorch eager, in eval mode.
 
-    Nothing is raised for a difference: it is in the report, as is what a runtime refuses. Of a file in
-    standard operators, OpenVINO is not expected to run anything in 1 bit.
+    Differences and refusals of a runtime raise nothing: the report has them. A file in standard operators is
+    not expected to run in 1 bit in OpenVINO.
 
     Args:
-        model: a transformed model, in its present stage. Its mode stays as it is.
-        path: an ONNX file of it; by default one is made, and removed again.
+        model: a transformed model, in its current stage; its mode does not change.
+        path: an ONNX file of it; by default a temporary one is exported.
         inputs: samples, each a tensor or a tuple of positional inputs; by default random numbers and
             zeros of the shapes in `input_info`.
         runtimes: any of ``"compiled"``, which is `torch.compile`, ``"onnxruntime"`` and ``"openvino"``.
-        layers: compare each binarized call site as well, and name the first one that differs. OpenVINO
-            runs each by itself, as `fxbin.openvino.verify` does, since it does not fuse what it returns.
-        tolerance: as for `fxbin.openvino.verify`, whose exception for values at thresholds holds here, too.
-        time_limit: as for `fxbin.openvino.verify`: what OpenVINO may take.
+        layers: whether to compare each binarized call site as well, and name the first that differs. OpenVINO
+            runs each alone, as in `fxbin.openvino.verify`, as it does not fuse layers that are outputs.
+        tolerance: as in `fxbin.openvino.verify`, including its exception for values at thresholds.
+        time_limit: seconds that OpenVINO may take for a step, as in `fxbin.openvino.verify`.
 
     Raises:
-        ExportError: a runtime is not known or not installed, or the model cannot be exported.
+        ExportError: a runtime is unknown or not installed, or the model cannot be exported.
     """
     check_time_limit(time_limit)
     check_tolerance(tolerance)
     binarized = transformed(model, "compare_runtimes")
-    if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
-        known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
-        raise ExportError(
-            f"runtimes: expected a list of some of {known}, got {', '.join(map(repr, given)) or 'none'}"
-        )
-    extra = "openvino" if "openvino" in runtimes else "onnx"
-    require(*(runtime for runtime in runtimes if runtime != "compiled"), extra=extra)
+    _check_runtimes(runtimes)
     example = first_sample(inputs)
     with tempfile.TemporaryDirectory(prefix="fxbin-runtimes-") as folder:
         if path is not None:
@@ -88,25 +82,50 @@ def compare_runtimes(
         return RuntimeReport(tuple(compare.run(runtime) for runtime in runtimes))
 
 
+def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
+    """Raise ExportError unless `runtimes` is a list of known runtimes that are all installed."""
+    if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
+        known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
+        raise ExportError(
+            f"runtimes: expected a list of some of {known}, got {', '.join(map(repr, given)) or 'none'}"
+        )
+    extra = "openvino" if "openvino" in runtimes else "onnx"
+    require(*(runtime for runtime in runtimes if runtime != "compiled"), extra=extra)
+
+
 def _binarized(model: BinarizedModule, example: tuple[Any, ...] | None) -> list[str]:
+    """Names of the call sites that an exported file has binarized."""
     in_file = (ExportMode.ONE_BIT, ExportMode.FLOAT)
     return [site.name for site in plan_export(model, example) if site.mode in in_file]
 
 
 @dataclass(frozen=True)
 class _Comparison:
+    """A model, its file and its samples, to be run in one runtime after another."""
+
     model: BinarizedModule
+    """The transformed model."""
+
     module: fx.GraphModule
-    """The model as it is exported, which returns the layers, too."""
+    """The model as it is exported; it returns the outputs of `layers` after its own."""
 
     path: Path
+    """The ONNX file of the model, which need not exist for the runtime ``"compiled"``."""
+
     samples: Sequence[BoundInputs]
+    """The samples, bound to the inputs of `module`."""
+
     inputs: Sequence[Sample] | None
+    """The samples as the user gave them."""
+
     layers: tuple[str, ...]
+    """Names of the call sites to compare."""
+
     tolerance: float
     time_limit: float
 
     def run(self, runtime: Runtime) -> RuntimeResult:
+        """Run the model in `runtime` and compare its outputs with PyTorch eager."""
         if runtime == "openvino":
             return self._openvino()
         return self._compared(runtime, self._compiled if runtime == "compiled" else self._onnxruntime)
@@ -123,7 +142,7 @@ class _Comparison:
         return RuntimeResult(runtime, outputs, len(layers), first, "")
 
     def _lost(self, runtime: Runtime) -> str:
-        """What the file that `runtime` has refused lacks of what was written into it."""
+        """What is missing of all that was written into the file; empty if nothing, or if it was not used."""
         record = read_record(self.path) if runtime == "onnxruntime" else None
         return "" if record is None else record.lost
 
@@ -138,7 +157,7 @@ class _Comparison:
         return run_in_onnxruntime(self.path, self.samples, self.layers)
 
     def _openvino(self) -> RuntimeResult:
-        # Only now, as fxbin.openvino is built on this package.
+        # Imported only when asked for: without OpenVINO, the other runtimes need none of this.
         from fxbin.openvino.verify import FULL_FLOAT, examine
 
         layers = bool(self.layers)

@@ -1,4 +1,4 @@
-"""A model that returns what its binarized convolutions compute, too."""
+"""Lets a model return the outputs of its binarized convolutions as well."""
 
 from collections.abc import Collection
 
@@ -10,10 +10,10 @@ from fxbin.export.conv_call import conv_calls
 
 
 def return_layers(module: fx.GraphModule, names: Collection[str]) -> tuple[str, ...]:
-    """Let `module` return, behind what it returns now, what the call sites `names` compute.
+    """Append the outputs of the call sites `names` to what `module` returns; return names in that order.
 
-    Returns the names in that order, which is that of execution. Copies are returned, as what comes after a
-    convolution may change its output in place.
+    The order is that of execution. The module returns copies, because code after a convolution may change its
+    output in place.
     """
     calls = [call for call in conv_calls(module) if call.name in names]
     copies = []

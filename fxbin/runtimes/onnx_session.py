@@ -1,4 +1,4 @@
-"""A file of fxbin in onnxruntime, with what its convolutions compute."""
+"""Runs a file of fxbin in ONNX Runtime, with the outputs of its convolutions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import onnx
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-"""onnxruntime's option: where a model that is given as bytes has its second file."""
+"""ONNX Runtime's option for the folder of external weights, for a model that is passed as bytes."""
 
 
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
 ) -> tuple[list[str], list[list[NDArray[Any]]]]:
-    """Names of the outputs of the file at `path`, and for each sample their values and those of `layers`.
+    """Run the file at `path`; return the names of its outputs, and for each sample these and the `layers`.
 
-    VerificationError if the file has not all of the layers, or onnxruntime does not run it.
+    Raises VerificationError if the file lacks one of the layers, or ONNX Runtime does not run it.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -49,7 +49,7 @@ def run_in_onnxruntime(
 
 
 def _named(sample: BoundInputs, taken: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The tensors of `sample` by the names of the file: as they are, or by position if it has others."""
+    """The arrays of `sample` by the input names `taken` of the file, matched by position if names differ."""
     names = sample.names if {*taken} <= {*sample.names} else taken
     if len(names) != len(sample.names):
         given = f"{len(taken)} tensors ({', '.join(taken)}), got {len(sample.names)}"
@@ -58,9 +58,9 @@ def _named(sample: BoundInputs, taken: Sequence[str]) -> dict[str, NDArray[Any]]
 
 
 def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", list[str]]:
-    """The file with what `layers` compute among its outputs, and the names of these values.
+    """Load the file and add the outputs of `layers` to its outputs; return it and the names of these values.
 
-    Weights in a second file stay there: they may be more than one message can hold.
+    External weights are not loaded, as they may exceed the size limit of one protobuf message.
     """
     import onnx
 

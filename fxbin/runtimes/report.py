@@ -1,4 +1,4 @@
-"""What several runtimes make of one model."""
+"""The report of a comparison of runtimes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,23 +15,26 @@ Runtime = Literal["compiled", "onnxruntime", "openvino"]
 
 @dataclass(frozen=True)
 class RuntimeResult:
-    """One runtime beside PyTorch eager."""
+    """The result of one runtime, compared with PyTorch eager."""
 
     runtime: Runtime
+    """The runtime."""
+
     outputs: tuple[OutputCheck, ...]
+    """The check of each output of the model; empty if the runtime gave none."""
 
     layers: int
-    """Binarized call sites that were compared, too."""
+    """Number of binarized call sites that were compared."""
 
     first_difference: str | None
-    """Name of the first of them that differs, in execution order; None if none does."""
+    """Name of the first call site that differs, in execution order; None if none does."""
 
     problem: str
-    """What kept the runtime from giving outputs; empty if nothing did."""
+    """Why the runtime gave no outputs, or what else is wrong; empty if nothing is."""
 
     @property
     def is_right(self) -> bool:
-        """Whether it gave outputs, all of them are right, and so are the layers."""
+        """Whether there is no problem, and all outputs and layers are right."""
         return (
             not self.problem
             and self.first_difference is None
@@ -41,13 +44,14 @@ class RuntimeResult:
 
 @dataclass(frozen=True)
 class RuntimeReport:
-    """Several runtimes beside PyTorch eager. Prints as a table each."""
+    """Several runtimes compared with PyTorch eager. Prints one table for each."""
 
     results: tuple[RuntimeResult, ...]
+    """The result of each runtime, in the order asked for."""
 
     @property
     def is_right(self) -> bool:
-        """Whether all of them are."""
+        """Whether the results of all runtimes are right."""
         return all(result.is_right for result in self.results)
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Hierarchical names of nodes, and the patterns that select by them."""
+"""Hierarchical names of operators, and the patterns in a config that select by them."""

@@ -1,4 +1,4 @@
-"""Which nodes a config selects: `ignored_scopes` and `target_scopes`, top-level and in `compression`."""
+"""Selects nodes by `ignored_scopes` and `target_scopes`, both top-level and in `compression`."""
 
 import difflib
 import warnings
@@ -19,35 +19,38 @@ class ScopeList:
     """The key: ``"compression.ignored_scopes"``."""
 
     patterns: tuple[str, ...]
+    """Names, or ``{re}`` with a regular expression."""
 
     def find(self, text: str) -> str | None:
-        """The first pattern that matches `text`."""
+        """The first pattern that matches `text`; None if none does."""
         return next((pattern for pattern in self.patterns if matches(text, pattern)), None)
 
 
 @dataclass(frozen=True)
 class ScopeFilter:
-    """What a config ignores and targets, by node names. Ignored wins."""
+    """Selects nodes by name: those in `targets` that are not in `ignored`."""
 
     ignored: tuple[ScopeList, ...] = ()
+    """Lists of nodes that are not selected."""
 
     targets: ScopeList | None = None
-    """None selects everything; no patterns, nothing."""
+    """The only nodes that are selected; None selects all, an empty list none."""
 
     module_ignored: ScopeList | None = None
-    """Top-level lists: also compared with modules (see `is_replaced`)."""
+    """The top-level `ignored_scopes`, which is also compared with modules (see `is_replaced`)."""
 
     module_targets: ScopeList | None = None
+    """The top-level `target_scopes`, which is also compared with modules (see `is_replaced`)."""
 
     user_classes: tuple[str, ...] = ()
     """Names of classes that were registered with NNCF: `registered_modules`."""
 
     notes: tuple[str, ...] = ()
-    """What of the config has no effect."""
+    """Sentences about scope keys without effect."""
 
     @classmethod
     def from_config(cls, config: Config) -> "ScopeFilter":
-        """Both `ignored_scopes` together; a top-level `target_scopes` goes before the other, as in NNCF."""
+        """Both `ignored_scopes` apply; a top-level `target_scopes` overrides the other one, as in NNCF."""
         section = config.binarization
         top = _scope_list("ignored_scopes", config.ignored_scopes)
         own = _scope_list("compression.ignored_scopes", section.ignored_scopes)
@@ -58,17 +61,17 @@ class ScopeFilter:
         return cls(ignored, targets, top, top_targets, config.registered_modules, config.scope_notes)
 
     def is_replaced(self, places: Collection[str]) -> bool:
-        """Whether NNCF would have replaced a module, whose names then begin with NNCF.
+        """Whether NNCF would replace a module, so that its class gets the prefix NNCF in names.
 
-        `places` are all those that hold it, classes without prefix: ``["TinyResNet/Conv2d[conv1]"]``. One of
-        them decides. Only the top-level lists count here.
+        `places` are all scopes of the module, without prefixes: ``["TinyResNet/Conv2d[conv1]"]``. It is
+        enough that a pattern matches one of them. Only the top-level lists count here.
         """
         if self.module_ignored is not None and any(self.module_ignored.find(place) for place in places):
             return False
         return self.module_targets is None or any(self.module_targets.find(place) for place in places)
 
     def why_excluded(self, name: str) -> str | None:
-        """Why the node `name` is not selected; None if it is."""
+        """The reason why the node `name` is not selected; None if it is selected."""
         for scopes in self.ignored:
             found = scopes.find(name)
             if found is None and scopes is self.module_ignored:
@@ -80,10 +83,10 @@ class ScopeFilter:
         return None
 
     def check(self, names: Collection[str], *, validate: bool = True) -> None:
-        """Raise ScopeError unless every pattern matches one of `names`, all nodes of the model.
+        """Raise ScopeError unless each pattern and each registered class matches one of `names`.
 
-        And unless every registered class is in one of them. Without `validate`, warn of it. Also warns of
-        lists without effect and of expressions that match by accident.
+        `names` are those of all nodes of the model. Without `validate`, warn instead. Also warn about lists
+        without effect, and about expressions that match by accident.
         """
         problems = list(self.unmatched(names))
         if problems and validate:
@@ -96,7 +99,7 @@ class ScopeFilter:
             warnings.warn(message, stacklevel=5)
 
     def unmatched(self, names: Collection[str]) -> Iterator[str]:
-        """A message for each pattern, and each registered class, that is in none of `names`, all nodes."""
+        """Yield a message for each pattern and each registered class that matches none of `names`."""
         classes = {_class(element) for name in names for element in name.split("/")[:-1]}
         for unknown in (name for name in self.user_classes if name not in classes):
             close = difflib.get_close_matches(unknown, classes, 1)
@@ -112,7 +115,7 @@ class ScopeFilter:
                     yield " ".join(said)
 
     def surprises(self, names: Collection[str]) -> Iterator[str]:
-        """A warning about each pattern that matches by accident."""
+        """Yield a warning about each pattern that matches by accident."""
         for scopes in self._lists():
             for pattern in scopes.patterns:
                 if trap := surprise(pattern, names):
@@ -123,7 +126,7 @@ class ScopeFilter:
 
 
 def _class(element: str) -> str:
-    """``"Conv2d"`` of ``"NNCFConv2d[conv1]"``."""
+    """The class in an element of a scope, without prefix: ``"Conv2d"`` of ``"NNCFConv2d[conv1]"``."""
     return without_prefix(element.partition("[")[0])
 
 

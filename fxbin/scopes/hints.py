@@ -1,4 +1,4 @@
-"""What a pattern that matches nothing was probably meant to be."""
+"""Suggestions for patterns that match nothing, and warnings about patterns that match by accident."""
 
 import difflib
 import json
@@ -8,11 +8,14 @@ from collections.abc import Callable, Collection, Iterator
 from fxbin.config.pattern import REGEX_MARK, expression, matches, why_invalid
 
 PREFIX = "NNCF"
+"""Prefix of classes that NNCF replaces."""
+
 USER_PREFIX = "NNCFUser"
+"""Prefix of classes that users registered with NNCF."""
 
 
 def hints(pattern: str, names: Collection[str]) -> list[str]:
-    """Suggestions, each a sentence; `names` are all nodes of the model."""
+    """Suggestions, one sentence each, for a `pattern` that matches no node of the model; `names` are all."""
     rules = REGEX_RULES if REGEX_MARK in pattern else NAME_RULES
     text = expression(pattern)
     for rule in rules:
@@ -22,9 +25,9 @@ def hints(pattern: str, names: Collection[str]) -> list[str]:
 
 
 def surprise(pattern: str, names: Collection[str]) -> str | None:
-    r"""A warning about an expression that finds itself in operators' names: ``{re}conv2`` in ``conv2d_0``.
+    r"""A warning about an expression that matches operators by accident: ``{re}conv2`` in ``conv2d_0``.
 
-    None where nothing is surprising, or where the expression spells the operator out.
+    None if it matches none by accident, or if it contains the whole name of the operator.
     """
     if REGEX_MARK not in pattern:
         return None
@@ -41,14 +44,14 @@ def surprise(pattern: str, names: Collection[str]) -> str | None:
 
 
 def _is_inside_operator(text: str, name: str) -> bool:
-    """Whether `text` is found in the operator of `name` only, and in no more than a part of its word."""
+    """Whether `text` matches only inside the operator of `name`, and only a part of its word."""
     found = re.search(text, name)
     start = name.rindex("/") + 1
     return found is not None and found.start() >= start and found.end() < start + len("conv2d")
 
 
 def _registered_class(text: str, names: Collection[str]) -> Iterator[str]:
-    """``Net/NNCFUserMyConv[conv]/conv2d_0``: the model's class was registered with NNCF."""
+    """Rule for ``Net/NNCFUserMyConv[conv]/conv2d_0``: a class that was registered with NNCF."""
     meant = re.findall(rf"{USER_PREFIX}(\w+)", text)
     held = [word for word in dict.fromkeys(meant) if any(f"/{word}[" in name for name in names)]
     if held:
@@ -59,14 +62,14 @@ def _registered_class(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _other_prefix(text: str, names: Collection[str]) -> Iterator[str]:
-    """``TinyResNet/Conv2d[conv1]/conv2d_0``: exact names of replaced modules begin with NNCF."""
+    """Rule for ``TinyResNet/Conv2d[conv1]/conv2d_0``: the prefix NNCF is missing, or one too many."""
     same = [name for name in names if without_prefix(name) == without_prefix(text)]
     if same:
         yield f"Did you mean {same[0]!r}? {_about_prefix(same[0])}"
 
 
 def _module_scope(text: str, names: Collection[str]) -> Iterator[str]:
-    """``TinyResNet/Sequential[layer1]``: a module, where names of operators are needed."""
+    """Rule for ``TinyResNet/Sequential[layer1]``: the name of a module instead of an operator."""
     scope = without_prefix(text.strip().rstrip("/")) + "/"
     inside = [name for name in names if without_prefix(name).startswith(scope)]
     if inside:
@@ -79,14 +82,14 @@ def _module_scope(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _stray_marks(text: str, names: Collection[str]) -> Iterator[str]:
-    """Spaces around a name, or its letters in another case."""
+    """Rule for a name with spaces around it, or with letters in another case."""
     same = [name for name in names if name.lower() == text.strip().lower()]
     if same:
         yield f"Did you mean {same[0]!r}? Case and spaces count."
 
 
 def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
-    """``layer1.0.conv1``: PyTorch's name of a module."""
+    """Rule for ``layer1.0.conv1``: PyTorch's name of a module."""
     fields = [field for field in text.split(".") if field]
     for name in names:
         path = name.split("/")[1:]
@@ -97,16 +100,16 @@ def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _unescaped(text: str, names: Collection[str]) -> Iterator[str]:
-    r"""``{re}Net/NNCFConv2d[conv1]``: brackets are a set of characters unless written ``\[ \]``."""
+    r"""Rule for ``{re}Net/NNCFConv2d[conv1]``: brackets that are not written ``\[ \]``."""
     escaped = re.sub(r"(?<!\\)([\[\]])", r"\\\1", text)
     if escaped != text and (count := _count(escaped, names)):
         yield f"Brackets need a backslash: {REGEX_MARK + escaped!r} matches {count} nodes."
 
 
 def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
-    """``{re}TinyResNet/Conv2d``: the class is called NNCFConv2d."""
+    """Rule for ``{re}TinyResNet/Conv2d``, where the class is called NNCFConv2d."""
     without = without_prefix(text)
-    # Only where a class begins: the first one is the model's, which has no prefix.
+    # Only at the start of a class after a slash: the first class is the model's, which has no prefix.
     with_prefix, with_user_prefix = (
         re.sub(r"(?<=/)(?=[A-Z])", f"({prefix})?", without) for prefix in (PREFIX, USER_PREFIX)
     )
@@ -118,7 +121,7 @@ def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _anchored(text: str, names: Collection[str]) -> Iterator[str]:
-    """``{re}^layer1``: names begin with the class of the model."""
+    """Rule for ``{re}^layer1``: an anchored expression that would match without its anchors."""
     loose = text.removeprefix("^").removesuffix("$")
     if loose != text and (count := _count(loose, names)):
         yield (
@@ -128,6 +131,7 @@ def _anchored(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _other_case(text: str, names: Collection[str]) -> Iterator[str]:
+    """Rule for an expression with spaces around it, or with letters in another case."""
     stripped = text.strip()
     for other, reason in ((stripped, "Spaces count"), (f"(?i:{stripped})", "Case counts")):
         if other != text and (count := _count(other, names)):
@@ -142,7 +146,7 @@ def _closest(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def without_prefix(name: str) -> str:
-    """`name` without the prefix of replaced classes."""
+    """`name` without the prefixes NNCF and NNCFUser of classes."""
     return re.sub(rf"(^|/){PREFIX}(User)?", r"\1", name)
 
 
@@ -157,22 +161,28 @@ def _about_prefix(name: str) -> str:
 
 
 def _pattern(scope: str) -> str:
-    """The expression for everything in the module `scope`."""
+    """A pattern that selects everything in the module `scope`."""
     return REGEX_MARK + re.escape(scope)
 
 
 def _field(element: str) -> str:
-    """``"conv1"`` of ``"NNCFConv2d[conv1]"``."""
+    """The attribute in an element of a scope: ``"conv1"`` of ``"NNCFConv2d[conv1]"``."""
     return element.partition("[")[2].removesuffix("]")
 
 
 def _count(text: str, names: Collection[str]) -> int:
+    """How many of `names` the expression `text` selects; 0 if it is invalid."""
     pattern = REGEX_MARK + text
     return 0 if why_invalid(pattern) else sum(matches(name, pattern) for name in names)
 
 
 Rule = Callable[[str, Collection[str]], Iterator[str]]
+"""Yields suggestions for a text that matches none of the names; the first rule that has some decides."""
+
 NAME_RULES: tuple[Rule, ...] = (_registered_class, _other_prefix, _module_scope, _stray_marks, _qualified)
+"""Rules for entries that are names."""
+
 REGEX_RULES: tuple[Rule, ...] = (
     _unescaped, _registered_class, _other_prefix_in_regex, _anchored, _other_case,
 )  # fmt: skip
+"""Rules for entries with ``{re}``."""

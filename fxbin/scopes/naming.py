@@ -1,9 +1,9 @@
-"""The names of operators, as NNCF 2.9.0 gives them.
+"""Hierarchical names of operators, as NNCF 2.9.0 gives them.
 
-A name is the scope of the operator, its name and a counter: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``.
-NNCF replaces modules of some classes by its own, whose names begin with ``NNCF``, and those of classes
-that its users registered (``nncf.torch.register_module``) by such whose names begin with ``NNCFUser``:
-what follows tells which ones without replacing anything.
+A name consists of the operator's scope, its own name and a counter: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``.
+NNCF replaces modules of some classes by its own classes, whose names begin with ``NNCF``, and modules of
+classes that users registered (``nncf.torch.register_module``) by classes with the prefix ``NNCFUser``. This
+file determines which modules those are, without replacing any.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,9 +18,9 @@ from fxbin.tracing.values.reference import REPLACED_CLASSES
 class Names:
     """Names the operators of one model.
 
-    `ops` are those that run in eval mode: a module that runs in train mode only is not replaced.
-    `may_replace` is asked about each module, with the places that hold it: ``["ResNet/Conv2d[conv1]"]``.
-    `user_classes` are the names of classes that were registered.
+    `ops` are the operators of eval mode: NNCF does not replace a module that runs in train mode only.
+    `may_replace` tells for the scopes of a module, ``["ResNet/Conv2d[conv1]"]``, whether it may be replaced.
+    `user_classes` are the names of registered classes.
     """
 
     def __init__(
@@ -31,29 +31,29 @@ class Names:
         user_classes: Collection[str] = (),
     ) -> None:
         while isinstance(root, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            root = root.module  # names go through these wrappers as if they were not there
+            root = root.module  # NNCF leaves these wrappers out of names
         self._replaced = frozenset(replaced_modules(root, ops, may_replace, user_classes))
 
     def scope(self, scope: Scope) -> str:
-        """``"ResNet/Sequential[layer1]/BasicBlock[0]"``; empty for inputs and outputs of the graph."""
+        """`scope` as text: ``"ResNet/Sequential[layer1]/BasicBlock[0]"``; empty for inputs and outputs."""
         return "/".join(self._label(element) for element in scope)
 
     def name(self, op: OpCall) -> str:
-        """The NNCF name of `op`; one that NNCF does not see is told apart by ``#`` before its counter."""
+        """NNCF's name of `op`; if NNCF does not see it, the counter comes after ``#`` instead of ``_``."""
         return f"{self.scope(op.scope)}/{op.op}{'_' if op.tracked else '#'}{op.index}"
 
     def listing(self, ops: Iterable[OpCall]) -> list[tuple[str, str]]:
-        """(name, operator) of what NNCF sees, in execution order.
+        """(name, operator) of all operators that NNCF sees, in execution order.
 
-        Once each: NNCF has one node for all calls of an operator in a recurrent module.
+        Without duplicates, as NNCF has one node for all calls of an operator in a recurrent module.
         """
         return list(dict.fromkeys((self.name(op), op.op) for op in ops if op.tracked))
 
     def is_target(self, op: OpCall) -> bool:
-        """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, no subclass, that it replaced.
+        """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, not of a subclass, that it replaces.
 
-        NNCF finds modules again by their names, and so misses those under a ModuleDict key with
-        ``/`` or ``[`` in it.
+        NNCF looks up modules by name, and so misses modules under a ModuleDict key that contains ``/`` or
+        ``[``.
         """
         if op.op != "conv2d" or not op.scope or any(set("/[") & set(e.field or "") for e in op.scope):
             return False
@@ -61,7 +61,7 @@ class Names:
         return type(module) is nn.Conv2d and self._is_replaced(op.scope[-1])
 
     def _is_replaced(self, element: ScopeElement) -> bool:
-        # A module that its caller does not hold was kept from before NNCF replaced any.
+        # If the caller has no attribute with the module, it uses a reference from before the replacement.
         return element.field is not None and element.module in self._replaced
 
     def _label(self, element: ScopeElement) -> str:
@@ -76,14 +76,14 @@ def replaced_modules(
     may_replace: Callable[[list[str]], bool],
     user_classes: Collection[str],
 ) -> Iterator[nn.Module]:
-    """The modules that NNCF would replace: held by others, of such a class, and at work in eval mode.
+    """Yield the modules that NNCF would replace: submodules of such a class that run in eval mode.
 
-    What is held by modules of `user_classes` alone stays as it is.
+    A module that appears only inside modules of `user_classes` is not replaced.
     """
     executed = {path for op in ops if op.tracked for path in _paths(op.scope)}
     places: dict[nn.Module, list[str]] = {}
     outside: set[nn.Module] = set()
-    for path, module, is_inside in _held(root, user_classes):
+    for path, module, is_inside in _places(root, user_classes):
         if type(module) in REPLACED_CLASSES or type(module).__name__ in user_classes:
             places.setdefault(module, []).append(path)
             if not is_inside:
@@ -95,17 +95,17 @@ def replaced_modules(
 
 
 def _paths(scope: Scope) -> Iterator[str]:
-    """The paths of all modules on the way down `scope`."""
+    """Yield the path of each module from the root down to the end of `scope`."""
     path = ""
     for element in scope:
         path = f"{path}/{element}"
         yield path
 
 
-def _held(root: nn.Module, user_classes: Collection[str]) -> Iterator[tuple[str, nn.Module, bool]]:
-    """Each module below `root`, once for each place it is held in.
+def _places(root: nn.Module, user_classes: Collection[str]) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Yield each module below `root`, for each place that it has in the model.
 
-    With its path of classes and fields, and whether one of `user_classes` is on the way.
+    As (path of classes and attributes, module, whether the path has one of `user_classes`).
     """
     pending = [(f"/{type(root).__name__}", root, False)]
     while pending:

@@ -1,1 +1,1 @@
-"""Training in stages: the schedule, its state, and what optimizers and batch norms need for it."""
+"""Training in stages: the schedule and its state, parameter groups, BatchNorm statistics."""

@@ -1,4 +1,4 @@
-"""What a schedule can know of a training loop that goes past the model which it drives."""
+"""Checks that a training loop trains the model that its schedule controls."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from fxbin.listing import listed
 
 
 def optimizers_of(optimizer: Any) -> tuple[Optimizer, ...]:
-    """`optimizer` as a tuple, one or several of them. Raises TransformError for anything else."""
+    """One optimizer, or a list or tuple of them, as a tuple. Raises TransformError for anything else."""
     found = tuple(optimizer) if isinstance(optimizer, list | tuple) else (optimizer,)
     if not found:
         raise TransformError("optimizer: expected at least one torch.optim.Optimizer, got none")
     for each in found:
-        # Not by class: wrappers, such as Lightning's, are none of torch's.
+        # Not by class: wrappers such as Lightning's are not subclasses of torch's optimizers.
         if not isinstance(getattr(each, "param_groups", None), list):
             hint = (
                 ". Pass the optimizer that it drives; before lr_poly_drop_start_epoch it may go on beside "
@@ -45,7 +45,7 @@ def has_parameters_of(optimizer: Optimizer, model: nn.Module) -> bool:
 def check_optimizers(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
     """Raise TransformError if one of `optimizers` has no parameter of `model`.
 
-    Warn if they leave out scales, thresholds or binarized weights that are not frozen.
+    Warn if together they lack scales, thresholds or binarized weights that are not frozen.
     """
     for optimizer in optimizers:
         if not has_parameters_of(optimizer, model):
@@ -69,7 +69,7 @@ def check_optimizers(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
 
 
 def _staged(model: nn.Module) -> Iterator[nn.Parameter]:
-    """What the stages are about: all that the binarizers learn, and the weights that they binarize."""
+    """Yield the parameters of binarized layers: scales, thresholds, and the real-valued weights."""
     state = model.binarization
     assert isinstance(state, BinarizationState)
     yield from state.parameters()
@@ -79,25 +79,29 @@ def _staged(model: nn.Module) -> Iterator[nn.Parameter]:
 
 
 class EpochWatch:
-    """Warns, when an epoch is over, of training that went past the model: once for each call site."""
+    """Warns after an epoch that did not train the model, or in which call sites saw no training batch.
+
+    It warns only once about each call site, and checks for changed parameters only until an epoch with a
+    learning rate above 0 is over.
+    """
 
     def __init__(self, state: BinarizationState, optimizers: Sequence[Optimizer]) -> None:
         self._state = state
         self._optimizers = optimizers
         self._had_no_batch: set[str] = set()
-        """Call sites that were on at its start, with a scale that had seen no batch."""
+        """Call sites that were binarized when the epoch began, with a scale that had seen no batch."""
         self._versions: dict[int, int] = {}
-        """Of each parameter at its start, as autograd counts its changes."""
+        """Autograd's version counter of each parameter, by id, when the epoch began."""
         self._has_trained = False
         self._warned: set[str] = set()
 
     def begin(self) -> None:
-        """An epoch starts, and is binarized as it is to be."""
+        """Record the state at the start of an epoch; called once the binarizers are switched for it."""
         self._had_no_batch = self._waiting()
         self._versions = self._parameter_versions()
 
     def end(self) -> None:
-        """It is over."""
+        """Warn about the epoch since `begin`, which is over now."""
         if not self._has_trained and any(group["lr"] > 0 for group in self._groups()):
             self._has_trained = True
             if self._is_as_it_was():
@@ -119,7 +123,7 @@ class EpochWatch:
             )
 
     def _waiting(self) -> set[str]:
-        """Call sites that are on, with a scale that has seen no batch."""
+        """Names of call sites whose activations are binarized with a scale that has seen no batch."""
         sites = self._state.sites.items()
         return {
             name
@@ -130,9 +134,9 @@ class EpochWatch:
         }
 
     def _is_as_it_was(self) -> bool:
-        """Whether no optimizer can have changed a parameter.
+        """Whether no optimizer can have changed a parameter since `begin`.
 
-        One that writes past autograd's counters, to `Tensor.data`, keeps a state for each parameter.
+        Optimizers that bypass autograd's counters by writing to `Tensor.data` keep a state per parameter.
         """
         has_state = any(optimizer.state for optimizer in self._optimizers)
         return not has_state and self._versions == self._parameter_versions()

@@ -1,4 +1,4 @@
-"""What an optimizer is built from: parameters with the learning rate and weight decay of the config."""
+"""Parameter groups for an optimizer, with the learning rates and weight decay of the config."""
 
 from typing import Any
 
@@ -8,10 +8,12 @@ from fxbin.binarized.module import BinarizedModule
 def parameter_groups(model: BinarizedModule) -> list[dict[str, Any]]:
     """Parameter groups of a transformed model, for any optimizer of torch: ``Adam(parameter_groups(model))``.
 
-    The scales and thresholds have `base_lr` times `binarizer_lr_multiplier`, all else `base_lr`; all have
-    `base_wd`. With a multiplier of 1 it is one group, in the order of ``model.parameters()``.
+    Scales and thresholds get the learning rate `base_lr` times `binarizer_lr_multiplier`, all other
+    parameters `base_lr`; all get the weight decay `base_wd`. With a multiplier of 1 there is one group, in
+    the order of ``model.parameters()``.
 
-    A factor on gradients (`compression_lr_multiplier`) cannot do the same: Adam divides by their size.
+    A factor on gradients (`compression_lr_multiplier`) has no such effect with Adam, which divides by their
+    size.
     """
     params = model.binarization.config.binarization.params
     everywhere = {"lr": params.base_lr, "weight_decay": params.base_wd}

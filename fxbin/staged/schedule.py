@@ -1,4 +1,4 @@
-"""The staged schedule: what is binarized, learning rate and weight decay as functions of the epoch."""
+"""The staged schedule: binarization, learning rate and weight decay as functions of the epoch."""
 
 import math
 import warnings
@@ -21,17 +21,19 @@ from fxbin.staged.schedule_state import ScheduleState, stages_of
 from fxbin.staged.sharding import check_sharding
 
 LR_DROP_POWER = 2.1
+"""Exponent of the polynomial decay of the learning rate."""
+
 ASSUMED_STEP = 0.01
-"""Length of a step, in epochs, until `StagedSchedule.step` has shown it."""
+"""Length of a step, in epochs, until the first call of `StagedSchedule.step` tells it."""
 
 
 def stage_at(params: Params, epoch: float) -> Stage:
-    """The stage at the start of `epoch`. A start of 2 has begun at 2 and later."""
+    """The stage at the start of `epoch`. What the config starts at epoch 2 has begun if ``epoch >= 2``."""
     return _stage(params, epoch, 0.0)
 
 
 class StagedSchedule:
-    """Drive a transformed model and its optimizer through the stages of its config.
+    """Takes a transformed model and its optimizer through the stages of its config.
 
         schedule = StagedSchedule(model, optimizer)
         for epoch in range(90):
@@ -43,28 +45,30 @@ class StagedSchedule:
 
     With e = epoch + fraction:
 
-    * activations are binarized where e >= `activations_quant_start_epoch`, weights likewise. What starts with
-      an epoch starts in `start_epoch`, so a validation after ``step(1.0)`` still sees the finished epoch;
-    * for start <= e, lr = base lr * (share that remains of the drop) ** 2.1. At and after the end of the drop
-      that share is one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as
-      in NNCF 2.9. Before the start the learning rate is not touched: use a scheduler of your own there;
-    * weight decay is 0 where e > `disable_wd_start_epoch`, strictly, as in NNCF.
+    * activations are binarized if e >= `activations_quant_start_epoch`, weights likewise. A stage that begins
+      at the start of an epoch begins in `start_epoch`, so a validation after ``step(1.0)`` still sees the
+      stage of the finished epoch;
+    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * (remaining share of the drop) ** 2.1. At the end of
+      the drop and later, that share is one step (the smallest fraction above 0 that `step` has seen), so the
+      last value stays, as in NNCF 2.9. Before the drop the learning rate is left alone: use a scheduler of
+      your own there;
+    * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
-    Going back in epochs undoes each of them. The base values are each parameter group's own: `initial_lr`, as
-    torch's schedulers call it, and `initial_weight_decay`. The state is e and no more; nothing is changed
-    before the first `start_epoch` or `load_state_dict`.
+    Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
+    in torch's schedulers, and `initial_weight_decay`. All values follow from e; nothing changes before the
+    first `start_epoch` or `load_state_dict`.
 
-    Where several optimizers share the parameters, give all: ``StagedSchedule(model, [first, second])``.
+    If several optimizers share the parameters, pass all: ``StagedSchedule(model, [first, second])``.
 
-    `followers` are copies of the model whose parameters alone are averages of its parameters, such as target
-    networks of self-supervised learning: they are switched with it. Averages that take buffers along, such
-    as `torch.optim.swa_utils.AveragedModel`, are switched by themselves.
+    `followers` are copies of the model whose parameters, but not buffers, are averages of its own, such as
+    target networks of self-supervised learning: they are switched together with the model. Averages that
+    include buffers, such as `torch.optim.swa_utils.AveragedModel`, switch by themselves.
 
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
-    Errors: TransformError if the model was not transformed, is sharded in a way that cannot train, or an
-            optimizer has none of its parameters or is none.
-    Warns:  of scales, thresholds and binarized weights that are in no optimizer; when an epoch starts, of one
-            before it that went past the model or past call sites.
+    Errors: TransformError if the model was not transformed, or is sharded in a way that cannot train, or if
+            an optimizer has none of its parameters or is not an optimizer.
+    Warns:  about scales, thresholds and binarized weights that are in no optimizer; at the start of an epoch,
+            if the one before did not train the model, or ran no training batch through some call sites.
     """
 
     def __init__(
@@ -94,35 +98,35 @@ class StagedSchedule:
 
     @property
     def accumulation_steps(self) -> int:
-        """Batches whose gradients make one optimizer step: `batch_multiplier`."""
+        """Number of batches whose gradients make one optimizer step: `batch_multiplier`."""
         return self.params.batch_multiplier
 
     @property
     def stage(self) -> Stage:
-        """The stage now; before the first `start_epoch`, that of the model."""
+        """The current stage; before the first `start_epoch`, the stage of the model."""
         return self._state.stage if self._epoch is None else _stage(self.params, self._epoch, self._fraction)
 
     @property
     def is_final(self) -> bool:
-        """Whether activations and weights are binarized, as they stay from here on.
+        """Whether both activations and weights are binarized, as they will be until the end.
 
-        Accuracies of epochs before it are those of other networks: a best checkpoint is one of those where
-        this holds. That the learning rate falls changes nothing in the network, so it is not waited for.
-        Before the first `start_epoch` this is read off the model, as `stage` is.
+        Select the best checkpoint among epochs where this is true: accuracies of earlier epochs belong to
+        networks that are not fully binarized. The drop of the learning rate does not change the network, so
+        it does not count. Before the first `start_epoch` this depends on the model, like `stage`.
         """
         if self._epoch is None:
             return self._state.stage == Stage.BINARIZED
         return all(_binarized(self.params, self._epoch, self._fraction))
 
     def stage_at(self, epoch: float) -> Stage:
-        """The stage at the start of `epoch`."""
+        """The stage at the start of `epoch`, by the config of this schedule."""
         return stage_at(self.params, epoch)
 
     def start_epoch(self, epoch: float) -> None:
         """Set binarizers, learning rate and weight decay for the start of `epoch`, counted from 0.
 
-        Under torch.distributed every rank must call it, with the same epoch: the scales, thresholds and
-        switches of rank 0, which may be the only one that has loaded a checkpoint, become those of all.
+        Under torch.distributed every rank must call it, with the same epoch: all ranks get the scales,
+        thresholds and switches of rank 0, which may be the only one that has loaded a checkpoint.
 
         Raises ConfigError if `epoch` is negative or not finite.
         """
@@ -137,10 +141,10 @@ class StagedSchedule:
         self._watch.begin()
 
     def step(self, fraction: float) -> None:
-        """Set them for the next batch, after `optimizer.step()`; `fraction` is the share of the epoch done.
+        """Set binarizers, learning rate and weight decay for the next batch, after `optimizer.step()`.
 
-        Raises ConfigError if `fraction` is not in [0, 1] or less than before, if no epoch was started, or if
-        another schedule has started another epoch of the model.
+        `fraction` is the share of the epoch that is done. Raises ConfigError if it is not in [0, 1] or less
+        than before, if no epoch was started, or if another schedule has started another epoch of the model.
         """
         if not (_is_number(fraction) and 0 <= fraction <= 1):
             raise ConfigError(
@@ -154,6 +158,12 @@ class StagedSchedule:
                 f"fraction: {fraction:g} comes after {self._fraction:g} within epoch {self._epoch:g}. "
                 "Call start_epoch(epoch) before the first batch of each epoch."
             )
+        if fraction == self._fraction == 1:
+            warnings.warn(
+                f"step: epoch {self._epoch:g} was over already. Call start_epoch(epoch) before the first "
+                "batch of each epoch; without it no stage begins",
+                stacklevel=2,
+            )
         if self._state.started != self._start_at(self._epoch):
             raise ConfigError(
                 f"step: since this schedule started epoch {self._epoch:g}, another StagedSchedule has "
@@ -163,7 +173,7 @@ class StagedSchedule:
         if fraction > 0:
             self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
             self._has_stepped = True
-        # Only where a start lies between the two: binarizers that the user switched by hand stay so.
+        # Only if a stage begins in between: binarizers that the user has switched by hand stay as they are.
         if _binarized(self.params, self._epoch, fraction) != _binarized(
             self.params, self._epoch, self._fraction
         ):
@@ -172,11 +182,11 @@ class StagedSchedule:
         self._lead()
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each parameter group."""
+        """The learning rates of all parameter groups, in the order of the optimizers."""
         return [float(group["lr"]) for group in self._groups()]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything `load_state_dict` needs, as numbers, lists, dicts and None."""
+        """The state that `load_state_dict` takes, as numbers, lists, dicts and None."""
         self._record_base_values()
         groups = self._groups()
         return ScheduleState(
@@ -189,11 +199,11 @@ class StagedSchedule:
         ).to_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where `state` was taken: binarizers, learning rate and weight decay are set accordingly.
+        """Restore `state`, as `state_dict` returned it: set binarizers, learning rate and weight decay.
 
-        Load the model and the optimizer first. Raises CheckpointError, changing nothing, if `state` is not
-        what `state_dict` gives, or is of an optimizer with another number of parameter groups. Warns if it
-        was saved with other stages: those of the config are what counts.
+        Load the model and the optimizer first. Raises CheckpointError, changing nothing, if `state` did not
+        come from `state_dict`, or belongs to an optimizer with another number of parameter groups. Warns if
+        it was saved with other stages: those of the config apply.
         """
         groups = self._groups()
         saved = ScheduleState.from_dict(state, len(groups))
@@ -219,15 +229,16 @@ class StagedSchedule:
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
     def _start_at(self, epoch: float) -> tuple[float, float, float]:
-        """What `BinarizationState.started` is while `epoch` goes by this schedule."""
+        """The value of `BinarizationState.started` after this schedule has started `epoch`."""
         return (epoch, self.params.activations_quant_start_epoch, self.params.weights_quant_start_epoch)
 
     def _lead(self) -> None:
+        """Switch the followers like the model."""
         for follower in self._followers:
             follower.follow(self._state)
 
     def _record_base_values(self) -> None:
-        """Give each parameter group, also one added late, the values that the schedule comes back to."""
+        """Record the base values in each parameter group that lacks them, such as one added later."""
         for group in self._groups():
             group.setdefault("initial_lr", float(group["lr"]))
             if "weight_decay" in group:
@@ -238,7 +249,7 @@ class StagedSchedule:
         self._state.enable(activations=activations, weights=weights)
 
     def _set_groups(self, epoch: float, fraction: float) -> None:
-        """Move to `epoch` and `fraction`; learning rate and weight decay that are not ours are left alone."""
+        """Move to `epoch` and `fraction`; set learning rate and weight decay where the schedule has them."""
         self._record_base_values()
         had_lr, had_weight_decay = self._owns()
         self._epoch, self._fraction = epoch, fraction
@@ -252,7 +263,7 @@ class StagedSchedule:
                 _set(group, "weight_decay", 0.0 if has_weight_decay else group["initial_weight_decay"])
 
     def _owns(self) -> tuple[bool, bool]:
-        """Whether the learning rate falls here, and whether weight decay is off."""
+        """Whether the schedule controls the learning rate now, and whether it has set weight decay to 0."""
         if self._epoch is None:
             return False, False
         falls = _has_begun(self.params.lr_poly_drop_start_epoch, self._epoch, self._fraction)
@@ -260,6 +271,7 @@ class StagedSchedule:
         return falls, start is not None and self._epoch + self._fraction > start
 
     def _lr_factor(self) -> float:
+        """Factor on the base learning rates during and after the drop."""
         assert self._epoch is not None
         assert self.params.lr_poly_drop_start_epoch is not None
         duration = self.params.lr_poly_drop_duration_epochs
@@ -273,12 +285,12 @@ def _is_number(value: object) -> bool:
 
 
 def _has_begun(start: float | None, epoch: float, fraction: float) -> bool:
-    """Whether `start` is reached, where that of the next epoch is not before the next epoch is started."""
+    """Whether `start` is reached; the start of the next epoch only counts once that epoch has started."""
     return start is not None and start <= epoch + fraction and start < epoch + 1
 
 
 def _binarized(params: Params, epoch: float, fraction: float) -> tuple[bool, bool]:
-    """Whether activations and whether weights are binarized."""
+    """Whether activations are binarized, and whether weights are, at ``epoch + fraction``."""
     return (
         _has_begun(params.activations_quant_start_epoch, epoch, fraction),
         _has_begun(params.weights_quant_start_epoch, epoch, fraction),
@@ -311,7 +323,7 @@ def _binarization_of(model: nn.Module) -> BinarizationState:
 
 
 def _set(group: dict[str, Any], key: str, value: float) -> None:
-    """Set one option of a parameter group; in place where it is a tensor, which a compiled step reads."""
+    """Set one option of a parameter group; a tensor is written in place, as a compiled step reads it."""
     if isinstance(group[key], Tensor):
         with torch.no_grad():
             group[key].fill_(value)

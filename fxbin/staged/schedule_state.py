@@ -1,4 +1,4 @@
-"""What `StagedSchedule.state_dict` holds, and the checks of one that is to be loaded."""
+"""The content of `StagedSchedule.state_dict`, and the checks when one is loaded."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,40 +9,40 @@ from fxbin.config import Params
 from fxbin.errors import CheckpointError
 
 OPTIONAL = {"stages"}
-"""Entries that states of earlier versions have not."""
+"""Entries that states saved by earlier versions lack."""
 
 
 @dataclass(frozen=True)
 class ScheduleState:
-    """Where a schedule stands."""
+    """The position of a schedule, and the base values of its optimizers."""
 
     epoch: float | None
-    """The one that was started last; None before the first."""
+    """The epoch that was started last; None before the first."""
 
     fraction: float
-    """The share of it that is done."""
+    """The share of that epoch that is done, from 0 to 1."""
 
     step_length: float | None
-    """The smallest fraction above 0 that was seen; None before the first."""
+    """The smallest fraction above 0 that `step` has seen; None before the first."""
 
     base_lrs: list[float]
-    """For each parameter group."""
+    """Base learning rate of each parameter group."""
 
     base_weight_decays: list[float | None]
-    """For each parameter group; None where the optimizer knows none."""
+    """Base weight decay of each parameter group; None for an optimizer without one."""
 
     stages: dict[str, float | None] | None
-    """The `stages_of` the config; None if not recorded."""
+    """`stages_of` the config; None if an earlier version saved the state."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As numbers, lists, dicts and None."""
+        """Return the fields as numbers, lists, dicts and None."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, state: Any, groups: int) -> Self:
-        """Read what `to_dict` gave, for `groups` parameter groups.
+        """Read `state`, as `to_dict` returned it, for `groups` parameter groups.
 
-        Raises CheckpointError that names every entry which is missing or wrong.
+        Raises CheckpointError, which names all entries that are missing or wrong.
         """
         if not isinstance(state, Mapping):
             raise CheckpointError(
@@ -66,7 +66,7 @@ class ScheduleState:
         return cls(**entries)
 
     def stages_changed(self, params: Params) -> list[str]:
-        """What differs in `params` from the config that this was saved with, as a sentence each."""
+        """The keys in `params` that differ from the config this was saved with, as one sentence each."""
         now = stages_of(params)
         saved = now if self.stages is None else self.stages
         return [
@@ -77,7 +77,7 @@ class ScheduleState:
 
 
 def stages_of(params: Params) -> dict[str, float | None]:
-    """The keys that the stages, learning rate and weight decay follow from."""
+    """The keys of `params` that determine stages, learning rate and weight decay, with their values."""
     return {
         "activations_quant_start_epoch": params.activations_quant_start_epoch,
         "weights_quant_start_epoch": params.weights_quant_start_epoch,
@@ -88,6 +88,7 @@ def stages_of(params: Params) -> dict[str, float | None]:
 
 
 def _problems(state: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with each entry of `state`, which has all entries."""
     epoch, fraction, length = state["epoch"], state["fraction"], state["step_length"]
     if not (epoch is None or (_is_number(epoch) and epoch >= 0)):
         yield f"epoch: expected a number from 0 up or None, got {_shown(epoch)}"

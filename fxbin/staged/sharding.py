@@ -1,4 +1,4 @@
-"""May this model be trained as FSDP has sharded it?"""
+"""Checks whether a model can be trained the way FSDP has sharded it."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def check_sharding(model: nn.Module) -> None:
 
     `fully_shard` works on the transformed model as a whole and on layers that its graph calls as modules.
     """
-    # Whoever has sharded a model has imported this; nobody else need wait for it.
+    # A sharded model has imported this module already; for all others the import would only take time.
     if "torch.distributed.fsdp" not in sys.modules:
         return
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
@@ -47,7 +47,7 @@ def check_sharding(model: nn.Module) -> None:
 
 
 def _never_called(module: fx.GraphModule) -> Iterator[str]:
-    """Names of the submodules that the graph goes past, to what is inside them."""
+    """Yield names of submodules that the graph never calls, because it uses the layers inside them."""
     called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
     called |= {*getattr(module, "traced_parts", ())}
     for name, _ in module.named_modules():

@@ -1,5 +1,5 @@
 """Training a binarized network from a config file: data, teacher, staged schedule, checkpoints, curves.
 
-`fxbin train CONFIG` on the command line, `run_training` from Python. A loop of one's own needs none
-of this: `fxbin.transform` and `fxbin.StagedSchedule` are enough.
+Use `fxbin train CONFIG` on the command line, or `fxbin.train.run.train` from Python. Your own training loop
+needs none of this: `fxbin.transform` and `fxbin.StagedSchedule` are enough.
 """

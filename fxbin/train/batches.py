@@ -1,4 +1,4 @@
-"""Batches in an order that depends on seed and epoch alone, so that any epoch can be replayed."""
+"""Training batches in an order that depends only on seed and epoch, so that any epoch can be repeated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,58 +12,63 @@ from fxbin.errors import DataError
 
 @dataclass(frozen=True)
 class Batches:
-    """The training images, shuffled anew for each epoch and shifted a little at random.
+    """The training images in batches, shuffled for each epoch, shifted and mirrored at random.
 
-    There are no worker processes: the images are in memory, and a generator seeded by `seed` and
-    the epoch gives the same batches whether or not the epochs before were run in this process.
+    There are no worker processes: the images are in memory, and a generator seeded by `seed` and the epoch
+    gives the same batches whether or not earlier epochs were run in this process.
+
+    Errors: DataError if there are fewer images than ranks.
     """
 
     images: Tensor
-    """``(n, c, h, w)``."""
+    """All training images, ``(n, c, h, w)``."""
 
     labels: Tensor
-    """``(n,)``."""
+    """Class of each image, ``(n,)``, int64."""
 
     batch_size: int
+    """Images per batch, over all ranks together."""
+
     shift: int = 0
-    """Each picture is moved by up to this many pixels in each direction."""
+    """Largest random shift of an image in each direction, in pixels."""
 
     flip: bool = False
-    """Whether each picture is mirrored left to right with probability 1/2."""
+    """Whether each image is mirrored left to right with probability 1/2."""
 
     seed: int = 0
+    """Seed of the order and of the augmentation."""
 
     rank: int = 0
-    """Which part of each batch `epoch` gives, from 0."""
+    """Index of the part of each batch that `epoch` yields, from 0."""
 
     ranks: int = 1
-    """In how many parts each batch is divided, one for each process that trains."""
+    """Number of parts into which each batch is divided, one for each training process."""
 
     def __post_init__(self) -> None:
         if len(self.images) < self.ranks:
             raise DataError(f"{len(self.images)} images are too few for {self.ranks} processes")
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return len(self._sizes())
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in the order of epoch `number` (any integer, also a negative one).
+        """Yield this rank's part of each batch ``(x, y)``, in the order of epoch `number` (any integer).
 
-        Of each batch the part of this rank: the parts differ by at most one image, and together they are
-        the batch that a single process would get, moved and mirrored alike.
+        The parts of the ranks differ in size by at most one image. Together they are the batch that a single
+        process would get, with the same shifts and mirroring.
         """
-        # On the CPU wherever the images are: its random numbers are the same on every machine.
+        # On the CPU, wherever the images are: its random numbers are the same on every machine.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         order = torch.randperm(len(self.images), generator=generator)
         for chosen in order.split(self._sizes()):
             index = chosen.to(self.images.device)
-            # All of the batch, as each part needs random numbers and the darkest value of the whole.
+            # The whole batch is augmented, as each part depends on its random numbers and darkest value.
             x, y = self._augment(self.images[index], generator), self.labels[index]
             yield x.tensor_split(self.ranks)[self.rank], y.tensor_split(self.ranks)[self.rank]
 
     def _sizes(self) -> list[int]:
-        """Images in each batch. What is left over is a last, smaller one, unless a rank would get nothing."""
+        """Sizes of the batches. Left-over images form a last, smaller batch, unless a rank would get none."""
         whole, rest = divmod(len(self.images), self.batch_size)
         sizes = [self.batch_size] * whole
         if rest >= self.ranks or not whole:
@@ -79,9 +84,9 @@ class Batches:
 
 
 def random_shift(x: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Move each picture by up to `limit` pixels, with its batch's darkest value coming in.
+    """Shift each image by up to `limit` pixels in each direction, filling with the batch's darkest value.
 
-    Shapes: ``(n, c, h, w)`` to the same.
+    Shapes: x and result ``(n, c, h, w)``.
     """
     n, _, height, width = x.shape
     padded = F.pad(x, (limit,) * 4, value=float(x.min())) if n else x

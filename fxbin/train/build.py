@@ -1,4 +1,4 @@
-"""From a config to the model it names and, given a checkpoint, to the binarized model it was trained to."""
+"""Builds the model that a config names, and the binarized model that a checkpoint holds."""
 
 from typing import Any
 
@@ -17,9 +17,10 @@ from fxbin.train.resume import plain
 
 
 def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:
-    """The model that `config.model` names, its weights drawn from `config.seed` unless pretrained.
+    """Build the model that `config.model` names, with random weights from `config.seed` unless pretrained.
 
-    `pretrained` overrides the config's key: a model whose weights come from a checkpoint needs none.
+    `pretrained` overrides the config's key: a model that gets its weights from a checkpoint needs no others.
+    Raises ConfigError if the config names no model, or it cannot be built.
     """
     if config.model is None:
         raise ConfigError(
@@ -37,15 +38,15 @@ def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:
 
 
 def channels_of(config: Config) -> int | None:
-    """Channels of the first input, if it is a batch of pictures."""
+    """Number of channels of the first input; None if that is not 4-d or not given."""
     sizes = [info.sample_size for info in config.input_info]
     return sizes[0][1] if sizes and len(sizes[0]) == 4 else None
 
 
 def fit_to_data(config: Config, data: ImageData) -> Config:
-    """The config with the classes and the picture size of `data` where it leaves them open.
+    """`config` with the number of classes and the image size of `data`, where it does not give them.
 
-    Raises ConfigError if it says something else.
+    Raises ConfigError if it gives another image size, or too few classes.
     """
     picture = list(data.train_x.shape[1:])
     if config.input_info and list(config.input_info[0].sample_size[1:]) != picture:
@@ -64,9 +65,9 @@ def fit_to_data(config: Config, data: ImageData) -> Config:
 
 
 def binarized_from(checkpoint: Checkpoint) -> BinarizedModule:
-    """The transformed model of a run with the weights and the stage that the checkpoint has, in eval mode.
+    """Build the transformed model of a run, with weights and stage of the checkpoint, in eval mode.
 
-    Raises CheckpointError if the run had not come to its staged phase.
+    Raises CheckpointError if the run had not reached its staged phase.
     """
     if checkpoint.phase != STAGED:
         raise CheckpointError(

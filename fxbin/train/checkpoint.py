@@ -1,4 +1,4 @@
-"""One file that holds all a training run needs to go on as if it had not been stopped."""
+"""Checkpoints: one file with everything a training run needs to resume as if it had not been stopped."""
 
 import os
 from collections.abc import Mapping
@@ -15,44 +15,48 @@ from fxbin.train.processes import own_rank
 from fxbin.train.tensor_file import load_tensors
 
 FORMAT = 1
-"""Raised when a field changes its meaning."""
+"""Version of the file's content; increased when a field changes its meaning."""
 
 
 @dataclass
 class Checkpoint:
-    """The state after a finished epoch; plain tensors, numbers and containers all through."""
+    """The state of a run after a finished epoch; it consists of tensors, plain values and containers only."""
 
     config: dict[str, Any]
-    """The config as `load_config` takes it, command-line options applied: what the run is rebuilt from."""
+    """The config as `load_config` takes it, command-line options applied; the run is rebuilt from it."""
 
     phase: str
     """``"pretraining"`` or ``"staged"``."""
 
     epoch: int
-    """Finished epochs of `phase`, from 0."""
+    """The last finished epoch of `phase`, counted from 0."""
 
     model: dict[str, Tensor]
-    """state_dict of the network in training: as it is without fxbin while pretraining, then transformed."""
+    """state_dict of the network in training: the original one while pretraining, then the transformed one."""
 
     optimizer: dict[str, Any]
+    """state_dict of the optimizer of `phase`."""
+
     schedule: dict[str, Any]
+    """state_dict of the schedule of `phase`."""
 
     teacher: dict[str, Tensor] | None
     """state_dict of the network to learn from; None while the full-precision network is in training."""
 
     rng: dict[str, Any]
-    """What `rng_state` returned after the epoch."""
+    """Random state after the epoch, as `rng_state` returns it."""
 
     history: list[dict[str, Any]]
-    """One record an epoch so far, both phases."""
+    """One `EpochRecord.to_dict()` for each epoch so far, of both phases."""
 
     format: int = FORMAT
+    """Version of the file's content, `FORMAT` when it was written."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `path` so that a crash at any moment leaves either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name for all, so that what a killed run left behind is overwritten by the next.
+    # Always the same name, so that the next run overwrites a file that a killed run left behind.
     temporary = path.with_name(f".{path.name}.tmp")
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     try:
@@ -66,10 +70,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a file that `save_checkpoint` wrote, its tensors on `device`.
+    """Read a file that `save_checkpoint` wrote, with its tensors on `device`.
 
-    Only tensors and plain values are read: a checkpoint from elsewhere cannot run code.
-    Raises CheckpointError if the file is missing, damaged, or something else.
+    Only tensors and plain values are read: a checkpoint from an unknown source cannot run code.
+    Raises CheckpointError if the file is missing, damaged, or not a checkpoint of this format.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist. `fxbin train CONFIG` writes one.")
@@ -89,9 +93,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of torch's random numbers on the CPU and on every GPU, of all processes.
+    """The states of torch's random number generators on the CPU and on every GPU, of all processes.
 
-    With several processes all of them must call it.
+    If there are several processes, all of them must call it.
     """
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -104,7 +108,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Go back to what `rng_state` returned; GPUs and processes it does not know keep theirs."""
+    """Restore `state`, as `rng_state` returned it; GPUs and processes missing in it keep their own."""
     rank = own_rank()
     if rank > 0:
         others = state.get("other_ranks", ())

@@ -1,4 +1,4 @@
-"""The learning rate of the full-precision phase."""
+"""The learning-rate schedule of the full-precision phase."""
 
 import math
 from typing import Any
@@ -7,14 +7,15 @@ import torch
 
 
 class CosineSchedule:
-    """lr = base * (1 + cos(pi * e / epochs)) / 2, where e counts epochs and their fractions.
+    """Cosine decay: lr = base_lr * (1 + cos(pi * e / epochs)) / 2, where e is the epoch with its fraction.
 
-    Used like `StagedSchedule`: `start_epoch` before an epoch, `step` after each optimizer step.
-    A function of e alone, so resuming needs nothing but the epoch.
+    Used like `StagedSchedule`: `start_epoch` before an epoch, `step` after each optimizer step. The learning
+    rate depends on e only, so resuming needs nothing but the epoch.
     Source: Loshchilov and Hutter 2016, arXiv:1608.03983, eq. (5) without restarts.
     """
 
     stage = "pretraining"
+    """Name of the only stage."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, base_lr: float, epochs: int) -> None:
         self.optimizer = optimizer
@@ -28,15 +29,15 @@ class CosineSchedule:
         self.step(0.0)
 
     def step(self, fraction: float) -> None:
-        """Set the learning rate for the time `fraction` of the running epoch is done."""
+        """Set the learning rate after the share `fraction` of the current epoch."""
         done = min((self.epoch + fraction) / self.epochs, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.base_lr * (1 + math.cos(math.pi * done)) / 2
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch."""
+        """The current epoch, as ``{"epoch": epoch}``."""
         return {"epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what `state_dict` returned."""
+        """Restore `state`, as `state_dict` returned it."""
         self.epoch = state["epoch"]

@@ -24,16 +24,16 @@ STYLE: "dict[RcKeyType, Any]" = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.size": 10,
-    # The same run gives the same file: ids in the SVG are not drawn at random.
+    # A fixed salt instead of random ids, so that the same run gives the same SVG file.
     "svg.hashsalt": "fxbin",
 }
 
 
 def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
-    """Draw `history` into `path` (SVG or any other format that its suffix names).
+    """Draw `history` and write it to `path` (SVG or any other format that its suffix names).
 
-    Epochs of both phases follow one another from 1; stages are shaded bands, named at the top.
-    Raises DataError if matplotlib is not installed or there is no epoch to draw.
+    The epochs of both phases are numbered from 1; stages are shaded bands with their names above.
+    Raises DataError if matplotlib is not installed, or if there is no epoch to draw.
     """
     if not history:
         raise DataError("curves: no epoch has been trained yet, so there is nothing to draw")
@@ -42,7 +42,7 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DataError("curves need matplotlib: `pip install 'fxbin[train]'`") from error
-    # Figure without pyplot: no display is looked for, no global state is touched.
+    # Figure without pyplot needs no display, and changes no global state.
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 6.5), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
@@ -63,7 +63,7 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
 
 
 def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
-    """A band of colour behind the epochs of each stage."""
+    """Draw a coloured band behind the epochs of each stage."""
     from matplotlib.ticker import MaxNLocator
 
     for stage, first, last in stage_spans(history):
@@ -74,7 +74,7 @@ def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
 
 
 def name_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
-    """The name of each stage above its band, broken into lines where the band is narrow."""
+    """Write the name of each stage above its band, on several lines if the band is narrow."""
     for stage, first, last in stage_spans(history):
         narrow = (last - first + 1) / len(history) < len(stage) / 70
         axes.annotate(

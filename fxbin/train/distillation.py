@@ -1,4 +1,4 @@
-"""Learning from the full-precision network beside the labels."""
+"""Loss functions to learn from a full-precision network in addition to the labels."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, temperature: floa
 
     Forward:   T^2 * mean over the batch of -sum_c softmax(teacher / T)_c * log softmax(logits / T)_c
     Shapes:    both ``(n, classes)``, to a scalar.
-    Limits:    Not the Kullback-Leibler divergence: the teacher's entropy, a constant, is left in.
+    Limits:    Not the Kullback-Leibler divergence: it includes the teacher's entropy, a constant.
     Source:    Hinton et al. 2015, arXiv:1503.02531, section 2; T^2 keeps the gradient's size as T grows.
     """
     targets = F.softmax(teacher_logits / temperature, dim=1)
@@ -31,10 +31,10 @@ def squared_error(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 class DistillationLoss:
-    """Cross entropy with the labels, plus `weight` times what tells a network from a frozen teacher.
+    """Cross entropy with the labels, plus `weight` times the distance to the predictions of a teacher.
 
-    That is `soft_cross_entropy` at `temperature`, or, with the `type` ``"mse"``, `squared_error`.
-    The teacher is set to eval mode and asked without gradients; with `weight` 0 it is not asked.
+    The distance is `soft_cross_entropy` at `temperature`, or `squared_error` if `type` is ``"mse"``.
+    The teacher is set to eval mode and runs without gradients; with `weight` 0 it does not run.
     """
 
     def __init__(

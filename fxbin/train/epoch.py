@@ -1,4 +1,4 @@
-"""One pass over the training images, and the measuring of accuracy after it."""
+"""One training epoch, and the evaluation after it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -17,18 +17,24 @@ from fxbin.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""loss(logits, x, labels), a mean over the batch."""
+"""``loss(logits, x, labels)``: a scalar, the mean over the batch."""
 
 EVALUATION_BATCH = 500
+"""Images per forward when evaluating."""
 
 
 @dataclass
 class Meter:
-    """Running means over the images of an epoch."""
+    """Mean loss and accuracy over the images of an epoch so far."""
 
     images: int = 0
+    """Number of images."""
+
     total_loss: float = 0.0
+    """Sum of the losses of the images."""
+
     correct: int = 0
+    """Number of images that were classified correctly."""
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch whose mean loss is `loss`."""
@@ -37,7 +43,7 @@ class Meter:
         self.correct += int((logits.argmax(1) == labels).sum())
 
     def over_ranks(self, device: torch.device) -> "Meter":
-        """The means over the images of all processes."""
+        """Return a meter over the images of all processes; all must call it."""
         if rank_count() == 1:
             return self
         own = torch.tensor([self.images, self.total_loss, self.correct], dtype=torch.float64, device=device)
@@ -46,12 +52,12 @@ class Meter:
 
     @property
     def loss(self) -> float:
-        """Mean loss of an image."""
+        """Mean loss per image; 0 without images."""
         return self.total_loss / max(self.images, 1)
 
     @property
     def accuracy(self) -> float:
-        """Per cent of the images that were classified right."""
+        """Percentage of the images that were classified correctly."""
         return 100 * self.correct / max(self.images, 1)
 
 
@@ -65,14 +71,15 @@ def train_epoch(
     on_batch: Callable[[Meter, int], None] = lambda _meter, _batches: None,
     on_step: Callable[[int], None] = lambda _batches: None,
 ) -> Meter:
-    """Train on `batches` once; every `accumulate` of them give one optimizer step.
+    """Train on all `batches` once, with one optimizer step for every `accumulate` batches.
 
-    The gradient of a step is that of the mean loss over all its images, as if they had been one
-    batch (batch norm still sees the parts). A last, shorter group is averaged over what it has.
-    With `DistributedDataParallel` the batch is that of all processes together, and so is the result.
-    After each step `on_step` gets the number of batches so far; after each batch, `on_batch` too.
+    The gradient of a step is that of the mean loss over all its images, as if they were one batch (BatchNorm
+    still sees the separate batches). A last, shorter group is averaged over its own images.
+    With `DistributedDataParallel` a batch is that of all processes together, and so is the result.
+    `on_batch` is called with the meter and the number of batches so far after each batch, `on_step` with
+    that number after each optimizer step.
 
-    Raises DataError if the loss is not a number any more, or if there are no batches.
+    Raises DataError if the loss is not finite, or if there are no batches.
     """
     model.train()
     meter, done = Meter(), 0
@@ -84,11 +91,7 @@ def train_epoch(
             with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 logits = model(x)
                 loss = loss_function(logits, x, labels)
-                if not torch.isfinite(loss):
-                    raise DataError(
-                        f"the loss became {loss.item()} in batch {done + 1}{begins_in(model, x)}: "
-                        "lower base_lr (pretrain.lr in the full-precision phase)."
-                    )
+                check_finite(loss, done + 1, model, x)
                 (loss * (len(labels) / images)).backward()
             done += 1
             meter.add(loss.detach(), logits.detach(), labels)
@@ -100,15 +103,24 @@ def train_epoch(
     return meter.over_ranks(next(model.parameters()).device)
 
 
+def check_finite(loss: Tensor, batch: int, model: nn.Module, x: Tensor) -> None:
+    """Raise DataError if the `loss` of `x`, batch number `batch`, is not finite."""
+    if not torch.isfinite(loss):
+        raise DataError(
+            f"the loss became {loss.item()} in batch {batch}{begins_in(model, x)}: "
+            "lower base_lr (pretrain.lr in the full-precision phase)."
+        )
+
+
 def begins_in(model: nn.Module, x: Tensor) -> str:
-    """For an error message: where in a transformed model the first NaN or infinity comes up with `x`."""
+    """For an error message: where in a transformed model `x` gives the first value that is not finite."""
     inner = unwrapped(model)
     found = first_nonfinite(inner, x) if isinstance(inner, BinarizedModule) else None
     return f" (the first value that is not finite is in {found})" if found else ""
 
 
 def images_of_a_rank(group: list[Batch]) -> float:
-    """Images in `group`; with several processes their mean over these, as gradients are means too."""
+    """Number of images in `group`; its mean over the processes, because gradients are means as well."""
     own = sum(len(labels) for _, labels in group)
     if rank_count() == 1:
         return own
@@ -116,7 +128,7 @@ def images_of_a_rank(group: list[Batch]) -> float:
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of `size` batches, the last one as short as it comes."""
+    """Yield `batches` in lists of `size`; the last list may be shorter."""
     iterator = iter(batches)
     while group := list(islice(iterator, size)):
         yield group
@@ -124,7 +136,7 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """The logits ``(n, classes)`` of all `images` in eval mode; the mode is put back afterwards."""
+    """The logits ``(n, classes)`` of all `images` in eval mode; the model's mode is restored afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -134,7 +146,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Per cent of `images` that `model` puts in the right class; each process looks at a part of them."""
+    """Percentage of `images` that `model` classifies correctly; each process evaluates a part of them."""
     ranks = rank_count()
     rank = distributed.get_rank() if ranks > 1 else 0
     mine = slice(rank, None, ranks)
@@ -143,7 +155,7 @@ def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> flo
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Per cent of rows whose largest logit is the label's.
+    """Percentage of the rows of `logits` ``(n, classes)`` whose largest entry is that of the label.
 
     >>> accuracy(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     50.0

@@ -1,4 +1,4 @@
-"""What each epoch did: the rows of the progress display, of `report.json` and of the curves."""
+"""Records of finished epochs: the rows of the progress display, of `report.json` and of the curves."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -6,21 +6,21 @@ from itertools import groupby
 from typing import Any
 
 PRETRAINING = "pretraining"
-"""Phase and stage name of the epochs before `transform`: they train the teacher."""
+"""Name of the phase, and of its only stage, before `transform`: it trains the full-precision network."""
 
 STAGED = "staged"
-"""Phase name of the epochs after `transform`."""
+"""Name of the phase after `transform`."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One finished epoch."""
+    """The result of one finished epoch."""
 
     phase: str
     """`PRETRAINING` or `STAGED`."""
 
     epoch: int
-    """From 0 within its phase."""
+    """Number of the epoch within its phase, from 0."""
 
     stage: str
     """``"pretraining"``, or the value of a `Stage`: ``"activations and weights"``."""
@@ -29,28 +29,30 @@ class EpochRecord:
     """Learning rate of the last optimizer step, first parameter group."""
 
     weight_decay: float
+    """Weight decay of the last optimizer step, first parameter group."""
+
     loss: float
     """Mean training loss over the epoch's images, distillation included."""
 
     train_accuracy: float
-    """Per cent of the epoch's training images, measured while training on them."""
+    """Percentage of correct training images, measured while training on them."""
 
     test_accuracy: float
-    """Per cent of the held-out images, measured after the epoch."""
+    """Percentage of correct held-out images, measured after the epoch."""
 
     seconds: float
-    """Training and evaluation together."""
+    """Duration of training and evaluation together."""
 
     diagnostics: dict[str, Any] | None = None
-    """In the stages: what `DiagnosticsReport.to_dict` gave for the epoch's training."""
+    """`DiagnosticsReport.to_dict()` of the epoch's training; None before the stages."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and `EpochRecord(**...)` take it."""
+        """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""
         return asdict(self)
 
 
 def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:
-    """Held-out accuracy after the last epoch of each stage, in the order they came.
+    """Held-out accuracy after the last epoch of each stage, in the order of the stages.
 
     >>> record = EpochRecord("staged", 0, "activations", 1e-3, 0.0, 0.5, 80.0, 70.0, 1.0)
     >>> accuracy_after_stages([record])
@@ -60,7 +62,7 @@ def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:
 
 
 def stage_spans(history: Sequence[EpochRecord]) -> list[tuple[str, int, int]]:
-    """Runs of epochs with the same stage: (stage, first, last), positions in `history`."""
+    """Consecutive epochs with the same stage, as (stage, first, last) with positions in `history`."""
     spans = []
     for stage, run in groupby(enumerate(history), key=lambda item: item[1].stage):
         positions = [position for position, _ in run]

@@ -1,4 +1,4 @@
-"""The IDX file format, in which MNIST and its relatives are distributed."""
+"""Reads the IDX file format, in which MNIST and similar data sets are distributed."""
 
 import gzip
 import math
@@ -20,8 +20,8 @@ def read_idx(path: Path) -> Tensor:
     big-endian 32-bit number, the elements in row-major order
     (http://yann.lecun.com/exdb/mnist, "The IDX file format").
 
-    Shapes: ``(images, height, width)`` for pictures, ``(images,)`` for labels; uint8.
-    Errors: DataError if the file is missing, not gzip, not IDX, of another type, empty, or cut short.
+    Shapes: ``(n, height, width)`` for images, ``(n,)`` for labels; uint8.
+    Errors: DataError if the file is missing, not gzip, not IDX, of another element type, empty, or cut short.
     """
     try:
         content = gzip.decompress(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Models by name: what `model` in a config file and MODEL on the command line may say.
+"""Builds models by name: the forms that `model` in a config and MODEL on the command line may have.
 
 | spec | the model |
 | --- | --- |
@@ -40,11 +40,12 @@ def build_model(
 ) -> nn.Module:
     """Build the model that `spec` names; the module docstring lists the forms.
 
-    `num_classes` and `in_channels` are passed on, under the library's own names, to what has such an
+    `num_classes` and `in_channels` are passed under the library's own names, if the model has such an
     option; None leaves the default. `pretrained` asks torchvision, timm or pytorchcv for trained
     weights, which they may have to download. `params` are further keyword arguments.
 
-    Raises ConfigError if the name is unknown, its package is not installed, or it cannot be built so.
+    Raises ConfigError if the name is unknown, if its package is not installed, if it has no pretrained
+    weights, or if it cannot be built with these arguments.
     """
     library, _, name = spec.rpartition(":")
     options: dict[str, Any]
@@ -71,7 +72,10 @@ def build_model(
 def from_library(
     library: str, name: str, spec: str, pretrained: bool
 ) -> tuple[Callable[..., Any], dict[str, Any], dict[str, str]]:
-    """How to call `library` for model `name`: the function, its first options, its names for ours."""
+    """How to build the model `name` of `library`: (function, keyword arguments, its names of our options).
+
+    Raises ConfigError if the library is unknown or not installed, or does not know the model.
+    """
     if library == "torchvision":
         models = import_library("torchvision.models", spec)
         check_name(spec, name, [*models.list_models(), *OWN_MODELS])
@@ -94,7 +98,7 @@ def from_library(
 
 
 def import_library(module: str, spec: str) -> ModuleType:
-    """Import an optional dependency; ConfigError says how to install it or why it does not import."""
+    """Import an optional dependency; raise ConfigError if it is not installed or cannot be imported."""
     package = module.partition(".")[0]
     if find_spec(package) is None:
         raise ConfigError(f"model: {spec!r} needs the package {package}: `pip install {package}`.")
@@ -109,7 +113,7 @@ def import_library(module: str, spec: str) -> ModuleType:
 
 
 def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = False) -> None:
-    """Raise ConfigError with near misses if `name` is not in `known`."""
+    """Raise ConfigError, with the closest names, if `name` is not in `known`, unless `is_known`."""
     names = list(known)
     if is_known or name in names:
         return
@@ -121,7 +125,10 @@ def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = Fals
 
 
 def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
-    """The function or class `name` of the Python file `path`, relative to the current folder."""
+    """Run the Python file `path`, relative to the current folder, and return its function or class `name`.
+
+    Raises ConfigError if either does not exist.
+    """
     if not path.is_file():
         raise ConfigError(f"model: {spec!r}: the file {path} does not exist (looked from {Path.cwd()}).")
     module_name = f"_fxbin_model_{path.stem}"
@@ -129,7 +136,7 @@ def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
     assert file_spec is not None
     assert file_spec.loader is not None
     module = module_from_spec(file_spec)
-    # Registered, as pickle and dataclasses look a class's module up there.
+    # pickle and dataclasses look up the module of a class there.
     sys.modules[module_name] = module
     file_spec.loader.exec_module(module)
     found = getattr(module, name, None)
@@ -142,7 +149,7 @@ def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
 
 
 def accepted(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The `options` that `make` has parameters for; all of them if it takes any keyword."""
+    """The `options` that `make` has parameters for; all of them if it takes ``**kwargs``."""
     parameters = inspect.signature(make).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return options
@@ -150,10 +157,10 @@ def accepted(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any
 
 
 def call(make: Callable[..., Any], options: dict[str, Any], spec: str) -> nn.Module:
-    """Call `make`; ConfigError if it does not give an `nn.Module`."""
+    """Call `make` with `options`; raise ConfigError if it fails, or does not return an `nn.Module`."""
     try:
         model = make(**options)
-    # Libraries check their options with asserts, too.
+    # AssertionError, because libraries check their options with asserts as well.
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise ConfigError(f"model: {spec!r} cannot be built with ({given}): {error}") from error

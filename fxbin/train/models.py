@@ -1,4 +1,4 @@
-"""Small residual networks for 28x28 pictures, the size that trains on two CPU cores in minutes."""
+"""Small residual networks for 28x28 images, which train in minutes on two CPU cores."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convs and a shortcut, as in He et al. 2015 (arXiv:1512.03385), figure 5 left.
+    """Two 3x3 convolutions and a shortcut, as in He et al. 2015 (arXiv:1512.03385), figure 5 left.
 
-    Shapes: x ``(n, in_channels, h, w)`` to ``(n, channels, h / stride, w / stride)``.
+    Shapes: x ``(n, in_channels, h, w)`` to ``(n, channels, h / stride, w / stride)``, rounded up.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -25,7 +25,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, after its last ReLU."""
+        """Return the output of the block, after its last ReLU."""
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
@@ -37,12 +37,13 @@ class ResNetThin(nn.Module):
     """A ResNet with a 3x3 stem and few channels.
 
     Args:
-        num_classes: Width of the last layer.
-        in_channels: Channels of the pictures, 1 for grey ones.
+        num_classes: Number of outputs of the last layer.
+        in_channels: Channels of the images, 1 for grey images.
         widths: Channels of each group of blocks; every group but the first halves height and width.
-        blocks: Blocks in each group, as many numbers as `widths`.
+        blocks: Number of blocks in each group, as many numbers as `widths`.
 
     Shapes: x ``(n, in_channels, h, w)`` to logits ``(n, num_classes)``.
+    Errors: ValueError if `widths` is empty, or `blocks` has another length.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ResNetThin(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class logits."""
+        """Return the class logits ``(n, num_classes)``."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layers(x)
         logits: Tensor = self.fc(self.avgpool(x).flatten(1))

@@ -1,4 +1,4 @@
-"""Does the exported file compute what PyTorch computes?"""
+"""Compares an exported file with PyTorch on the held-out images."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,24 +17,24 @@ from fxbin.train.epoch import EVALUATION_BATCH, accuracy
 
 @dataclass(frozen=True)
 class OnnxCheck:
-    """PyTorch against another runtime on the held-out images."""
+    """The predictions of a runtime compared with those of PyTorch, on the held-out images."""
 
     accuracy: float
-    """Per cent, of that runtime."""
+    """Accuracy of that runtime, in per cent."""
 
     differing_predictions: int
-    """Images whose largest logit is another one's."""
+    """Number of images that the two assign to different classes."""
 
     largest_logit_difference: float
-    """Absolute, over all images and classes."""
+    """Largest absolute difference of logits over all images and classes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 def why_unavailable() -> str | None:
-    """Which package is missing to export and to check; None if nothing is."""
+    """The packages that export and check lack, with the command to install them; None if they have all."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     return f"{', '.join(missing)} not installed: `pip install 'fxbin[onnx]'`" if missing else None
 
@@ -45,7 +45,10 @@ def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> On
 
 
 def compare_logits(path: Path, found: Tensor, logits: Tensor, labels: Tensor) -> OnnxCheck:
-    """What a runtime has `found` with the file at `path`, beside PyTorch's `logits`."""
+    """Compare the logits `found` of a runtime that ran the file at `path` with PyTorch's `logits`.
+
+    Both are ``(n, classes)``; raises ExportError if their shapes differ.
+    """
     expected = logits.cpu().float()
     if found.shape != expected.shape:
         raise ExportError(
@@ -59,7 +62,7 @@ def compare_logits(path: Path, found: Tensor, logits: Tensor, labels: Tensor) ->
 
 
 def predict_with_onnxruntime(path: Path, images: Tensor) -> Tensor:
-    """The first output of the file at `path` for all `images`, in batches of the size it takes."""
+    """Run the file at `path` in ONNX Runtime on all `images`; return its first output ``(n, ...)``."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -71,7 +74,10 @@ def predict_with_onnxruntime(path: Path, images: Tensor) -> Tensor:
 def in_batches(
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]], images: Tensor, fixed: int | None
 ) -> Tensor:
-    """`run` on all `images`, in batches of size `fixed`; None leaves it open."""
+    """Call `run` on batches of `images` and join the outputs.
+
+    `fixed` is the only batch size that `run` takes, to which a last, smaller batch is padded; None for any.
+    """
     outputs = []
     for part in images.cpu().split(fixed or EVALUATION_BATCH):
         missing = (fixed or len(part)) - len(part)

@@ -1,4 +1,4 @@
-"""Does OpenVINO run the exported file in 1 bit, and as PyTorch does?"""
+"""Checks that OpenVINO runs the exported file in 1 bit and predicts what PyTorch predicts."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,27 +14,28 @@ from fxbin.train.onnx_check import OnnxCheck, compare_logits, in_batches
 
 @dataclass(frozen=True)
 class OpenVINOCheck:
-    """A file that `fxbin.openvino.verify` let pass, on the held-out images."""
+    """The result for a file that passed `fxbin.openvino.verify`, with its predictions on held-out images."""
 
     runtime: str
     """Version of OpenVINO."""
 
     promised: int
-    """Convolutions that the export wrote in 1 bit."""
+    """Number of convolutions that the export wrote in 1 bit."""
 
     one_bit: int
-    """Convolutions that OpenVINO runs in 1 bit."""
+    """Number of convolutions that OpenVINO runs in 1 bit."""
 
     predictions: OnnxCheck
+    """OpenVINO's predictions compared with PyTorch's."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, in one level."""
+        """Return all figures as one flat dict of JSON values."""
         counts = {"runtime": self.runtime, "promised": self.promised, "one_bit": self.one_bit}
         return counts | self.predictions.to_dict()
 
 
 def why_no_openvino() -> str | None:
-    """What to install; None if OpenVINO is."""
+    """The command that installs OpenVINO if it is missing; else None."""
     return None if find_spec("openvino") else "openvino not installed: `pip install 'fxbin[openvino]'`"
 
 
@@ -43,7 +44,8 @@ def check_openvino(
 ) -> OpenVINOCheck:
     """Verify the file at `path`, run it on `images` and compare with PyTorch's `logits`.
 
-    Raises VerificationError if it does not run in 1 bit where that was promised, or not as PyTorch.
+    Raises VerificationError if a convolution that was exported in 1 bit does not run in 1 bit, or if outputs
+    differ from PyTorch's.
     """
     report = openvino.verify(model, path)
     compiled = openvino.compile(path)

@@ -1,4 +1,4 @@
-"""The files a run leaves: curves, graph, ONNX, report; each says so if it cannot be made here."""
+"""The output files of a run: curves, graph, ONNX and report; a note tells of each that cannot be made."""
 
 import shutil
 from pathlib import Path
@@ -21,11 +21,11 @@ from fxbin.train.report import accuracies, versions, write_report
 from fxbin.train.run import Trained
 
 SOURCES = {".dot", ".gv"}
-"""Suffixes of files that hold a graph in Graphviz's own language."""
+"""Suffixes of files in Graphviz's own language."""
 
 
 def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
-    """Write everything but the checkpoint, which is there already; return what `report.json` holds."""
+    """Write all files except the checkpoint, which exists already; return the content of `report.json`."""
     logits = predict(trained.model, trained.data.test_x)
     final = accuracy(logits, trained.data.test_y)
     write_curves(trained, output / "curves.svg", progress)
@@ -50,7 +50,7 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
 
 
 def write_curves(trained: Trained, path: Path, progress: TrainingProgress) -> None:
-    """`curves.svg`, if matplotlib is there."""
+    """Write `curves.svg` to `path`, if matplotlib is installed."""
     try:
         draw_curves(trained.history, path)
     except DataError as error:
@@ -60,7 +60,7 @@ def write_curves(trained: Trained, path: Path, progress: TrainingProgress) -> No
 
 
 def write_graph(trained: Trained, output: Path, progress: TrainingProgress) -> None:
-    """`graph.dot`, and `graph.svg` if Graphviz's program `dot` is there."""
+    """Write `graph.dot`, and `graph.svg` if Graphviz's program `dot` is installed."""
     graph = to_dot(trained.model)
     for name in ("graph.dot", "graph.svg"):
         try:
@@ -74,7 +74,7 @@ def write_graph(trained: Trained, output: Path, progress: TrainingProgress) -> N
 def save_graph(graph: Digraph, path: Path) -> None:
     """Write `graph` in the format that the suffix of `path` names; ``.dot`` is its source.
 
-    Raises ExportError where `check_graph_path` does.
+    Raises ExportError as `check_graph_path` does.
     """
     check_graph_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def save_graph(graph: Digraph, path: Path) -> None:
 
 
 def check_graph_path(path: Path) -> None:
-    """Raise ExportError if Graphviz is needed for `path` and missing, or does not know the format."""
+    """Raise ExportError if the suffix of `path` is not a format, or needs Graphviz and that is missing."""
     if path.suffix in SOURCES:
         return
     if path.suffix[1:] not in FORMATS:
@@ -95,7 +95,7 @@ def check_graph_path(path: Path) -> None:
 
 
 def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress) -> OnnxCheck | None:
-    """`model.onnx`, compared with PyTorch on the held-out images; None if the packages are missing."""
+    """Write `model.onnx` and compare it with PyTorch's `logits`; None if packages are missing."""
     reason = why_unavailable()
     if reason is not None:
         progress.note(f"no {path}: {reason}")
@@ -109,9 +109,9 @@ def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingP
 def verify_onnx(
     trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress
 ) -> OpenVINOCheck | None:
-    """`model.onnx` in OpenVINO, on the held-out images; None if it is not installed.
+    """Run `model.onnx` in OpenVINO and compare it with PyTorch's `logits`; None if it is not installed.
 
-    Raises VerificationError if OpenVINO does not run in 1 bit what it should, or not as PyTorch.
+    Raises VerificationError as `check_openvino` does.
     """
     reason = why_no_openvino()
     if reason is not None:

@@ -1,4 +1,4 @@
-"""A phase of training, full precision or staged: epochs that can be stopped after and gone on from."""
+"""A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
 from dataclasses import dataclass, field
@@ -23,28 +23,28 @@ from fxbin.train.tensorboard import TensorBoardLog
 
 
 class Schedule(Protocol):
-    """What `StagedSchedule` and `CosineSchedule` have in common."""
+    """The methods that `StagedSchedule` and `CosineSchedule` have in common."""
 
     @property
     def stage(self) -> str:
         """Name of the current stage."""
 
     def start_epoch(self, epoch: int) -> None:
-        """Before the first batch of `epoch`."""
+        """Prepare for `epoch`; called before its first batch."""
 
     def step(self, fraction: float) -> None:
-        """After an optimizer step, with the share of the epoch that is done."""
+        """Update after an optimizer step; `fraction` is the share of the epoch that is done."""
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """Return the state, for a checkpoint."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From checkpoints."""
+        """Restore `state`, as `state_dict` returned it."""
 
 
 @dataclass
 class Phase:
-    """Everything that changes from epoch to epoch, and how far it got."""
+    """A model with all that its training needs, and the next epoch to train."""
 
     name: str
     """``"pretraining"`` or ``"staged"``."""
@@ -55,24 +55,25 @@ class Phase:
     loss: Loss
     epochs: int
     accumulate: int = 1
-    """Batches an optimizer step."""
+    """Number of batches per optimizer step."""
 
     teacher: nn.Module | None = None
-    """Kept in the checkpoint, as nothing else would remember it."""
+    """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
 
     batch_norm_batches: int = 0
-    """Batches to compute BatchNorm statistics anew from before each evaluation."""
+    """Number of batches from which BatchNorm statistics are recomputed before each evaluation."""
 
     diagnostics: Diagnostics | None = None
-    """Watches the model, where it is a transformed one."""
+    """Diagnostics of the transformed model; None in the full-precision phase."""
 
     warned: set[str] = field(default_factory=set)
-    """Call sites that a warning was shown for."""
+    """Names of call sites for which a warning was shown."""
 
     next_epoch: int = 0
+    """The next epoch to train, from 0."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on after the epoch that `checkpoint` was written after."""
+        """Restore the state in `checkpoint`, so that training goes on with the next epoch."""
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
@@ -82,20 +83,25 @@ class Phase:
 
 @dataclass
 class Recorder:
-    """Keeps the history, writes the checkpoint and tells the progress display."""
+    """Keeps the history, writes checkpoints and reports to the progress display."""
 
     path: Path
-    """Of the checkpoint."""
+    """Path of the checkpoint."""
 
     config: dict[str, Any]
     """The config of the run, as the checkpoint keeps it."""
 
     progress: TrainingProgress
+    """The display that finished epochs are reported to."""
+
     history: list[EpochRecord] = field(default_factory=list)
+    """Records of all finished epochs, of both phases."""
+
     tensorboard: TensorBoardLog | None = None
+    """Log for TensorBoard, if the config asks for one."""
 
     def record(self, phase: Phase, record: EpochRecord) -> None:
-        """The epoch of `record` is over: from here on an interruption does not lose it."""
+        """Save the finished epoch of `record`: after this an interruption cannot lose it."""
         self.history.append(record)
         checkpoint = Checkpoint(
             config=self.config,
@@ -116,7 +122,7 @@ class Recorder:
 
 
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
-    """Train all epochs of `phase` that are not done yet, with a checkpoint after each."""
+    """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
@@ -131,17 +137,38 @@ def run_epoch(
     batches: Batches,
     progress: TrainingProgress,
 ) -> EpochRecord:
-    """Train and evaluate one epoch; `model` is that of `phase`, as it is to be called in training."""
+    """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
     started = time.perf_counter()
     phase.schedule.start_epoch(epoch)
-    # Read now: after the last step the schedule may already stand at the next epoch's stage.
+    # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
+    meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+    diagnostics = report_diagnostics(phase, progress)
+    prepare_evaluation(phase, epoch, batches)
+    return EpochRecord(
+        phase=phase.name,
+        epoch=epoch,
+        stage=stage,
+        lr=used["lr"],
+        weight_decay=used["weight_decay"],
+        loss=meter.loss,
+        train_accuracy=meter.accuracy,
+        test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
+        seconds=time.perf_counter() - started,
+        diagnostics=diagnostics,
+    )
+
+
+def train_with_schedule(
+    phase: Phase, model: nn.Module, epoch: int, batches: Batches, progress: TrainingProgress
+) -> tuple[Meter, dict[str, float]]:
+    """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
     group = phase.optimizer.param_groups[0]
     used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
 
     def show(meter: Meter, _done: int) -> None:
-        # Before the optimizer step, hence what this batch is trained with.
+        # Called before the optimizer step, so these are the values that the step will use.
         used.update(lr=group["lr"], weight_decay=group["weight_decay"])
         progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
 
@@ -154,30 +181,22 @@ def run_epoch(
         on_batch=show,
         on_step=lambda done: phase.schedule.step(done / len(batches)),
     )
-    seen = look(phase, progress)
+    return meter, used
+
+
+def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
+    """Give all processes the same buffers, and recompute BatchNorm statistics if `phase` asks for it."""
     if rank_count() > 1:
-        # Running statistics are each process's own until the next forward of DistributedDataParallel.
+        # Until the next forward of DistributedDataParallel each process has its own running statistics.
         with torch.no_grad():
             copy_from_first_rank(phase.model.buffers())
     if phase.batch_norm_batches:
         again = islice(batches.epoch(epoch), phase.batch_norm_batches)
         reestimate_batch_norm(phase.model, (x for x, _ in again))
-    return EpochRecord(
-        phase=phase.name,
-        epoch=epoch,
-        stage=stage,
-        lr=used["lr"],
-        weight_decay=used["weight_decay"],
-        loss=meter.loss,
-        train_accuracy=meter.accuracy,
-        test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
-        seconds=time.perf_counter() - started,
-        diagnostics=seen,
-    )
 
 
-def look(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:
-    """What the diagnostics have seen in the epoch, if there are any; a warning is shown once a call site."""
+def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:
+    """The diagnostics of the epoch as a dict, None without diagnostics; each call site warns only once."""
     if phase.diagnostics is None:
         return None
     report = phase.diagnostics.report(over_ranks=True)

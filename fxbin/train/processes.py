@@ -1,4 +1,4 @@
-"""Training on several processes, as torchrun starts them."""
+"""Training on several processes that torchrun has started."""
 
 import os
 import warnings
@@ -20,14 +20,14 @@ def is_first_process() -> bool:
 
 
 def own_rank() -> int:
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return int(os.environ["RANK"]) if _started_by_torchrun() else 0
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process where there are several, made the current one; else `device`."""
+    """The GPU of this process, made the current one, if torchrun started several; else `device`."""
     if device.type != "cuda" or not _started_by_torchrun():
         return device
     own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -37,15 +37,16 @@ def own_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connect the processes that torchrun has started; does nothing for a single one, or if they are.
+    """Connect the processes that torchrun has started; do nothing if there is one, or if they are connected.
 
-    After an error the connection is left to the end of the process: the others may be waiting in it.
+    After an error the connection stays open until the process ends, as other processes may be waiting in it.
     """
     if not _started_by_torchrun() or distributed.is_initialized():
         yield
         return
-    # Some of its defaults are the group there is when it is imported, which DDP does. That group would never
-    # be freed, and its threads end in the middle of the interpreter's own end: a crash now and then.
+    # Imported before there is a group: some default arguments in this module are the group that exists at
+    # import time, which would be when DDP imports it. Such a group is never freed, and its threads would end
+    # while the interpreter shuts down, which crashes now and then.
     import torch.distributed.nn.functional  # noqa: F401
 
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -54,16 +55,16 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def in_step(model: nn.Module) -> nn.Module:
-    """`model` in a wrapper that averages gradients over the processes; itself if there is one process."""
+    """`model` wrapped in DistributedDataParallel; `model` itself if there is only one process."""
     return DistributedDataParallel(model) if rank_count() > 1 else model
 
 
 @contextmanager
 def strides_ignored() -> Iterator[None]:
-    """Without DDP's warning that a gradient has other strides than its parameter.
+    """Suppress DDP's warning that the strides of a gradient differ from those of its parameter.
 
-    A CPU's convolutions give the weight of a single input channel, ``(4, 1, 3, 3)``, a gradient that differs
-    in the stride of that axis of length 1, where a stride means nothing.
+    For a weight with a single input channel, ``(4, 1, 3, 3)``, convolutions on a CPU compute a gradient whose
+    stride differs on that axis of length 1, where strides have no meaning.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")

@@ -1,4 +1,4 @@
-"""What a training run shows: a line an epoch, and on a terminal a live bar for the running one."""
+"""The progress display of a training run: one line per epoch and, on a terminal, a live bar."""
 
 from types import TracebackType
 from typing import Self
@@ -12,28 +12,29 @@ HEADER = (
     f"{'epoch':>7}  {'stage':<24}{'lr':>9}{'wd':>9}{'loss':>8}{'train %':>9}{'test %':>8}"
     f"{'fires %':>9}{'flips %':>9}{'seconds':>9}"
 )
+"""Column titles over the lines of `epoch_line`."""
 
 
 class TrainingProgress:
-    """What a training run tells. This one shows nothing, which suits tests and scripts."""
+    """Receives the progress of a training run. This base class shows nothing, for tests and scripts."""
 
     def note(self, text: str) -> None:
-        """Say one line about something other than an epoch."""
+        """Show one line about anything but an epoch."""
 
     def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
-        """Epoch `epoch` (from 0) of `epochs` starts, with `batches` batches."""
+        """Report that epoch `epoch` (from 0) of `epochs` starts, with `batches` batches."""
 
     def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
-        """One more batch; loss and accuracy (per cent) are means over the epoch so far."""
+        """Report a finished batch; loss and accuracy (per cent) are means over the epoch so far."""
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        """The epoch is finished and evaluated."""
+        """Report that an epoch of `epochs` is finished and evaluated."""
 
 
 class ConsoleProgress(TrainingProgress):
-    """Prints to a console. Without a terminal (a log file, CI) only the lines, no live bar.
+    """Prints the progress to a console: one line per epoch and, if it is a terminal, a live bar.
 
-    A context manager: leaving it, also by Ctrl-C, takes the bar off the screen.
+    A context manager: leaving it, also by Ctrl-C, removes the bar.
     """
 
     def __init__(self, console: Console) -> None:
@@ -60,19 +61,19 @@ class ConsoleProgress(TrainingProgress):
         self._bar.stop()
 
     def note(self, text: str) -> None:
-        """Print one line as it is, brackets included."""
+        """Print one line literally, brackets included."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._has_header = False
 
     def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
-        """Start a bar of its own for the epoch."""
+        """Show a new bar for the epoch, below the column titles if those are not directly above."""
         if not self._has_header:
             self.console.print(f"[bold]{HEADER}[/bold]", highlight=False, soft_wrap=True)
             self._has_header = True
         self._task = self._bar.add_task(stage, total=batches, epoch=f"{epoch + 1}/{epochs}", numbers="")
 
     def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
-        """Move the bar on."""
+        """Advance the bar by one batch."""
         if self._task is not None:
             numbers = f"{lr:9.2e}{weight_decay:9.1e}{loss:8.3f}{accuracy:9.2f}"
             self._bar.update(self._task, advance=1, numbers=numbers)
@@ -86,7 +87,7 @@ class ConsoleProgress(TrainingProgress):
 
 
 def epoch_line(record: EpochRecord, epochs: int) -> str:
-    """One row under `HEADER`; fires and flips are means over the call sites, see `fxbin.Diagnostics`.
+    """One row under `HEADER`; fires and flips are means over the call sites, as in `fxbin.Diagnostics`.
 
     >>> print(epoch_line(EpochRecord("staged", 1, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0), 18))
        2/18  activations             1.00e-03  1.0e-05   0.500    80.00   70.50        -        -      1.0

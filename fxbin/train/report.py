@@ -1,4 +1,4 @@
-"""`report.json`: what a run reached, where and with what."""
+"""`report.json`: the accuracies of a run, and the versions of the packages it used."""
 
 import json
 import platform
@@ -13,7 +13,7 @@ PACKAGES = ("fxbin", "torch", "numpy", "onnx", "onnxruntime", "openvino")
 
 
 def versions() -> dict[str, str | None]:
-    """Version of Python and of each package that decides the numbers; None where it is not installed."""
+    """Versions of Python and of the packages that affect the numbers; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -24,13 +24,13 @@ def versions() -> dict[str, str | None]:
 
 
 def full_precision_accuracy(history: Sequence[EpochRecord]) -> float | None:
-    """Held-out accuracy that the stages started from; None if nothing was pretrained."""
+    """Held-out accuracy after the last epoch in full precision, in per cent; None if there was none."""
     pretrained = [record.test_accuracy for record in history if record.phase == PRETRAINING]
     return pretrained[-1] if pretrained else None
 
 
 def accuracies(history: Sequence[EpochRecord], final: float, onnxruntime: float | None) -> dict[str, Any]:
-    """Held-out accuracies, per cent."""
+    """Held-out accuracies of a run for `report.json`, in per cent; None for those not measured."""
     staged = [record for record in history if record.phase != PRETRAINING]
     return {
         "full_precision": full_precision_accuracy(history),
@@ -41,5 +41,5 @@ def accuracies(history: Sequence[EpochRecord], final: float, onnxruntime: float 
 
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write `report` as JSON, readable by people too."""
+    """Write `report` to `path` as indented JSON."""
     path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")

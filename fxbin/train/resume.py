@@ -1,4 +1,4 @@
-"""May a run go on from a checkpoint, now that the config may have been edited?"""
+"""Checks whether a run can resume from a checkpoint, as its config may have changed since."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,21 +10,21 @@ from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 
 HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"}
-"""Top-level keys that say where a run happens, not what it computes."""
+"""Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """The config as plain values, defaults written out, in the form `load_config` takes."""
+    """The config as JSON values, defaults included, in the form `load_config` takes."""
     return config.to_dict()
 
 
 def checkpoint_path(output: Path) -> Path:
-    """Where in the folder of a run its checkpoint is."""
+    """Path of the checkpoint in the folder `output` of a run."""
     return output / "checkpoint.pt"
 
 
 def check_resumable(output: Path) -> None:
-    """Raise CheckpointError if there is no checkpoint in `output`, for a run that must not start over."""
+    """Raise CheckpointError if there is no checkpoint in `output`; for runs that must not start over."""
     if not checkpoint_path(output).is_file():
         raise CheckpointError(
             f"--resume: there is no checkpoint in {output}. Name the folder of the run with --output, or "
@@ -40,7 +40,7 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
     if not path.exists():
         return None
     checkpoint = load_checkpoint(path, device)
-    # Read as a config, so that keys which came with a newer fxbin have their defaults.
+    # Read as a config, so that keys which a newer fxbin has added get their defaults.
     checkpoint.config = plain(load_config(checkpoint.config))
     changed = changed_keys(checkpoint, plain(config))
     if changed:
@@ -56,9 +56,9 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
 
 
 def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Keys whose change alters what is computed: (key, value in the checkpoint, value now).
+    """Changed keys that affect what is computed, as (key, value in the checkpoint, value now).
 
-    A longer or shorter run is no such change as long as the epochs already done stay what they were.
+    Another number of `epochs` is allowed if it is not below the number already done.
     """
     before, now = flatten(checkpoint.config), flatten(config)
     finished = checkpoint.epoch + 1 if checkpoint.phase == STAGED else 0
@@ -73,7 +73,7 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
 
 
 def flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """Nested objects and lists as one dict of paths; a list of one reads like what is in it.
+    """Nested objects and lists as one flat dict by key path; a list of one element counts as that element.
 
     >>> flatten({"compression": [{"mode": "xnor", "target_scopes": ["a", "b"]}]})
     {'compression.mode': 'xnor', 'compression.target_scopes[0]': 'a', 'compression.target_scopes[1]': 'b'}

@@ -1,4 +1,4 @@
-"""A whole training run: data, full precision, four stages, curves, graph, export, report."""
+"""A training run: loads the data, trains in full precision, transforms, and trains in stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,18 +35,22 @@ from fxbin.train.tensorboard import TensorBoardLog
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ends with."""
+    """The result of a training run."""
 
     model: BinarizedModule
     """The binarized network, in eval mode."""
 
     data: ImageData
+    """The data it was trained and evaluated on."""
+
     history: tuple[EpochRecord, ...]
+    """Records of all epochs, of both phases."""
+
     config: Config
-    """With what the data decided filled in."""
+    """The config, with the image size and the number of classes of the data."""
 
     seconds: float
-    """Time of the epochs, those of earlier sittings included."""
+    """Duration of all epochs, including those before the run was resumed."""
 
 
 def train(
@@ -56,13 +60,13 @@ def train(
     restart: bool = False,
     progress: TrainingProgress | None = None,
 ) -> Trained:
-    """Train what the config `source` describes, or go on where the checkpoint in `output` stands.
+    """Train the model that the config `source` describes, or resume from the checkpoint in `output`.
 
-    After each epoch the checkpoint is replaced, in one step, so a run can be stopped at any moment; at
-    most the running epoch is done again, with the same numbers. `restart` ignores the checkpoint.
-    Started by torchrun on several processes, each of them trains on its part of every batch.
+    The checkpoint is replaced atomically after each epoch, so a run can be stopped at any time; at most the
+    current epoch is repeated, with the same numbers. `restart` ignores the checkpoint. If torchrun starts
+    several processes, each of them trains on its part of every batch.
 
-    Raises FxbinError of the kind that names what is wrong: config, data, model or checkpoint.
+    Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
     config = load_config(source)
     device = own_device(choose_device(config.device))
@@ -107,13 +111,14 @@ def pretrain(
     *,
     is_teacher: bool = True,
 ) -> nn.Module:
-    """Train the full-precision network as far as `resumed` has not; return it.
+    """Train the epochs in full precision that `resumed` has not done yet; return the network.
 
-    Where the stages go on and it is not their teacher, its weights do not matter any more.
+    If `resumed` is in the staged phase, the network gets the weights of the teacher if it is that; otherwise
+    its weights are no longer needed.
     """
     model = model_of(config, pretrained=False if resumed else None).to(device)
     if own_rank() > 0:
-        # The weights are the same; dropout need not be.
+        # Weights must be the same on all ranks; random numbers such as those of dropout must differ.
         torch.manual_seed(config.seed + own_rank())
     if resumed is not None and resumed.phase == STAGED:
         if is_teacher:
@@ -132,7 +137,7 @@ def pretrain(
     )
     if resumed is not None:
         phase.restore(resumed)
-    # Seeds of the two phases differ, so that their epochs show the images in different orders.
+    # The seeds of the two phases differ, so that they see the images in different orders.
     run_phase(phase, data, batches_of(config, data, 2 * config.seed), recorder)
     return model
 
@@ -145,7 +150,7 @@ def train_stages(
     recorder: Recorder,
     resumed: Checkpoint | None,
 ) -> BinarizedModule:
-    """Transform `full_precision` and train the stages as far as `resumed` has not; return the result."""
+    """Transform `full_precision`, train the staged epochs that `resumed` has not done; return the result."""
     binarized = transform(full_precision, config)
     params = config.binarization.params
     optimizer = torch.optim.Adam(parameter_groups(binarized))
@@ -168,13 +173,13 @@ def train_stages(
 
 
 def loss_of(config: Config, teacher: nn.Module) -> Loss:
-    """Cross entropy, with distillation from `teacher` if the config asks for it."""
+    """The loss function of the staged phase: cross entropy, and distillation if the config enables it."""
     own = config.distillation
     return DistillationLoss(teacher, own.weight if own.enabled else 0.0, own.temperature, own.type)
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
-    """The training images, shuffled and augmented as the config says."""
+    """Batches of the training images, with batch size and augmentation of the config."""
     augmentation = config.augmentation
     return Batches(
         data.train_x,
@@ -189,7 +194,10 @@ def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
 
 
 def choose_device(name: str) -> torch.device:
-    """``"auto"`` is a GPU if there is one."""
+    """The device that the config key `device` names; ``"auto"`` uses a GPU if there is one.
+
+    Raises ConfigError for ``"cuda"`` without a GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

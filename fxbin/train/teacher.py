@@ -1,4 +1,4 @@
-"""A network of the user's own to learn from, in place of the full-precision one that is binarized."""
+"""A teacher that the config names, in place of the full-precision network that is binarized."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,16 @@ from fxbin.train.tensor_file import load_tensors
 def own_teacher(config: Config, data: ImageData, state: Mapping[str, Tensor] | None) -> nn.Module | None:
     """The network that `config.distillation.teacher` describes, on the device of `data`; None without one.
 
-    `state` are its weights in the checkpoint of a run that goes on: the file may have changed meanwhile.
+    `state` holds its weights from the checkpoint if a run is resumed: the file may have changed since.
 
-    Raises ConfigError if it cannot be built, if the weights are not its own, or if it does not classify
-    these pictures.
+    Raises ConfigError if it cannot be built, if the weights do not fit, or if its outputs are not logits for
+    the images and classes of `data`.
     """
     own = config.distillation.teacher
     if own is None or not config.distillation.enabled:
         return None
     try:
-        with torch.random.fork_rng(devices=[]):  # the random numbers of the run are the same with any teacher
+        with torch.random.fork_rng(devices=[]):  # so that any teacher leaves the run's random numbers
             teacher = build_model(
                 own.model,
                 num_classes=config.num_classes,
@@ -46,9 +46,9 @@ def own_teacher(config: Config, data: ImageData, state: Mapping[str, Tensor] | N
 
 
 def load_weights(model: nn.Module, path: Path, key: str) -> None:
-    """Load the state_dict in the file that the config key `key` names. Only tensors are read, no code is run.
+    """Load the state_dict in the file `path`, the value of the config key `key`, without running code in it.
 
-    Raises ConfigError if the file is missing, damaged, or of another network.
+    Raises ConfigError if the file is missing, damaged, or belongs to another network.
     """
     if not path.is_file():
         raise ConfigError(f"{key}: the file {path} does not exist (looked from {Path.cwd()}).")
@@ -72,6 +72,7 @@ def load_weights(model: nn.Module, path: Path, key: str) -> None:
 
 @torch.no_grad()
 def _check_predictions(teacher: nn.Module, spec: str, x: Tensor, classes: int | None) -> None:
+    """Raise ConfigError unless `teacher` gives logits ``(n, classes)`` for images `x` ``(n, c, h, w)``."""
     expected = f"expected logits of shape {(len(x), classes)} for pictures of shape {tuple(x.shape)}"
     try:
         logits = teacher(x)

@@ -1,4 +1,4 @@
-"""Reads what `torch.save` wrote."""
+"""Reads files that `torch.save` wrote, without running code."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,19 @@ import torch
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
-    """The tensors and plain values in the file at `path`, tensors on `device`; nothing in it is run.
+    """Read the tensors and plain values in the file at `path`, with tensors on `device`; runs no code.
 
-    ValueError says why it cannot be read.
+    Raises ValueError if it cannot be read.
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        # Bytes from anywhere can make the parser fail in any way.
+        # Arbitrary bytes can make the parser fail with any kind of error.
         raise ValueError(why_unreadable(error)) from error
 
 
 def why_unreadable(error: Exception) -> str:
-    """What torch says, for the middle of a sentence; without its guesses at how a file was damaged.
+    """The message of torch's `error` as part of a sentence, without guesses about how the file was damaged.
 
     >>> why_unreadable(RuntimeError("not a ZIP archive. This is an internal miniz error. If you are .."))
     'RuntimeError: not a ZIP archive'

@@ -1,4 +1,4 @@
-"""The figures of a run for TensorBoard."""
+"""Writes the metrics of a run for TensorBoard."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ PER_SITE = (
 
 
 class TensorBoardLog:
-    """Writes each epoch's figures, and those of each call site, into a folder for ``tensorboard --logdir``.
+    """Writes the metrics of each epoch and of each call site to a folder for ``tensorboard --logdir``.
 
-    What a run that is resumed had written after its checkpoint does not count any more.
-    Raises ConfigError if the package is not installed.
+    `epochs_done` is the number of finished epochs: later entries, of an interrupted run that is resumed, are
+    discarded. Raises ConfigError if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, epochs_done: int) -> None:
@@ -33,7 +33,7 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(folder), purge_step=epochs_done + 1)
 
     def add(self, record: EpochRecord, epoch: int) -> None:
-        """Write the figures of one epoch, counted from 1 over both phases."""
+        """Write the metrics of one epoch; `epoch` counts from 1 over both phases."""
         values = {
             "loss": record.loss,
             "accuracy/train": record.train_accuracy,
@@ -42,7 +42,7 @@ class TensorBoardLog:
             "weight_decay": record.weight_decay,
         }
         for site in (record.diagnostics or {}).get("sites", ()):
-            # Slashes make groups, so the name of the call site comes last and without them.
+            # TensorBoard groups by slashes, so the name of the call site comes last and has none.
             name = site["name"].replace("/", ".")
             values |= {f"{key}/{name}": site[key] for key in PER_SITE if site[key] is not None}
         for key, value in values.items():
@@ -50,5 +50,5 @@ class TensorBoardLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Write what is pending and close the file."""
         self._writer.close()

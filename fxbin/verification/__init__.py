@@ -1,1 +1,1 @@
-"""Whether a file computes what the model does: samples, a reference, and the comparison."""
+"""Comparing a file with the model it was exported from: samples, a reference, and the comparison."""

@@ -1,4 +1,4 @@
-"""Outputs of another runtime beside PyTorch's."""
+"""Compares outputs of a runtime with those of PyTorch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,9 +21,10 @@ def check_outputs(
     found: Sequence[Sequence[NDArray[Any]]],
     tolerance: float,
 ) -> tuple[OutputCheck, ...]:
-    """Compare what a runtime has `found`, for each sample the outputs `names`, with what `model` computes.
+    """Compare the outputs `found` of a runtime with those of `model`: for each sample, the outputs `names`.
 
-    One check an output, the worst of all samples. VerificationError if there are not as many outputs.
+    Returns one check per output, the worst over all samples. Raises VerificationError if the number of
+    outputs differs.
     """
     checks: list[list[OutputCheck]] = []
     for sample, outputs in zip(samples, found, strict=True):
@@ -49,7 +50,10 @@ def _badness(check: OutputCheck) -> float:
 
 
 def largest_difference(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
-    """Of two arrays; 0 where both are the same infinity or NaN, infinite where only one is."""
+    """Largest absolute difference of two arrays; infinite if their shapes differ.
+
+    Equal infinities, and NaN in both, count as 0; NaN or an infinity in only one counts as infinite.
+    """
     if found.shape != expected.shape:
         return float("inf")
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Files that a runtime is to read."""
+"""Checks paths of files that a runtime will read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from fxbin.errors import ExportError
 
 
 def checked_path(path: Path, suffixes: Sequence[str]) -> Path:
-    """`path`, if it is a file of a format that the runtime reads. ExportError otherwise."""
+    """Return `path`; raise ExportError unless it is an existing file with one of `suffixes`."""
     if path.suffix not in suffixes:
         raise ExportError(f"path: {str(path)!r}: expected a file that ends in {' or '.join(suffixes)}")
     if not path.is_file():

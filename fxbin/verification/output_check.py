@@ -1,4 +1,4 @@
-"""What a comparison says about one output."""
+"""The result of comparing one output, and a table of such results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,23 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output of the model, over all samples."""
+    """The comparison of one output of the model with PyTorch's, over all samples."""
 
     name: str
+    """Name of the output."""
 
     difference: float
-    """Largest absolute difference to PyTorch; infinite for NaN or another shape."""
+    """Largest absolute difference to PyTorch; infinite if shapes differ, or only one has NaN or infinity."""
 
     allowed: float
-    """The tolerance, times the largest value of the output if that is above 1."""
+    """Largest allowed difference: the tolerance, times the largest value of the output if that is above 1.
+
+    More if rounding changes the output by more in PyTorch itself, see `at_thresholds`.
+    """
 
     at_thresholds: bool
-    """Whether `allowed` is larger than that, since in PyTorch itself values next to thresholds change the
-    output by so much when they are rounded anew."""
+    """Whether `allowed` is larger than the tolerance because values next to thresholds cross them when
+    PyTorch itself rounds them differently."""
 
     @property
     def is_right(self) -> bool:
@@ -31,7 +35,7 @@ class OutputCheck:
 
 
 def output_table(outputs: Sequence[OutputCheck]) -> Table:
-    """One row an output."""
+    """A table with one row per output."""
     table = Table(box=box.MARKDOWN)
     for title in ("output", "largest difference", "allowed", ""):
         table.add_column(title, justify="right" if "d" in title else "left")

@@ -1,4 +1,4 @@
-"""What PyTorch computes, to compare a runtime with."""
+"""Reference outputs of PyTorch, to compare a runtime with."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,40 +15,41 @@ from fxbin.export.levels import activation_levels
 from fxbin.verification.samples import tensors_of
 
 SEED = 0
+"""Seed of the random numbers here."""
 
 ROUNDING = 1e-6
-"""How far two runtimes may disagree about a value in front of a binarizer, relative to its size: they sum
-in different orders, and 2 ** -24 is one rounding."""
+"""Relative difference of two runtimes in the input of a binarizer that counts as rounding: they sum in
+different orders, and one rounding is 2 ** -24."""
 
 
 @dataclass(frozen=True)
 class LayerCase:
-    """One convolution with its binarizers, and what it makes of two inputs."""
+    """One convolution with its binarizers, and its outputs for two inputs."""
 
     name: str
     """Hierarchical name of the call site."""
 
     inputs: tuple[Tensor, Tensor]
-    """One that a forward of the model gave it, and one of values at, just above and just below the
-    thresholds, zeros of both signs and infinities. Both ``(n, c, h, w)``."""
+    """Its input in a forward of the model, and one with `special_values`; both ``(n, c, h, w)``."""
 
     outputs: tuple[Tensor, Tensor]
+    """PyTorch's output for each of the two inputs."""
 
 
 def copied(sample: BoundInputs) -> tuple[Any, ...]:
-    """The values of a sample, for a model that may change them in place."""
+    """The positional arguments of a sample, its tensors cloned, as a model may change them in place."""
     return sample.with_tensors([x.clone() for x in sample.tensors])
 
 
 @torch.no_grad()
 def outputs_of(model: nn.Module, sample: BoundInputs) -> list[Tensor]:
-    """The tensors that `model` returns, in the order an exported file has them."""
+    """The tensors that `model` returns for `sample`, in the order of the outputs of an exported file."""
     return tensors_of(model(*copied(sample)))
 
 
 @torch.no_grad()
 def layer_cases(module: fx.GraphModule, sample: BoundInputs, names: Collection[str]) -> list[LayerCase]:
-    """The call sites `names`, in execution order, on one forward of `module`."""
+    """One case for each of the call sites `names`, in execution order, from one forward of `module`."""
     recorder = _LayerRecorder(module, names)
     recorder.run(*copied(sample))
     return recorder.cases
@@ -56,10 +57,10 @@ def layer_cases(module: fx.GraphModule, sample: BoundInputs, names: Collection[s
 
 @torch.no_grad()
 def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list[float]:
-    """How much each output of `model` changes when every value in front of a binarizer is rounded anew.
+    """How much each output of `model` changes when the inputs of all binarizers are rounded differently.
 
-    A value next to its threshold may then change sides, as it may in another runtime, and this can be
-    seen in the outputs. Largest absolute change of `runs` runs with random noise of relative size `ROUNDING`.
+    A value next to its threshold may then cross it, as it may in another runtime, which changes the outputs.
+    Returns the largest absolute change in `runs` runs with random noise of relative size `ROUNDING`.
     """
     expected = outputs_of(model, sample)
     generator = torch.Generator(expected[0].device).manual_seed(SEED)
@@ -83,6 +84,8 @@ def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list
 
 
 class _LayerRecorder(fx.Interpreter):
+    """Interprets a graph and makes a `LayerCase` of each of the call sites `names`."""
+
     def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
         super().__init__(module)
         self.calls = {call.node: call for call in conv_calls(module) if call.name in names}
@@ -93,7 +96,7 @@ class _LayerRecorder(fx.Interpreter):
         result = super().run_node(n)
         for call in self.calls.values():
             if n is call.arguments["input"]:
-                # A copy, as what comes later may change it in place.
+                # A copy, because later nodes may change it in place.
                 self.operands[n] = self.env[n.all_input_nodes[0]].clone()
         if n in self.calls:
             self.cases.append(self._case(self.calls[n]))
@@ -109,7 +112,11 @@ class _LayerRecorder(fx.Interpreter):
 
 
 def special_values(binarizer: ActivationBinarizer, x: Tensor) -> Tensor:
-    """The values at which a comparison may go wrong, spread at random over the shape of `x`."""
+    """Values at which a comparison may go wrong, spread at random over the shape of `x`.
+
+    They are the thresholds and the numbers next to them, zeros and infinities of both signs, and plus and
+    minus the high level.
+    """
     levels = activation_levels(binarizer, tuple(x.shape), x.dtype)
     threshold, infinity, zero = levels.threshold, torch.tensor(torch.inf).to(x), torch.zeros(()).to(x)
     choices = [

@@ -1,4 +1,4 @@
-"""Inputs to compare on."""
+"""Samples: the inputs on which a runtime is compared."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,13 +13,17 @@ from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs, bind_inputs
 
 SEED = 0
+"""Seed of random samples."""
 
 Sample = Tensor | tuple[Any, ...]
-"""The positional inputs of one forward; a tensor is the only one."""
+"""The positional inputs of one forward; a tensor stands for a single input."""
 
 
 def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
-    """The first sample as `export_onnx` takes it. ExportError if there is none, or one is no sample."""
+    """The first sample as a tuple of positional inputs; None if `inputs` is None.
+
+    Raises ExportError if `inputs` is not a list of samples, or is empty.
+    """
     if inputs is None:
         return None
     if not isinstance(inputs, list | tuple) or not inputs:
@@ -34,7 +38,7 @@ def first_sample(inputs: Sequence[Sample] | None) -> tuple[Any, ...] | None:
 def bound_samples(
     graph: fx.Graph, example: BoundInputs, samples: Sequence[Sample] | None
 ) -> list[BoundInputs]:
-    """`samples` bound to the inputs of `graph`; by default two, random numbers and zeros, like `example`."""
+    """`samples` bound to the inputs of `graph`; by default random numbers and zeros, shaped as `example`."""
     if samples is None:
         return [_like(example, kind) for kind in ("random", "zeros")]
     device = next(iter(example.tensors)).device
@@ -46,7 +50,7 @@ def bound_samples(
 
 
 def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], dict[str, NDArray[Any]]]:
-    """The samples as a worker takes them: for each a key by input name, and the arrays by key."""
+    """The samples as the worker takes them: for each sample a key by input name, and all arrays by key."""
     arrays: dict[str, NDArray[Any]] = {}
     keys = []
     for index, sample in enumerate(samples):
@@ -57,7 +61,7 @@ def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], 
 
 
 def tensors_of_sample(option: str, index: int, sample: Any) -> list[Tensor]:
-    """The tensors of the sample with this `index` in what `option` has given. ExportError if it has none."""
+    """The tensors in `sample`, number `index` of the argument `option`; ExportError if it has none."""
     tensors = tensors_of(sample)
     if not tensors:
         raise ExportError(
@@ -68,15 +72,15 @@ def tensors_of_sample(option: str, index: int, sample: Any) -> list[Tensor]:
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """The tensors in a sample or another nest of tuples, lists and dicts, in their order."""
+    """The tensors in `value`, also inside nested tuples, lists and dicts, in order."""
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def to_array(x: Tensor) -> NDArray[Any]:
-    """`x` in numpy, as a runtime takes it; bfloat16, which numpy has not, as float32."""
+    """`x` as a contiguous numpy array; bfloat16, which numpy lacks, becomes float32."""
     if x.dtype == torch.bfloat16:
         x = x.float()
-    # Reshaped, as `ascontiguousarray` gives a single number an axis.
+    # Reshaped, because `ascontiguousarray` makes a 0-d array 1-d.
     array: NDArray[Any] = np.ascontiguousarray(x.detach().cpu().numpy()).reshape(tuple(x.shape))
     return array
 
@@ -93,4 +97,4 @@ def _tensors_like(example: BoundInputs, kind: str, generator: torch.Generator) -
         elif x.is_floating_point():
             yield torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         else:
-            yield x  # an index or a flag: not every number is one
+            yield x  # an index or a flag, where not every number is valid

@@ -1,4 +1,4 @@
-"""How far a runtime may be from PyTorch."""
+"""The allowed difference between a runtime and PyTorch."""
 
 import math
 from typing import Any
@@ -7,6 +7,6 @@ from fxbin.errors import ExportError
 
 
 def check_tolerance(tolerance: Any) -> None:
-    """Raise ExportError if `tolerance` is none."""
+    """Raise ExportError unless `tolerance` is a finite number above 0."""
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 < tolerance < math.inf:
         raise ExportError(f"tolerance: expected a number above 0, such as 1e-4, got {tolerance!r}")

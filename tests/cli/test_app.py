@@ -186,6 +186,23 @@ def test_graph_refuses_a_format_it_does_not_know(config: Path, capsys: pytest.Ca
     assert not Path("new").exists()
 
 
+def test_graph_prints_what_a_pass_leaves(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("graph", config, "--after", "inline-conv2d", "-o", "net.dot") == 0
+    printed = capsys.readouterr().out
+    assert "target=torch.conv2d" in printed
+    assert "binarizer" not in printed
+    assert not Path("net.dot").exists()
+    assert exit_code("graph", config, "--after", "insert-weight-binarizers") == 0
+    printed = capsys.readouterr().out
+    assert "weight_binarizer" in printed
+    assert "activation_binarizer" not in printed
+    assert exit_code("graph", config, "--after", "fold") == 2
+    expected = (
+        "--after: expected the name of a pass, name-nodes, mark-call-sites, inline-conv2d, insert-weight"
+    )
+    assert expected in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime")
     assert exit_code("export", config, "untrained.onnx") == 0

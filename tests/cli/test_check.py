@@ -80,7 +80,7 @@ def test_what_may_surprise_is_a_note() -> None:
         "optimizer: accepted",
         "compression.initializer: accepted",
         "compression.target_scopes: without effect",
-        "compression.params.weights_quant_start_epoch: 5 is not reached in 5 epochs, which takes 6",
+        "compression.params.weights_quant_start_epoch: 5 is not reached in 5 epochs: at least 6 are needed",
         "compression.ignored_scopes: 'foo' matches no node",
         "compression.ignored_scopes: '{re}conv2' matches",
         "0 of 10 conv2d are binarized (in ignored_scopes: '{re}conv2'",

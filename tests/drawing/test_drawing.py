@@ -168,9 +168,6 @@ def test_module_called_twice_has_two_boxes(everything: BinarizedModule) -> None:
 
 def test_long_names_are_shortened_in_labels_only() -> None:
     name = "x" * 100
-    model = fxbin.transform(
-        nn.Sequential(nn.ModuleDict({name: nn.Conv2d(3, 3, 1)})[name]), config(1, 3, 4, 4)
-    )
     model = fxbin.transform(Long(name), config(1, 3, 4, 4))
     source = fxbin.to_dot(model).source
     assert f"Long/NNCFConv2d[{name}]/conv2d_0" in source

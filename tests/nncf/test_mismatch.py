@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import fxbin
-from fxbin.errors import TransformError
+from fxbin.errors import CheckpointError, TransformError
 from fxbin.nncf import load_nncf_checkpoint, save_nncf_checkpoint
 from tests.nncf.checkpoints import error_in, new_model, real_file, recorded
 from tests.tiny_resnet import TinyResNet
+from tests.transforming import config
 
 
 def test_all_keys_that_do_not_fit_are_listed_and_nothing_is_changed() -> None:
@@ -98,3 +99,10 @@ def test_state_of_another_algorithm_is_refused_by_name() -> None:
     assert "expected an object with \"binarization\", got ['quantization']" in error_in(
         new_model(golden), golden
     )
+
+
+@pytest.mark.parametrize("source", [None, 3, [1]])
+def test_a_source_that_cannot_be_read_is_refused(source: object) -> None:
+    model = fxbin.transform(torch.nn.Conv2d(3, 3, 3), config(1, 3, 8, 8))
+    with pytest.raises(CheckpointError, match=r"source: expected the path of a checkpoint .*, got \w+$"):
+        load_nncf_checkpoint(model, source)  # type: ignore[arg-type]

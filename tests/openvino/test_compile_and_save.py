@@ -13,7 +13,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
 from fxbin.openvino import save
-from fxbin.openvino.worker.layer_types import layer_types
+from fxbin.openvino_worker.layer_types import layer_types
 from tests.binarizing import binarize
 
 X = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.export.fake_quantize import fake_quantize_function
 from fxbin.openvino.verify import FULL_FLOAT
-from fxbin.openvino.worker.layer_types import layer_types
+from fxbin.openvino_worker.layer_types import layer_types
 from tests.tiny_resnet import TinyResNet
 from tests.zoo import DATA
 

@@ -14,16 +14,15 @@ from fxbin.openvino.process import OpenVINOError, run_in_process
 from tests.binarizing import binarize
 
 # Sleeps as C++ code does that keeps Python's lock: no handler of a signal would run.
-NEVER_ENDS = f"""
-import ctypes, runpy, sys
+NEVER_ENDS = """
+import ctypes, sys
 from pathlib import Path
+from fxbin.openvino_worker.main import JOBS, main
 
 def never_end(job, arrays, start_step):
     start_step("compiling model.onnx")
     ctypes.PyDLL(None).sleep(100)
 
-runpy.run_path({str(process.WORKER)!r})
-from fxbin.openvino.worker.main import JOBS, main
 JOBS["run"] = never_end
 main(sys.argv[1], Path(sys.argv[2]))
 """
@@ -31,9 +30,9 @@ main(sys.argv[1], Path(sys.argv[2]))
 
 @pytest.fixture
 def _worker_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "worker.py"
-    path.write_text(NEVER_ENDS)
-    monkeypatch.setattr(process, "WORKER", path)
+    (tmp_path / "never_ending_worker.py").write_text(NEVER_ENDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(process, "WORKER", "never_ending_worker")
 
 
 @pytest.mark.usefixtures("_worker_that_never_ends")
@@ -63,6 +62,15 @@ def test_a_time_limit_is_a_number_of_seconds(tmp_path: Path, limit: float) -> No
 
 
 def test_the_process_does_not_load_pytorch() -> None:
-    code = f"import runpy, sys; runpy.run_path({str(process.WORKER)!r}); print('torch' in sys.modules)"
+    code = f"import runpy, sys; runpy.run_module({process.WORKER!r}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_current_folder_is_no_place_to_import_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OpenVINOError, match=r"^OpenVINO: .*missing\.onnx"):
+        run_in_process("run", {"model": "missing.onnx"}, {})

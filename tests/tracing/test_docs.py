@@ -38,5 +38,5 @@ def test_the_readme_of_the_room_shows_a_trace(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("page", ["tracing", "naming"])
 def test_what_the_page_names_exists(page: str) -> None:
-    for name in re.findall(r"`fxbin\.tracing\.reference\.(\w+)`", (DOCS / f"{page}.md").read_text()):
+    for name in re.findall(r"`fxbin\.tracing\.values\.reference\.(\w+)`", (DOCS / f"{page}.md").read_text()):
         assert hasattr(fxbin.tracing.values.reference, name)

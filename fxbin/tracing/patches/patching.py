@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fxbin.original.caches import caches_let_be
+from fxbin.original.caches import caches_disabled
 from fxbin.original.python_modules import python_modules
 from fxbin.tracing.patches.autograd_functions import FUNCTIONS
 from fxbin.tracing.patches.by_thread import by_thread
@@ -50,7 +50,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         holdings = tracer.attributes.holdings
         stack.enter_context(casts_traced(python_modules(holdings.classes)))
-        stack.enter_context(caches_let_be(holdings.caches))
+        stack.enter_context(caches_disabled(holdings.caches))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield

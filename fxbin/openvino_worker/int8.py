@@ -1,36 +1,36 @@
-"""int8 for what is not in 1 bit."""
+"""Quantizes layers that are not in 1 bit to int8."""
 
 from typing import Any
 
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.job import StartStep
-from fxbin.openvino.worker.layer_types import ONE_BIT
+from fxbin.openvino_worker.job import StartStep
+from fxbin.openvino_worker.layer_types import ONE_BIT
 
 WITHOUT_WEIGHTS = {"Add", "AvgPool", "MaxPool", "Multiply", "ReduceMean", "Subtract"}
-"""Types of operators that nncf would give int8 inputs, beside convolutions and matrix products."""
+"""Types of operators, besides convolutions and matrix products, to which nncf would give int8 inputs."""
 
 
 def to_int8(model: Any, samples: list[list[NDArray[Any]]], start_step: StartStep) -> Any:
-    """`model` with int8 layers where it is not in 1 bit, their ranges from `samples`."""
+    """`model` with its other layers in int8 instead of float32, with ranges from `samples`."""
     import nncf
 
     def named(sample: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        start_step("nncf.quantize")  # once a sample
+        start_step("nncf.quantize")  # for each sample, so that the time limit holds for one
         return dict(zip(names, sample, strict=True))
 
     keep_from_concatenations(model)
     names = [port.any_name for port in model.inputs]
-    # With names, as nncf takes a list for one input.
+    # By name, because nncf would take a list for a single input.
     dataset = nncf.Dataset(samples, named)
     return nncf.quantize(model, dataset, subset_size=len(samples), ignored_scope=_ignored(model))
 
 
 def keep_from_concatenations(model: Any) -> None:
-    """Put a max pooling over single pixels between each concatenation and a binarizer behind it.
+    """Put a max pooling over single pixels between each concatenation and a binarizer after it.
 
-    Where a model has int8 layers, OpenVINO 2026.4.1 moves a FakeQuantize in front of a concatenation.
-    With two levels it then crashes.
+    In a model with int8 layers, OpenVINO 2026.4.1 moves a FakeQuantize to before a concatenation, and then
+    crashes if it has two levels. The pooling changes no value and prevents that.
     """
     from openvino import opset1
 
@@ -47,11 +47,11 @@ def keep_from_concatenations(model: Any) -> None:
 
 
 def _ignored(model: Any) -> Any:
-    """What nncf leaves alone: with 1-bit convolutions, all but layers with weights that are not binarized.
+    """The operators that nncf ignores: in a model with 1-bit convolutions, all but full-precision layers.
 
-    A sum in int8, say, is no part of the 1-bit convolution in front of it any more, and its operands have
-    to be converted: without this, ResNet18 takes 10 % longer. A convolution that is binarized in plain
-    operators would get a conversion behind its two levels, which costs MobileNetV2 more than int8 saves.
+    A sum in int8, for example, could not be fused into the 1-bit convolution before it, and its operands
+    would have to be converted: ResNet18 would take 10 % longer. A convolution that is binarized in standard
+    operators would get a conversion after its two levels, which costs MobileNetV2 more than int8 saves.
     """
     import nncf
 
@@ -64,7 +64,7 @@ def _ignored(model: Any) -> Any:
 
 
 def _is_after_select(operator: Any) -> bool:
-    """Whether this is a convolution whose input plain operators have binarized."""
+    """Whether `operator` is a convolution whose input is binarized in standard operators."""
     if operator.get_type_name() not in {"Convolution", "GroupConvolution"}:
         return False
     return bool(operator.input_value(0).get_node().get_type_name() == "Select")

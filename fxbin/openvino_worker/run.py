@@ -1,4 +1,4 @@
-"""Runs a file, and single layers of it."""
+"""The job that runs a file, and single layers of it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.cut_layer import cut_layer
-from fxbin.openvino.worker.job import Arrays, Result, StartStep
-from fxbin.openvino.worker.layer_types import convolution_kind, layer_types
-from fxbin.openvino.worker.model_inputs import fix_shapes, input_names
+from fxbin.openvino_worker.cut_layer import cut_layer
+from fxbin.openvino_worker.job import Arrays, Result, StartStep
+from fxbin.openvino_worker.layer_types import convolution_kind, layer_types
+from fxbin.openvino_worker.model_inputs import fix_shapes, input_names
 
 
 def run(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
-    """Run a file on samples, and single layers of it on inputs of their own.
+    """Run a file on samples, and single layers of it on their own inputs.
 
     job: ``model``, ``properties``, ``samples`` (for each a map from input names to array keys) and
     ``layers`` (each with ``name`` and ``inputs``, array keys).

@@ -1,4 +1,4 @@
-"""One multiplication behind each 1-bit convolution."""
+"""Merges the multiplications after each 1-bit convolution into one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxbin.openvino.worker.layer_types import ONE_BIT
+from fxbin.openvino_worker.layer_types import ONE_BIT
 
 
 def merge_scales(model: Any) -> None:
-    """Multiply once behind each 1-bit convolution, in place, which makes the file smaller.
+    """Merge the multiplications after each 1-bit convolution into one, in place; this shrinks the file.
 
         before:  (conv * 0.5 + c) * s * a * g      (as OpenVINO converts it, g from a BatchNorm)
         after:   (conv + 2 c) * (0.5 s a g)
 
-    Both sums are exact, as conv and 2 c are whole numbers.
+    Both sums are exact, because conv and 2 c are integers.
     """
     from openvino import opset1
 
@@ -38,7 +38,10 @@ def merge_scales(model: Any) -> None:
 
 
 def _constant_operands(operator: Any) -> Iterator[tuple[str, Any, NDArray[np.float64]]]:
-    """The operators behind `operator` that combine it with a constant, in a chain: kind and constant, too."""
+    """Yield type, operator and constant of each operator in the chain after `operator`.
+
+    The chain ends before an operator that has several users, or that does not combine with one constant.
+    """
     while len(users := operator.output(0).get_target_inputs()) == 1:
         (port,) = users
         operator = port.get_node()

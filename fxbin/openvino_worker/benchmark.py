@@ -1,21 +1,21 @@
-"""Times files."""
+"""The job that times several files."""
 
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.job import Arrays, Result, StartStep
-from fxbin.openvino.worker.layer_types import layer_types
-from fxbin.openvino.worker.model_inputs import fix_shapes, input_names
+from fxbin.openvino_worker.job import Arrays, Result, StartStep
+from fxbin.openvino_worker.layer_types import layer_types
+from fxbin.openvino_worker.model_inputs import fix_shapes, input_names
 
 
 def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
     """Time several files in turns.
 
     job: ``models`` (paths), ``inputs`` (a map from names to array keys), ``properties``, ``rounds``,
-    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, which
-    fills the caches again, and then `repeat` times.
+    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, to fill the
+    caches again, and then `repeat` times.
     """
     import openvino
 

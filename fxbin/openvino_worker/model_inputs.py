@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.job import MisfitError
+from fxbin.openvino_worker.job import MisfitError
 
 
 def fix_shapes(model: Any, shapes: list[list[int]]) -> None:
-    """Give the inputs of `model` these shapes, where it leaves them open."""
+    """Give the inputs of a dynamic `model` these shapes; raise MisfitError if they do not fit the model."""
     if len(shapes) != len(model.inputs):
         names = ", ".join(port.any_name for port in model.inputs)
         raise MisfitError(f"the file takes {len(model.inputs)} tensors ({names}), got {len(shapes)}")

@@ -1,4 +1,4 @@
-"""One job, from its folder and back."""
+"""Reads a job from its folder, runs it, and writes the result there."""
 
 import faulthandler
 import json
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fxbin.openvino.worker.benchmark import benchmark
-from fxbin.openvino.worker.convert import convert
-from fxbin.openvino.worker.job import Arrays, MisfitError, Result, StartStep
-from fxbin.openvino.worker.run import run
+from fxbin.openvino_worker.benchmark import benchmark
+from fxbin.openvino_worker.convert import convert
+from fxbin.openvino_worker.job import Arrays, MisfitError, Result, StartStep
+from fxbin.openvino_worker.run import run
 
 JOBS: dict[str, Callable[[Mapping[str, Any], Arrays, StartStep], Result]] = {
     "run": run,
@@ -21,12 +21,12 @@ JOBS: dict[str, Callable[[Mapping[str, Any], Arrays, StartStep], Result]] = {
 
 
 def main(kind: str, folder: Path) -> None:
-    """Do the job of this `kind` that lies in `folder`. What OpenVINO refuses is a result, too."""
+    """Run the job in `folder`, of this `kind`. A file that OpenVINO refuses gives a result with the error."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
 
     def start_step(name: str) -> None:
         (folder / "step.txt").write_text(name, encoding="utf-8")
-        # Ends the process from a thread of its own that needs nothing of Python's, whatever OpenVINO is in.
+        # Its watchdog thread does not need the GIL, so it ends the process even while OpenVINO hangs.
         faulthandler.dump_traceback_later(job["time_limit"], exit=True)
 
     start_step("loading OpenVINO")

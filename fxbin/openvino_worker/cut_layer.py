@@ -1,15 +1,18 @@
-"""One layer of a file as a model of its own."""
+"""Cuts one layer out of a file, as a separate model."""
 
 from typing import Any
 
 import numpy as np
 
 BINARIZERS = {"FakeQuantize", "Select"}
-"""Types of operators that binarize activations in a file of fxbin: for 1 bit, and plain ones."""
+"""Types of operators that binarize activations in a file of fxbin: in 1 bit, and in standard operators."""
 
 
 def cut_layer(model: Any, name: str, shape: list[int]) -> Any:
-    """The convolution `name` of an ONNX file of fxbin, with its binarizers, as a model; None without it."""
+    """The convolution `name` of an ONNX file of fxbin with its binarizers, as a model with one input.
+
+    `shape` is that of the input. None if the file has no such convolution.
+    """
     import openvino
     from openvino import opset8
 

@@ -1,19 +1,20 @@
-"""Converts a file to OpenVINO's own format."""
+"""The job that converts a file to OpenVINO's own format."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino.worker.int8 import to_int8
-from fxbin.openvino.worker.job import Arrays, MisfitError, Result, StartStep
-from fxbin.openvino.worker.layer_types import ONE_BIT, layer_types
-from fxbin.openvino.worker.merge_scales import merge_scales
-from fxbin.openvino.worker.model_inputs import fix_shapes
+from fxbin.openvino_worker.int8 import to_int8
+from fxbin.openvino_worker.job import Arrays, MisfitError, Result, StartStep
+from fxbin.openvino_worker.layer_types import ONE_BIT, layer_types
+from fxbin.openvino_worker.merge_scales import merge_scales
+from fxbin.openvino_worker.model_inputs import fix_shapes
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Properties for float32."""
 
 
 def convert(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result:
-    """Convert a file to OpenVINO's own format, its remaining layers to int8 if there is data for that.
+    """Convert a file to OpenVINO's own format, and layers that are not in 1 bit to int8 if there are samples.
 
     job: ``model``, ``output``, ``shapes`` (or null) and ``calibration`` (for each sample the array keys).
     """
@@ -35,7 +36,7 @@ def convert(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Re
     merge_scales(model)
     openvino.save_model(model, job["output"], compress_to_fp16=False)
     if samples:
-        # Once, here: what it cannot run must not become anybody's file.
+        # Run once here, so that a file OpenVINO cannot run is never delivered.
         start_step(f"compiling {job['model']} in int8")
         compiled = core.compile_model(job["output"], "CPU", F32)
         compiled(samples[0])

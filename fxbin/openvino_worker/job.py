@@ -1,4 +1,4 @@
-"""What goes into a job, and what comes out."""
+"""Types of a job's inputs and results."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+"""Input arrays by key."""
 
 Result = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+"""Result as JSON values, and output arrays by key."""
 
 StartStep = Callable[[str], None]
-"""Called with what comes next, from which on the time counts: ``"compiling model.onnx"``."""
+"""Announces the next step, ``"compiling model.onnx"``, and restarts the time limit."""
 
 
 class MisfitError(Exception):
-    """A job that does not fit its file."""
+    """The inputs of a job do not fit its file."""
