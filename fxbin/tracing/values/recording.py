@@ -1,16 +1,18 @@
 """What a tracer is to the values and the stand-ins that call it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, fx, nn
 
-if TYPE_CHECKING:
-    from fxbin.tracing.values.numbers import TracedValue
-    from fxbin.tracing.values.tensor import TracedTensor
-
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+
+# Their files import this one.
+TracedTensor: TypeAlias = Any
+"""A `fxbin.tracing.values.tensor.TracedTensor`."""
+TracedValue: TypeAlias = Any
+"""A `fxbin.tracing.values.numbers.TracedValue`."""
 
 
 class Position(Protocol):
@@ -33,7 +35,7 @@ class Position(Protocol):
 class Assumptions(Protocol):
     """What the graph takes for granted, as in `fxbin.tracing.recorder.assumptions`."""
 
-    def rely_on(self, value: "TracedValue") -> Any:
+    def rely_on(self, value: TracedValue) -> Any:
         """The plain value, which the graph is special to from now on."""
         ...
 
@@ -41,19 +43,19 @@ class Assumptions(Protocol):
 class Answers(Protocol):
     """What only the run will tell of a tensor, as in `fxbin.tracing.recorder.answers`."""
 
-    def number_of(self, tensor: "TracedTensor", read: Callable[[Tensor], Any]) -> Any:
+    def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
         """The content of a tensor of one element."""
         ...
 
-    def device_of(self, tensor: "TracedTensor") -> Any:
+    def device_of(self, tensor: TracedTensor) -> Any:
         """Where the tensor is when the graph runs."""
         ...
 
-    def requires_grad_of(self, tensor: "TracedTensor") -> Any:
+    def requires_grad_of(self, tensor: TracedTensor) -> Any:
         """Whether it needs a gradient when the graph runs."""
         ...
 
-    def add_hook(self, tensor: "TracedTensor", hook: Callable[[Tensor], Any]) -> None:
+    def add_hook(self, tensor: TracedTensor, hook: Callable[[Tensor], Any]) -> None:
         """``tensor.register_hook(hook)``."""
         ...
 
@@ -94,7 +96,7 @@ class ModuleState(Protocol):
         """The code assigns ``module.name``."""
         ...
 
-    def assign(self, module: nn.Module, name: str, value: "TracedTensor") -> None:
+    def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
         """The code assigns a traced tensor to a buffer."""
         ...
 
@@ -162,7 +164,7 @@ class Recording(Protocol):
         name: str,
         function: Callable[..., Any],
         run: Callable[..., Any],
-        receiver: "TracedTensor",
+        receiver: TracedTensor,
         operands: Args,
     ) -> Any:
         """An operator of Python, ``receiver + operand``, is used."""
