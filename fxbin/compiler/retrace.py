@@ -15,7 +15,7 @@ from fxbin.config.example_inputs import dtype_of
 from fxbin.graph.node_info import Decision, node_info, set_node_info
 from fxbin.passes import NameNodes, run_passes
 from fxbin.scopes.naming import Names
-from fxbin.tracing import Entry, Example, dtypes_of, told_apart, trace
+from fxbin.tracing import Entry, Example, dtypes_of, raise_bug, told_apart, trace
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
@@ -67,6 +67,7 @@ class Retracer:
                 new = [island for island in found.islands if island not in self.islands]
                 reason = f"{', '.join(new)}: {found.islands[new[0]]}" if new else ""
             except Exception as error:  # noqa: BLE001  (whatever it is, this graph cannot be made)
+                raise_bug(error)
                 reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
         if reason:
             now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}

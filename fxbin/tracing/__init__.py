@@ -5,6 +5,7 @@ from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_mod
 from fxbin.tracing.parts import Part
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.trace import Entry, Trace, dtypes_of, operators, trace
+from fxbin.tracing.values.bugs import raise_bug
 from fxbin.tracing.values.operands import specs
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "dtypes_of",
     "operators",
     "ops_of",
+    "raise_bug",
     "spec_of",
     "specs",
     "told_apart",

@@ -19,6 +19,7 @@ from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.stay import Stay
 from fxbin.tracing.trace import Entry, Trace, trace
 from fxbin.tracing.undone.state import in_mode
+from fxbin.tracing.values.bugs import raise_bug
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class PartFinder:
         self.islands: dict[str, str] = {}
         self._holdings = seen.attributes.holdings
         self._modules = {path: module for module, path in self._holdings.module_paths.items()}
-        self._ops, self._stays, self._assigned = seen.ops, seen.stays, seen.assigned
-        self._convs = [position for position, op in enumerate(seen.ops) if op.op == "conv2d"]
+        self._ops, self._stays, self._assigned = seen.position.ops, seen.modules.stays, seen.state.assigned
+        self._convs = [position for position, op in enumerate(self._ops) if op.op == "conv2d"]
         self._calls: dict[str, list[Stay]] = defaultdict(list)
         self._callees: dict[str, dict[str, None]] = defaultdict(dict)
-        for stay in seen.stays:
+        for stay in self._stays:
             self._calls[stay.path].append(stay)
             if stay.caller is not None and self._convs_in(stay):
                 self._callees[stay.caller][stay.path] = None
@@ -149,6 +150,7 @@ class PartFinder:
                 try:
                     traces[path] = self._trace(path, known, training=training)
                 except Exception as error:  # noqa: BLE001  (whatever it is, the module can still run as it is)
+                    raise_bug(error)
                     refused[path] = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
         return traces
 

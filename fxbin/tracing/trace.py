@@ -27,6 +27,7 @@ from fxbin.tracing.recorder.reads import Read
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.left import changes_noted
 from fxbin.tracing.undone.state import state_kept, switched
+from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
 
 
@@ -126,20 +127,20 @@ def trace(
         for node in tracer.graph.nodes:
             if node.target in reasons:
                 node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
-        modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.modes.items()}
+        modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.state.modes.items()}
         paths = tracer.attributes.holdings.module_paths
         return Trace(
             tracer.graph,
-            tuple(tracer.specialisations),
+            tuple(tracer.assumptions.found),
             tracer.attributes.homeless,
             modes,
-            dtypes_of(root) if tracer.asks_for_dtypes else {},
+            dtypes_of(root) if tracer.assumptions.asks_for_dtypes else {},
             reasons,
-            tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in tracer.assigned.items()),
-            tracer.reads.all,
-            tuple(tracer.reads.followed),
-            tuple(tracer.reads.iterated),
-            tuple(tracer.left),
+            tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in tracer.state.assigned.items()),
+            tracer.state.reads.all,
+            tuple(tracer.state.reads.followed),
+            tuple(tracer.state.reads.iterated),
+            tuple(tracer.state.left),
         )
 
 
@@ -181,10 +182,11 @@ def _trace_once(
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
                 with python_random_kept(tracer.attributes.holdings.generators) as used:
-                    result = entry(*call_args, **call_kwargs)
-                if not tracer.with_data:
+                    result = as_asked(entry, *call_args, **call_kwargs)
+                if not tracer.position.with_data:
                     _refuse_chance([*used, *tracer.chance])
             except Exception as error:
+                raise_bug(error)
                 raise _explained(error, entry, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import fxbin.tracing.values.reference
 
@@ -24,6 +26,14 @@ def test_examples_print_what_the_page_shows(page: str) -> None:
         else:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
                 exec(compile(block, "net.py", "exec"), namespace)
+
+
+def test_the_readme_of_the_room_shows_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(fxbin.tracing.__file__).with_name("README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    model, x = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()), torch.zeros(1, 3, 8, 8)
+    exec(example, {"model": model, "x": x})
+    assert "Sequential/Conv2d[0]/conv2d_0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", ["tracing", "naming"])

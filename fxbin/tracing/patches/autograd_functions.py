@@ -16,6 +16,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.wholes import ApplyFunction, ForwardContext, has_setup, in_place_of, run_forward
 from fxbin.tracing.values.active import active_tracer, paused
+from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 
 Function = type[torch.autograd.Function]
 
@@ -29,6 +30,7 @@ def _answers(original: Callable[[Function, str], Any]) -> Callable[[Function, st
     begun: tuple[Function, bool] | None = None
     recorded: Function | None = None
 
+    @speaks_for_user
     def answer(function: Function, name: str) -> Any:
         nonlocal begun, recorded
         found = original(function, name)
@@ -66,7 +68,7 @@ def _record(function: Function, is_learning: bool, args: tuple[Any, ...]) -> Any
         # runs it without gradients, and again with them, puts back what it finds.
         with paused():
             torch.set_grad_enabled(is_learning)
-        return args[0](*args[2:])
+        return as_asked(args[0], *args[2:])
     result = tracer.call_whole(
         ApplyFunction(function), lambda *values: run_forward(function, values), args, {}
     )

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from fxbin.tracing.values.active import is_tracing
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.stand_ins import original_of
 
 
@@ -37,6 +38,7 @@ class _Name:
     def __init__(self, name: str) -> None:
         self._name = name
 
+    @speaks_for_user
     def __get__(self, module: ModuleType, kind: Any = None) -> Any:
         try:
             found = module.__dict__[self._name]
@@ -47,6 +49,7 @@ class _Name:
     def __set__(self, module: ModuleType, value: Any) -> None:
         module.__dict__[self._name] = value
 
+    @speaks_for_user
     def __delete__(self, module: ModuleType) -> None:
         del module.__dict__[self._name]
 

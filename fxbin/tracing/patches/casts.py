@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fxbin.tracing.patches.replacement import Replacement, node_of
 from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.stand_ins import original_of
 from fxbin.tracing.values.tensor import TracedTensor, as_number
@@ -28,12 +29,14 @@ class _Cast(type):
 
     _stands_for: type
 
+    @speaks_for_user
     def __new__(mcs, name: str, bases: tuple[type, ...], content: dict[str, Any], **options: Any) -> Any:
         real = tuple(map(original_of, bases))
         if any(base is not other for base, other in zip(bases, real, strict=True)):
             return type(name, real, content, **options)  # code that derives a class from one of these
         return super().__new__(mcs, name, bases, content, **options)
 
+    @speaks_for_user
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and type(args[0]) is TracedValue:
             return args[0]._tracer.compute(cls._stands_for, args)
@@ -41,24 +44,30 @@ class _Cast(type):
             return as_number(args[0], cls._stands_for)
         return cls._stands_for(*args, **kwargs)
 
+    @speaks_for_user
     def __instancecheck__(cls, item: Any) -> bool:
         return isinstance(item, cls._stands_for)
 
+    @speaks_for_user
     def __subclasscheck__(cls, kind: type) -> bool:
         return issubclass(kind, cls._stands_for)
 
+    @speaks_for_user
     def __getattr__(cls, name: str) -> Any:
         if name == "dtype" and "numpy" in sys.modules:  # which looks for it in types that it does not know
             return sys.modules["numpy"].dtype(cls._stands_for)
         return getattr(cls._stands_for, name)
 
+    @speaks_for_user
     def __getitem__(cls, item: Any) -> Any:
         real: Any = cls._stands_for
         return real[item]  # as in type[int]
 
+    @speaks_for_user
     def __or__(cls, other: Any) -> Any:
         return cls._stands_for | other
 
+    @speaks_for_user
     def __ror__(cls, other: Any) -> Any:
         return other | cls._stands_for
 
@@ -82,6 +91,7 @@ class _Float(float, metaclass=_Cast):
 
 
 class _TypeOf(_Cast):
+    @speaks_for_user
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) != 1:
             return type(*args, **kwargs)
@@ -98,6 +108,7 @@ class _Type(type, metaclass=_TypeOf):
 
 
 class _SizeCast(_Cast):
+    @speaks_for_user
     def __call__(cls, *args: Any) -> Any:
         if args and any(type(size) is TracedValue for size in args[0]):
             return TracedSize(args[0])

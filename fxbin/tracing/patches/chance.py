@@ -13,11 +13,13 @@ import torch
 
 from fxbin.tracing.patches.replacement import Replacement, Sample
 from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.bugs import speaks_for_user
 
 _UNSEEDED = "random.Random without a seed"
 
 
 def _noting(what: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def draw(*args: Any, **kwargs: Any) -> Any:
         _note(what)
         return original(*args, **kwargs)
@@ -26,6 +28,7 @@ def _noting(what: str, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _seed(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def seed(generator: random.Random, a: Any = None, *version: Any, **options: Any) -> None:
         if a is None:
             _note(_UNSEEDED)
@@ -36,7 +39,12 @@ def _seed(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _note(what: str) -> None:
     tracer = active_tracer()
-    if tracer is not None and not tracer.is_inside and not _is_importing() and what not in tracer.chance:
+    if (
+        tracer is not None
+        and not tracer.position.is_inside
+        and not _is_importing()
+        and what not in tracer.chance
+    ):
         tracer.chance.append(what)
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.reference import UNNAMED_FUNCTIONS, UNSEEN_FUNCTIONS
 from fxbin.tracing.values.stand_ins import standing_for
 
@@ -59,6 +60,7 @@ def _recorded(name: str, original: Callable[..., Any], now: Callable[..., Any]) 
     tracked = name not in UNNAMED_FUNCTIONS
 
     @standing_for(now)
+    @speaks_for_user
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:

@@ -23,6 +23,7 @@ from fxbin.tracing.patches.replacement import replaced
 from fxbin.tracing.patches.replacements import CALLS
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.active import active_tracer, recording
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.recording import Recording
 from fxbin.tracing.values.reference import FOLLOWED_FUNCTIONS
 from fxbin.tracing.values.tensor import TracedTensor
@@ -58,6 +59,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
 class _Mode(TorchFunctionMode):
     """Catches what is not wrapped: functions bound by name early, methods of plain tensors."""
 
+    @speaks_for_user
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -78,6 +80,7 @@ class _Mode(TorchFunctionMode):
         return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=True)
 
 
+@speaks_for_user
 def _attribute(tracer: Recording, func: Any, name: str, args: tuple[Any, ...]) -> Any:
     """``tensor.name`` or ``tensor.name = value``: recorded where it gives or takes a tensor."""
     if func.__name__ == "__set__":

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch.amp import autocast_mode
 
+from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.values.active import active_tracer
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import plain_values
 
@@ -22,7 +24,7 @@ from fxbin.tracing.values.operands import plain_values
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
     def is_grad_enabled() -> Any:
         tracer = active_tracer()
-        if tracer is None or tracer.knows_values:
+        if tracer is None or tracer.position.knows_values:
             return original()
         # Not guarded: code that looks at it does so to save memory, and runs in both cases.
         return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
@@ -31,9 +33,10 @@ def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
 
 
 def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]:
+    @speaks_for_user
     def set_grad_enabled(mode: Any) -> None:
         tracer = active_tracer()
-        if tracer is None or tracer.is_inside:
+        if tracer is None or tracer.position.is_inside:
             original(mode)
         elif type(mode) is TracedValue:
             tracer.graph.call_function(original, (mode._node,))
@@ -59,7 +62,7 @@ def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
 def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.is_inside:
+        if tracer is not None and not tracer.position.is_inside:
             # One that was made before the trace, such as a decorator of forward, says what it is.
             was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
             given = vars(self).get("_given", was)
@@ -75,8 +78,11 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.is_inside:
-            tracer.graph.call_function(autocast_mode._exit_autocast, (vars(self)["_traced_entries"].pop(),))
+        if tracer is not None and not tracer.position.is_inside:
+            entries = vars(self).get("_traced_entries")
+            if not entries:
+                raise TraceError("the code leaves an autocast region that it has not entered in this forward")
+            tracer.graph.call_function(autocast_mode._exit_autocast, (entries.pop(),))
         return original(self, *error)
 
     return __exit__

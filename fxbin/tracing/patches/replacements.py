@@ -14,6 +14,7 @@ from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.reads import OF_EACH_MODULE
 from fxbin.tracing.recorder.wholes import CallMapped, CallScripted, CheckAll
 from fxbin.tracing.values.active import active_tracer, is_tracing, paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.tensor import TracedTensor
@@ -26,7 +27,7 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
         tracer = active_tracer()
         if tracer is None:
             return original(module, *args, **kwargs)
-        return tracer.call_module(original, module, args, kwargs)
+        return tracer.modules.call(original, module, args, kwargs)
 
     return call
 
@@ -34,12 +35,13 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
     """``module.name`` for what is no submodule, parameter or buffer: see `_module_getattr`."""
 
+    @speaks_for_user
     def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
         if name not in OF_EACH_MODULE:  # before all else, as most are
             tracer = active_tracer()
             if tracer is not None:
-                tracer.note_read(module, name, value)
+                tracer.state.note_read(module, name, value)
         return value
 
     return get
@@ -52,10 +54,10 @@ def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:
             value = original(module, name)
         except AttributeError:
             if tracer is not None:
-                tracer.note_read(module, name, None)
+                tracer.state.note_read(module, name, None)
             raise
         if tracer is not None and value is None:
-            tracer.note_read(module, name, value)
+            tracer.state.note_read(module, name, value)
         if tracer is None or not isinstance(value, Tensor) or type(value) is TracedTensor:
             return value
         return tracer.attributes.stand_in(value)
@@ -67,15 +69,16 @@ def _module_setattr(original: Callable[..., Any]) -> Callable[..., Any]:
     def assign(module: nn.Module, name: str, value: Any) -> None:
         tracer = active_tracer()
         if tracer is not None:
-            tracer.note_assigned(module, name, value)
+            tracer.state.note_assigned(module, name, value)
             if type(value) is TracedTensor:
-                tracer.assign(module, name, value)
+                tracer.state.assign(module, name, value)
         original(module, name, value)
 
     return assign
 
 
 def _scripted_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
@@ -96,18 +99,19 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
         # The tensors that it gives to the function are of a kind that cannot be looked into.
         target = CallMapped(original, function, (in_dims, out_dims, randomness, chunk_size))
-        run = target if tracer.with_data else target.on_shapes
+        run = target if tracer.position.with_data else target.on_shapes
         return tracer.call_opaque(target, run, args, kwargs)
 
     return vmap
 
 
 def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         tracer = active_tracer()
         if tracer is None:
             return original(outputs, inputs, *args, **kwargs)
-        if not tracer.knows_values:
+        if not tracer.position.knows_values:
             raise ContentError("torch.autograd.grad is called, which needs what autograd keeps in a real run")
         # For names, any numbers will do.
         return tuple(torch.zeros_like(x) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
@@ -120,6 +124,7 @@ def _training(_: None) -> property:
     return property(_mode, _set_mode, _delete_mode)
 
 
+@speaks_for_user
 def _mode(module: nn.Module) -> bool:
     try:
         mode: bool = vars(module)["training"]
@@ -127,17 +132,18 @@ def _mode(module: nn.Module) -> bool:
         raise AttributeError("training") from None  # a scripted module has it elsewhere
     tracer = active_tracer()
     if tracer is not None:
-        tracer.look_at_mode(module, mode)
+        tracer.state.look_at_mode(module, mode)
     return mode
 
 
 def _set_mode(module: nn.Module, mode: bool) -> None:
     tracer = active_tracer()
     if tracer is not None:
-        tracer.switch_mode(module)
+        tracer.state.switch_mode(module)
     vars(module)["training"] = mode
 
 
+@speaks_for_user
 def _delete_mode(module: nn.Module) -> None:
     del vars(module)["training"]
 
@@ -150,6 +156,7 @@ class _Len:
     def __init__(self, original: Callable[[Any], int]) -> None:
         self._stands_for = original
 
+    @speaks_for_user
     def __call__(self, item: Any, /) -> Any:
         # A method __len__ would have to give a plain number, and so bake in the size of a batch.
         if type(item) is TracedTensor and active_tracer() is not None:
@@ -163,6 +170,7 @@ class _Len:
 
 
 def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def limits(*dtype: Any) -> Any:
         tracer = active_tracer()
         if tracer is None or not dtype or type(dtype[0]) is not TracedValue:
@@ -187,12 +195,15 @@ def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
             original(error, condition, message)
         else:
             target = CheckAll(original, error, message)
-            tracer.call_opaque(target, target if tracer.with_data else lambda _: None, (condition,), {})
+            tracer.call_opaque(
+                target, target if tracer.position.with_data else lambda _: None, (condition,), {}
+            )
 
     return check
 
 
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def has_torch_function(args: Any) -> Any:
         # Attention layers ask this about all they are given, and would take another path than they do
         # without a tracer. `torch._assert` asks about its condition, and is recorded if it is told so.
@@ -202,6 +213,7 @@ def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
+    @speaks_for_user
     def make(kind: type, *args: Any, **kwargs: Any) -> Any:
         # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
         if args and type(args[0]) is TracedTensor and active_tracer() is not None:
@@ -238,18 +250,18 @@ def _refuses_gradients(sample: Sample) -> bool:
 def _reads(sample: Sample) -> bool:
     root: Any = sample.tracer.root
     vars(root)["setting"] = 3
-    return root.setting == 3 and "setting" in [read.name for read in sample.tracer.reads.all]
+    return root.setting == 3 and "setting" in [read.name for read in sample.tracer.state.reads.all]
 
 
 def _assigns(sample: Sample) -> bool:
     root: Any = sample.tracer.root
     root.answer = 42
-    return root in sample.tracer.assigned
+    return root in sample.tracer.state.assigned
 
 
 def _looks_at_mode(sample: Sample) -> bool:
     layer = _layer()
-    return layer.training and layer in sample.tracer.modes
+    return layer.training and layer in sample.tracer.state.modes
 
 
 def _normalizes_one_value(sample: Sample) -> bool:

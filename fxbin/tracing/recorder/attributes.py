@@ -14,6 +14,7 @@ from fxbin.original.holdings import Holdings
 from fxbin.tracing.recorder.aliases import split_aliases
 from fxbin.tracing.recorder.execute import LARGEST_CONSTANT
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import holds
 from fxbin.tracing.values.tensor import TracedTensor
@@ -107,6 +108,7 @@ class Attributes:
             self._alive.append(tensor)  # or its id might go to another tensor
         return self._stand_ins[id(tensor)]
 
+    @speaks_for_user
     def _new_stand_in(self, tensor: Tensor) -> TracedTensor:
         # Code may turn a small constant into numbers; parameters and buffers change, so they have none.
         held = id(tensor) in self.holdings.registered
@@ -127,7 +129,10 @@ class Attributes:
             # It comes out of a module that is kept whole, by a list that this one was given.
             return self.fetch(tensor._value, graph)
         if tensor._source is None:
-            raise AssertionError(f"a traced tensor without origin: {tensor}")
+            raise TraceError(
+                f"a tensor of shape {tuple(tensor._value.shape)} was computed inside of a module that is "
+                "kept whole, and reaches the code around it by another way than what the module returns"
+            )
         return self.fetch(tensor._source, graph)
 
     def fetch(self, source: Tensor, graph: fx.Graph) -> fx.Node:
@@ -162,6 +167,7 @@ class Attributes:
         return name
 
 
+@speaks_for_user
 def traced(
     value: Tensor,
     node: fx.Node | None,

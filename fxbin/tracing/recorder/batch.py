@@ -36,7 +36,9 @@ def larger_batch(inputs: Any) -> Any:
 
 def refuse_batch_size(small: Tracer, large: Tracer) -> None:
     """Raise ContentError where code relied on another number in a larger batch: it loops over examples."""
-    values = {(found.expression, found.location, found.scope): found.value for found in large.specialisations}
+    values = {
+        (found.expression, found.location, found.scope): found.value for found in large.assumptions.found
+    }
     for found, module in _specialised(small):
         other = values.get((found.expression, found.location, found.scope), found.value)
         if _may_be_batch(found) and other != found.value:
@@ -52,4 +54,4 @@ def refuse_batch_size(small: Tracer, large: Tracer) -> None:
 
 def _specialised(tracer: Tracer) -> list[tuple[Specialisation, nn.Module | None]]:
     # What is found in attributes after the trace comes last, and belongs to no line of code.
-    return list(zip(tracer.specialisations, tracer.specialised, strict=False))
+    return list(zip(tracer.assumptions.found, tracer.assumptions.modules, strict=False))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fxbin.graph.containers import map_nested
+from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.tensor import TracedTensor
 
@@ -73,7 +74,7 @@ def execute(
     if name in _RANDOM and "device" not in kwargs and device.type == "meta" and not _holds_tensor(args):
         kwargs = {**kwargs, "device": device}
     try:
-        result = function(*args, **kwargs)
+        result = as_asked(function, *args, **kwargs)
         return _in_layout(result, (*args, *kwargs.values())) if name == "conv2d" else result
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error).lower() or device.type != "meta":
@@ -81,12 +82,14 @@ def execute(
         return _without_kernel(name, function, args, kwargs, error)
 
 
+@speaks_for_user
 def _like_input(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x = args[0] if args else kwargs["input"]
     is_flag = name in _ACTIVATIONS and len(args) > 1 and args[-1] is True
     return x if name.endswith("_") or kwargs.get("inplace") or is_flag else torch.empty_like(x)
 
 
+@speaks_for_user
 def _in_layout(result: Tensor, given: tuple[Any, ...]) -> Tensor:
     """What a convolution gives, which without data is never in channels-last order; code may ask for it."""
     if not result.is_meta or not any(isinstance(x, Tensor) and _is_channels_last(x) for x in given):
@@ -100,10 +103,10 @@ def _is_channels_last(x: Tensor) -> bool:
 
 def _created(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """A constant; without data if it is large."""
-    empty: Tensor = function(*args, **{**kwargs, "device": "meta"})
+    empty: Tensor = as_asked(function, *args, **{**kwargs, "device": "meta"})
     if empty.numel() > LARGEST_CONSTANT:
         return empty
-    small: Tensor = function(*args, **kwargs)
+    small: Tensor = as_asked(function, *args, **kwargs)
     return small
 
 
@@ -125,7 +128,7 @@ def _without_kernel(
     def with_data(item: Any) -> Any:
         return torch.ones_like(item, device="cpu") if isinstance(item, Tensor) and item.is_meta else item
 
-    result = function(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    result = as_asked(function, *map_nested(args, with_data), **map_nested(kwargs, with_data))
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
 
 
@@ -134,6 +137,7 @@ def _looks_at_content(operator: Any) -> bool:
     return bool(tags & {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 
 
+@speaks_for_user
 def common_device(name: str, tensors: list[TracedTensor], home: torch.device | None) -> torch.device:
     """Where operator `name` on `tensors` runs; they are moved there, for good.
 

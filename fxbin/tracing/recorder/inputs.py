@@ -13,6 +13,7 @@ from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.expressions import describe
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.operands import holds, map_results, origin_node, specs
 
 _length = len  # while a model is traced, the built-in is another one
@@ -111,7 +112,7 @@ class _Inputs:
             if isinstance(example, (list, tuple, dict)):
                 # The code was followed for these parts; it might do other things with more of them.
                 self.fix(self._tracer.graph.call_function(_length, (node,)), _length(example))
-            return map_results(example, self._part, node, self._tracer._item)
+            return map_results(example, self._part, node, self._tracer.recorder.item)
 
     def _part(self, item: Any, origin: Any) -> Any:
         if isinstance(item, _SIMPLE):
@@ -119,14 +120,15 @@ class _Inputs:
         if isinstance(item, Tensor):
             return traced(self._value(item), origin_node(origin), tracked=False)
         hidden = [name for name, value in getattr(item, "__dict__", {}).items() if holds(value, Tensor)]
-        if hidden and not self._tracer.with_data:
+        if hidden and not self._tracer.position.with_data:
             raise TraceError(
                 f"an input of type {type(item).__name__} holds tensors ({', '.join(hidden)}) where fxbin "
                 "does not look for them: pass tensors, or tuples, dicts or dataclasses of them"
             )
         return item
 
+    @speaks_for_user
     def _value(self, example: Tensor) -> Tensor:
-        if self._tracer.with_data:
+        if self._tracer.position.with_data:
             return example.detach().clone()
         return torch.empty_like(example, device="meta")

@@ -3,143 +3,137 @@
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
 from fxbin.graph.calls.structure import UnknownStructureError, check_structure, structure
 from fxbin.graph.containers import leaves, map_nested
 from fxbin.graph.record import OpCall
-from fxbin.original.holdings import Holdings
-from fxbin.original.reach import reachable
-from fxbin.tracing.recorder.attributes import traced
+from fxbin.tracing.recorder.assumptions import Assumptions
+from fxbin.tracing.recorder.attributes import Attributes, traced
+from fxbin.tracing.recorder.position import Position
 from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.recorder import Args, Kwargs, Recorder
 from fxbin.tracing.recorder.wholes import run_on_ones
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
-from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import map_results, origin_node, plain_values, specs
 from fxbin.tracing.values.tensor import TracedTensor
-
-if TYPE_CHECKING:
-    from fxbin.tracing.values.recording import Recording
 
 _length = len  # while a model is traced, the built-in is another one
 
 
-class KeepsWhole(Recorder):
+class KeptWhole:
     """Decides which modules are kept whole, and records their calls, with the operators seen inside.
 
-    These are layers of torch, modules of the classes `leaf_modules`, and `islands`. `entry` is the module
-    whose forward is recorded, if that is not `root`. `holdings` are those of `root`, if they are known.
+    These are layers of torch, modules of the classes `leaf_modules`, and `islands`; not `entry`, the module
+    whose forward is recorded.
     """
 
     def __init__(
         self,
-        root: nn.Module,
+        recorder: Recorder,
+        attributes: Attributes,
+        position: Position,
+        assumptions: Assumptions,
+        *,
+        entry: nn.Module,
         leaf_modules: tuple[type[nn.Module], ...],
         islands: frozenset[nn.Module],
-        *,
-        entry: nn.Module | None,
-        holdings: Holdings | None,
-        with_data: bool,
     ) -> None:
-        super().__init__(root, holdings, with_data=with_data)
-        self.entry = root if entry is None else entry
-        """The module whose forward is recorded."""
+        self._recorder, self._graph = recorder, recorder.graph
+        self._attributes, self._position, self._assumptions = attributes, position, assumptions
+        self._entry = entry
         self._leaf_modules = leaf_modules
         self._islands = islands
 
-    def reached(self) -> list[nn.Module]:
-        """The modules of `root` that the recorded code may change."""
-        if self.entry is self.root:
-            return list(self.root.modules())
-        known = self.attributes.holdings.module_paths
-        return [module for module in reachable(self.entry) if module in known]
-
-    def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    def call_function(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
         """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""
-        outer, self._followed = self._followed, target.__name__
+        outer, self._position.function = self._position.function, target.__name__
         try:
-            if self._inside is not None:
+            if self._position.inside is not None:
                 return run(*args, **kwargs)
-            return self._keep_whole("call_function", target, run, args, kwargs)
+            return self.keep("call_function", target, run, args, kwargs)
         finally:
-            self._followed = outer
+            self._position.function = outer
 
     def is_leaf(self, module: nn.Module) -> bool:
         """Whether `module` stays one node: torch's own layers, and what the user asked for."""
-        if module is self.entry:
+        if module is self._entry:
             return False
-        if self._is_asked_for(module):
+        if self.is_asked_for(module):
             return True
         home = type(module).__module__
         if not home.startswith("torch.nn.modules.") or home == "torch.nn.modules.container":
             return False
         with paused():
-            is_changed = any(self.attributes.is_changed(part) for part in module.modules())
+            is_changed = any(self._attributes.is_changed(part) for part in module.modules())
         if is_changed:
             return False
         # What is hung on a convolution must stay when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)
 
-    def _is_asked_for(self, module: nn.Module) -> bool:
+    def is_asked_for(self, module: nn.Module) -> bool:
         """Whether `module` is kept whole though its code is not torch's."""
         return module in self._islands or isinstance(module, self._leaf_modules)
 
-    def _call_asked_for(
+    def call_asked_for(
         self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
     ) -> Any:
         """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
-        with python_random_kept(self.attributes.holdings.generators):
+        with python_random_kept(self._attributes.holdings.generators):
             try:
                 run = self._checked(partial(original, module), path)
-                result = self._keep_whole("call_module", path, run, args, kwargs)
+                result = self.keep("call_module", path, run, args, kwargs)
             except Exception as failure:
+                raise_bug(failure)
                 if module not in self._islands and not isinstance(failure, ContentError):
                     raise
                 if isinstance(failure, ContentError) and failure.module is not None:
                     raise
                 try:
                     run = partial(self._run_on_ones, module, path)
-                    result = self._keep_whole("call_module", path, run, args, kwargs)
+                    result = self.keep("call_module", path, run, args, kwargs)
                 except Exception as error:
-                    if module not in self._islands or len(self._scopes) < 2:
+                    raise_bug(error)
+                    if module not in self._islands or self._position.caller is None:
                         raise
                     raise self._fault_of_caller(
                         f"what {path} gives depends on the content of tensors"
                     ) from error
-        if not self.with_data and not isinstance(result, Tensor):
+        if not self._position.with_data and not isinstance(result, Tensor):
             self._rely_on_structure(module, path, result)
         return result
 
-    def _keep_whole(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        node_args, node_kwargs = self._nodes(args), self._nodes(kwargs)
+    def keep(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+        """One node of `kind` that calls `target`, of which `run` shows what it gives."""
+        node_args, node_kwargs = self._recorder.nodes(args), self._recorder.nodes(kwargs)
         ops: list[OpCall] = []
-        self._inside = ops
+        self._position.inside = ops
         try:
             # With data the code around it goes on with what it makes of the very containers it is given.
-            given = (args, kwargs) if self.with_data else (plain_values(args), plain_values(kwargs))
-            result = run(*given[0], **given[1])
+            given = (args, kwargs) if self._position.with_data else (plain_values(args), plain_values(kwargs))
+            result = as_asked(run, *given[0], **given[1])
         finally:
-            self._inside = None
-        node = self.graph.create_node(kind, target, node_args, node_kwargs)
+            self._position.inside = None
+        node = self._graph.create_node(kind, target, node_args, node_kwargs)
         node.meta.update(ops=tuple(ops), spec=specs(result))
 
         def attach(item: Any, origin: Any) -> Any:
             if type(item) is TracedTensor:
                 item._node = origin_node(origin)
-            elif isinstance(item, int | float) and not self.knows_values:
+            elif isinstance(item, int | float) and not self._position.knows_values:
                 # It came out of code that was not followed, and might be anything.
-                return TracedValue(cast("Recording", self), origin_node(origin), item, of_content=True)
+                return self._recorder.value(origin_node(origin), item, of_content=True)
             return item
 
-        return map_results(result, attach, node, self._item)
+        return map_results(result, attach, node, self._recorder.item)
 
     def _checked(self, run: Callable[..., Any], path: str) -> Callable[..., Any]:
         """`run`, which must leave alone the containers that it is given: a graph gives it others."""
-        if self.with_data:
+        if self._position.with_data:
             return run
 
         def checked(*args: Any, **kwargs: Any) -> Any:
@@ -154,12 +148,12 @@ class KeepsWhole(Recorder):
     def _run_on_ones(self, module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
         with paused():
             run = self._checked(copy.deepcopy(module), path)  # it may count, or keep statistics
-            result = run_on_ones(run, module, *self._values(args), **self._values(kwargs))
+            result = run_on_ones(run, module, *self._recorder.values(args), **self._recorder.values(kwargs))
         return map_nested(result, lambda x: traced(x, None, tracked=False) if isinstance(x, Tensor) else x)
 
     def _rely_on_structure(self, module: nn.Module, path: str, result: Any) -> None:
         """The code around `module`, which runs as it is, is followed with the containers that it gives."""
-        node = next(iter(reversed(self.graph.nodes)))
+        node = next(iter(reversed(self._graph.nodes)))
         while node.target != path:  # behind it are the parts of its result
             node = node.prev
         try:
@@ -167,12 +161,12 @@ class KeepsWhole(Recorder):
         except UnknownStructureError as error:
             raise self._fault_of_caller(f"{path} gives {error}") from None
         if type(result) is list:
-            cast("Recording", self).rely_on_count(node, _length(result))
-        self.graph.call_function(check_structure, (node, expected, path))
+            self._assumptions.rely_on_count(node, _length(result))
+        self._graph.call_function(check_structure, (node, expected, path))
 
     def _fault_of_caller(self, message: str) -> ContentError:
         error = ContentError(message)
-        error.module = self._scopes[-2][-1].module if _length(self._scopes) > 1 else None
+        error.module = self._position.caller
         return error
 
 

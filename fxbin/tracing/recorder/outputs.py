@@ -19,7 +19,7 @@ def add_output(tracer: Tracer, result: Any) -> None:
         raise TraceError(
             "forward gives a generator, whose code runs only when somebody asks for more: return a list"
         )
-    node = tracer.graph.output(tracer._nodes(result))
+    node = tracer.graph.output(tracer.recorder.nodes(result))
     node.meta["spec"] = specs(result)
     tracked = [item for item in leaves(result) if type(item) is TracedTensor and item._tracked]
     node.meta["ops"] = tuple(

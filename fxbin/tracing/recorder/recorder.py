@@ -1,26 +1,25 @@
 """Writes operators into a graph: what they are called with, what they give, where they ran."""
 
 import operator
-from collections import Counter
 from collections.abc import Callable, Iterator, MappingView
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from fxbin.errors import TraceError
 from fxbin.graph.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
-from fxbin.graph.record import OpCall, spec_of
-from fxbin.graph.scope import Scope
-from fxbin.original.holdings import Holdings
+from fxbin.graph.record import spec_of
 from fxbin.original.reach import holds_any
+from fxbin.tracing.recorder.assumptions import Assumptions
 from fxbin.tracing.recorder.attributes import Attributes, traced
 from fxbin.tracing.recorder.execute import common_device, execute
+from fxbin.tracing.recorder.position import Position
 from fxbin.tracing.values.active import paused
 from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.operands import Length, holds, is_of_content, map_results, origin_node, specs
-from fxbin.tracing.values.reference import SAME_OBJECT, SPELLED_IN_TORCH_2_2
+from fxbin.tracing.values.reference import SAME_OBJECT
 from fxbin.tracing.values.stand_ins import original_of
 from fxbin.tracing.values.tensor import TracedTensor
 
@@ -48,72 +47,43 @@ class Call:
 
 
 class Recorder:
-    """The graph of one forward of `root`, of which `holdings` are known, and what is needed to extend it."""
+    """Extends the graph of one forward by what the code calls.
 
-    def __init__(self, root: nn.Module, holdings: Holdings | None = None, *, with_data: bool) -> None:
-        self.root = root
-        self.with_data = with_data
-        self.graph = fx.Graph()
-        self.attributes = Attributes(holdings or Holdings(root), with_data=with_data)
-        self._scopes: list[Scope] = []
-        self._counters: Counter[tuple[str, str, bool]] = Counter()
-        self._followed = ""
-        """The function that is being kept whole, if it is one."""
-        self._inside: list[OpCall] | None = None
-        """Operators seen so far in the module that is being kept whole; None outside of such."""
-        self.ops: list[OpCall] = []
-        """All operators so far, if there is data."""
+    `recording` is what the values that it hands out to the code ask; `position` says where that is.
+    """
 
-    @property
-    def is_inside(self) -> bool:
-        """Whether the running code is part of what becomes one node."""
-        return self._inside is not None
+    def __init__(
+        self, recording: "Recording", attributes: Attributes, position: Position, assumptions: Assumptions
+    ) -> None:
+        self._recording = recording
+        self._attributes, self._position, self._assumptions = attributes, position, assumptions
+        self.graph = recording.graph
 
-    @property
-    def knows_values(self) -> bool:
-        """Whether code gets sizes and other Python values as they are: no graph is made, or none to run."""
-        return self._inside is not None or self.with_data
-
-    def _record(self, call: Call, args: Args, kwargs: Kwargs) -> Any:
+    def record(self, call: Call, args: Args, kwargs: Kwargs) -> Any:
+        """Run `call` on the values of `args` and `kwargs`, and write it into the graph."""
         with paused():
             tensors = self._tensors((args, kwargs))
-            device = common_device(call.op, tensors, self.attributes.home)
-            ops = self._count(call)
-            values = self._values(args), self._values(kwargs)
-            result = execute(call.op, call.function, *values, device, with_data=self.with_data)
+            device = common_device(call.op, tensors, self._attributes.home)
+            ops = self._position.count(call.op, tracked=call.tracked)
+            values = self.values(args), self.values(kwargs)
+            result = execute(call.op, call.function, *values, device, with_data=self._position.with_data)
             if not tensors and not holds((args, kwargs), TracedValue) and not holds(result, Tensor):
                 return result
             if result is NotImplemented:
                 return result
             wrap = self._wrapper(call, tensors, (args, kwargs))
-            if self._inside is not None:
-                self._inside.extend(ops)
-                return map_results(result, wrap, None, self._item)
-            node_args = self._nodes(tuple(map(_as_dtype, args)))
-            node_kwargs = self._nodes({name: _as_dtype(item) for name, item in kwargs.items()})
+            if self._position.inside is not None:
+                self._position.inside.extend(ops)
+                return map_results(result, wrap, None, self.item)
+            node_args = self.nodes(tuple(map(_as_dtype, args)))
+            node_kwargs = self.nodes({name: _as_dtype(item) for name, item in kwargs.items()})
             node = self.graph.create_node(call.kind, call.target, node_args, node_kwargs)
             node.meta.update(ops=ops, spec=specs(result))
             if call.op in _SPLITTING and not any(
                 isinstance(x, list | tuple) for x in (*args, *kwargs.values())
             ):
-                cast("Recording", self).rely_on_count(node, _length(result))
-            return map_results(result, wrap, node, self._item)
-
-    def _count(self, call: Call) -> tuple[OpCall, ...]:
-        scope = self._scopes[-1] if self._scopes else ()
-        path = "/".join(map(str, scope))
-        spelled = [call.op]
-        if call.op in _RESPELLED:
-            owner = self._followed or (type(scope[-1].module).__name__ if scope else "")
-            spelled = list(SPELLED_IN_TORCH_2_2.get((owner, call.op), spelled))
-        ops = []
-        for name in spelled:
-            key = (path, name, call.tracked)
-            self._counters[key] += 1
-            ops.append(OpCall(scope, name, self._counters[key] - 1, call.tracked))
-        if self.with_data:
-            self.ops += ops
-        return tuple(ops)
+                self._assumptions.rely_on_count(node, _length(result))
+            return map_results(result, wrap, node, self.item)
 
     def _wrapper(
         self, call: Call, tensors: list[TracedTensor], given: tuple[Args, Kwargs]
@@ -133,22 +103,24 @@ class Recorder:
                 made = traced(item, origin_node(origin), tracked=tracked)
                 made._requires_grad = learns and item.is_floating_point()
                 return made
-            if self.knows_values or item is None:
+            if self._position.knows_values or item is None:
                 return item
-            return TracedValue(
-                cast("Recording", self), origin_node(origin), item, of_content=is_of_content(given)
-            )
+            return self.value(origin_node(origin), item, of_content=is_of_content(given))
 
         return wrap
+
+    def value(self, node: Any, value: Any, *, of_content: bool) -> TracedValue:
+        """`value`, which `node` computes, for user code."""
+        return TracedValue(self._recording, node, value, of_content=of_content)
 
     def _tensors(self, items: Any) -> list[TracedTensor]:
         """The tensors in `items`, a stand-in for each plain one."""
         return [self._traced(item) for item in leaves(items) if isinstance(item, Tensor)]
 
     def _traced(self, tensor: Tensor) -> TracedTensor:
-        return tensor if type(tensor) is TracedTensor else self.attributes.stand_in(tensor)
+        return tensor if type(tensor) is TracedTensor else self._attributes.stand_in(tensor)
 
-    def _values(self, items: Any) -> Any:
+    def values(self, items: Any) -> Any:
         """`items` as the operator is run on."""
 
         def value(item: Any) -> Any:
@@ -158,54 +130,56 @@ class Recorder:
 
         return map_nested(items, value)
 
-    def _nodes(self, items: Any) -> Any:
+    def nodes(self, items: Any) -> Any:
         """`items` as the graph holds them, with a node for each container that fx cannot spell."""
         kind = type(items)
         if kind is tuple or kind is list:
-            return kind([self._nodes(x) for x in items])
+            return kind([self.nodes(x) for x in items])
         if kind is dict:
-            return {key: self._nodes(x) for key, x in items.items()}
+            return {key: self.nodes(x) for key, x in items.items()}
         inside = parts(items)
         if inside is None:
-            return self._node_of(items)
+            return self.node_of(items)
         if kind is slice or kind is TracedSize or issubclass(kind, torch.Size):
-            return rebuilt(items, [self._nodes(x) for x in inside.values()])
+            return rebuilt(items, [self.nodes(x) for x in inside.values()])
         if not isinstance(items, dict | list | tuple) and not holds(items, Tensor | TracedValue):
-            return self._node_of(items)  # settings, or the like
+            return self.node_of(items)  # settings, or the like
         make, by_name = maker(items)
-        nodes = {key: self._nodes(x) for key, x in inside.items()}
+        nodes = {key: self.nodes(x) for key, x in inside.items()}
         if not by_name:
             return self.graph.call_function(make, tuple(nodes.values()))
         named = {key.name if type(key) is Attribute else key: node for key, node in nodes.items()}
         return self.graph.call_function(make, (), named)
 
-    def _node_of(self, item: Any) -> Any:
+    def node_of(self, item: Any) -> Any:
+        """`item`, which is no container, as the graph holds it."""
         if type(item) is TracedValue:
             return item._node
         if isinstance(item, Tensor):
-            return self.attributes.node(self._traced(item), self.graph)
+            return self._attributes.node(self._traced(item), self.graph)
         if isinstance(item, _SPELLED):
             return item
         item = original_of(item)
         reason = self._why_of_this_run(item)
         if reason:
-            if self.with_data:
+            if self._position.with_data:
                 return None  # the graph is never run
             raise TraceError(
                 f"an object of type {type(item).__name__} {reason}, and a graph cannot make one in each: "
                 "hand on tensors, or tuples, lists, dicts or dataclasses of them"
             )
-        return self.attributes.fetch_object(item, self.graph)
+        return self._attributes.fetch_object(item, self.graph)
 
     def _why_of_this_run(self, item: Any) -> str:
         """Why a graph must not refer to an object that code has handed on; empty if it may."""
         if isinstance(item, Iterator | MappingView):
             return "is good for this run"
-        if isinstance(item, torch.Generator) and item not in self.attributes.holdings.generators:
+        if isinstance(item, torch.Generator) and item not in self._attributes.holdings.generators:
             return "was made in this run"
         return "holds tensors of this run" if holds_any(item, (TracedTensor, TracedValue)) else ""
 
-    def _item(self, parent: fx.Node, key: Any) -> fx.Node:
+    def item(self, parent: fx.Node, key: Any) -> fx.Node:
+        """The node of a part of what `parent` gives."""
         if type(key) is Length:
             return self.graph.call_function(_length, (parent,))
         is_attribute = type(key) is Attribute
@@ -237,6 +211,3 @@ def _is_in_place(op: str) -> bool:
     if op.startswith("__"):
         return op.startswith("__i") and op != "__invert__"
     return op.endswith("_")
-
-
-_RESPELLED = frozenset(op for _, op in SPELLED_IN_TORCH_2_2)

@@ -15,6 +15,7 @@ from fxbin.graph.containers import leaves, map_nested
 from fxbin.original.closures import variables
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.values.active import paused
+from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 from fxbin.tracing.values.content import ContentError
 from fxbin.tracing.values.tensor import TracedTensor
 
@@ -29,6 +30,7 @@ class ApplyFunction:
     def __name__(self) -> str:
         return f"{self.function.__name__}_apply"
 
+    @speaks_for_user
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As user code calls it."""
         return self.function.apply(*args, **kwargs)
@@ -44,6 +46,7 @@ class CallScripted:
     def __name__(self) -> str:
         return str(getattr(self.function, "name", "scripted"))
 
+    @speaks_for_user
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As user code calls it."""
         return self.function(*args, **kwargs)
@@ -61,6 +64,7 @@ class CheckAll:
     def __name__(self) -> str:
         return "check_all"
 
+    @speaks_for_user
     def __call__(self, condition: Tensor) -> None:
         """As in user code."""
         self.check(self.error, condition, self.message)
@@ -81,6 +85,7 @@ class CallMapped:
     def __name__(self) -> str:
         return "vmap"
 
+    @speaks_for_user
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As user code calls it."""
         return self.map(self.function, *self.options, *args, **kwargs)
@@ -101,7 +106,7 @@ def run_on_ones(run: Callable[..., Any], module: nn.Module, *args: Any, **kwargs
     def with_data(item: Any) -> Any:
         return torch.ones_like(item, device=device) if isinstance(item, Tensor) and item.is_meta else item
 
-    result = run(*map_nested(args, with_data), **map_nested(kwargs, with_data))
+    result = as_asked(run, *map_nested(args, with_data), **map_nested(kwargs, with_data))
     if not any(isinstance(arg, Tensor) and arg.is_meta for arg in leaves((args, kwargs))):
         return result
     return map_nested(result, lambda item: item.to("meta") if isinstance(item, Tensor) else item)
@@ -132,6 +137,7 @@ class ForwardContext:
         """Nothing to do: nothing is differentiated."""
 
 
+@speaks_for_user
 def run_forward(function: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
     """The forward of `function` alone, in the way that it is written in."""
     context: Any = ForwardContext(args)

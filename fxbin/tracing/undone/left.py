@@ -23,7 +23,7 @@ def changes_noted(tracer: Tracer) -> Iterator[None]:
     for held in before:
         _note(tracer, *held)
         if held[0] not in whole:  # these do it themselves, in a graph too
-            tracer.left += _left(tracer, *held)
+            tracer.state.left += _left(tracer, *held)
 
 
 def _kept_whole(tracer: Tracer) -> set[nn.Module]:
@@ -35,7 +35,7 @@ def _kept_whole(tracer: Tracer) -> set[nn.Module]:
 def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]) -> None:
     """Note containers that changed, and Python values."""
     for name in _changed(containers):
-        tracer.assigned.setdefault(module, name)
+        tracer.state.assigned.setdefault(module, name)
     path = tracer.attributes.module_path(module)
     for name, value in vars(module).items():
         if before.get(name, before) is value or type(value) is TracedTensor or name == "training":
@@ -43,7 +43,7 @@ def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers:
         value = value._value if type(value) is TracedValue else value
         if isinstance(value, bool | int | float | str) and value != before.get(name):
             attribute = f"{path}.{name}" if path else name
-            tracer.specialisations.append(
+            tracer.assumptions.found.append(
                 Specialisation(attribute, value, type(module).__name__, "assigned in forward")
             )
 
@@ -59,7 +59,7 @@ def _left(
         value = now.get(name, MISSING)
         is_plain = _is_plain(value)
         is_changed = not _is_same(value, before.get(name, MISSING))
-        is_set = is_plain and (module, name) in tracer.reads.written
+        is_set = is_plain and (module, name) in tracer.state.reads.written
         if (is_changed or is_set) and name not in _OF_EACH_MODULE:
             yield Read(path, "__dict__", name, value if is_plain else MISSING)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.tensor import TracedTensor
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class TracedValue:
     def __class__(self) -> type:
         return type(self._value)
 
+    @speaks_for_user
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             # Protocols that Python and numpy look for; those that values take part in are below.
@@ -66,34 +68,42 @@ class TracedValue:
     def __str__(self) -> str:
         return str(self._value)
 
+    @speaks_for_user
     def __format__(self, spec: str) -> str:
         return format(self._value, spec)
 
     def __bool__(self) -> bool:
         # Of a number, only whether it is 0: `if x.shape[0]:` must not bake in the size of a batch.
         known = self if type(self._value) is bool else self._tracer.compute(bool, (self,))
-        return bool(self._tracer.specialise(known))
+        return bool(self._tracer.assumptions.rely_on(known))
 
+    @speaks_for_user
     def __index__(self) -> int:
-        return operator.index(self._tracer.specialise(self))
+        return operator.index(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __int__(self) -> int:
-        return int(self._tracer.specialise(self))
+        return int(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __float__(self) -> float:
-        return float(self._tracer.specialise(self))
+        return float(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __complex__(self) -> complex:
-        return complex(self._tracer.specialise(self))
+        return complex(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __hash__(self) -> int:
-        return hash(self._tracer.specialise(self))
+        return hash(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __len__(self) -> int:
-        return len(self._tracer.specialise(self))
+        return len(self._tracer.assumptions.rely_on(self))
 
+    @speaks_for_user
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return torch.tensor(self._tracer.specialise(self)).numpy()
+        return torch.tensor(self._tracer.assumptions.rely_on(self)).numpy()
 
     def __round__(self, digits: int | None = None) -> Any:
         return self._tracer.compute(round, (self,) if digits is None else (self, digits))
@@ -108,6 +118,7 @@ class TracedValue:
         return self
 
 
+@speaks_for_user
 def call_value(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)`` for a method of a Python value: ``device.type.startswith("cuda")``."""
     return function(*args)
@@ -167,17 +178,21 @@ class TracedSize(tuple[Any, ...]):  # noqa: SLOT001  (a tuple can have attribute
     def __class__(self) -> type:
         return _Size
 
+    @speaks_for_user
     def numel(self) -> Any:
         """Product of the sizes."""
         return math.prod(self)
 
+    @speaks_for_user
     def __getitem__(self, index: Any) -> Any:
         item = tuple.__getitem__(self, index)
         return TracedSize(item) if isinstance(index, slice) else item
 
+    @speaks_for_user
     def __add__(self, other: Iterable[Any]) -> "TracedSize":
         return TracedSize((*self, *other))
 
+    @speaks_for_user
     def __radd__(self, other: Iterable[Any]) -> "TracedSize":
         return TracedSize((*other, *self))
 

@@ -2,12 +2,14 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, fx
 
 from fxbin.tracing.values.active import active_tracer, paused
+from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 from fxbin.tracing.values.content import ContentError
 
 if TYPE_CHECKING:
@@ -70,8 +72,9 @@ class TracedTensor(Tensor):
 
     def numpy(self, **options: Any) -> Any:
         """The content of a constant."""
-        return content(self, lambda tensor: tensor.numpy(**options))
+        return content(self, partial(Tensor.numpy, **options))
 
+    @speaks_for_user
     def __array__(self, dtype: Any = None) -> Any:
         return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
@@ -84,7 +87,7 @@ class TracedTensor(Tensor):
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> None:
         """Let `hook` see the gradient."""
-        _tracer().add_hook(self, hook)
+        _tracer().answers.add_hook(self, hook)
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TracedTensor({self._node}, {tuple(self._value.shape)}, {self._value.dtype})"
@@ -116,6 +119,7 @@ _PLAIN_PYTHON = {
 }
 
 
+@speaks_for_user
 def _tracer() -> "Recording":
     tracer = active_tracer()
     if tracer is None:
@@ -129,12 +133,12 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     Raises ContentError for others. A module that is kept whole gets ones instead: its operators are
     looked at for their names and shapes, and run anew whenever the model does.
     """
-    kept_whole = _tracer().is_inside
+    kept_whole = _tracer().position.is_inside
     with paused():
         if not tensor._value.is_meta:
-            return read(tensor._value)
+            return as_asked(read, tensor._value)
         if kept_whole:
-            return read(torch.ones_like(tensor._value, device="cpu"))
+            return as_asked(read, torch.ones_like(tensor._value, device="cpu"))
     raise ContentError(
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "
         "and it is known only when the model runs"
@@ -143,8 +147,8 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
 
 def as_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     """``read(tensor)``, one number; a traced value of unknown content if only the run will tell."""
-    if tensor._value.is_meta and not _tracer().is_inside:
-        return _tracer().number_of(tensor, read)
+    if tensor._value.is_meta and not _tracer().position.is_inside:
+        return _tracer().answers.number_of(tensor, read)
     return content(tensor, read)
 
 
@@ -177,6 +181,14 @@ def _attribute(name: str) -> property:
     )
 
 
+def _device(self: TracedTensor) -> Any:
+    return _tracer().answers.device_of(self)
+
+
+def _requires_grad(self: TracedTensor) -> Any:
+    return _tracer().answers.requires_grad_of(self)
+
+
 def _install() -> None:
     """Give `TracedTensor` a recording method for each public method and operator of `Tensor`."""
     for name in dir(Tensor):
@@ -194,9 +206,9 @@ def _install() -> None:
     _set_operator("__setitem__", operator.setitem)
     for name in TENSOR_ATTRIBUTES + PYTHON_ATTRIBUTES:
         setattr(TracedTensor, name, _attribute(name))
-    TracedTensor.device = property(lambda self: _tracer().device_of(self))  # type: ignore[assignment]
+    TracedTensor.device = property(_device)  # type: ignore[assignment]
     TracedTensor.requires_grad = property(  # type: ignore[assignment]
-        lambda self: _tracer().requires_grad_of(self), lambda self, value: self.requires_grad_(value)
+        _requires_grad, lambda self, value: self.requires_grad_(value)
     )
     TracedTensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[assignment]
 

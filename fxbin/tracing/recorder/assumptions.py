@@ -1,0 +1,66 @@
+"""Python values that a graph takes for granted, as the code needed them while it was traced."""
+
+from typing import Any
+
+from torch import fx, nn
+
+from fxbin.graph.calls.guards import check_count, check_specialised, check_weights
+from fxbin.graph.record import Specialisation
+from fxbin.tracing.recorder.expressions import describe, is_about_dtypes, is_about_weights
+from fxbin.tracing.recorder.location import user_location
+from fxbin.tracing.recorder.position import Position
+from fxbin.tracing.values.content import ContentError
+from fxbin.tracing.values.numbers import TracedValue
+
+
+class Assumptions:
+    """Writes them down, and has `graph` check them; `parameters` are the names of those of the root."""
+
+    def __init__(self, graph: fx.Graph, position: Position, parameters: frozenset[str]) -> None:
+        self._graph, self._position, self._parameters = graph, position, parameters
+        self.found: list[Specialisation] = []
+        self.modules: list[nn.Module | None] = []
+        """For each of `found`, the module whose code it is."""
+        self.asks_for_dtypes = False
+        """Whether the code does something else for another dtype of a tensor."""
+        self._weight_checks: set[str] = set()
+
+    def note(self, expression: str, value: Any) -> Specialisation | None:
+        """Write down that the graph takes `expression` to be `value`; None if that is known."""
+        position = self._position
+        found = Specialisation(expression, value, position.path, user_location() or "unknown")
+        if found in self.found:
+            return None
+        self.found.append(found)
+        self.modules.append(position.module)
+        return found
+
+    def rely_on_count(self, node: fx.Node, count: int) -> None:
+        """Code works with the `count` tensors that `node` gives, and would go on otherwise with others."""
+        found = self.note(f"len({node.name})", count)
+        if found is not None:
+            self._graph.call_function(check_count, (node, count, _in_words(found)))
+
+    def rely_on(self, value: TracedValue) -> Any:
+        """The plain value, which the code needs. Raises ContentError if only the run will tell."""
+        node = value._node
+        if value._of_content:
+            raise ContentError(
+                f"{describe(node)} is needed: it depends on the content of a tensor, which is known "
+                "only when the model runs"
+            )
+        if is_about_weights(node, self._parameters):
+            what = f"{describe(node)} in {self._position.path} ({user_location() or 'unknown'})"
+            if what not in self._weight_checks:
+                self._weight_checks.add(what)
+                self._graph.call_function(check_weights, (node, value._value, what))
+            return value._value
+        self.asks_for_dtypes |= is_about_dtypes(node)
+        found = self.note(describe(node), value._value)
+        if found is not None and value._guarded:
+            self._graph.call_function(check_specialised, (node, found.value, _in_words(found)))
+        return value._value
+
+
+def _in_words(found: Specialisation) -> str:
+    return f"{found.expression} in {found.scope} ({found.location})"
