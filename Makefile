@@ -30,7 +30,7 @@ PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
 help:
 	@echo "make demo    train, binarize, export and verify a small ResNet on real images, into runs/demo/ (ARGS=...)"
 	@echo "make test    lint, type check, tests and doctests: what continuous integration runs"
-	@echo "make lint    ruff and mypy only"
+	@echo "make lint    ruff, mypy and import-linter only"
 	@echo "make check   pytest only (ARGS=tests/test_config.py)"
 	@echo "make test-newest  pytest with the newest of all that pip gives, in .venv-newest (ARGS=...)"
 	@echo "make test-oldest  pytest with the oldest that pyproject.toml allows, in .venv-oldest (ARGS=...)"
@@ -48,6 +48,7 @@ lint: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 check: $(VENV)/.installed-for-tests
 	$(BIN)/pytest $(PROCESSES) $(ARGS)
