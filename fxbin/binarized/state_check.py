@@ -8,7 +8,7 @@ from torch import nn
 
 from fxbin.binarizers import Binarizer, WeightBinarizer
 from fxbin.errors import CheckpointError
-from fxbin.listing import listed
+from fxbin.errors.messages import listed
 
 SWITCH = re.compile(r"(.*_binarizer(?:_\d+)?)\.enabled")
 """Key that every binarizer has in a state_dict; group 1 is the binarizer's name."""

@@ -1,6 +1,5 @@
 """The registry of binarizers by name; a name is what `mode` in a config refers to."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from fxbin.binarizers.weight import (
     check_conv2d_weight,
 )
 from fxbin.errors import ConfigError, TransformError
+from fxbin.errors.messages import did_you_mean
 
 WeightFactory = Callable[[Sequence[int], Any], WeightBinarizer]
 """``factory(weight_shape, params)``: the shape of a conv2d weight, and a `fxbin.config.Params`."""
@@ -118,12 +118,12 @@ def _check_new(
 
 def _unknown_mode(mode: str) -> ConfigError:
     known = weight_binarizer_names()
-    close = ", ".join(repr(name) for name in difflib.get_close_matches(mode, known))
-    return ConfigError(
-        f"mode: {mode!r} is not a binarizer. "
-        + (f"Did you mean {close}? " if close else "")
-        + f"Known: {', '.join(known)}. Add one with fxbin.register_weight_binarizer."
-    )
+    sentences = [
+        f"mode: {mode!r} is not a binarizer.",
+        did_you_mean(mode, known, 3),
+        f"Known: {', '.join(known)}. Add one with fxbin.register_weight_binarizer.",
+    ]
+    return ConfigError(" ".join(filter(None, sentences)))
 
 
 def _scale_threshold(channels: int, params: Options) -> ActivationBinarizer:

@@ -1,6 +1,5 @@
 """Read a config from a file, a mapping or a `Config`; one `ConfigError` lists everything wrong with it."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from fxbin.config.models import Config
 from fxbin.config.problems import Problem, problems_of
 from fxbin.errors import ConfigError
+from fxbin.errors.messages import closest
 
 SUFFIXES = (".json5", ".json")
 
@@ -101,7 +101,7 @@ def _nearby(path: Path) -> str:
     if not folder.is_dir():
         return f"The folder {folder} does not exist either; the current one is {Path.cwd()}."
     configs = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
-    close = difflib.get_close_matches(path.name, configs) or configs[:5]
+    close = closest(path.name, configs) or configs[:5]
     return f"Configs in {folder}: {', '.join(close)}." if close else f"There is no config in {folder}."
 
 

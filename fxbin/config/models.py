@@ -3,7 +3,7 @@
 `fxbin.config.load_config` reads a config from a file or a dict and reports all its problems at once.
 """
 
-import difflib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from fxbin.config.value_types import (
     Whole,
     problem,
 )
+from fxbin.errors.messages import closest, did_you_mean
 
 
 def _valid_expression(pattern: str) -> str:
@@ -109,17 +110,14 @@ def _known_mode(mode: str) -> str:
     """Refuse a `mode` that no binarizer is registered for."""
     names = sorted(weight_binarizer_names())
     if mode not in names:
-        close = difflib.get_close_matches(mode, names, 1)
-        hint = f'Did you mean "{close[0]}"? ' if close else ""
-        raise problem(
-            f"one of {', '.join(names)}",
-            f"{hint}Add a mode of your own with fxbin.register_weight_binarizer.",
-        )
+        own = "Add a mode of your own with fxbin.register_weight_binarizer."
+        hint = did_you_mean(mode, names, spelled=json.dumps)
+        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".lstrip())
     return mode
 
 
 def _is_misspelt(algorithm: str) -> bool:
-    return bool(difflib.get_close_matches(algorithm, ["binarization"], cutoff=0.8))
+    return bool(closest(algorithm, ["binarization"], cutoff=0.8))
 
 
 class Binarization(Section):

@@ -1,6 +1,5 @@
 """Messages for everything that can be wrong in a config: key, value, what was expected, what to do."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 from fxbin.config.models import Binarization, Config, InputInfo, Params
 from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
+from fxbin.errors.messages import did_you_mean
 
 SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Config,
@@ -151,7 +151,7 @@ def _hint(kind: str, context: Mapping[str, Any], keys: tuple[str, ...], value: o
     if keys == ("target_device",) and value == "VPU":
         return 'NNCF 2.9 has no "VPU" either: use "NPU", or leave the key out.'
     if kind == "literal_error":
-        return _did_you_mean(str(value), _choices(context))
+        return did_you_mean(str(value), _choices(context), spelled=shown)
     return ""
 
 
@@ -168,12 +168,6 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    by_lower_case = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower_case, 1)
-    return f"Did you mean {shown(by_lower_case[close[0]])}?" if close else ""
-
-
 def _unknown_key(keys: tuple[str, ...], value: object) -> str:
     """The message about a key that its section does not have."""
     *parents, key = keys
@@ -181,7 +175,7 @@ def _unknown_key(keys: tuple[str, ...], value: object) -> str:
     homes = [".".join(home) or "the top level" for home, other in SECTIONS.items() if key in keys_of(other)]
     if homes:
         return f"unknown key here (value {shown(value)}): it belongs in {' or '.join(homes)}."
-    meant = _did_you_mean(key, keys_of(section))
+    meant = did_you_mean(key, keys_of(section), spelled=shown)
     if meant:
         return f"unknown key (value {shown(value)}). {meant}"
     known = [name for name in keys_of(section) if name not in UnusedKeys.model_fields]

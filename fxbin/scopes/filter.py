@@ -1,6 +1,5 @@
 """Selects nodes by `ignored_scopes` and `target_scopes`, both top-level and in `compression`."""
 
-import difflib
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from fxbin.config import Config
 from fxbin.config.pattern import matches
 from fxbin.errors import ScopeError
+from fxbin.errors.messages import did_you_mean
 from fxbin.scopes.hints import hints, surprise, without_prefix
 
 
@@ -102,9 +102,8 @@ class ScopeFilter:
         """Yield a message for each pattern and each registered class that matches none of `names`."""
         classes = {_class(element) for name in names for element in name.split("/")[:-1]}
         for unknown in (name for name in self.user_classes if name not in classes):
-            close = difflib.get_close_matches(unknown, classes, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "write the name of a class."
-            yield f"registered_modules: no node of the model is in a module of class {unknown!r}: {hint}"
+            hint = did_you_mean(unknown, classes) or "Write the name of a class."
+            yield f"registered_modules: no node of the model is in a module of class {unknown!r}. {hint}"
         for scopes in self._lists():
             for pattern in scopes.patterns:
                 if not any(matches(name, pattern) for name in names):

@@ -1,11 +1,11 @@
 """Suggestions for patterns that match nothing, and warnings about patterns that match by accident."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator
 
 from fxbin.config.pattern import REGEX_MARK, expression, matches, why_invalid
+from fxbin.errors.messages import closest
 
 PREFIX = "NNCF"
 """Prefix of classes that NNCF replaces."""
@@ -140,7 +140,7 @@ def _other_case(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _closest(text: str, names: Collection[str]) -> Iterator[str]:
-    close = difflib.get_close_matches(text, names, cutoff=0.4)
+    close = closest(text, names, cutoff=0.4)
     if close:
         yield f"Closest: {', '.join(map(repr, close))}."
 

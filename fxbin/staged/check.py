@@ -13,7 +13,7 @@ from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.unwrap import unwrapped
 from fxbin.binarized.weight_source import weight_sources
 from fxbin.errors import TransformError
-from fxbin.listing import listed
+from fxbin.errors.messages import listed
 
 
 def optimizers_of(optimizer: Any) -> tuple[Optimizer, ...]:

@@ -1,6 +1,5 @@
 """Data sets of real images that installed packages contain, so that training needs no download."""
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fxbin.errors import DataError
+from fxbin.errors.messages import did_you_mean
 from fxbin.train.idx import read_idx
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
@@ -64,9 +64,10 @@ def load_images(name: str, directory: Path | None = None) -> ImageData:
     damaged, or if one of the two parts has no images.
     """
     if name not in LOADERS:
-        close = difflib.get_close_matches(name, LOADERS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}.{hint}")
+        hint = did_you_mean(name, LOADERS)
+        raise DataError(
+            f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}. {hint}".rstrip()
+        )
     if directory is None and os.environ.get("FXBIN_DATA"):
         directory = Path(os.environ["FXBIN_DATA"])
     data = LOADERS[name](directory)

@@ -9,7 +9,6 @@
 | ``path/to/file.py:make_model`` | what that function or class returns when called |
 """
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 from torch import nn
 
 from fxbin.errors import ConfigError
+from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -117,7 +117,7 @@ def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = Fals
     names = list(known)
     if is_known or name in names:
         return
-    close = ", ".join(difflib.get_close_matches(name, names)) or "none"
+    close = ", ".join(closest(name, names)) or "none"
     raise ConfigError(
         f"model: {spec!r} is not known (closest: {close}). A model is one of {', '.join(OWN_MODELS)}, "
         "a torchvision name, 'timm:NAME', 'pytorchcv:NAME' or 'path/to/file.py:make_model'."
@@ -142,7 +142,7 @@ def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        close = ", ".join(difflib.get_close_matches(name, public) or public) or "none"
+        close = ", ".join(closest(name, public) or public) or "none"
         raise ConfigError(f"model: {spec!r}: {path} has no function or class {name!r} (it has: {close}).")
     function: Callable[..., Any] = found
     return function

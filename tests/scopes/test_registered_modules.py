@@ -193,7 +193,7 @@ def test_name_without_the_prefix_of_a_registered_class_is_a_near_miss(pattern: s
 
 def test_class_that_the_model_does_not_run_is_an_error() -> None:
     message = (
-        "registered_modules: no node of the model is in a module of class 'MyConvs': did you mean 'MyConv'"
+        "registered_modules: no node of the model is in a module of class 'MyConvs'. Did you mean 'MyConv'"
     )
     with pytest.raises(ScopeError, match=re.escape(message)):
         fxbin.transform(Net(), config("MyConvs"))
