@@ -8,9 +8,10 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from fxbin.graph.call_site import CallSite, call_sites
-from fxbin.graph.node_info import set_node_info
+from fxbin.graph.node_info import mark_inlined_padding, set_node_info
+from fxbin.graph.record import set_spec, spec_of
 from fxbin.passes.base import Pass
-from fxbin.tracing import spec_of, specs
+from fxbin.tracing import specs
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,18 @@ class InlineConv2d(Pass):
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        chosen = [site for site in call_sites(graph) if not site.is_function and self._is_chosen(site)]
+        chosen = [site for site in call_sites(owner, graph) if not site.is_function and self._is_chosen(site)]
         for site in chosen:
-            inline(graph, owner, site)
+            inline(graph, site)
         return bool(chosen)
 
     def _is_chosen(self, site: CallSite) -> bool:
-        decision = site.info.decision
-        return site.node.target in self.binarized or (decision is not None and decision.binarized)
+        return site.node.target in self.binarized or site.selected is not None
 
 
-def inline(graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
+def inline(graph: fx.Graph, site: CallSite) -> None:
     """Replace the call of a conv2d module by a call of `F.conv2d` with the same result."""
-    target, node = str(site.node.target), site.node
-    layer = owner.get_submodule(target)
+    node, layer = site.node, site.owner.get_submodule(str(site.node.target))
     assert isinstance(layer, nn.Conv2d)
     with graph.inserting_before(node):
         x, padding = site.x, layer.padding
@@ -62,7 +61,7 @@ def inline(graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
 
 def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.Node:
     node = graph.create_node("get_attr", f"{site.node.target}.{name}")
-    node.meta["spec"] = specs(parameter)
+    set_spec(node, specs(parameter))
     set_node_info(node, site.info.beside(name))
     return node
 
@@ -70,6 +69,6 @@ def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.
 def _pad(graph: fx.Graph, x: fx.Node, layer: nn.Conv2d) -> fx.Node:
     amounts = tuple(layer._reversed_padding_repeated_twice)
     pad = graph.call_function(F.pad, (x, amounts), {"mode": layer.padding_mode})
-    pad.meta["inlined_padding"] = True
-    pad.meta["spec"] = spec_of(x)
+    mark_inlined_padding(pad)
+    set_spec(pad, spec_of(x))
     return pad

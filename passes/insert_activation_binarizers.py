@@ -9,11 +9,12 @@ from typing_extensions import override
 from fxbin.binarizers import make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.config import Params
-from fxbin.graph.call_site import CallSite, call_sites, submodule_at
-from fxbin.graph.node_info import Decision, node_decision, set_node_info
+from fxbin.graph.attribute import submodule_at
+from fxbin.graph.call_site import CallSite, call_sites
+from fxbin.graph.node_info import is_inlined_padding, set_node_info
+from fxbin.graph.record import TensorSpec, set_spec, spec_of
 from fxbin.passes.base import Pass
 from fxbin.passes.submodules import add_beside
-from fxbin.tracing import TensorSpec, spec_of
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class InsertActivationBinarizers(Pass):
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        chosen = [site for site in call_sites(graph) if _is_pending(site)]
+        chosen = [site for site in call_sites(owner, graph) if _is_pending(site)]
         for site in chosen:
-            self._insert(graph, owner, site)
+            self._insert(graph, site)
         return bool(chosen)
 
-    def _insert(self, graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
-        decision = site.info.decision
+    def _insert(self, graph: fx.Graph, site: CallSite) -> None:
+        owner, decision = site.owner, site.selected
         assert decision is not None
         user, x = _raw_input(site)
         spec = spec_of(x)
@@ -49,12 +50,12 @@ class InsertActivationBinarizers(Pass):
         if submodule_at(owner, decision.activation) is None:
             # The channel axis is -3: a conv2d also takes (c, h, w).
             binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params)
-            binarizer.name = site.info.name
+            binarizer.name = site.name
             binarizer.lr_multiplier = self.lr_multiplier
             add_beside(owner, decision.activation, binarizer)
         with graph.inserting_before(user):
             binarized = graph.call_module(decision.activation, (x,))
-        binarized.meta["spec"] = spec
+        set_spec(binarized, spec)
         set_node_info(binarized, site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)
         site.node.target = conv2d
@@ -62,14 +63,14 @@ class InsertActivationBinarizers(Pass):
 
 def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:
     """Who takes the raw activations, the conv2d or the padding that belongs to it, and those activations."""
-    if site.x.meta.get("inlined_padding"):
+    if is_inlined_padding(site.x):
         return site.x, site.x.all_input_nodes[0]
     return site.node, site.x
 
 
 def _is_pending(site: CallSite) -> bool:
-    decision: Decision | None = node_decision(site.node)
-    if decision is None or not decision.binarized:
+    decision = site.selected
+    if decision is None:
         return False
     _, x = _raw_input(site)
     return not (x.op == "call_module" and x.target == decision.activation)

@@ -8,11 +8,12 @@ from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
 from fxbin.config import Params
-from fxbin.graph.call_site import CallSite, attribute, call_sites, submodule_at
-from fxbin.graph.node_info import node_decision, set_node_info
+from fxbin.graph.attribute import attribute, submodule_at
+from fxbin.graph.call_site import CallSite, call_sites
+from fxbin.graph.node_info import set_node_info
+from fxbin.graph.record import TensorSpec, set_spec, spec_of
 from fxbin.passes.base import Pass
 from fxbin.passes.submodules import add_beside
-from fxbin.tracing import TensorSpec, spec_of
 
 
 @dataclass(frozen=True)
@@ -31,31 +32,29 @@ class InsertWeightBinarizers(Pass):
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        chosen = [site for site in call_sites(graph) if _is_pending(site)]
+        chosen = [site for site in call_sites(owner, graph) if _is_pending(site)]
         for site in chosen:
-            self._insert(graph, owner, site)
+            self._insert(graph, site)
         return bool(chosen)
 
-    def _insert(self, graph: fx.Graph, owner: nn.Module, site: CallSite) -> None:
-        decision, weight = site.info.decision, site.weight
+    def _insert(self, graph: fx.Graph, site: CallSite) -> None:
+        owner, decision, weight = site.owner, site.selected, site.w
         assert decision is not None
         if submodule_at(owner, decision.weight) is None:
             binarizer = make_weight_binarizer(self.mode, _shape(owner, weight), self.params)
-            binarizer.name = str(weight.target) if weight.op == "get_attr" else site.info.name
+            binarizer.name = site.weight_path or site.name
             binarizer.keep_mode(self.mode)
             add_beside(owner, decision.weight, binarizer)
         with graph.inserting_before(site.node):
             binarized = graph.call_module(decision.weight, (weight,))
-        binarized.meta["spec"] = spec_of(weight)
+        set_spec(binarized, spec_of(weight))
         set_node_info(binarized, site.info.beside("weight_binarizer"))
         site.node.replace_input_with(weight, binarized)
 
 
 def _is_pending(site: CallSite) -> bool:
-    decision = node_decision(site.node)
-    if decision is None or not decision.binarized:
-        return False
-    return not (site.weight.op == "call_module" and site.weight.target == decision.weight)
+    decision = site.selected
+    return decision is not None and not (site.w.op == "call_module" and site.w.target == decision.weight)
 
 
 def _shape(owner: nn.Module, weight: fx.Node) -> tuple[int, ...]:

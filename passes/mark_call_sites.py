@@ -27,7 +27,7 @@ class MarkCallSites(Pass):
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        pending = [site for site in call_sites(graph) if site.info.decision is None]
+        pending = [site for site in call_sites(owner, graph) if site.info.decision is None]
         for site in pending:
-            set_decision(site.node, self.decisions.get(site.info.name, TRAIN_ONLY))
+            set_decision(site.node, self.decisions.get(site.name, TRAIN_ONLY))
         return bool(pending)

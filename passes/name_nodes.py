@@ -8,9 +8,9 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.graph.node_info import NodeInfo, node_info, set_node_info
+from fxbin.graph.record import OpCall, forget_ops, ops_of
 from fxbin.passes.base import Pass
 from fxbin.scopes.naming import Names
-from fxbin.tracing import OpCall, ops_of
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class NameNodes(Pass):
         pending = [node for node in graph.nodes if node_info(node) is None]
         for node in pending:
             set_node_info(node, self._info(node, paths))
-            # It refers to modules, which a copy of the graph must not drag along.
-            node.meta.pop("ops", None)
+            forget_ops(node)
         return bool(pending)
 
     def _info(self, node: fx.Node, paths: dict[nn.Module, str]) -> NodeInfo:

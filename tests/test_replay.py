@@ -14,6 +14,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 import fxbin
 from fxbin.binarizers import Binarizer
 from fxbin.errors import TraceError
+from fxbin.graph.node_info import node_info
 from tests.binarizing import binarize
 from tests.other_tracers import batch, binarized, in_each_stage
 from tests.tiny_resnet import TinyBlock, TinyResNet
@@ -185,7 +186,7 @@ def test_feature_extractors_give_what_modules_give(name: str, stage: str) -> Non
     class Recording(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             y = super().run_node(n)
-            info = n.meta.get("fxbin")
+            info = node_info(n)
             owner = str(n.target) if n.op == "call_module" else info.owner if info and info.scope else ""
             for path in (asked, inside):
                 if f"{owner}.".startswith(f"{path}."):

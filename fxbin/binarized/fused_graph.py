@@ -8,10 +8,9 @@ from torch import fx, nn
 from torch.fx.graph_module import _forward_from_src
 
 from fxbin.binarized.replay import is_proxied, replay
-from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
-from fxbin.graph.call_site import submodule_at
+from fxbin.graph.call_site import CallSite, call_sites
 
 
 def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
@@ -41,39 +40,31 @@ def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:
 
     For running only: the graph that the user sees, and that is exported, has the binarizers as nodes.
     """
-    if not any(_binarizers(node, root) for node in graph.nodes):
+    if not any(map(_is_fusible, call_sites(root, graph))):
         return graph
     fused = copy.deepcopy(graph)
-    for node in list(fused.nodes):
-        binarizers = _binarizers(node, root)
-        if binarizers is not None:
-            _fuse(fused, node, *binarizers)
+    for site in list(filter(_is_fusible, call_sites(root, fused))):
+        _fuse(fused, site)
     return fused
 
 
-def _binarizers(node: fx.Node, root: nn.Module) -> tuple[fx.Node, fx.Node] | None:
-    """The nodes of the activation and of the weight binarizer right before the convolution `node`."""
-    if node.op != "call_function" or node.target is not conv2d or len(node.args) < 2:
-        return None
-    found = node.args[:2]
-    if all(isinstance(source, fx.Node) and _is_only_for(source, node, root) for source in found):
-        return found  # type: ignore[return-value]
-    return None
-
-
-def _is_only_for(source: fx.Node, node: fx.Node, root: nn.Module) -> bool:
+def _is_fusible(site: CallSite) -> bool:
+    """Whether the binarizers of `site` are right in front of it, and for it alone."""
+    # A layer that was wrapped after the transform is elsewhere, and the graph of no use.
     return (
-        source.op == "call_module"
-        and list(source.users) == [node]
-        # A layer that was wrapped after the transform is elsewhere, and the graph of no use.
-        and isinstance(submodule_at(root, str(source.target)), Binarizer)
+        site.node.target is conv2d
+        and site.activation is not None
+        and site.weight is not None
+        and len(site.x.users) == len(site.w.users) == 1
     )
 
 
-def _fuse(graph: fx.Graph, conv: fx.Node, activations: fx.Node, weights: fx.Node) -> None:
+def _fuse(graph: fx.Graph, site: CallSite) -> None:
+    conv, binarizers = site.node, (site.x, site.w)
     with graph.inserting_before(conv):
-        modules = [graph.create_node("get_attr", str(node.target)) for node in (activations, weights)]
+        modules = [graph.create_node("get_attr", str(node.target)) for node in binarizers]
+    settings = list(site.arguments.values())[2:]
+    conv.args, conv.kwargs = (*modules, site.raw_x, site.raw_w, *settings), {}
     conv.target = binarized_conv2d
-    conv.args = (*modules, activations.args[0], weights.args[0], *conv.args[2:])
-    graph.erase_node(activations)
-    graph.erase_node(weights)
+    for node in binarizers:
+        graph.erase_node(node)

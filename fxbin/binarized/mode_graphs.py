@@ -14,7 +14,7 @@ from fxbin.binarized.fused_graph import compiled
 from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
-from fxbin.graph.call_site import attribute
+from fxbin.graph.attribute import attribute
 from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing import Part, Trace
 

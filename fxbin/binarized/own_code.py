@@ -17,7 +17,7 @@ from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.errors import TransformError
-from fxbin.graph.call_site import submodule_at
+from fxbin.graph.attribute import submodule_at
 
 
 @dataclass(frozen=True)

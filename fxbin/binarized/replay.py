@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.fx import Proxy
 
 from fxbin.errors import TraceError
-from fxbin.graph.call_site import attribute
+from fxbin.graph.attribute import attribute
 from fxbin.graph.node_info import node_info
 
 _CONTAINERS = (list, tuple, dict)

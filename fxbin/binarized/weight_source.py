@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 from fxbin.binarized.effects_undone import effects_undone
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import WeightBinarizer
-from fxbin.graph.call_site import attribute, submodule_at
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import called_binarizer
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,10 @@ def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource
     sources: dict[WeightBinarizer, WeightSource] = {}
     for graph in model.traced_graphs:
         for node in graph.nodes:
-            if node.op == "call_module":
-                binarizer = submodule_at(model, str(node.target))
-                if isinstance(binarizer, WeightBinarizer):
-                    nodes = _in_order(graph, node.all_input_nodes[0])
-                    sources.setdefault(binarizer, WeightSource(model, graph, nodes))
+            binarizer = called_binarizer(model, node)
+            if isinstance(binarizer, WeightBinarizer):
+                nodes = _in_order(graph, node.all_input_nodes[0])
+                sources.setdefault(binarizer, WeightSource(model, graph, nodes))
     return sources
 
 

@@ -24,9 +24,9 @@ def wire(module: BinarizedModule, config: Config) -> None:
 def _sites(module: BinarizedModule) -> list[Site]:
     """The binarized call sites of eval mode, in execution order."""
     sites = []
-    for site in sites_of_calls(module.evaluated_graphs):
-        decision = site.info.decision
-        if decision is not None and decision.binarized:
+    for site in sites_of_calls(module, module.evaluated_graphs):
+        decision = site.selected
+        if decision is not None:
             activation = module.get_submodule(decision.activation)
             weight = module.get_submodule(decision.weight)
             assert isinstance(activation, ActivationBinarizer)
@@ -38,7 +38,7 @@ def _sites(module: BinarizedModule) -> list[Site]:
 def _bind_own_code(module: BinarizedModule) -> None:
     """Let the model's own code use the binarizers as well."""
     found: dict[str, dict[str, SiteBinarizers]] = {}
-    for site in sites_of_calls(module.evaluated_graphs):
+    for site in sites_of_calls(module, module.evaluated_graphs):
         # Around islands all calls of one part share binarizers, so they count as one call site.
         key = site.info.home or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _site_binarizers(module, site))
@@ -52,13 +52,14 @@ def _bind_own_code(module: BinarizedModule) -> None:
 
 def _counts(module: BinarizedModule, path: str) -> set[int]:
     """The numbers of call sites of the module at `path` that the example calls run."""
-    sites = [[s.info for s in call_sites(graph) if s.info.owner == path] for graph in module.evaluated_graphs]
+    graphs = module.evaluated_graphs
+    sites = [[s.info for s in call_sites(module, graph) if s.info.owner == path] for graph in graphs]
     return {len({info.home or info.name for info in of_call}) for of_call in sites}
 
 
 def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
-    decision = site.info.decision
-    if decision is None or not decision.binarized:
+    decision = site.selected
+    if decision is None:
         return SiteBinarizers(site.info.name, None, None)
     activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
     assert isinstance(activation, Binarizer)

@@ -16,6 +16,7 @@ from fxbin.compiler.selection import select
 from fxbin.config import Config, check_config, load_config
 from fxbin.config.example_inputs import example_inputs
 from fxbin.errors import FxbinError
+from fxbin.graph.node_info import operator_names
 from fxbin.scopes.filter import ScopeFilter
 
 
@@ -53,7 +54,7 @@ def check(source: str | Path | Mapping[str, Any] | Config, model: nn.Module | No
 
 def _check_scopes(module: BinarizedModule, config: Config) -> Findings:
     scopes = ScopeFilter.from_config(config)
-    names = [name for node in module.graph.nodes for name in node.meta["fxbin"].names]
+    names = operator_names([module.graph])
     unmatched, surprises = tuple(scopes.unmatched(names)), tuple(scopes.surprises(names))
     if unmatched and config.binarization.validate_scopes:
         return Findings(unmatched, surprises)

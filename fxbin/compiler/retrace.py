@@ -12,6 +12,7 @@ from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
 from fxbin.binarizers import Binarizer
 from fxbin.compiler.pipeline import binarizing_passes
 from fxbin.config.example_inputs import dtype_of
+from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import Decision, node_info, set_node_info
 from fxbin.passes import NameNodes, run_passes
 from fxbin.scopes.naming import Names
@@ -101,17 +102,14 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
 
     They are those that the module had, in the order in which it runs them.
     """
-    found: dict[str, list[fx.Node]] = {}
-    for node in graph.nodes:
-        info = node_info(node)
-        if info is not None and info.op == "conv2d":
-            found.setdefault(info.owner, []).append(node)
-    for path, nodes in found.items():
+    found: dict[str, list[CallSite]] = {}
+    for site in call_sites(model, graph):
+        found.setdefault(site.info.owner, []).append(site)
+    for path, sites in found.items():
         caller = model.own_code.callers.get(path)
-        infos = [info for node in nodes if (info := node_info(node))]
-        if caller is not None and not any(info.name in known for info in infos):
-            for node, info, site in zip(nodes, infos, caller.sites, strict=False):
-                set_node_info(node, replace(info, name=site.name))
+        if caller is not None and not any(site.name in known for site in sites):
+            for site, before in zip(sites, caller.sites, strict=False):
+                set_node_info(site.node, replace(site.info, name=before.name))
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from torch import nn
 from torch.fx import GraphModule
 
 from fxbin.config import Config
-from fxbin.graph.call_site import CallSite, attribute, sites_of_calls, why_not_binarizable
-from fxbin.graph.node_info import Decision
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import CallSite, sites_of_calls
+from fxbin.graph.node_info import Decision, operator_names
 from fxbin.scopes.filter import ScopeFilter
 
 if TYPE_CHECKING:
@@ -22,14 +23,12 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
         ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
     """
     scopes = ScopeFilter.from_config(config)
-    nodes = [
-        name for graph in module.evaluated_graphs for node in graph.nodes for name in node.meta["fxbin"].names
-    ]
+    nodes = operator_names(module.evaluated_graphs)
     scopes.check(nodes, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
     decisions: dict[str, Decision] = {}
     for group in _groups(module):
-        reasons = (_why_skipped(module, s, config, scopes) or names.why_homeless(s) for s in group)
+        reasons = (_why_skipped(s, config, scopes) or names.why_homeless(s) for s in group)
         reason = next(filter(None, reasons), None)
         site = group[0]
         decision = (
@@ -44,17 +43,17 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
 def _groups(module: "BinarizedModule") -> list[list[CallSite]]:
     """The call sites, those together that share their binarizers: around islands, all calls of one part."""
     groups: dict[str, list[CallSite]] = {}
-    for site in sites_of_calls(module.evaluated_graphs):
+    for site in sites_of_calls(module, module.evaluated_graphs):
         groups.setdefault(site.info.home or site.info.name, []).append(site)
     return list(groups.values())
 
 
-def _why_skipped(module: GraphModule, site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
+def _why_skipped(site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
     if reason := scopes.why_excluded(site.info.name):
         return reason
     if config.binarization.call_sites == "modules" and not site.info.target:
         return 'call_sites is "modules" and it is no plain nn.Conv2d'
-    return why_not_binarizable(module, site) or site.info.stranded or None
+    return site.why_not or site.info.stranded or None
 
 
 class BinarizerNames:
@@ -78,7 +77,7 @@ class BinarizerNames:
         """Name of the weight binarizer of `site`: the same for the same parameter."""
         path = self._parameter_path(site)
         # A weight that is computed, by weight standardization say, belongs to the node that ends it.
-        key: object = path or site.weight
+        key: object = path or site.raw_w
         if key not in self._of_weight:
             name = f"{path}_binarizer" if path else _join(site.info.owner, "weight_binarizer")
             self._of_weight[key] = self._unique(name)
@@ -97,9 +96,7 @@ class BinarizerNames:
 
     def _weight(self, site: CallSite) -> object:
         """What the model holds as weight; None if it is computed."""
-        if not site.is_function:
-            return attribute(self._module, f"{site.node.target}.weight")
-        return attribute(self._module, str(site.weight.target)) if site.weight.op == "get_attr" else None
+        return None if site.weight_path is None else attribute(self._module, site.weight_path)
 
     def _unique(self, name: str) -> str:
         count = self._taken[name]

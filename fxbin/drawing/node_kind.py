@@ -6,7 +6,7 @@ from torch import fx
 from torch.fx import GraphModule
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
-from fxbin.graph.node_info import node_info
+from fxbin.graph.call_site import CallSite, called_binarizer, is_call_site
 from fxbin.graph.tensor_spec import is_part, value_spec
 from fxbin.tracing import TensorSpec
 
@@ -35,12 +35,11 @@ def kind_of(module: GraphModule, node: fx.Node) -> NodeKind:
     """The kind of `node`, which belongs to a graph of `module`."""
     if node.op in _FX_KINDS:
         return _FX_KINDS[node.op]
-    info = node_info(node)
-    if info is not None and info.op == "conv2d":
-        binarized = info.decision is not None and info.decision.binarized
-        return NodeKind.BINARIZED_CONV2D if binarized else NodeKind.FULL_PRECISION_CONV2D
+    if is_call_site(node):
+        is_binarized = CallSite(module, node).selected is not None
+        return NodeKind.BINARIZED_CONV2D if is_binarized else NodeKind.FULL_PRECISION_CONV2D
     if node.op == "call_module":
-        called = module.get_submodule(str(node.target))
+        called = called_binarizer(module, node)
         if isinstance(called, ActivationBinarizer):
             return NodeKind.ACTIVATION_BINARIZER
         return NodeKind.WEIGHT_BINARIZER if isinstance(called, WeightBinarizer) else NodeKind.OPERATOR

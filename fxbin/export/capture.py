@@ -11,10 +11,10 @@ from torch import Tensor, fx, nn
 from torch.fx import traceback as fx_traceback
 
 from fxbin.errors import ExportError
-from fxbin.export.conv_call import node_name
 from fxbin.export.fake_quantize import SCOPE
 from fxbin.export.file_names import ONLY_TENSORS
 from fxbin.export.inputs import BoundInputs, with_batch
+from fxbin.graph.node_info import node_name
 
 if TYPE_CHECKING:
     import onnx

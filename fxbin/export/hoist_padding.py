@@ -5,8 +5,7 @@ from typing import Any
 from torch import fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
-from fxbin.export.conv_call import called_binarizer
-from fxbin.graph.call_site import CONV2D_FUNCTIONS
+from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
 
 
 def hoist_padding(module: fx.GraphModule) -> None:

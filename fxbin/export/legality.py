@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.axes import pair
-from fxbin.export.conv_call import ConvCall
+from fxbin.graph.call_site import CallSite
 
 CHANNEL_BLOCK = 8
 """The kernel reads input channels in groups of 8; with a rest it computes wrong numbers."""
@@ -70,31 +70,31 @@ class Preparation:
         return "; ".join(parts)
 
 
-def why_disabled(call: ConvCall) -> str | None:
+def why_disabled(site: CallSite) -> str | None:
     """Why the training stage keeps this call site out of 1 bit; None if both binarizers are enabled."""
     off = [
         kind
-        for kind, binarizer in (("activations", call.activation), ("weights", call.weight))
+        for kind, binarizer in (("activations", site.activation), ("weights", site.weight))
         if binarizer is not None and not binarizer.is_enabled
     ]
     return f"its {' and '.join(off)} are not binarized at this stage" if off else None
 
 
-def why_float(call: ConvCall, shapes: ConvShapes) -> str | None:
+def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
     """Why this call site, with both binarizers enabled, needs float operators; None if 1 bit is right."""
-    if call.activation is None or call.weight is None:
-        missing = "input" if call.activation is None else "weight"
+    if site.activation is None or site.weight is None:
+        missing = "input" if site.activation is None else "weight"
         return f"its {missing} does not come straight from a binarizer"
-    for binarizer in (call.activation, call.weight):
+    for binarizer in (site.activation, site.weight):
         if not has_known_levels(binarizer):
             return f"{type(binarizer).__name__} is not a binarizer whose levels fxbin knows"
-    if len(call.arguments["input"].users) > 1:
+    if len(site.x.users) > 1:
         return "its binarized input is used elsewhere too"
     if shapes.weight is None:
         return "its weight depends on the input of the model"
-    if call.arguments["groups"] != 1:
-        return f"it has {call.arguments['groups']} groups"
-    if _scale_varies_inside(call.weight, shapes.weight):
+    if site.arguments["groups"] != 1:
+        return f"it has {site.arguments['groups']} groups"
+    if _scale_varies_inside(site.weight, shapes.weight):
         return "its weight scale varies inside a filter"
     if shapes.dtype != torch.float32:
         return f"it computes in {str(shapes.dtype).removeprefix('torch.')}, not in float32"
@@ -103,16 +103,16 @@ def why_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     return None
 
 
-def why_values_need_float(call: ConvCall, shapes: ConvShapes) -> str | None:
+def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
     """Why the scales that this call site has now need float operators; None if 1 bit is right.
 
     For a call site that `why_float` lets through. Weight scales of 0 are no reason, see `Levels.above_zero`.
     """
-    assert call.activation is not None
-    assert call.weight is not None
+    assert site.activation is not None
+    assert site.weight is not None
     assert shapes.weight is not None
-    _, s = call.activation.levels()
-    scale = call.weight.scale(shapes.weight)
+    _, s = site.activation.levels()
+    scale = site.weight.scale(shapes.weight)
     bad = int((~(scale.isfinite() & (scale >= 0))).sum())
     if bad:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
@@ -122,9 +122,9 @@ def why_values_need_float(call: ConvCall, shapes: ConvShapes) -> str | None:
     return None
 
 
-def preparation(call: ConvCall, shapes: ConvShapes) -> Preparation:
+def preparation(site: CallSite, shapes: ConvShapes) -> Preparation:
     """What makes the 1-bit kernel right for a call site that `why_float` lets through."""
-    sides = _padded_sides(call.arguments, shapes)
+    sides = _padded_sides(site.arguments, shapes)
     symmetric = sides[0] == sides[1] and sides[2] == sides[3]
     if symmetric and max(sides) <= MAX_PADDING and sides[0] <= shapes.y[3]:
         sides = (0, 0, 0, 0)

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
-from fxbin.export.conv_call import CONV2D_ARGUMENTS, ConvCall, called_binarizer, conv_calls
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
 from fxbin.export.legality import (
@@ -21,7 +20,8 @@ from fxbin.export.levels import Levels, activation_levels, weight_levels
 from fxbin.export.record import Record
 from fxbin.export.report import ExportMode, Operators, SiteExport
 from fxbin.export.use import is_used
-from fxbin.graph.node_info import node_info
+from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
+from fxbin.graph.node_info import node_info, set_node_info
 
 NOT_USED = "nothing that the model returns depends on it"
 STANDARD = 'operators="standard" was asked for'
@@ -46,19 +46,19 @@ def lower_binarizers(
     say nothing about later ones.
     """
     distinct = DistinctLevels() if final_values else None
-    sites = []
-    for call in list(conv_calls(module)):
-        site = _decide(call, record, operators, final_values)
-        if site.mode is ExportMode.ONE_BIT:
-            site = replace(site, reason=_lower_call(module, call, record, distinct))
-        sites.append(site)
+    exports = []
+    for site in list(binarized_call_sites(module, module.graph)):
+        export = _decide(site, record, operators, final_values)
+        if export.mode is ExportMode.ONE_BIT:
+            export = replace(export, reason=_lower_site(module, site, record, distinct))
+        exports.append(export)
     for node in list(module.graph.nodes):
         binarizer = called_binarizer(module, node)
         if binarizer is not None:
             _lower_binarizer(module, node, binarizer, record)
     _erase_unused(module)
     module.recompile()
-    return tuple(sites)
+    return tuple(exports)
 
 
 def _erase_unused(module: fx.GraphModule) -> None:
@@ -71,50 +71,50 @@ def _erase_unused(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
-def _decide(call: ConvCall, record: Record, operators: Operators, final_values: bool) -> SiteExport:
-    binarizers = [binarizer for binarizer in (call.activation, call.weight) if binarizer is not None]
-    disabled = why_disabled(call)
-    if not is_used(call.node):
-        return SiteExport(call.name, ExportMode.LEFT_OUT, enabled=disabled is None, reason=NOT_USED)
+def _decide(site: CallSite, record: Record, operators: Operators, final_values: bool) -> SiteExport:
+    binarizers = [binarizer for binarizer in (site.activation, site.weight) if binarizer is not None]
+    disabled = why_disabled(site)
+    if not is_used(site.node):
+        return SiteExport(site.name, ExportMode.LEFT_OUT, enabled=disabled is None, reason=NOT_USED)
     if disabled is not None:
         enabled = any(binarizer.is_enabled for binarizer in binarizers)
         mode = ExportMode.FLOAT if enabled else ExportMode.FULL_PRECISION
-        return SiteExport(call.name, mode, enabled=False, reason=disabled)
-    shapes = record.shapes[call.node]
-    reason = STANDARD if operators == "standard" else why_float(call, shapes)
+        return SiteExport(site.name, mode, enabled=False, reason=disabled)
+    shapes = record.shapes[site.node]
+    reason = STANDARD if operators == "standard" else why_float(site, shapes)
     if reason is None and final_values:
-        reason = why_values_need_float(call, shapes)
+        reason = why_values_need_float(site, shapes)
     mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT
-    return SiteExport(call.name, mode, enabled=True, reason=reason or "")
+    return SiteExport(site.name, mode, enabled=True, reason=reason or "")
 
 
-def _lower_call(
-    module: fx.GraphModule, call: ConvCall, record: Record, distinct: DistinctLevels | None
+def _lower_site(
+    module: fx.GraphModule, site: CallSite, record: Record, distinct: DistinctLevels | None
 ) -> str:
     """Lower one call site to the pattern that OpenVINO runs in 1 bit; return what else had to change."""
-    assert call.activation is not None
-    assert call.weight is not None
-    shapes = record.shapes[call.node]
+    assert site.activation is not None
+    assert site.weight is not None
+    shapes = record.shapes[site.node]
     assert shapes.weight is not None
-    needed = preparation(call, shapes)
-    levels = activation_levels(call.activation, shapes.x, shapes.dtype)
-    w_levels, raised = weight_levels(call.weight, shapes.weight).above_zero()
+    needed = preparation(site, shapes)
+    levels = activation_levels(site.activation, shapes.x, shapes.dtype)
+    w_levels, raised = weight_levels(site.weight, shapes.weight).above_zero()
     factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels)) if distinct else 1.0
-    x, weight = call.arguments["input"].args[0], shapes.weight
-    with module.graph.inserting_before(call.node):
+    x, weight = site.raw_x, shapes.weight
+    with module.graph.inserting_before(site.node):
         if needed.padding:
-            x = _call(module, call.node, nn.functional.pad, x, needed.padding)
+            x = _call(module, site.node, nn.functional.pad, x, needed.padding)
             levels = levels.with_channels(needed.channels)
             weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, needed.channels))
         if needed.barrier:
-            x = _call(module, call.node, nn.functional.max_pool2d, x, 1)
-        w = _constant(module, f"{call.node.name}_weight", weight)
-        x_b = _insert(module, call.node, x, levels.scaled(factor), "activation", ExportMode.ONE_BIT)
-        w_b = _insert(module, call.node, w, w_levels.scaled(1 / factor), "weight", ExportMode.ONE_BIT)
-    arguments: dict[str, Any] = call.arguments | {"input": x_b, "weight": w_b}
+            x = _call(module, site.node, nn.functional.max_pool2d, x, 1)
+        w = _constant(module, f"{site.node.name}_weight", weight)
+        x_b = _insert(module, site.node, x, levels.scaled(factor), "activation", ExportMode.ONE_BIT)
+        w_b = _insert(module, site.node, w, w_levels.scaled(1 / factor), "weight", ExportMode.ONE_BIT)
+    arguments = site.arguments | {"input": x_b, "weight": w_b}
     if any(needed.sides):
         arguments["padding"] = 0
-    call.node.args, call.node.kwargs = tuple(arguments[name] for name in CONV2D_ARGUMENTS), {}
+    site.node.args, site.node.kwargs = tuple(arguments.values()), {}
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
     zeros = f"{raised} weight scales raised from 0 to 2 ** -100" if raised else ""
     return "; ".join(part for part in (needed.reason, apart, zeros) if part)
@@ -159,7 +159,9 @@ def _insert(
 def _call(module: fx.GraphModule, origin: fx.Node, function: Callable[..., Any], *args: Any) -> fx.Node:
     """Add a call at the insertion point, under the hierarchical name of `origin`."""
     node = module.graph.call_function(function, args)
-    node.meta["fxbin"] = node_info(origin)
+    info = node_info(origin)
+    if info is not None:
+        set_node_info(node, info)
     return node
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, fx
 
 from fxbin.binarizers import WeightBinarizer
 from fxbin.errors import ExportError
-from fxbin.export.conv_call import ConvCall, called_binarizer, conv_calls
 from fxbin.export.legality import ConvShapes
 from fxbin.export.sum_fusion import ends_in_fused_sum
+from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Recorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.graph_module = module
-        self.calls = {call.node: call for call in conv_calls(module)}
+        self.sites = {site.node: site for site in binarized_call_sites(module, module.graph)}
         self.varying = _depends_on_inputs(module.graph)
         self.record = Record()
 
@@ -59,23 +59,22 @@ class _Recorder(fx.Interpreter):
             self.record.operands[n] = (tuple(operand.shape), operand.dtype)
             if isinstance(binarizer, WeightBinarizer) and n not in self.varying:
                 self.record.weights[n] = operand.detach()
-        if n in self.calls:
-            arguments = self.calls[n].arguments
-            x = self.env[arguments["input"]]
+        if n in self.sites:
+            site = self.sites[n]
+            x = self.env[site.x]
             self.record.shapes[n] = ConvShapes(
                 x=tuple(x.shape),
                 y=tuple(result.shape),
                 dtype=x.dtype,
-                weight=self.record.weights.get(arguments["weight"]),
-                after_sum=self._is_after_sum(self.calls[n]),
+                weight=self.record.weights.get(site.w),
+                after_sum=self._is_after_sum(site),
             )
         return result
 
-    def _is_after_sum(self, call: ConvCall) -> bool:
-        if call.activation is None:
+    def _is_after_sum(self, site: CallSite) -> bool:
+        if site.activation is None:
             return False
-        x = call.arguments["input"].args[0]
-        return ends_in_fused_sum(self.graph_module, x, self.varying)
+        return ends_in_fused_sum(self.graph_module, site.raw_x, self.varying)
 
 
 def _depends_on_inputs(graph: fx.Graph) -> set[fx.Node]:

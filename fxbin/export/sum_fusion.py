@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer
-from fxbin.export.conv_call import called_binarizer
-from fxbin.graph.call_site import CONV2D_FUNCTIONS
+from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
 
 ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub)
 ADDITION_METHODS = ("add", "add_", "sub", "sub_", "__add__", "__iadd__", "__radd__", "__sub__", "__rsub__")

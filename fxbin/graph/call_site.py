@@ -1,4 +1,4 @@
-"""The conv2d call sites of a graph."""
+"""The conv2d call sites of a graph, without binarizers or with them: ``activation -> conv2d <- weight``."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -7,22 +7,49 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
-from torch.fx import GraphModule
 
+from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.conv2d import conv2d
-from fxbin.graph.node_info import NodeInfo, node_info
+from fxbin.graph.attribute import attribute, submodule_at
+from fxbin.graph.node_info import Decision, NodeInfo, node_decision, node_info, node_name
 
-CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, conv2d)
+CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, torch.ops.aten.conv2d, conv2d)
+"""Functions with the arguments of `F.conv2d`, and its result."""
+
+_DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+CONV2D_ARGUMENTS = ("input", "weight", *_DEFAULTS)
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """One call of a conv2d. A module that is called twice is two call sites."""
+    """One call of a conv2d. A module that is called twice is two call sites.
+
+    Everything but `owner` and `node` is looked up when it is asked for, in the graph as it is then.
+    """
+
+    owner: nn.Module
+    """The module whose graph it is: it has the submodules and parameters that nodes name."""
 
     node: fx.Node
     """A ``call_module`` of a conv2d layer, a ``call_function`` of `F.conv2d`, or a module kept whole."""
 
-    info: NodeInfo
+    @property
+    def info(self) -> NodeInfo:
+        """The names of the call site, and what was decided about it. Its node must have been named."""
+        info = node_info(self.node)
+        assert info is not None
+        return info
+
+    @property
+    def name(self) -> str:
+        """Hierarchical name; that of the node in its graph where the node has not been named."""
+        return node_name(self.node)
+
+    @property
+    def selected(self) -> Decision | None:
+        """The decision about a call site that is to be binarized; None for any other."""
+        decision = node_decision(self.node)
+        return decision if decision is not None and decision.binarized else None
 
     @property
     def is_function(self) -> bool:
@@ -30,45 +57,125 @@ class CallSite:
         return self.node.op == "call_function"
 
     @property
-    def x(self) -> fx.Node:
-        """The node of the input activations ``(n, c, h, w)``."""
-        return _argument(self.node, 0, "input")
+    def arguments(self) -> dict[str, Any]:
+        """The seven arguments of `F.conv2d` by name, in its order, with defaults; for a function only."""
+        given = zip(CONV2D_ARGUMENTS, self.node.args, strict=False)
+        found = _DEFAULTS | dict(given) | self.node.kwargs
+        return {name: found[name] for name in CONV2D_ARGUMENTS}
 
     @property
-    def weight(self) -> fx.Node:
-        """The node of the weight ``(out, in/groups, kh, kw)``; for a function only."""
-        return _argument(self.node, 1, "weight")
+    def x(self) -> fx.Node:
+        """The node of the input ``(n, c, h, w)``: that of the activation binarizer, where there is one."""
+        return _node(argument(self.node, 0, "input"))
+
+    @property
+    def w(self) -> fx.Node:
+        """The node of the weight ``(out, in / groups, kh, kw)``, for a function only.
+
+        That of the weight binarizer, where there is one.
+        """
+        return _node(argument(self.node, 1, "weight"))
+
+    @property
+    def activation(self) -> ActivationBinarizer | None:
+        """The binarizer that the input comes straight from, if it does."""
+        found = called_binarizer(self.owner, argument(self.node, 0, "input"))
+        return found if isinstance(found, ActivationBinarizer) else None
+
+    @property
+    def weight(self) -> WeightBinarizer | None:
+        """The binarizer that the weight of a function comes straight from, if it does."""
+        found = called_binarizer(self.owner, argument(self.node, 1, "weight"))
+        return found if isinstance(found, WeightBinarizer) else None
+
+    @property
+    def raw_x(self) -> fx.Node:
+        """The node of the input in front of its binarizer; `x` where there is none."""
+        return in_front_of_binarizer(self.owner, self.x)
+
+    @property
+    def raw_w(self) -> fx.Node:
+        """The node of the weight in front of its binarizer; `w` where there is none."""
+        return in_front_of_binarizer(self.owner, self.w)
+
+    @property
+    def weight_path(self) -> str | None:
+        """Where the owner holds the weight: ``"conv1.weight"``; None for a weight that is computed."""
+        if not self.is_function:
+            return f"{self.node.target}.weight"
+        return str(self.raw_w.target) if self.raw_w.op == "get_attr" else None
+
+    @property
+    def why_not(self) -> str | None:
+        """Why the graph cannot be rewritten at this call site; None if it can."""
+        if self.is_function:
+            return _why_not_parameters(self.owner, self.raw_w)
+        if self.info.home:
+            return None  # the module is a part of its own, in whose graph the convolution is a function
+        layer = self.owner.get_submodule(str(self.node.target))
+        if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
+            return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+            return "its module has hooks, which run around the module as a whole"
+        return None
 
 
-def call_sites(graph: fx.Graph) -> Iterator[CallSite]:
-    """Every node of `graph` in which a conv2d runs, in execution order. Nodes must have names."""
+def is_call_site(node: fx.Node) -> bool:
+    """Whether a conv2d runs in `node`; it must have a name, unless it is a function."""
+    if node.op == "call_function":
+        return node.target in CONV2D_FUNCTIONS  # others may be called conv2d, too
+    info = node_info(node)
+    return info is not None and info.op == "conv2d"
+
+
+def call_sites(owner: nn.Module, graph: fx.Graph) -> Iterator[CallSite]:
+    """Every node of `graph` in which a conv2d runs, in execution order."""
     for node in graph.nodes:
-        info = node_info(node)
-        if info is not None and info.op == "conv2d":
-            yield CallSite(node, info)
+        if is_call_site(node):
+            yield CallSite(owner, node)
 
 
-def sites_of_calls(graphs: Iterable[fx.Graph]) -> Iterator[CallSite]:
-    """Those of the first of `graphs`, which are of one example call each, then what only later ones run."""
+def binarized_call_sites(owner: nn.Module, graph: fx.Graph) -> Iterator[CallSite]:
+    """The call sites with a binarizer straight in front of the input or of the weight, in execution order."""
+    for site in call_sites(owner, graph):
+        if site.is_function and (site.activation is not None or site.weight is not None):
+            yield site
+
+
+def sites_of_calls(owner: nn.Module, graphs: Iterable[fx.Graph]) -> Iterator[CallSite]:
+    """The call sites of the first of `graphs`, then what only later ones run.
+
+    Each graph is that of one example call of `owner`.
+    """
     known: set[str] = set()
     for graph in graphs:
-        sites = [site for site in call_sites(graph) if site.info.name not in known]
-        known |= {site.info.name for site in sites}
+        sites = [site for site in call_sites(owner, graph) if site.name not in known]
+        known |= {site.name for site in sites}
         yield from sites
 
 
-def why_not_binarizable(module: GraphModule, site: CallSite) -> str | None:
-    """Why the graph cannot be rewritten at this call site; None if it can."""
-    if site.is_function:
-        return _why_not_parameters(module, site.weight)
-    if site.info.home:
-        return None  # the module is a part of its own, in whose graph the convolution is a function
-    layer = module.get_submodule(str(site.node.target))
-    if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
-        return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
-        return "its module has hooks, which run around the module as a whole"
-    return None
+def called_binarizer(owner: nn.Module, node: object) -> Binarizer | None:
+    """The binarizer that `node` calls; None if it calls none, or one that `owner` does not have any more."""
+    if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    called = submodule_at(owner, str(node.target))
+    return called if isinstance(called, Binarizer) else None
+
+
+def in_front_of_binarizer(owner: nn.Module, node: fx.Node) -> fx.Node:
+    """The node whose value the binarizer called by `node` takes; `node` itself if it calls none."""
+    return node if called_binarizer(owner, node) is None else node.all_input_nodes[0]
+
+
+def argument(node: fx.Node, position: int, name: str) -> Any:
+    """What `node` gives for the parameter `name`, which stands at `position`; None if it gives nothing."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
+
+
+def _node(value: Any) -> fx.Node:
+    if not isinstance(value, fx.Node):
+        raise TypeError(f"expected a convolution of tensors that the graph computes, got one of {value!r}")
+    return value
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:
@@ -77,7 +184,7 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return methods == (nn.Conv2d.forward, nn.Conv2d._conv_forward)
 
 
-def _why_not_parameters(module: GraphModule, weight: fx.Node) -> str | None:
+def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:
     """Why `weight` is not made of parameters alone; None if it is."""
     pending, seen, has_parameter = [weight], {weight}, False
     while pending:
@@ -85,29 +192,8 @@ def _why_not_parameters(module: GraphModule, weight: fx.Node) -> str | None:
         if node.op == "placeholder":
             return "its weight depends on the input"
         if node.op == "get_attr":
-            has_parameter |= isinstance(attribute(module, str(node.target)), nn.Parameter)
+            has_parameter |= isinstance(attribute(owner, str(node.target)), nn.Parameter)
         new = [source for source in node.all_input_nodes if source not in seen]
         pending += new
         seen.update(new)
     return None if has_parameter else "its weight is no parameter"
-
-
-def submodule_at(module: nn.Module, path: str) -> nn.Module | None:
-    """The submodule of `module` at the dotted `path`; None if there is none."""
-    try:
-        return module.get_submodule(path)
-    except AttributeError:
-        return None
-
-
-def attribute(module: nn.Module, path: str) -> Any:
-    """What ``get_attr`` of `path` gives."""
-    *modules, name = path.split(".")
-    return getattr(module.get_submodule(".".join(modules)), name)
-
-
-def _argument(node: fx.Node, position: int, keyword: str) -> fx.Node:
-    value = node.args[position] if len(node.args) > position else node.kwargs[keyword]
-    if not isinstance(value, fx.Node):
-        raise TypeError(f"{keyword} of {node.format_node()} is no node")
-    return value

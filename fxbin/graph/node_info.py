@@ -1,9 +1,12 @@
-"""What is known about each node of a graph, in ``node.meta["fxbin"]``."""
+"""What is known about each node of a graph, and the only way to it: it is kept in ``node.meta``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import cast
 
 from torch import fx
+
+_INFO, _PADDING = "fxbin", "inlined_padding"
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,44 @@ class NodeInfo:
 
 def node_info(node: fx.Node) -> NodeInfo | None:
     """What is known about `node`; None before it is named."""
-    return cast("NodeInfo | None", node.meta.get("fxbin"))
+    return cast("NodeInfo | None", node.meta.get(_INFO))
 
 
 def set_node_info(node: fx.Node, info: NodeInfo) -> None:
     """Replace what is known about `node`."""
-    node.meta["fxbin"] = info
+    node.meta[_INFO] = info
 
 
 def set_decision(node: fx.Node, decision: Decision) -> None:
     """Note what becomes of the conv2d in `node`."""
-    node.meta["fxbin"] = replace(node.meta["fxbin"], decision=decision)
+    info = node_info(node)
+    assert info is not None
+    set_node_info(node, replace(info, decision=decision))
 
 
 def node_decision(node: fx.Node) -> Decision | None:
     """What becomes of the conv2d in `node`; None for other nodes."""
     info = node_info(node)
     return None if info is None else info.decision
+
+
+def node_name(node: fx.Node) -> str:
+    """Hierarchical name of `node`; the one that it has in its graph where it has not been named."""
+    info = node_info(node)
+    return node.name if info is None else info.name
+
+
+def operator_names(graphs: Iterable[fx.Graph]) -> list[str]:
+    """Names of all operators in `graphs` that NNCF names, in execution order."""
+    infos = (node_info(node) for graph in graphs for node in graph.nodes)
+    return [name for info in infos if info is not None for name in info.names]
+
+
+def mark_inlined_padding(node: fx.Node) -> None:
+    """Note that `node` pads what a conv2d module padded by itself."""
+    node.meta[_PADDING] = True
+
+
+def is_inlined_padding(node: fx.Node) -> bool:
+    """Whether `node` pads what a conv2d module padded by itself."""
+    return _PADDING in node.meta

@@ -1,5 +1,6 @@
-"""What the tracer writes into ``node.meta``, and the typed way to read it."""
+"""What the tracer notes of each node, and the only way to it: it is kept in ``node.meta``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -7,6 +8,8 @@ import torch
 from torch import fx
 
 from fxbin.graph.scope import Scope
+
+_OPS, _SPEC = "ops", "spec"
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,24 @@ class Island:
 
 def ops_of(node: fx.Node) -> tuple[OpCall, ...]:
     """The operators that run inside `node`, in execution order."""
-    return cast("tuple[OpCall, ...]", node.meta.get("ops", ()))
+    return cast("tuple[OpCall, ...]", node.meta.get(_OPS, ()))
+
+
+def set_ops(node: fx.Node, ops: Iterable[OpCall]) -> None:
+    """Note the operators that run inside `node`."""
+    node.meta[_OPS] = tuple(ops)
+
+
+def forget_ops(node: fx.Node) -> None:
+    """Drop the operators of `node`: they refer to modules, which a copy of the graph must not drag along."""
+    node.meta.pop(_OPS, None)
 
 
 def spec_of(node: fx.Node) -> Any:
     """The node's value for the example inputs, with a `TensorSpec` for each tensor in it."""
-    return node.meta.get("spec")
+    return node.meta.get(_SPEC)
+
+
+def set_spec(node: fx.Node, spec: Any) -> None:
+    """Note the node's value for the example inputs, with a `TensorSpec` for each tensor in it."""
+    node.meta[_SPEC] = spec

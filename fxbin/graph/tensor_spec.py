@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from fxbin.binarizers import Binarizer
-from fxbin.graph.call_site import attribute
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import called_binarizer
 from fxbin.graph.record import TensorSpec, spec_of
 
 
@@ -18,7 +18,7 @@ def value_spec(module: nn.Module, node: fx.Node) -> Any:
     if node.op == "get_attr":
         value = attribute(module, str(node.target))
         return TensorSpec(tuple(value.shape), value.dtype) if isinstance(value, Tensor) else None
-    if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), Binarizer):
+    if called_binarizer(module, node) is not None:
         return value_spec(module, node.all_input_nodes[0])
     if is_part(module, node):
         whole, key = node.args

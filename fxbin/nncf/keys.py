@@ -20,6 +20,7 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
+from fxbin.graph.node_info import operator_names
 
 PADDING_VALUE = "nncf_padding_value"
 """Name of an entry of each convolution that NNCF replaced; always 0 for binarization."""
@@ -78,9 +79,11 @@ def entries(model: BinarizedModule) -> list[Entry]:
 
 def foreign_sites(model: BinarizedModule) -> dict[str, str]:
     """Binarized call sites that NNCF would not binarize, such as calls of `F.conv2d`: name to reason."""
-    of_first_call = {site.info.name for site in call_sites(model.graph)}
+    of_first_call = {site.info.name for site in call_sites(model, model.graph)}
     found = {}
-    for site in filter(_is_binarized, sites_of_calls(model.evaluated_graphs)):
+    for site in sites_of_calls(model, model.evaluated_graphs):
+        if site.selected is None:
+            continue
         if not site.info.target:
             found[site.info.name] = "NNCF binarizes plain nn.Conv2d only"
         elif site.info.name not in of_first_call:
@@ -134,9 +137,8 @@ def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]
     """Yield the entries that NNCF adds to the convolution at `path`."""
     assert isinstance(conv, nn.Conv2d)
     yield Entry(f"{path}.{PADDING_VALUE}", None)
-    decisions = [site.info.decision for site in sites if site.info.target and _is_binarized(site)]
+    decisions = [site.selected for site in sites if site.info.target and site.selected is not None]
     for number, decision in enumerate(decisions):
-        assert decision is not None
         for entry in WEIGHT_ENTRIES:
             yield Entry(f"{path}.pre_ops.{2 * number}.op.{entry}", f"{decision.weight}.{entry}")
         for entry in ACTIVATION_ENTRIES:
@@ -148,11 +150,11 @@ def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]
 
 def _sites_by_conv(model: BinarizedModule) -> dict[nn.Module, list[CallSite]]:
     """The call sites of each convolution that NNCF would replace, in the order in which NNCF handles them."""
-    nodes = [name for node in model.graph.nodes for name in node.meta["fxbin"].names]
+    nodes = operator_names([model.graph])
     # NNCF sorts nodes by "<number> <name> <operator>" as text, so that node 10 comes before node 9.
     numbers = {name: f"{number} {name}" for number, name in enumerate(nodes)}
     found: dict[nn.Module, list[CallSite]] = {}
-    for site in sorted(call_sites(model.graph), key=lambda site: numbers.get(site.info.name, "")):
+    for site in sorted(call_sites(model, model.graph), key=lambda site: numbers.get(site.info.name, "")):
         module = model.get_submodule(site.info.owner)
         if type(module) is nn.Conv2d and _has_prefix(site.info.scope):
             of_conv = found.setdefault(module, [])
@@ -175,10 +177,6 @@ def _replaced_places(model: nn.Module) -> set[str]:
         places.add(path)
         pending += [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
     return places
-
-
-def _is_binarized(site: CallSite) -> bool:
-    return site.info.decision is not None and site.info.decision.binarized
 
 
 def _new_numbers(keys: Iterable[str]) -> dict[tuple[str, str], int]:

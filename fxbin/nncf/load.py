@@ -133,9 +133,8 @@ def _hints(match: Match, module: BinarizedModule) -> list[str]:
     hints = []
     if missing:
         hints.append(f"Binarized here and not in the file: {', '.join(missing)}. Put them in ignored_scopes.")
-    reasons = {
-        site.info.owner: site.info.decision.reason for site in call_sites(module.graph) if site.info.decision
-    }
+    infos = [site.info for site in call_sites(module, module.graph)]
+    reasons = {info.owner: info.decision.reason for info in infos if info.decision}
     here = [(conv, reasons.get(without_wrappers(conv))) for conv in unexpected]
     hints += [f"Binarized in the file and not here: {conv} ({reason})." for conv, reason in here if reason]
     return hints
@@ -188,7 +187,7 @@ def _notes(module: BinarizedModule, content: Content, match: Match) -> list[str]
     notes = []
     if match.mismatched and "optimizer" in content.rest:
         notes.append("the optimizer's state is left out: it belongs to parameters of other shapes")
-    sites = call_sites(module.graph)
+    sites = call_sites(module, module.graph)
     owners = [site.info.owner for site in sites if site.info.name in module.binarization.sites]
     twice = [owner for owner in dict.fromkeys(owners) if owners.count(owner) > 1]
     if twice and match.tensors:

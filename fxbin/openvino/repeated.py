@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from fxbin.export.conv_call import ConvCall, conv_calls
-from fxbin.graph.call_site import attribute
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import CallSite, binarized_call_sites
 
 MULTIPLICATIONS: tuple[Any, ...] = (operator.mul, torch.mul, "mul")
 DIVISIONS: tuple[Any, ...] = (operator.truediv, torch.div, "div")
@@ -20,18 +20,17 @@ def repeated_calls(module: fx.GraphModule, names: Collection[str]) -> int:
     OpenVINO computes such convolutions only once, even if their constants are separate in the file. An input
     times a number counts as the same input with other thresholds.
     """
-    calls = [call for call in conv_calls(module) if call.name in names]
-    return len(calls) - len({_identity(module, call) for call in calls})
+    sites = [site for site in binarized_call_sites(module, module.graph) if site.name in names]
+    return len(sites) - len(set(map(_identity, sites)))
 
 
-def _identity(module: fx.GraphModule, call: ConvCall) -> tuple[Any, ...]:
-    assert call.activation is not None
-    options = [call.arguments[name] for name in ("stride", "padding", "dilation", "groups")]
-    x, factor = _without_factor(call.arguments["input"].args[0])
-    threshold, _ = call.activation.levels()
+def _identity(site: CallSite) -> tuple[Any, ...]:
+    assert site.activation is not None
+    options = [site.arguments[name] for name in ("stride", "padding", "dilation", "groups")]
+    x, factor = _without_factor(site.raw_x)
+    threshold, _ = site.activation.levels()
     thresholds = tuple(f"{value / factor:.5g}" for value in threshold.flatten().tolist())
-    weight = call.arguments["weight"].args[0]
-    origin = attribute(module, weight.target) if weight.op == "get_attr" else weight
+    origin = attribute(site.owner, site.weight_path) if site.weight_path else site.raw_w
     return x, factor > 0, origin, str(options), thresholds
 
 

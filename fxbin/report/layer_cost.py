@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
-from fxbin.binarizers import WeightBinarizer
-from fxbin.graph.call_site import attribute
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import argument, call_sites, in_front_of_binarizer, is_call_site
 from fxbin.graph.node_info import node_info
 from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.tracing import TensorSpec
@@ -39,12 +38,12 @@ class LayerWeight:
 def is_weighted(node: fx.Node) -> bool:
     """Whether `node` is a call of a convolution or of a linear layer."""
     info = node_info(node)
-    return info is not None and info.op in WEIGHTED_OPS
+    return is_call_site(node) or (info is not None and info.op in WEIGHTED_OPS - {"conv2d"})
 
 
 def input_spec(module: GraphModule, node: fx.Node) -> TensorSpec | None:
     """Shape and dtype of the activations that the layer in `node` takes; None if they are unknown."""
-    return tensor_spec(module, _argument(node, 0, "input"))
+    return tensor_spec(module, argument(node, 0, "input"))
 
 
 def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
@@ -54,11 +53,11 @@ def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
         if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
             return None
         return _of_tensor(module, layer.weight, f"{node.target}.weight")
-    source = _argument(node, 1, "weight")
-    if isinstance(source, fx.Node) and source.op == "call_module":
-        called = module.get_submodule(str(source.target))
-        source = source.args[0] if isinstance(called, WeightBinarizer) else source
-    if isinstance(source, fx.Node) and source.op == "get_attr":
+    source = argument(node, 1, "weight")
+    if not isinstance(source, fx.Node):
+        return None
+    source = in_front_of_binarizer(module, source)
+    if source.op == "get_attr":
         return _of_tensor(module, attribute(module, str(source.target)), str(source.target))
     spec = tensor_spec(module, source)
     return None if spec is None else LayerWeight("", spec.shape, spec.dtype.itemsize * 8, None)
@@ -84,9 +83,8 @@ def batch_size(module: GraphModule, graph: fx.Graph) -> int:
 
     1 if its first convolution takes ``(c, h, w)``, as then there is no batch.
     """
-    infos = ((node, node_info(node)) for node in graph.nodes)
-    convs = (node for node, info in infos if info is not None and info.op == "conv2d")
-    first = next((spec for spec in (input_spec(module, conv) for conv in convs) if spec), None)
+    seen = (input_spec(module, site.node) for site in call_sites(module, graph))
+    first = next((spec for spec in seen if spec), None)
     if first is not None and len(first.shape) == 3:
         return 1
     inputs = (tensor_spec(module, node) for node in graph.nodes if node.op == "placeholder")
@@ -103,7 +101,3 @@ def _of_tensor(module: nn.Module, weight: Tensor, path: str) -> LayerWeight:
         if parameter is weight:
             return LayerWeight(name, tuple(weight.shape), bits, weight)
     return LayerWeight(path, tuple(weight.shape), bits, weight)
-
-
-def _argument(node: fx.Node, position: int, keyword: str) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)

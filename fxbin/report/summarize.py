@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import get_args
 
-from torch import fx, nn
+from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.plan import plan_export
-from fxbin.graph.call_site import call_sites
+from fxbin.graph.call_site import call_sites, is_call_site
 from fxbin.graph.node_info import node_info
 from fxbin.report.layer_cost import is_weighted
 from fxbin.report.site import SiteReport, site_report
@@ -34,7 +34,7 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
         raise ExportError(f'target: expected "openvino" or None, got {target!r}')
     sites = [*_evaluated(model)]
     others = [
-        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not _is_conv2d(node)
+        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not is_call_site(node)
     ]
     sites += _train_only(model, {site.name for site in sites})
     return Summary(
@@ -55,8 +55,8 @@ def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
     """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
     known: set[str] = set()
     for call, graph in enumerate(model.evaluated_graphs):
-        sites = [site for site in call_sites(graph) if site.info.name not in known]
-        known |= {site.info.name for site in sites}
+        sites = [site for site in call_sites(model, graph) if site.name not in known]
+        known |= {site.name for site in sites}
         yield from (site_report(model, site.node, example_call=call) for site in sites)
 
 
@@ -64,11 +64,10 @@ def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]
     """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
     known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
     for graph in model.all_graphs:
-        for node in graph.nodes:
-            info = node_info(node)
-            if _is_conv2d(node) and info is not None and info.name not in known:
-                known.add(info.name)
-                yield site_report(model, node, train_only=True)
+        for site in call_sites(model, graph):
+            if site.name not in known:
+                known.add(site.name)
+                yield site_report(model, site.node, train_only=True)
 
 
 def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:
@@ -80,8 +79,3 @@ def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d) and ran.isdisjoint(accumulate(path.split("."), "{}.{}".format)):
             yield path
-
-
-def _is_conv2d(node: fx.Node) -> bool:
-    info = node_info(node)
-    return info is not None and info.op == "conv2d"

@@ -6,7 +6,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from fxbin.export.conv_call import conv_calls
+from fxbin.graph.call_site import binarized_call_sites
 
 
 def return_layers(module: fx.GraphModule, names: Collection[str]) -> tuple[str, ...]:
@@ -15,13 +15,13 @@ def return_layers(module: fx.GraphModule, names: Collection[str]) -> tuple[str, 
     The order is that of execution. The module returns copies, because code after a convolution may change its
     output in place.
     """
-    calls = [call for call in conv_calls(module) if call.name in names]
+    sites = [site for site in binarized_call_sites(module, module.graph) if site.name in names]
     copies = []
-    for call in calls:
-        with module.graph.inserting_after(call.node):
-            copies.append(module.graph.call_function(torch.clone, (call.node,)))
+    for site in sites:
+        with module.graph.inserting_after(site.node):
+            copies.append(module.graph.call_function(torch.clone, (site.node,)))
     output = module.graph.output_node()
     leaves = pytree.tree_leaves(output.args[0], is_leaf=lambda leaf: isinstance(leaf, fx.Node))
     output.args = ((*(leaf for leaf in leaves if isinstance(leaf, fx.Node)), *copies),)
     module.recompile()
-    return tuple(call.name for call in calls)
+    return tuple(site.name for site in sites)

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import FxbinError, TraceError
 from fxbin.graph.containers import map_nested
-from fxbin.graph.record import OpCall, Specialisation, ops_of
+from fxbin.graph.record import OpCall, Specialisation, forget_ops, ops_of
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
 from fxbin.original.reach import CALLED_HOOKS
@@ -126,7 +126,7 @@ def trace(
         reasons = {tracer.attributes.module_path(island): reason for island, reason in found.items()}
         for node in tracer.graph.nodes:
             if node.target in reasons:
-                node.meta["ops"] = ()  # what ran in it for the names of the rest, on content made up
+                forget_ops(node)  # what ran in it for the names of the rest, on content made up
         modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.state.modes.items()}
         paths = tracer.attributes.holdings.module_paths
         return Trace(

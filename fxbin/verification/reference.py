@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
-from fxbin.export.conv_call import ConvCall, conv_calls
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.levels import activation_levels
+from fxbin.graph.call_site import CallSite, binarized_call_sites
 from fxbin.verification.samples import tensors_of
 
 SEED = 0
@@ -88,27 +88,29 @@ class _LayerRecorder(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
         super().__init__(module)
-        self.calls = {call.node: call for call in conv_calls(module) if call.name in names}
+        sites = binarized_call_sites(module, module.graph)
+        self.sites = {site.node: site for site in sites if site.name in names}
         self.operands: dict[fx.Node, Tensor] = {}
         self.cases: list[LayerCase] = []
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        for call in self.calls.values():
-            if n is call.arguments["input"]:
+        for site in self.sites.values():
+            if n is site.x:
                 # A copy, because later nodes may change it in place.
                 self.operands[n] = self.env[n.all_input_nodes[0]].clone()
-        if n in self.calls:
-            self.cases.append(self._case(self.calls[n]))
+        if n in self.sites:
+            self.cases.append(self._case(self.sites[n]))
         return result
 
-    def _case(self, call: ConvCall) -> LayerCase:
-        assert call.activation is not None
-        arguments = fx.node.map_arg(dict(call.arguments), lambda node: self.env[node])
-        x = self.operands[call.arguments["input"]]
-        inputs = (x, special_values(call.activation, x))
-        outputs = [F.conv2d(**(arguments | {"input": call.activation(x)})) for x in inputs]
-        return LayerCase(call.name, inputs, (outputs[0], outputs[1]))
+    def _case(self, site: CallSite) -> LayerCase:
+        activation = site.activation
+        assert activation is not None
+        arguments = fx.node.map_arg(site.arguments, lambda node: self.env[node])
+        x = self.operands[site.x]
+        inputs = (x, special_values(activation, x))
+        outputs = [F.conv2d(**(arguments | {"input": activation(x)})) for x in inputs]
+        return LayerCase(site.name, inputs, (outputs[0], outputs[1]))
 
 
 def special_values(binarizer: ActivationBinarizer, x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def marked(model: nn.Module, *shape: int, keep: str = "") -> BinarizedModule:
         site.info.name: Decision(binarized=False, reason="kept")
         if keep and keep in site.info.name
         else Decision(True, "", names.activation(site), names.weight(site))
-        for site in call_sites(module.graph)
+        for site in call_sites(module, module.graph)
     }
     MarkCallSites(decisions).apply(module.graph, module)
     return module

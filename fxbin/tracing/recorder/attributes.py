@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
-from fxbin.graph.record import TensorSpec
+from fxbin.graph.record import TensorSpec, set_spec
 from fxbin.original.holdings import Holdings
 from fxbin.tracing.recorder.aliases import split_aliases
 from fxbin.tracing.recorder.execute import LARGEST_CONSTANT
@@ -147,7 +147,7 @@ class Attributes:
             is_computed = self.home is not None and not source.is_leaf
             self._tensor_paths[id(source)] = self._adopt(source.detach() if is_computed else source)
         node = graph.create_node("get_attr", self._tensor_paths[id(source)])
-        node.meta["spec"] = TensorSpec(tuple(source.shape), source.dtype)
+        set_spec(node, TensorSpec(tuple(source.shape), source.dtype))
         return node
 
     def fetch_object(self, item: Any, graph: fx.Graph) -> fx.Node:

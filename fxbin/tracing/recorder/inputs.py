@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TraceError
 from fxbin.graph.calls.guards import check_given, check_nothing_more, check_passed, check_specialised
-from fxbin.graph.record import OpCall
+from fxbin.graph.record import OpCall, set_ops, set_spec
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.expressions import describe
 from fxbin.tracing.recorder.tracer import Tracer
@@ -98,10 +98,10 @@ class _Inputs:
     def trace(self, node: fx.Node, example: Any, parameter: inspect.Parameter) -> Any:
         """What user code gets for `example`."""
         with paused():
-            node.meta["spec"] = specs(example)
+            set_spec(node, specs(example))
             if isinstance(example, Tensor):
                 # Only tensors that are arguments themselves are inputs of the reference's graph.
-                node.meta["ops"] = (OpCall((), "nncf_model_input", self._count, tracked=True),)
+                set_ops(node, [OpCall((), "nncf_model_input", self._count, tracked=True)])
                 self._count += 1
                 if parameter.default is None:
                     self._tracer.graph.call_function(check_given, (node, parameter.name))

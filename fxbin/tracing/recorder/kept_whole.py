@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fxbin.graph.calls.structure import UnknownStructureError, check_structure, structure
 from fxbin.graph.containers import leaves, map_nested
-from fxbin.graph.record import OpCall
+from fxbin.graph.record import OpCall, set_ops, set_spec
 from fxbin.tracing.recorder.assumptions import Assumptions
 from fxbin.tracing.recorder.attributes import Attributes, traced
 from fxbin.tracing.recorder.position import Position
@@ -119,7 +119,8 @@ class KeptWhole:
         finally:
             self._position.inside = None
         node = self._graph.create_node(kind, target, node_args, node_kwargs)
-        node.meta.update(ops=tuple(ops), spec=specs(result))
+        set_ops(node, ops)
+        set_spec(node, specs(result))
 
         def attach(item: Any, origin: Any) -> Any:
             if type(item) is TracedTensor:

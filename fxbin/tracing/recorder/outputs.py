@@ -5,7 +5,7 @@ from typing import Any
 
 from fxbin.errors import TraceError
 from fxbin.graph.containers import leaves
-from fxbin.graph.record import OpCall
+from fxbin.graph.record import OpCall, set_ops, set_spec
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.operands import specs
 from fxbin.tracing.values.tensor import TracedTensor
@@ -20,8 +20,7 @@ def add_output(tracer: Tracer, result: Any) -> None:
             "forward gives a generator, whose code runs only when somebody asks for more: return a list"
         )
     node = tracer.graph.output(tracer.recorder.nodes(result))
-    node.meta["spec"] = specs(result)
+    set_spec(node, specs(result))
     tracked = [item for item in leaves(result) if type(item) is TracedTensor and item._tracked]
-    node.meta["ops"] = tuple(
-        OpCall((), "nncf_model_output", index, tracked=True) for index in range(_length(tracked))
-    )
+    indices = range(_length(tracked))
+    set_ops(node, (OpCall((), "nncf_model_output", index, tracked=True) for index in indices))

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from fxbin.errors import TraceError
 from fxbin.graph.containers import Attribute, leaves, maker, map_nested, parts, rebuilt
-from fxbin.graph.record import spec_of
+from fxbin.graph.record import set_ops, set_spec, spec_of
 from fxbin.original.reach import holds_any
 from fxbin.tracing.recorder.assumptions import Assumptions
 from fxbin.tracing.recorder.attributes import Attributes, traced
@@ -78,7 +78,8 @@ class Recorder:
             node_args = self.nodes(tuple(map(_as_dtype, args)))
             node_kwargs = self.nodes({name: _as_dtype(item) for name, item in kwargs.items()})
             node = self.graph.create_node(call.kind, call.target, node_args, node_kwargs)
-            node.meta.update(ops=ops, spec=specs(result))
+            set_ops(node, ops)
+            set_spec(node, specs(result))
             if call.op in _SPLITTING and not any(
                 isinstance(x, list | tuple) for x in (*args, *kwargs.values())
             ):
@@ -185,7 +186,7 @@ class Recorder:
         is_attribute = type(key) is Attribute
         function: Callable[..., Any] = getattr if is_attribute else operator.getitem
         node = self.graph.call_function(function, (parent, key.name if is_attribute else key))
-        node.meta["spec"] = spec_of(parent)[key]
+        set_spec(node, spec_of(parent)[key])
         return node
 
 
