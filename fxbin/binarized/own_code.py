@@ -4,7 +4,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, MethodType
 from typing import Any
 
@@ -169,7 +169,7 @@ class OwnCode:
             if caller.is_installed and "forward" not in vars(caller.module):
                 caller.install()  # another forward was put on the module and taken off again
             if submodule_at(model, path) is caller.module:
-                caller.check_binarizers(model)
+                caller.find_binarizers(model)
                 continue
             if not caller.is_binarized:
                 continue
@@ -211,17 +211,28 @@ class ConvCaller:
         """The forward of the module, with binarizers."""
         return MethodType(self._run, self)
 
-    def check_binarizers(self, model: nn.Module) -> None:
-        """Raise TransformError if a binarizer is no longer where it was."""
-        for site in self.sites:
-            for binarizer, place in zip((site.activation, site.weight), site.places, strict=True):
-                if binarizer is not None and submodule_at(model, place) is not binarizer:
-                    raise TransformError(
-                        f"{place}: the binarizer was removed or replaced after the transform. To keep the "
-                        "layer in full precision, switch it off: model.binarization.enable("
-                        f"activations=False, weights=False, sites=[{site.name!r}]), or put it into "
-                        "ignored_scopes"
-                    )
+    def find_binarizers(self, model: nn.Module) -> None:
+        """Use the binarizers that are at the places of the call sites now, as the graphs do.
+
+        Raises:
+            TransformError: something else is there, or nothing.
+        """
+        self.sites = tuple(self._as_now(site, model) for site in self.sites)
+
+    def _as_now(self, site: SiteBinarizers, model: nn.Module) -> SiteBinarizers:
+        if site.activation is None:
+            return site
+        found = []
+        for place in site.places:
+            binarizer = submodule_at(model, place)
+            if not isinstance(binarizer, Binarizer):
+                raise TransformError(
+                    f"{place}: the binarizer was removed, or replaced by something else, after the transform. "
+                    "To keep the layer in full precision, switch it off: model.binarization.enable("
+                    f"activations=False, weights=False, sites=[{site.name!r}]), or put it into ignored_scopes"
+                )
+            found.append(binarizer)
+        return replace(site, activation=found[0], weight=found[1])
 
     @property
     def is_binarized(self) -> bool:
