@@ -227,9 +227,10 @@ class ConvCaller:
             binarizer = submodule_at(model, place)
             if not isinstance(binarizer, Binarizer):
                 raise TransformError(
-                    f"{place}: the binarizer was removed, or replaced by something else, after the transform. "
-                    "To keep the layer in full precision, switch it off: model.binarization.enable("
-                    f"activations=False, weights=False, sites=[{site.name!r}]), or put it into ignored_scopes"
+                    f"{place}: the binarizer was removed, or replaced by something else, after the "
+                    "transform. To keep the layer in full precision, switch it off: "
+                    f"model.binarization.enable(activations=False, weights=False, sites=[{site.name!r}]), or "
+                    "put it into ignored_scopes"
                 )
             found.append(binarizer)
         return replace(site, activation=found[0], weight=found[1])
