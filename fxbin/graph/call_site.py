@@ -123,7 +123,8 @@ class CallSite:
 def is_call_site(node: fx.Node) -> bool:
     """Whether a conv2d runs in `node`; it must have a name, unless it is a function."""
     if node.op == "call_function":
-        return node.target in CONV2D_FUNCTIONS  # others may be called conv2d, too
+        # By identity, as others may be called conv2d, too; somebody may have replaced `F.conv2d` by now.
+        return node.target in CONV2D_FUNCTIONS or node.target is F.conv2d
     info = node_info(node)
     return info is not None and info.op == "conv2d"
 
