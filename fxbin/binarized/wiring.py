@@ -1,5 +1,9 @@
 """Connects the binarizers that passes have inserted into the graphs of a model."""
 
+from collections import Counter
+
+from torch import fx
+
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.own_code import SiteBinarizers, is_plain_conv2d
 from fxbin.binarized.state import BinarizationState, Site
@@ -46,15 +50,15 @@ def _bind_own_code(module: BinarizedModule) -> None:
     # Modules in full precision are needed too, if there are functions: convolutions inside of a module that
     # calls `F.conv2d` itself must not count as calls of that module.
     has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
+    counts = [_counts(module, graph) for graph in module.evaluated_graphs]
     for path in found if has_functions else binarized:
-        module.own_code.add(module, path, found[path].values(), _counts(module, path))
+        module.own_code.add(module, path, found[path].values(), {of_call[path] for of_call in counts})
 
 
-def _counts(module: BinarizedModule, path: str) -> set[int]:
-    """The numbers of call sites of the module at `path` that the example calls run."""
-    graphs = module.evaluated_graphs
-    sites = [[s.info for s in call_sites(module, graph) if s.info.owner == path] for graph in graphs]
-    return {len({info.home or info.name for info in of_call}) for of_call in sites}
+def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
+    """For each module, by qualified name, how many of its call sites `graph` runs."""
+    infos = [site.info for site in call_sites(module, graph)]
+    return Counter(owner for owner, _ in {(info.owner, info.home or info.name) for info in infos})
 
 
 def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
