@@ -166,7 +166,7 @@ class GraphChoice:
 
         It is that of the first example call, in the dtypes the model had in the transform.
         """
-        of_call = [variant for variant in self.variants if not variant.call]
+        of_call = self._of_first_call()
         return of_call[1 if training and len(of_call) > 1 else 0].graph
 
     def compile(self) -> None:
@@ -198,7 +198,7 @@ class GraphChoice:
         for variant in self.variants:
             if variant.takes(args, kwargs) and variant.fits():
                 return variant
-        known = [variant for variant in self.variants if variant.takes(args, kwargs)]
+        known = self._known(args, kwargs)
         if is_proxied(*args, *kwargs.values()):  # other tracers of torch.fx are to find a graph
             for variant in known:
                 if variant.computes_the_same():
@@ -209,11 +209,18 @@ class GraphChoice:
         """The graph that runs in the current state of the modules, for the first example call."""
         if self.settled is not None:
             return self.settled
-        of_call = [variant for variant in self.variants if not variant.call]
+        of_call = self._of_first_call()
         for variant in of_call:
             if variant.fits():
                 return variant
         return self._other(of_call)
+
+    def _of_first_call(self) -> list[ModeGraph]:
+        return [variant for variant in self.variants if not variant.call]
+
+    def _known(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[ModeGraph]:
+        """The graphs for these arguments, valid now or not."""
+        return [variant for variant in self.variants if variant.takes(args, kwargs)]
 
     def _other(self, known: list[ModeGraph]) -> ModeGraph:
         """A new graph, or `own_code`, if none of `known`, the graphs for the arguments, is valid."""
@@ -245,16 +252,14 @@ class GraphChoice:
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code."""
-        known = (variant for variant in self.variants if variant.takes(args, kwargs))
-        return self._computing(args, kwargs) or self._new(next(known, self.variants[0]))
+        return self._computing(args, kwargs) or self._new((self._known(args, kwargs) or self.variants)[0])
 
     def _computing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
         """As `chosen_for`; where the own code runs, a graph that computes the same and sets no attributes."""
         variant = self.chosen_for(args, kwargs)
         if variant is not self.own_code:
             return variant
-        known = (variant for variant in self.variants if variant.takes(args, kwargs))
-        return next((variant for variant in known if variant.computes_the_same()), None)
+        return next((known for known in self._known(args, kwargs) if known.computes_the_same()), None)
 
     def _new(self, like: ModeGraph) -> ModeGraph:
         """Trace a graph in the current state of the modules, with the example call of `like`, and add it."""

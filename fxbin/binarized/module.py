@@ -104,7 +104,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         _check_runs_as_it_is(root, found)
         whole = found.parts.get("")
         module = cls._of_new_class(root, found, keeps_hooks=whole is None)
-        module.graph = found.seen
+        # As the setter, but that would generate code, which passes are about to outdate.
+        module._graph, found.seen.owning_module = found.seen, module
         module.own_code = OwnCode()
         graphs = [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls))
         module._graph_choice = GraphChoice(module, "", graphs)

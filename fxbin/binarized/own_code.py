@@ -233,6 +233,8 @@ class ConvCaller:
                     "put it into ignored_scopes"
                 )
             found.append(binarizer)
+        if found == [site.activation, site.weight]:
+            return site
         return replace(site, activation=found[0], weight=found[1])
 
     @property

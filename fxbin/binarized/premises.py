@@ -1,10 +1,10 @@
 """The conditions on modules under which a graph does what their code would do, and their check."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate, chain, repeat
 from types import FunctionType, MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import fx, nn
@@ -17,6 +17,9 @@ from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 _COMPARED = (bool, int, float, str, tuple, list)
+
+Entry = tuple[Mapping[str, Any], str, Any]
+"""A namespace, a name in it, and the value."""
 
 _GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
     vars(torch_module)[f"_global{name}"] for name in CALLED_HOOKS
@@ -53,7 +56,9 @@ class Premises:
         self._fetched: list[tuple[str, str, str]] = []
         self._passed: list[str] = []
         self._of_objects = values_of_objects(self._reads)
-        self._of_globals = _Globals(values_of_globals(self._reads))
+        self._of_globals = _Shared(_namespaced(values_of_globals(self._reads)))
+        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
+        self._of_classes = _OfClasses((vars(kind), name, x) for (kind, name), x in of_classes.items())
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Check the modules of `model` from now on; or after a copy of both, those of the copied model.
@@ -66,14 +71,10 @@ class Premises:
         self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
         self._children = [modules[p]._modules for p in self._iterated]
         self._structure = _Entries(_of_modules(modules, self._is_at))
-        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
-        self._classes = [kind for kind, _ in of_classes]
-        self._names_of_classes = [name for _, name in of_classes]
-        self._values_of_classes = [*of_classes.values()]
-        of_objects = ((vars(item), name, value) for item, name, value in self._of_objects)
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
-        self._entries = _Entries([*_of_modules(modules, [*self._is_at, *reads]), *of_objects])
+        of_modules = _of_modules(modules, [*self._is_at, *reads])
+        self._entries = _Entries([*of_modules, *_namespaced(self._of_objects)])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
         read = [
@@ -95,16 +96,9 @@ class Premises:
         return (
             not self._has_other_modules()
             and self._entries.are_the_same()
-            and self._classes_are_the_same()
+            and self._of_classes.are_the_same()
             and self._of_globals.are_the_same()
         )
-
-    def _classes_are_the_same(self) -> bool:
-        contents = map(vars, self._classes)
-        try:
-            return [*map(MappingProxyType.get, contents, self._names_of_classes)] == self._values_of_classes
-        except Exception:  # noqa: BLE001  (as in `_Entries`)
-            return False
 
     def leaves_nothing(self) -> bool:
         """Whether all attributes that the code sets have the values already that it would set them to."""
@@ -164,7 +158,9 @@ class Premises:
 class _Entries:
     """Entries ``(dict, key, value)`` whose values are looked up and compared all at once, for speed."""
 
-    def __init__(self, entries: Iterable[tuple[Mapping[str, Any], str, Any]]) -> None:
+    _get: ClassVar[Callable[..., Any]] = staticmethod(dict.get)
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
         entries = [*entries]
         self._containers: list[Any] = [container for container, _, _ in entries]
         self._names = [name for _, name, _ in entries]
@@ -173,24 +169,31 @@ class _Entries:
     def are_the_same(self) -> bool:
         """Whether each entry has the same value as at first."""
         try:
-            return [*map(dict.get, self._containers, self._names, repeat(MISSING))] == self._values
+            return [*map(self._get, self._containers, self._names, repeat(MISSING))] == self._values
         except Exception:  # noqa: BLE001  (values that cannot be compared, such as arrays, differ)
             return False
 
 
-class _Globals(_Entries):
-    """Values of global variables, which copies of a model share."""
-
-    def __init__(self, values: Iterable[Value]) -> None:
-        super().__init__((o if isinstance(o, dict) else vars(o), name, value) for o, name, value in values)
+class _Shared(_Entries):
+    """Entries that a model shares with its copies, such as values of global variables."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
 
-def _of_modules(
-    modules: Mapping[str, nn.Module], reads: Iterable[Read]
-) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+class _OfClasses(_Shared):
+    """Methods and other attributes of classes, whose namespaces cannot be written to."""
+
+    _get = staticmethod(MappingProxyType.get)
+
+
+def _namespaced(values: Iterable[Value]) -> Iterator[Entry]:
+    """Yield `values`, of namespaces and of objects, as entries of dicts."""
+    for owner, name, value in values:
+        yield owner if isinstance(owner, dict) else vars(owner), name, value
+
+
+def _of_modules(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iterator[Entry]:
     """Yield the entries of `modules` that `reads` found, for `_Entries`."""
     for read in chain.from_iterable(map(_wherever, reads)):
         # An attribute of the class must be missing in the module itself, which would override it.

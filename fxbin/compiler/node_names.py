@@ -8,7 +8,7 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.config import ConfigSource, load_config
 from fxbin.config.example_inputs import given_inputs
-from fxbin.graph.node_info import node_info
+from fxbin.graph.node_info import operator_names
 from fxbin.original.check import check_model, checked_leaf_modules
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.scopes.naming import Names
@@ -28,9 +28,7 @@ def node_names(
     `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
     """
     if isinstance(model, BinarizedModule):
-        infos = [node_info(node) for graph in model.evaluated_graphs for node in graph.nodes]
-        names = [name for info in infos if info is not None for name in info.names]
-        return [(name, _op(name)) for name in dict.fromkeys(names)]
+        return [(name, _op(name)) for name in dict.fromkeys(operator_names(model.evaluated_graphs))]
     config = load_config(config)
     check_model(model)
     args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)

@@ -82,7 +82,6 @@ def _check_is_original(model: nn.Module) -> None:
             raise TransformError(
                 f"model: {path} in it has been transformed already; transform the whole of the original model"
             )
-    for path, module in model.named_modules():
         if isinstance(module, Binarizer):
             raise TransformError(
                 f"model: {path} is a binarizer of another transformed model, whose layer it is part of; take "

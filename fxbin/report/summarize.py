@@ -10,7 +10,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.plan import plan_export
-from fxbin.graph.call_site import call_sites, is_call_site
+from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info
 from fxbin.report.layer_cost import is_weighted
 from fxbin.report.site import SiteReport, site_report
@@ -53,11 +53,9 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
 def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
     """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
-    known: set[str] = set()
-    for call, graph in enumerate(model.evaluated_graphs):
-        sites = [site for site in call_sites(model, graph) if site.name not in known]
-        known |= {site.name for site in sites}
-        yield from (site_report(model, site.node, example_call=call) for site in sites)
+    graphs = model.evaluated_graphs
+    for site in sites_of_calls(model, graphs):
+        yield site_report(model, site.node, example_call=graphs.index(site.node.graph))
 
 
 def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:

@@ -17,7 +17,7 @@ from fxbin.tracing.values.tensor import TracedTensor
 @contextmanager
 def changes_noted(tracer: Tracer) -> Iterator[None]:
     """Note what the forward inside leaves in attributes, and in containers in these."""
-    before = [*attributes_of(tracer.reached())]
+    before = [*attributes_of(tracer.reached(), without=_OF_EACH_MODULE - {"_buffers"})]
     yield
     whole = _kept_whole(tracer)
     for held in before:
@@ -72,7 +72,7 @@ def _changed(containers: list[Container]) -> dict[str, None]:
             found |= {
                 n: None for n in {**container, **before} if _is_held(container, n) != _is_held(before, n)
             }
-        elif name not in _OF_EACH_MODULE and not all(map(_is_same, entries(container), entries(before))):
+        elif not all(map(_is_same, entries(container), entries(before))):
             found[name] = None
     return found
 

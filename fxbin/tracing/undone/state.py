@@ -1,6 +1,6 @@
 """Puts back what running a model changes outside of its graph."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -79,11 +79,13 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
                     container.extend(content) if isinstance(container, list) else container.update(content)
 
 
-def attributes_of(modules: Iterable[nn.Module]) -> Iterator[Held]:
-    """What each of `modules` holds now."""
+def attributes_of(modules: Iterable[nn.Module], without: Collection[str] = ()) -> Iterator[Held]:
+    """What each of `modules` holds now; no containers of the attributes `without`."""
     for module in modules:
         if not isinstance(module, torch.jit.ScriptModule):
-            yield module, dict(vars(module)), [*_containers(vars(module).items(), set())]
+            attributes = dict(vars(module))
+            looked_into = ((name, item) for name, item in attributes.items() if name not in without)
+            yield module, attributes, [*_containers(looked_into, set())]
 
 
 def _containers(items: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[Container]:
