@@ -7,13 +7,15 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import fx, nn
-from torch.jit._trace import TracerWarning
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from fxbin import torch_private
 from fxbin.errors import TransformError
 
-_MAKE_FX = torch._C._TorchDispatchModeKey.PROXY
-
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+TracerWarning: type[Warning] = torch.jit.TracerWarning  # type: ignore[attr-defined]  # left out of __all__
 
 
 def is_followed() -> bool:
@@ -25,18 +27,19 @@ def is_followed() -> bool:
         torch.compiler.is_compiling()
         or is_transformed()
         or is_scripted()
-        or torch._C._len_torch_dispatch_stack() > 0
+        or torch_private.count_dispatch_modes() > 0
     )
 
 
 def is_transformed() -> bool:
     """Whether `torch.func` makes another function of what runs: its gradient, or a batch of it."""
-    return torch._C._are_functorch_transforms_active()
+    active: bool = torch_private.has_transforms()
+    return active
 
 
 def is_scripted() -> bool:
     """Whether `torch.jit.trace`, or who calls it, makes a program of TorchScript of what runs."""
-    return torch._C._is_tracing()
+    return torch_private.tracing_state() is not None
 
 
 def is_proxy(x: Any) -> bool:
@@ -72,8 +75,8 @@ def recordable(function: F) -> F:
 
 def check_differentiated_once() -> None:
     """Raise TransformError where `torch.func` asks for a second derivative, which it would take for 0."""
-    levels = [] if torch.compiler.is_compiling() else torch._C._functorch.get_interpreter_stack() or []
-    if sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels) > 1:
+    levels = [] if torch.compiler.is_compiling() else torch_private.interpreter_stack() or []
+    if sum(level.key() == torch_private.TransformType.Grad for level in levels) > 1:
         raise TransformError(
             "torch.func: a straight-through estimator has no second derivative, which a gradient of a "
             "gradient asks for: differentiate once, or switch the binarizers off"
@@ -84,7 +87,7 @@ def check_can_start(name: str) -> None:
     """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
     if torch.compiler.is_compiling():
         return
-    if is_transformed() or is_scripted() or torch._C._get_dispatch_mode(_MAKE_FX):
+    if is_transformed() or is_scripted() or get_proxy_mode():
         raise TransformError(
             f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
             "model once in train mode before torch.func or a tracer does, or call eval()"

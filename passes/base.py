@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -77,19 +76,9 @@ def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass]) -> boo
 def _run(pass_: Pass, graph: fx.Graph, owner: nn.Module) -> bool:
     begin = time.perf_counter()
     changed = pass_.apply(graph, owner)
-    check_graph(graph)
+    graph.lint()  # raises if it is not well formed, or refers to what its owner does not have
     run = PassRun(pass_.name, graph, changed, time.perf_counter() - begin)
     log.debug("%s: %s in %.1f ms", run.name, "changed" if changed else "unchanged", 1000 * run.seconds)
     for watcher in _watchers.get():
         watcher(run)
     return changed
-
-
-def check_graph(graph: fx.Graph) -> None:
-    """Raise if `graph` is not well formed or refers to what its owner does not have."""
-    with warnings.catch_warnings():
-        # Plain tensors kept as attributes are fetched by get_attr as well, which lint finds unusual.
-        warnings.filterwarnings(
-            "ignore", message=".*does not reference an nn.Module, nn.Parameter, or buffer"
-        )
-        graph.lint()

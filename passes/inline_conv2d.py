@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from fxbin import torch_private
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import mark_inlined_padding, set_node_info
 from fxbin.graph.record import set_spec, spec_of
@@ -67,7 +68,7 @@ def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.
 
 
 def _pad(graph: fx.Graph, x: fx.Node, layer: nn.Conv2d) -> fx.Node:
-    amounts = tuple(layer._reversed_padding_repeated_twice)
+    amounts = tuple(torch_private.padding_amounts(layer))
     pad = graph.call_function(F.pad, (x, amounts), {"mode": layer.padding_mode})
     mark_inlined_padding(pad)
     set_spec(pad, spec_of(x))

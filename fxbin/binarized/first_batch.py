@@ -2,33 +2,17 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
-from torch._C._dynamo.eval_frame import (
-    _FrameAction,
-    _FrameExecStrategy,
-    get_eval_frame_callback,
-    set_code_exec_strategy,
-)
 
+from fxbin import torch_private
 from fxbin.binarized.effects_undone import effects_undone
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.binarizers.binarizer import check_for_inference
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _uncompiled(function: F) -> F:
-    """Decorator: `torch.compile` runs this function as it is; what it calls is compiled as ever.
-
-    What ``torch.compiler.disable(recursive=False)`` does; but that would load the compiler on import, and
-    would also stop a compiler that comes across the function inside what it compiles.
-    """
-    set_code_exec_strategy(function.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.DEFAULT))
-    return function
+from fxbin.torch_private import COMPILED_CALL
 
 
 class StartsScales(nn.Module):
@@ -51,20 +35,18 @@ class StartsScales(nn.Module):
     """The value of `_waiting` before the last eager forward."""
 
     @property
-    @_uncompiled
     def _compiled_call_impl(self) -> Callable[..., Any] | None:
         # Read twice in each call, so reading it must not change anything.
-        compiled: Callable[..., Any] | None = vars(self).get(_COMPILED)
-        is_compiled = compiled is not None or get_eval_frame_callback()
+        compiled: Callable[..., Any] | None = vars(self).get(COMPILED_CALL)
+        is_compiled = compiled is not None or torch_private.compiler_callback()
         if not is_compiled:
             return compiled
         return self._call_compiled
 
     @_compiled_call_impl.setter
     def _compiled_call_impl(self, compiled: Callable[..., Any] | None) -> None:
-        vars(self)[_COMPILED] = compiled
+        vars(self)[COMPILED_CALL] = compiled
 
-    @_uncompiled
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         unfinished: list[ActivationBinarizer] = []
         try:
@@ -72,7 +54,7 @@ class StartsScales(nn.Module):
                 unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
             # Otherwise the compiled forward would count this batch as the next of `init_batches`.
             _set_initialized(unfinished, True)
-            return (vars(self).get(_COMPILED) or self._call_impl)(*args, **kwargs)
+            return (vars(self).get(COMPILED_CALL) or torch_private.plain_call(self))(*args, **kwargs)
         finally:
             _set_initialized(unfinished, False)
             _disabled_for(type(self)._unsettle)(self)
@@ -82,7 +64,7 @@ class StartsScales(nn.Module):
         # Only once for each: a call site that training never runs would otherwise need it in every batch.
         self._tried = self._waiting()
         with torch.no_grad(), effects_undone(self, keep_starts=True):
-            self._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+            torch_private.plain_call(self)(*args, **kwargs)
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
     def _get_ready(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -113,18 +95,30 @@ class StartsScales(nn.Module):
         )
 
 
-@_uncompiled
 def _set_initialized(binarizers: list[ActivationBinarizer], value: bool) -> None:
     for binarizer in binarizers:
         binarizer._is_scale_initialized = value
 
 
 @functools.cache
-@_uncompiled
 def _disabled_for(method: Callable[..., Any]) -> Callable[..., Any]:
     """`method`, excluded from compilation with all that it calls."""
     disabled: Callable[..., Any] = torch.compiler.disable(method)
     return disabled
 
 
-_COMPILED = "_compiled_call_impl"
+@functools.cache
+def hide_from_compilers() -> None:
+    """Let `torch.compile` run the start of scales as it is, and compile what that calls as ever.
+
+    What ``torch.compiler.disable(recursive=False)`` does; but that would load the compiler, and would also
+    stop a compiler that comes across these functions inside what it compiles.
+    """
+    strategy = torch_private.CodeStrategy(torch_private.CodeAction.SKIP, torch_private.CodeAction.DEFAULT)
+    compiled_call = vars(StartsScales)[COMPILED_CALL]
+    disabled_for: Any = _disabled_for
+    for function in (
+        compiled_call.fget, StartsScales._call_compiled, _set_initialized, disabled_for.__wrapped__
+    ):  # fmt: skip
+        torch_private.set_code_strategy(function.__code__, strategy)
+    torch_private.compiler_callback()  # looked up here: in a compiled call, that would be compiled too

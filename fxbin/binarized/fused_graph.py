@@ -1,11 +1,12 @@
 """The code that runs a graph: as the graph has it, with each convolution and its binarizers as one call."""
 
 import copy
+import linecache
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from torch import fx, nn
-from torch.fx.graph_module import _forward_from_src
 
 from fxbin.binarized.replay import is_proxied, replay
 from fxbin.binarizers.conv2d import conv2d
@@ -24,12 +25,25 @@ def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
     }
     given = ", ".join(f"{target!r}: {name}" for target, name in inputs.items())
     met = (
-        f"if _is_proxied({', '.join(inputs.values())}): return _replay(_graph, self, {path!r}, {{{given}}})\n"
+        f"if _is_proxied({', '.join(inputs.values())}): return _replay(_shown, self, {path!r}, {{{given}}})\n"
     )
     with fused.on_generate_code(lambda _: lambda body: [met, *body]):
         code = fused.python_code(root_module="self")
-    names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_graph": graph}
-    return _forward_from_src(code.src, names)  # as GraphModule does: tracebacks show the line
+    names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_shown": graph}
+    return _made_of(code.src, names)
+
+
+def _made_of(source: str, names: dict[str, Any]) -> Callable[..., Any]:
+    """The function `forward` that `source` defines, as a GraphModule has it: tracebacks show its lines."""
+    file = f"<fxbin graph {next(_numbers)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    space = dict(names)
+    exec(compile(source, file, "exec"), space)  # noqa: S102  (written by torch.fx, as that of GraphModule)
+    forward: Callable[..., Any] = space["forward"]
+    return forward
+
+
+_numbers = count()
 
 
 def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:

@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from types import FunctionType
 from typing import Any, Protocol
 
 import torch
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.binarized.call_form import Argument, arguments_of
 from fxbin.binarized.fused_graph import compiled
 from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import attribute
-from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
@@ -176,7 +177,7 @@ class GraphChoice:
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
         self._hooked.clear()
-        self._hooks = [vars(module)[name] for module in self._model.modules() for name in CALLED_HOOKS]
+        self._hooks = [*chain.from_iterable(map(torch_private.called_hooks, self._model.modules()))]
 
     def settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose the graph of one compiled call, and keep it in `settled`.

@@ -9,7 +9,8 @@ from typing import Any, NoReturn, Self, SupportsIndex, cast
 import torch
 from torch import fx, nn
 
-from fxbin.binarized.first_batch import StartsScales
+from fxbin import torch_private
+from fxbin.binarized.first_batch import StartsScales, hide_from_compilers
 from fxbin.binarized.mode_graphs import (
     GraphChoice,
     ModeGraph,
@@ -33,7 +34,7 @@ from fxbin.original.reach import HOOKS
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
 # Prefixes that wrappers which pass on attributes give to names of the module inside them.
-_TRANSPARENT_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")
+_TRANSPARENT_WRAPPERS = (f"{torch_private.ORIGINAL_MODULE}.", f"{torch_private.CHECKPOINTED_MODULE}.")
 
 
 class _OriginalInitBarrier(nn.Module):
@@ -102,10 +103,12 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         """
         _check_spelling(found.seen, *found.graphs)
         _check_runs_as_it_is(root, found)
+        hide_from_compilers()
         whole = found.parts.get("")
         module = cls._of_new_class(root, found, keeps_hooks=whole is None)
         # As the setter, but that would generate code, which passes are about to outdate.
-        module._graph, found.seen.owning_module = found.seen, module
+        setattr(module, torch_private.GRAPH, found.seen)
+        found.seen.owning_module = module
         module.own_code = OwnCode()
         graphs = [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls))
         module._graph_choice = GraphChoice(module, "", graphs)
@@ -370,7 +373,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         memo |= copy_memo(self)
         for name, value in vars(self).items():
             # A copy of a compiled model is not compiled, as in torch: the compiled code uses the original.
-            if name != "_compiled_call_impl":
+            if name != torch_private.COMPILED_CALL:
                 vars(copied)[name] = copy.deepcopy(value, memo)
         copied._instance_forward = rebound(self._instance_forward, memo)
         copied.graph.owning_module = copied

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fxbin import torch_private
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
@@ -289,7 +290,7 @@ class ConvCaller:
             return nn.Conv2d.forward(layer, input)
         with self._calls.inside(None) if self._calls.running else nullcontext():
             # Binarized before padding, because the graphs pad the binarized input.
-            x = F.pad(site.activation(input), layer._reversed_padding_repeated_twice, layer.padding_mode)
+            x = F.pad(site.activation(input), torch_private.padding_amounts(layer), layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
 
 
@@ -334,5 +335,5 @@ def is_plain_conv2d(module: nn.Module) -> bool:
     return (
         isinstance(module, nn.Conv2d)
         and kind.forward is nn.Conv2d.forward
-        and kind._conv_forward is nn.Conv2d._conv_forward
+        and torch_private.conv_forward(kind) is torch_private.conv_forward(nn.Conv2d)
     )

@@ -8,22 +8,19 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import fx, nn
-from torch.nn.modules import module as torch_module
 
+from fxbin import torch_private
 from fxbin.binarized.values_beyond import Value, values_of_globals, values_of_objects
 from fxbin.binarizers import Binarizer
-from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
+_PARAMETERS, _, _MODULES = torch_private.REGISTRIES
+_PLACES = ("__dict__", *torch_private.REGISTRIES)
 _COMPARED = (bool, int, float, str, tuple, list)
 
 Entry = tuple[Mapping[str, Any], str, Any]
 """A namespace, a name in it, and the value."""
-
-_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
-    vars(torch_module)[f"_global{name}"] for name in CALLED_HOOKS
-)
 
 
 class Premises:
@@ -68,8 +65,10 @@ class Premises:
         if not self._passed:
             self._record(model, graph, path)
         modules = self._modules
-        self._hooks = [vars(modules[p])[name] for p in self._passed if p != path for name in CALLED_HOOKS]
-        self._children = [modules[p]._modules for p in self._iterated]
+        self._hooks = [
+            hooks for p in self._passed if p != path for hooks in torch_private.called_hooks(modules[p])
+        ]
+        self._children = [torch_private.modules(modules[p]) for p in self._iterated]
         self._structure = _Entries(_of_modules(modules, self._is_at))
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
@@ -116,7 +115,7 @@ class Premises:
         return (
             self._had_hooks
             or any(self._hooks)
-            or any(_GLOBAL_HOOKS)
+            or torch_private.has_any_global_hook()
             or [*map(len, self._children)] != self._counts
             or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
         )
@@ -140,18 +139,16 @@ class Premises:
         """Record the current structure of `model` as the one that must remain."""
         passed = dict(_passed(model, graph, path, self._followed))
         self._passed = [*passed]
-        self._had_hooks = any(vars(m)[name] for p, m in passed.items() if p != path for name in CALLED_HOOKS)
+        self._had_hooks = any(any(torch_private.called_hooks(m)) for p, m in passed.items() if p != path)
         # Code may read attributes of modules that it does not run.
         read = {read.path for read in self._reads} | {*self._iterated}
         self._modules = passed | {p: model.get_submodule(p) for p in read}
         self._is_at = [*_structure(passed, self._followed)]
-        self._counts = [len(self._modules[p]._modules) for p in self._iterated]
+        self._counts = [len(torch_private.modules(self._modules[p])) for p in self._iterated]
         for node in graph.nodes:
             owner, _, name = str(node.target).rpartition(".")
             if node.op == "get_attr" and owner in passed:
-                registries = (
-                    r for r in ("_parameters", "_buffers", "__dict__") if name in _held(passed[owner], r)
-                )
+                registries = (r for r in _PLACES if name in _held(passed[owner], r))
                 self._fetched += [(owner, registry, name) for registry in registries]
 
 
@@ -205,7 +202,7 @@ def _wherever(entry: Read) -> list[Read]:
     """`entry`, or, for an attribute that was not found, one entry for each place that must not have it."""
     if entry.registry != "nowhere":
         return [entry]
-    return [replace(entry, registry=place) for place in ("__dict__", "_parameters", "_buffers", "_modules")]
+    return [replace(entry, registry=place) for place in _PLACES]
 
 
 def _held(module: nn.Module, registry: str) -> dict[str, Any]:
@@ -220,14 +217,14 @@ def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> It
     modules = {id(module) for module in passed.values()}
     for path, module in passed.items():
         yield Read(path, "__dict__", "forward", vars(module).get("forward", MISSING))
-        for name, child in module._modules.items():
+        for name, child in torch_private.modules(module).items():
             if id(child) in modules or isinstance(child, Binarizer):
-                yield Read(path, "_modules", name, child)
+                yield Read(path, _MODULES, name, child)
         if isinstance(module, nn.Conv2d) and path not in followed:
             for name in _CONV2D_SETTINGS:
                 yield Read(path, "__dict__", name, getattr(module, name))
             if module.bias is None:
-                yield Read(path, "_parameters", "bias", None)
+                yield Read(path, _PARAMETERS, "bias", None)
 
 
 def _passed(

@@ -18,8 +18,7 @@ def check_names(root: nn.Module, kind: type[fx.GraphModule], own: Iterable[str])
     else:
         common = {*dir(nn.Module), *vars(nn.Module())}
     reserved = {*_class_names(kind), *own} - common - {IGNORED_BY_DDP}  # a user's value is kept
-    names = {*_class_names(type(root)), *vars(root), *root._parameters, *root._buffers, *root._modules}
-    for name in sorted(names & reserved):
+    for name in sorted(reserved.intersection(nn.Module.__dir__(root))):
         raise TransformError(
             f"{type(root).__name__}.{name}: a transformed model keeps something of its own under that name; "
             "rename the attribute, or transform nn.Sequential(model), which leaves it where it is"

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.state import BinarizationState
 from fxbin.errors import TransformError
@@ -11,10 +12,9 @@ from fxbin.errors import TransformError
 WRAPPERS = {
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
     "torch.nn.parallel.data_parallel.DataParallel": "module",
-    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    torch_private.COMPILED_MODEL: torch_private.ORIGINAL_MODULE,
     "torch.optim.swa_utils.AveragedModel": "module",
-    "lightning.fabric.wrappers._FabricModule": "module",
-    "lightning_fabric.wrappers._FabricModule": "module",
+    **dict.fromkeys(torch_private.FABRIC_MODELS, "module"),
 }
 """The attribute with the inner module of each class that computes what this computes. Classes are given by
 name, so that they need not be imported."""
@@ -57,7 +57,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     # Looked up in `vars`, as a compiled model passes on attributes of the inner one. The search ends at the
     # first transformed model, as a user's model may have a submodule with one of these names.
     while not isinstance(vars(inner).get("binarization"), BinarizationState):
-        inner = getattr(inner, "module", getattr(inner, "_orig_mod", None))
+        inner = getattr(inner, "module", getattr(inner, torch_private.ORIGINAL_MODULE, None))
         if not isinstance(inner, nn.Module):
             return model
     found: nn.Module = inner

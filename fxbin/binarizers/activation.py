@@ -6,6 +6,7 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.flag import new_flag
@@ -234,7 +235,8 @@ def _move(parameter: Tensor, start: Tensor, count: int) -> None:
 
 
 def _is_in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1
+    task: int = torch_private.graph_task_id()
+    return task != -1
 
 
 def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:

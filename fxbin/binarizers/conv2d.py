@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from fxbin.binarizers.straight_through import BinarizeActivation, BinarizeWeight
 from fxbin.onlookers import recordable
+from fxbin.torch_private import FORWARD_CLASS, version
 
 _RECOMPUTED = (BinarizeActivation, BinarizeWeight)
 
@@ -38,19 +39,19 @@ def conv2d(
 
 
 def _is_recomputed(tensor: Tensor) -> bool:
-    return getattr(tensor.grad_fn, "_forward_cls", None) in _RECOMPUTED
+    return getattr(tensor.grad_fn, FORWARD_CLASS, None) in _RECOMPUTED
 
 
 def _pack(tensor: Tensor) -> Any:
     # This node costs no memory: the node of the convolution refers to it in any case.
-    return tensor.grad_fn if _is_recomputed(tensor) else (tensor, tensor._version)
+    return tensor.grad_fn if _is_recomputed(tensor) else (tensor, version(tensor))
 
 
 def _unpack(kept: Any) -> Tensor:
     if not isinstance(kept, tuple):
-        return kept._forward_cls.computed_again(kept)  # type: ignore[no-any-return]
+        return getattr(kept, FORWARD_CLASS).computed_again(kept)  # type: ignore[no-any-return]
     tensor: Tensor = kept[0]
-    if tensor._version != kept[1]:  # autograd does not check this for tensors kept by hooks
+    if version(tensor) != kept[1]:  # autograd does not check this for tensors kept by hooks
         raise RuntimeError(
             f"conv2d: its input or weight of shape {tuple(tensor.shape)} has been modified by an inplace "
             "operation since forward, so its gradient cannot be computed; call backward first"

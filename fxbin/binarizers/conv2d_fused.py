@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.nn.modules.module import _has_any_global_hook
 
+from fxbin import torch_private
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
@@ -19,7 +19,9 @@ from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
 from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.onlookers import is_proxy
+from fxbin.torch_private import CALLED_HOOKS, COMPILED_CALL
 
+_HOOKS, _PRE_HOOKS, _BACKWARD_HOOKS, _BACKWARD_PRE_HOOKS = CALLED_HOOKS
 _convolution_backward = torch.ops.aten.convolution_backward.default
 
 
@@ -149,7 +151,7 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and type(weights).binarize is WeightBinarizer.binarize
         and type(weights).forward is Binarizer.forward
         and _is_plain(weights)
-        and not _has_any_global_hook()
+        and not torch_private.has_any_global_hook()
         and cpu_passes.applies_to(x)
         and cpu_passes.applies_to(w)
         and x.dtype == w.dtype == activations.scale.dtype == activations.threshold.dtype
@@ -170,11 +172,12 @@ def _passes_on(binarizer: Binarizer) -> bool:
 def _is_plain(module: nn.Module) -> bool:
     """Whether calling `module` runs the forward of its class and nothing else."""
     own = vars(module)
+    # One by one, as this is asked in each forward, and takes half of the time of a loop.
     return not (
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
+        own[_HOOKS]
+        or own[_PRE_HOOKS]
+        or own[_BACKWARD_HOOKS]
+        or own[_BACKWARD_PRE_HOOKS]
         or "forward" in own
-        or own.get("_compiled_call_impl")
+        or own.get(COMPILED_CALL)
     )

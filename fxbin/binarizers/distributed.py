@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from fxbin import torch_private
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 
-IGNORED_BY_DDP = "_ddp_params_and_buffers_to_ignore"
+IGNORED_BY_DDP: str = torch_private.IGNORED_BY_DDP
 """Attribute in which DistributedDataParallel looks for the parameters and buffers it must ignore."""
 
 
@@ -25,7 +26,8 @@ def ignored_by_ddp(module: nn.Module) -> list[str]:
         f"{prefix}.{name}" if prefix else name
         for prefix, binarizer in module.named_modules(remove_duplicate=False)
         if isinstance(binarizer, Binarizer)
-        for name in (*binarizer._parameters, *binarizer._buffers)
+        for tensors in (binarizer.named_parameters, binarizer.named_buffers)
+        for name, _ in tensors(recurse=False, remove_duplicate=False)
     ]
 
 

@@ -1,18 +1,12 @@
 """Flags of a module as numbers in buffers, where state_dicts, averaging and other code can reach them."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
+from fxbin import torch_private
 from fxbin.errors import TransformError
-
-_tracing_state: Callable[[], Any] = torch._C._get_tracing_state
-_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
-_is_in_torch_func: Callable[[], bool] = torch._C._are_functorch_transforms_active
 
 
 def new_flag() -> Tensor:
@@ -40,21 +34,27 @@ class FlagReader:
 
     def __init__(self) -> None:
         self._seen: tuple[Tensor, int] | None = None
+        # At hand, as each forward of each binarizer asks them.
+        self._tracing_state = torch_private.tracing_state
+        self._count_dispatch_modes = torch_private.count_dispatch_modes
+        self._has_transforms = torch_private.has_transforms
 
     def read(self, flag: Tensor | None, known: float) -> float:
         """The number in `flag`, or `known`, its last value, if `flag` holds none (a meta or fake tensor)."""
         assert flag is not None
         # Every forward of every binarizer comes here, so each attribute look-up counts.
-        if flag.is_cpu and not (_tracing_state() or _dispatch_modes() or _is_in_torch_func()):
+        if flag.is_cpu and not (
+            self._tracing_state() or self._count_dispatch_modes() or self._has_transforms()
+        ):
             return flag.item()
         if type(flag) is not Tensor or flag.is_meta:
             return known
         flag = _unwrapped(flag)
-        if self._seen is not None and self._seen[0] is flag and self._seen[1] == flag._version:
+        if self._seen is not None and self._seen[0] is flag and self._seen[1] == torch_private.version(flag):
             return known
         value = _value(flag)
         if not flag.is_cpu:
-            self._seen = flag, flag._version
+            self._seen = flag, torch_private.version(flag)
         return value
 
     def __reduce__(self) -> tuple[type["FlagReader"], tuple[()]]:
@@ -63,19 +63,21 @@ class FlagReader:
 
 def _unwrapped(flag: Tensor) -> Tensor:
     """The tensor inside the wrappers of `torch.func` around `flag`."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(flag):
-        flag = torch._C._functorch.get_unwrapped(flag)
+    while torch_private.is_wrapped(flag):
+        flag = torch_private.unwrapped(flag)
     return flag
 
 
 def _value(flag: Tensor) -> float:
     """Read `flag` outside of all modes and tracers; TransformError if vmap has stacked unequal flags."""
-    state = _tracing_state()
+    state = torch_private.tracing_state()
     with ExitStack() as stack:
-        stack.enter_context(_disable_current_modes())
-        stack.enter_context(torch._C._DisableFuncTorch())  # or torch 2.9 wraps the tensor read here again
-        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
-        stack.callback(torch._C._set_tracing_state, state)  # type: ignore[attr-defined]
+        stack.enter_context(torch_private.without_dispatch_modes())
+        stack.enter_context(
+            torch_private.WithoutTransforms()
+        )  # or torch 2.9 wraps the tensor read here again
+        torch_private.set_tracing_state(None)
+        stack.callback(torch_private.set_tracing_state, state)
         values = {float(value) for value in flag.detach().flatten().tolist()}
     if len(values) != 1:
         raise TransformError(

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Variable
 
+from fxbin import torch_private
 from fxbin.binarizers.ranks import average_over_ranks, rank_count
 
 
@@ -57,7 +57,7 @@ class GradientMean:
             self._is_due = True
             # Queued for each gradient: if only the first one queued, `_is_due` would remain set after a
             # backward that failed, and no later one would queue.
-            Variable._execution_engine.queue_callback(self._average)
+            torch_private.queue_callback(self._average)
 
     def __reduce__(self) -> tuple[type["GradientMean"], tuple[()]]:
         # A copy starts empty, because the copies of the binarizers add themselves.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
 from fxbin.binarizers import Binarizer
 from fxbin.compiler.pipeline import binarizing_passes
@@ -118,7 +119,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
     forwards: list[PartForward | ConvCaller] = [*model.traced_parts.values(), *model.own_code.installed]
-    children = {module: dict(module._modules) for module in model.modules()}
+    children = {module: dict(torch_private.modules(module)) for module in model.modules()}
     try:
         model.own_code.is_traced = True
         for name in put:
@@ -129,15 +130,15 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
         for module, held in children.items():
             for name, child in held.items():
                 if isinstance(child, Binarizer):
-                    del module._modules[name]
+                    del torch_private.modules(module)[name]
         yield
     finally:
         model.own_code.is_traced = False
         for name, method in put.items():
             setattr(kind, name, method)
         for module, held in children.items():
-            module._modules.clear()
-            module._modules.update(held)
+            torch_private.modules(module).clear()
+            torch_private.modules(module).update(held)
         for forward in forwards:
             forward.install()
         vars(model).clear()

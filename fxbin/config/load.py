@@ -8,6 +8,7 @@ from typing import Any
 import json5
 from pydantic import ValidationError
 
+from fxbin import torch_private
 from fxbin.config.models import Config
 from fxbin.config.problems import Problem, problems_of
 from fxbin.errors import ConfigError
@@ -146,7 +147,7 @@ def _syntax_error(message: str, text: str, file: str) -> str:
 
     json5's own messages look like ``<string>:3 Unexpected "}" at column 7``.
     """
-    found = re.fullmatch(r"<string>:(\d+) (.*) at column (\d+)", message, re.DOTALL)
+    found = re.fullmatch(torch_private.JSON5_PLACE, message, re.DOTALL)
     if not text.strip():
         return f'{file}: is empty. Write at least {{"compression": {{"algorithm": "binarization"}}}}.'
     if found is None:

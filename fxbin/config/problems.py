@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fxbin import torch_private
 from fxbin.config.models import Binarization, Config, InputInfo, Params
 from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
@@ -157,7 +158,7 @@ def _hint(kind: str, context: Mapping[str, Any], keys: tuple[str, ...], value: o
 
 def _choices(context: Mapping[str, Any]) -> list[str]:
     """The values of a Literal, parsed from pydantic's message about it."""
-    return re.findall(r"'([^']*)'", context["expected"])
+    return re.findall(torch_private.LITERAL_CHOICE, context["expected"])
 
 
 def _is_json(text: str) -> bool:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from fxbin import torch_private
+
 
 class GradientNorms:
     """Sums the gradient norms of `parameters` after each step of any optimizer, on their device.
@@ -54,6 +56,6 @@ class GradientNorms:
                     found[id(parameter)] = parameter.grad
         if not found:
             return
-        for key, norm in zip(found, torch._foreach_norm(list(found.values())), strict=True):
+        for key, norm in zip(found, torch_private.foreach_norm(list(found.values())), strict=True):
             self._sums[key] = self._sums[key] + norm if key in self._sums else norm
             self._steps[key] = self._steps.get(key, 0) + 1

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import networkx as nx
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.drawing.node_kind import NodeKind, kind_of
@@ -66,7 +67,9 @@ def _attributes(model: BinarizedModule, node: fx.Node) -> dict[str, Any]:
         "name": info.name,
         "names": info.names,
         "op": info.op,
-        "target": node.target if isinstance(node.target, str) else node._pretty_print_target(node.target),
+        "target": node.target
+        if isinstance(node.target, str)
+        else torch_private.target_name(node)(node.target),
         "scope": info.scope,
         "owner": info.owner,
         "kind": str(kind),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import traceback as fx_traceback
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.fake_quantize import SCOPE
 from fxbin.export.file_names import ONLY_TENSORS
@@ -74,7 +75,7 @@ def _scopes(program: "ExportedProgram") -> dict[str, str]:
 
 def _explain(error: Exception, dynamic_batch: bool) -> str:
     cause = error.__cause__ or error
-    if "translating node return" in str(cause):
+    if torch_private.NUMBER_RETURNED in str(cause):
         return f"model: it returns a number that it computes beside its tensors, {ONLY_TENSORS}"
     lines = [line for line in str(cause).splitlines() if line.strip()]
     hint = (
@@ -93,7 +94,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             # torch.export deep-copies pytree specs of a class that PyTorch has deprecated itself.
-            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", torch_private.LEAF_SPEC, FutureWarning)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

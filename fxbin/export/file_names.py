@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import fx
-from torch.utils import _pytree as pytree
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs
 
@@ -64,10 +64,10 @@ def _output_names(graph: fx.Graph) -> list[str]:
     """Names of what the model returns; None has none. ExportError if it returns a constant."""
     (output,) = (node for node in graph.nodes if node.op == "output")
     value = output.args[0]
-    for leaf in pytree.tree_leaves(value):
+    for leaf in torch_private.pytree.tree_leaves(value):
         if leaf is not None and not isinstance(leaf, fx.Node):
             raise ExportError(f"model: it returns {leaf!r} beside its tensors, {ONLY_TENSORS}")
     if isinstance(value, dict) and all(isinstance(x, fx.Node | None) for x in value.values()):
         return [str(key) for key, x in value.items() if x is not None]
-    count = sum(isinstance(leaf, fx.Node) for leaf in pytree.tree_leaves(value))
+    count = sum(isinstance(leaf, fx.Node) for leaf in torch_private.pytree.tree_leaves(value))
     return ["output", *(f"output_{index}" for index in range(1, count))]

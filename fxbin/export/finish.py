@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.fake_quantize import DOMAIN, MODE, NAME, ROLE, SCOPE, fake_quantize_function
 from fxbin.export.file_names import FileNames
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 ROOT = "model."
 """Where the model is in what PyTorch's exporter was given, see `fxbin.export.capture`."""
-
-FX_NODE = "pkg.torch.onnx.fx_node"
-"""Metadata key under which PyTorch's exporter notes the node an operator came from."""
 
 
 def finish(
@@ -132,7 +130,7 @@ class _Finisher:
 
 def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:
     notes = {entry.key: entry.value for entry in node.metadata_props}
-    return scopes.get(notes.get(FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
+    return scopes.get(notes.get(torch_private.FX_NODE, "").partition(" ")[0].removeprefix("%"), "")
 
 
 def _name_inputs_and_outputs(graph: "onnx.GraphProto", names: FileNames) -> None:

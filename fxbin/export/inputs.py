@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 
 
@@ -22,14 +22,16 @@ class BoundInputs:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors in `values`, in the order of `names`."""
-        return tuple(leaf for leaf in pytree.tree_leaves(self.values) if isinstance(leaf, Tensor))
+        return tuple(
+            leaf for leaf in torch_private.pytree.tree_leaves(self.values) if isinstance(leaf, Tensor)
+        )
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
         """`values` with other tensors in place of its own."""
-        leaves, structure = pytree.tree_flatten(self.values)
+        leaves, structure = torch_private.pytree.tree_flatten(self.values)
         replacement = iter(tensors)
         leaves = [next(replacement) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        values: tuple[Any, ...] = pytree.tree_unflatten(leaves, structure)
+        values: tuple[Any, ...] = torch_private.pytree.tree_unflatten(leaves, structure)
         return values
 
 
@@ -66,7 +68,7 @@ def bind_inputs(graph: fx.Graph, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 def _tensor_names(name: str, value: Any) -> list[str]:
     """Names for the tensors in `value`: ``x``, or ``x_0``, ``x_mask`` where x holds several."""
-    paths, _ = pytree.tree_flatten_with_path(value)
+    paths, _ = torch_private.pytree.tree_flatten_with_path(value)
     return [
         "_".join([name, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)])
         for path, leaf in paths

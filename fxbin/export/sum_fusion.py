@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
 
@@ -25,7 +26,7 @@ SAFE_FUNCTIONS: tuple[Any, ...] = (
 SAFE_METHODS = ("relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_")
 
 END_MODULES = (
-    Binarizer, nn.modules.conv._ConvNd, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+    Binarizer, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d, nn.Upsample,
 )  # fmt: skip
 END_FUNCTIONS: tuple[Any, ...] = (
@@ -66,7 +67,8 @@ def _is_addition(node: fx.Node) -> bool:
 
 def _ends_chain(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return isinstance(module.get_submodule(str(node.target)), END_MODULES)
+        kinds = (*END_MODULES, torch_private.ConvNd)
+        return isinstance(module.get_submodule(str(node.target)), kinds)
     return node.target in END_FUNCTIONS
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.graph.attribute import attribute, submodule_at
@@ -115,7 +116,7 @@ class CallSite:
         layer = self.owner.get_submodule(str(self.node.target))
         if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
             return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        if any(torch_private.called_hooks(layer)):
             return "its module has hooks, which run around the module as a whole"
         return None
 
@@ -181,8 +182,9 @@ def _node(value: Any) -> fx.Node:
 
 def _is_plain(layer: nn.Conv2d) -> bool:
     """Whether `layer` does what `nn.Conv2d` does, which it need not where its class was kept whole."""
-    methods = (getattr(layer.forward, "__func__", None), getattr(layer._conv_forward, "__func__", None))
-    return methods == (nn.Conv2d.forward, nn.Conv2d._conv_forward)
+    own = (layer.forward, torch_private.conv_forward(layer))
+    methods = tuple(getattr(method, "__func__", None) for method in own)
+    return methods == (nn.Conv2d.forward, torch_private.conv_forward(nn.Conv2d))
 
 
 def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:

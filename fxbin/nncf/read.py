@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from fxbin import torch_private
 from fxbin.errors import CheckpointError
 from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
 
@@ -66,7 +67,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 
 def _refusal(path: str | Path, message: str) -> str:
-    names = _forbidden_names(path) or re.findall(r"GLOBAL (\S+)", message)
+    names = _forbidden_names(path) or re.findall(torch_private.FORBIDDEN_GLOBAL, message)
     if not names:
         return f"{path}: is not a file that torch.save wrote, or is damaged ({_first_line(message)})"
     return (
@@ -88,5 +89,5 @@ def _forbidden_names(path: str | Path) -> set[str]:
 
 
 def _first_line(error: object) -> str:
-    lines = str(error).partition(" This is an internal")[0].splitlines() or [type(error).__name__]
+    lines = str(error).partition(torch_private.LOAD_GUESS)[0].splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")

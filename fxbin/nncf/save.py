@@ -10,6 +10,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import CheckpointError
@@ -139,7 +140,7 @@ def _compression_state(module: BinarizedModule, epoch: int, step: int) -> dict[s
     return {"builder_state": {ALGORITHM: {}}, "ctrl_state": {ALGORITHM: controller}}
 
 
-class _Pickler(pickle._Pickler):  # the one in Python, of which typeshed does not know the methods
+class _Pickler(torch_private.PythonPickler):  # typeshed does not know its methods
     """Writes fxbin's `CompressionStage` under the name of NNCF's enum.
 
     The usual ways to name a class in a pickle would import it, and NNCF need not be installed.

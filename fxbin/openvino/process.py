@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.packages import require
 from fxbin.verification.time_limit import TIME_LIMIT
@@ -25,9 +26,6 @@ QUIET = {"CI": "true", "NNCF_CI": "1"}
 
 STEP_FILE = "step.txt"
 """File in the folder of a job with the name of the current step of the worker."""
-
-TOO_LATE = "Timeout ("
-"""Beginning of the message that faulthandler prints when it ends the worker."""
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays of a job by key."""
@@ -76,7 +74,7 @@ def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, tim
     if done.returncode < 0:
         return f"OpenVINO crashed: {signal.strsignal(-done.returncode)}"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    if any(line.startswith(TOO_LATE) for line in lines):
+    if any(line.startswith(torch_private.TIMEOUT) for line in lines):
         step = step_file.read_text(encoding="utf-8")
         return (
             f"OpenVINO was ended after {time_limit:g} s of {step}; give it a larger time_limit, or do "
@@ -88,5 +86,5 @@ def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, tim
 def essence(message: str) -> str:
     """The part of OpenVINO's message that is about the model, not about its own source files."""
     lines = [line.strip() for line in message.splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    told = [line for line in lines if line and not line.startswith(torch_private.OPENVINO_PLACES)]
     return " ".join(told[-2:]) if told else message.strip()

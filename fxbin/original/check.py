@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fxbin import torch_private
 from fxbin.errors import TransformError
 
 
@@ -40,7 +41,7 @@ def _why_not(model: Any) -> str:
         return (
             "it was compiled by torch.jit, and its code is no Python any more; transform the original model"
         )
-    if "_orig_mod" in model._modules:
+    if torch_private.ORIGINAL_MODULE in dict(model.named_children()):
         return (
             "it was compiled by torch.compile; transform the original model, and compile the transformed one"
         )

@@ -65,7 +65,7 @@ def _fill(copied: fx.GraphModule, module: fx.GraphModule, memo: dict[int, Any]) 
     """
     vars(copied).update({name: copy.deepcopy(value, memo) for name, value in vars(module).items()})
     type(copied).__name__ = type(module).__name__
-    copied.graph = copied._graph  # generates its code
+    copied.graph = copied.graph  # generates its code
 
 
 def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:

@@ -55,9 +55,6 @@ def holds_any(item: Any, kinds: tuple[type, ...]) -> bool:
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 """Attributes of each module about the hooks that run around its forward."""
 
-CALLED_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""Attributes of each module with the hook functions; the others in `HOOKS` say how these are called."""
-
 _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
+from fxbin import torch_private
 from fxbin.graph.attribute import attribute
 from fxbin.graph.call_site import argument, call_sites, in_front_of_binarizer, is_call_site
 from fxbin.graph.node_info import node_info
@@ -50,7 +51,7 @@ def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
     """The weight of the layer in `node`; None inside a module that is kept whole, or if it is unknown."""
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
-        if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear):
+        if not isinstance(layer, (torch_private.ConvNd, nn.Linear)):
             return None
         return _of_tensor(module, layer.weight, f"{node.target}.weight")
     source = argument(node, 1, "weight")

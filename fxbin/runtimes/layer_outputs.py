@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import torch
 from torch import fx
-from torch.utils import _pytree as pytree
 
+from fxbin import torch_private
 from fxbin.graph.call_site import binarized_call_sites
 
 
@@ -21,7 +21,7 @@ def return_layers(module: fx.GraphModule, names: Collection[str]) -> tuple[str, 
         with module.graph.inserting_after(site.node):
             copies.append(module.graph.call_function(torch.clone, (site.node,)))
     output = module.graph.output_node()
-    leaves = pytree.tree_leaves(output.args[0], is_leaf=lambda leaf: isinstance(leaf, fx.Node))
+    leaves = torch_private.pytree.tree_leaves(output.args[0], is_leaf=lambda leaf: isinstance(leaf, fx.Node))
     output.args = ((*(leaf for leaf in leaves if isinstance(leaf, fx.Node)), *copies),)
     module.recompile()
     return tuple(site.name for site in sites)

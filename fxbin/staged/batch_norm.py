@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from fxbin import torch_private
 from fxbin.binarizers.ranks import average_over_ranks, rank_count
 from fxbin.errors import DataError
 
@@ -27,7 +27,9 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor | Sequence[
     Returns: the number of batches.
     Errors:  DataError without batches; nothing has changed then.
     """
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    layers = [
+        m for m in model.modules() if isinstance(m, torch_private.BatchNorm) and m.running_mean is not None
+    ]
     count = 0
     with _averaging(model, layers):
         for x in batches:
@@ -49,7 +51,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor | Sequence[
 
 
 @contextmanager
-def _averaging(model: nn.Module, layers: Sequence[_BatchNorm]) -> Iterator[None]:
+def _averaging(model: nn.Module, layers: Sequence["torch_private.BatchNorm"]) -> Iterator[None]:
     """Let `layers` of `model` average over all batches they see, and put the rest in eval mode."""
     modes = {module: module.training for module in model.modules()}
     momenta = [layer.momentum for layer in layers]

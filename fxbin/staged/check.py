@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.unwrap import unwrapped
@@ -142,7 +143,7 @@ class EpochWatch:
         return not has_state and self._versions == self._parameter_versions()
 
     def _parameter_versions(self) -> dict[int, int]:
-        return {id(p): p._version for group in self._groups() for p in group["params"]}
+        return {id(p): torch_private.version(p) for group in self._groups() for p in group["params"]}
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin import torch_private
 from fxbin.errors import FxbinError, TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation, forget_ops, ops_of
 from fxbin.graph.scope import Scope
 from fxbin.original.holdings import Holdings
-from fxbin.original.reach import CALLED_HOOKS
 from fxbin.tracing.patches.patching import patched
 from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.recorder.batch import larger_batch, refuse_batch_size, relies_on_numbers
@@ -200,7 +200,7 @@ def dtypes_of(root: nn.Module) -> dict[str, torch.dtype]:
 
 def _take_off_hooks(module: nn.Module) -> None:
     """Hooks of a part that is called as a module run around its graph. `state_kept` puts them back."""
-    for name in CALLED_HOOKS:
+    for name in torch_private.CALLED_HOOKS:
         vars(module)[name].clear()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import nn
 
+from fxbin import torch_private
 from fxbin.errors import ConfigError
 from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
@@ -88,7 +89,7 @@ def from_library(
         return timm.create_model, {"model_name": name, "pretrained": pretrained}, timm_names
     if library == "pytorchcv":
         provider = import_library("pytorchcv.model_provider", spec)
-        check_name(spec, name, provider._models)
+        check_name(spec, name, torch_private.pytorchcv_models)
         cv_names = {"num_classes": "num_classes", "in_channels": "in_channels"}
         return provider.get_model, {"name": name, "pretrained": pretrained}, cv_names
     raise ConfigError(

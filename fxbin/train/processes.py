@@ -9,6 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from fxbin import torch_private
 from fxbin.binarizers.ranks import rank_count
 
 STARTED_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -67,7 +68,7 @@ def strides_ignored() -> Iterator[None]:
     stride differs on that axis of length 1, where strides have no meaning.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        warnings.filterwarnings("ignore", torch_private.GRADIENT_STRIDES)
         yield
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from fxbin import torch_private
+
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
     """Read the tensors and plain values in the file at `path`, with tensors on `device`; runs no code.
@@ -26,5 +28,5 @@ def why_unreadable(error: Exception) -> str:
     >>> why_unreadable(EOFError())
     'EOFError'
     """
-    text = str(error).partition(" This is an internal")[0].rstrip(". \n")
+    text = str(error).partition(torch_private.LOAD_GUESS)[0].rstrip(". \n")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
-from torch.utils import _pytree as pytree
 
+from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs, bind_inputs
 
@@ -73,7 +73,7 @@ def tensors_of_sample(option: str, index: int, sample: Any) -> list[Tensor]:
 
 def tensors_of(value: Any) -> list[Tensor]:
     """The tensors in `value`, also inside nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    return [leaf for leaf in torch_private.pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def to_array(x: Tensor) -> NDArray[Any]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.jit._trace import TracerWarning
 
 from fxbin.errors import TraceError
-from fxbin.onlookers import known, recordable
+from fxbin.onlookers import TracerWarning, known, recordable
 
 
 @fx.node.has_side_effect

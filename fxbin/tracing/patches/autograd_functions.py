@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionMeta
 from torch.utils.checkpoint import CheckpointFunction
 
+from fxbin import torch_private
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.wholes import ApplyFunction, ForwardContext, has_setup, in_place_of, run_forward
 from fxbin.tracing.values.active import active_tracer, paused
@@ -37,7 +38,7 @@ def _answers(original: Callable[[Function, str], Any]) -> Callable[[Function, st
         tracer = active_tracer()
         if tracer is None:
             return found
-        if name == "_backward_cls":
+        if name == torch_private.BACKWARD_CLASS:
             with paused():
                 begun = function, torch.is_grad_enabled()
         elif name == "forward" and begun is not None and begun[0] is function:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fxbin import torch_private
 from fxbin.tracing.patches.replacement import Replacement, Sample
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.bugs import speaks_for_user
@@ -74,7 +75,7 @@ def _is_noted(what: str, draw: Callable[[], Any], sample: Sample) -> bool:
 
 RANDOM = (
     _noted(os, "urandom", "os.urandom", lambda: os.urandom(1)),
-    _noted(random, "_urandom", "os.urandom", lambda: random.SystemRandom().random()),
+    _noted(*torch_private.place("system_random"), "os.urandom", lambda: random.SystemRandom().random()),
     _noted(torch.random, "fork_rng", "torch.random.fork_rng"),
     *(
         _noted(module, name, f"torch.{name}")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from fxbin import torch_private
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.reference import UNNAMED_FUNCTIONS, UNSEEN_FUNCTIONS
@@ -32,7 +33,7 @@ def _originals() -> dict[ModuleType, dict[str, Callable[..., Any]]]:
     """Each public operator of torch and torch.nn.functional, by namespace and name."""
     names = {
         F: [name for name in dir(F) if not name.startswith("_") and name not in _NOT_OPERATORS],
-        torch: [name for name in dir(torch._C._VariableFunctions) if not name.startswith("_")],
+        torch: [name for name in dir(torch_private.OperatorNames) if not name.startswith("_")],
     }
     return {
         module: {name: vars(module)[name] for name in candidates if _is_function(vars(module).get(name))}

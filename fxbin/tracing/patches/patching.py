@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from fxbin import torch_private
 from fxbin.original.caches import caches_disabled
 from fxbin.original.python_modules import python_modules
 from fxbin.tracing.patches.autograd_functions import FUNCTIONS
@@ -40,7 +41,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
     """
     # Operators on the meta device import it sooner or later. It fills tables by identity with what it
     # finds in the namespace of torch, so that must happen before wrapped functions are there.
-    importlib.import_module("torch._dynamo")
+    importlib.import_module(torch_private.COMPILER)
     with _one_at_a_time, ExitStack() as stack:
         tracer.attributes.prepare(tracer.reached())
         for namespace, wrappers in recorded_functions().items():

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.amp import autocast_mode
 
+from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
@@ -64,10 +64,10 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         tracer = active_tracer()
         if tracer is not None and not tracer.position.is_inside:
             # One that was made before the trace, such as a decorator of forward, says what it is.
-            was = (self.device, self.fast_dtype, self._enabled, self._cache_enabled)
+            was = torch_private.autocast_options(self)
             given = vars(self).get("_given", was)
             given = map_nested(given, lambda x: x._node if type(x) is TracedValue else x)
-            entry = tracer.graph.call_function(autocast_mode._enter_autocast, given)
+            entry = tracer.graph.call_function(torch_private.enter_autocast, given)
             # It may be entered again before it is left.
             vars(self).setdefault("_traced_entries", []).append(entry)
         return original(self)
@@ -82,7 +82,7 @@ def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
             entries = vars(self).get("_traced_entries")
             if not entries:
                 raise TraceError("the code leaves an autocast region that it has not entered in this forward")
-            tracer.graph.call_function(autocast_mode._exit_autocast, (entries.pop(),))
+            tracer.graph.call_function(torch_private.exit_autocast, (entries.pop(),))
         return original(self, *error)
 
     return __exit__
@@ -94,18 +94,18 @@ def _keeps_options(_: Sample) -> bool:
 
 def _without_gradients(sample: Sample) -> bool:
     with torch.no_grad():
-        return getattr(sample.last.target, "__name__", "") == "_set_grad_enabled"
+        return getattr(sample.last.target, "__name__", "") == torch_private.place("set_grad_enabled")[1]
 
 
 def _casts(sample: Sample, *, left: bool) -> bool:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        entered = sample.last.target is autocast_mode._enter_autocast
-    return sample.last.target is autocast_mode._exit_autocast if left else entered
+        entered = sample.last.target is torch_private.enter_autocast
+    return sample.last.target is torch_private.exit_autocast if left else entered
 
 
 REGIONS = (
     Replacement(torch, "is_grad_enabled", _is_grad_enabled, lambda _: node_of(torch.is_grad_enabled())),
-    Replacement(torch._C, "_set_grad_enabled", _set_grad_enabled, _without_gradients),
+    Replacement(*torch_private.place("set_grad_enabled"), _set_grad_enabled, _without_gradients),
     Replacement(torch.autocast, "__init__", _init_autocast, _keeps_options),
     Replacement(torch.autocast, "__enter__", _enter_autocast, partial(_casts, left=False)),
     Replacement(torch.autocast, "__exit__", _exit_autocast, partial(_casts, left=True)),

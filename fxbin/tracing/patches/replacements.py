@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.reads import OF_EACH_MODULE
@@ -276,7 +277,7 @@ CALLS = (
     Replacement(nn.Module, "__setattr__", _module_setattr, _assigns),
     Replacement(nn.Module, "training", _training, _looks_at_mode),
     Replacement(
-        torch._C.ScriptFunction,
+        torch.jit.ScriptFunction,
         "__call__",
         _scripted_call,
         lambda s: type(node_of(s.scripted(s.x)).target) is CallScripted,
@@ -288,18 +289,16 @@ CALLS = (
         lambda s: node_of(torch.autograd.Variable(s.x)) is s.x._node,
     ),
     Replacement(
-        torch._functorch.apis,
-        "vmap_impl",
+        *torch_private.place("vmap"),
         _vmap,
         lambda s: type(node_of(torch.vmap(torch.neg)(s.x)).target) is CallMapped,
     ),
     Replacement(torch.autograd, "grad", _gradients, _refuses_gradients),
-    Replacement(torch, "_check_with", _check, lambda s: torch._check(s.x.shape[0] > 0) is None),
+    Replacement(*torch_private.place("check"), _check, lambda s: torch._check(s.x.shape[0] > 0) is None),
     Replacement(
-        torch,
-        "_check_tensor_all_with",
+        *torch_private.place("check_all"),
         _check_content,
-        lambda s: torch._check_tensor_all(s.x > 0) is None and type(s.last.target) is CheckAll,
+        lambda s: torch_private.check_tensor_all(s.x > 0) is None and type(s.last.target) is CheckAll,
     ),
     Replacement(torch, "finfo", _number_limits, lambda s: node_of(torch.finfo(s.x.dtype))),
     Replacement(torch, "iinfo", _number_limits, lambda s: node_of(torch.iinfo(s.x.int().dtype))),
@@ -309,6 +308,6 @@ CALLS = (
         _has_torch_function,
         lambda s: torch.overrides.has_torch_function((s.x, s.x)) is False,
     ),
-    Replacement(F, "_verify_batch_size", _verify_batch_size, _normalizes_one_value),
+    Replacement(*torch_private.place("verify_batch_size"), _verify_batch_size, _normalizes_one_value),
     Replacement(builtins, "len", _Len, lambda s: node_of(len(s.x))),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.record import TensorSpec, set_spec
@@ -52,13 +53,13 @@ class Attributes:
         self._module_paths |= {new: self._module_paths[module] for new, module in stand_ins.items()}
         for module in (*modules, *stand_ins):
             for name, value in vars(module).items():
-                if name not in _REGISTRIES and _is_plain(value):
+                if name not in torch_private.REGISTRIES and _is_plain(value):
                     new = map_nested(value, self._if_tensor)
                     if type(value) is list:
                         value[:] = new  # other modules may hold it too
                     else:
                         vars(module)[name] = new
-            self._before[module] = (dict(vars(module)), dict(module._parameters))
+            self._before[module] = (dict(vars(module)), dict(torch_private.parameters(module)))
 
     def _if_tensor(self, item: Any) -> Any:
         return self.stand_in(item) if isinstance(item, Tensor) and type(item) is not TracedTensor else item
@@ -76,21 +77,21 @@ class Attributes:
         of parameters (`torch.func.functional_call`), or, if the code made it, by what it was made with.
         """
         if module not in self._before:
-            return holds([vars(module), module._parameters], TracedValue | TracedTensor)
+            return holds([vars(module), torch_private.parameters(module)], TracedValue | TracedTensor)
         attributes, parameters = self._before[module]
         return (
             not _is_same(vars(module), attributes)
-            or not _is_same(module._parameters, parameters)
+            or not _is_same(torch_private.parameters(module), parameters)
             or any(
                 type(buffer) is TracedTensor and self._assigned.get((module, name)) is not buffer
-                for name, buffer in module._buffers.items()
+                for name, buffer in torch_private.buffers(module).items()
             )
         )
 
     def assigned(self, module: nn.Module, name: str) -> tuple[Tensor | None, TracedTensor | None]:
         """The buffer that `module` held under `name` before the trace, and what stands for it now."""
         key = (module, name)
-        now = module._buffers[name]
+        now = torch_private.buffers(module)[name]
         if now is not None and type(now) is not TracedTensor:
             self._buffers[key] = now
             return now, self.stand_in(now)
@@ -177,7 +178,7 @@ def traced(
     is_param: bool = False,
 ) -> TracedTensor:
     """`value` for user code; `source` is the real tensor that a stand-in stands for."""
-    tensor = torch.Tensor._make_subclass(TracedTensor, value.detach())
+    tensor = value.detach().as_subclass(TracedTensor)
     tensor._value, tensor._node, tensor._tracked = value, node, tracked
     tensor._source, tensor._is_param = source, is_param
     if source is not None:
@@ -189,9 +190,6 @@ def _is_same(now: dict[str, Any], before: dict[str, Any]) -> bool:
     return len(now) == len(before) and all(
         name in before and value is before[name] for name, value in now.items()
     )
-
-
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
 def _is_plain(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxbin import torch_private
 from fxbin.graph.containers import map_nested
 from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 from fxbin.tracing.values.content import ContentError
@@ -118,7 +119,7 @@ def _without_kernel(
     name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Any:
     """Run an operator that has no rule for shapes on ones, if shapes do not depend on the content."""
-    found = re.search(r"(\w+)::(\w+)", str(error))
+    found = re.search(torch_private.META_KERNEL, str(error))
     operator = found and getattr(getattr(torch.ops, found[1]), found[2], None)
     if operator is None or _looks_at_content(operator):
         raise ContentError(

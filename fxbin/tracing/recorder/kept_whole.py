@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.graph.calls.structure import UnknownStructureError, check_structure, structure
 from fxbin.graph.containers import leaves, map_nested
 from fxbin.graph.record import OpCall, set_ops, set_spec
@@ -173,4 +174,4 @@ class KeptWhole:
 
 def _has_attachments(module: nn.Module) -> bool:
     """Whether hooks, or a forward of its own, belong to this one module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    return bool(any(torch_private.forward_hooks(module)) or "forward" in vars(module))

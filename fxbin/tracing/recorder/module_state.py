@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.graph.calls.guards import assign_buffer
 from fxbin.tracing.recorder.attributes import Attributes
 from fxbin.tracing.recorder.position import Position
@@ -44,7 +45,10 @@ class ModuleState:
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
         """``module.name = value``: what reads it before or after a graph would miss that."""
         self.reads.note_written(module, name)
-        if module not in self._attributes.holdings.module_paths or name in ("training", *module._buffers):
+        if module not in self._attributes.holdings.module_paths or name in (
+            "training",
+            *torch_private.buffers(module),
+        ):
             return
         is_tensor = isinstance(vars(module).get(name), Tensor) and isinstance(value, Tensor)
         if self._position.with_data and is_tensor:
@@ -53,7 +57,7 @@ class ModuleState:
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
         """``module.name = value``: a buffer keeps it for the next run."""
-        if self._position.is_inside or name not in module._buffers:
+        if self._position.is_inside or name not in torch_private.buffers(module):
             return
         graph = self._recorder.graph
         buffer, before = self._attributes.assigned(module, name)

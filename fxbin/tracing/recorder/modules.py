@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.scope import Scope
@@ -95,11 +96,11 @@ class Modules:
 
     def _look_at_hooks(self, module: nn.Module) -> None:
         """Note or refuse what is hung on a module whose code is followed."""
-        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        hooks = [hook for held in torch_private.forward_hooks(module) for hook in held.values()]
         if hooks:
             names = ", ".join(getattr(hook, "__qualname__", type(hook).__name__) for hook in hooks)
             self._assumptions.note("hooks, for what they do to tensors", names)
-        if not self._position.with_data and (module._backward_hooks or module._backward_pre_hooks):
+        if not self._position.with_data and any(torch_private.backward_hooks(module)):
             raise TraceError(
                 f"{self._position.path} has backward hooks, which a graph of its operators "
                 "cannot call: remove them, or keep the module whole with `leaf_modules`"

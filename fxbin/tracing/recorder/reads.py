@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.original.holdings import Holdings
+
+_, _, _MODULES = torch_private.REGISTRIES
 
 
 class MISSING:
@@ -69,7 +72,7 @@ class Reads:
         # By `type`, as `isinstance` would ask a module for its class and so come here again.
         if path is None or issubclass(type(module), torch.jit.ScriptModule):
             return
-        if name == "_modules":
+        if name == _MODULES:
             self.iterated[path] = None
         elif (path, name) not in self._found and (module, name) not in self.written:
             self._note(path, module, name, value)
@@ -82,7 +85,9 @@ class Reads:
                 kept = copy.copy(value) if is_plain else value
                 self._found[path, name] = Read(path, "__dict__", name, kept)
             return
-        registry = next((registry for registry in _REGISTRIES if name in attributes[registry]), None)
+        registry = next(
+            (registry for registry in torch_private.REGISTRIES if name in attributes[registry]), None
+        )
         if registry is not None:
             if value is None:
                 self._found[path, name] = Read(path, registry, name, None)
@@ -99,10 +104,9 @@ class Reads:
 
 
 OF_EACH_MODULE = frozenset(
-    {*vars(nn.Module()), "__dict__", "__class__", "_compiled_call_impl", "forward"} - {"_modules"}
+    {*vars(nn.Module()), "__dict__", "__class__", torch_private.COMPILED_CALL, "forward"} - {_MODULES}
 )
 """What `nn.Module` itself asks for in each call: nothing that code has read. Submodules it goes through."""
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = (list, dict, set)
 _PLAIN = (bool, int, float, str, tuple)

@@ -152,7 +152,7 @@ def run_forward(function: type[torch.autograd.Function], args: tuple[Any, ...]) 
 
 def has_setup(function: type[torch.autograd.Function]) -> bool:
     """Whether `function` is written in the way that `torch.func` needs: its forward sees no context."""
-    return function.setup_context is not torch.autograd.function._SingleLevelFunction.setup_context
+    return function.setup_context is not torch.autograd.Function.setup_context
 
 
 def in_place_of(tensors: Iterable[Any], result: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from fxbin import torch_private
 from fxbin.graph.record import Specialisation
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.recorder.tracer import Tracer
@@ -13,11 +14,13 @@ from fxbin.tracing.undone.state import Container, attributes_of, entries
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.tensor import TracedTensor
 
+_, _BUFFERS, _ = torch_private.REGISTRIES
+
 
 @contextmanager
 def changes_noted(tracer: Tracer) -> Iterator[None]:
     """Note what the forward inside leaves in attributes, and in containers in these."""
-    before = [*attributes_of(tracer.reached(), without=_OF_EACH_MODULE - {"_buffers"})]
+    before = [*attributes_of(tracer.reached(), without=_OF_EACH_MODULE - {_BUFFERS})]
     yield
     whole = _kept_whole(tracer)
     for held in before:
@@ -68,7 +71,7 @@ def _changed(containers: list[Container]) -> dict[str, None]:
     """The attributes whose containers have other content now than they had."""
     found: dict[str, None] = {}
     for name, container, before in containers:
-        if name == "_buffers":  # a graph writes into those that there are
+        if name == _BUFFERS:  # a graph writes into those that there are
             found |= {
                 n: None for n in {**container, **before} if _is_held(container, n) != _is_held(before, n)
             }
@@ -103,4 +106,5 @@ def _is_plain(value: Any) -> bool:
 
 
 _PLAIN = (bool, int, float, str)
+_, _BUFFERS, _ = torch_private.REGISTRIES
 _OF_EACH_MODULE = frozenset(vars(nn.Module())) - {"training"}

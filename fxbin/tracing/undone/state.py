@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from fxbin import torch_private
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.writes import writes_undone
 
@@ -68,7 +69,7 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for module, attributes, containers in before:
-            is_switched = vars(module).get("_graph") is not attributes.get("_graph")
+            is_switched = vars(module).get(torch_private.GRAPH) is not attributes.get(torch_private.GRAPH)
             vars(module).clear()
             vars(module).update(attributes)
             if is_switched and isinstance(module, fx.GraphModule):

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from fxbin import torch_private
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def writes_undone(root: nn.Module, act: Callable[[], Any]) -> Iterator[None]:
                     tensor.data = data
 
 
-class _WritesNoted(TorchDispatchMode):
+class _WritesNoted(torch_private.TorchDispatchMode):
     """Keeps what tensors held before an operator writes into them."""
 
     def __init__(self) -> None:
@@ -41,8 +42,9 @@ class _WritesNoted(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **(kwargs or {})}
-        for argument in func._schema.arguments:
+        arguments = torch_private.schema(func).arguments
+        given = {**dict(zip((a.name for a in arguments), args, strict=False)), **(kwargs or {})}
+        for argument in arguments:
             written = given.get(argument.name)
             if argument.is_write and isinstance(written, Tensor):
                 self.before.append((written, written.clone()))

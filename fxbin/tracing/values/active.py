@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
+from fxbin import torch_private
 
 if TYPE_CHECKING:
     from fxbin.tracing.values.recording import Recording
@@ -50,7 +50,7 @@ class paused:  # noqa: N801  (a context manager used like a function)
 
     def __enter__(self) -> None:
         self._outer, _active.tracer = _active.tracer, None
-        self._guard = torch._C.DisableTorchFunction()
+        self._guard = torch_private.WithoutTorchFunction()
         self._guard.__enter__()
 
     def __exit__(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from fxbin.tracing.values.active import active_tracer, paused
 from fxbin.tracing.values.bugs import as_asked, speaks_for_user
@@ -24,7 +24,7 @@ class TracedTensor(Tensor):
     under the name it was called by, so ``x + y``, ``x.add(y)`` and ``x += y`` stay three things.
     """
 
-    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl
+    __torch_function__: ClassVar[Any] = nn.Parameter.__torch_function__  # which is: none
 
     _value: Tensor
     """What operators really run on: on the meta device, or on the CPU for a constant."""
