@@ -74,13 +74,12 @@ def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
 def _average_together(module: BinarizedModule) -> None:
     """Let all binarizers share one `GradientMean`, so that their gradients are averaged in one message."""
     gradient_mean = GradientMean()
-    for binarizer in module.modules():
-        if isinstance(binarizer, Binarizer):
-            binarizer.share_gradient_mean(gradient_mean)
     # Code that cannot be traced may call a part depending on data, so ranks may call it at other times.
     in_parts = {
         node.target for part in module.traced_parts.values() for graph in part.graphs for node in graph.nodes
     }
     for path, binarizer in module.named_modules():
+        if isinstance(binarizer, Binarizer):
+            binarizer.share_gradient_mean(gradient_mean)
         if isinstance(binarizer, ActivationBinarizer):
             binarizer.starts_alone = path in in_parts

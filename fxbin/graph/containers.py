@@ -3,6 +3,7 @@
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -45,20 +46,24 @@ def _comes_back(item: Any, inside: dict[Any, Any]) -> bool:
 
 def _inside(item: Any) -> dict[Any, Any] | None:
     # The real type, since traced values pass for the type that they carry.
-    kind = type(item)
+    kind: Any = type(item)
+    if not _is_container(kind):
+        return None
     if issubclass(kind, tuple):
         return dict(enumerate(tuple.__iter__(item)))
     if issubclass(kind, list):
         return dict(enumerate(list.__iter__(item)))
     if issubclass(kind, dict):
         return dict(item.items())
-    if kind is slice:
-        names = ["start", "stop", "step"]
-    elif is_dataclass(kind) and not issubclass(kind, Tensor | nn.Module):
-        names = [field.name for field in fields(kind) if hasattr(item, field.name)]
-    else:
-        return None
-    return {Attribute(name): getattr(item, name) for name in names}
+    names = ("start", "stop", "step") if kind is slice else [field.name for field in fields(kind)]
+    return {Attribute(name): getattr(item, name) for name in names if hasattr(item, name)}
+
+
+@lru_cache(maxsize=1024)  # a trace asks ten times per operator, mostly about the same few classes
+def _is_container(kind: type) -> bool:
+    if issubclass(kind, tuple | list | dict | slice):
+        return True
+    return is_dataclass(kind) and not issubclass(kind, Tensor | nn.Module)
 
 
 def rebuilt(item: Any, values: Iterable[Any]) -> Any:
@@ -169,7 +174,9 @@ def _is_plain_tuple(kind: type) -> bool:
 
 def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
     """`item` with `change` applied to all that is in its containers; one that stays the same is kept."""
-    kind = type(item)
+    kind: type = type(item)
+    if not _is_container(kind):
+        return change(item)
     if _is_plain_tuple(kind):
         return tuple([map_nested(x, change) for x in tuple.__iter__(item)])
     if kind is list:

@@ -104,7 +104,7 @@ class Attributes:
     def stand_in(self, tensor: Tensor) -> TracedTensor:
         """The traced tensor that user code gets instead of `tensor`, always the same one."""
         if id(tensor) not in self._stand_ins:
-            with paused(), torch.no_grad():
+            with paused():
                 self._stand_ins[id(tensor)] = self._new_stand_in(tensor)
             self._alive.append(tensor)  # or its id might go to another tensor
         return self._stand_ins[id(tensor)]

@@ -75,6 +75,8 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             if is_switched and isinstance(module, fx.GraphModule):
                 module.recompile()  # its code is in its class
             for _, container, content in containers:
+                if not container and not content:  # as most registries of modules are
+                    continue
                 if [*map(id, entries(container))] != [*map(id, entries(content))]:  # some cannot be changed
                     container.clear()
                     container.extend(content) if isinstance(container, list) else container.update(content)
@@ -85,20 +87,23 @@ def attributes_of(modules: Iterable[nn.Module], without: Collection[str] = ()) -
     for module in modules:
         if not isinstance(module, torch.jit.ScriptModule):
             attributes = dict(vars(module))
-            looked_into = ((name, item) for name, item in attributes.items() if name not in without)
-            yield module, attributes, [*_containers(looked_into, set())]
+            looked_into = [(name, item) for name, item in attributes.items() if name not in without]
+            yield module, attributes, _containers(looked_into)
 
 
-def _containers(items: Iterable[tuple[str, Any]], seen: set[int]) -> Iterator[Container]:
+def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
     """Each list, dict and set in `items`, and in these, with its name and a copy of its content."""
-    for name, item in items:
-        if id(item) in seen or not isinstance(item, (dict, list, set)):
+    found: list[Container] = []
+    seen: set[int] = set()
+    pending = [*items]
+    for name, item in pending:
+        if not isinstance(item, (dict, list, set)) or id(item) in seen:
             continue
         seen.add(id(item))
-        yield name, item, dict(item) if isinstance(item, dict) else list(item)
-        if not isinstance(item, set):
-            inside = item.values() if isinstance(item, dict) else item
-            yield from _containers(((name, value) for value in inside), seen)
+        found.append((name, item, dict(item) if isinstance(item, dict) else list(item)))
+        if item and not isinstance(item, set):
+            pending += [(name, value) for value in (item.values() if isinstance(item, dict) else item)]
+    return found
 
 
 def entries(container: Any) -> Iterator[Any]:
