@@ -166,6 +166,19 @@ def test_hooks_of_a_conv_run() -> None:
     assert_same_outputs(model, binarized, torch.rand(2, 3, 8, 8))
 
 
+@pytest.mark.parametrize("register", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_conv_with_a_hook_on_its_gradients_is_not_binarized(register: str) -> None:
+    model = Small()
+    seen: list[nn.Module] = []
+    getattr(model.conv2, register)(lambda module, *_: seen.append(module))
+    binarized = fxbin.transform(model, SMALL)
+    first, second = fxbin.summary(binarized).sites
+    assert first.binarized
+    assert second.reason == "its module has hooks, which run around the module as a whole"
+    binarized(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert seen == [binarized.conv2]
+
+
 def test_conv_class_that_is_kept_whole_is_not_binarized() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 3), Standardized(3, 4, 3))
     binarized = fxbin.transform(model, config(2, 3, 8, 8), leaf_modules=(Standardized,))
