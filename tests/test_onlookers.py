@@ -26,7 +26,7 @@ from tests.other_tracers import batch, binarized, in_each_stage
 from tests.transforming import SMALL, Small
 
 
-@in_each_stage("Small", "resnet18", "efficientnet_b0")
+@in_each_stage("Small", "resnet", "efficientnet")
 @pytest.mark.parametrize("grad_mode", [True, False])
 def test_torch_jit_trace_makes_a_program_for_any_batch(name: str, stage: str, grad_mode: bool) -> None:
     model, file = binarized(name, stage), io.BytesIO()
@@ -46,7 +46,7 @@ def test_gradients_stop_at_the_binarizers_of_a_traced_module() -> None:
     assert x.grad is None
 
 
-@in_each_stage("Small", "efficientnet_b0")
+@in_each_stage("Small", "efficientnet")
 def test_openvino_converts_the_model_itself(name: str, stage: str) -> None:
     model = binarized(name, stage)
     converted = openvino.convert_model(model, example_input=batch(name, 2))
@@ -120,7 +120,7 @@ def test_programs_of_a_binarized_model_in_training_are_refused(make: Any, who: s
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # Dynamo does
-@in_each_stage("Small", "resnet18", "efficientnet_b0")
+@in_each_stage("Small", "resnet", "efficientnet")
 @pytest.mark.parametrize("strict", [True, False])
 def test_torch_export_makes_a_program_for_any_batch(name: str, stage: str, strict: bool) -> None:
     torch.compiler.reset()
@@ -131,7 +131,7 @@ def test_torch_export_makes_a_program_for_any_batch(name: str, stage: str, stric
         torch.testing.assert_close(program(batch(name, count)), model(batch(name, count)))
 
 
-@in_each_stage("Small", "resnet18")
+@in_each_stage("Small", "resnet")
 def test_make_fx_sees_operators_alone(name: str, stage: str) -> None:
     model, x = binarized(name, stage), batch(name, 2)
     torch.testing.assert_close(make_fx(model)(x)(x), model(x), rtol=0, atol=0)
@@ -147,7 +147,7 @@ def test_make_fx_sees_the_gradients_that_are_defined() -> None:
     torch.testing.assert_close(make_fx(gradients)(x)(batch("Small", 2)), gradients(x), rtol=1e-4, atol=1e-6)
 
 
-@in_each_stage("Small", "efficientnet_b0")
+@in_each_stage("Small", "efficientnet")
 def test_gradients_of_single_examples_are_those_of_batches_of_one(name: str, stage: str) -> None:
     # A number rounded to the other side of a threshold would change the gradients: float64, and no network
     # whose max pooling has to choose between equal numbers.

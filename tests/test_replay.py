@@ -21,7 +21,7 @@ from tests.tiny_resnet import TinyBlock, TinyResNet
 from tests.transforming import SMALL, Small
 
 
-@in_each_stage("Small", "resnet18", "efficientnet_b0")
+@in_each_stage("Small", "resnet", "efficientnet")
 def test_symbolic_trace_gives_the_same_numbers(name: str, stage: str) -> None:
     model = binarized(name, stage)
     traced = fx.symbolic_trace(model)
@@ -152,7 +152,7 @@ def test_a_part_around_an_island_is_traced_as_it_runs() -> None:
     assert not torch.equal(part(x), plain)
 
 
-@in_each_stage("Small", "resnet18")
+@in_each_stage("Small", "resnet")
 def test_fuse_leaves_binarized_layers_alone(name: str, stage: str) -> None:
     model, x = binarized(name, stage), batch(name, 2)
     torch.testing.assert_close(fuse(model)(x), model(x))
@@ -160,7 +160,7 @@ def test_fuse_leaves_binarized_layers_alone(name: str, stage: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-@in_each_stage("Small", "resnet18")
+@in_each_stage("Small", "resnet")
 def test_layers_in_full_precision_alone_are_quantized_by_prepare_fx(name: str, stage: str) -> None:
     quantization: Any = pytest.importorskip("torch.ao.quantization.quantize_fx")
     from torch.ao.quantization import get_default_qconfig_mapping
@@ -175,10 +175,10 @@ def test_layers_in_full_precision_alone_are_quantized_by_prepare_fx(name: str, s
     assert {path for path, m in model.named_modules() if isinstance(m, Binarizer)} <= kept
 
 
-@in_each_stage("resnet18", "efficientnet_b0")
+@in_each_stage("resnet", "efficientnet")
 def test_feature_extractors_give_what_modules_give(name: str, stage: str) -> None:
     model, x = binarized(name, stage), batch(name, 2)
-    asked, inside = ("layer2", "layer2.1.bn2") if name == "resnet18" else ("blocks.2", "blocks.2.1.bn1")
+    asked, inside = ("layer2", "layer2.0.bn2") if name == "resnet" else ("blocks.1", "blocks.1.1.bn1")
     extractor = create_feature_extractor(model, [asked, inside], suppress_diff_warning=True)
     # The graph node by node, up to where the last node of the module is.
     expected: dict[str, Tensor] = {}

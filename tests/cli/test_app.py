@@ -10,7 +10,7 @@ import torch
 
 from fxbin.cli import main
 from fxbin.errors import ConfigError
-from fxbin.train import run
+from fxbin.train import outputs, run
 from fxbin.train.data import ImageData
 from fxbin.train.progress import ConsoleProgress
 
@@ -43,6 +43,13 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run, "load_images", lambda _name, _directory: images)
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "tiny.json5")
+
+
+@pytest.fixture
+def no_files_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training writes its checkpoint and its report alone. The rest takes longer than the training."""
+    for name in ("write_onnx", "write_graph", "write_curves"):
+        monkeypatch.setattr(outputs, name, lambda *_: None)
 
 
 def exit_code(*arguments: object) -> int:
@@ -97,6 +104,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
     assert "after pretraining epoch 1" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_files_at_the_end")
 def test_a_name_of_data_on_the_command_line_wins(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("train", config, "--restart", "--data", "fashion-mnist", "-o", "out") == 0
     assert json.loads(Path("out/report.json").read_text())["data"] == "mnist"  # what the fixture loads
@@ -203,6 +211,7 @@ def test_graph_prints_what_a_pass_leaves(config: Path, capsys: pytest.CaptureFix
     assert expected in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.usefixtures("no_files_at_the_end")
 def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxruntime")
     assert exit_code("export", config, "untrained.onnx") == 0

@@ -45,12 +45,17 @@ PARAMS = {
 }
 
 
+def filled(folder: Path) -> Path:
+    """`folder`, with a model, and pictures in the files of Fashion-MNIST: no batch divides them evenly."""
+    (folder / "net.py").write_text(MODEL)
+    write_pictures(folder, train=38, held_out=11)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model, and pictures in the files of Fashion-MNIST, so many that no batch divides evenly."""
-    (tmp_path / "net.py").write_text(MODEL)
-    write_pictures(tmp_path, train=38, held_out=11)
-    return tmp_path
+    """See `filled`."""
+    return filled(tmp_path)
 
 
 def config(folder: Path, model: str) -> dict[str, Any]:
@@ -125,34 +130,46 @@ def test_a_run_stopped_in_any_stage_and_resumed_ends_with_the_same_weights(
             assert_same(resumed, whole)
 
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-THREADS_LEFT = """
-import gc, json, sys
+# The command, and after it the names of the threads that are left.
+COMMAND = """
+import gc, os, sys
 from pathlib import Path
-from fxbin.train.run import train
+from fxbin.cli import main
 
-train(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+try:
+    main(["train", *sys.argv[1:]])
+except SystemExit as stopped:
+    assert not stopped.code
 gc.collect()
-names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
-assert not [name for name in names if "gloo" in name], names
+names = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
+Path(f"threads{os.environ['RANK']}").write_text("".join(names))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
-def test_no_thread_of_the_process_group_outlives_the_training(folder: Path) -> None:
-    """One that does may crash the process at its exit."""
-    settings = config(folder, "parts_matter") | {"epochs": 1}
-    (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "script.py").write_text(THREADS_LEFT)
-    arguments = [str(folder / name) for name in ("script.py", "config.json", "run")]
-    done = subprocess.run([*TORCHRUN, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_torchrun_trains_and_only_rank_0_prints_and_writes(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def torchrun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A training by torchrun: its folder, and what became of it."""
+    folder = filled(tmp_path_factory.mktemp("torchrun"))
     (folder / "config.json5").write_text(json.dumps(config(folder, "parts_matter")))
-    command = ["-m", "fxbin", "train", str(folder / "config.json5"), "--output", str(folder / "run")]
-    done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, check=False)
+    (folder / "script.py").write_text(COMMAND)
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [*launcher, "script.py", "config.json5", "--output", "run"]
+    return folder, subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+def test_no_thread_of_the_process_group_outlives_the_training(torchrun: Any) -> None:
+    """One that does may crash the process at its exit."""
+    folder, done = torchrun
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        names = (folder / f"threads{rank}").read_text().split()
+        assert names
+        assert not [name for name in names if "gloo" in name], names
+
+
+def test_torchrun_trains_and_only_rank_0_prints_and_writes(torchrun: Any) -> None:
+    folder, done = torchrun
     assert done.returncode == 0, done.stderr
     assert "Grad strides" not in done.stderr
     assert done.stdout.count("full precision, before the stages") == 1
