@@ -23,10 +23,10 @@ class NameNodes(Pass):
 
     name: ClassVar[str] = "name-nodes"
     names: Names
-    homes: Mapping[str, OpCall] = field(default_factory=dict)
+    sites_in_parts: Mapping[str, OpCall] = field(default_factory=dict)
     """What a conv2d around islands is in the graph that runs it, by its address."""
 
-    stranded: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)
     """Why no graph runs a conv2d, by its address."""
 
     @override
@@ -44,7 +44,9 @@ class NameNodes(Pass):
         main = next((op for op in ops if op.op == "conv2d"), ops[-1] if ops else None)
         if main is None:
             target = node.target if isinstance(node.target, str) else node.name
-            return NodeInfo(name=target, names=(), op=node.op, scope="", owner="", index=0, target=False)
+            return NodeInfo(
+                name=target, names=(), op=node.op, scope="", owner="", index=0, nncf_binarizes=False
+            )
         return NodeInfo(
             name=self.names.name(main),
             names=names,
@@ -52,9 +54,11 @@ class NameNodes(Pass):
             scope=self.names.scope(main.scope),
             owner=_owner(main, paths),
             index=main.index,
-            target=self.names.is_target(main),
-            home=self.names.name(self.homes[main.address]) if main.address in self.homes else "",
-            stranded=self.stranded.get(main.address, ""),
+            nncf_binarizes=self.names.nncf_binarizes(main),
+            name_in_part=self.names.name(self.sites_in_parts[main.address])
+            if main.address in self.sites_in_parts
+            else "",
+            why_unreachable=self.unreachable.get(main.address, ""),
         )
 
 

@@ -97,7 +97,9 @@ def _eval(model: nn.Module, binarized: nn.Module, case: Case, batch: int, when: 
 def _graphs(binarized: BinarizedModule) -> Iterator[str]:
     """Nobody has changed the model, so graphs are what runs, unless forward sets attributes."""
     for choice in (binarized._graph_choice, *binarized.traced_parts.values()):
-        sets_attributes = any(variant.premises and variant.premises.left for variant in choice.variants)
+        sets_attributes = any(
+            variant.premises and variant.premises.final_values for variant in choice.variants
+        )
         if choice.chosen() is choice.own_code and not sets_attributes:
             yield "the model's own code runs in place of a graph"
 

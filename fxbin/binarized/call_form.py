@@ -87,7 +87,7 @@ def arguments_of(graph: fx.Graph) -> tuple[Argument, ...]:
     return tuple(found)
 
 
-def check_told_apart(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> None:
+def check_distinguishable(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> None:
     """Raise TransformError if one of `graphs`, of one call each, is good for a later one of `calls`, too."""
     for index, (args, kwargs) in enumerate(calls):
         for earlier, graph in enumerate(graphs[:index]):

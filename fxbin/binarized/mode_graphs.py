@@ -82,8 +82,8 @@ class ModeGraph:
         """Whether it does what the module would do now."""
         return self.computes_the_same() and (
             self.premises is None
-            or not self.premises.left
-            or self.premises.leaves_nothing()
+            or not self.premises.final_values
+            or self.premises.final_values_hold()
             or torch.compiler.is_exporting()  # what is exported only computes
         )
 
@@ -157,7 +157,7 @@ class GraphChoice:
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
 
     @property
-    def evaluated(self) -> list[fx.Graph | None]:
+    def eval_graphs(self) -> list[fx.Graph | None]:
         """For each example call, the graph that runs if all modules are in eval mode; None for own code."""
         first = {variant.call: variant.graph for variant in reversed(self.variants)}
         return [first[call] for call in sorted(first)]
@@ -302,22 +302,26 @@ def graphs_of_calls(calls: Sequence[Part]) -> list[ModeGraph]:
 
 def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
     """The graphs of `part` in eval and train mode; only one if they are equal and no code reads the mode."""
-    evaluated = _mode_graph(path, part.evaluated, training=False)
-    if part.trained is None:
-        return [evaluated, ModeGraph({path: True}, None)]
-    trained = _mode_graph(path, part.trained, training=True)
-    assert evaluated.graph is not None
-    assert trained.graph is not None
-    if _listing(evaluated.graph) != _listing(trained.graph):
-        return [evaluated, trained]
-    if not part.evaluated.modes and not part.trained.modes and part.evaluated.left == part.trained.left:
-        return [ModeGraph({}, evaluated.graph, evaluated.dtypes, evaluated.premises)]
-    return [evaluated, ModeGraph(trained.modes, evaluated.graph, trained.dtypes, trained.premises)]
+    for_eval = _mode_graph(path, part.eval_trace, training=False)
+    if part.train_trace is None:
+        return [for_eval, ModeGraph({path: True}, None)]
+    for_train = _mode_graph(path, part.train_trace, training=True)
+    assert for_eval.graph is not None
+    assert for_train.graph is not None
+    if _listing(for_eval.graph) != _listing(for_train.graph):
+        return [for_eval, for_train]
+    if (
+        not part.eval_trace.modes
+        and not part.train_trace.modes
+        and part.eval_trace.final_values == part.train_trace.final_values
+    ):
+        return [ModeGraph({}, for_eval.graph, for_eval.dtypes, for_eval.premises)]
+    return [for_eval, ModeGraph(for_train.modes, for_eval.graph, for_train.dtypes, for_train.premises)]
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
     """The graph in `found`, which was traced in `modes`, with the conditions under which it is valid."""
-    premises = Premises(found.reads, found.followed, found.iterated, found.left)
+    premises = Premises(found.reads, found.followed, found.iterated, found.final_values)
     return ModeGraph(modes, found.graph, found.dtypes, premises)
 
 

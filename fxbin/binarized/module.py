@@ -101,14 +101,14 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The object stays the same, so that references to it, such as those of hooks that are its methods,
         refer to the result. Raises TransformError if a name in `root` prevents that.
         """
-        _check_spelling(found.seen, *found.graphs)
+        _check_spelling(found.eval_graph, *found.graphs)
         _check_runs_as_it_is(root, found)
         hide_from_compilers()
         whole = found.parts.get("")
         module = cls._of_new_class(root, found, keeps_hooks=whole is None)
         # As the setter, but that would generate code, which passes are about to outdate.
-        setattr(module, torch_private.GRAPH, found.seen)
-        found.seen.owning_module = module
+        setattr(module, torch_private.GRAPH, found.eval_graph)
+        found.eval_graph.owning_module = module
         module.own_code = OwnCode()
         graphs = [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls))
         module._graph_choice = GraphChoice(module, "", graphs)
@@ -139,7 +139,7 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
             del empty.meta  # the model's own dict serves as well: torch only looks up what it has written
         check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
         # Values without a place in the model are not registered, as the original's state_dict lacks them.
-        vars(root).update(found.homeless)
+        vars(root).update(found.extra_attributes)
         # Hooks that are part of the graph must not run around it as well.
         kept = {*vars(nn.Module())} - (set() if keeps_hooks else {*HOOKS})
         vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
@@ -154,9 +154,9 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         return (self.graph,) if self.is_shown_only else tuple(self._graph_choice.graphs)
 
     @property
-    def evaluated_graphs(self) -> tuple[fx.Graph, ...]:
+    def eval_graphs(self) -> tuple[fx.Graph, ...]:
         """`graph`, then the graphs of eval mode for the other example calls."""
-        return (self.graph, *(graph for graph in self._graph_choice.evaluated[1:] if graph is not None))
+        return (self.graph, *(graph for graph in self._graph_choice.eval_graphs[1:] if graph is not None))
 
     def graph_of_mode(self, *, training: bool) -> fx.Graph | None:
         """The graph that runs in train or in eval mode of all modules; None if the model's own code runs."""
@@ -405,7 +405,7 @@ def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
     """Raise TransformError if `root` is a graph module that may switch graphs and must run its own code."""
     whole = found.parts.get("")
     may_switch = isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train
-    if may_switch and (whole is None or whole.trained is None):
+    if may_switch and (whole is None or whole.train_trace is None):
         raise TransformError(
             f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
             f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "

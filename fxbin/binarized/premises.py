@@ -33,7 +33,7 @@ class Premises:
         reads: the attributes and global variables that the code has read, with their values.
         followed: qualified names of the modules whose code was traced.
         iterated: qualified names of the modules whose code iterated over their submodules.
-        left: attributes that the code sets, and what to, which a graph does not do.
+        final_values: attributes that the code sets, and what to, which a graph does not do.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Premises:
         reads: Iterable[Read] = (),
         followed: Iterable[str] = (),
         iterated: Iterable[str] = (),
-        left: Iterable[Read] = (),
+        final_values: Iterable[Read] = (),
     ) -> None:
         self._reads, self._followed, self._iterated = tuple(reads), frozenset(followed), tuple(iterated)
-        self.left = tuple(left)
+        self.final_values = tuple(final_values)
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
@@ -88,7 +88,7 @@ class Premises:
             if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
         ]
         self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
-        self._left = [(model.get_submodule(r.path), r.name, r.value) for r in self.left]
+        self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
 
     def hold(self) -> bool:
         """Whether all premises hold now."""
@@ -99,9 +99,9 @@ class Premises:
             and self._of_globals.are_the_same()
         )
 
-    def leaves_nothing(self) -> bool:
+    def final_values_hold(self) -> bool:
         """Whether all attributes that the code sets have the values already that it would set them to."""
-        for module, name, value in self._left:
+        for module, name, value in self._final_values:
             if value is MISSING or getattr(module, name, MISSING) != value:
                 return False
         return True

@@ -28,7 +28,7 @@ def wire(module: BinarizedModule, config: Config) -> None:
 def _sites(module: BinarizedModule) -> list[Site]:
     """The binarized call sites of eval mode, in execution order."""
     sites = []
-    for site in sites_of_calls(module, module.evaluated_graphs):
+    for site in sites_of_calls(module, module.eval_graphs):
         decision = site.selected
         if decision is not None:
             activation = module.get_submodule(decision.activation)
@@ -42,15 +42,15 @@ def _sites(module: BinarizedModule) -> list[Site]:
 def _bind_own_code(module: BinarizedModule) -> None:
     """Let the model's own code use the binarizers as well."""
     found: dict[str, dict[str, SiteBinarizers]] = {}
-    for site in sites_of_calls(module, module.evaluated_graphs):
+    for site in sites_of_calls(module, module.eval_graphs):
         # Around islands all calls of one part share binarizers, so they count as one call site.
-        key = site.info.home or site.info.name
+        key = site.info.name_in_part or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _site_binarizers(module, site))
     binarized = [path for path, sites in found.items() if any(site.activation for site in sites.values())]
     # Modules in full precision are needed too, if there are functions: convolutions inside of a module that
     # calls `F.conv2d` itself must not count as calls of that module.
     has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
-    counts = [_counts(module, graph) for graph in module.evaluated_graphs]
+    counts = [_counts(module, graph) for graph in module.eval_graphs]
     for path in found if has_functions else binarized:
         module.own_code.add(module, path, found[path].values(), {of_call[path] for of_call in counts})
 
@@ -58,7 +58,7 @@ def _bind_own_code(module: BinarizedModule) -> None:
 def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
     """For each module, by qualified name, how many of its call sites `graph` runs."""
     infos = [site.info for site in call_sites(module, graph)]
-    return Counter(owner for owner, _ in {(info.owner, info.home or info.name) for info in infos})
+    return Counter(owner for owner, _ in {(info.owner, info.name_in_part or info.name) for info in infos})
 
 
 def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from fxbin.binarized.call_form import Call, check_told_apart
+from fxbin.binarized.call_form import Call, check_distinguishable
 from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.pipeline import rewrite
 from fxbin.compiler.retrace import Retracer
@@ -33,16 +33,16 @@ def capture(
     """
     found = trace_model(root, args, dict(kwargs), leaf_modules)
     found = with_other_calls(found, root, other_calls, leaf_modules)
-    check_told_apart(found.evaluated, [(args, kwargs), *other_calls])
-    ops = [op for graph in found.evaluated for node in graph.nodes for op in ops_of(node)]
+    check_distinguishable(found.eval_graphs, [(args, kwargs), *other_calls])
+    ops = [op for graph in found.eval_graphs for node in graph.nodes for op in ops_of(node)]
     scopes = scopes or ScopeFilter()
     names = Names(root, ops, scopes.is_replaced, scopes.user_classes)
     islands = tuple(
         Island(names.scope(island.scope), path, island.reason) for path, island in found.islands.items()
     )
-    stranded = {
+    unreachable = {
         address: f"the code of {names.scope(island.scope)} calls it, which runs as it is: {island.reason}"
-        for address, island in found.stranded.items()
+        for address, island in found.unreachable_sites.items()
     }
     hooks = {name: vars(root)[name] for name in HOOKS}
     module = BinarizedModule.from_trace(root, found, islands)
@@ -50,7 +50,7 @@ def capture(
     module._retracer = Retracer(
         found.examples, found.other_examples, leaf_modules, names, hooks, dtype_of(module), reasons
     )
-    rewrite(module, [NameNodes(names, found.homes, stranded)])
+    rewrite(module, [NameNodes(names, found.sites_in_parts, unreachable)])
     return module
 
 

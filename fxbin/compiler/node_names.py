@@ -28,7 +28,7 @@ def node_names(
     `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
     """
     if isinstance(model, BinarizedModule):
-        return [(name, _op(name)) for name in dict.fromkeys(operator_names(model.evaluated_graphs))]
+        return [(name, _op(name)) for name in dict.fromkeys(operator_names(model.eval_graphs))]
     config = load_config(config)
     check_model(model)
     args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)

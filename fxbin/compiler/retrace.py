@@ -17,7 +17,7 @@ from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import Decision, node_info, set_node_info
 from fxbin.passes import NameNodes, run_passes
 from fxbin.scopes.naming import Names
-from fxbin.tracing import Entry, Example, dtypes_of, raise_bug, told_apart, trace
+from fxbin.tracing import Entry, Example, dtypes_of, merge_extra_attributes, raise_bug, trace
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
@@ -76,7 +76,7 @@ class Retracer:
             dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
             return ModeGraph(now, None, dtypes, reason=reason)
         held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
-        vars(model).update(told_apart(model, [(found.graph, found.homeless)], held))
+        vars(model).update(merge_extra_attributes(model, [(found.graph, found.extra_attributes)], held))
         run_passes(found.graph, model, [NameNodes(self.names)])
         decisions = _decisions(model)
         _keep_names(model, found.graph, decisions)
@@ -94,7 +94,7 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
     for graph in model.all_graphs:
         for info in map(node_info, graph.nodes):
             if info is not None and info.decision is not None:
-                decisions |= {name: info.decision for name in (info.name, info.home) if name}
+                decisions |= {name: info.decision for name in (info.name, info.name_in_part) if name}
     return decisions
 
 

@@ -23,12 +23,12 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
         ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
     """
     scopes = ScopeFilter.from_config(config)
-    nodes = operator_names(module.evaluated_graphs)
+    nodes = operator_names(module.eval_graphs)
     scopes.check(nodes, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
     decisions: dict[str, Decision] = {}
     for group in _groups(module):
-        reasons = (_why_skipped(s, config, scopes) or names.why_homeless(s) for s in group)
+        reasons = (_why_skipped(s, config, scopes) or names.why_not_trainable(s) for s in group)
         reason = next(filter(None, reasons), None)
         site = group[0]
         decision = (
@@ -36,24 +36,24 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
             if reason
             else Decision(True, "", names.activation(site), names.weight(site))
         )
-        decisions |= {name: decision for s in group for name in (s.info.name, s.info.home) if name}
+        decisions |= {name: decision for s in group for name in (s.info.name, s.info.name_in_part) if name}
     return decisions
 
 
 def _groups(module: "BinarizedModule") -> list[list[CallSite]]:
     """The call sites, those together that share their binarizers: around islands, all calls of one part."""
     groups: dict[str, list[CallSite]] = {}
-    for site in sites_of_calls(module, module.evaluated_graphs):
-        groups.setdefault(site.info.home or site.info.name, []).append(site)
+    for site in sites_of_calls(module, module.eval_graphs):
+        groups.setdefault(site.info.name_in_part or site.info.name, []).append(site)
     return list(groups.values())
 
 
 def _why_skipped(site: CallSite, config: Config, scopes: ScopeFilter) -> str | None:
     if reason := scopes.why_excluded(site.info.name):
         return reason
-    if config.binarization.call_sites == "modules" and not site.info.target:
+    if config.binarization.call_sites == "modules" and not site.info.nncf_binarizes:
         return 'call_sites is "modules" and it is no plain nn.Conv2d'
-    return site.why_not or site.info.stranded or None
+    return site.why_not or site.info.why_unreachable or None
 
 
 class BinarizerNames:
@@ -83,7 +83,7 @@ class BinarizerNames:
             self._of_weight[key] = self._unique(name)
         return self._of_weight[key]
 
-    def why_homeless(self, site: CallSite) -> str | None:
+    def why_not_trainable(self, site: CallSite) -> str | None:
         """Why the weight of `site` cannot be trained; None if it can."""
         weight = self._weight(site)
         if not isinstance(weight, nn.Parameter) or id(weight) in self._first_path:

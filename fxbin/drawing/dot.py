@@ -48,12 +48,12 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
     dot.attr(label=graphviz.escape(f"{title}, stage: {model.binarization.stage}"))
     _add_legend(dot, {data["kind"] for _, data in drawn.nodes(data=True)})
     _add_box(dot, boxes(drawn, _scopes(drawn)), drawn)
-    for source, target, flow in drawn.edges(data=True):
+    for source, user, flow in drawn.edges(data=True):
         # A higher weight draws the path of the data straight; weights and parameters come in from the side.
         is_side = drawn.nodes[source]["kind"] in (NodeKind.WEIGHT_BINARIZER, NodeKind.PARAMETER)
         weight = "1" if is_side else "8"
         dot.edge(
-            source, target, label=_shape(flow), weight=weight, tooltip=_flow(flow), labeltooltip=_flow(flow)
+            source, user, label=_shape(flow), weight=weight, tooltip=_flow(flow), labeltooltip=_flow(flow)
         )
     return dot
 

@@ -111,7 +111,7 @@ class CallSite:
         """Why the graph cannot be rewritten at this call site; None if it can."""
         if self.is_function:
             return _why_not_parameters(self.owner, self.raw_w)
-        if self.info.home:
+        if self.info.name_in_part:
             return None  # the module is a part of its own, in whose graph the convolution is a function
         layer = self.owner.get_submodule(str(self.node.target))
         if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):

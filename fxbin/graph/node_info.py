@@ -47,13 +47,13 @@ class NodeInfo:
     index: int
     """Counter of the operator in its scope."""
 
-    target: bool
+    nncf_binarizes: bool
     """Whether NNCF would binarize it: a conv2d of an exact `nn.Conv2d` that runs in eval mode."""
 
-    home: str = ""
+    name_in_part: str = ""
     """For a conv2d in a model with islands: its name in the graph that runs it, whichever call it is."""
 
-    stranded: str = ""
+    why_unreachable: str = ""
     """For a conv2d that no graph runs: why."""
 
     decision: Decision | None = None
@@ -62,7 +62,7 @@ class NodeInfo:
     def beside(self, op: str) -> "NodeInfo":
         """For a node that a pass puts next to this one, in the same scope."""
         name = f"{self.scope}/{op}_{self.index}"
-        return replace(self, name=name, names=(), op=op, target=False, home="", decision=None)
+        return replace(self, name=name, names=(), op=op, nncf_binarizes=False, name_in_part="", decision=None)
 
 
 def node_info(node: fx.Node) -> NodeInfo | None:

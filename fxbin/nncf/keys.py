@@ -81,10 +81,10 @@ def foreign_sites(model: BinarizedModule) -> dict[str, str]:
     """Binarized call sites that NNCF would not binarize, such as calls of `F.conv2d`: name to reason."""
     of_first_call = {site.info.name for site in call_sites(model, model.graph)}
     found = {}
-    for site in sites_of_calls(model, model.evaluated_graphs):
+    for site in sites_of_calls(model, model.eval_graphs):
         if site.selected is None:
             continue
-        if not site.info.target:
+        if not site.info.nncf_binarizes:
             found[site.info.name] = "NNCF binarizes plain nn.Conv2d only"
         elif site.info.name not in of_first_call:
             found[site.info.name] = "NNCF knows one call of a model, and only another one runs it"
@@ -137,7 +137,7 @@ def _added(path: str, conv: nn.Module, sites: list[CallSite]) -> Iterator[Entry]
     """Yield the entries that NNCF adds to the convolution at `path`."""
     assert isinstance(conv, nn.Conv2d)
     yield Entry(f"{path}.{PADDING_VALUE}", None)
-    decisions = [site.selected for site in sites if site.info.target and site.selected is not None]
+    decisions = [site.selected for site in sites if site.info.nncf_binarizes and site.selected is not None]
     for number, decision in enumerate(decisions):
         for entry in WEIGHT_ENTRIES:
             yield Entry(f"{path}.pre_ops.{2 * number}.op.{entry}", f"{decision.weight}.{entry}")

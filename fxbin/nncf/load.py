@@ -92,9 +92,9 @@ def match_keys(module: BinarizedModule, state_dict: Mapping[str, Tensor]) -> Mat
         if name not in keys:
             match.missing.append(entry.nncf)
             continue
-        tensor, target = _fitting(state_dict[keys[name]], entry), own[entry.own]
-        if tensor.shape != target.shape:
-            match.mismatched[keys[name]] = f"is {tuple(tensor.shape)}, expected {tuple(target.shape)}"
+        tensor, own_tensor = _fitting(state_dict[keys[name]], entry), own[entry.own]
+        if tensor.shape != own_tensor.shape:
+            match.mismatched[keys[name]] = f"is {tuple(tensor.shape)}, expected {tuple(own_tensor.shape)}"
         elif not torch.equal(tensor, match.tensors.get(entry.own, tensor)):
             match.wrong.append(f"{keys[name]}: {OF_OTHER_CALL}")
         else:

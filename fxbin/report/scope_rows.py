@@ -34,7 +34,7 @@ class ScopeRow:
 
 def list_scopes(model: BinarizedModule) -> list[ScopeRow]:
     """All named operators of eval mode, in execution order, without duplicates."""
-    nodes = (node for graph in model.evaluated_graphs for node in graph.nodes)
+    nodes = (node for graph in model.eval_graphs for node in graph.nodes)
     rows = [row for node in nodes if (info := node_info(node)) for row in _rows(model, node, info)]
     return [*dict.fromkeys(rows)]
 

@@ -53,14 +53,14 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
 def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
     """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
-    graphs = model.evaluated_graphs
+    graphs = model.eval_graphs
     for site in sites_of_calls(model, graphs):
         yield site_report(model, site.node, example_call=graphs.index(site.node.graph))
 
 
 def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
     """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
-    known |= {info.home for node in model.graph.nodes if (info := node_info(node))}
+    known |= {info.name_in_part for node in model.graph.nodes if (info := node_info(node))}
     for graph in model.all_graphs:
         for site in call_sites(model, graph):
             if site.name not in known:

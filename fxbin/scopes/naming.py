@@ -49,7 +49,7 @@ class Names:
         """
         return list(dict.fromkeys((self.name(op), op.op) for op in ops if op.tracked))
 
-    def is_target(self, op: OpCall) -> bool:
+    def nncf_binarizes(self, op: OpCall) -> bool:
         """Whether NNCF binarizes `op`: the conv2d of an `nn.Conv2d`, not of a subclass, that it replaces.
 
         NNCF looks up modules by name, and so misses modules under a ModuleDict key that contains ``/`` or

@@ -51,5 +51,5 @@ def _never_called(module: fx.GraphModule) -> Iterator[str]:
     called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
     called |= {*getattr(module, "traced_parts", ())}
     for name, _ in module.named_modules():
-        if name and not any(f"{name}.".startswith(f"{target}.") for target in called):
+        if name and not any(f"{name}.".startswith(f"{path}.") for path in called):
             yield name

@@ -1,7 +1,13 @@
-"""From a model to a graph: what its forward does, on tensors without data."""
+"""Traces models: runs their forward on tensors without data and records it as a graph."""
 
 from fxbin.graph.record import Island, OpCall, Specialisation, TensorSpec, ops_of, spec_of
-from fxbin.tracing.model_trace import Example, ModelTrace, told_apart, trace_model, with_other_calls
+from fxbin.tracing.model_trace import (
+    Example,
+    ModelTrace,
+    merge_extra_attributes,
+    trace_model,
+    with_other_calls,
+)
 from fxbin.tracing.parts import Part
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.trace import Entry, Trace, dtypes_of, operators, trace
@@ -21,12 +27,12 @@ __all__ = [
     "TensorSpec",
     "Trace",
     "dtypes_of",
+    "merge_extra_attributes",
     "operators",
     "ops_of",
     "raise_bug",
     "spec_of",
     "specs",
-    "told_apart",
     "trace",
     "trace_model",
     "with_other_calls",

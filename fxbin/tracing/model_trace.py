@@ -1,4 +1,4 @@
-"""A model as graphs: one of the whole, or, around code that no graph can hold, one of each part."""
+"""Traces a model in both modes, as one graph or, around code that no graph can hold, as several."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,16 +12,16 @@ from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation
 from fxbin.graph.scope import Scope
-from fxbin.original.holdings import Holdings
+from fxbin.original.inventory import Inventory
+from fxbin.tracing.module_call import without_data
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
-from fxbin.tracing.stay import without_data
 from fxbin.tracing.trace import Trace, run_with_data, trace
 from fxbin.tracing.values.content import ContentError
 
 
 @dataclass(frozen=True)
 class FoundIsland:
-    """A module that runs as it is, and why."""
+    """A module that runs its own code, because no graph can hold it, with the reason."""
 
     scope: Scope
     reason: str
@@ -29,14 +29,14 @@ class FoundIsland:
 
 @dataclass(frozen=True)
 class Example:
-    """How the model or a part of it is called, and from where. Tensors have shapes, but no data."""
+    """Arguments of one call of the model or of a part, as meta tensors, and the scope of the caller."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     running: Scope = ()
 
     def cast(self, before: torch.dtype, now: torch.dtype) -> "Example":
-        """The same call of a model that has been cast from one dtype to another."""
+        """The same call with tensors of the dtype `before` cast to `now`, for a model that has been cast."""
 
         def cast(item: Any) -> Any:
             return item.to(now) if isinstance(item, Tensor) and item.dtype is before else item
@@ -46,53 +46,53 @@ class Example:
 
 @dataclass(frozen=True)
 class ModelTrace:
-    """What a model does, and which graphs it is to run as."""
+    """The graphs that a model is to run as, and the names of what it runs."""
 
-    seen: fx.Graph
-    """All of eval mode. Where there are islands it shows one run of the model, and must not be run itself."""
+    eval_graph: fx.Graph
+    """The whole model in eval mode. With islands, a record of one run, which must not be run itself."""
 
     parts: dict[str, Part]
-    """By qualified name; that of the model itself is empty."""
+    """The modules that run as graphs, by qualified name, which is empty for the model itself."""
 
     examples: dict[str, Example]
-    """For each of `parts`."""
+    """The call with which each of `parts` was traced."""
 
-    homeless: dict[str, Any]
-    """What the graphs refer to though the model does not hold it, by the name it is referred to by."""
+    extra_attributes: dict[str, Any]
+    """Modules, tensors and objects that graphs fetch but the model does not have, by attribute name."""
 
     islands: dict[str, FoundIsland] = field(default_factory=dict)
-    """By qualified name."""
+    """The modules that run their own code, by qualified name."""
 
-    homes: dict[str, OpCall] = field(default_factory=dict)
-    """By the address of each conv2d in `seen` that a part runs, what it is in the graph of that part.
+    sites_in_parts: dict[str, OpCall] = field(default_factory=dict)
+    """For each conv2d in `eval_graph` that a part runs, by address: the operator in the graph of that part.
 
-    A part is called any number of times, and has one graph for all of them.
+    Several calls of a part lead to the same operator, because the part has one graph for all of them.
     """
 
-    stranded: dict[str, FoundIsland] = field(default_factory=dict)
-    """By the address of each other conv2d in `seen`, the island whose code calls it."""
+    unreachable_sites: dict[str, FoundIsland] = field(default_factory=dict)
+    """For each other conv2d in `eval_graph`, by address: the island whose code calls it."""
 
     other_calls: tuple[Part, ...] = ()
-    """What the whole model does in other calls than the one that all else is about."""
+    """The graphs of the whole model for the further example calls of `with_other_calls`."""
 
     other_examples: tuple[Example, ...] = ()
-    """For each of `other_calls`."""
+    """The arguments of each of `other_calls`."""
 
     @property
     def specialisations(self) -> tuple[Specialisation, ...]:
-        """Of all graphs, once each."""
+        """The Python values that any of the graphs relies on, without duplicates."""
         found = (s for part in self._all_parts for trace in part.traces for s in trace.specialisations)
         return tuple(dict.fromkeys(found))
 
     @property
     def graphs(self) -> list[fx.Graph]:
-        """Those that run."""
+        """All graphs that run, of parts and other calls, in eval and train mode."""
         return [trace.graph for part in self._all_parts for trace in part.traces]
 
     @property
-    def evaluated(self) -> list[fx.Graph]:
-        """What eval mode does in each call."""
-        return [self.seen, *(part.evaluated.graph for part in self.other_calls)]
+    def eval_graphs(self) -> list[fx.Graph]:
+        """`eval_graph`, then the graphs of eval mode for the other example calls."""
+        return [self.eval_graph, *(part.eval_trace.graph for part in self.other_calls)]
 
     @property
     def _all_parts(self) -> list[Part]:
@@ -105,35 +105,35 @@ def trace_model(
     kwargs: dict[str, Any],
     leaf_modules: tuple[type[nn.Module], ...] = (),
 ) -> ModelTrace:
-    """The graphs of `root`, which is left as it was.
+    """Trace `root` in eval and train mode, and leave it as it was.
 
-    A module that cannot be traced, since its code looks at the content of tensors or for another reason,
-    becomes an island, and the modules that it calls are traced instead. That takes one run of the model
-    in eval mode, with data. If `root` itself cannot be traced in train mode only, it is an island there.
+    A module that cannot be traced, for example because its code looks at the content of tensors, becomes an
+    island, and the modules that it calls are traced instead. This takes one run of the model with data, in
+    eval mode. If only the train mode of `root` itself cannot be traced, `root` is an island in that mode.
 
     Raises:
-        TraceError: the inputs do not fit the model, or it cannot be run.
+        TraceError: the inputs do not fit the model, or it cannot run.
     """
     given = (root, args, kwargs, leaf_modules)
-    holdings = Holdings(root)
-    evaluated: Trace | None = None
+    inventory = Inventory(root)
+    eval_trace: Trace | None = None
     try:
-        evaluated = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, holdings=holdings)
-        whole = trace_both(*given, evaluated, holdings)
+        eval_trace = trace(root, args, kwargs, training=False, leaf_modules=leaf_modules, inventory=inventory)
+        whole = trace_both(*given, eval_trace, inventory)
     except TraceError as error:
         try:
-            when = "" if evaluated is None else "in train mode: "
-            return _around_islands(given, evaluated, {"": when + (error.reason or str(error))})
+            when = "" if eval_trace is None else "in train mode: "
+            return _around_islands(given, eval_trace, {"": when + (error.reason or str(error))})
         except TraceError as with_data:
-            # Where content was needed, what went wrong with content there is the true reason.
+            # If the trace needed the content of tensors, the error of the run with data is the true reason.
             raise with_data if isinstance(error, ContentError) else error from None
-    if whole.evaluated.islands:
-        return _around_islands(given, whole, whole.evaluated.islands)
+    if whole.eval_trace.islands:
+        return _around_islands(given, whole, whole.eval_trace.islands)
     return ModelTrace(
-        whole.evaluated.graph,
+        whole.eval_trace.graph,
         {"": whole},
         {"": _example_of_root(args, kwargs)},
-        told_apart(root, ((trace.graph, trace.homeless) for trace in whole.traces)),
+        merge_extra_attributes(root, ((trace.graph, trace.extra_attributes) for trace in whole.traces)),
     )
 
 
@@ -143,10 +143,10 @@ def with_other_calls(
     calls: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]],
     leaf_modules: tuple[type[nn.Module], ...] = (),
 ) -> ModelTrace:
-    """`found`, and the graphs of `root` for `calls`.
+    """Add to `found` the graphs of `root` for the further example `calls`.
 
     Raises:
-        TraceError: a graph can hold only part of what `root` does.
+        TraceError: the inputs do not fit, or `root` has islands in any of its calls.
     """
     for index, (args, kwargs) in enumerate(calls):
         try:
@@ -159,12 +159,12 @@ def with_other_calls(
                 f"which runs as it is in every call: {island.reason}. Leave other_calls out"
             )
         whole = other.parts[""]
-        graphs = ((trace.graph, other.homeless) for trace in whole.traces)
+        graphs = ((trace.graph, other.extra_attributes) for trace in whole.traces)
         found = replace(
             found,
             other_calls=(*found.other_calls, whole),
             other_examples=(*found.other_examples, other.examples[""]),
-            homeless=told_apart(root, graphs, found.homeless),
+            extra_attributes=merge_extra_attributes(root, graphs, found.extra_attributes),
         )
     return found
 
@@ -172,17 +172,12 @@ def with_other_calls(
 def _around_islands(
     given: tuple[Any, ...], whole: Part | Trace | None, islands: dict[str, str]
 ) -> ModelTrace:
-    """What a model does that has islands.
+    """Trace the parts of a model around its `islands`, given with the reasons by qualified name.
 
-    `whole` is the model around them, or its eval mode where it is an island in train mode only.
+    `whole` is the trace of the model around them, only of eval mode if it is an island in train mode.
     """
     root, args, kwargs, leaf_modules = given
-    if any(tensor.is_meta for tensor in chain(root.parameters(), root.buffers())):
-        path, reason = next(iter(islands.items()))
-        raise TraceError(
-            f"{path or type(root).__name__} cannot be traced as a whole: {reason}. What it calls is known "
-            "only from a run, and its weights are on the meta device: load them before the transform"
-        )
+    _check_has_data(root, islands)
     tracer = run_with_data(root, args, kwargs, leaf_modules)
     found = PartFinder(root, leaf_modules, tracer)
     if isinstance(whole, Part):
@@ -192,24 +187,40 @@ def _around_islands(
         else:
             found.parts[""] = whole
     found.explore(islands)
-    parts = dict(found.parts)
-    seen = tracer.graph
+    parts, eval_graph = dict(found.parts), tracer.graph
     if isinstance(whole, Trace) and not whole.islands:
         # In eval mode the model is one graph all the same, which can be exported.
         parts[""] = Part(whole, None)
-        seen = whole.graph
-    graphs = [(tracer.graph, tracer.attributes.homeless)] if seen is tracer.graph else []
-    graphs += [(trace.graph, trace.homeless) for part in parts.values() for trace in part.traces]
-    found_islands = {path: FoundIsland(found.scope(path), reason) for path, reason in found.islands.items()}
-    sites = {op.address: home for op, home in found.sites()}
-    return ModelTrace(
-        seen,
-        parts,
-        {"": _example_of_root(args, kwargs)} | {path: _example(found, path) for path in parts if path},
-        told_apart(root, graphs),
-        found_islands,
-        {address: home for address, home in sites.items() if isinstance(home, OpCall)},
-        {address: found_islands[home] for address, home in sites.items() if isinstance(home, str)},
+        eval_graph = whole.graph
+    graphs = [(trace.graph, trace.extra_attributes) for part in parts.values() for trace in part.traces]
+    if eval_graph is tracer.graph:
+        graphs.insert(0, (tracer.graph, tracer.attributes.extra_attributes))
+    examples = {"": _example_of_root(args, kwargs)} | {path: _example(found, path) for path in parts if path}
+    extra_attributes = merge_extra_attributes(root, graphs)
+    return _located(ModelTrace(eval_graph, parts, examples, extra_attributes), found)
+
+
+def _check_has_data(root: nn.Module, islands: dict[str, str]) -> None:
+    """Raise TraceError if weights are on the meta device, so that the model cannot run with data."""
+    if any(tensor.is_meta for tensor in chain(root.parameters(), root.buffers())):
+        path, reason = next(iter(islands.items()))
+        raise TraceError(
+            f"{path or type(root).__name__} cannot be traced as a whole: {reason}. What it calls is known "
+            "only from a run, and its weights are on the meta device: load them before the transform"
+        )
+
+
+def _located(trace: ModelTrace, found: PartFinder) -> ModelTrace:
+    """`trace` with the islands in `found`, and where each conv2d runs: in a part, or in an island."""
+    islands = {path: FoundIsland(found.scope(path), reason) for path, reason in found.islands.items()}
+    sites = {op.address: site for op, site in found.sites()}
+    return replace(
+        trace,
+        islands=islands,
+        sites_in_parts={address: site for address, site in sites.items() if isinstance(site, OpCall)},
+        unreachable_sites={
+            address: islands[site] for address, site in sites.items() if isinstance(site, str)
+        },
     )
 
 
@@ -218,22 +229,28 @@ def _example_of_root(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Example:
 
 
 def _example(found: PartFinder, path: str) -> Example:
-    stay = found.example(path)
-    return Example(stay.args, stay.kwargs, stay.running)
+    call = found.example(path)
+    return Example(call.args, call.kwargs, call.running)
 
 
-def told_apart(
+def merge_extra_attributes(
     root: nn.Module, graphs: Iterable[tuple[fx.Graph, dict[str, Any]]], held: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """All that graphs refer to by names that each has chosen for itself; what differs gets another name.
+    """Merge the extra attributes of several graphs, each given with those it refers to.
 
-    None gets a name that `root` has for something else. `held` is what other graphs refer to.
+    Each trace has chosen names by itself, so different objects may have the same name. Such attributes get
+    another name, as do those whose name `root` uses for something else, also in the nodes of their graph.
+
+    Args:
+        root: the model that is to get the attributes.
+        graphs: graphs, each with the attributes that it refers to by name.
+        held: attributes that other graphs refer to, whose names stay.
     """
     taken = frozenset(dir(root))
     merged = dict(held or {})
-    for graph, homeless in graphs:
+    for graph, extra_attributes in graphs:
         names = {}
-        for name, item in homeless.items():
+        for name, item in extra_attributes.items():
             kind = name.rpartition("_")[0]
             candidates = chain([name], (f"{kind}_{number}" for number in count(len(merged))))
             names[name] = next(
@@ -248,7 +265,7 @@ def told_apart(
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Whether two constants are one: a tensor that code makes at each call is another one in each trace."""
+    """Whether two constants are the same: equal tensors are, as code may create them anew in each trace."""
     if left is right:
         return True
     if not (type(left) is type(right) is Tensor) or (left.shape, left.dtype) != (right.shape, right.dtype):

@@ -1,9 +1,10 @@
-"""From a module and example inputs to the graph of one forward."""
+"""Traces one forward of a module, with example inputs, as a graph."""
 
 import operator
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,7 @@ from fxbin.errors import FxbinError, TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation, forget_ops, ops_of
 from fxbin.graph.scope import Scope
-from fxbin.original.holdings import Holdings
+from fxbin.original.inventory import Inventory
 from fxbin.tracing.patches.patching import patched
 from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.recorder.batch import larger_batch, refuse_batch_size, relies_on_numbers
@@ -25,7 +26,7 @@ from fxbin.tracing.recorder.outputs import add_output
 from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.reads import Read
 from fxbin.tracing.recorder.tracer import Tracer
-from fxbin.tracing.undone.left import changes_noted
+from fxbin.tracing.undone.attribute_changes import changes_noted
 from fxbin.tracing.undone.state import state_kept, switched
 from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
@@ -33,42 +34,45 @@ from fxbin.tracing.values.content import ContentError
 
 @dataclass(frozen=True)
 class Trace:
-    """What one forward of a model does."""
+    """The graph of one forward, and the conditions under which it does what the code does."""
 
     graph: fx.Graph
-    specialisations: tuple[Specialisation, ...]
+    """The graph, with paths of the root."""
 
-    homeless: dict[str, Any]
-    """What the graph refers to though the root does not hold it, by the name it is referred to by."""
+    specialisations: tuple[Specialisation, ...]
+    """Python values that the code needed, and that the graph relies on."""
+
+    extra_attributes: dict[str, Any]
+    """Modules, tensors and objects that the graph fetches but the root does not have, by attribute name."""
 
     modes: dict[str, bool] = field(default_factory=dict)
-    """The modules, by their names, whose mode the code looked at; True for train mode."""
+    """Mode of each module whose mode the code reads, by qualified name: True for train mode."""
 
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
-    """Those of all parameters and buffers, by their names, if the code asks for the dtype of a tensor."""
+    """Dtypes of parameters and buffers by qualified name, if the code reads the dtype of a tensor."""
 
     islands: dict[str, str] = field(default_factory=dict)
-    """Why modules, by their names, run as they are, since no graph can hold what their code does."""
+    """The modules that run their own code, by qualified name, with the reason why no graph can hold it."""
 
     assigned: tuple[str, ...] = ()
-    """Attributes that the code changes, which the graph does not, with the names of their modules."""
+    """Qualified names of attributes that the code changes, which the graph does not."""
 
     reads: tuple[Read, ...] = ()
-    """What the graph takes for granted of what modules hold."""
+    """Attributes that the code has read, whose values the graph takes for granted."""
 
     followed: tuple[str, ...] = ()
-    """The modules, by their names, that the graph goes past: it holds what their code does."""
+    """Qualified names of the modules whose code the graph contains, so that it does not call them."""
 
     iterated: tuple[str, ...] = ()
-    """Those, by their names, of which it holds that they have so many submodules."""
+    """Qualified names of the modules whose submodules the code has counted or iterated over."""
 
-    left: tuple[Read, ...] = ()
-    """What the code leaves in attributes, which the graph does not; MISSING for what may differ each time."""
+    final_values: tuple[Read, ...] = ()
+    """Values that the code leaves in attributes, which the graph does not; MISSING if they may differ."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The part of a model whose forward is traced, and where it is called from."""
+    """The submodule of a model whose forward is traced, and the scope of its caller."""
 
     module: nn.Module
     running: Scope
@@ -83,65 +87,70 @@ def trace(
     leaf_modules: tuple[type[nn.Module], ...] = (),
     islands: Mapping[str, str] | None = None,
     entry: Entry | None = None,
-    holdings: Holdings | None = None,
+    inventory: Inventory | None = None,
 ) -> Trace:
-    """The graph of ``root(*args, **kwargs)`` in train or eval mode; `root` is left as it was.
+    """Trace ``root(*args, **kwargs)``, and leave `root` as it was.
 
-    `training` None means the modes that the modules are in.
+    Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters. A module
+    whose code looks at the content of tensors becomes an island: one node, in which it runs its own code.
 
-    Only shapes and dtypes of the inputs matter: nothing is computed on them or on the parameters.
-
-    A module whose code looks at the content of tensors becomes an island: one node, inside of which
-    it runs as it is. `islands` are modules, by name, that are known to be some, and why.
-
-    With an `entry` the graph is that of ``entry.module(*args, **kwargs)``, without hooks of that one
-    module, in the names and paths of `root`. All modules must be in the mode that `training` says.
-
-    `holdings` are those of `root`, from whoever traces it more than once.
+    Args:
+        root: the model.
+        args: positional inputs.
+        kwargs: keyword inputs.
+        training: whether to trace train or eval mode; None for the modes that the modules are in.
+        leaf_modules: classes of modules to keep whole as one node.
+        islands: modules known to be islands, by qualified name, with the reason.
+        entry: the submodule to trace in place of `root`, without its hooks, with names and paths of `root`.
+            All modules must already be in the mode that `training` says.
+        inventory: that of `root`, if the caller traces it more than once.
 
     Raises:
         TraceError: the inputs do not fit, or the code of `root` itself looks at the content of tensors.
     """
     module = root if entry is None else entry.module
     running = () if entry is None else entry.running
-    holdings = holdings or Holdings(root)
+    new_tracer = partial(Tracer, root, leaf_modules, inventory=inventory or Inventory(root))
     found = {root.get_submodule(path): reason for path, reason in (islands or {}).items()}
     while True:
-        tracer = Tracer(
-            root, leaf_modules, frozenset(found), entry=module, running=running, holdings=holdings
-        )
+        tracer = new_tracer(frozenset(found), entry=module, running=running)
         try:
             _trace_once(tracer, args, kwargs, training=training)
             if entry is None and relies_on_numbers(tracer):
-                larger = Tracer(root, leaf_modules, frozenset(found), holdings=holdings)
+                larger = new_tracer(frozenset(found))
                 with suppress(TraceError):  # inputs may not go together in another size
                     _trace_once(larger, *larger_batch((args, kwargs)), training=training)
                 refuse_batch_size(tracer, larger)
         except ContentError as error:
-            # What was followed up to there is of no use: in place, it changed values that it began with.
+            # What was recorded so far is of no use: operators in place changed values that it began with.
             if error.module is None or error.module is module or error.module in found:
                 raise
             found[error.module] = error.reason
-            continue
-        reasons = {tracer.attributes.module_path(island): reason for island, reason in found.items()}
-        for node in tracer.graph.nodes:
-            if node.target in reasons:
-                forget_ops(node)  # what ran in it for the names of the rest, on content made up
-        modes = {tracer.attributes.module_path(module): mode for module, mode in tracer.state.modes.items()}
-        paths = tracer.attributes.holdings.module_paths
-        return Trace(
-            tracer.graph,
-            tuple(tracer.assumptions.found),
-            tracer.attributes.homeless,
-            modes,
-            dtypes_of(root) if tracer.assumptions.asks_for_dtypes else {},
-            reasons,
-            tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in tracer.state.assigned.items()),
-            tracer.state.reads.all,
-            tuple(tracer.state.reads.followed),
-            tuple(tracer.state.reads.iterated),
-            tuple(tracer.state.left),
-        )
+        else:
+            return _result(tracer, found)
+
+
+def _result(tracer: Tracer, islands: Mapping[nn.Module, str]) -> Trace:
+    """The `Trace` of what `tracer` has recorded around `islands`, given with the reasons."""
+    attributes, state = tracer.attributes, tracer.state
+    reasons = {attributes.module_path(island): reason for island, reason in islands.items()}
+    for node in tracer.graph.nodes:
+        if node.target in reasons:
+            forget_ops(node)  # they ran on made-up content, only to count the operators that come after
+    paths = attributes.inventory.module_paths
+    return Trace(
+        tracer.graph,
+        tuple(tracer.assumptions.specialisations),
+        attributes.extra_attributes,
+        modes={attributes.module_path(module): mode for module, mode in state.modes.items()},
+        dtypes=dtypes_of(tracer.root) if tracer.assumptions.asks_for_dtypes else {},
+        islands=reasons,
+        assigned=tuple(f"{paths[module]}.{name}".lstrip(".") for module, name in state.assigned.items()),
+        reads=state.reads.all,
+        followed=tuple(state.reads.followed),
+        iterated=tuple(state.reads.iterated),
+        final_values=tuple(state.final_values),
+    )
 
 
 def run_with_data(
@@ -150,9 +159,10 @@ def run_with_data(
     kwargs: dict[str, Any],
     leaf_modules: tuple[type[nn.Module], ...] = (),
 ) -> Tracer:
-    """What a tracer has seen of ``root(*args, **kwargs)`` in eval mode, code that looks at content included.
+    """Record ``root(*args, **kwargs)`` in eval mode with data, and return the tracer.
 
-    Everything is computed. What ran is then known by name, but the graph is good for these inputs only.
+    Everything is computed, so code may look at the content of tensors. The names of what ran are right, but
+    the graph is valid for these inputs only.
 
     Raises:
         TraceError: the inputs do not fit.
@@ -168,7 +178,7 @@ def _trace_once(
     check_replacements()
     entry = tracer.entry
     is_part = entry is not tracer.root
-    # In eval mode without gradients, as it is used, and as the reference looks at it.
+    # Eval mode runs without gradients, as models are used and as NNCF traces them.
     with (
         torch.set_grad_enabled(entry.training if training is None else training),
         state_kept(tracer),
@@ -176,15 +186,15 @@ def _trace_once(
         changes_noted(tracer),
     ):
         if is_part:
-            _take_off_hooks(entry)
+            _remove_hooks(entry)
         bound = bind(entry, args, kwargs)
         with patched(tracer):
             call_args, call_kwargs = add_placeholders(tracer, bound)
             try:
-                with python_random_kept(tracer.attributes.holdings.generators) as used:
+                with python_random_kept(tracer.attributes.inventory.generators) as used:
                     result = as_asked(entry, *call_args, **call_kwargs)
                 if not tracer.position.with_data:
-                    _refuse_chance([*used, *tracer.chance])
+                    _refuse_random_numbers([*used, *tracer.random_sources])
             except Exception as error:
                 raise_bug(error)
                 raise _explained(error, entry, args, kwargs) from error
@@ -193,13 +203,13 @@ def _trace_once(
 
 
 def dtypes_of(root: nn.Module) -> dict[str, torch.dtype]:
-    """Those that ``root.to(dtype)`` changes."""
+    """Dtypes of the parameters and buffers that ``root.to(dtype)`` casts, by qualified name."""
     tensors = chain(root.named_parameters(), root.named_buffers())
     return {name: x.dtype for name, x in tensors if x.is_floating_point() or x.is_complex()}
 
 
-def _take_off_hooks(module: nn.Module) -> None:
-    """Hooks of a part that is called as a module run around its graph. `state_kept` puts them back."""
+def _remove_hooks(module: nn.Module) -> None:
+    """Remove the hooks of a part, which run around its graph; `state_kept` restores them."""
     for name in torch_private.CALLED_HOOKS:
         vars(module)[name].clear()
 
@@ -213,8 +223,7 @@ def operators(
 ) -> list[OpCall]:
     """The operators that ``root(*args, **kwargs)`` runs in eval mode, in execution order.
 
-    They are known for models too whose code looks at the content of tensors, and which therefore have
-    no graph: such a model is run.
+    A model whose code looks at the content of tensors, and which therefore has no graph, is run with data.
 
     Raises:
         TraceError: the inputs do not fit.
@@ -229,7 +238,7 @@ def operators(
     return [op for node in graph.nodes for op in ops_of(node)]
 
 
-def _refuse_chance(used: list[str]) -> None:
+def _refuse_random_numbers(used: list[str]) -> None:
     if used:
         raise TraceError(
             f"the code draws numbers from {' and '.join(used)}, and a graph would repeat those of this one "
@@ -262,7 +271,7 @@ def _in_short(item: Any) -> Any:
 
 
 def _erase_unused_values(graph: fx.Graph) -> None:
-    """Drop what has no effect and is used by nobody: sizes, parts of results, fetched parameters."""
+    """Erase nodes without users and effects: sizes, items of results, fetched parameters."""
     for node in reversed(graph.nodes):
         if not node.users and _is_read(node) and not any(op.tracked for op in ops_of(node)):
             graph.erase_node(node)

@@ -32,7 +32,7 @@ def test_nodes_get_hierarchical_names() -> None:
     root = Net().eval()
     x = (torch.rand(1, 2, 4, 4),)
     found = trace_model(root, x, {})
-    names = Names(root, [op for node in found.seen.nodes for op in ops_of(node)])
+    names = Names(root, [op for node in found.eval_graph.nodes for op in ops_of(node)])
     assert_rewrites(
         NameNodes(names),
         BinarizedModule.from_trace(root, found),

@@ -27,7 +27,7 @@ def compare(model: nn.Module, inputs: tuple[Any, ...], nodes: list[list[str]], t
     ops = operators(model, inputs, {})
     names = Names(model, ops)
     assert [list(item) for item in names.listing(ops)] == nodes
-    found = {names.name(op) for op in ops if op.tracked and names.is_target(op)}
+    found = {names.name(op) for op in ops if op.tracked and names.nncf_binarizes(op)}
     assert found == set(targets)
 
 

@@ -22,9 +22,9 @@ def traced(
 ) -> Traced:
     """`root`, traced with these inputs."""
     found = trace(root, args, kwargs, training=training, leaf_modules=leaf_modules)
-    vars(root).update(found.homeless)  # a graph module copies from its root what the graph refers to
+    vars(root).update(found.extra_attributes)  # a graph module copies from its root what the graph refers to
     module = Traced(root, found.graph)
-    for name in found.homeless:
+    for name in found.extra_attributes:
         del vars(root)[name]
     module.specialisations = found.specialisations
     return module

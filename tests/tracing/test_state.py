@@ -171,7 +171,7 @@ def test_parameters_are_neither_read_nor_copied() -> None:
         model = nn.Sequential(nn.Conv2d(3, 4096, 3), nn.ReLU(), nn.Conv2d(4096, 4096, 31))
     found = trace(model, (torch.zeros(1, 3, 40, 40),), {}, training=False)
     assert [node.op for node in found.graph.nodes] == ["placeholder", *["call_module"] * 3, "output"]
-    assert found.homeless == {}
+    assert found.extra_attributes == {}
 
 
 def test_hidden_modules_are_kept_beside_the_root() -> None:
@@ -186,7 +186,7 @@ def test_hidden_modules_are_kept_beside_the_root() -> None:
 
     model = Hidden()
     found = trace(model, (torch.zeros(1, 3),), {}, training=False)
-    assert list(found.homeless.values()) == [model.hidden[0]]
+    assert list(found.extra_attributes.values()) == [model.hidden[0]]
     assert torch.equal(traced(model, torch.zeros(1, 3))(torch.ones(2, 3)), model(torch.ones(2, 3)))
 
 

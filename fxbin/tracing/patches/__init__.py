@@ -1,1 +1,1 @@
-"""What stands in for functions of torch and Python while a model is traced."""
+"""Replaces functions of torch and Python while a model is traced."""

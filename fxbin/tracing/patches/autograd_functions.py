@@ -1,7 +1,7 @@
-"""Calls of `torch.autograd.Function`: one node each, which keeps the custom backward.
+"""Records each call of a `torch.autograd.Function` as one node, which keeps the custom backward.
 
-Code may have taken hold of ``MyFunction.apply`` long before a trace, and in torch 2.14 that is C alone. But
-however it is called, it asks the class for what it needs, so it is there that a tracer answers.
+Code may have taken a reference to ``MyFunction.apply`` long before a trace, and in torch 2.14 that is a C
+function. It always looks up ``forward`` on the class, however, so that lookup is what is replaced.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from fxbin import torch_private
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
-from fxbin.tracing.recorder.wholes import ApplyFunction, ForwardContext, has_setup, in_place_of, run_forward
+from fxbin.tracing.recorder.autograd_forward import ForwardContext, has_setup, replace_returned, run_forward
+from fxbin.tracing.recorder.call_targets import ApplyFunction
 from fxbin.tracing.values.active import active_tracer, paused
 from fxbin.tracing.values.bugs import as_asked, speaks_for_user
 
@@ -23,10 +24,10 @@ Function = type[torch.autograd.Function]
 
 
 def _answers(original: Callable[[Function, str], Any]) -> Callable[[Function, str], Any]:
-    """What a class says when it is asked for an attribute.
+    """Replace the attribute lookup of autograd function classes, so that calls of `apply` are recorded.
 
-    `apply` asks for three, in this order: ``_backward_cls``, to make a context; ``forward``, to call it;
-    and then, where there is one, ``setup_context``. Other code that asks for the last two gets them.
+    `apply` looks up three attributes, in this order: ``_backward_cls``, to create a context; ``forward``, to
+    call it; and ``setup_context``, if there is one. Other code that looks up the last two gets the originals.
     """
     begun: tuple[Function, bool] | None = None
     recorded: Function | None = None
@@ -65,20 +66,20 @@ def _record(function: Function, is_learning: bool, args: tuple[Any, ...]) -> Any
     tracer = active_tracer()
     assert tracer is not None
     if function is CheckpointFunction:
-        # What is kept for the backward changes memory, not numbers: just run what it wraps. Torch, which
-        # runs it without gradients, and again with them, puts back what it finds.
+        # Checkpointing changes memory, not numbers, so the wrapped function simply runs. torch, which has
+        # disabled gradients for it, restores the flag afterwards.
         with paused():
             torch.set_grad_enabled(is_learning)
         return as_asked(args[0], *args[2:])
     result = tracer.call_whole(
         ApplyFunction(function), lambda *values: run_forward(function, values), args, {}
     )
-    # Torch would put a tensor of its own in place of one that was given and comes back.
-    return in_place_of(args, result)
+    # torch returns new tensors in place of inputs that a function returns.
+    return replace_returned(args, result)
 
 
 def _nothing(*_: Any) -> None:
-    """In place of a ``setup_context``, which has been called with what the tracer gives it."""
+    """Replaces a ``setup_context`` that has been called already, with the context of the tracer."""
 
 
 class _Double(torch.autograd.Function):

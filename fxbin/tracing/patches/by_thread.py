@@ -1,4 +1,4 @@
-"""Names in Python modules that stand for something else while a model is traced, in that thread alone."""
+"""Replaces attributes of Python modules for the thread that traces a model, and for no other."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from fxbin.tracing.values.stand_ins import original_of
 
 @contextmanager
 def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None]:
-    """Let ``module.name`` give a stand-in, made with `standing_for`, where a model is traced.
+    """Let ``module.name`` give a stand-in, made with `standing_for`, in threads that trace a model.
 
-    Other threads find what was there: pickle, for one, compares it with what it writes. The code of `module`
-    itself, which asks for no attributes, finds stand-ins in all threads. What somebody puts under such a name
-    meanwhile stays.
+    Other threads get the original; pickle, for example, compares it with the object it writes. Code in
+    `module` itself looks names up without attribute access, and gets stand-ins in all threads. A value that
+    is assigned to such a name inside the region remains.
     """
     kind: Any = type(module)
     names = vars(module)
@@ -33,7 +33,7 @@ def by_thread(module: ModuleType, stand_ins: Mapping[str, Any]) -> Iterator[None
 
 
 class _Name:
-    """Attribute of a module that looks different to threads that trace."""
+    """A module attribute that gives the stand-in to threads that trace, and the original to others."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,8 +1,8 @@
-"""``int(n)``, ``float(n)`` and ``torch.Size(sizes)`` of what is traced, which stay traced.
+"""Replaces ``int``, ``float``, ``torch.Size`` and ``type``, so that traced values remain traced.
 
-They are types, and the numbers that they make are Python's own: ``int(x.shape[0] / 4)`` would bake in
-the size of a batch. User code therefore finds other classes under these names while it is traced, and
-another ``type``, which knows what traced tensors and numbers stand for.
+These types create plain Python values, so that ``int(x.shape[0] / 4)`` would turn the size of a batch into a
+constant. During a trace, user code therefore finds other classes under these names, and a ``type`` that knows
+what traced tensors and numbers stand for.
 """
 
 import copyreg
@@ -25,7 +25,7 @@ from fxbin.tracing.values.tensor import TracedTensor, as_number
 
 
 class _Cast(type):
-    """Metaclass of what passes for a built-in type: makes traced values of traced values."""
+    """Metaclass of replacements for built-in types, which create traced values from traced values."""
 
     _stands_for: type
 
@@ -81,7 +81,7 @@ class _Cast(type):
         return hash(cls._stands_for)
 
 
-# Derived from the built-in ones for `case int(n)`, which looks for that.
+# Derived from the built-in types for `case int(n)`, which requires that.
 class _Int(int, metaclass=_Cast):
     _stands_for = int
 
@@ -99,7 +99,7 @@ class _TypeOf(_Cast):
             return nn.Parameter if args[0]._is_param else Tensor
         is_traced = type(args[0]) in (TracedValue, TracedSize)
         kind = args[0].__class__ if is_traced else type(original_of(args[0]))
-        # As the code will compare it with what it finds under these names.
+        # The code compares the result with what it finds under these names.
         return {int: _Int, float: _Float, type: _Type, _Size._stands_for: torch.Size}.get(kind, kind)
 
 
@@ -115,12 +115,12 @@ class _SizeCast(_Cast):
         return cls._stands_for(*args)
 
 
-class _Size(tuple[int, ...], metaclass=_SizeCast):  # noqa: SLOT001  (there is none of it)
+class _Size(tuple[int, ...], metaclass=_SizeCast):  # noqa: SLOT001  (there are no instances)
     _stands_for = torch.Size
 
 
 def _pickled(cast: Any) -> tuple[Any, ...]:
-    """As the type that it stands for."""
+    """Pickle a replacement as the type that it stands for."""
     return type, ({int: 0, float: 0.0, type: int}[cast._stands_for],)
 
 
@@ -129,10 +129,10 @@ SIZE = Replacement(torch, "Size", lambda _: _Size, lambda s: node_of(torch.Size(
 
 @contextmanager
 def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
-    """Let the code in `modules` find these classes.
+    """Put the replacements of built-in types into the global names of `modules`.
 
-    So does it in other threads, where they do what the built-in ones do: nothing tells threads apart in the
-    global names of a module.
+    Other threads find them there as well, where they behave like the built-in types: global names of a module
+    are the same for all threads.
     """
     with ExitStack() as stack:
         stack.enter_context(

@@ -1,8 +1,7 @@
-"""Which functions of torch are recorded under the name they are called by.
+"""Replaces the functions of torch by wrappers that record them under the name they are called by.
 
-Functions are wrapped where user code looks them up (``torch.cat``, ``F.conv2d``), because only there
-is it known how the code spelled the call, and because arguments that are not plain Python numbers
-would not get past torch's own argument parser.
+Functions are wrapped where user code looks them up (``torch.cat``, ``F.conv2d``), because only there it is
+known how the code spelled the call, and because torch's own argument parser rejects traced numbers.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ _NOT_OPERATORS = frozenset(
 
 @cache
 def _originals() -> dict[ModuleType, dict[str, Callable[..., Any]]]:
-    """Each public operator of torch and torch.nn.functional, by namespace and name."""
+    """All public operators of torch and torch.nn.functional, by namespace and name."""
     names = {
         F: [name for name in dir(F) if not name.startswith("_") and name not in _NOT_OPERATORS],
         torch: [name for name in dir(torch_private.OperatorNames) if not name.startswith("_")],
@@ -46,9 +45,10 @@ def _is_function(item: Any) -> bool:
 
 
 def recorded_functions() -> dict[ModuleType, dict[str, Callable[..., Any]]]:
-    """What is to stand for each of them; or for what somebody has put in its place.
+    """A recording wrapper for each public operator, by namespace and name.
 
-    The graph calls such a function as the code does, by the name that it has in torch.
+    If a user has replaced an operator, the wrapper runs the replacement, and the graph calls it under the
+    name of the operator.
     """
     return {
         module: {name: _recorded(name, original, vars(module)[name]) for name, original in originals.items()}
@@ -74,10 +74,10 @@ def _recorded(name: str, original: Callable[..., Any], now: Callable[..., Any]) 
 
 @cache
 def bound_early() -> dict[Callable[..., Any], tuple[str, Callable[..., Any]]]:
-    """Name and original of each recorded function that the reference names.
+    """Name and original of each operator that NNCF names, by the function that code may have kept.
 
-    For code that took hold of the function before the trace. Functions of `F` then name themselves as
-    ``F`` has them, which is the wrapped one.
+    Code may refer to a function from before the trace (``from torch import cat``). Functions of `F` then
+    report themselves as ``F`` has them, which is the wrapper.
     """
     return {
         function: (name, original)
@@ -89,5 +89,5 @@ def bound_early() -> dict[Callable[..., Any], tuple[str, Callable[..., Any]]]:
 
 
 def op_name(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """The name an operator goes by: `F.relu` is the one function that the reference looks into."""
+    """The name of an operator: ``relu_`` for an `F.relu` in place, the one function NNCF looks into."""
     return "relu_" if name == "relu" and (kwargs.get("inplace") or (len(args) > 1 and args[1])) else name

@@ -1,4 +1,4 @@
-"""Puts a tracer between user code and torch, for the time of one trace."""
+"""Puts a tracer between user code and torch for the duration of one trace."""
 
 import importlib
 import threading
@@ -17,8 +17,8 @@ from fxbin.original.python_modules import python_modules
 from fxbin.tracing.patches.autograd_functions import FUNCTIONS
 from fxbin.tracing.patches.by_thread import by_thread
 from fxbin.tracing.patches.casts import SIZE, casts_traced
-from fxbin.tracing.patches.chance import RANDOM
 from fxbin.tracing.patches.functions import bound_early, op_name, recorded_functions
+from fxbin.tracing.patches.random_numbers import RANDOM
 from fxbin.tracing.patches.regions import REGIONS
 from fxbin.tracing.patches.replacement import replaced
 from fxbin.tracing.patches.replacements import CALLS
@@ -35,30 +35,30 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def patched(tracer: Tracer) -> Iterator[None]:
-    """Inside, torch calls of this thread are recorded by `tracer`; other threads see no change.
+    """Let `tracer` record the torch calls of this thread; other threads see no change.
 
-    Functions and methods of torch are put back in the end; `state_kept` does that for the model.
+    Functions and methods of torch are restored at the end; `state_kept` restores the model.
     """
-    # Operators on the meta device import it sooner or later. It fills tables by identity with what it
-    # finds in the namespace of torch, so that must happen before wrapped functions are there.
+    # Operators on the meta device import it sooner or later. It fills tables with the functions that it
+    # finds in the namespace of torch, so it must be imported before these are wrapped.
     importlib.import_module(torch_private.COMPILER)
     with _one_at_a_time, ExitStack() as stack:
         tracer.attributes.prepare(tracer.reached())
         for namespace, wrappers in recorded_functions().items():
             stack.enter_context(by_thread(namespace, wrappers))
         stack.enter_context(replaced(REPLACEMENTS))
-        # What the code has compiled runs as it is written, or a compiler would come across the tracer.
+        # Compiled functions run uncompiled, because the compiler cannot handle the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        holdings = tracer.attributes.holdings
-        stack.enter_context(casts_traced(python_modules(holdings.classes)))
-        stack.enter_context(caches_disabled(holdings.caches))
+        inventory = tracer.attributes.inventory
+        stack.enter_context(casts_traced(python_modules(inventory.classes)))
+        stack.enter_context(caches_disabled(inventory.caches))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
         yield
 
 
 class _Mode(TorchFunctionMode):
-    """Catches what is not wrapped: functions bound by name early, methods of plain tensors."""
+    """Records what is not wrapped: functions that code has kept, methods of plain tensors."""
 
     @speaks_for_user
     def __torch_function__(
@@ -83,7 +83,7 @@ class _Mode(TorchFunctionMode):
 
 @speaks_for_user
 def _attribute(tracer: Recording, func: Any, name: str, args: tuple[Any, ...]) -> Any:
-    """``tensor.name`` or ``tensor.name = value``: recorded where it gives or takes a tensor."""
+    """``tensor.name`` or ``tensor.name = value``, which is recorded if it gives or takes a tensor."""
     if func.__name__ == "__set__":
         return tracer.compute(setattr, (args[0], name, args[1]))
     tensor = args[0]

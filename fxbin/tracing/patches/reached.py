@@ -1,7 +1,7 @@
-"""Whether torch still comes to what stands in for its functions.
+"""Checks that torch still calls the replacements of its functions.
 
-It may call something else in another version. What a model does would then go unseen: left out of the
-graph, without an error.
+Another version of torch may call something else. The tracer would then miss what a model does there, and the
+graph would lack it, without an error.
 """
 
 import warnings
@@ -27,20 +27,20 @@ _neg = torch.neg  # bound early
 
 @cache
 def check_replacements() -> None:
-    """Try them all, with a small call each, once in a process.
+    """Check all replacements with a small call each, once in a process.
 
     Raises:
-        TorchVersionError: one of them is not reached.
+        TorchVersionError: torch does not call one of them.
     """
-    # In a thread, which has gradients, autocast and a default device to itself: what the caller has set does
-    # not change the calls, and a call that fails half way does not change what the caller has set.
+    # A thread has its own gradient mode, autocast and default device: settings of the caller do not change
+    # the calls, and a call that fails half way does not change settings of the caller.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_try_all).result()
 
 
 def _try_all() -> None:
     tracer = Tracer(nn.Module())
-    with warnings.catch_warnings(action="ignore"):  # what is deprecated is tried all the same
+    with warnings.catch_warnings(action="ignore"):  # deprecated functions are checked as well
         # Compiled before any function of torch is replaced: torch.jit knows them by their identity.
         scripted = torch.jit.CompilationUnit("def double(x):\n    return x * 2\n").double
         with patched(tracer):
@@ -51,7 +51,7 @@ def _try_all() -> None:
 
 
 def _ways() -> list[tuple[str, Callable[[Sample], object]]]:
-    """The ways in which a tracer learns of a call."""
+    """The name of each way in which a tracer learns of a call, with a check that it works."""
     return [
         *((str(replacement), replacement.is_reached) for replacement in REPLACEMENTS),
         ("torch.neg", lambda s: node_of(torch.neg(s.x))),
@@ -71,7 +71,7 @@ def _check(name: str, is_reached: Callable[[Sample], object], sample: Sample) ->
     try:
         if is_reached(sample):
             return
-    except Exception as error:  # noqa: BLE001  (whatever torch says to a tensor that it was not to see)
+    except Exception as error:  # noqa: BLE001  (any error of torch about a traced tensor)
         cause = error
     raise TorchVersionError(
         f"torch {torch.__version__} no longer comes to what fxbin puts in place of {name}, so that "

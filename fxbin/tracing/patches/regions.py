@@ -1,8 +1,7 @@
-"""Regions without gradients or with another autocast, which a graph must switch as the code did.
+"""Records regions such as `torch.no_grad`, `torch.enable_grad` and `torch.autocast`.
 
-Entering and leaving of `torch.no_grad`, `torch.enable_grad`, `torch.autocast` and the like is recorded.
-What the caller had is asked for when the graph runs, and restored: the graph of a model that is called
-without gradients must not switch them on.
+The graph enters and leaves them as the code does. The setting of the caller is read when the graph runs, and
+restored: the graph of a model that is called without gradients must not enable them.
 """
 
 from collections.abc import Callable
@@ -26,7 +25,7 @@ def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
         tracer = active_tracer()
         if tracer is None or tracer.position.knows_values:
             return original()
-        # Not guarded: code that looks at it does so to save memory, and runs in both cases.
+        # Not guarded, because code that reads it does so to save memory, and is valid in both cases.
         return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
 
     return is_grad_enabled
@@ -36,7 +35,7 @@ def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]
     @speaks_for_user
     def set_grad_enabled(mode: Any) -> None:
         tracer = active_tracer()
-        if tracer is None or tracer.position.is_inside:
+        if tracer is None or tracer.position.is_kept_whole:
             original(mode)
         elif type(mode) is TracedValue:
             tracer.graph.call_function(original, (mode._node,))
@@ -52,7 +51,7 @@ def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
     def __init__(  # noqa: N807  (it is one)
         self: Any, device_type: Any, dtype: Any = None, enabled: Any = True, cache_enabled: Any = None
     ) -> None:
-        # As they were given: the device, and with it a dtype left open, may be another at run time.
+        # The arguments as given, because the device, and with it the default dtype, may differ at run time.
         self._given = (device_type, dtype, enabled, cache_enabled)
         original(self, *plain_values(self._given))
 
@@ -62,8 +61,8 @@ def _init_autocast(original: Callable[..., None]) -> Callable[..., None]:
 def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.position.is_inside:
-            # One that was made before the trace, such as a decorator of forward, says what it is.
+        if tracer is not None and not tracer.position.is_kept_whole:
+            # A region that was created before the trace, such as a decorator of forward, has its options.
             was = torch_private.autocast_options(self)
             given = vars(self).get("_given", was)
             given = map_nested(given, lambda x: x._node if type(x) is TracedValue else x)
@@ -78,7 +77,7 @@ def _enter_autocast(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _exit_autocast(original: Callable[..., Any]) -> Callable[..., Any]:
     def __exit__(self: Any, *error: Any) -> Any:  # noqa: N807  (it is one)
         tracer = active_tracer()
-        if tracer is not None and not tracer.position.is_inside:
+        if tracer is not None and not tracer.position.is_kept_whole:
             entries = vars(self).get("_traced_entries")
             if not entries:
                 raise TraceError("the code leaves an autocast region that it has not entered in this forward")

@@ -1,4 +1,4 @@
-"""Something else in place of what torch has under a name, and how to see that torch still comes to it."""
+"""Replaces a function of torch or Python during a trace, with a check that torch calls the replacement."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -19,37 +19,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is at hand to see whether a replacement is reached."""
+    """What a check needs to see whether a replacement is called."""
 
     tracer: "Recording"
-    """The active one, whose graph nobody will run."""
+    """The active tracer, whose graph never runs."""
 
     x: TracedTensor
-    """Of shape (1, 1)."""
+    """A traced tensor of shape (1, 1)."""
 
     scripted: Callable[..., Any]
     """A function that was compiled by `torch.jit`."""
 
     @property
     def last(self) -> fx.Node:
-        """What was recorded last."""
+        """The last node of the graph."""
         node: fx.Node = next(iter(reversed(self.tracer.graph.nodes)))
         return node
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What stands in for ``owner.name`` while a model is traced."""
+    """A replacement of ``owner.name`` during a trace."""
 
     owner: Any
+    """The Python module or class that has the attribute."""
+
     name: str
+    """Name of the attribute."""
+
     wrap: Callable[[Any], Any]
-    """Makes it, given what is there; None if nothing is."""
+    """Makes the replacement of the original value, which is None if there is no such attribute."""
 
     is_reached: Callable[[Sample], object]
-    """Makes a small call, as models do. Gives something true if that comes to the replacement.
+    """Makes a small call, as models do, and gives a true value if that calls the replacement.
 
-    If it does not, it may as well raise what torch says to a tensor that it was not to see.
+    If not, it may also raise an error of torch about the traced tensor.
     """
 
     def __str__(self) -> str:
@@ -58,14 +62,14 @@ class Replacement:
 
 
 def node_of(item: Any) -> fx.Node:
-    """The node behind what a call gave. Raises AttributeError if a tracer has not seen it."""
+    """The node of the result `item` of a call. Raises AttributeError if the call was not recorded."""
     node: fx.Node = item._node
     return node
 
 
 @contextmanager
 def replaced(replacements: Iterable[Replacement]) -> Iterator[None]:
-    """Inside, all of them are in place: in modules for threads that trace, in classes for all of them."""
+    """Install `replacements`: those in modules for threads that trace, those in classes for all threads."""
     with ExitStack() as stack:
         for each in replacements:
             there = getattr(each.owner, each.name, None)
@@ -75,7 +79,7 @@ def replaced(replacements: Iterable[Replacement]) -> Iterator[None]:
 
 def _replaced(owner: Any, name: str, there: Any, stand_in: Any) -> AbstractContextManager[Any]:
     if stand_in is there:
-        return nullcontext()  # it is already, in a trace that a traced model makes
+        return nullcontext()  # installed already, if a traced model traces another one
     if there is None or not isinstance(owner, ModuleType):
         return mock.patch.object(owner, name, stand_in, create=there is None)
     if original_of(stand_in) is not there:

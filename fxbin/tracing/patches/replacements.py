@@ -1,4 +1,4 @@
-"""What stands in for functions and methods of torch, and of Python, while a model is traced."""
+"""The replacements of functions and methods of torch and Python during a trace."""
 
 import builtins
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fxbin import torch_private
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.attributes import traced
+from fxbin.tracing.recorder.call_targets import CallMapped, CallScripted, CheckAll
 from fxbin.tracing.recorder.reads import OF_EACH_MODULE
-from fxbin.tracing.recorder.wholes import CallMapped, CallScripted, CheckAll
 from fxbin.tracing.values.active import active_tracer, is_tracing, paused
 from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.content import ContentError
@@ -34,12 +34,12 @@ def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``module.name`` for what is no submodule, parameter or buffer: see `_module_getattr`."""
+    """Replace ``module.name`` for plain attributes; see `_module_getattr` for the others."""
 
     @speaks_for_user
     def get(module: nn.Module, name: str) -> Any:
         value = original(module, name)
-        if name not in OF_EACH_MODULE:  # before all else, as most are
+        if name not in OF_EACH_MODULE:  # first, because most lookups are of these
             tracer = active_tracer()
             if tracer is not None:
                 tracer.state.note_read(module, name, value)
@@ -98,7 +98,7 @@ def _vmap(original: Callable[..., Any]) -> Callable[..., Any]:
         tracer = active_tracer()
         if tracer is None:
             return original(function, in_dims, out_dims, randomness, chunk_size, *args, **kwargs)
-        # The tensors that it gives to the function are of a kind that cannot be looked into.
+        # It calls the function with tensors that cannot be traced.
         target = CallMapped(original, function, (in_dims, out_dims, randomness, chunk_size))
         run = target if tracer.position.with_data else target.on_shapes
         return tracer.call_opaque(target, run, args, kwargs)
@@ -114,14 +114,14 @@ def _gradients(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(outputs, inputs, *args, **kwargs)
         if not tracer.position.knows_values:
             raise ContentError("torch.autograd.grad is called, which needs what autograd keeps in a real run")
-        # For names, any numbers will do.
+        # Only names are wanted here, so any numbers will do.
         return tuple(torch.zeros_like(x) for x in ((inputs,) if isinstance(inputs, Tensor) else inputs))
 
     return grad
 
 
 def _training(_: None) -> property:
-    """``module.training``, an attribute of each module, which a property of the class goes before."""
+    """Replace ``module.training`` by a property of the class, which overrides each module's attribute."""
     return property(_mode, _set_mode, _delete_mode)
 
 
@@ -130,7 +130,7 @@ def _mode(module: nn.Module) -> bool:
     try:
         mode: bool = vars(module)["training"]
     except KeyError:
-        raise AttributeError("training") from None  # a scripted module has it elsewhere
+        raise AttributeError("training") from None  # a scripted module keeps it elsewhere
     tracer = active_tracer()
     if tracer is not None:
         tracer.state.look_at_mode(module, mode)
@@ -150,7 +150,7 @@ def _delete_mode(module: nn.Module) -> None:
 
 
 class _Len:
-    """In place of the built-in `len`, which other threads look up without being told apart."""
+    """Replaces the built-in `len`, also in other threads, because all threads share built-in names."""
 
     __name__ = "len"
 
@@ -159,7 +159,7 @@ class _Len:
 
     @speaks_for_user
     def __call__(self, item: Any, /) -> Any:
-        # A method __len__ would have to give a plain number, and so bake in the size of a batch.
+        # A method __len__ must return a plain number, and so would make the size of a batch a constant.
         if type(item) is TracedTensor and active_tracer() is not None:
             return item.shape[0]
         if type(item) is TracedSize and item.rank is not None and active_tracer() is not None:
@@ -183,7 +183,7 @@ def _number_limits(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check(original: Callable[..., Any]) -> Callable[..., Any]:
     def check(error: Any, condition: Any, message: Any) -> None:
-        # `torch._check` asks for the real type of the answer.
+        # `torch._check` requires a condition of the actual type bool.
         original(error, bool(condition) if type(condition) is TracedValue else condition, message)
 
     return check
@@ -206,8 +206,8 @@ def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
     @speaks_for_user
     def has_torch_function(args: Any) -> Any:
-        # Attention layers ask this about all they are given, and would take another path than they do
-        # without a tracer. `torch._assert` asks about its condition, and is recorded if it is told so.
+        # Attention layers ask this about all their inputs, and would take another path than without a
+        # tracer. `torch._assert` asks about its condition alone, and is recorded if the answer is yes.
         return original(args) if active_tracer() is None or _length(args) == 1 else False
 
     return has_torch_function
@@ -216,7 +216,7 @@ def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
 def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
     @speaks_for_user
     def make(kind: type, *args: Any, **kwargs: Any) -> Any:
-        # `Variable(x)` of old code makes a new tensor around the same memory, out of sight.
+        # `Variable(x)` in old code creates a new tensor of the same memory, which the tracer does not see.
         if args and type(args[0]) is TracedTensor and active_tracer() is not None:
             x = args[0]
             with paused():
@@ -228,7 +228,7 @@ def _variable(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
     def verify(size: Any) -> None:
-        # A statistic over one value per channel is an error at run time, not while tracing.
+        # A statistic of one value per channel is an error at run time, but not during a trace.
         if not is_tracing():
             original(size)
 
@@ -236,7 +236,7 @@ def _verify_batch_size(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _layer() -> nn.Module:
-    """One whose making draws no random numbers."""
+    """A layer whose construction draws no random numbers."""
     with paused():
         return nn.PReLU(1)
 

@@ -1,1 +1,1 @@
-"""What writes down the calls that a model makes."""
+"""Records the calls that a model makes as nodes of a graph."""

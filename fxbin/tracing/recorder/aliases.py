@@ -1,7 +1,7 @@
-"""Modules that their parent holds under two names, told apart as the reference does.
+"""Splits modules that their parent holds under two names, because NNCF names their calls differently.
 
-NNCF replaces such a module under its first name only; under the others the parent keeps the old
-object, with the same parameters. While tracing, an object with the same attributes stands there.
+NNCF replaces such a module under its first name only; under the others the parent keeps the old object, with
+the same parameters. During a trace, the other names hold a second object with the same attributes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from fxbin.tracing.values.reference import REPLACED_CLASSES
 
 
 def split_aliases(parents: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Put a stand-in under each further name of a module of `parents`; yields (stand-in, module)."""
+    """Put a stand-in under each further name of a child of `parents`; yield (stand-in, child)."""
     for parent in parents:
         seen: set[nn.Module] = set()
         for name, child in torch_private.modules(parent).items():

@@ -1,4 +1,4 @@
-"""What the code gets where it asks a tensor for something that only the run will tell."""
+"""Answers what is known only when the graph runs, such as ``x.item()``, with values the graph computes."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Answers:
-    """Values that the graph computes; `recording` is what these ask in turn."""
+    """Traced values for questions about tensors; `recording` is the tracer that these values call."""
 
     def __init__(
         self, recording: "Recording", recorder: Recorder, attributes: Attributes, position: Position
@@ -30,7 +30,7 @@ class Answers:
         self._graph = recorder.graph
 
     def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-        """``tensor.item()``, ``float(tensor)``: a number that the run will tell."""
+        """The number that ``tensor.item()`` or ``float(tensor)`` gives when the graph runs."""
         some = _some_number(tensor, read)
         node = self._recorder.node_of(tensor)
         is_item = read is Tensor.item
@@ -40,15 +40,15 @@ class Answers:
         return TracedValue(self._recording, read_out, some, of_content=True)
 
     def device_of(self, tensor: TracedTensor) -> Any:
-        """``tensor.device``: the model's, though nothing is there while tracing."""
+        """``tensor.device``: that of the model, although traced tensors are on the meta device."""
         device = self._attributes.device
         return device if self._position.knows_values else self._attribute(tensor, "device", device)
 
     def requires_grad_of(self, tensor: TracedTensor) -> Any:
-        """``tensor.requires_grad``: as it is here for a parameter, as in a training step for others."""
+        """``tensor.requires_grad``: the actual flag of a parameter, that of a training step for others."""
         if self._position.knows_values:
-            return False  # or torch would hang hooks of its layers on what is never differentiated
-        # As with `is_grad_enabled`: what code does about it is meant for both cases.
+            return False  # or layers of torch would register hooks on tensors that are never differentiated
+        # As with `is_grad_enabled`, code that reads the flag of other tensors is valid in both cases.
         is_parameter = tensor._source is not None
         return self._attribute(tensor, "requires_grad", tensor._requires_grad, guarded=is_parameter)
 
@@ -57,8 +57,8 @@ class Answers:
         return TracedValue(self._recording, node, value, guarded=guarded)
 
     def add_hook(self, tensor: TracedTensor, hook: Callable[[Tensor], Any]) -> None:
-        """``tensor.register_hook(hook)``: the hook is called whenever gradients are computed."""
-        if not self._position.is_inside:
+        """Record ``tensor.register_hook(hook)``; the hook is called whenever gradients are computed."""
+        if not self._position.is_kept_whole:
             node = self._recorder.node_of(tensor)
             held = self._attributes.fetch_object(hook, self._graph)
             self._graph.call_function(register_hook, (node, held))
@@ -66,7 +66,7 @@ class Answers:
 
 @speaks_for_user
 def _some_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-    """What `read` gives for another tensor of this dtype. Raises RuntimeError as torch does."""
+    """What `read` gives for a tensor of one element of this dtype. Raises RuntimeError as torch does."""
     with paused():
         if tensor._value.numel() != 1:
             raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")

@@ -1,4 +1,4 @@
-"""Python values that a graph takes for granted, as the code needed them while it was traced."""
+"""Records the Python values that a graph relies on, because the traced code needed them."""
 
 from typing import Any
 
@@ -14,35 +14,36 @@ from fxbin.tracing.values.numbers import TracedValue
 
 
 class Assumptions:
-    """Writes them down, and has `graph` check them; `parameters` are the names of those of the root."""
+    """The Python values that `graph` relies on and checks; `parameters` are the names of the root's."""
 
     def __init__(self, graph: fx.Graph, position: Position, parameters: frozenset[str]) -> None:
         self._graph, self._position, self._parameters = graph, position, parameters
-        self.found: list[Specialisation] = []
+        self.specialisations: list[Specialisation] = []
+        """The values, in the order in which they were needed."""
         self.modules: list[nn.Module | None] = []
-        """For each of `found`, the module whose code it is."""
+        """For each of `specialisations`, the module whose code needed it."""
         self.asks_for_dtypes = False
-        """Whether the code does something else for another dtype of a tensor."""
+        """Whether the code may do something else for another dtype of a tensor."""
         self._weight_checks: set[str] = set()
 
     def note(self, expression: str, value: Any) -> Specialisation | None:
-        """Write down that the graph takes `expression` to be `value`; None if that is known."""
+        """Note that the graph relies on `expression` being `value`; None if that was known already."""
         position = self._position
         found = Specialisation(expression, value, position.path, user_location() or "unknown")
-        if found in self.found:
+        if found in self.specialisations:
             return None
-        self.found.append(found)
+        self.specialisations.append(found)
         self.modules.append(position.module)
         return found
 
     def rely_on_count(self, node: fx.Node, count: int) -> None:
-        """Code works with the `count` tensors that `node` gives, and would go on otherwise with others."""
+        """Rely on `node` giving `count` tensors, as the code may do something else with more or fewer."""
         found = self.note(f"len({node.name})", count)
         if found is not None:
             self._graph.call_function(check_count, (node, count, _in_words(found)))
 
     def rely_on(self, value: TracedValue) -> Any:
-        """The plain value, which the code needs. Raises ContentError if only the run will tell."""
+        """The plain value, on which the graph now relies. Raises ContentError if only a run can tell it."""
         node = value._node
         if value._of_content:
             raise ContentError(

@@ -1,4 +1,4 @@
-"""How a graph gets at what the root module holds: parameters, buffers, constants, submodules."""
+"""Fetches parameters, buffers, constants and submodules of the root as nodes of a graph."""
 
 from collections.abc import Collection
 from itertools import count
@@ -11,7 +11,7 @@ from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.record import TensorSpec, set_spec
-from fxbin.original.holdings import Holdings
+from fxbin.original.inventory import Inventory
 from fxbin.tracing.recorder.aliases import split_aliases
 from fxbin.tracing.recorder.execute import LARGEST_CONSTANT
 from fxbin.tracing.values.active import paused
@@ -22,21 +22,21 @@ from fxbin.tracing.values.tensor import TracedTensor
 
 
 class Attributes:
-    """Knows the path of each tensor and module of `root`, and stands in for tensors while tracing.
+    """The paths of all tensors and modules of the root, and the traced tensors that stand for them.
 
-    Stand-ins are on the meta device: tracing neither reads nor copies the real ones.
+    Stand-ins are on the meta device: tracing neither reads nor copies the actual tensors.
     """
 
-    def __init__(self, holdings: Holdings, *, with_data: bool = False) -> None:
-        self.holdings = holdings
-        self.device = holdings.device
-        self.home = self.device if with_data else None
-        """Where operators run if they run on the content of tensors."""
-        self.homeless: dict[str, Any] = {}
-        """Modules, tensors and objects that the code uses and `root` does not hold, by a new name."""
+    def __init__(self, inventory: Inventory, *, with_data: bool = False) -> None:
+        self.inventory = inventory
+        self.device = inventory.device
+        self.data_device = self.device if with_data else None
+        """The device on which operators run with data; None if they run without."""
+        self.extra_attributes: dict[str, Any] = {}
+        """Modules, tensors and objects that the code uses but the root does not have, by a new name."""
         self._objects: dict[int, str] = {}
-        self._module_paths = dict(holdings.module_paths)
-        self._tensor_paths = dict(holdings.tensor_paths)
+        self._module_paths = dict(inventory.module_paths)
+        self._tensor_paths = dict(inventory.tensor_paths)
         self._stand_ins: dict[int, TracedTensor] = {}
         self._alive: list[Tensor] = []
         self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
@@ -44,10 +44,10 @@ class Attributes:
         self._before: dict[nn.Module, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def prepare(self, modules: Collection[nn.Module]) -> None:
-        """Change `modules` so that tracing sees more of them; whoever calls this puts them back.
+        """Change `modules` so that tracing sees more of them; the caller must restore them.
 
-        Modules that a parent holds twice become two. Tensors that are plain attributes are replaced by
-        their stand-ins, which parameters and buffers get where they are looked up.
+        Modules that a parent holds under two names become two. Tensors in plain attributes are replaced by
+        stand-ins; those of parameters and buffers take their place where they are looked up.
         """
         stand_ins = dict(split_aliases(modules))
         self._module_paths |= {new: self._module_paths[module] for new, module in stand_ins.items()}
@@ -65,16 +65,16 @@ class Attributes:
         return self.stand_in(item) if isinstance(item, Tensor) and type(item) is not TracedTensor else item
 
     def module_path(self, module: nn.Module) -> str:
-        """Dotted path of `module` from the root, as ``call_module`` takes it."""
+        """The target of a ``call_module`` node for `module`: its path, or a new name if the root has none."""
         if module not in self._module_paths:
             self._module_paths[module] = self._adopt(module)
         return self._module_paths[module]
 
     def is_changed(self, module: nn.Module) -> bool:
-        """Whether the code has changed what `module` computes with, so that it is not to be called later.
+        """Whether the code has changed what `module` computes with, so that a graph must not call it.
 
-        By an assignment to an attribute (``conv.stride = 2``, ``norm.eval()``), by other tensors in place
-        of parameters (`torch.func.functional_call`), or, if the code made it, by what it was made with.
+        It may have assigned an attribute (``conv.stride = 2``, ``norm.eval()``), put other tensors in place
+        of parameters (`torch.func.functional_call`), or created the module with traced values.
         """
         if module not in self._before:
             return holds([vars(module), torch_private.parameters(module)], TracedValue | TracedTensor)
@@ -89,7 +89,7 @@ class Attributes:
         )
 
     def assigned(self, module: nn.Module, name: str) -> tuple[Tensor | None, TracedTensor | None]:
-        """The buffer that `module` held under `name` before the trace, and what stands for it now."""
+        """The buffer `name` that `module` had before the trace, and the traced tensor that it is now."""
         key = (module, name)
         now = torch_private.buffers(module)[name]
         if now is not None and type(now) is not TracedTensor:
@@ -98,23 +98,23 @@ class Attributes:
         return self._buffers.get(key), self._assigned.get(key)
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
-        """Note that `value` is now the content of that buffer."""
+        """Note that `value` is now the content of the buffer `name` of `module`."""
         self._assigned[module, name] = value
 
     def stand_in(self, tensor: Tensor) -> TracedTensor:
-        """The traced tensor that user code gets instead of `tensor`, always the same one."""
+        """The traced tensor that user code gets in place of `tensor`; always the same one."""
         if id(tensor) not in self._stand_ins:
             with paused():
                 self._stand_ins[id(tensor)] = self._new_stand_in(tensor)
-            self._alive.append(tensor)  # or its id might go to another tensor
+            self._alive.append(tensor)  # otherwise another tensor might get its id
         return self._stand_ins[id(tensor)]
 
     @speaks_for_user
     def _new_stand_in(self, tensor: Tensor) -> TracedTensor:
         # Code may turn a small constant into numbers; parameters and buffers change, so they have none.
-        held = id(tensor) in self.holdings.registered
-        if self.home is not None:
-            value = tensor.detach().to(self.home).clone()
+        held = id(tensor) in self.inventory.registered
+        if self.data_device is not None:
+            value = tensor.detach().to(self.data_device).clone()
         elif not held and tensor.numel() <= LARGEST_CONSTANT and not tensor.is_meta:
             value = tensor.detach().cpu().clone()
         else:
@@ -123,11 +123,11 @@ class Attributes:
         return traced(value, None, tracked=False, source=tensor, is_param=is_param)
 
     def node(self, tensor: TracedTensor, graph: fx.Graph) -> fx.Node:
-        """The node that computes `tensor`; a stand-in is fetched from the root at each use."""
+        """The node that computes `tensor`; a stand-in gets a new ``get_attr`` node at each use."""
         if tensor._node is not None:
             return tensor._node
-        if tensor._source is None and self.home is not None:
-            # It comes out of a module that is kept whole, by a list that this one was given.
+        if tensor._source is None and self.data_device is not None:
+            # A module that is kept whole has put it into a list that it was given.
             return self.fetch(tensor._value, graph)
         if tensor._source is None:
             raise TraceError(
@@ -137,22 +137,22 @@ class Attributes:
         return self.fetch(tensor._source, graph)
 
     def fetch(self, source: Tensor, graph: fx.Graph) -> fx.Node:
-        """A node that gives the parameter, buffer or constant `source` itself."""
+        """A new ``get_attr`` node of the parameter, buffer or constant `source`."""
         if id(source) not in self._tensor_paths:
-            if source.is_meta and not self.holdings.is_all_meta:
+            if source.is_meta and not self.inventory.is_all_meta:
                 raise TraceError(
                     f"a tensor of shape {tuple(source.shape)} was computed in a way that fxbin does not see "
                     "(an operator in a C++ extension?)"
                 )
-            # What a thread of the code computes has gradients. A graph made with data is only looked at.
-            is_computed = self.home is not None and not source.is_leaf
+            # What another thread computes may have a history. A graph made with data is never run.
+            is_computed = self.data_device is not None and not source.is_leaf
             self._tensor_paths[id(source)] = self._adopt(source.detach() if is_computed else source)
         node = graph.create_node("get_attr", self._tensor_paths[id(source)])
         set_spec(node, TensorSpec(tuple(source.shape), source.dtype))
         return node
 
     def fetch_object(self, item: Any, graph: fx.Graph) -> fx.Node:
-        """A node that gives the Python object `item`, such as a module that is passed to a function."""
+        """A new ``get_attr`` node of the Python object `item`, such as a module passed to a function."""
         if isinstance(item, nn.Module):
             return graph.create_node("get_attr", self.module_path(item))
         if id(item) not in self._objects:
@@ -160,11 +160,13 @@ class Attributes:
         return graph.create_node("get_attr", self._objects[id(item)])
 
     def _adopt(self, item: Any) -> str:
-        """A name under which the graph finds `item`, which `root` does not hold."""
+        """Add `item`, which the root does not have, to `extra_attributes`, and return its name."""
         kind = "module" if isinstance(item, nn.Module) else "constant"
-        names = (f"_traced_{kind}_{number}" for number in count(len(self.homeless)))
-        name = next(name for name in names if name not in self.homeless and name not in self.holdings.names)
-        self.homeless[name] = item
+        names = (f"_traced_{kind}_{number}" for number in count(len(self.extra_attributes)))
+        name = next(
+            name for name in names if name not in self.extra_attributes and name not in self.inventory.names
+        )
+        self.extra_attributes[name] = item
         return name
 
 
@@ -177,7 +179,7 @@ def traced(
     source: Tensor | None = None,
     is_param: bool = False,
 ) -> TracedTensor:
-    """`value` for user code; `source` is the real tensor that a stand-in stands for."""
+    """A new traced tensor around `value`; `source` is the actual tensor that a stand-in stands for."""
     tensor = value.detach().as_subclass(TracedTensor)
     tensor._value, tensor._node, tensor._tracked = value, node, tracked
     tensor._source, tensor._is_param = source, is_param

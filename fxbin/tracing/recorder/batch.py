@@ -1,4 +1,4 @@
-"""Code that depends on the size of a batch, found by tracing a second one."""
+"""Finds code that depends on the size of a batch, by a second trace with a larger one."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from fxbin.tracing.values.content import ContentError
 
 
 def relies_on_numbers(tracer: Tracer) -> bool:
-    """Whether the graph is good for one value of something only that might be the size of a batch."""
+    """Whether the graph relies on a value that may be the size of a batch."""
     return any(_may_be_batch(found) for found, _ in _specialised(tracer))
 
 
 def _may_be_batch(found: Specialisation) -> bool:
-    """A number, or the answer to a question about a first size."""
+    """Whether `found` is a number, or the result of a comparison with a first size."""
     if type(found.value) is bool:
         return any(spelled in found.expression for spelled in ("[0]", "len(", "(0)"))
     return type(found.value) is int
 
 
 def larger_batch(inputs: Any) -> Any:
-    """`inputs` with one example more, without data."""
+    """`inputs` with one more example in each tensor, on the meta device."""
 
     def larger(item: Any) -> Any:
         if not isinstance(item, Tensor) or not item.dim():
@@ -35,9 +35,10 @@ def larger_batch(inputs: Any) -> Any:
 
 
 def refuse_batch_size(small: Tracer, large: Tracer) -> None:
-    """Raise ContentError where code relied on another number in a larger batch: it loops over examples."""
+    """Raise ContentError if code relied on another value in the larger batch, for example to loop over it."""
     values = {
-        (found.expression, found.location, found.scope): found.value for found in large.assumptions.found
+        (found.expression, found.location, found.scope): found.value
+        for found in large.assumptions.specialisations
     }
     for found, module in _specialised(small):
         other = values.get((found.expression, found.location, found.scope), found.value)
@@ -53,5 +54,5 @@ def refuse_batch_size(small: Tracer, large: Tracer) -> None:
 
 
 def _specialised(tracer: Tracer) -> list[tuple[Specialisation, nn.Module | None]]:
-    # What is found in attributes after the trace comes last, and belongs to no line of code.
-    return list(zip(tracer.assumptions.found, tracer.assumptions.modules, strict=False))
+    # Those found in attributes after the trace come last, and do not belong to a line of code.
+    return list(zip(tracer.assumptions.specialisations, tracer.assumptions.modules, strict=False))

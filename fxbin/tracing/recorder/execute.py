@@ -1,4 +1,4 @@
-"""Running one operator on values without data, to learn shapes and dtypes."""
+"""Runs one operator on values without data, to learn shapes and dtypes."""
 
 import re
 from collections.abc import Callable
@@ -23,10 +23,10 @@ _RANDOM = frozenset(
         "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "rrelu", "gumbel_softmax",
     }
 )  # fmt: skip
-"""Operators whose result is another one in each run: it is nothing a trace may rely on."""
+"""Operators whose result differs between runs, so that a trace must not rely on it."""
 
 _LIKE_INPUT = frozenset({"batch_norm", "instance_norm"})
-"""Operators whose rule for shapes computes statistics: slow, and impossible for one value per channel."""
+"""Operators whose meta kernel computes statistics: slow, and impossible for one value per channel."""
 
 _ACTIVATIONS = frozenset(
     {
@@ -34,12 +34,12 @@ _ACTIVATIONS = frozenset(
         "hardswish", "hardsigmoid", "threshold",
     }
 )  # fmt: skip
-"""Operators on each number by itself, whose rules for shapes are ten times slower than an empty tensor."""
+"""Element-wise operators, whose meta kernels take ten times as long as making an empty tensor."""
 
 _SAME_SHAPE = _LIKE_INPUT | _ACTIVATIONS
 _CREATE = frozenset({"zeros", "ones", "full", "eye", "arange", "range", "linspace", "logspace"})
 LARGEST_CONSTANT = 2**18
-"""Number of elements up to which constants are computed while tracing, so that code can read them."""
+"""Number of elements up to which constants are computed during a trace, so that code can read them."""
 
 
 def execute(
@@ -51,11 +51,10 @@ def execute(
     *,
     with_data: bool = False,
 ) -> Any:
-    """``function(*args, **kwargs)`` on `device`, whichever one the model asks for.
+    """Run ``function(*args, **kwargs)`` on `device`, whichever device the model asks for.
 
-    Unless `with_data`, large constants are made without any.
-
-    Raises ContentError where that takes the content of a tensor.
+    Large constants are created without data, unless `with_data`. Raises ContentError if the operator needs
+    the content of a tensor on the meta device.
     """
     if name in _MOVES:
         return args[0]
@@ -92,7 +91,7 @@ def _like_input(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
 
 @speaks_for_user
 def _in_layout(result: Tensor, given: tuple[Any, ...]) -> Tensor:
-    """What a convolution gives, which without data is never in channels-last order; code may ask for it."""
+    """Convert the result of a convolution to channels-last if an input is; the meta kernel does not."""
     if not result.is_meta or not any(isinstance(x, Tensor) and _is_channels_last(x) for x in given):
         return result
     return result.contiguous(memory_format=torch.channels_last)
@@ -103,7 +102,7 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 def _created(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """A constant; without data if it is large."""
+    """Create a constant, on the meta device if it is large."""
     empty: Tensor = as_asked(function, *args, **{**kwargs, "device": "meta"})
     if empty.numel() > LARGEST_CONSTANT:
         return empty
@@ -118,7 +117,7 @@ def _holds_tensor(args: tuple[Any, ...]) -> bool:
 def _without_kernel(
     name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Any:
-    """Run an operator that has no rule for shapes on ones, if shapes do not depend on the content."""
+    """Run an operator without meta kernel on ones, if its shapes do not depend on the content."""
     found = re.search(torch_private.META_KERNEL, str(error))
     operator = found and getattr(getattr(torch.ops, found[1]), found[2], None)
     if operator is None or _looks_at_content(operator):
@@ -139,14 +138,14 @@ def _looks_at_content(operator: Any) -> bool:
 
 
 @speaks_for_user
-def common_device(name: str, tensors: list[TracedTensor], home: torch.device | None) -> torch.device:
-    """Where operator `name` on `tensors` runs; they are moved there, for good.
+def common_device(name: str, tensors: list[TracedTensor], data_device: torch.device | None) -> torch.device:
+    """The device on which operator `name` runs; moves `tensors` there for good.
 
-    Where any of them has no data the result has none either: only what is computed from constants
-    alone is computed for real. `home` is where everything runs if tensors do have data.
+    If any of them has no data, the result has none either: only what depends on constants alone is computed.
+    `data_device` is the device of a run in which all tensors have data, None in others.
     """
-    if home is not None:
-        return home
+    if data_device is not None:
+        return data_device
     if name not in _RANDOM and not any(tensor._value.is_meta for tensor in tensors):
         return torch.device("cpu")
     for tensor in tensors:

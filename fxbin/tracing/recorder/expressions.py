@@ -1,4 +1,4 @@
-"""What a value of Python in a graph follows from, and how it is spelled."""
+"""Writes a Python value in a graph as an expression, and tells what it depends on."""
 
 from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -12,8 +12,7 @@ from fxbin.tracing.values.numbers import call_value
 def describe(node: fx.Node, depth: int = 6) -> str:
     """The Python expression that `node` stands for: ``"x.shape[2] > 7"``.
 
-    Only what is made of sizes and numbers is spelled out, and that down to `depth`; a tensor is named by
-    its node.
+    Computations on sizes and numbers are written out down to `depth`; a tensor is the name of its node.
     """
     if node.op in ("placeholder", "get_attr"):
         return str(node.target)
@@ -39,7 +38,7 @@ _SYMBOLS = {
 
 
 def is_about_dtypes(node: fx.Node) -> bool:
-    """Whether what `node` computes, a value of Python, follows from the dtype of a tensor."""
+    """Whether the Python value that `node` computes depends on the dtype of a tensor."""
     return any(
         step.target in _ABOUT_DTYPES or (step.target is getattr and step.args[1] == "dtype")
         for step in _back([node], _is_python)
@@ -53,7 +52,7 @@ _ABOUT_DTYPES = (
 
 
 def is_about_weights(node: fx.Node, parameters: Container[str]) -> bool:
-    """Whether what `node` computes, a value of Python, follows from the shapes of `parameters` alone."""
+    """Whether the Python value that `node` computes depends only on the shapes of `parameters`."""
     return all(
         _is_made_of(step.all_input_nodes, parameters)
         if _is_size(step)
@@ -80,7 +79,7 @@ def _is_made_of(nodes: Iterable[fx.Node], parameters: Container[str]) -> bool:
 
 
 def _back(nodes: Iterable[fx.Node], goes_on: Callable[[fx.Node], bool]) -> Iterator[fx.Node]:
-    """`nodes`, and what they are computed from, back to where `goes_on` is false; each once."""
+    """Yield `nodes` and all they are computed from, without duplicates, going on where `goes_on` is true."""
     pending = list(nodes)
     seen = set(pending)
     while pending:
@@ -92,7 +91,7 @@ def _back(nodes: Iterable[fx.Node], goes_on: Callable[[fx.Node], bool]) -> Itera
 
 
 def _is_python(node: fx.Node) -> bool:
-    """Whether `node` computes a number or the like, not a tensor."""
+    """Whether `node` computes a Python value, such as a number, and not a tensor."""
     module = getattr(node.target, "__module__", None)
     if node.op != "call_function" or isinstance(spec_of(node), TensorSpec):
         return False

@@ -1,4 +1,4 @@
-"""How example inputs become the placeholders of a graph."""
+"""Turns example inputs into the placeholders of a graph."""
 
 import inspect
 from typing import Any
@@ -21,7 +21,7 @@ _SIMPLE = (type(None), bool, int, float, str)
 
 
 def bind(root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """`args` and `kwargs` by the parameter of ``root.forward`` that each one goes to."""
+    """Bind `args` and `kwargs` to the parameters of ``root.forward``; raise TraceError if that fails."""
     signature = inspect.signature(root.forward)
     try:
         return signature.bind(*args, **kwargs)
@@ -34,7 +34,7 @@ def bind(root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> insp
 
 
 def add_placeholders(tracer: Tracer, bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A placeholder for each parameter of ``forward``; returns what to call ``forward`` with.
+    """Add a placeholder for each parameter of ``forward``, and return what to call ``forward`` with.
 
     A parameter without an example keeps its default, and the graph refuses any other value for it.
     """
@@ -77,12 +77,12 @@ def _stars(parameter: inspect.Parameter) -> str:
 
 
 def _default(parameter: inspect.Parameter) -> Any:
-    """What the generated code can spell as a default; other defaults make the argument required."""
+    """The default if generated code can contain it; otherwise ``empty``, so that the argument is required."""
     return parameter.default if isinstance(parameter.default, _SIMPLE) else inspect.Signature.empty
 
 
 class _Inputs:
-    """Turns example inputs into traced ones and numbers them as the reference implementation does."""
+    """Turns example inputs into traced tensors, and numbers them as NNCF does."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -91,16 +91,16 @@ class _Inputs:
         self.defaults: dict[str, fx.Node] = {}
 
     def fix(self, node: fx.Node, value: Any) -> None:
-        """Make the graph refuse any other `value` for `node`; ``...`` is a default that it cannot spell."""
+        """Let the graph refuse any other `value` of `node`; ``...`` is a default it cannot contain."""
         what = describe(node) if node.op == "call_function" else f"the argument {node.target!r}"
         self._tracer.graph.call_function(check_specialised, (node, value, what))
 
     def trace(self, node: fx.Node, example: Any, parameter: inspect.Parameter) -> Any:
-        """What user code gets for `example`."""
+        """The value that user code gets in place of `example`."""
         with paused():
             set_spec(node, specs(example))
             if isinstance(example, Tensor):
-                # Only tensors that are arguments themselves are inputs of the reference's graph.
+                # Only tensors that are arguments themselves are inputs of NNCF's graph.
                 set_ops(node, [OpCall((), "nncf_model_input", self._count, tracked=True)])
                 self._count += 1
                 if parameter.default is None:
@@ -110,7 +110,7 @@ class _Inputs:
                 self.fix(node, example)
                 return example
             if isinstance(example, (list, tuple, dict)):
-                # The code was followed for these parts; it might do other things with more of them.
+                # The code was traced with this number of items, and may do something else with more.
                 self.fix(self._tracer.graph.call_function(_length, (node,)), _length(example))
             return map_results(example, self._part, node, self._tracer.recorder.item)
 

@@ -1,4 +1,4 @@
-"""Calls that become one node, whatever runs inside: layers of torch, what was asked for, islands."""
+"""Records calls that become one node, whatever runs inside: layers of torch, leaf modules, islands."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from fxbin.tracing.recorder.attributes import Attributes, traced
 from fxbin.tracing.recorder.position import Position
 from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.recorder import Args, Kwargs, Recorder
-from fxbin.tracing.recorder.wholes import run_on_ones
+from fxbin.tracing.recorder.run_on_ones import run_on_ones
 from fxbin.tracing.values.active import paused
 from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
@@ -27,10 +27,10 @@ _length = len  # while a model is traced, the built-in is another one
 
 
 class KeptWhole:
-    """Decides which modules are kept whole, and records their calls, with the operators seen inside.
+    """Decides which modules are kept whole, and records their calls with the operators that run inside.
 
-    These are layers of torch, modules of the classes `leaf_modules`, and `islands`; not `entry`, the module
-    whose forward is recorded.
+    These are layers of torch, modules of the classes `leaf_modules`, and `islands`, but never `entry`, the
+    module whose forward is recorded.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class KeptWhole:
         self._islands = islands
 
     def call_function(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """``target(*args, **kwargs)`` as one node; `run` does the same and shows the operators in it."""
+        """Record ``target(*args, **kwargs)`` as one node; `run` does the same and shows its operators."""
         outer, self._position.function = self._position.function, target.__name__
         try:
-            if self._position.inside is not None:
+            if self._position.inner_ops is not None:
                 return run(*args, **kwargs)
             return self.keep("call_function", target, run, args, kwargs)
         finally:
             self._position.function = outer
 
     def is_leaf(self, module: nn.Module) -> bool:
-        """Whether `module` stays one node: torch's own layers, and what the user asked for."""
+        """Whether a call of `module` becomes one node: a layer of torch, a leaf module or an island."""
         if module is self._entry:
             return False
         if self.is_asked_for(module):
@@ -73,18 +73,18 @@ class KeptWhole:
             is_changed = any(self._attributes.is_changed(part) for part in module.modules())
         if is_changed:
             return False
-        # What is hung on a convolution must stay when the convolution itself is replaced.
+        # Hooks of a convolution must remain when the convolution itself is replaced.
         return type(module) is not nn.Conv2d or not _has_attachments(module)
 
     def is_asked_for(self, module: nn.Module) -> bool:
-        """Whether `module` is kept whole though its code is not torch's."""
+        """Whether `module` is kept whole for another reason than being a layer of torch."""
         return module in self._islands or isinstance(module, self._leaf_modules)
 
     def call_asked_for(
         self, original: Callable[..., Any], module: nn.Module, path: str, args: Args, kwargs: Kwargs
     ) -> Any:
-        """Keep whole a module that may be no layer of torch: it is run with data if it needs any."""
-        with python_random_kept(self._attributes.holdings.generators):
+        """Record a leaf module or an island as one node; it runs on ones if it cannot run without data."""
+        with python_random_kept(self._attributes.inventory.generators):
             try:
                 run = self._checked(partial(original, module), path)
                 result = self.keep("call_module", path, run, args, kwargs)
@@ -109,16 +109,16 @@ class KeptWhole:
         return result
 
     def keep(self, kind: str, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """One node of `kind` that calls `target`, of which `run` shows what it gives."""
+        """Record one node of `kind` that calls `target`; `run` does the same and gives the result."""
         node_args, node_kwargs = self._recorder.nodes(args), self._recorder.nodes(kwargs)
         ops: list[OpCall] = []
-        self._position.inside = ops
+        self._position.inner_ops = ops
         try:
-            # With data the code around it goes on with what it makes of the very containers it is given.
+            # With data, the code around it sees the changes it makes to the containers it is given.
             given = (args, kwargs) if self._position.with_data else (plain_values(args), plain_values(kwargs))
             result = as_asked(run, *given[0], **given[1])
         finally:
-            self._position.inside = None
+            self._position.inner_ops = None
         node = self._graph.create_node(kind, target, node_args, node_kwargs)
         set_ops(node, ops)
         set_spec(node, specs(result))
@@ -127,14 +127,14 @@ class KeptWhole:
             if type(item) is TracedTensor:
                 item._node = origin_node(origin)
             elif isinstance(item, int | float) and not self._position.knows_values:
-                # It came out of code that was not followed, and might be anything.
+                # It comes from code that is not traced, so it may be any number.
                 return self._recorder.value(origin_node(origin), item, of_content=True)
             return item
 
         return map_results(result, attach, node, self._recorder.item)
 
     def _checked(self, run: Callable[..., Any], path: str) -> Callable[..., Any]:
-        """`run`, which must leave alone the containers that it is given: a graph gives it others."""
+        """Wrap `run` to refuse changes to the containers it is given, as a graph gives it others."""
         if self._position.with_data:
             return run
 
@@ -149,14 +149,14 @@ class KeptWhole:
 
     def _run_on_ones(self, module: nn.Module, path: str, *args: Any, **kwargs: Any) -> Any:
         with paused():
-            run = self._checked(copy.deepcopy(module), path)  # it may count, or keep statistics
+            run = self._checked(copy.deepcopy(module), path)  # the module may count calls or keep statistics
             result = run_on_ones(run, module, *self._recorder.values(args), **self._recorder.values(kwargs))
         return map_nested(result, lambda x: traced(x, None, tracked=False) if isinstance(x, Tensor) else x)
 
     def _rely_on_structure(self, module: nn.Module, path: str, result: Any) -> None:
-        """The code around `module`, which runs as it is, is followed with the containers that it gives."""
+        """Let the graph check the containers in `result`, which the code around `module` relies on."""
         node = next(iter(reversed(self._graph.nodes)))
-        while node.target != path:  # behind it are the parts of its result
+        while node.target != path:  # after it come the items of its result
             node = node.prev
         try:
             expected = structure(result, may_be_list=module not in self._islands)
@@ -173,5 +173,5 @@ class KeptWhole:
 
 
 def _has_attachments(module: nn.Module) -> bool:
-    """Whether hooks, or a forward of its own, belong to this one module."""
+    """Whether `module` has hooks, or a forward that was assigned to it."""
     return bool(any(torch_private.forward_hooks(module)) or "forward" in vars(module))

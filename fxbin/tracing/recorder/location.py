@@ -1,4 +1,4 @@
-"""The line of the user's code that is at work, for messages."""
+"""Finds the running line of the user's code, for messages."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).paren
 
 
 def user_location() -> str | None:
-    """``"file.py:12"`` of the innermost running line that is neither torch's nor ours."""
+    """``"file.py:12"`` of the innermost running line that is neither in torch nor in fxbin."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_user_file(frame.f_code.co_filename):
@@ -22,7 +22,7 @@ def user_location() -> str | None:
 
 
 def error_location(trace: TracebackType | None) -> str | None:
-    """``"file.py:12"`` of the innermost line in `trace` that is neither torch's nor ours."""
+    """``"file.py:12"`` of the innermost line in `trace` that is neither in torch nor in fxbin."""
     for frame, line in reversed(list(traceback.walk_tb(trace))):
         if is_user_file(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{line}"
@@ -30,5 +30,5 @@ def error_location(trace: TracebackType | None) -> str | None:
 
 
 def is_user_file(path: str) -> bool:
-    """Whether `path` is outside torch and fxbin, and a file at all."""
+    """Whether `path` is a file, and not one of torch or fxbin."""
     return not path.startswith((*_LIBRARIES, "<"))

@@ -1,4 +1,4 @@
-"""Calls of modules: followed inside, or kept whole as one node."""
+"""Records calls of modules: traces their code, or keeps them whole as one node."""
 
 import copy
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
 from fxbin.graph.scope import Scope
+from fxbin.tracing.module_call import ModuleCall, without_data
 from fxbin.tracing.recorder.assumptions import Assumptions
 from fxbin.tracing.recorder.attributes import Attributes
 from fxbin.tracing.recorder.kept_whole import KeptWhole
 from fxbin.tracing.recorder.position import Position
 from fxbin.tracing.recorder.reads import Reads
 from fxbin.tracing.recorder.recorder import Args, Call, Kwargs, Recorder
-from fxbin.tracing.recorder.wholes import run_on_ones
-from fxbin.tracing.stay import Stay, without_data
+from fxbin.tracing.recorder.run_on_ones import run_on_ones
 from fxbin.tracing.values.active import paused
 from fxbin.tracing.values.content import ContentError
 
 
 class Modules:
-    """Goes into the modules that are called, and comes out again."""
+    """Traces each module that is called, or keeps it whole."""
 
     def __init__(
         self,
@@ -38,32 +38,32 @@ class Modules:
     ) -> None:
         self._recorder, self._attributes, self._position = recorder, attributes, position
         self._assumptions, self._kept_whole, self._reads = assumptions, kept_whole, reads
-        self.stays: list[Stay] = []
-        """The calls, if there is data."""
+        self.calls: list[ModuleCall] = []
+        """The calls of a run with data."""
 
     def call(self, original: Callable[..., Any], module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-        """``module(*args, **kwargs)``, of which `original` is the method."""
+        """Record ``module(*args, **kwargs)``; `original` is the unpatched ``nn.Module.__call__``."""
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             return original(module, *args, **kwargs)
         running = self._position.scope
         scope = self._position.enter(module)
-        stay = None
+        call = None
         try:
-            if self._is_stay(module):
-                stay = self._begin_stay(module, running, scope, args, kwargs)
+            if self._is_noted(module):
+                call = self._begin_call(module, running, scope, args, kwargs)
             return self._call(original, module, args, kwargs)
         except ContentError as error:
             error.module = error.module or module
             raise
         finally:
-            if stay is not None:
-                stay.end = len(self._position.ops)
+            if call is not None:
+                call.end = len(self._position.ops)
             self._position.leave()
 
     def _call(self, original: Callable[..., Any], module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
         if isinstance(module, torch.jit.ScriptModule):
             return self._call_scripted(module, args, kwargs)
-        if self._position.is_inside:
+        if self._position.is_kept_whole:
             return original(module, *args, **kwargs)
         if not self._kept_whole.is_leaf(module):
             self._reads.follow(module)
@@ -79,23 +79,23 @@ class Modules:
         run = partial(run_on_ones, copy.deepcopy(module), module)
         return self._recorder.record(Call("call_module", path, run, "script", tracked=False), args, kwargs)
 
-    def _is_stay(self, module: nn.Module) -> bool:
+    def _is_noted(self, module: nn.Module) -> bool:
         position = self._position
-        return position.with_data and not position.is_inside and not self._kept_whole.is_asked_for(module)
+        return position.with_data and not position.is_kept_whole and not self._kept_whole.is_asked_for(module)
 
-    def _begin_stay(
+    def _begin_call(
         self, module: nn.Module, running: Scope, scope: Scope, args: Args, kwargs: Kwargs
-    ) -> Stay:
+    ) -> ModuleCall:
         path = self._attributes.module_path(module)
         caller = self._attributes.module_path(running[-1].module) if running else None
         with paused():
             given = map_nested(args, without_data), map_nested(kwargs, without_data)
-        stay = Stay(path, caller, running, scope, given[0], given[1], begin=len(self._position.ops))
-        self.stays.append(stay)
-        return stay
+        call = ModuleCall(path, caller, running, scope, given[0], given[1], begin=len(self._position.ops))
+        self.calls.append(call)
+        return call
 
     def _look_at_hooks(self, module: nn.Module) -> None:
-        """Note or refuse what is hung on a module whose code is followed."""
+        """Note forward hooks of a module whose code is traced; raise TraceError for backward hooks."""
         hooks = [hook for held in torch_private.forward_hooks(module) for hook in held.values()]
         if hooks:
             names = ", ".join(getattr(hook, "__qualname__", type(hook).__name__) for hook in hooks)

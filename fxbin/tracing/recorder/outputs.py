@@ -1,4 +1,4 @@
-"""How what a model returns becomes the output of its graph."""
+"""Turns what a model returns into the output of its graph."""
 
 from types import GeneratorType
 from typing import Any
@@ -14,7 +14,7 @@ _length = len  # while a model is traced, the built-in is another one
 
 
 def add_output(tracer: Tracer, result: Any) -> None:
-    """End the graph with `result`, whose containers keep their types."""
+    """Add the output node of `result`, whose containers keep their types."""
     if any(isinstance(item, GeneratorType) for item in leaves(result)):
         raise TraceError(
             "forward gives a generator, whose code runs only when somebody asks for more: return a list"

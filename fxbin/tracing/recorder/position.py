@@ -1,4 +1,4 @@
-"""Where the code that is traced is: in which module, and whether inside of what becomes one node."""
+"""Keeps track of the running module, and of whether it is kept whole."""
 
 from collections import Counter
 
@@ -20,61 +20,61 @@ class Position:
     def __init__(self, running: Scope = (), *, with_data: bool = False) -> None:
         self.with_data = with_data
         self.scopes = [running] if running else []
-        """Those of the modules that are running, the innermost last."""
+        """The scopes of the running modules, the innermost last."""
         self.function = ""
-        """The function that is being kept whole, if it is one."""
-        self.inside: list[OpCall] | None = None
-        """Operators seen so far in what is being kept whole; None outside of such."""
+        """Name of the function that is being kept whole; empty if it is not a function."""
+        self.inner_ops: list[OpCall] | None = None
+        """The operators so far in the call that is being kept whole; None if there is none."""
         self.ops: list[OpCall] = []
-        """All operators so far, if there is data."""
+        """All operators of a run with data so far."""
         self._counters: Counter[tuple[str, str, bool]] = Counter()
         self._finder = ScopeFinder()
 
     @property
-    def is_inside(self) -> bool:
-        """Whether the running code is part of what becomes one node."""
-        return self.inside is not None
+    def is_kept_whole(self) -> bool:
+        """Whether the running code is inside a call that is kept whole as one node."""
+        return self.inner_ops is not None
 
     @property
     def knows_values(self) -> bool:
-        """Whether code gets sizes and other Python values as they are: no graph is made, or none to run."""
-        return self.inside is not None or self.with_data
+        """Whether code gets plain sizes and numbers, as it is kept whole or the graph will never run."""
+        return self.inner_ops is not None or self.with_data
 
     @property
     def scope(self) -> Scope:
-        """That of the innermost running module; empty outside of all."""
+        """Scope of the innermost running module; empty if none is running."""
         return self.scopes[-1] if self.scopes else ()
 
     @property
     def path(self) -> str:
-        """The scope as a string."""
+        """The scope of the innermost running module as a string."""
         return "/".join(map(str, self.scope))
 
     @property
     def module(self) -> nn.Module | None:
-        """The innermost running module."""
+        """The innermost running module; None if none is running."""
         return self.scopes[-1][-1].module if self.scopes else None
 
     @property
     def caller(self) -> nn.Module | None:
-        """The module whose code called the innermost running one."""
+        """The module whose code called the innermost running one; None if there is none."""
         return self.scopes[-2][-1].module if _length(self.scopes) > 1 else None
 
     def enter(self, module: nn.Module) -> Scope:
-        """`module` is called by the innermost running one. Returns its scope."""
+        """Note that the running module calls `module`, and return its scope."""
         with paused():
             scope = self._finder.find(self.scope, module)
         self.scopes.append(scope)
         return scope
 
     def leave(self) -> None:
-        """The innermost running module has returned."""
+        """Note that the innermost running module has returned."""
         scope = self.scopes.pop()
         if type(scope[-1].module).__name__ in ITERATION_MODULES:
             self._forget_counters(scope)
 
     def count(self, op: str, *, tracked: bool) -> tuple[OpCall, ...]:
-        """`op` runs: the operator, or those as which the reference knows it, with their numbers."""
+        """Count a call of `op`, and return the numbered operators that NNCF sees in its place."""
         scope = self.scope
         spelled = [op]
         if op in _RESPELLED:

@@ -1,4 +1,4 @@
-"""Generators of random numbers, as they were before code ran."""
+"""Restores random number generators after code has run."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from fxbin.tracing.values.active import paused
 
 @contextmanager
 def python_random_kept(generators: Iterable[Any] = ()) -> Iterator[list[str]]:
-    """Restore the generators of Python and numpy, and `generators`; in the end the list names those used."""
+    """Restore the generators of Python and numpy and `generators`; yield a list, later of those used."""
     with paused():
         all_of_them = (*generators_of_process().values(), *generators)
         before = [(generator, _state(generator)) for generator in all_of_them]

@@ -1,4 +1,4 @@
-"""What code reads of the modules it runs in, and a graph therefore takes for granted."""
+"""Records the attributes of modules that code reads, and a graph therefore relies on."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -8,58 +8,58 @@ import torch
 from torch import Tensor, nn
 
 from fxbin import torch_private
-from fxbin.original.holdings import Holdings
+from fxbin.original.inventory import Inventory
 
 _, _, _MODULES = torch_private.REGISTRIES
 
 
 class MISSING:
-    """In place of a value: there is no such entry. The class itself, as copies of it are the same."""
+    """Stands for the value of an attribute that does not exist. Copies of a class are the class itself."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """One entry of what a module holds, as it was while its code was followed."""
+    """One attribute of a module, with the value it had during the trace."""
 
     path: str
     """Qualified name of the module."""
 
     registry: str
-    """``"__dict__"``, ``"_parameters"`` and the like where that has None, ``"class"`` or ``"nowhere"``."""
+    """Where it is: ``"__dict__"``, ``"class"``, ``"nowhere"``, or ``"_parameters"`` and the like if None."""
 
     name: str
 
     value: Any
-    """Containers of plain values are copied, so that a change inside shows."""
+    """The value; a container of plain values is copied, so that a change in it can be detected."""
 
     kind: type | None = None
-    """The class that has it."""
+    """The class that has it, if `registry` is ``"class"``."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Read":
-        # Copies of a module are of the same classes.
+        # A copy of a module has the same classes.
         return self if self.kind is not None else replace(self, value=copy.deepcopy(self.value, memo))
 
 
 class Reads:
-    """Collects them. Submodules, parameters and buffers do not count, as graphs look them up anew."""
+    """The reads of one trace, without submodules, parameters and buffers, which graphs look up anew."""
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._paths = holdings.module_paths
+    def __init__(self, inventory: Inventory) -> None:
+        self._paths = inventory.module_paths
         self._found: dict[tuple[str, str], Read] = {}
         self.written: set[tuple[nn.Module, str]] = set()
         """The attributes that the code has assigned to so far."""
         self.followed: dict[str, None] = {}
-        """Qualified names of the modules whose code a graph stands for."""
+        """Qualified names of the modules whose code the graph contains."""
         self.iterated: dict[str, None] = {}
-        """Those of the modules whose submodules were counted, as by `nn.Sequential`."""
+        """Qualified names of the modules whose submodules the code has read, as `nn.Sequential` does."""
 
     @property
     def all(self) -> tuple[Read, ...]:
-        """Each once."""
+        """All reads, without duplicates."""
         return tuple(self._found.values())
 
     def follow(self, module: nn.Module) -> None:
-        """The code of `module` is recorded."""
+        """Note that the code of `module` is traced."""
         if module in self._paths:
             path = self._paths[module]
             self.followed[path] = None
@@ -67,7 +67,7 @@ class Reads:
                 self._note(path, module, "forward", None)
 
     def note(self, module: nn.Module, name: str, value: Any) -> None:
-        """``module.name`` gave `value`."""
+        """Note that the code has read `value` from ``module.name``."""
         path = self._paths.get(module)
         # By `type`, as `isinstance` would ask a module for its class and so come here again.
         if path is None or issubclass(type(module), torch.jit.ScriptModule):
@@ -99,14 +99,14 @@ class Reads:
             self._found[path, name] = Read(path, "class", name, vars(kind)[name], kind)
 
     def note_written(self, module: nn.Module, name: str) -> None:
-        """``module.name`` is assigned by the code: what it reads from there on is its own doing."""
+        """Note that the code assigns ``module.name``; later reads give its own value and do not count."""
         self.written.add((module, name))
 
 
 OF_EACH_MODULE = frozenset(
     {*vars(nn.Module()), "__dict__", "__class__", torch_private.COMPILED_CALL, "forward"} - {_MODULES}
 )
-"""What `nn.Module` itself asks for in each call: nothing that code has read. Submodules it goes through."""
+"""Attributes that `nn.Module` itself reads in each call, so that they do not count as reads of the code."""
 
 _CONTAINERS = (list, dict, set)
 _PLAIN = (bool, int, float, str, tuple)

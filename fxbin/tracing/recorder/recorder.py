@@ -1,4 +1,4 @@
-"""Writes operators into a graph: what they are called with, what they give, where they ran."""
+"""Records operator calls as nodes of a graph."""
 
 import operator
 from collections.abc import Callable, Iterator, MappingView
@@ -33,23 +33,28 @@ Kwargs = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operator call, in the terms of fx."""
+    """One operator call that is to become a node."""
 
     kind: str
     """``"call_function"`` or ``"call_method"``."""
 
     target: Callable[..., Any] | str
+    """The target of the node."""
+
     function: Callable[..., Any]
-    """What runs to learn the result's shape; `target` names it."""
+    """The function that runs to learn the shape of the result."""
 
     op: str
+    """The operator as the code spelled it: ``"relu_"``."""
+
     tracked: bool
+    """Whether NNCF names the operator."""
 
 
 class Recorder:
-    """Extends the graph of one forward by what the code calls.
+    """Extends the graph of one forward by the operators that the code calls.
 
-    `recording` is what the values that it hands out to the code ask; `position` says where that is.
+    `recording` is the tracer that traced values call; `position` knows the running module.
     """
 
     def __init__(
@@ -60,10 +65,10 @@ class Recorder:
         self.graph = recording.graph
 
     def record(self, call: Call, args: Args, kwargs: Kwargs) -> Any:
-        """Run `call` on the values of `args` and `kwargs`, and write it into the graph."""
+        """Run `call` on the values of `args` and `kwargs`, record its node, and return the traced result."""
         with paused():
             tensors = self._tensors((args, kwargs))
-            device = common_device(call.op, tensors, self._attributes.home)
+            device = common_device(call.op, tensors, self._attributes.data_device)
             ops = self._position.count(call.op, tracked=call.tracked)
             values = self.values(args), self.values(kwargs)
             result = execute(call.op, call.function, *values, device, with_data=self._position.with_data)
@@ -72,8 +77,8 @@ class Recorder:
             if result is NotImplemented:
                 return result
             wrap = self._wrapper(call, tensors, (args, kwargs))
-            if self._position.inside is not None:
-                self._position.inside.extend(ops)
+            if self._position.inner_ops is not None:
+                self._position.inner_ops.extend(ops)
                 return map_results(result, wrap, None, self.item)
             node_args = self.nodes(tuple(map(_as_dtype, args)))
             node_kwargs = self.nodes({name: _as_dtype(item) for name, item in kwargs.items()})
@@ -89,7 +94,7 @@ class Recorder:
     def _wrapper(
         self, call: Call, tensors: list[TracedTensor], given: tuple[Args, Kwargs]
     ) -> Callable[[Any, Any], Any]:
-        """Turns the parts of a result into what user code gets."""
+        """A function that turns an item of a result into what user code gets."""
         learns = call.op != "detach" and torch.is_grad_enabled() and any(x._requires_grad for x in tensors)
 
         def wrap(item: Any, origin: Any) -> Any:
@@ -111,18 +116,18 @@ class Recorder:
         return wrap
 
     def value(self, node: Any, value: Any, *, of_content: bool) -> TracedValue:
-        """`value`, which `node` computes, for user code."""
+        """A traced value for user code: `value`, which `node` computes."""
         return TracedValue(self._recording, node, value, of_content=of_content)
 
     def _tensors(self, items: Any) -> list[TracedTensor]:
-        """The tensors in `items`, a stand-in for each plain one."""
+        """The tensors in `items`, with stand-ins in place of plain tensors."""
         return [self._traced(item) for item in leaves(items) if isinstance(item, Tensor)]
 
     def _traced(self, tensor: Tensor) -> TracedTensor:
         return tensor if type(tensor) is TracedTensor else self._attributes.stand_in(tensor)
 
     def values(self, items: Any) -> Any:
-        """`items` as the operator is run on."""
+        """`items` with plain values in place of traced ones, to run an operator on."""
 
         def value(item: Any) -> Any:
             if type(item) is TracedValue:
@@ -132,7 +137,7 @@ class Recorder:
         return map_nested(items, value)
 
     def nodes(self, items: Any) -> Any:
-        """`items` as the graph holds them, with a node for each container that fx cannot spell."""
+        """`items` with nodes in place of tensors and traced values, and of containers fx cannot write."""
         kind = type(items)
         if kind is tuple or kind is list:
             return kind([self.nodes(x) for x in items])
@@ -144,7 +149,7 @@ class Recorder:
         if kind is slice or kind is TracedSize or issubclass(kind, torch.Size):
             return rebuilt(items, [self.nodes(x) for x in inside.values()])
         if not isinstance(items, dict | list | tuple) and not holds(items, Tensor | TracedValue):
-            return self.node_of(items)  # settings, or the like
+            return self.node_of(items)  # a dataclass of settings, for example
         make, by_name = maker(items)
         nodes = {key: self.nodes(x) for key, x in inside.items()}
         if not by_name:
@@ -153,7 +158,7 @@ class Recorder:
         return self.graph.call_function(make, (), named)
 
     def node_of(self, item: Any) -> Any:
-        """`item`, which is no container, as the graph holds it."""
+        """The argument of a node for `item`, which is not a container: a node, or a plain value."""
         if type(item) is TracedValue:
             return item._node
         if isinstance(item, Tensor):
@@ -172,15 +177,15 @@ class Recorder:
         return self._attributes.fetch_object(item, self.graph)
 
     def _why_of_this_run(self, item: Any) -> str:
-        """Why a graph must not refer to an object that code has handed on; empty if it may."""
+        """Why a graph must not refer to the object `item`, which code has passed on; empty if it may."""
         if isinstance(item, Iterator | MappingView):
             return "is good for this run"
-        if isinstance(item, torch.Generator) and item not in self._attributes.holdings.generators:
+        if isinstance(item, torch.Generator) and item not in self._attributes.inventory.generators:
             return "was made in this run"
         return "holds tensors of this run" if holds_any(item, (TracedTensor, TracedValue)) else ""
 
     def item(self, parent: fx.Node, key: Any) -> fx.Node:
-        """The node of a part of what `parent` gives."""
+        """A new node of the item `key` of the value of `parent`."""
         if type(key) is Length:
             return self.graph.call_function(_length, (parent,))
         is_attribute = type(key) is Attribute
@@ -194,18 +199,18 @@ _SPELLED = (
     *(type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)),
     *(torch.dtype, torch.device, torch.memory_format, torch.layout, fx.Node),
 )
-"""What fx can write into the code that it generates."""
+"""Types whose values fx can write into the code that it generates."""
 
 
 def _as_dtype(item: Any) -> Any:
-    """`torch.float64` for ``float`` and so on, as torch takes these; fx cannot spell them."""
+    """`torch.float64` for ``float`` and so on, as torch understands it; fx cannot write these types."""
     return _DTYPES.get(original_of(item), item) if isinstance(item, type) else item
 
 
 _DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}
 
 _SPLITTING = frozenset({"unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
-"""Operators that give as many tensors as a size allows."""
+"""Operators that give a number of tensors that depends on a size."""
 
 
 def _is_in_place(op: str) -> bool:

@@ -1,1 +1,1 @@
-"""What a trace changes, put back."""
+"""Restores what a trace changes."""

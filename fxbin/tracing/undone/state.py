@@ -1,4 +1,4 @@
-"""Puts back what running a model changes outside of its graph."""
+"""Restores what running a model changes outside of its graph."""
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,15 +12,15 @@ from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.writes import writes_undone
 
 Container = tuple[str, Any, Any]
-"""The name of the attribute that it is in, a list, dict or set, and a copy of its content."""
+"""Name of an attribute, a list, dict or set in it, and a copy of the content of that."""
 
 Held = tuple[nn.Module, dict[str, Any], list[Container]]
-"""A module, a copy of its attributes, and the containers in them."""
+"""A module, a copy of its attributes, and the containers in these."""
 
 
 @contextmanager
 def state_kept(tracer: Tracer) -> Iterator[None]:
-    """Restore random number generators and attributes of modules."""
+    """Restore random number generators, ``requires_grad`` and attributes of modules at the end."""
     with (
         torch.random.fork_rng(devices=[]),
         _gradients_kept(tracer.entry),
@@ -31,16 +31,16 @@ def state_kept(tracer: Tracer) -> Iterator[None]:
 
 @contextmanager
 def in_mode(root: nn.Module, *, training: bool) -> Iterator[None]:
-    """`root` in train or eval mode, for the traces of several parts of it."""
+    """Switch `root` to train or eval mode for the traces of several parts, and restore it at the end."""
     with _gradients_kept(root), attributes_kept(root.modules()), switched(root, training=training):
         yield
 
 
 def switched(root: nn.Module, *, training: bool) -> AbstractContextManager[None]:
-    """`root` in train or eval mode by its own `train` method: some keep parts of it frozen.
+    """Switch `root` to train or eval mode with its own `train` method, which may keep parts frozen.
 
-    Through train mode, in which models drop what they computed from parameters and kept for eval. In the end
-    weights are what they were; `state_kept` or `in_mode` sees to attributes.
+    Eval mode is entered through train mode, in which models drop values that they cache for eval mode. The
+    weights are restored at the end; `state_kept` or `in_mode` restore attributes.
     """
 
     def switch() -> None:
@@ -52,7 +52,7 @@ def switched(root: nn.Module, *, training: bool) -> AbstractContextManager[None]
 
 @contextmanager
 def _gradients_kept(root: nn.Module) -> Iterator[None]:
-    """Undo what a `train` method does to ``requires_grad``."""
+    """Restore ``requires_grad`` of all parameters, which a `train` method may change."""
     before = [(parameter, parameter.requires_grad) for parameter in root.parameters()]
     try:
         yield
@@ -63,7 +63,7 @@ def _gradients_kept(root: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back whatever is assigned to attributes of `modules` inside."""
+    """Restore attributes of `modules`, and the content of containers in them, at the end."""
     before = [*attributes_of(modules)]
     try:
         yield
@@ -73,17 +73,19 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             vars(module).clear()
             vars(module).update(attributes)
             if is_switched and isinstance(module, fx.GraphModule):
-                module.recompile()  # its code is in its class
+                module.recompile()  # its generated code belongs to its class
             for _, container, content in containers:
-                if not container and not content:  # as most registries of modules are
+                if not container and not content:  # which most registries of modules are
                     continue
-                if [*map(id, entries(container))] != [*map(id, entries(content))]:  # some cannot be changed
+                if [*map(id, entries(container))] != [
+                    *map(id, entries(content))
+                ]:  # only if changed, because some containers are read-only
                     container.clear()
                     container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 def attributes_of(modules: Iterable[nn.Module], without: Collection[str] = ()) -> Iterator[Held]:
-    """What each of `modules` holds now; no containers of the attributes `without`."""
+    """Yield the current attributes of each of `modules`, with their containers except those in `without`."""
     for module in modules:
         if not isinstance(module, torch.jit.ScriptModule):
             attributes = dict(vars(module))
@@ -92,7 +94,7 @@ def attributes_of(modules: Iterable[nn.Module], without: Collection[str] = ()) -
 
 
 def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
-    """Each list, dict and set in `items`, and in these, with its name and a copy of its content."""
+    """All lists, dicts and sets in `items`, pairs of name and value, also nested, as `Container`."""
     found: list[Container] = []
     seen: set[int] = set()
     pending = [*items]
@@ -107,7 +109,7 @@ def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
 
 
 def entries(container: Any) -> Iterator[Any]:
-    """What is in a list, dict or set, and a mark behind it."""
+    """Yield the items of a list, dict or set, with the values of a dict, and an end mark."""
     yield from container
     yield from container.values() if isinstance(container, dict) else ()
     yield entries

@@ -1,4 +1,4 @@
-"""Undoes what the `train` method of a model writes into its weights."""
+"""Undoes changes that the `train` method of a model makes to its weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from fxbin import torch_private
 
 @contextmanager
 def writes_undone(root: nn.Module, act: Callable[[], Any]) -> Iterator[None]:
-    """Run `act`, and in the end put back what it has written into parameters and buffers of `root`.
+    """Run `act`, and at the end undo its changes of parameters and buffers of `root`.
 
-    Models merge weights for eval mode (low-rank adapters do), and take them apart again for train mode, which
-    is not exact. A trace must do neither for good.
+    Some models, such as low-rank adapters, merge weights for eval mode and separate them again for train
+    mode, which is not exact. A trace must not do that permanently.
     """
     held = [(tensor, tensor.data) for tensor in chain(root.parameters(), root.buffers())]
     with _WritesNoted() as noted:
@@ -33,7 +33,7 @@ def writes_undone(root: nn.Module, act: Callable[[], Any]) -> Iterator[None]:
 
 
 class _WritesNoted(torch_private.TorchDispatchMode):
-    """Keeps what tensors held before an operator writes into them."""
+    """Copies the content of tensors before an operator writes into them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

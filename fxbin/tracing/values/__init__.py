@@ -1,1 +1,1 @@
-"""Tensors and numbers without data that stand for those of a run."""
+"""The traced tensors and numbers that user code gets, which record what is done with them."""

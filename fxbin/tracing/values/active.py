@@ -1,4 +1,4 @@
-"""Which tracer is at work in this thread."""
+"""The tracer that is active in this thread."""
 
 import threading
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ _active = _Active()
 
 
 def active_tracer() -> "Recording | None":
-    """The tracer that records this thread's torch calls; None almost always."""
+    """The tracer that records the torch calls of this thread; None if there is none, or it is paused."""
     return _active.tracer
 
 
 def is_tracing() -> bool:
-    """Whether this thread is inside a trace, be it that the tracer has paused."""
+    """Whether this thread is inside a trace, even if the tracer is paused."""
     return _active.is_tracing
 
 
 @contextmanager
 def recording(tracer: "Recording") -> Iterator[None]:
-    """Let `tracer` record what this thread calls."""
+    """Let `tracer` record the calls of this thread."""
     outer, _active.tracer = _active.tracer, tracer
     _active.is_tracing = True
     try:
@@ -43,9 +43,9 @@ def recording(tracer: "Recording") -> Iterator[None]:
 
 
 class paused:  # noqa: N801  (a context manager used like a function)
-    """Run torch as if no tracer was there: neither wrapped functions nor tensor subclasses act.
+    """Run torch without recording: wrapped functions call the originals, and tensor subclasses do nothing.
 
-    A class, since a generator costs more than most of the operators it is wrapped around.
+    It is a class because a generator would take longer than most of the operators that run inside.
     """
 
     def __enter__(self) -> None:

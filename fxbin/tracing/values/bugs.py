@@ -1,9 +1,8 @@
-"""Bugs of fxbin, told apart from errors of the code that is traced.
+"""Distinguishes bugs of fxbin from errors of the code that is traced.
 
-Whatever is raised while a model is traced passes through fxbin, which wraps the functions of torch and some
-of Python. An error is a bug of fxbin if it was raised in one of its own lines, unless that line speaks for
-the traced code: calls what this code asked for, where C leaves no frame of its own, or raises what Python
-would raise.
+Every error during a trace passes through fxbin, which wraps the functions of torch and some of Python. It is
+a bug of fxbin if a line of fxbin raised it, unless that line speaks for the traced code: it calls what the
+code asked for, which may be a C function without a frame, or raises what Python would raise.
 """
 
 import os
@@ -18,10 +17,10 @@ from fxbin.errors import FxbinError
 F = TypeVar("F", bound=Callable[..., Any])
 
 TOLERANT = "FXBIN_TOLERANT"
-"""Environment variable: 1 turns bugs into warnings, and modules in which they occur run as they are."""
+"""Environment variable: with 1, bugs become warnings, and modules in which they occur run their own code."""
 
 _NOT_BUGS = (FxbinError, Warning, RecursionError, MemoryError)
-"""Raised on purpose, or wherever the code of a model happens to be when something runs out."""
+"""Raised on purpose, or wherever the code happens to be when memory or the stack is used up."""
 
 _speaking: set[CodeType] = set()
 
@@ -39,9 +38,9 @@ def as_asked(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 def raise_bug(error: Exception) -> None:
-    """Raise `error` again if it is a bug of fxbin, with a note how to report it.
+    """Raise `error` again if it is a bug of fxbin, with a note on how to report it.
 
-    Call it where errors turn into properties of a model: the reason why a module runs as it is, a TraceError.
+    Call it where errors become properties of a model: the reason why a module is an island, or a TraceError.
     """
     if not _is_bug(error):
         return

@@ -1,4 +1,4 @@
-"""What happens where code needs to know the numbers in a tensor."""
+"""The error for code that needs the numbers in a tensor."""
 
 from torch import nn
 
@@ -9,4 +9,4 @@ class ContentError(TraceError):
     """Code depends on the content of a tensor, which is known only when the model runs."""
 
     module: nn.Module | None = None
-    """The module whose code it is."""
+    """The module whose code needs it; None if that is not known yet."""

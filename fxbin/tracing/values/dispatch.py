@@ -1,8 +1,8 @@
-"""Which method Python calls for a binary operator, as the reference implementation sees it.
+"""Determines the method that NNCF sees for a binary operator.
 
-NNCF 2.9.0 names the methods of its own tensor class only. Python calls the right operand's reflected
-method where that class is a subclass of the left operand's, so a buffer on the left turns ``+`` into
-``__radd__``; a parameter on the left hides the operator, and its result is lost from sight.
+NNCF 2.9.0 names only the methods of its own tensor class. Python calls the reflected method of the right
+operand if its class is a subclass of the left operand's class, so a buffer on the left turns ``+`` into
+``__radd__``. A parameter on the left hides the operator and its result from NNCF.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ _MIRRORED = {
 }  # fmt: skip
 
 
-def seen_operator(name: str, receiver: TracedTensor, operands: tuple[Any, ...]) -> tuple[str, bool]:
-    """The name that the reference gives to ``receiver.name(*operands)``, and whether it gives one."""
+def visible_operator(name: str, receiver: TracedTensor, operands: tuple[Any, ...]) -> tuple[str, bool]:
+    """The operator that NNCF sees in ``receiver.name(*operands)``, and whether it names it."""
     if receiver._tracked:
         return name, name not in UNNAMED_METHODS
     other = operands[0] if operands else None

@@ -1,8 +1,8 @@
-"""Python values that depend on the inputs: sizes, dtypes, devices, and what is computed from them.
+"""Traced Python values, which depend on the inputs: sizes, dtypes, devices, and what is computed from them.
 
-They look like the value they carry (`isinstance` included) and put every computation into the graph.
-Where Python itself needs the value (a branch, `range`, an index) it is handed out, and the tracer
-writes down that the graph is special to it.
+They look like the value they carry, also to `isinstance`, and record every computation in the graph. Where
+Python itself needs the plain value (a branch, `range`, an index), it gets it, and the tracer notes that the
+graph relies on it.
 """
 
 import math
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TracedValue:
-    """A value with the graph node that computes it."""
+    """A Python value with the node that computes it."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class TracedValue:
         self._node = node
         self._value = value
         self._guarded = guarded
-        """Whether the graph refuses to run where the value is another one than while tracing."""
+        """Whether the graph refuses to run if code relied on the value and it is another one then."""
         self._of_content = of_content
-        """Whether it comes out of a tensor, so that only its type is known: ``x.max().item()``."""
+        """Whether it is the content of a tensor, so that only its type is known: ``x.max().item()``."""
 
-    # A TracedValue passes `isinstance(n, int)`. Python's own C code looks at the real type, so it
-    # always goes through __index__ and the like below: nothing is handed out unseen.
+    # A TracedValue passes `isinstance(n, int)`. C code of Python looks at the actual type, so it always
+    # calls __index__ and the like below, which note the use of the plain value.
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return type(self._value)
@@ -49,13 +49,13 @@ class TracedValue:
     @speaks_for_user
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # Protocols that Python and numpy look for; those that values take part in are below.
+            # Python and numpy look for protocols; those that are supported are methods below.
             raise AttributeError(name)
         found = self._tracer.compute(getattr, (self, name))
         if not callable(getattr(found, "_value", None)):
             return found
 
-        # Not a traced value with `__call__`, with which all of them would pass for `callable`.
+        # Not a traced value with `__call__`, because all traced values would then be callable.
         def method(*args: Any) -> Any:
             return self._tracer.compute(call_value, (found, *args))
 
@@ -64,7 +64,7 @@ class TracedValue:
     def __repr__(self) -> str:
         return repr(self._value)
 
-    # Text is for messages, which must not narrow what a graph is good for.
+    # Text is for messages, which must not restrict the inputs that a graph is valid for.
     def __str__(self) -> str:
         return str(self._value)
 
@@ -73,7 +73,7 @@ class TracedValue:
         return format(self._value, spec)
 
     def __bool__(self) -> bool:
-        # Of a number, only whether it is 0: `if x.shape[0]:` must not bake in the size of a batch.
+        # Rely only on whether a number is 0: `if x.shape[0]:` must not make the batch size a constant.
         known = self if type(self._value) is bool else self._tracer.compute(bool, (self,))
         return bool(self._tracer.assumptions.rely_on(known))
 
@@ -127,7 +127,7 @@ def call_value(function: Callable[..., Any], *args: Any) -> Any:
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[TracedValue, Any], Any]:
     def method(self: TracedValue, other: Any) -> Any:
         if type(other) is TracedTensor:
-            return NotImplemented  # the reference names what a tensor does, under its reflected name
+            return NotImplemented  # NNCF names the reflected method of the tensor
         return self._tracer.compute(function, (self, other))
 
     return method
@@ -167,12 +167,12 @@ _Size = torch.Size  # while a model is traced, user code finds another class und
 
 
 class TracedSize(tuple[Any, ...]):  # noqa: SLOT001  (a tuple can have attributes, but no slots for them)
-    """What `x.shape` gives: a tuple of traced ints that passes for `torch.Size`."""
+    """The value of `x.shape`: a tuple of traced ints that passes for `torch.Size`."""
 
     _stands_for = tuple
 
     rank: Callable[[], Any] | None = None
-    """Gives ``len`` of it as a traced value, if these are all the sizes of a tensor."""
+    """Gives its length as a traced value, if these are all the sizes of a tensor."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:

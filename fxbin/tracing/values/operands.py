@@ -1,4 +1,4 @@
-"""Between what user code passes to a torch call, what the graph holds and what really runs."""
+"""Converts between traced values, plain values and nodes in arguments and results of calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fxbin.tracing.values.tensor import TracedTensor
 
 
 def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, item: Callable[..., Any]) -> Any:
-    """`result` with ``change(leaf, origin)`` at each leaf; ``item(origin, key)`` leads to its parts."""
+    """`result` with ``change(leaf, origin)`` for each leaf; ``item(origin, key)`` is that of an item."""
     inside = parts(result)
     if inside is None:
         return change(result, origin)
@@ -24,18 +24,18 @@ def map_results(result: Any, change: Callable[[Any, Any], Any], origin: Any, ite
     if not issubclass(type(result), torch.Size):
         return rebuilt(result, values)
     sizes = TracedSize(values)
-    # For code that branches over the number of dimensions; most does not, so it is no node yet.
+    # For code that reads the number of dimensions; it becomes a node only then.
     sizes.rank = partial(change, len(values), _Part(origin, Length(), item))
     return sizes
 
 
 @dataclass(frozen=True)
 class Length:
-    """A key that stands for ``len`` of it."""
+    """A key that stands for the length of a container."""
 
 
 class _Part:
-    """A part of a node's result; it becomes a node of its own once somebody needs it."""
+    """An item of the result of a node, which becomes a node itself when it is needed."""
 
     def __init__(self, origin: Any, key: Any, item: Callable[..., Any]) -> None:
         self._origin, self._key, self._item = origin, key, item
@@ -46,28 +46,28 @@ class _Part:
 
 
 def origin_node(origin: Any) -> Any:
-    """The node of an origin that `map_results` passed on."""
+    """The node of an origin that `map_results` has passed to a function."""
     return origin.node() if isinstance(origin, _Part) else origin
 
 
 def holds(items: Any, kind: type | UnionType) -> bool:
-    """Whether anything in `items` is of `kind`, or of a class derived from it."""
-    # The real type, since traced values pass for the type that they carry.
+    """Whether `items` contain a value of `kind`, or of a class derived from it."""
+    # By `type`, because traced values pass for the type that they carry.
     return any(issubclass(type(item), kind) for item in leaves(items))
 
 
 def plain_values(items: Any) -> Any:
-    """`items` with numbers in place of traced numbers; traced tensors stay."""
+    """`items` with plain values in place of traced Python values; traced tensors remain."""
     return map_nested(items, lambda item: item._value if type(item) is TracedValue else item)
 
 
 def is_of_content(items: Any) -> bool:
-    """Whether any number in `items` comes out of a tensor."""
+    """Whether any traced value in `items` depends on the content of a tensor."""
     return any(type(item) is TracedValue and item._of_content for item in leaves(items))
 
 
 def specs(result: Any) -> Any:
-    """`result` with a `TensorSpec` for each tensor in it."""
+    """`result` with a `TensorSpec` in place of each tensor in it."""
     if type(result) is TracedTensor:
         result = result._value
     if isinstance(result, Tensor):

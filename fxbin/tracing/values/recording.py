@@ -1,4 +1,4 @@
-"""What a tracer is to the values and the stand-ins that call it."""
+"""The tracer as a protocol, for traced values and replacements, which the tracer imports."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -16,126 +16,129 @@ TracedValue: TypeAlias = Any
 
 
 class Position(Protocol):
-    """Where the running code is, as `fxbin.tracing.recorder.position.Position` knows it."""
+    """The position of the running code, `fxbin.tracing.recorder.position.Position`."""
 
     with_data: bool
-    """Whether operators run on the content of tensors."""
+    """Whether operators run with data."""
 
     @property
-    def is_inside(self) -> bool:
-        """Whether the running code is part of what becomes one node."""
+    def is_kept_whole(self) -> bool:
+        """Whether the running code is inside a call that is kept whole as one node."""
         ...
 
     @property
     def knows_values(self) -> bool:
-        """Whether code gets sizes and other Python values as they are."""
+        """Whether code gets plain sizes and numbers."""
         ...
 
 
 class Assumptions(Protocol):
-    """What the graph takes for granted, as in `fxbin.tracing.recorder.assumptions`."""
+    """The Python values that a graph relies on, `fxbin.tracing.recorder.assumptions.Assumptions`."""
 
     def rely_on(self, value: TracedValue) -> Any:
-        """The plain value, which the graph is special to from now on."""
+        """The plain value, on which the graph now relies."""
         ...
 
 
 class Answers(Protocol):
-    """What only the run will tell of a tensor, as in `fxbin.tracing.recorder.answers`."""
+    """Values that are known only when the graph runs, `fxbin.tracing.recorder.answers.Answers`."""
 
     def number_of(self, tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-        """The content of a tensor of one element."""
+        """The number in a tensor of one element."""
         ...
 
     def device_of(self, tensor: TracedTensor) -> Any:
-        """Where the tensor is when the graph runs."""
+        """The device of the tensor when the graph runs."""
         ...
 
     def requires_grad_of(self, tensor: TracedTensor) -> Any:
-        """Whether it needs a gradient when the graph runs."""
+        """Whether the tensor requires a gradient when the graph runs."""
         ...
 
     def add_hook(self, tensor: TracedTensor, hook: Callable[[Tensor], Any]) -> None:
-        """``tensor.register_hook(hook)``."""
+        """Record ``tensor.register_hook(hook)``."""
         ...
 
 
 class Modules(Protocol):
-    """Calls of modules, as in `fxbin.tracing.recorder.modules`."""
+    """Calls of modules, `fxbin.tracing.recorder.modules.Modules`."""
 
     def call(self, original: Callable[..., Any], module: nn.Module, args: Args, kwargs: Kwargs) -> Any:
-        """A module is called."""
+        """Record a call of `module`."""
         ...
 
 
 class ModuleState(Protocol):
-    """What the code reads and changes of modules, as in `fxbin.tracing.recorder.module_state`."""
+    """What code reads and assigns of modules, `fxbin.tracing.recorder.module_state.ModuleState`."""
 
     reads: Any
-    """The `Reads`: what the code has read of modules."""
+    """The attributes of modules that the code has read, a `Reads`."""
 
     modes: dict[nn.Module, bool]
-    """The modules whose mode the code looks at, and what it is."""
+    """The mode of each module whose mode the code reads: True for train mode."""
 
     assigned: dict[nn.Module, str]
-    """The modules of which the code changes an attribute, and its name."""
+    """The modules of which the code changes an attribute, each with one name."""
 
     def look_at_mode(self, module: nn.Module, mode: bool) -> None:
-        """The code reads ``module.training``."""
+        """Note that the code reads ``module.training``."""
         ...
 
     def switch_mode(self, module: nn.Module) -> None:
-        """The code assigns ``module.training``."""
+        """Note that the code assigns ``module.training``."""
         ...
 
     def note_read(self, module: nn.Module, name: str, value: Any) -> None:
-        """The code reads ``module.name``."""
+        """Note that the code reads ``module.name``."""
         ...
 
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
-        """The code assigns ``module.name``."""
+        """Note that the code assigns ``module.name``."""
         ...
 
     def assign(self, module: nn.Module, name: str, value: TracedTensor) -> None:
-        """The code assigns a traced tensor to a buffer."""
+        """Record the assignment of a traced tensor to a buffer."""
         ...
 
 
 class Recording(Protocol):
-    """Writes what they do into a graph, as `fxbin.tracing.recorder.tracer.Tracer` does."""
+    """The tracer, `fxbin.tracing.recorder.tracer.Tracer`, which records a forward as a graph."""
 
     root: nn.Module
+    """The model."""
+
     graph: fx.Graph
+    """The graph so far."""
 
     attributes: Any
-    """The `Attributes` of `root`: which traced value stands for which parameter, buffer or constant."""
+    """The parameters, buffers and constants with the traced tensors that stand for them, an `Attributes`."""
 
-    chance: list[str]
-    """From where the code got random numbers of the system."""
+    random_sources: list[str]
+    """The functions by which the code draws or seeds random numbers that a graph cannot repeat."""
 
     @property
     def position(self) -> Position:
-        """Where the running code is."""
+        """The position of the running code."""
         ...
 
     @property
     def assumptions(self) -> Assumptions:
-        """What the graph takes for granted."""
+        """The Python values that the graph relies on."""
         ...
 
     @property
     def answers(self) -> Answers:
-        """What only the run will tell of a tensor."""
+        """Values of tensors that are known only when the graph runs."""
         ...
 
     @property
     def modules(self) -> Modules:
-        """Calls of modules."""
+        """The calls of modules."""
         ...
 
     @property
     def state(self) -> ModuleState:
-        """What the code reads and changes of modules."""
+        """What the code reads and assigns of modules."""
         ...
 
     def call_function(
@@ -148,15 +151,15 @@ class Recording(Protocol):
         tracked: bool,
         run: Callable[..., Any] | None = None,
     ) -> Any:
-        """A function of torch is called."""
+        """Record a call of a function of torch."""
         ...
 
     def call_method(self, name: str, original: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """A method of a tensor is called."""
+        """Record a call of a method of a tensor."""
         ...
 
     def call_plain_method(self, name: str, function: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """A method that no operator of the reference implementation stands for is called."""
+        """Record a call of a method that NNCF does not name."""
         ...
 
     def call_operator(
@@ -167,17 +170,17 @@ class Recording(Protocol):
         receiver: TracedTensor,
         operands: Args,
     ) -> Any:
-        """An operator of Python, ``receiver + operand``, is used."""
+        """Record an operator of Python, such as ``receiver + operand``."""
         ...
 
     def call_opaque(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """Something is called whose code is not followed."""
+        """Record a call as one node without names, because its code cannot be traced."""
         ...
 
     def call_whole(self, target: Any, run: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-        """Something is called that becomes one node."""
+        """Record a call as one node, with the operators that run inside."""
         ...
 
     def compute(self, function: Callable[..., Any], args: Args) -> Any:
-        """A number is computed from others."""
+        """Record a computation on Python values or attributes."""
         ...

@@ -1,4 +1,4 @@
-"""What the reference implementation of the names, NNCF 2.9.0 on torch 2.2, sees of a model."""
+"""What NNCF 2.9.0 with torch 2.2, whose names fxbin reproduces, sees of a model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ REPLACED_CLASSES = frozenset(
         nn.Embedding, nn.EmbeddingBag,
     }
 )  # fmt: skip
-"""Classes that NNCF replaces by its own: exactly these, a subclass keeps its name."""
+"""Classes that NNCF replaces by its own classes; it does not replace subclasses of them."""
 
 UNNAMED_FUNCTIONS = frozenset(
     {
@@ -24,7 +24,7 @@ UNNAMED_FUNCTIONS = frozenset(
         "tensor", "zeros",
     }
 )  # fmt: skip
-"""Functions ``torch.*`` that NNCF lets pass without a node."""
+"""Functions ``torch.*`` for which NNCF creates no node."""
 
 UNNAMED_METHODS = frozenset(
     {
@@ -38,10 +38,10 @@ UNNAMED_METHODS = frozenset(
         "__rrshift__", "__irshift__", "__imatmul__", "__setitem__", "__pos__",
     }
 )  # fmt: skip
-"""Methods of tensors that NNCF lets pass without a node."""
+"""Methods of tensors for which NNCF creates no node."""
 
 SAME_OBJECT = frozenset({"cpu"})
-"""Unnamed methods that return the very tensor they are called on, which stays in sight."""
+"""Unnamed methods that return the tensor they are called on, so that NNCF still sees the result."""
 
 ITERATION_MODULES = frozenset(
     {
@@ -49,21 +49,21 @@ ITERATION_MODULES = frozenset(
         "VariableRecurrentReverse", "ReverseResetPoint",
     }
 )  # fmt: skip
-"""Names of classes whose calls NNCF all maps to the nodes of the first one."""
+"""Names of classes for which NNCF maps every call to the nodes of the first call."""
 
 UNSEEN_FUNCTIONS = frozenset(
     {
         "lstm", "lstm_cell", "gru", "gru_cell", "rnn_tanh", "rnn_tanh_cell", "rnn_relu", "rnn_relu_cell",
     }
 )  # fmt: skip
-"""What layers of torch reach by a way (``torch._VF``) that NNCF does not watch."""
+"""Functions that layers of torch call through ``torch._VF``, which NNCF does not patch."""
 
 FOLLOWED_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.multi_head_attention_forward,)
-"""Functions that NNCF does not see, though it sees what they call."""
+"""Functions that NNCF does not see, although it sees what they call."""
 
 SPELLED_IN_TORCH_2_2 = {
     ("multi_head_attention_forward", "__mul__"): ("__truediv__",),
     ("multi_head_attention_forward", "reshape"): ("contiguous", "view"),
     ("_SpectralNorm", "vdot"): ("dot",),
 }
-"""Operators that torch's own code spells otherwise now: (function or class, operator) to those then."""
+"""Operators that code of torch has replaced since 2.2: (function or class, operator) to those of 2.2."""

@@ -1,4 +1,4 @@
-"""What stands in for something else while a model is traced, and how to see what it stands for."""
+"""Marks objects that stand for others during a trace, and finds the original of such an object."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +9,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def standing_for(original: Callable[..., Any]) -> Callable[[F], F]:
-    """Decorator: the function stands for `original`."""
+    """Decorator that marks a function as a stand-in for `original`."""
 
     def mark(function: F) -> F:
         marked: Any = wraps(original)(function)
@@ -20,7 +20,7 @@ def standing_for(original: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def original_of(item: Any) -> Any:
-    """What `item` stands for; itself if it is no stand-in."""
+    """The object that `item` stands for; `item` itself if it is not a stand-in."""
     if isinstance(item, FunctionType | type):
         return vars(item).get("_stands_for", item)
     return getattr(item, "_stands_for", item) if type(item).__module__.startswith(_OURS) else item

@@ -1,4 +1,4 @@
-"""Tensors without data that write what is done to them into a graph."""
+"""Traced tensors, which have no data and record what is done with them in a graph."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 
 class TracedTensor(Tensor):
-    """A real tensor on the meta device, with the graph node that computes it.
+    """A tensor on the meta device, with the node that computes it.
 
-    Being a tensor, it goes wherever tensors go: `isinstance`, containers, operators on plain
-    tensors. Every public method is replaced by one that asks the active tracer to record the call
-    under the name it was called by, so ``x + y``, ``x.add(y)`` and ``x += y`` stay three things.
+    Because it is a tensor, it works with `isinstance`, in containers, and together with plain tensors. Every
+    public method is replaced by one that lets the active tracer record the call under the name that the code
+    used, so ``x + y``, ``x.add(y)`` and ``x += y`` remain three different operators.
     """
 
     __torch_function__: ClassVar[Any] = nn.Parameter.__torch_function__  # which is: none
 
     _value: Tensor
-    """What operators really run on: on the meta device, or on the CPU for a constant."""
+    """The plain tensor on which operators run: on the meta device, or on the CPU for a constant."""
 
     _node: fx.Node | None
-    """None inside a module that is kept whole."""
+    """The node that computes it; None inside a module that is kept whole."""
 
     _tracked: bool
-    """Whether the reference implementation would see methods called on this tensor."""
+    """Whether NNCF would see methods that are called on this tensor."""
 
     _source: Tensor | None
-    """The parameter, buffer or constant that this one stands for while nothing has changed it."""
+    """The parameter, buffer or constant that it stands for; None if it was computed."""
 
     _is_param: bool
-    """`isinstance(x, nn.Parameter)` looks at this."""
+    """Whether it stands for a parameter; `isinstance(x, nn.Parameter)` reads this."""
 
     _requires_grad: bool = False
-    """Whether gradients would reach it, were this a real run."""
+    """Whether it would require a gradient in a training step."""
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -63,15 +63,15 @@ class TracedTensor(Tensor):
         return int(content(self, int))
 
     def item(self) -> Any:
-        """The one number in it, which code can compute with even where it is not known."""
+        """The number in a tensor of one element, as a traced value if it is not known."""
         return as_number(self, Tensor.item)
 
     def tolist(self) -> Any:
-        """The numbers in a constant."""
+        """The numbers in a constant. Raises ContentError for other tensors."""
         return content(self, Tensor.tolist)
 
     def numpy(self, **options: Any) -> Any:
-        """The content of a constant."""
+        """The content of a constant. Raises ContentError for other tensors."""
         return content(self, partial(Tensor.numpy, **options))
 
     @speaks_for_user
@@ -79,14 +79,13 @@ class TracedTensor(Tensor):
         return self.numpy() if dtype is None else self.numpy().astype(dtype, copy=False)
 
     def requires_grad_(self, requires_grad: bool = True) -> "TracedTensor":
-        """Let gradients reach it."""
-        # Nothing is differentiated here: the flag is all.
+        """Record the call, and set the flag; nothing is differentiated during a trace."""
         _tracer().call_plain_method("requires_grad_", lambda tensor, _: tensor, (self, requires_grad), {})
         self._requires_grad = requires_grad
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> None:
-        """Let `hook` see the gradient."""
+        """Record that `hook` is called with the gradient."""
         _tracer().answers.add_hook(self, hook)
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -100,7 +99,7 @@ class TracedTensor(Tensor):
 
 
 PYTHON_ATTRIBUTES = ("shape", "dtype", "ndim")
-"""Properties that give values of Python."""
+"""Properties that give Python values."""
 
 TENSOR_ATTRIBUTES = ("T", "mT", "H", "mH", "data", "real", "imag")
 """Properties that give tensors."""
@@ -110,7 +109,7 @@ _OPERATORS = [*_ARITHMETIC, "and", "or", "xor", "lshift", "rshift"]
 _COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
 _UNARY = ["neg", "pos", "abs", "invert"]
 _PLAIN_PYTHON = {
-    # Written above, part of how Python handles objects, or about autograd and storage, not values.
+    # Defined above, part of how Python handles objects, or about autograd and storage, not values.
     *(name for name in vars(TracedTensor) if not name.startswith("_")),
     *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names"],
     *["register_post_accumulate_grad_hook", "retain_grad"],
@@ -128,12 +127,12 @@ def _tracer() -> "Recording":
 
 
 def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-    """``read(tensor)`` where user code asks for the content of a tensor: constants have one.
+    """``read(tensor)`` of a constant, for code that asks for the content of a tensor.
 
-    Raises ContentError for others. A module that is kept whole gets ones instead: its operators are
-    looked at for their names and shapes, and run anew whenever the model does.
+    Raises ContentError for other tensors. Code of a module that is kept whole gets ones instead: its
+    operators are only recorded for names and shapes, and the module runs when the graph runs.
     """
-    kept_whole = _tracer().position.is_inside
+    kept_whole = _tracer().position.is_kept_whole
     with paused():
         if not tensor._value.is_meta:
             return as_asked(read, tensor._value)
@@ -146,8 +145,8 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
 
 
 def as_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-    """``read(tensor)``, one number; a traced value of unknown content if only the run will tell."""
-    if tensor._value.is_meta and not _tracer().position.is_inside:
+    """``read(tensor)``, a number; a traced value if it is known only when the graph runs."""
+    if tensor._value.is_meta and not _tracer().position.is_kept_whole:
         return _tracer().answers.number_of(tensor, read)
     return content(tensor, read)
 
@@ -174,7 +173,7 @@ def _swapped(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _attribute(name: str) -> property:
-    """A property that is recorded when it is read, or set."""
+    """A property whose reads and assignments are recorded."""
     return property(
         lambda self: _tracer().compute(getattr, (self, name)),
         lambda self, value: _tracer().compute(setattr, (self, name, value)),
@@ -216,8 +215,8 @@ def _install() -> None:
 def _set_operator(name: str, function: Callable[..., Any], *, reflected: bool = False) -> None:
     """Let method `name` record a call of `function` and run the method of `Tensor`.
 
-    It must be that one which runs: given an object it does not know it returns NotImplemented, and
-    Python goes on to ask the other operand.
+    The method of `Tensor` returns NotImplemented for an operand of an unknown type, so that Python asks the
+    other operand.
     """
     run = getattr(Tensor, name, None)
     if run is not None:
@@ -225,5 +224,5 @@ def _set_operator(name: str, function: Callable[..., Any], *, reflected: bool = 
 
 
 _install()
-# Comparisons were replaced, which in Python drops the hash: tensors hash by identity.
+# Python drops the hash of a class that defines comparisons; tensors hash by identity.
 TracedTensor.__hash__ = Tensor.__hash__  # type: ignore[method-assign]

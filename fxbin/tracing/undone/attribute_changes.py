@@ -1,4 +1,4 @@
-"""What a forward leaves in attributes of modules, which its graph does not."""
+"""Records the attributes that a forward changes, which its graph does not do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,24 +19,24 @@ _, _BUFFERS, _ = torch_private.REGISTRIES
 
 @contextmanager
 def changes_noted(tracer: Tracer) -> Iterator[None]:
-    """Note what the forward inside leaves in attributes, and in containers in these."""
+    """Note which attributes the forward inside changes, and which values it leaves in them."""
     before = [*attributes_of(tracer.reached(), without=_OF_EACH_MODULE - {_BUFFERS})]
     yield
     whole = _kept_whole(tracer)
     for held in before:
         _note(tracer, *held)
-        if held[0] not in whole:  # these do it themselves, in a graph too
-            tracer.state.left += _left(tracer, *held)
+        if held[0] not in whole:  # a graph calls these, so they change their attributes
+            tracer.state.final_values += _left(tracer, *held)
 
 
 def _kept_whole(tracer: Tracer) -> set[nn.Module]:
-    modules = {path: module for module, path in tracer.attributes.holdings.module_paths.items()}
+    modules = {path: module for module, path in tracer.attributes.inventory.module_paths.items()}
     called = (modules.get(str(node.target)) for node in tracer.graph.nodes if node.op == "call_module")
     return {part for module in called if module is not None for part in module.modules()}
 
 
 def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]) -> None:
-    """Note containers that changed, and Python values."""
+    """Note the containers and plain values of `module` that have changed."""
     for name in _changed(containers):
         tracer.state.assigned.setdefault(module, name)
     path = tracer.attributes.module_path(module)
@@ -46,7 +46,7 @@ def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers:
         value = value._value if type(value) is TracedValue else value
         if isinstance(value, bool | int | float | str) and value != before.get(name):
             attribute = f"{path}.{name}" if path else name
-            tracer.assumptions.found.append(
+            tracer.assumptions.specialisations.append(
                 Specialisation(attribute, value, type(module).__name__, "assigned in forward")
             )
 
@@ -54,7 +54,7 @@ def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers:
 def _left(
     tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]
 ) -> Iterator[Read]:
-    """What `module` holds after the forward, if that is one plain value each time; MISSING for all else."""
+    """Yield attributes that the forward has set, with the value if it is plain, or else MISSING."""
     path, now = tracer.attributes.module_path(module), vars(module)
     for name in _changed(containers):
         yield Read(path, "__dict__", name, MISSING)
@@ -68,24 +68,26 @@ def _left(
 
 
 def _changed(containers: list[Container]) -> dict[str, None]:
-    """The attributes whose containers have other content now than they had."""
+    """Names of the attributes whose containers have other content than before."""
     found: dict[str, None] = {}
     for name, container, before in containers:
-        if name == _BUFFERS:  # a graph writes into those that there are
+        if name == _BUFFERS:  # a graph writes into existing buffers
             found |= {
-                n: None for n in {**container, **before} if _is_held(container, n) != _is_held(before, n)
+                n: None
+                for n in {**container, **before}
+                if _has_buffer(container, n) != _has_buffer(before, n)
             }
         elif not all(map(_is_same, entries(container), entries(before))):
             found[name] = None
     return found
 
 
-def _is_held(container: dict[str, Any], name: str) -> bool:
+def _has_buffer(container: dict[str, Any], name: str) -> bool:
     return container.get(name) is not None
 
 
 def _is_same(value: Any, before: Any) -> bool:
-    """Whether `value` is what was there before, or stands for it, or is an equal plain value."""
+    """Whether `value` is the object `before`, stands for it, or is an equal plain value."""
     if type(value) is TracedTensor and value._source is not None:
         value = value._source
     if value is before:

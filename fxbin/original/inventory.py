@@ -13,7 +13,7 @@ from fxbin.original.generators import generator_types, has_own_state
 from fxbin.original.reach import values_held_by
 
 
-class Holdings:
+class Inventory:
     """The modules and tensors of `root` by identity, and the code they are written in.
 
     It must not outlive any tensor of `root`, whose id might be reused for another tensor.

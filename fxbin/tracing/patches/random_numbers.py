@@ -1,4 +1,4 @@
-"""Random numbers that no graph can draw again: of Python, of numpy, and of torch after a seed is set."""
+"""Detects random numbers that a graph cannot repeat: from the system, or from torch with a new seed."""
 
 import os
 import random
@@ -42,15 +42,15 @@ def _note(what: str) -> None:
     tracer = active_tracer()
     if (
         tracer is not None
-        and not tracer.position.is_inside
+        and not tracer.position.is_kept_whole
         and not _is_importing()
-        and what not in tracer.chance
+        and what not in tracer.random_sources
     ):
-        tracer.chance.append(what)
+        tracer.random_sources.append(what)
 
 
 def _is_importing() -> bool:
-    """Whether a module is being imported: what it draws for itself is drawn once in a process."""
+    """Whether a module is being imported: the numbers it draws for itself are drawn once in a process."""
     frame = sys._getframe(1)
     while frame.f_back is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
@@ -58,19 +58,20 @@ def _is_importing() -> bool:
 
 
 def _noted(module: ModuleType, name: str, what: str, draw: Callable[[], Any] | None = None) -> Replacement:
-    """``module.name`` is noted as `what`. `draw` comes to it; if not given, a call that is refused does.
+    """A replacement of ``module.name`` that notes its calls as `what`.
 
-    To set a seed would change what the user draws, on all devices.
+    `draw` calls it, to check that it is reached; by default with too many arguments, because setting a seed
+    would change the user's random numbers on all devices.
     """
     draw = draw or (lambda: getattr(module, name)(None, None))
     return Replacement(module, name, partial(_noting, what), partial(_is_noted, what, draw))
 
 
 def _is_noted(what: str, draw: Callable[[], Any], sample: Sample) -> bool:
-    sample.tracer.chance.clear()
+    sample.tracer.random_sources.clear()
     with suppress(TypeError):
         draw()
-    return what in sample.tracer.chance
+    return what in sample.tracer.random_sources
 
 
 RANDOM = (
@@ -84,7 +85,7 @@ RANDOM = (
     ),
     Replacement(random.Random, "seed", _seed, partial(_is_noted, _UNSEEDED, random.Random)),
 )
-"""Where code asks the system for random numbers, be it for a seed, or sets that of torch.
+"""Functions that draw random numbers from the system, also as a seed, or that set a seed of torch.
 
-A generator that the code makes with a seed of its own draws the same numbers in each run.
+Generators that the code creates with a fixed seed are not among them: they draw the same numbers in each run.
 """

@@ -1,4 +1,4 @@
-"""One call of a module, as a run with data has seen it."""
+"""One call of a module, recorded in a run with data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ from fxbin.tracing.values.tensor import TracedTensor
 
 
 @dataclass
-class Stay:
-    """What a module was called with, from where, and which operators ran until it returned."""
+class ModuleCall:
+    """The arguments of one call of a module, its caller, and the operators that ran until it returned."""
 
     path: str
-    """Qualified name of the module: ``"backbone.body"``; empty for the root."""
+    """Qualified name of the called module: ``"backbone.body"``; empty for the root."""
 
     caller: str | None
     """Qualified name of the module whose code made the call; None for the root."""
@@ -25,21 +25,23 @@ class Stay:
     """Scope of the caller."""
 
     scope: Scope
+    """Scope of the called module."""
 
     args: tuple[Any, ...]
-    """Tensors have shapes, but no data."""
+    """Positional arguments, with meta tensors in place of tensors."""
 
     kwargs: dict[str, Any]
+    """Keyword arguments, likewise."""
 
     begin: int
-    """Position of its first operator among those of the run."""
+    """Index of its first operator among all operators of the run."""
 
     end: int = 0
-    """Position behind its last one."""
+    """Index after its last operator."""
 
 
 def without_data(item: Any) -> Any:
-    """A plain value for what user code has; for a tensor one of its shape."""
+    """The plain value of a traced number, a meta tensor in place of a tensor; anything else unchanged."""
     if type(item) is TracedValue:
         return item._value
     if isinstance(item, Tensor):
