@@ -1,4 +1,4 @@
-"""The passes of the compiler, one a file. `fxbin.compiler.pipeline` has them in order."""
+"""The passes of the compiler, one per file. `fxbin.compiler.pipeline` lists them in order."""
 
 from fxbin.passes.base import Pass, PassRun, run_passes, watch_passes
 from fxbin.passes.inline_conv2d import InlineConv2d

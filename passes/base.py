@@ -1,4 +1,4 @@
-"""What a pass is, and how passes are run and watched."""
+"""The base class of passes, and how passes are run and watched."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Pass(ABC):
-    """One named rewrite of a graph. Options are dataclass fields; twice equals once."""
+    """One named rewrite of a graph. Its options are dataclass fields; running it twice equals once."""
 
     name: ClassVar[str]
 
@@ -26,20 +26,25 @@ class Pass(ABC):
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
         """Rewrite `graph` in place; return whether anything changed.
 
-        `owner` has the submodules, parameters and buffers that nodes name, and gets those that are new.
+        `owner` has the submodules, parameters and buffers that nodes refer to; new ones are added to it.
         """
 
 
 @dataclass(frozen=True)
 class PassRun:
-    """What one pass did to one graph."""
+    """One run of one pass on one graph."""
 
     name: str
+    """Name of the pass."""
+
     graph: fx.Graph
-    """As the pass left it; the next pass changes it."""
+    """The graph after the pass; the next pass changes it."""
 
     changed: bool
+    """Whether the pass has changed the graph."""
+
     seconds: float
+    """Duration, including the check of the graph."""
 
 
 Watcher = Callable[[PassRun], None]
@@ -58,11 +63,11 @@ def watch_passes(watcher: Watcher) -> Iterator[None]:
 
 
 def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass]) -> bool:
-    """Run `passes` in the order given, checking the graph after each; return whether any changed it.
+    """Run `passes` in order, check the graph after each, and return whether any has changed it.
 
-    What a pass raises keeps its type and gains a note that names the pass.
+    An error in a pass keeps its type and gets a note that names the pass.
     """
-    graph.owning_module = cast("GraphModule", owner)  # whose attributes `lint` looks for
+    graph.owning_module = cast("GraphModule", owner)  # `lint` looks up attributes there
     changed = False
     for position, pass_ in enumerate(passes):
         try:
@@ -76,7 +81,7 @@ def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass]) -> boo
 def _run(pass_: Pass, graph: fx.Graph, owner: nn.Module) -> bool:
     begin = time.perf_counter()
     changed = pass_.apply(graph, owner)
-    graph.lint()  # raises if it is not well formed, or refers to what its owner does not have
+    graph.lint()  # raises if it is not well formed, or refers to an attribute that `owner` does not have
     run = PassRun(pass_.name, graph, changed, time.perf_counter() - begin)
     log.debug("%s: %s in %.1f ms", run.name, "changed" if changed else "unchanged", 1000 * run.seconds)
     for watcher in _watchers.get():

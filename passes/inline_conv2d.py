@@ -1,4 +1,4 @@
-"""Replaces the modules of selected conv2d call sites by the function they call."""
+"""Replaces the modules of selected conv2d call sites by calls of `F.conv2d`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,13 +17,13 @@ from fxbin.tracing import specs
 
 @dataclass(frozen=True)
 class InlineConv2d(Pass):
-    """Make weight and padding of each selected conv2d module nodes of their own.
+    """Make the weight and the padding of each selected conv2d module separate nodes.
 
         before:  x -> conv (module)
         after:   x -> pad (unless it is zeros) -> conv2d <- conv.weight, conv.bias
 
-    The module stays where it is: its parameters keep their names. Its other calls, which stay in full
-    precision, are rewritten too: called as a module it would be binarized.
+    The module remains, so that its parameters keep their names. Its other calls, which stay in full
+    precision, are rewritten as well: calling the module would binarize them.
     """
 
     name: ClassVar[str] = "inline-conv2d"

@@ -19,14 +19,15 @@ from fxbin.passes.submodules import add_beside
 
 @dataclass(frozen=True)
 class InsertActivationBinarizers(Pass):
-    """Give every selected conv2d call site an activation binarizer of its own.
+    """Insert an activation binarizer before each selected conv2d call site.
 
         before:  x -> conv2d
         after:   x -> conv.activation_binarizer -> conv2d
 
-    Its own, because threshold and scale are learned per call site even where two call sites share a
-    weight. What a module pads by itself is padded after the binarizer, so that zeros stay zeros. The
-    convolution becomes that of `fxbin.binarizers`, which keeps no two-level tensor for its backward.
+    Each call site has its own binarizer, because threshold and scale are learned per call site, even if two
+    call sites share a weight. The padding that a module does itself comes after the binarizer, so that zeros
+    stay zeros. The convolution becomes that of `fxbin.binarizers`, which does not keep the two-level tensors
+    for its backward.
     """
 
     name: ClassVar[str] = "insert-activation-binarizers"
@@ -62,7 +63,7 @@ class InsertActivationBinarizers(Pass):
 
 
 def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:
-    """Who takes the raw activations, the conv2d or the padding that belongs to it, and those activations."""
+    """The node that takes the raw activations, the conv2d or its padding, and the node of the activations."""
     if is_inlined_padding(site.x):
         return site.x, site.x.all_input_nodes[0]
     return site.node, site.x

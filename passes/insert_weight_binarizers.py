@@ -18,7 +18,7 @@ from fxbin.passes.submodules import add_beside
 
 @dataclass(frozen=True)
 class InsertWeightBinarizers(Pass):
-    """Route the weight of every selected conv2d through a binarizer.
+    """Insert a binarizer between each selected conv2d and its weight.
 
         before:  conv2d <- conv.weight
         after:   conv2d <- conv.weight_binarizer <- conv.weight

@@ -1,4 +1,4 @@
-"""Writes what was decided about each conv2d call site into the graph."""
+"""Attaches the decision about each conv2d call site to its node."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ TRAIN_ONLY = Decision(binarized=False, reason="it runs in train mode only")
 
 @dataclass(frozen=True)
 class MarkCallSites(Pass):
-    """Attach its decision to every conv2d call site.
+    """Attach a decision to the node of every conv2d call site.
 
-    The decisions are made on the graph of eval mode, by name; a call site that only the graph of
-    train mode has stays in full precision.
+    Decisions are made for the graphs of eval mode, by name. A call site that exists only in train mode stays
+    in full precision.
     """
 
     name: ClassVar[str] = "mark-call-sites"

@@ -17,17 +17,17 @@ from fxbin.scopes.naming import Names
 class NameNodes(Pass):
     """Turn the operators that the tracer recorded in each node into a `NodeInfo`.
 
-    A node that runs several operators is named after its conv2d, or else its last one; a node that
-    runs none, such as the fetch of a parameter, after what it fetches.
+    A node that runs several operators is named after its conv2d, or else after the last one. A node that runs
+    none, such as the fetch of a parameter, is named after its target.
     """
 
     name: ClassVar[str] = "name-nodes"
     names: Names
     sites_in_parts: Mapping[str, OpCall] = field(default_factory=dict)
-    """What a conv2d around islands is in the graph that runs it, by its address."""
+    """For each conv2d inside an island, by address, the operator in the graph of its part."""
 
-    unreachable: Mapping[str, str] = field(default_factory=dict)
-    """Why no graph runs a conv2d, by its address."""
+    why_unreachable: Mapping[str, str] = field(default_factory=dict)
+    """For each conv2d that no graph runs, by address, the reason."""
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
@@ -47,6 +47,7 @@ class NameNodes(Pass):
             return NodeInfo(
                 name=target, names=(), op=node.op, scope="", owner="", index=0, nncf_binarizes=False
             )
+        in_part = self.sites_in_parts.get(main.address)
         return NodeInfo(
             name=self.names.name(main),
             names=names,
@@ -55,15 +56,13 @@ class NameNodes(Pass):
             owner=_owner(main, paths),
             index=main.index,
             nncf_binarizes=self.names.nncf_binarizes(main),
-            name_in_part=self.names.name(self.sites_in_parts[main.address])
-            if main.address in self.sites_in_parts
-            else "",
-            why_unreachable=self.unreachable.get(main.address, ""),
+            name_in_part="" if in_part is None else self.names.name(in_part),
+            why_unreachable=self.why_unreachable.get(main.address, ""),
         )
 
 
 def _owner(op: OpCall, paths: dict[nn.Module, str]) -> str:
-    """Qualified name of the innermost running module that the root holds."""
+    """Qualified name of the innermost module in the scope of `op` that the root holds."""
     for element in reversed(op.scope):
         if element.module in paths:
             return paths[element.module]

@@ -1,1 +1,1 @@
-"""From a model and a config to a binarized module: capture, selection, passes."""
+"""Turns a model and a config into a binarized module: capture, selection, passes."""

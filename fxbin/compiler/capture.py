@@ -1,4 +1,4 @@
-"""From a model to one that holds its own graphs, with names, unchanged otherwise."""
+"""Turns a model into a module that runs as graphs with named nodes, before any pass changes them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -27,9 +27,13 @@ def capture(
     scopes: ScopeFilter | None = None,
     other_calls: Sequence[Call] = (),
 ) -> BinarizedModule:
-    """`root` as a module with named graphs, before any change. It gives up its parameters.
+    """Turn `root` itself into a module with named graphs, and return it.
 
-    Code is made of the graphs by ``recompile()``.
+    Call ``recompile()`` to generate the code of the graphs, after passes have changed them.
+
+    Raises:
+        TraceError: the inputs do not fit the model, or its code cannot be traced.
+        TransformError: the arguments of two example calls cannot be distinguished, or a name is invalid.
     """
     found = trace_model(root, args, dict(kwargs), leaf_modules)
     found = with_other_calls(found, root, other_calls, leaf_modules)
@@ -55,7 +59,7 @@ def capture(
 
 
 def check_is_apart(module: BinarizedModule, model: nn.Module) -> None:
-    """Raise TransformError if graphs of `module`, made from a copy of `model`, refer to `model` itself."""
+    """Raise TransformError if graphs of `module`, traced from a copy of `model`, refer to `model` itself."""
     held = chain(model.named_modules(), model.named_parameters(), model.named_buffers())
     paths = {id(item): path for path, item in held}
     for path in (paths[id(item)] for item in vars(module).values() if id(item) in paths):

@@ -23,7 +23,7 @@ def node_names(
     example_kwargs: Mapping[str, Any] | None = None,
     leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> list[tuple[str, str]]:
-    """(name, operator) of every node in execution order, as `ignored_scopes` knows them.
+    """The name of every node, as in `ignored_scopes`, with its operator, in execution order.
 
     `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
     """

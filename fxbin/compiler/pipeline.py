@@ -16,7 +16,7 @@ from fxbin.passes import (
 
 
 def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list[Pass]:
-    """What turns named graphs into binarized ones, where `decisions` are about call sites by name."""
+    """The passes that binarize named graphs, given the decision about each call site by name."""
     section = config.binarization
     chosen = (decision for decision in decisions.values() if decision.binarized)
     return [
@@ -28,6 +28,6 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
 
 
 def rewrite(module: BinarizedModule, passes: Sequence[Pass]) -> None:
-    """Run `passes` on each graph of `module`, of which ``module.recompile()`` makes code."""
+    """Run `passes` on each graph of `module`; call ``module.recompile()`` to generate the code again."""
     for graph in module.all_graphs:
         run_passes(graph, module, passes)

@@ -1,4 +1,4 @@
-"""Another graph of a model that has been transformed, for modes or dtypes unknown at that time."""
+"""Traces further graphs of a transformed model, for modes or dtypes that it did not have at that time."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import Decision, node_info, set_node_info
 from fxbin.passes import NameNodes, run_passes
 from fxbin.scopes.naming import Names
-from fxbin.tracing import Entry, Example, dtypes_of, merge_extra_attributes, raise_bug, trace
+from fxbin.tracing import Entry, Example, Trace, dtypes_of, merge_extra_attributes, raise_bug, trace
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
@@ -27,36 +27,54 @@ if TYPE_CHECKING:
 
 @dataclass
 class Retracer:
-    """What it takes to trace a model again: how it was called, and what was made of it."""
+    """What is needed to trace a transformed model again: example calls, names and hooks."""
 
     examples: dict[str, Example]
-    """How the model and its parts are called, by qualified name."""
+    """The example calls of the model and its parts, by qualified name."""
 
     other_calls: tuple[Example, ...]
-    """How else the model is called."""
+    """The further example calls of the model."""
 
     leaf_modules: tuple[type[nn.Module], ...]
+    """Classes of modules that are kept whole."""
+
     names: Names
+    """The names of the operators of the model."""
+
     hooks: dict[str, Any]
-    """The model's own hooks, which its graphs have inside."""
+    """The hooks that the model had before the transform, which its graphs contain."""
 
     dtype: torch.dtype
-    """That of the model, and of inputs that are to follow it where it is cast."""
+    """Dtype of the model in the transform; inputs of this dtype follow the model if it is cast."""
 
     islands: dict[str, str] = field(default_factory=dict)
-    """Why modules run as they are, by qualified name."""
+    """The islands by qualified name, with the reasons."""
 
     def trace(self, model: "BinarizedModule", path: str, known: list[ModeGraph], call: int) -> ModeGraph:
-        """The graph of the module at `path` as its modules are now; without one, if no graph can hold that.
+        """Trace the module at `path` in the current state of its modules, with example call number `call`.
 
-        It remains to be compiled.
+        The result is not compiled yet. It has no graph, but a reason, if no graph can hold the code.
         """
-        example = self.other_calls[call - 1] if call else self.examples[path]
-        example, module = example.cast(self.dtype, dtype_of(model)), model.get_submodule(path)
-        entry = None
+        found = self._traced(model, path, self.other_calls[call - 1] if call else self.examples[path])
+        if isinstance(found, str):
+            now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
+            dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
+            return ModeGraph(now, None, dtypes, reason=found)
+        held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
+        vars(model).update(merge_extra_attributes(model, [(found.graph, found.extra_attributes)], held))
+        run_passes(found.graph, model, [NameNodes(self.names)])
+        decisions = _decisions(model)
+        _keep_names(model, found.graph, decisions)
+        run_passes(found.graph, model, binarizing_passes(decisions, model.binarization.config))
+        model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
+        return traced_graph({path: model.get_submodule(path).training, **found.modes}, found)
+
+    def _traced(self, model: "BinarizedModule", path: str, example: Example) -> Trace | str:
+        """The trace of the module at `path`, or the reason why no graph can hold its code."""
+        example, entry = example.cast(self.dtype, dtype_of(model)), None
         if path:
             root, *rest = example.running
-            entry = Entry(module, (replace(root, module=model), *rest))
+            entry = Entry(model.get_submodule(path), (replace(root, module=model), *rest))
         with torch.inference_mode(False), _as_it_was(model, self.hooks):
             try:
                 found = trace(
@@ -66,23 +84,11 @@ class Retracer:
                     islands={p: why for p, why in self.islands.items() if p != path and _is_below(p, path)},
                     entry=entry,
                 )
-                new = [island for island in found.islands if island not in self.islands]
-                reason = f"{', '.join(new)}: {found.islands[new[0]]}" if new else ""
             except Exception as error:  # noqa: BLE001  (whatever it is, this graph cannot be made)
                 raise_bug(error)
-                reason = getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
-        if reason:
-            now = {p: model.get_submodule(p).training for variant in known for p in variant.modes}
-            dtypes = dtypes_of(model) if any(variant.dtypes for variant in known) else {}
-            return ModeGraph(now, None, dtypes, reason=reason)
-        held = {name: item for name, item in vars(model).items() if name.startswith("_traced_")}
-        vars(model).update(merge_extra_attributes(model, [(found.graph, found.extra_attributes)], held))
-        run_passes(found.graph, model, [NameNodes(self.names)])
-        decisions = _decisions(model)
-        _keep_names(model, found.graph, decisions)
-        run_passes(found.graph, model, binarizing_passes(decisions, model.binarization.config))
-        model.specialisations = tuple(dict.fromkeys((*model.specialisations, *found.specialisations)))
-        return traced_graph({path: module.training, **found.modes}, found)
+                return getattr(error, "reason", "") or f"{type(error).__name__}: {error}"
+        new = [island for island in found.islands if island not in self.islands]
+        return f"{', '.join(new)}: {found.islands[new[0]]}" if new else found
 
 
 def _is_below(path: str, parent: str) -> bool:
@@ -99,9 +105,9 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
 
 
 def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str]) -> None:
-    """Give call sites the names that they are known by, where a layer has got another class (`parametrize`).
+    """Give call sites of a layer that has got another class, as by `parametrize`, their previous names.
 
-    They are those that the module had, in the order in which it runs them.
+    The call sites of a module keep their order.
     """
     found: dict[str, list[CallSite]] = {}
     for site in call_sites(model, graph):
@@ -115,7 +121,7 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
 
 @contextmanager
 def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
-    """`model` with its own code, its own hooks, and without binarizers among its modules."""
+    """Give `model` its original code and hooks, and remove its binarizers; restore all that at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
     forwards: list[PartForward | ConvCaller] = [*model.traced_parts.values(), *model.own_code.installed]

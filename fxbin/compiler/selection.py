@@ -1,4 +1,4 @@
-"""Which conv2d call sites are binarized, and why the others are not."""
+"""Decides which conv2d call sites are binarized, and why the others are not."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
-    """What becomes of each conv2d call site of `module`, by name.
+    """The decision about each conv2d call site of `module`, by name.
 
     Raises:
         ScopeError: a pattern of the config matches no node (unless `validate_scopes` is false).
@@ -41,7 +41,7 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
 
 
 def _groups(module: "BinarizedModule") -> list[list[CallSite]]:
-    """The call sites, those together that share their binarizers: around islands, all calls of one part."""
+    """The call sites, grouped by shared binarizers: inside islands, all calls of a part share them."""
     groups: dict[str, list[CallSite]] = {}
     for site in sites_of_calls(module, module.eval_graphs):
         groups.setdefault(site.info.name_in_part or site.info.name, []).append(site)
@@ -57,10 +57,10 @@ def _why_skipped(site: CallSite, config: Config, scopes: ScopeFilter) -> str | N
 
 
 class BinarizerNames:
-    """Where the binarizers of each call site live in the module hierarchy.
+    """Chooses the qualified names of the binarizers of each call site.
 
-    Beside what they binarize: ``conv1.activation_binarizer`` and ``conv1.weight_binarizer``. Each call
-    site has an activation binarizer of its own, and each weight one that all its call sites share.
+    They are beside what they binarize: ``conv1.activation_binarizer`` and ``conv1.weight_binarizer``. Each
+    call site has its own activation binarizer; all call sites of a weight share its binarizer.
     """
 
     def __init__(self, module: GraphModule) -> None:
@@ -70,13 +70,13 @@ class BinarizerNames:
         self._of_weight: dict[object, str] = {}
 
     def activation(self, site: CallSite) -> str:
-        """Name of the activation binarizer of `site`, a new one at each call."""
+        """Qualified name of the activation binarizer of `site`; a new name at each call."""
         return self._unique(_join(site.info.owner, "activation_binarizer"))
 
     def weight(self, site: CallSite) -> str:
-        """Name of the weight binarizer of `site`: the same for the same parameter."""
+        """Qualified name of the weight binarizer of `site`; the same for the same parameter."""
         path = self._parameter_path(site)
-        # A weight that is computed, by weight standardization say, belongs to the node that ends it.
+        # A computed weight, for example by weight standardization, is identified by its last node.
         key: object = path or site.raw_w
         if key not in self._of_weight:
             name = f"{path}_binarizer" if path else _join(site.info.owner, "weight_binarizer")
@@ -95,7 +95,7 @@ class BinarizerNames:
         return self._first_path[id(weight)] if isinstance(weight, nn.Parameter) else None
 
     def _weight(self, site: CallSite) -> object:
-        """What the model holds as weight; None if it is computed."""
+        """The weight that the model holds; None if it is computed."""
         return None if site.weight_path is None else attribute(self._module, site.weight_path)
 
     def _unique(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The compiler: from a model and a config to a model that trains to one bit."""
+"""`fxbin.transform`: turns a model and a config into a model that can be trained to one bit."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ def transform(
     other_calls: Sequence[Call] = (),
     leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> Model:
-    """A copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
+    """Return a copy of `model` whose selected conv2d layers can be switched to one bit, stage by stage.
 
-    Nothing is binarized yet: until a stage is switched on (`StagedSchedule`, or
-    ``model.binarization.enable``), outputs are bit for bit those of `model`, which is left alone.
+    Nothing is binarized yet: until binarizers are enabled, by `StagedSchedule` or
+    ``model.binarization.enable``, outputs are bit for bit those of `model`, which does not change.
 
-    The result is a `BinarizedModule` and still a model of the class of `model`. Python cannot write a type
-    for both. Type checkers know that class, and the rest after ``isinstance(x, fxbin.BinarizedModule)``; with
-    the plugin `fxbin.mypy`, mypy does not need that line.
+    The result is a `BinarizedModule` and also an instance of the class of `model`. Python has no type for
+    both. Type checkers know that class, and also `BinarizedModule` after ``isinstance(x,
+    fxbin.BinarizedModule)``; with the plugin `fxbin.mypy`, mypy knows both at once.
 
     Args:
         model: any module; its convolutions may be modules or calls of `F.conv2d`.
@@ -48,15 +48,16 @@ def transform(
         example_inputs: positional inputs to trace with; by default made from the config's `input_info`.
             Shapes matter, values do not.
         example_kwargs: keyword inputs to trace with.
-        other_calls: how else the model is called, each as ``(args, kwargs)``: for a model with
-            ``forward(x, y=None, mode="predict")`` that is ``[((x, y), {"mode": "loss"})]``. Each call has a
-            graph, over one set of weights; convolutions that only they run are selected, too. Without
-            them the model's own code runs for other arguments, with what the first call runs binarized.
-        leaf_modules: module classes to keep whole instead of looking inside.
+        other_calls: further example calls, each as ``(args, kwargs)``: for a model with
+            ``forward(x, y=None, mode="predict")`` that is ``[((x, y), {"mode": "loss"})]``. Each call gets a
+            graph, with the same weights; convolutions that only these calls run can be selected as well.
+            Without them, the model's own code runs for other arguments, and binarizes the convolutions that
+            the first call runs.
+        leaf_modules: module classes to keep whole as one node.
 
     Raises:
         ConfigError: the config is invalid.
-        TraceError: the inputs do not fit the model, or its code cannot be followed.
+        TraceError: the inputs do not fit the model, or its code cannot be traced.
         ScopeError: a pattern in `ignored_scopes` or `target_scopes` matches no node.
         TransformError: the model has no conv2d, or cannot be copied.
     """
@@ -71,7 +72,7 @@ def transform(
     check_is_apart(module, model)
     rewrite(module, binarizing_passes(_decide(module, config), config))
     wire(module, config)
-    return cast("Model", module)  # whose class has been made a base class of it
+    return cast("Model", module)  # its class is derived from that of `model`
 
 
 def _check_is_original(model: nn.Module) -> None:

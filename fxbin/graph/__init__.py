@@ -1,1 +1,1 @@
-"""What nodes of a graph say about themselves: names, operators, shapes, call sites."""
+"""Data about the nodes of a graph: names, operators, shapes, call sites."""

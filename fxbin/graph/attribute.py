@@ -1,4 +1,4 @@
-"""What a module holds at a dotted path."""
+"""Looks up attributes and submodules of a module by dotted path."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.node_info import Decision, NodeInfo, node_decision, node_info, node_name
 
 CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, torch.ops.aten.conv2d, conv2d)
-"""Functions with the arguments of `F.conv2d`, and its result."""
+"""Functions that take the arguments of `F.conv2d` and return its result."""
 
 _DEFAULTS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 CONV2D_ARGUMENTS = ("input", "weight", *_DEFAULTS)
@@ -23,27 +23,27 @@ CONV2D_ARGUMENTS = ("input", "weight", *_DEFAULTS)
 
 @dataclass(frozen=True)
 class CallSite:
-    """One call of a conv2d. A module that is called twice is two call sites.
+    """One call of a conv2d. A module that is called twice has two call sites.
 
-    Everything but `owner` and `node` is looked up when it is asked for, in the graph as it is then.
+    All properties are looked up in the current state of the graph.
     """
 
     owner: nn.Module
-    """The module whose graph it is: it has the submodules and parameters that nodes name."""
+    """The module with the submodules and parameters that the nodes of the graph refer to."""
 
     node: fx.Node
     """A ``call_module`` of a conv2d layer, a ``call_function`` of `F.conv2d`, or a module kept whole."""
 
     @property
     def info(self) -> NodeInfo:
-        """The names of the call site, and what was decided about it. Its node must have been named."""
+        """Names of the call site and the decision about it; its node must have been named."""
         info = node_info(self.node)
         assert info is not None
         return info
 
     @property
     def name(self) -> str:
-        """Hierarchical name; that of the node in its graph where the node has not been named."""
+        """Hierarchical name; the name of the fx node if the node has not been named."""
         return node_name(self.node)
 
     @property
@@ -59,49 +59,49 @@ class CallSite:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The seven arguments of `F.conv2d` by name, in its order, with defaults; for a function only."""
+        """The seven arguments of `F.conv2d` by name, in its order, with defaults; only for a function."""
         given = zip(CONV2D_ARGUMENTS, self.node.args, strict=False)
         found = _DEFAULTS | dict(given) | self.node.kwargs
         return {name: found[name] for name in CONV2D_ARGUMENTS}
 
     @property
     def x(self) -> fx.Node:
-        """The node of the input ``(n, c, h, w)``: that of the activation binarizer, where there is one."""
+        """The node of the input ``(n, c, h, w)``, which may be that of an activation binarizer."""
         return _node(argument(self.node, 0, "input"))
 
     @property
     def w(self) -> fx.Node:
-        """The node of the weight ``(out, in / groups, kh, kw)``, for a function only.
+        """The node of the weight ``(out, in / groups, kh, kw)``; only for a function.
 
-        That of the weight binarizer, where there is one.
+        It may be the node of a weight binarizer.
         """
         return _node(argument(self.node, 1, "weight"))
 
     @property
     def activation(self) -> ActivationBinarizer | None:
-        """The binarizer that the input comes straight from, if it does."""
+        """The binarizer that computes the input; None if something else does."""
         found = called_binarizer(self.owner, argument(self.node, 0, "input"))
         return found if isinstance(found, ActivationBinarizer) else None
 
     @property
     def weight(self) -> WeightBinarizer | None:
-        """The binarizer that the weight of a function comes straight from, if it does."""
+        """The binarizer that computes the weight of a function; None if something else does."""
         found = called_binarizer(self.owner, argument(self.node, 1, "weight"))
         return found if isinstance(found, WeightBinarizer) else None
 
     @property
     def raw_x(self) -> fx.Node:
-        """The node of the input in front of its binarizer; `x` where there is none."""
+        """The node of the input before its binarizer; `x` if there is none."""
         return in_front_of_binarizer(self.owner, self.x)
 
     @property
     def raw_w(self) -> fx.Node:
-        """The node of the weight in front of its binarizer; `w` where there is none."""
+        """The node of the weight before its binarizer; `w` if there is none."""
         return in_front_of_binarizer(self.owner, self.w)
 
     @property
     def weight_path(self) -> str | None:
-        """Where the owner holds the weight: ``"conv1.weight"``; None for a weight that is computed."""
+        """Qualified name of the weight: ``"conv1.weight"``; None for a weight that is computed."""
         if not self.is_function:
             return f"{self.node.target}.weight"
         return str(self.raw_w.target) if self.raw_w.op == "get_attr" else None
@@ -112,7 +112,7 @@ class CallSite:
         if self.is_function:
             return _why_not_parameters(self.owner, self.raw_w)
         if self.info.name_in_part:
-            return None  # the module is a part of its own, in whose graph the convolution is a function
+            return None  # the module is a part, and in its graph the convolution is a function
         layer = self.owner.get_submodule(str(self.node.target))
         if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
             return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
@@ -122,30 +122,30 @@ class CallSite:
 
 
 def is_call_site(node: fx.Node) -> bool:
-    """Whether a conv2d runs in `node`; it must have a name, unless it is a function."""
+    """Whether a conv2d runs in `node`, which must have been named unless it calls a function."""
     if node.op == "call_function":
-        # By identity, as others may be called conv2d, too; somebody may have replaced `F.conv2d` by now.
+        # By identity, as other functions may be called conv2d; a user may have replaced `F.conv2d` since.
         return node.target in CONV2D_FUNCTIONS or node.target is F.conv2d
     info = node_info(node)
     return info is not None and info.op == "conv2d"
 
 
 def call_sites(owner: nn.Module, graph: fx.Graph) -> Iterator[CallSite]:
-    """Every node of `graph` in which a conv2d runs, in execution order."""
+    """Yield the call sites of `graph`, in execution order."""
     for node in graph.nodes:
         if is_call_site(node):
             yield CallSite(owner, node)
 
 
 def binarized_call_sites(owner: nn.Module, graph: fx.Graph) -> Iterator[CallSite]:
-    """The call sites with a binarizer straight in front of the input or of the weight, in execution order."""
+    """Yield the call sites whose input or weight a binarizer computes, in execution order."""
     for site in call_sites(owner, graph):
         if site.is_function and (site.activation is not None or site.weight is not None):
             yield site
 
 
 def sites_of_calls(owner: nn.Module, graphs: Iterable[fx.Graph]) -> Iterator[CallSite]:
-    """The call sites of the first of `graphs`, then what only later ones run.
+    """Yield the call sites of the first of `graphs`, then those that only later graphs run.
 
     Each graph is that of one example call of `owner`.
     """
@@ -157,7 +157,7 @@ def sites_of_calls(owner: nn.Module, graphs: Iterable[fx.Graph]) -> Iterator[Cal
 
 
 def called_binarizer(owner: nn.Module, node: object) -> Binarizer | None:
-    """The binarizer that `node` calls; None if it calls none, or one that `owner` does not have any more."""
+    """The binarizer that `node` calls; None if it calls none, or one that `owner` no longer has."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
     called = submodule_at(owner, str(node.target))
@@ -165,12 +165,12 @@ def called_binarizer(owner: nn.Module, node: object) -> Binarizer | None:
 
 
 def in_front_of_binarizer(owner: nn.Module, node: fx.Node) -> fx.Node:
-    """The node whose value the binarizer called by `node` takes; `node` itself if it calls none."""
+    """The input of the binarizer that `node` calls; `node` itself if it calls none."""
     return node if called_binarizer(owner, node) is None else node.all_input_nodes[0]
 
 
 def argument(node: fx.Node, position: int, name: str) -> Any:
-    """What `node` gives for the parameter `name`, which stands at `position`; None if it gives nothing."""
+    """The argument of `node` for the parameter `name` at `position`; None if there is none."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
@@ -181,14 +181,14 @@ def _node(value: Any) -> fx.Node:
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:
-    """Whether `layer` does what `nn.Conv2d` does, which it need not where its class was kept whole."""
+    """Whether `layer` convolves like `nn.Conv2d`; a class that was kept whole may do something else."""
     own = (layer.forward, torch_private.conv_forward(layer))
     methods = tuple(getattr(method, "__func__", None) for method in own)
     return methods == (nn.Conv2d.forward, torch_private.conv_forward(nn.Conv2d))
 
 
 def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:
-    """Why `weight` is not made of parameters alone; None if it is."""
+    """Why `weight` is not computed from parameters alone; None if it is."""
     pending, seen, has_parameter = [weight], {weight}, False
     while pending:
         node = pending.pop()

@@ -1,4 +1,4 @@
-"""The containers that tensors come in, taken apart and put together; anything else is a value."""
+"""Takes apart and rebuilds the containers that tensors may be in; anything else is a leaf."""
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_Size = torch.Size  # while a model is traced, user code finds another class under this name
+_Size = torch.Size  # while a model is traced, torch.Size is another class
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Attribute:
 
 
 def parts(item: Any) -> dict[Any, Any] | None:
-    """What is in `item`, by its index, its key or an `Attribute`; None if `item` is no container.
+    """The values in `item` by index, key or `Attribute`; None if `item` is not a container.
 
-    Containers are tuples, lists, dicts, slices and dataclasses, and what is derived from them.
-    A dataclass that holds itself, as settings do that know their parents, is none.
+    Containers are tuples, lists, dicts, slices and dataclasses, and instances of classes derived from them. A
+    dataclass that contains itself, such as settings that know their parents, is not a container.
     """
     inside = _inside(item)
     is_safe = inside is None or isinstance(item, tuple | list | dict | slice) or not _comes_back(item, inside)
@@ -31,7 +31,7 @@ def parts(item: Any) -> dict[Any, Any] | None:
 
 
 def _comes_back(item: Any, inside: dict[Any, Any]) -> bool:
-    """Whether `item` is part of one of its own parts."""
+    """Whether `item` contains itself, given the values `inside` it."""
     pending = [*inside.values()]
     seen: set[int] = set()
     while pending:
@@ -45,7 +45,7 @@ def _comes_back(item: Any, inside: dict[Any, Any]) -> bool:
 
 
 def _inside(item: Any) -> dict[Any, Any] | None:
-    # The real type, since traced values pass for the type that they carry.
+    # By `type`, because traced values pass for the type that they carry.
     kind: Any = type(item)
     if not _is_container(kind):
         return None
@@ -67,9 +67,9 @@ def _is_container(kind: type) -> bool:
 
 
 def rebuilt(item: Any, values: Iterable[Any]) -> Any:
-    """A container like `item` that has `values` in place of its parts, in their order.
+    """A container like `item` with `values` in place of its own, in the same order.
 
-    No code of its class runs: that would do more than to hold them, or refuse.
+    No code of its class runs, because that might refuse the values, or do more than store them.
     """
     kind, values = type(item), list(values)
     if _is_plain_tuple(kind):
@@ -92,10 +92,10 @@ def _filled(item: Any, old: dict[Any, Any], values: list[Any]) -> Any:
     base: Any = next(base for base in _BASES if issubclass(kind, base))
     made = base.__new__(kind, values) if base is tuple else base.__new__(kind)
     attributes = getattr(item, "__dict__", {})
-    if attributes is item:  # a dict whose keys are its attributes
+    if attributes is item:  # a dict that is its own __dict__
         made.__dict__ = made
     elif attributes:
-        # Some dicts have their content as attributes too.
+        # Some dicts have their values as attributes as well.
         new = {key: value for key, value in zip(old, values, strict=True) if old[key] is attributes.get(key)}
         same = {id(before): value for before, value in zip(old.values(), values, strict=True)}
         for name, value in attributes.items():
@@ -117,11 +117,11 @@ _BASES = (OrderedDict, defaultdict, dict, list, tuple, object)
 
 
 class Hole:
-    """Stands for a part of a container that is not known yet."""
+    """Stands for a value of a container that is not known yet."""
 
 
 class Rebuilt:
-    """Makes a container of what is to be in it; what else it has is that of `template`."""
+    """Makes a container from its values; everything else is taken from the container `template`."""
 
     def __init__(self, template: Any) -> None:
         self.template = template
@@ -131,7 +131,7 @@ class Rebuilt:
         return type(self.template).__name__
 
     def __call__(self, *values: Any) -> Any:
-        """A new one at each run of a graph."""
+        """A new container with `values`, for one run of a graph."""
         return rebuilt(self.template, values)
 
     def _identity(self) -> tuple[Any, ...]:
@@ -146,13 +146,13 @@ class Rebuilt:
 
 
 def maker(item: Any) -> tuple[Callable[..., Any], bool]:
-    """What makes a container like `item` of its parts, and whether it takes them by name.
+    """A callable that makes a container like `item` from its values, and whether it takes them by name.
 
-    The class itself where that does nothing else: compilers know it.
+    It is the class itself, which compilers know, if that only stores the values.
     """
     kind = type(item)
     if is_dataclass(kind) and _is_generated(kind.__init__) and not (issubclass(kind, tuple | list)):
-        # Dataclasses that are dicts too fill themselves there.
+        # Dataclasses that are dicts fill themselves in __post_init__.
         is_plain = not hasattr(kind, "__post_init__") and all(field.init for field in fields(kind))
         if is_plain or issubclass(kind, dict):
             return kind, True
@@ -162,18 +162,18 @@ def maker(item: Any) -> tuple[Callable[..., Any], bool]:
 
 
 def _is_generated(function: Any) -> bool:
-    """Whether Python has written it: for a dataclass or a named tuple."""
+    """Whether Python has generated `function`, for a dataclass or a named tuple."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename == "<string>"
 
 
 def _is_plain_tuple(kind: type) -> bool:
-    """Whether `kind` is tuple, torch.Size, or what stands for them while a model is traced."""
+    """Whether `kind` is tuple, torch.Size, or a class that stands for them while a model is traced."""
     return kind is tuple or issubclass(kind, _Size) or vars(kind).get("_stands_for") is tuple
 
 
 def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
-    """`item` with `change` applied to all that is in its containers; one that stays the same is kept."""
+    """`item` with `change` applied to each leaf; a container that does not change is kept."""
     kind: type = type(item)
     if not _is_container(kind):
         return change(item)
@@ -192,7 +192,7 @@ def map_nested(item: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def leaves(item: Any) -> Iterator[Any]:
-    """All that is in `item` and its containers, in order."""
+    """Yield the leaves of `item` and of containers in it, in order."""
     pending = [item]
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""What is known about each node of a graph, and the only way to it: it is kept in ``node.meta``."""
+"""Names and decisions of nodes, stored in ``node.meta``, which no other file accesses for them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,12 +11,13 @@ _INFO, _PADDING = "fxbin", "inlined_padding"
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a conv2d call site is binarized, and why not."""
+    """Whether a conv2d call site is binarized, and the reason if not."""
 
     binarized: bool
+    """Whether the call site is to be binarized."""
 
     reason: str
-    """Why it stays in full precision; empty if it does not."""
+    """Why it stays in full precision; empty if it is binarized."""
 
     activation: str = ""
     """Qualified name of its activation binarizer: ``"layer1.0.conv1.activation_binarizer"``."""
@@ -27,7 +28,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """One node, in the terms of the model it was traced from."""
+    """Names of one node in terms of the model it was traced from, and the decision about it."""
 
     name: str
     """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
@@ -36,10 +37,10 @@ class NodeInfo:
     """Names of all operators in the node that NNCF names, in execution order."""
 
     op: str
-    """The operator as the code spelled it: ``"conv2d"``."""
+    """The operator as the code calls it: ``"conv2d"``."""
 
     scope: str
-    """The module it runs in: ``"ResNet/NNCFConv2d[conv1]"``."""
+    """Hierarchical name of the module it runs in: ``"ResNet/NNCFConv2d[conv1]"``."""
 
     owner: str
     """Qualified name of that module: ``"conv1"``; empty for the root."""
@@ -48,48 +49,48 @@ class NodeInfo:
     """Counter of the operator in its scope."""
 
     nncf_binarizes: bool
-    """Whether NNCF would binarize it: a conv2d of an exact `nn.Conv2d` that runs in eval mode."""
+    """Whether NNCF would binarize it: the conv2d of an `nn.Conv2d`, not of a subclass, in eval mode."""
 
     name_in_part: str = ""
-    """For a conv2d in a model with islands: its name in the graph that runs it, whichever call it is."""
+    """For a conv2d inside an island, its name in the graph of its part, the same for all calls of that."""
 
     why_unreachable: str = ""
-    """For a conv2d that no graph runs: why."""
+    """For a conv2d that no graph runs, the reason; otherwise empty."""
 
     decision: Decision | None = None
-    """For a conv2d: what becomes of it."""
+    """For a conv2d, the decision about it; None before it is made."""
 
     def beside(self, op: str) -> "NodeInfo":
-        """For a node that a pass puts next to this one, in the same scope."""
+        """The info of a node `op` that a pass adds next to this one, in the same scope."""
         name = f"{self.scope}/{op}_{self.index}"
         return replace(self, name=name, names=(), op=op, nncf_binarizes=False, name_in_part="", decision=None)
 
 
 def node_info(node: fx.Node) -> NodeInfo | None:
-    """What is known about `node`; None before it is named."""
+    """The info of `node`; None before it is named."""
     return cast("NodeInfo | None", node.meta.get(_INFO))
 
 
 def set_node_info(node: fx.Node, info: NodeInfo) -> None:
-    """Replace what is known about `node`."""
+    """Set the info of `node`."""
     node.meta[_INFO] = info
 
 
 def set_decision(node: fx.Node, decision: Decision) -> None:
-    """Note what becomes of the conv2d in `node`."""
+    """Set the decision about the conv2d in `node`, which must have been named."""
     info = node_info(node)
     assert info is not None
     set_node_info(node, replace(info, decision=decision))
 
 
 def node_decision(node: fx.Node) -> Decision | None:
-    """What becomes of the conv2d in `node`; None for other nodes."""
+    """The decision about the conv2d in `node`; None for other nodes."""
     info = node_info(node)
     return None if info is None else info.decision
 
 
 def node_name(node: fx.Node) -> str:
-    """Hierarchical name of `node`; the one that it has in its graph where it has not been named."""
+    """Hierarchical name of `node`; the name of the fx node if it has not been named."""
     info = node_info(node)
     return node.name if info is None else info.name
 
@@ -101,10 +102,10 @@ def operator_names(graphs: Iterable[fx.Graph]) -> list[str]:
 
 
 def mark_inlined_padding(node: fx.Node) -> None:
-    """Note that `node` pads what a conv2d module padded by itself."""
+    """Note that `node` is the padding that a conv2d module did itself."""
     node.meta[_PADDING] = True
 
 
 def is_inlined_padding(node: fx.Node) -> bool:
-    """Whether `node` pads what a conv2d module padded by itself."""
+    """Whether `node` is the padding that a conv2d module did itself."""
     return _PADDING in node.meta

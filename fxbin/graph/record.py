@@ -1,4 +1,4 @@
-"""What the tracer notes of each node, and the only way to it: it is kept in ``node.meta``."""
+"""Operators and shapes of nodes, stored in ``node.meta``, which no other file accesses for them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _OPS, _SPEC = "ops", "spec"
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Shape and dtype that a node's tensor had for the example inputs."""
+    """Shape and dtype of a tensor that a node computes from the example inputs."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -22,38 +22,40 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class OpCall:
-    """One operator that ran inside a node; a module kept whole can run several, or none."""
+    """One operator that runs inside a node; a module that is kept whole can run several, or none."""
 
     scope: Scope
+    """The modules it runs in."""
 
     op: str
-    """As the code spelled it: ``"conv2d"``, ``"relu_"``, ``"__iadd__"``."""
+    """Name by which the code calls it: ``"conv2d"``, ``"relu_"``, ``"__iadd__"``."""
 
     index: int
     """0 for the first call of `op` in this scope, then 1, 2, ..."""
 
     tracked: bool
-    """False where the reference implementation loses sight of the operator and gives it no name."""
+    """Whether NNCF sees the operator and gives it a name."""
 
     @property
     def scope_path(self) -> str:
-        """The scope as a string, classes as they are named in the code."""
+        """The scope as text, with class names as in the code: ``"ResNet/Conv2d[conv1]"``."""
         return "/".join(str(element) for element in self.scope)
 
     @property
     def address(self) -> str:
-        """Identifies the operator in one forward: the name without any prefix on classes."""
+        """Identifier of the operator in one forward: its name without prefixes of classes."""
         return f"{self.scope_path}/{self.op}{'_' if self.tracked else '#'}{self.index}"
 
 
 @dataclass(frozen=True)
 class Specialisation:
-    """A Python value that the code needed while it was traced, and that the graph now relies on."""
+    """A Python value that the code needed during the trace, and on which the graph therefore relies."""
 
     expression: str
     """The traced value that was needed: ``"x.shape[2] > 7"``."""
 
     value: Any
+    """The plain value that it had."""
 
     scope: str
     """Scope of the module whose code needed it."""
@@ -64,7 +66,7 @@ class Specialisation:
 
 @dataclass(frozen=True)
 class Island:
-    """A module that runs as it is, around parts that run as graphs, because no graph can hold its code."""
+    """A module that runs its own code, because no graph can hold it; modules that it calls may be graphs."""
 
     scope: str
     """Hierarchical name: ``"FasterRCNN/RegionProposalNetwork[rpn]"``."""
@@ -82,20 +84,20 @@ def ops_of(node: fx.Node) -> tuple[OpCall, ...]:
 
 
 def set_ops(node: fx.Node, ops: Iterable[OpCall]) -> None:
-    """Note the operators that run inside `node`."""
+    """Set the operators that run inside `node`."""
     node.meta[_OPS] = tuple(ops)
 
 
 def forget_ops(node: fx.Node) -> None:
-    """Drop the operators of `node`: they refer to modules, which a copy of the graph must not drag along."""
+    """Delete the operators of `node`, as they refer to modules, which a copy of the graph would copy too."""
     node.meta.pop(_OPS, None)
 
 
 def spec_of(node: fx.Node) -> Any:
-    """The node's value for the example inputs, with a `TensorSpec` for each tensor in it."""
+    """The value of `node` for the example inputs, with a `TensorSpec` in place of each tensor."""
     return node.meta.get(_SPEC)
 
 
 def set_spec(node: fx.Node, spec: Any) -> None:
-    """Note the node's value for the example inputs, with a `TensorSpec` for each tensor in it."""
+    """Set the value of `node` for the example inputs, with a `TensorSpec` in place of each tensor."""
     node.meta[_SPEC] = spec

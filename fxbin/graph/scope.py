@@ -1,4 +1,4 @@
-"""Where in the module hierarchy an operator runs, as the chain of modules really called."""
+"""Scopes: the modules from the root to the one in which an operator runs, as they are called."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import nn
 
 @dataclass(frozen=True, eq=False)
 class ScopeElement:
-    """One module on the way from the root to the running one."""
+    """One module of a scope, with the name under which its parent holds it."""
 
     module: nn.Module
 
@@ -31,16 +31,16 @@ Scope = tuple[ScopeElement, ...]
 class ScopeFinder:
     """Finds the scope of a module that is called while another one runs.
 
-    The way down is the shortest one from the *running* module, by identity, in registration order:
-    an alias inside the running module wins over the name under which the root knows the callee.
-    A callee that the running module does not hold gets an element without a field.
+    It is the shortest path from the *running* module, by identity, in registration order: an alias inside the
+    running module takes precedence over the name that the callee has in the root. A callee that the running
+    module does not hold gets an element without a field.
     """
 
     def __init__(self) -> None:
         self._below: dict[nn.Module, dict[nn.Module, Scope]] = {}
 
     def find(self, running: Scope, callee: nn.Module) -> Scope:
-        """Scope of `callee`, called by the module at the end of `running` (empty: the root call)."""
+        """Scope of `callee` if the last module of `running` calls it; if that is empty, of the root."""
         if not running:
             return (ScopeElement(callee, None),)
         caller = running[-1].module
@@ -52,7 +52,7 @@ class ScopeFinder:
 
 
 def paths_below(root: nn.Module) -> dict[nn.Module, Scope]:
-    """For each module reachable from `root`: the shortest way there. `root` itself has the empty one."""
+    """The shortest path to each module below `root`; it is empty for `root` itself."""
     paths: dict[nn.Module, Scope] = {root: ()}
     queue = deque([root])
     while queue:

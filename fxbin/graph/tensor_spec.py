@@ -1,4 +1,4 @@
-"""Shape and dtype of what a node computes, also where the tracer had no need to note them."""
+"""Shapes and dtypes of nodes, including nodes that passes have added."""
 
 import operator
 from typing import Any
@@ -11,7 +11,7 @@ from fxbin.graph.record import TensorSpec, spec_of
 
 
 def value_spec(module: nn.Module, node: fx.Node) -> Any:
-    """The value of `node` for the example inputs, with a `TensorSpec` for each tensor in it."""
+    """The value of `node` for the example inputs, with a `TensorSpec` in place of each tensor."""
     spec = spec_of(node)
     if spec is not None:
         return spec
@@ -28,13 +28,13 @@ def value_spec(module: nn.Module, node: fx.Node) -> Any:
 
 
 def tensor_spec(module: nn.Module, node: object) -> TensorSpec | None:
-    """Shape and dtype of the tensor that `node` computes; None if that is no tensor, or not known."""
+    """Shape and dtype of the tensor that `node` computes; None if it is not a tensor, or not known."""
     spec = value_spec(module, node) if isinstance(node, fx.Node) else None
     return spec if isinstance(spec, TensorSpec) else None
 
 
 def is_part(module: nn.Module, node: fx.Node) -> bool:
-    """Whether `node` takes one item out of a tuple, list or dict, rather than index a tensor."""
+    """Whether `node` gets an item of a tuple, list or dict, rather than indexing a tensor."""
     return node.target is operator.getitem and not isinstance(
         value_spec(module, node.all_input_nodes[0]), TensorSpec
     )

@@ -1,1 +1,1 @@
-"""What the generated code of a graph calls when it runs."""
+"""Functions that the generated code of a graph calls when it runs."""

@@ -1,4 +1,4 @@
-"""Run-time checks that a graph carries where tracing had to rely on a Python value."""
+"""Run-time checks of the Python values on which a graph relies."""
 
 import warnings
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from fxbin.onlookers import TracerWarning, known, recordable
 @fx.node.has_side_effect
 @recordable
 def check_specialised(value: Any, expected: Any, what: str) -> None:
-    """Raise TraceError unless `value` is what it was while tracing; `what` says who relied on it."""
-    value = _seen(value, expected, what)
+    """Raise TraceError unless `value` is what it was during the trace; `what` names it in the message."""
+    value = _plain(value, expected, what)
     if isinstance(value, Tensor):
         value = f"a tensor of shape {tuple(value.shape)}"
     elif value == expected:
@@ -32,7 +32,7 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
 @fx.node.has_side_effect
 @recordable
 def check_weights(value: Any, expected: Any, what: str) -> None:
-    """Raise TraceError unless `value`, which follows from shapes of parameters, is what it was."""
+    """Raise TraceError unless `value`, computed from shapes of parameters, is what it was in the trace."""
     value = known(value)
     if value != expected:
         raise TraceError(
@@ -44,14 +44,14 @@ def check_weights(value: Any, expected: Any, what: str) -> None:
 @fx.node.has_side_effect
 @recordable
 def check_count(parts: Any, expected: int, what: str) -> None:
-    """Raise TraceError unless a tensor was split into as many parts as while tracing."""
+    """Raise TraceError unless a tensor was split into as many parts as during the trace."""
     check_specialised(len(parts), expected, what)
 
 
 @fx.node.has_side_effect
 @recordable
 def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
-    """``tensor.register_hook(hook)`` where there will be a gradient."""
+    """Call ``tensor.register_hook(hook)`` if the tensor requires a gradient."""
     if tensor.requires_grad:
         tensor.register_hook(hook)
 
@@ -59,7 +59,7 @@ def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
 @fx.node.has_side_effect
 @recordable
 def check_given(value: Any, name: str) -> None:
-    """Raise TraceError where an optional tensor is left out that there was while tracing."""
+    """Raise TraceError if an optional tensor is None that was given during the trace."""
     if value is None:
         raise TraceError(
             f"the model was transformed for inputs with a tensor as the argument {name!r}, and now it is "
@@ -70,7 +70,7 @@ def check_given(value: Any, name: str) -> None:
 @fx.node.has_side_effect
 @recordable
 def check_nothing_more(rest: Any, name: str) -> None:
-    """Raise TraceError where ``*args`` or ``**kwargs`` hold something that they did not while tracing."""
+    """Raise TraceError if ``*args`` or ``**kwargs`` contain more than during the trace."""
     if len(rest):
         raise TraceError(
             f"the model was transformed for inputs with nothing in {name!r}, and now there is "
@@ -82,7 +82,7 @@ def check_nothing_more(rest: Any, name: str) -> None:
 @fx.node.has_side_effect
 @recordable
 def check_passed(value: Any, name: str) -> None:
-    """Raise TypeError, as Python does, where an argument is left out that has a default in the graph only."""
+    """Raise TypeError, as Python does, if an argument is missing that has a default only in the graph."""
     if value is ...:
         raise TypeError(f"forward() missing 1 required argument: {name!r}")
 
@@ -90,9 +90,9 @@ def check_passed(value: Any, name: str) -> None:
 @fx.node.has_side_effect
 @recordable
 def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
-    """What ``self.buffer = value`` in a forward leaves behind for the next one.
+    """Do what ``self.buffer = value`` does in a forward: keep the value for the next one.
 
-    Returns what stands for the value from then on: the buffer, unless gradients flow through the value.
+    Returns the tensor to use as the value afterwards: the buffer, unless gradients flow through the value.
     """
     with torch.no_grad():
         if buffer.shape == value.shape and buffer.dtype == value.dtype:
@@ -102,8 +102,8 @@ def assign_buffer(buffer: Tensor, value: Tensor) -> Tensor:
     return value if value.requires_grad else buffer
 
 
-def _seen(value: Any, expected: Any, what: str) -> Any:
-    """`value`, and a warning where `torch.jit.trace` makes a program without the check."""
+def _plain(value: Any, expected: Any, what: str) -> Any:
+    """The plain number of `value`; warns if `torch.jit.trace` records a program without the check."""
     number = known(value)
     if number is not value and number == expected:
         warnings.warn(

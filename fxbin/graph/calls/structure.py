@@ -1,4 +1,4 @@
-"""What a module that runs as it is gives back, as far as a graph around it relies on it."""
+"""Run-time check of the containers that a module which is kept whole returns."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from fxbin.onlookers import recordable
 
 
 class UnknownStructureError(Exception):
-    """A result holds something that the code around it cannot be followed with."""
+    """A result contains something with which the code that gets it cannot be traced."""
 
 
 def structure(result: Any, *, may_be_list: bool = True) -> str:
-    """`result` without its tensors and numbers: ``"(tensor, {'aux': None})"``.
+    """The containers in `result` as text, without its tensors and numbers: ``"(tensor, {'aux': None})"``.
 
-    Raises UnknownStructureError where it cannot be known before the model runs: a list may have another
-    length in each run, and an object may hold anything.
+    Raises UnknownStructureError if they are known only when the model runs: a list may have another length in
+    each run, and an object may contain anything.
     """
     if isinstance(result, Tensor):
         return "tensor"
@@ -43,7 +43,7 @@ def _spelled(key: Any, container: Any) -> str:
 @fx.node.has_side_effect
 @recordable
 def check_structure(result: Any, expected: str, what: str) -> None:
-    """Raise TraceError unless `result` has the structure that it had while tracing."""
+    """Raise TraceError unless `result` has the structure that it had during the trace."""
     try:
         found = structure(result)
     except UnknownStructureError as error:
