@@ -1,4 +1,4 @@
-"""Which calls a graph is good for, by the values of their arguments."""
+"""Tells which calls a graph is valid for, by the values of their arguments."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -16,34 +16,36 @@ Call = tuple[tuple[Any, ...], Mapping[str, Any]]
 """Positional and keyword arguments."""
 
 Step = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function of what was found so far, and its further arguments."""
+"""A function of the value found so far, and its further arguments."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """What one argument, or something inside of it, must be, as the code was followed with it."""
+    """The value that one argument, or an item in it, must have, because the graph was traced with it."""
 
     position: int
+    """Index of the parameter."""
+
     name: str
-    """That of the parameter; ``*args`` and ``**kwargs`` with their stars."""
+    """Name of the parameter; ``*args`` and ``**kwargs`` with their stars."""
 
     default: Any
-    """``...`` if it has none."""
+    """Default of the parameter; ``...`` if it has none."""
 
     named: frozenset[str]
-    """All parameters that have a name."""
+    """Names of all parameters except ``*args`` and ``**kwargs``."""
 
     steps: tuple[Step, ...]
-    """The way from the argument to what is looked at."""
+    """The path from the argument to the item in it."""
 
     value: Any
-    """None, a number, a flag or text."""
+    """The required value: None, a number, a flag or text."""
 
     is_given: bool
-    """Whether it must be anything but None, in place of `value`."""
+    """Whether any value but None is accepted, in place of `value`."""
 
     def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call has it."""
+        """Whether the arguments of a call have the required value."""
         found = self._of_call(args, kwargs)
         try:
             for function, rest in self.steps:
@@ -51,7 +53,7 @@ class Argument:
         except (LookupError, TypeError, AttributeError):
             return False
         if is_proxy(found):
-            return True  # its value is known to whoever traces the graph, and so are the guards
+            return True  # the tracer that has made the proxy records the guards of the graph as well
         if self.is_given:
             return found is not None
         return type(found) is type(self.value) and bool(found == self.value)
@@ -65,9 +67,9 @@ class Argument:
 
 
 def arguments_of(graph: fx.Graph) -> tuple[Argument, ...]:
-    """What the guards of `graph` ask of arguments and of what containers hold.
+    """The values that the guards of `graph` require of arguments and of items in containers.
 
-    What they ask of shapes, they ask when the graph runs.
+    Shapes are not among them: the guards check these when the graph runs.
     """
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     named = frozenset(str(node.target) for node in inputs if not str(node.target).startswith("*"))
@@ -88,7 +90,7 @@ def arguments_of(graph: fx.Graph) -> tuple[Argument, ...]:
 
 
 def check_distinguishable(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> None:
-    """Raise TransformError if one of `graphs`, of one call each, is good for a later one of `calls`, too."""
+    """Raise TransformError if one of `graphs`, of one call each, is also valid for a later one of `calls`."""
     for index, (args, kwargs) in enumerate(calls):
         for earlier, graph in enumerate(graphs[:index]):
             if all(argument.fits(args, kwargs) for argument in arguments_of(graph)):
@@ -101,7 +103,7 @@ def check_distinguishable(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> 
 
 
 def _way(node: fx.Node) -> tuple[fx.Node, tuple[Step, ...]]:
-    """The node that `node` is found from by going into containers, and how."""
+    """The node of the container that `node` comes from, and the path from there."""
     steps: list[Step] = []
     while node.target in (operator.getitem, len, getattr):
         whole = node.args[0]
@@ -113,7 +115,7 @@ def _way(node: fx.Node) -> tuple[fx.Node, tuple[Step, ...]]:
 
 
 def check_calls(calls: Sequence[Call]) -> None:
-    """Raise TransformError if one of `calls`, given by a user, is none."""
+    """Raise TransformError if one of `calls`, given by a user, is not a tuple and a mapping."""
     for index, call in enumerate(calls):
         match call:
             case (tuple(), Mapping()):

@@ -1,4 +1,4 @@
-"""The code that runs a graph: as the graph has it, with each convolution and its binarizers as one call."""
+"""Generates the code of a graph, with each convolution and its binarizers as one call."""
 
 import copy
 import linecache
@@ -15,9 +15,9 @@ from fxbin.graph.call_site import CallSite, call_sites
 
 
 def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
-    """The function that runs `graph`, that of the module at `path`, on `root`, which is its first argument.
+    """A function that runs `graph` of the module at `path`, with the whole model `root` as first argument.
 
-    Another tracer of torch.fx, who calls it with proxies, records the graph instead.
+    If another tracer of torch.fx calls it with proxies, that tracer records the graph instead.
     """
     fused = _fused(graph, root)
     inputs = {
@@ -34,11 +34,11 @@ def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
 
 
 def _made_of(source: str, names: dict[str, Any]) -> Callable[..., Any]:
-    """The function `forward` that `source` defines, as a GraphModule has it: tracebacks show its lines."""
+    """The function `forward` that `source` defines; tracebacks show its lines, as for a GraphModule."""
     file = f"<fxbin graph {next(_numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     space = dict(names)
-    exec(compile(source, file, "exec"), space)  # noqa: S102  (written by torch.fx, as that of GraphModule)
+    exec(compile(source, file, "exec"), space)  # noqa: S102  (torch.fx has generated it, as for GraphModule)
     forward: Callable[..., Any] = space["forward"]
     return forward
 
@@ -52,7 +52,7 @@ def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
         after:   x -> binarized_conv2d <- w
 
-    For running only: the graph that the user sees, and that is exported, has the binarizers as nodes.
+    It is only for running: the graph that users see and export has binarizers as nodes.
     """
     if not any(map(_is_fusible, call_sites(root, graph))):
         return graph
@@ -63,8 +63,8 @@ def _fused(graph: fx.Graph, root: nn.Module) -> fx.Graph:
 
 
 def _is_fusible(site: CallSite) -> bool:
-    """Whether the binarizers of `site` are right in front of it, and for it alone."""
-    # A layer that was wrapped after the transform is elsewhere, and the graph of no use.
+    """Whether binarizers compute both inputs of `site`, and nothing else uses them."""
+    # The binarizers of a layer that was wrapped after the transform are elsewhere; no graph is valid then.
     return (
         site.node.target is conv2d
         and site.activation is not None

@@ -50,9 +50,9 @@ class ModeGraph:
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self._arguments: tuple[Argument, ...] = ()
         self._made: int | None = None
-        """What tells the graph as it was made from one that somebody has edited."""
+        """Hash of the graph when it was compiled first, to detect later edits; None before."""
         self.is_edited = False
-        """Whether somebody has, for which ``model.graph`` is there and ``model.recompile()``."""
+        """Whether a user has edited the graph, by ``model.graph`` and ``model.recompile()``."""
         self.run: Callable[..., Any] = _not_compiled
         """Runs the graph, with the model as first argument."""
 
@@ -79,7 +79,7 @@ class ModeGraph:
                 self.run = compiled(self.graph, model, path)
 
     def fits(self) -> bool:
-        """Whether it does what the module would do now."""
+        """Whether it does what the module's own code would do now, attributes included."""
         return self.computes_the_same() and (
             self.premises is None
             or not self.premises.final_values
@@ -88,7 +88,7 @@ class ModeGraph:
         )
 
     def computes_the_same(self) -> bool:
-        """Whether it gives what the module would give now, whatever that leaves in attributes."""
+        """Whether it returns what the module's own code would return now, apart from attributes."""
         if not self.is_for_now():
             return False
         if self.premises is None:

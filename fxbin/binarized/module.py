@@ -1,10 +1,9 @@
 """`BinarizedModule`, the class of transformed models."""
 
 import copy
-import keyword
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType, MethodType
-from typing import Any, NoReturn, Self, SupportsIndex, cast
+from types import MethodType
+from typing import Any, Self, cast
 
 import torch
 from torch import fx, nn
@@ -19,35 +18,25 @@ from fxbin.binarized.mode_graphs import (
     graphs_of_calls,
     mode_graphs,
 )
-from fxbin.binarized.own_code import OwnCode, calls_conv2d, method_of_model
+from fxbin.binarized.original_class import OriginalInitBarrier, give_class, original_run
+from fxbin.binarized.own_code import OwnCode
 from fxbin.binarized.part_forward import PartForward
-from fxbin.binarized.refused_methods import refusals
-from fxbin.binarized.reserved_names import check_names
+from fxbin.binarized.refused_copies import RefusesCopies
+from fxbin.binarized.refused_models import check_keeps_graph, check_spelling
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.state_check import check_state_dict
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.binarizers.binarizer import check_for_inference
-from fxbin.errors import ExportError, TransformError
+from fxbin.errors import ExportError
 from fxbin.original.closures import rebound
 from fxbin.original.copy import copy_memo
-from fxbin.original.reach import HOOKS
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
 # Prefixes that wrappers which pass on attributes give to names of the module inside them.
 _TRANSPARENT_WRAPPERS = (f"{torch_private.ORIGINAL_MODULE}.", f"{torch_private.CHECKPOINTED_MODULE}.")
 
 
-class _OriginalInitBarrier(nn.Module):
-    """A base class before the original class, so that `__new__` and `__init__` of that do not run again."""
-
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        return object.__new__(cls)
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-
-
-class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
+class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitBarrier):
     """A model that runs as graphs: one for eval mode and, if its code differs there, one for train mode.
 
     More graphs are traced when they are needed, for modes of single modules. All run on one set of
@@ -101,11 +90,13 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         The object stays the same, so that references to it, such as those of hooks that are its methods,
         refer to the result. Raises TransformError if a name in `root` prevents that.
         """
-        _check_spelling(found.eval_graph, *found.graphs)
-        _check_runs_as_it_is(root, found)
+        check_spelling(found.eval_graph, *found.graphs)
+        check_keeps_graph(root, found)
         hide_from_compilers()
         whole = found.parts.get("")
-        module = cls._of_new_class(root, found, keeps_hooks=whole is None)
+        module = give_class(root, cls, BinarizedModule.__annotations__, keeps_hooks=whole is None)
+        # Values without a place in the model are not registered, as the original's state_dict lacks them.
+        vars(module).update(found.extra_attributes)
         # As the setter, but that would generate code, which passes are about to outdate.
         setattr(module, torch_private.GRAPH, found.eval_graph)
         found.eval_graph.owning_module = module
@@ -119,34 +110,6 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         }
         module.specialisations, module.islands = found.specialisations, islands
         return module
-
-    @classmethod
-    def _of_new_class(cls, root: nn.Module, found: ModelTrace, *, keeps_hooks: bool) -> "BinarizedModule":
-        """Give `root` a new class, derived from this one and its own, and an empty graph."""
-        original = type(root)
-        content = {
-            "__module__": original.__module__,
-            "_original_class": original,
-            **_methods_with_convolutions(original),
-            **refusals(original),
-        }
-        binarized_class: Any = type(original.__name__, (cls, original), content)
-        # An empty object shows the attributes that GraphModule sets. GraphModule's __init__ is called
-        # directly, because classes derived from it may take other arguments.
-        empty = binarized_class.__new__(binarized_class)
-        fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
-        if isinstance(vars(root).get("meta"), dict):
-            del empty.meta  # the model's own dict serves as well: torch only looks up what it has written
-        check_names(root, cls, (*vars(empty), *BinarizedModule.__annotations__))
-        # Values without a place in the model are not registered, as the original's state_dict lacks them.
-        vars(root).update(found.extra_attributes)
-        # Hooks that are part of the graph must not run around it as well.
-        kept = {*vars(nn.Module())} - (set() if keeps_hooks else {*HOOKS})
-        vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
-        # In place, it would override the forward that runs the graphs, which contain it.
-        vars(root)["_instance_forward"] = vars(root).pop("forward", None)
-        object.__setattr__(root, "__class__", type(empty))
-        return cast("BinarizedModule", root)
 
     @property
     def traced_graphs(self) -> tuple[fx.Graph, ...]:
@@ -224,33 +187,8 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 
         Hooks that the model has got since the transform are not included: they run around it.
         """
-        instance_forward, call = self._instance_forward, self._original_class.__call__
-        if issubclass(self._original_class, fx.GraphModule):
-            call = type(self).__call__  # that of the original only adds lines of its graph to tracebacks
         hooks = {} if self.is_shown_only else self._retracer.hooks
-        if type(self).__call__ is call and not any(hooks.values()):
-            kind = self._original_class
-
-            def forward(model: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-                # Looked up at each call: the class may be given another one.
-                if instance_forward:
-                    return instance_forward(*args, **kwargs)
-                return kind.forward(model, *args, **kwargs)
-
-            return self.own_code.around(forward)
-        without = {name: type(of_kind)() for name, of_kind in hooks.items()}
-
-        def run(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
-            attributes = vars(self)
-            outer = {name: attributes[name] for name in hooks}
-            attributes.update(hooks or without, forward=self.own_forward())
-            try:
-                return call(self, *args, **kwargs)
-            finally:
-                del attributes["forward"]
-                attributes.update(outer)
-
-        return self.own_code.around(run)
+        return self.own_code.around(original_run(self, self._original_class, self._instance_forward, hooks))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as the class of the original does, without the graphs that some classes switch to."""
@@ -341,30 +279,6 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
         finally:
             handle.remove()
 
-    def _replicate_for_data_parallel(self) -> NoReturn:
-        raise TransformError(
-            f"DataParallel: replicas of {type(self).__name__} would lose what its binarizers learn and what "
-            "is switched on; use DistributedDataParallel"
-        )
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TransformError(
-            f"pickle: the code of a transformed {type(self).__name__} is made in this process and cannot be "
-            "saved. Save model.state_dict() and load it into fxbin.transform(...) of the original model"
-        )
-
-    def __prepare_scriptable__(self) -> NoReturn:
-        raise TransformError(
-            f"torch.jit.script: TorchScript cannot compile the code of a transformed {type(self).__name__}. "
-            "torch.jit.trace(model.eval(), inputs) makes a program of it, and fxbin.export_onnx a file"
-        )
-
-    def __copy__(self) -> NoReturn:
-        raise TransformError(
-            f"copy.copy: a second {type(self).__name__} cannot run on the modules of the first; use "
-            "copy.deepcopy"
-        )
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule's own method copies what the graph refers to, and loses the rest.
         copied = type(self).__new__(type(self))
@@ -386,43 +300,3 @@ class BinarizedModule(StartsScales, fx.GraphModule, _OriginalInitBarrier):
 def _chosen(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:
     """The forward of a transformed model: runs the graph chosen for these arguments."""
     return self._graph_choice.chosen_for(args, kwargs).run(self, *args, **kwargs)
-
-
-def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
-    """Methods of the class `kind` that call `F.conv2d`, wrapped so that direct calls use binarizers."""
-    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
-    return {
-        name: method_of_model(item)
-        for name, item in methods.items()
-        if isinstance(item, FunctionType)
-        and name not in ("forward", "__call__")
-        and calls_conv2d(item.__code__)
-    }
-
-
-def _check_runs_as_it_is(root: nn.Module, found: ModelTrace) -> None:
-    """Raise TransformError if `root` is a graph module that may switch graphs and must run its own code."""
-    whole = found.parts.get("")
-    may_switch = isinstance(root, fx.GraphModule) and type(root).train is not nn.Module.train
-    if may_switch and (whole is None or whole.train_trace is None):
-        raise TransformError(
-            f"model: {type(root).__name__} is a graph module that may switch graphs in train(), and no "
-            f"graph of fxbin can hold its code: {found.islands[''].reason}. Transform the model that it "
-            "was made of"
-        )
-
-
-def _check_spelling(*graphs: fx.Graph) -> None:
-    """Raise TransformError if torch.fx cannot write the name of a module or parameter as valid code."""
-    for node in (node for graph in graphs for node in graph.nodes):
-        if node.op in ("call_module", "get_attr"):
-            if any(mark in node.target for mark in '"\\\n\r'):
-                why = "a quote, a backslash or a line break in its name"
-            elif any(map(keyword.iskeyword, node.target.split("."))):
-                why = "a keyword of Python in its name"
-            else:
-                continue
-            raise TransformError(
-                f"model: {node.target!r} has {why}, which the code of a graph cannot hold; rename it"
-            )

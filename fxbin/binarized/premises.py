@@ -33,7 +33,7 @@ class Premises:
         reads: the attributes and global variables that the code has read, with their values.
         followed: qualified names of the modules whose code was traced.
         iterated: qualified names of the modules whose code iterated over their submodules.
-        final_values: attributes that the code sets, and what to, which a graph does not do.
+        final_values: attributes that the code sets, with the values, which a graph does not do.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Premises:
         self._is_at: list[Read] = []
         self._counts: list[int] = []
         self._had_hooks = False
-        """Whether the graph has in it what hooks did, which are asked themselves from then on."""
+        """Whether there were hooks during the trace: the graph contains their effect, but may be outdated."""
         self._fetched: list[tuple[str, str, str]] = []
         self._passed: list[str] = []
         self._of_objects = values_of_objects(self._reads)
@@ -100,7 +100,7 @@ class Premises:
         )
 
     def final_values_hold(self) -> bool:
-        """Whether all attributes that the code sets have the values already that it would set them to."""
+        """Whether all attributes that the code sets have these values already."""
         for module, name, value in self._final_values:
             if value is MISSING or getattr(module, name, MISSING) != value:
                 return False

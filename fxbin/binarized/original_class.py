@@ -1,0 +1,111 @@
+"""Gives a model a class that is derived from its own, and runs its original code."""
+
+from collections.abc import Callable, Collection
+from types import FunctionType
+from typing import Any, Self, TypeVar, cast
+
+from torch import fx, nn
+
+from fxbin.binarized.own_code import calls_conv2d, method_of_model
+from fxbin.binarized.refused_methods import refusals
+from fxbin.binarized.reserved_names import check_names
+from fxbin.original.reach import HOOKS
+
+GraphModel = TypeVar("GraphModel", bound=fx.GraphModule)
+
+
+class OriginalInitBarrier(nn.Module):
+    """A base class before the original class, so that `__new__` and `__init__` of that do not run again."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Create an object without the `__new__` of the original class."""
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
+def give_class(
+    root: nn.Module, base: type[GraphModel], attributes: Collection[str], *, keeps_hooks: bool
+) -> GraphModel:
+    """Give `root` a new class, derived from `base` and its own class, and an empty graph.
+
+    Args:
+        root: the model, which is changed in place.
+        base: the class of transformed models.
+        attributes: names of attributes that `root` is to get; TransformError if it has one of them already.
+        keeps_hooks: whether hooks run around the module; otherwise they are removed, as its graph has them.
+    """
+    original = type(root)
+    content = {
+        "__module__": original.__module__,
+        "_original_class": original,
+        **_methods_with_convolutions(original),
+        **refusals(original),
+    }
+    new_class: Any = type(original.__name__, (base, original), content)
+    # An empty object shows the attributes that GraphModule sets. GraphModule's __init__ is called
+    # directly, because classes derived from it may take other arguments.
+    empty = new_class.__new__(new_class)
+    fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
+    if isinstance(vars(root).get("meta"), dict):
+        del empty.meta  # the model's own dict serves as well: torch only looks up what it has written
+    check_names(root, base, (*vars(empty), *attributes))
+    # Hooks that are part of the graph must not run around it as well.
+    kept = {*vars(nn.Module())} - (set() if keeps_hooks else {*HOOKS})
+    vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+    # In place, it would override the forward that runs the graphs, which contain it.
+    vars(root)["_instance_forward"] = vars(root).pop("forward", None)
+    object.__setattr__(root, "__class__", type(empty))
+    return cast("GraphModel", root)
+
+
+def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
+    """Methods of the class `kind` that call `F.conv2d`, wrapped so that direct calls use binarizers."""
+    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
+    return {
+        name: method_of_model(item)
+        for name, item in methods.items()
+        if isinstance(item, FunctionType)
+        and name not in ("forward", "__call__")
+        and calls_conv2d(item.__code__)
+    }
+
+
+def original_run(
+    model: Any,
+    kind: type[nn.Module],
+    instance_forward: Callable[..., Any] | None,
+    hooks: dict[str, Any],
+) -> Callable[..., Any]:
+    """The call of a model of the original class `kind` as a function that takes the model first.
+
+    It runs `hooks`, by the names of their attributes, and no others. `instance_forward` is a `forward` that
+    was assigned to the model itself.
+    """
+    call = kind.__call__
+    if issubclass(kind, fx.GraphModule):
+        call = type(model).__call__  # that of the original only adds lines of its graph to tracebacks
+    if type(model).__call__ is call and not any(hooks.values()):
+
+        def forward(model: Any, *args: Any, **kwargs: Any) -> Any:
+            # Looked up at each call: the class may be given another one.
+            if instance_forward:
+                return instance_forward(*args, **kwargs)
+            return kind.forward(model, *args, **kwargs)
+
+        return forward
+    without = {name: type(of_kind)() for name, of_kind in hooks.items()}
+
+    def run(model: Any, *args: Any, **kwargs: Any) -> Any:
+        attributes = vars(model)
+        outer = {name: attributes[name] for name in hooks}
+        attributes.update(hooks or without, forward=model.own_forward())
+        try:
+            return call(model, *args, **kwargs)
+        finally:
+            del attributes["forward"]
+            attributes.update(outer)
+
+    return run
