@@ -20,7 +20,7 @@ def check_model(model: Any) -> None:
 
 
 def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
-    """`classes` as a tuple; TransformError if it is no sequence of classes of modules."""
+    """`classes` as a tuple. Raises TransformError if it is not a sequence of classes of modules."""
     if isinstance(classes, type):
         classes = (classes,)
     kinds = tuple(classes) if isinstance(classes, Iterable) and not isinstance(classes, str) else (classes,)
@@ -34,13 +34,11 @@ def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
 
 
 def _why_not(model: Any) -> str:
-    """Why `model` cannot be transformed; empty if it may be."""
+    """Why `model` cannot be transformed; empty if nothing is against it."""
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
     if isinstance(model, torch.jit.ScriptModule):
-        return (
-            "it was compiled by torch.jit, and its code is no Python any more; transform the original model"
-        )
+        return "it was compiled by torch.jit, and its code is no longer Python; transform the original model"
     if torch_private.ORIGINAL_MODULE in dict(model.named_children()):
         return (
             "it was compiled by torch.compile; transform the original model, and compile the transformed one"

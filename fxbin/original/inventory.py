@@ -1,4 +1,4 @@
-"""The contents of a model with their names: collected once, for all traces of it and of its parts."""
+"""Names and contents of a model, collected once for all traces of it and of its parts."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -14,7 +14,7 @@ from fxbin.original.reach import values_held_by
 
 
 class Inventory:
-    """The modules and tensors of `root` by identity, and the code they are written in.
+    """Names of the modules and tensors of `root`, and the classes, caches and generators of its code.
 
     It must not outlive any tensor of `root`, whose id might be reused for another tensor.
     """
@@ -33,10 +33,11 @@ class Inventory:
         """Ids of parameters and buffers."""
         self.classes = {cls for module in self.module_paths for cls in type(module).__mro__}
         """Classes of all modules, with their base classes."""
-        # "cpu" for a model without data as well: code that asks wants to know where the model will run.
         devices = [tensor.device for tensor in tensors if not tensor.is_meta]
         self.device = devices[0] if devices else torch.device("cpu")
+        """Device of the model; the CPU if it has no data, as code that asks will run on a real device."""
         self.is_all_meta = not devices
+        """Whether all parameters and buffers are on the meta device."""
 
     @cached_property
     def caches(self) -> list[Cache]:
