@@ -1,4 +1,4 @@
-"""From a lowered graph to an ONNX model, through PyTorch's exporter."""
+"""Turns a lowered graph into an ONNX model with PyTorch's exporter."""
 
 import logging
 import warnings
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def capture_onnx(
     module: fx.GraphModule, inputs: BoundInputs, *, opset: int, dynamic_batch: bool
 ) -> tuple["onnx.ModelProto", dict[str, str]]:
-    """Return `module` as an ONNX model, and the hierarchical name of each node of the exported program.
+    """Export `module`; return the ONNX model, and the hierarchical names of nodes of the exported program.
 
-    ExportError if PyTorch's exporter cannot follow the graph.
+    Raises ExportError if PyTorch's exporter cannot export the graph.
     """
     for node in module.graph.nodes:
-        # The one key of its own that torch.export carries over to the nodes it makes.
+        # The only key of users that torch.export copies to the nodes it creates.
         node.meta["custom"] = {SCOPE: node_name(node)}
     runner = _ScopedRun(module, inputs).eval()
     tensors, dynamic_shapes = inputs.tensors, None
@@ -56,7 +56,7 @@ def capture_onnx(
 
 
 class _ScopedRun(nn.Module):
-    """Runs a graph node by node, so that what each one becomes carries its hierarchical name."""
+    """Runs a graph node by node, so that the exported nodes of each carry its hierarchical name."""
 
     def __init__(self, module: fx.GraphModule, inputs: BoundInputs) -> None:
         super().__init__()
@@ -86,14 +86,14 @@ def _explain(error: Exception, dynamic_batch: bool) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the exporter says about its own insides from the user."""
+    """Hide messages of the exporter about its own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            # torch.export deep-copies pytree specs of a class that PyTorch has deprecated itself.
+            # torch.export deep-copies objects of a class that PyTorch itself has deprecated.
             warnings.filterwarnings("ignore", torch_private.LEAF_SPEC, FutureWarning)
             yield
     finally:

@@ -1,4 +1,4 @@
-"""Circular padding in operators that every runtime knows."""
+"""Rewrites circular padding with operators that every runtime knows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,10 @@ from torch import Tensor, fx, nn
 
 
 def spell_out_circular_padding(module: fx.GraphModule) -> None:
-    """Rewrite ``pad(x, amounts, mode="circular")`` of `module` in place, as slices and concatenations.
+    """Replace ``pad(x, amounts, mode="circular")`` in `module`, in place, by slices and concatenations.
 
-    PyTorch's exporter writes Pad with the mode "wrap", which ONNX has only from opset 19 on and OpenVINO
-    2026.4.1 not at all.
+    PyTorch's exporter writes Pad with the mode "wrap", which ONNX has only from opset 19 on, and which
+    OpenVINO 2026.4.1 does not support.
     """
     for node in module.graph.nodes:
         if node.op == "call_function" and node.target is nn.functional.pad:
@@ -21,7 +21,7 @@ def spell_out_circular_padding(module: fx.GraphModule) -> None:
 
 
 def pad_circular(x: Tensor, amounts: Sequence[int]) -> Tensor:
-    """`x` continued by its other end: `amounts` before and after the last axis, the one before it, ..."""
+    """Pad `x` with values from its opposite end: `amounts` before and after the last axis, and so on."""
     for axis, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True), start=1):
         size = x.shape[-axis]
         parts = [x.narrow(-axis, size - before, before), x, x.narrow(-axis, 0, after)]

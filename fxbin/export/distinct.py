@@ -1,4 +1,4 @@
-"""Keeps FakeQuantize nodes with equal constants apart."""
+"""Makes the constants of FakeQuantize nodes distinct, so that OpenVINO does not merge nodes."""
 
 import hashlib
 from collections import defaultdict
@@ -10,21 +10,21 @@ Constants = Sequence[Tensor | tuple[int, ...]]
 
 
 class DistinctLevels:
-    """Hands out powers of two by which the levels of call sites with equal constants are to differ.
+    """Chooses powers of two by which to scale the levels of call sites with equal constants.
 
-    OpenVINO merges two FakeQuantize nodes with one input and equal constants; the merged one has two
-    consumers and no longer becomes part of a 1-bit convolution: it computes NaN. Activation levels times
-    2 ** k and weight levels over 2 ** k give the same products, bit for bit.
+    OpenVINO merges two FakeQuantize nodes with the same input and equal constants. The merged node has two
+    consumers, cannot become part of a 1-bit convolution, and computes NaN. Activation levels times 2 ** k and
+    weight levels over 2 ** k give the same products, bit for bit.
 
-    Whether the inputs are equal too is not asked, since OpenVINO finds more of them equal than a graph
-    shows. A factor that was not needed costs nothing.
+    The inputs are not compared, because OpenVINO recognizes more equal inputs than a graph shows. A factor
+    that is not needed costs nothing.
     """
 
     def __init__(self) -> None:
         self._taken: defaultdict[str, set[int]] = defaultdict(set)
 
     def factor(self, activation: Constants, weight: Constants) -> float:
-        """The smallest power of two that no call site with one of these constants has."""
+        """The smallest power of two that no call site with these activation or weight constants has yet."""
         keys = ["activation" + _digest(activation), "weight" + _digest(weight)]
         exponent = 0
         while any(exponent in self._taken[key] for key in keys):

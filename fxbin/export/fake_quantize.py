@@ -1,4 +1,4 @@
-"""FakeQuantize with two levels: OpenVINO's own operator, and a definition for everybody else."""
+"""FakeQuantize with two levels: OpenVINO's operator, and its definition for other runtimes."""
 
 from typing import TYPE_CHECKING
 
@@ -13,20 +13,20 @@ NAME = "FakeQuantize"
 VERSION = 1
 
 SCOPE = "fxbin.scope"
-"""Metadata key of an ONNX node: hierarchical name of what it came from."""
+"""Metadata key of an ONNX node: the hierarchical name of the node it was exported from."""
 
 MODE = "fxbin.mode"
-"""Metadata key of a FakeQuantize while a file is made: the `ExportMode` its call site gets."""
+"""Metadata key of a FakeQuantize during the export: the `ExportMode` of its call site."""
 
 ROLE = "fxbin.role"
-"""Metadata key of a FakeQuantize while a file is made: ``"activation"`` or ``"weight"``."""
+"""Metadata key of a FakeQuantize during the export: ``"activation"`` or ``"weight"``."""
 
 
 def fake_quantize(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role: str, mode: str) -> Tensor:
-    """`high` where ``x > threshold``, else `low` (NaN too), as one ONNX node.
+    """`high` where ``x > threshold``, else `low`, also for NaN, as one ONNX node.
 
-    Only ``torch.onnx.export`` gives the call a meaning; run otherwise, its values are undefined.
-    The constants broadcast to `x`, all of one dtype.
+    It is only for ``torch.onnx.export``; when it runs, its values are undefined. The constants broadcast to
+    `x` and have its dtype.
     """
     result: Tensor = torch.onnx.ops.symbolic(
         f"{DOMAIN}::{NAME}",
@@ -43,12 +43,12 @@ def fake_quantize(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role:
 def fake_quantize_function(opset: int) -> "onnx.FunctionProto":
     """FakeQuantize with ``levels=2`` and equal input limits, in standard operators.
 
-    A runtime that knows the operator uses its own, any other one this body. OpenVINO's definition
-    (FakeQuantize-1) has ``x <= min(in_low, in_high)`` go to ``out_low`` first: with ``in_low == in_high``
-    that is a strict ``>``, as here.
+    A runtime that knows the operator runs its own implementation, any other runtime this body. OpenVINO's
+    definition (FakeQuantize-1) maps ``x <= min(in_low, in_high)`` to ``out_low`` first, which for
+    ``in_low == in_high`` is the strict ``>`` used here.
 
-    The body uses every input: onnxslim removes one that it does not use from the function and leaves it in
-    the calls, which onnxruntime then refuses and OpenVINO computes other numbers from.
+    The body uses every input: onnxslim removes an unused input from the function but not from the calls,
+    which onnxruntime then rejects, and from which OpenVINO computes other numbers.
     """
     from onnx import helper
 

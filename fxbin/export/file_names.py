@@ -1,4 +1,4 @@
-"""What a file calls its inputs and outputs."""
+"""Names of the inputs and outputs of a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ONLY_TENSORS = "and a file has nothing but tensors; export a module around it th
 
 @dataclass(frozen=True)
 class FileNames:
-    """Names of all tensors that go into a file, and of all that come out of it, in their order."""
+    """Names of all input tensors and all output tensors of a file, in order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -28,9 +28,10 @@ class FileNames:
         input_names: Sequence[str] | None,
         output_names: Sequence[str] | None,
     ) -> "FileNames":
-        """The names given, and where there are none, those of the placeholders and of what `graph` returns.
+        """The given names; by default, those of the placeholders and of the values that `graph` returns.
 
-        ExportError if they do not fit, or two are equal, or the graph returns something else than tensors.
+        Raises ExportError if the names do not fit, if two are equal, or if the graph returns anything but
+        tensors.
         """
         found = cls(
             _chosen("input_names", input_names, inputs.names),
@@ -61,7 +62,7 @@ def _chosen(option: str, given: Any, default: Sequence[str]) -> tuple[str, ...]:
 
 
 def _output_names(graph: fx.Graph) -> list[str]:
-    """Names of what the model returns; None has none. ExportError if it returns a constant."""
+    """Names of the tensors that the model returns. Raises ExportError if it returns a constant."""
     (output,) = (node for node in graph.nodes if node.op == "output")
     value = output.args[0]
     for leaf in torch_private.pytree.tree_leaves(value):

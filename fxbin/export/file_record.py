@@ -1,4 +1,4 @@
-"""What an exported file says of itself, and what it has lost since it was written."""
+"""Metadata with which an exported file describes itself, and what tools have removed from it since."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,32 +12,34 @@ if TYPE_CHECKING:
     import onnx
 
 OPERATORS = "fxbin.operators"
-"""Metadata key of a file: the `Operators` it was written with."""
+"""Metadata key of a file: the value of `Operators` it was exported with."""
 
 CALLS = "fxbin.fake_quantize"
-"""Metadata key of a file: how many of its nodes are FakeQuantize, two for each call site in 1 bit."""
+"""Metadata key of a file: its number of FakeQuantize nodes, two for each call site in 1 bit."""
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What `export_onnx` has written, as the file itself says."""
+    """Content of a file when `export_onnx` wrote it, and losses since then."""
 
     operators: Operators
+    """The operators it was exported with."""
+
     calls: int
-    """How many nodes are FakeQuantize."""
+    """The number of FakeQuantize nodes with which it was exported."""
 
     lost: str
-    """What a tool has taken from the file since, which kind of tool does that, and the way out; or empty."""
+    """A sentence on what a tool has removed since, which tools do that, and what to do; or empty."""
 
 
 def write_record(model: "onnx.ModelProto", operators: Operators) -> None:
-    """Note in `model`, which is finished, what it holds."""
+    """Write the operators and the number of FakeQuantize nodes into the metadata of the finished `model`."""
     model.metadata_props.add(key=OPERATORS, value=operators)
     model.metadata_props.add(key=CALLS, value=str(_calls(model)[NAME]))
 
 
 def read_record(path: Path) -> FileRecord | None:
-    """What the ONNX file at `path` says of itself; None if nothing. Broken files say nothing."""
+    """The record in the ONNX file at `path`; None if it has none, or is damaged."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -53,7 +55,7 @@ def read_record(path: Path) -> FileRecord | None:
 
 
 def _calls(model: "onnx.ModelProto") -> Counter[str]:
-    """How often each operator of the domain of FakeQuantize is called."""
+    """The number of calls of each operator in the domain of FakeQuantize."""
     return Counter(node.op_type for node in model.graph.node if node.domain == DOMAIN)
 
 

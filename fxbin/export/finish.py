@@ -1,4 +1,4 @@
-"""The last steps on the ONNX model: packed weights, plain operators, names, the FakeQuantize function."""
+"""Finishes the ONNX model: packed weights, standard operators, names, the FakeQuantize function."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 ROOT = "model."
-"""Where the model is in what PyTorch's exporter was given, see `fxbin.export.capture`."""
+"""Prefix of names in the exported module, which contains the model, see `fxbin.export.capture`."""
 
 
 def finish(
@@ -31,12 +31,12 @@ def finish(
     operators: Operators,
     weights: WeightStorage,
 ) -> None:
-    """Make the exported `model` what a file holds, in place.
+    """Turn the exported `model` into the content of a file, in place.
 
-    FakeQuantize nodes of 1-bit call sites stay and get a definition; all others become standard
-    operators. Inputs and outputs get their `names`. Every node is named after its `scopes` entry, which
-    Netron shows; what the exporter notes about the Python code (paths included) goes. What the file holds
-    is noted in it. ExportError if other `operators` than those asked for are left.
+    FakeQuantize nodes of 1-bit call sites remain and get a definition; all others become standard operators.
+    Inputs and outputs get their `names`. Nodes are named after their entry in `scopes`, which Netron shows;
+    the exporter's notes about Python code, which include paths, are removed. A record of the content is
+    added. Raises ExportError if operators other than the requested `operators` remain.
     """
     _name_inputs_and_outputs(model.graph, names)
     finisher = _Finisher(model, weights)
@@ -60,8 +60,8 @@ def _refuse_other_operators(nodes: "Iterable[onnx.NodeProto]") -> None:
     for node in nodes:
         if node.domain:
             raise ExportError(
-                f'operators="standard": the model itself calls {node.domain}::{node.op_type}, which is no '
-                "standard operator"
+                f'operators="standard": the model itself calls {node.domain}::{node.op_type}, which is not '
+                "a standard operator"
             )
 
 
@@ -72,10 +72,10 @@ class _Finisher:
         self.packed = PackedWeights()
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.levels: dict[str, onnx.TensorProto] = {}
-        """Two-level weights in float, for call sites without FakeQuantize."""
+        """Two-level weights in float by name, for call sites without FakeQuantize."""
 
     def expand(self, node: "onnx.NodeProto", scope: str) -> list["onnx.NodeProto"]:
-        """What stands in the file for `node`."""
+        """The nodes that replace `node` in the file."""
         notes = {entry.key: entry.value for entry in node.metadata_props}
         is_ours = node.domain == DOMAIN and node.op_type == NAME and MODE in notes
         expanded = self._expand_fake_quantize(node, notes, scope) if is_ours else [node]
@@ -120,7 +120,7 @@ class _Finisher:
         return numpy_helper.to_array(self.initializers[name])
 
     def write_initializers(self) -> None:
-        """Add the new initializers to the graph and drop those that nothing reads any more."""
+        """Add the new initializers to the graph, and remove those that no node reads any more."""
         used = {name for node in self.graph.node for name in node.input}
         used |= {output.name for output in self.graph.output}
         kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
@@ -134,7 +134,7 @@ def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:
 
 
 def _name_inputs_and_outputs(graph: "onnx.GraphProto", names: FileNames) -> None:
-    """Call them by `names`; values inside that have one of these get another."""
+    """Rename inputs and outputs to `names`; inner values with one of these names get another."""
     ends = [value.name for value in (*graph.input, *graph.output)]
     wanted = dict(zip(ends, (*names.inputs, *names.outputs), strict=True))
     inside = {name for node in graph.node for name in (*node.input, *node.output)} - {*ends, ""}
@@ -148,7 +148,7 @@ def _name_inputs_and_outputs(graph: "onnx.GraphProto", names: FileNames) -> None
 
 
 def _rename_initializers(model: "onnx.ModelProto") -> None:
-    """Call parameters what they are called in the model's `state_dict`, where that name is free."""
+    """Rename parameters to their keys in the model's `state_dict`, unless other values have that name."""
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     taken |= {value.name for value in (*model.graph.input, *model.graph.output)}
     new = {tensor.name: tensor.name.removeprefix(ROOT) for tensor in model.graph.initializer}
@@ -156,7 +156,7 @@ def _rename_initializers(model: "onnx.ModelProto") -> None:
 
 
 def _rename(graph: "onnx.GraphProto", new: Mapping[str, str]) -> None:
-    """Give values their `new` names, in graphs inside nodes, too."""
+    """Give values their `new` names, also in graphs inside nodes."""
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = new.get(value.name, value.name)
     for node in graph.node:
@@ -169,7 +169,7 @@ def _rename(graph: "onnx.GraphProto", new: Mapping[str, str]) -> None:
 
 
 def _name_nodes(model: "onnx.ModelProto") -> None:
-    """Name each node after its scope and operator, with a counter where that is taken."""
+    """Name each node after its scope and operator, with a counter if that name is taken."""
     count: dict[str, int] = {}
     for node in model.graph.node:
         scope = next((entry.value for entry in node.metadata_props if entry.key == SCOPE), "")

@@ -9,14 +9,14 @@ from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
 
 
 def hoist_padding(module: fx.GraphModule) -> None:
-    """Rewrite `module` in place, where that changes no value.
+    """Move padding before binarizers in `module`, in place, wherever that changes no value.
 
         before:  x -> activation binarizer -> pad -> conv2d
         after:   x -> pad -> activation binarizer -> conv2d
 
-    The 1-bit kernel wants the binarizer next to the convolution. Exact, as all pixels of a channel
-    have one threshold, and as it is never negative: a zero in front of the binarizer is a zero behind
-    it. Padding of channels, or with another constant, stays.
+    OpenVINO's 1-bit kernel requires the binarizer next to the convolution. The result is exact, because all
+    pixels of a channel have the same threshold, which is never negative: the binarizer maps zero to zero.
+    Padding of channels, or with another constant, is not moved.
     """
     for pad in list(module.graph.nodes):
         if pad.op != "call_function" or pad.target is not nn.functional.pad:

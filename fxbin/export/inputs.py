@@ -1,4 +1,4 @@
-"""Example inputs, bound to the placeholders of a graph."""
+"""Binds example inputs to the placeholders of a graph."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from fxbin.errors import ExportError
 
 @dataclass(frozen=True)
 class BoundInputs:
-    """A value for each placeholder of a graph, in its order. Tensors in them become inputs of the file."""
+    """The values of the placeholders of a graph. The tensors in them become inputs of the file."""
 
     values: tuple[Any, ...]
+    """A value for each placeholder, in order."""
+
     names: tuple[str, ...]
-    """Of the tensors: that of the placeholder, with the place inside it where it holds several."""
+    """Names of the tensors: that of the placeholder, with the path inside it if it has several."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -36,9 +38,9 @@ class BoundInputs:
 
 
 def bind_inputs(graph: fx.Graph, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundInputs:
-    """Match `args` and `kwargs` to the placeholders of `graph`; defaults fill in what is not given.
+    """Match `args` and `kwargs` to the placeholders of `graph`; missing inputs get their defaults.
 
-    ExportError for an input that is missing, unknown or given twice.
+    Raises ExportError for an input that is missing, unknown or given twice.
     """
     remaining, named = list(args), dict(kwargs)
     values: list[Any] = []
@@ -67,7 +69,7 @@ def bind_inputs(graph: fx.Graph, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def _tensor_names(name: str, value: Any) -> list[str]:
-    """Names for the tensors in `value`: ``x``, or ``x_0``, ``x_mask`` where x holds several."""
+    """Names of the tensors in `value`: ``x``, or ``x_0``, ``x_mask`` if it is a container."""
     paths, _ = torch_private.pytree.tree_flatten_with_path(value)
     return [
         "_".join([name, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)])
@@ -77,5 +79,5 @@ def _tensor_names(name: str, value: Any) -> list[str]:
 
 
 def with_batch(x: Tensor) -> Tensor:
-    """`x` with at least two samples on axis 0, as ``torch.export`` fixes an axis of size 1."""
+    """`x` with at least two samples on axis 0, because ``torch.export`` makes an axis of size 1 static."""
     return torch.cat([x, x]) if x.dim() > 0 and x.shape[0] == 1 else x

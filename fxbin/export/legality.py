@@ -1,7 +1,7 @@
-"""Which call sites OpenVINO's 1-bit convolution takes, and why it does not take the others.
+"""Decides which call sites OpenVINO can run as 1-bit convolutions, and why not the others.
 
-Everything here was measured on OpenVINO 2026.4.1 (CPU plugin); docs/deployment.md has the table. What is
-refused would run in float, compute wrong numbers or NaN, fail to compile, or crash.
+All conditions were measured with the CPU plugin of OpenVINO 2026.4.1; docs/deployment.md has the table. Other
+call sites would run in float, compute wrong numbers or NaN, fail to compile, or crash.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from fxbin.binarizers.axes import pair
 from fxbin.graph.call_site import CallSite
 
 CHANNEL_BLOCK = 8
-"""The kernel reads input channels in groups of 8; with a rest it computes wrong numbers."""
+"""The kernel reads input channels in groups of 8; with a remainder it computes wrong numbers."""
 
 MAX_PADDING = 2
-"""Most padding on the left that every kernel variant takes (AVX-512 takes 4, AVX2 and SSE4.1 2)."""
+"""The largest padding on the left that every kernel supports (AVX-512: 4, AVX2 and SSE4.1: 2)."""
 
 
 @dataclass(frozen=True)
 class ConvShapes:
-    """What a call site sees at run time, with batch size and image size of the example inputs."""
+    """Shapes, dtype and weight of a call site in a run on the example inputs."""
 
     x: tuple[int, ...]
     """Shape of the input: ``(1, 64, 56, 56)``."""
@@ -32,36 +32,40 @@ class ConvShapes:
     """Shape of the output."""
 
     dtype: torch.dtype
+    """Dtype of the input."""
+
     weight: Tensor | None
-    """Value of the weight before its binarizer; None where it depends on the model's input."""
+    """Value of the weight before its binarizer; None if it depends on the input of the model."""
 
     after_sum: bool
-    """Whether the input is a sum with a BatchNorm or the like on top, see `fxbin.export.sum_fusion`."""
+    """Whether the input is a sum followed by a BatchNorm or the like, see `fxbin.export.sum_fusion`."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What goes in front of an activation binarizer so that the 1-bit kernel takes the call site.
+    """The operators to insert before an activation binarizer so that the 1-bit kernel can run the call site.
 
-    Exact. Padding is zeros, and as the threshold s t is never negative, a zero in front of the
-    binarizer is a zero behind it. The barrier is a max pooling over single pixels.
+    They are exact: padding adds zeros, which the binarizer maps to zeros because the threshold s t is never
+    negative, and the barrier is a max pooling over single pixels.
     """
 
     channels: int
+    """Number of zero channels to add."""
+
     sides: tuple[int, int, int, int]
-    """Zeros left, right, top, bottom; the convolution then pads nothing. All 0: it keeps its padding."""
+    """Zeros left, right, top, bottom, in place of the padding of the convolution; all 0 to keep that."""
 
     barrier: bool
-    """Whether what computes the input has to be kept apart, see `fxbin.export.sum_fusion`."""
+    """Whether to separate the binarizer from a sum before it, see `fxbin.export.sum_fusion`."""
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """The zeros as ``torch.nn.functional.pad`` takes them; empty if there are none."""
+        """The amounts of zeros as an argument of ``torch.nn.functional.pad``; empty if there are none."""
         return (*self.sides, 0, self.channels) if self.channels or any(self.sides) else ()
 
     @property
     def reason(self) -> str:
-        """What the report says about it; empty if nothing is needed."""
+        """Text for the report; empty if nothing is needed."""
         parts = [f"{self.channels} zero channels added"] if self.channels else []
         if any(self.sides):
             parts.append(f"padding {self.sides} moved in front of the binarizer")
@@ -81,7 +85,7 @@ def why_disabled(site: CallSite) -> str | None:
 
 
 def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
-    """Why this call site, with both binarizers enabled, needs float operators; None if 1 bit is right."""
+    """Why a call site with both binarizers enabled needs float operators; None if 1 bit is correct."""
     if site.activation is None or site.weight is None:
         missing = "input" if site.activation is None else "weight"
         return f"its {missing} does not come straight from a binarizer"
@@ -104,9 +108,10 @@ def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
 
 
 def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
-    """Why the scales that this call site has now need float operators; None if 1 bit is right.
+    """Why the current scales of a call site need float operators; None if 1 bit is correct.
 
-    For a call site that `why_float` lets through. Weight scales of 0 are no reason, see `Levels.above_zero`.
+    Only for a call site without a reason in `why_float`. Weight scales of 0 are allowed, see
+    `Levels.above_zero`.
     """
     assert site.activation is not None
     assert site.weight is not None
@@ -123,18 +128,18 @@ def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
 
 
 def preparation(site: CallSite, shapes: ConvShapes) -> Preparation:
-    """What makes the 1-bit kernel right for a call site that `why_float` lets through."""
+    """Choose operators that make the 1-bit kernel correct for a call site that `why_float` accepts."""
     sides = _padded_sides(site.arguments, shapes)
     symmetric = sides[0] == sides[1] and sides[2] == sides[3]
     if symmetric and max(sides) <= MAX_PADDING and sides[0] <= shapes.y[3]:
         sides = (0, 0, 0, 0)
     channels = -shapes.x[1] % CHANNEL_BLOCK
-    barrier = shapes.after_sum and not channels and not any(sides)  # a Pad is a barrier as well
+    barrier = shapes.after_sum and not channels and not any(sides)  # a Pad is also a barrier
     return Preparation(channels, sides, barrier)
 
 
 def has_known_levels(binarizer: Binarizer) -> bool:
-    """Whether forward is the one of fxbin, so that `levels` or `scale` describe the binarizer."""
+    """Whether the forward is that of fxbin, so that `levels` or `scale` describe the binarizer."""
     cls = type(binarizer)
     known = ActivationBinarizer if isinstance(binarizer, ActivationBinarizer) else WeightBinarizer
     return isinstance(binarizer, known) and cls.binarize is known.binarize and cls.forward is known.forward
@@ -156,7 +161,7 @@ def _padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, i
             dilation * (size - 1)
             for dilation, size in zip(pair(arguments["dilation"]), shapes.weight.shape[2:], strict=True)
         ]
-        # torch puts the odd one at the end.
+        # torch puts the larger half at the end.
         return (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2)
     vertical, horizontal = pair(padding)
     return (horizontal, horizontal, vertical, vertical)

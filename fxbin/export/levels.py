@@ -1,4 +1,4 @@
-"""The two levels of a binarizer, as constants."""
+"""The two levels of a binarizer as constants."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
 
 SMALLEST_SCALE = 2.0**-100
-"""Nothing beside what is seen, and far above the smallest normal number, as it is multiplied and divided."""
+"""Negligible compared with other scales, but far above the smallest normal number, as it is multiplied and
+divided."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """`high` where ``x > threshold``, else `low`. All three broadcast to x and have its dtype."""
+    """A function of x: `high` where ``x > threshold``, else `low`. All three broadcast to x in its dtype."""
 
     threshold: Tensor
     low: Tensor
@@ -24,28 +25,28 @@ class Levels:
         return iter((self.threshold, self.low, self.high))
 
     def scaled(self, factor: float) -> "Levels":
-        """The same with other levels, `factor` times these; exact for a power of two."""
+        """Multiply both levels by `factor`, which is exact for a power of two."""
         return Levels(self.threshold, self.low * factor, self.high * factor)
 
     def above_zero(self) -> tuple["Levels", int]:
-        """The same without scales next to 0, for a weight, and how many filters had one.
+        """Raise scales of a weight to at least `SMALLEST_SCALE`; return levels and number of raised scales.
 
-        A filter whose weights are all 0, as pruning leaves them, has the levels 0 and 0. OpenVINO divides by
-        them: it then runs the convolution in float on an input of one bit a value, and crashes or gives NaN.
-        With `SMALLEST_SCALE`, a sum over n inputs of 0 or s is at most n s 2 ** -100 where it would be 0.
+        A filter whose weights are all 0, for example after pruning, has the levels 0 and 0. OpenVINO divides
+        by them: it then runs the convolution in float on an input of one bit per value, and crashes or gives
+        NaN. With `SMALLEST_SCALE`, a sum over n inputs of 0 or s that should be 0 is at most n s 2 ** -100.
         """
         high = self.high.clamp(min=SMALLEST_SCALE)
         return Levels(self.threshold, -high, high), int((high != self.high).sum())
 
     def with_channels(self, extra: int) -> "Levels":
-        """The same for an activation ``(n, c + extra, h, w)``; the threshold of the new channels is 0."""
+        """Extend levels to an activation ``(n, c + extra, h, w)``; new channels have the threshold 0."""
         return Levels(nn.functional.pad(self.threshold, (0, 0, 0, 0, 0, extra)), self.low, self.high)
 
 
 def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dtype: torch.dtype) -> Levels:
-    """0 and s around s t, for inputs of `shape`, ``(n, c, h, w)`` or ``(c, h, w)``, and `dtype`.
+    """The levels 0 and s with threshold s t, for inputs ``(n, c, h, w)`` or ``(c, h, w)`` and their `dtype`.
 
-    Rounded as in forward, so that the same inputs are above the threshold.
+    They are rounded as in the forward, so that the same inputs are above the threshold.
     """
     threshold, s = binarizer.levels()
     per_channel = threshold.view(*[1] * (len(shape) - 3), -1, 1, 1)
@@ -54,6 +55,6 @@ def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dt
 
 
 def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
-    """-a and a around 0, with a the scale of `weight`, which is ``(out, in / groups, kh, kw)``."""
+    """The levels -a and a with threshold 0; a is the scale of `weight`, ``(out, in / groups, kh, kw)``."""
     a = binarizer.scale(weight)
     return Levels(torch.zeros_like(weight[:1, :1, :1, :1]), -a, a)

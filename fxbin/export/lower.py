@@ -1,4 +1,4 @@
-"""Binarizers become FakeQuantize of constants."""
+"""Replaces binarizers by FakeQuantize nodes with constant levels."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,16 +34,20 @@ def lower_binarizers(
     operators: Operators = "openvino",
     final_values: bool = True,
 ) -> tuple[SiteExport, ...]:
-    """Replace the binarizers of `module`, in place, and say what became of each call site.
+    """Replace the binarizers of `module`, in place, and return what was done with each call site.
 
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
         after:   x -> (pad) -> fake_quantize -> conv2d <- fake_quantize <- w as a constant
 
-    A disabled binarizer becomes its input, and a call site that nothing depends on is left out. A
-    binarizer whose levels fxbin does not know stays, and the exporter writes its forward out. `record` is
-    of a run of this very graph. With the `operators` "standard" no call site is in 1 bit. Without
-    `final_values` nothing depends on what values constants have: those of a model that is not trained yet
-    say nothing about later ones.
+    A disabled binarizer is replaced by its input, and a call site on which nothing depends is left out. A
+    binarizer whose levels fxbin does not know remains, and is exported as the operators in its forward.
+
+    Args:
+        module: the model, with a graph that is changed.
+        record: a run of this graph.
+        operators: with "standard", no call site is in 1 bit.
+        final_values: whether decisions may depend on the values of constants; False for a model that will be
+            trained further, whose values will change.
     """
     distinct = DistinctLevels() if final_values else None
     exports = []
@@ -62,9 +66,9 @@ def lower_binarizers(
 
 
 def _erase_unused(module: fx.GraphModule) -> None:
-    """Remove what stood in front of the call sites.
+    """Erase binarizers and fetched attributes without users.
 
-    Only that, as other nodes without users may change a value in place.
+    Other nodes without users may change a value in place, so they remain.
     """
     for node in reversed(module.graph.nodes):
         if not node.users and (node.op == "get_attr" or called_binarizer(module, node) is not None):
@@ -91,7 +95,7 @@ def _decide(site: CallSite, record: Record, operators: Operators, final_values: 
 def _lower_site(
     module: fx.GraphModule, site: CallSite, record: Record, distinct: DistinctLevels | None
 ) -> str:
-    """Lower one call site to the pattern that OpenVINO runs in 1 bit; return what else had to change."""
+    """Lower one call site to the pattern that OpenVINO runs in 1 bit; return the other changes as text."""
     assert site.activation is not None
     assert site.weight is not None
     shapes = record.shapes[site.node]
@@ -121,7 +125,7 @@ def _lower_site(
 
 
 def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer, record: Record) -> None:
-    """Lower one binarizer that is in no 1-bit call site, if fxbin knows its levels."""
+    """Lower one binarizer that does not belong to a 1-bit call site, if fxbin knows its levels."""
     x = node.args[0]
     assert isinstance(x, fx.Node)
     if not node.users:
@@ -148,7 +152,7 @@ def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer
 def _insert(
     module: fx.GraphModule, origin: fx.Node, x: fx.Node, levels: Levels, role: str, mode: ExportMode
 ) -> fx.Node:
-    """Add a fake_quantize of `x` at the insertion point; `origin` gives it its names."""
+    """Insert a fake_quantize of `x` with the names of `origin`."""
     constants = [
         _constant(module, f"{origin.name}_{role}_{name}", value)
         for name, value in (("threshold", levels.threshold), ("low", levels.low), ("high", levels.high))
@@ -157,7 +161,7 @@ def _insert(
 
 
 def _call(module: fx.GraphModule, origin: fx.Node, function: Callable[..., Any], *args: Any) -> fx.Node:
-    """Add a call at the insertion point, under the hierarchical name of `origin`."""
+    """Insert a call with the hierarchical name of `origin`."""
     node = module.graph.call_function(function, args)
     info = node_info(origin)
     if info is not None:

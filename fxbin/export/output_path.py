@@ -1,4 +1,4 @@
-"""The name of a file that is to be written, looked at before anything is done."""
+"""Checks the path of an output file before anything is done."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from fxbin.errors import ExportError
 
 
 def check_output_path(path: Path, suffix: str) -> None:
-    """Raise ExportError unless `path` is called like a file of its format, in a folder that can take it."""
+    """Raise ExportError unless `path` ends in `suffix` and is in a folder that can be written to."""
     check_output_name(path, suffix, "path")
     folder = path.parent
     if not folder.is_dir():
@@ -17,7 +17,7 @@ def check_output_path(path: Path, suffix: str) -> None:
 
 
 def check_output_name(path: Path, suffix: str, option: str) -> None:
-    """Raise ExportError if `path`, which `option` has given, is a folder or ends in another suffix."""
+    """Raise ExportError if `path`, the value of `option`, is a folder or does not end in `suffix`."""
     if path.is_dir():
         raise ExportError(
             f"{option}: {str(path)!r} is a folder; give the name of a file, such as model{suffix}"

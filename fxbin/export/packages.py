@@ -1,4 +1,4 @@
-"""Packages that only some of fxbin needs."""
+"""Checks that optional packages are installed."""
 
 from importlib.util import find_spec
 
@@ -6,7 +6,7 @@ from fxbin.errors import ExportError
 
 
 def require(*packages: str, extra: str) -> None:
-    """Raise ExportError if one of `packages`, which the `extra` of fxbin installs, is missing."""
+    """Raise ExportError if one of `packages`, which belong to the `extra` of fxbin, is not installed."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise ExportError(f'{" and ".join(missing)} not found: pip install "fxbin[{extra}]"')

@@ -1,4 +1,4 @@
-"""Weights with two levels, one bit each: how they are stored in an ONNX file and unpacked again."""
+"""Stores two-level weights in an ONNX file with one bit each, and unpacks them again."""
 
 from typing import TYPE_CHECKING
 
@@ -12,32 +12,33 @@ TABLE_NAME = "fxbin.signs_of_byte"
 
 
 def pack_signs(weight: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """One bit a value, set where it is above 0, in C order, the first value in the highest bit.
+    """Pack the signs of `weight`, one bit per value, set where it is above 0.
 
-    The last byte is filled up with zero bits.
+    Values are in C order, the first one in the highest bit; the last byte is filled up with zero bits.
     """
     return np.packbits((weight > 0).reshape(-1))
 
 
 def sign_table(dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    """``(256, 8)``: the eight values, -1 or 1, that each byte stands for."""
+    """A table ``(256, 8)`` with the eight values, -1 or 1, of each byte."""
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     return bits.astype(dtype) * 2 - 1
 
 
 class PackedWeights:
-    """Turns float weights into packed ones; all of a file share one table."""
+    """Creates packed weights of one file, which share a table."""
 
     def __init__(self) -> None:
         self.initializers: dict[str, onnx.TensorProto] = {}
+        """The packed weights and constants to add to the file, by name."""
 
     def unpack_nodes(self, name: str, weight: NDArray[np.floating]) -> list["onnx.NodeProto"]:
-        """Nodes that compute the signs of `weight`, -1 or 1, into the value `name`.
+        """Create the nodes that compute the signs of `weight`, -1 or 1, as the value `name`.
 
-            bytes -> Cast -> Gather from the table -> (Slice off the filling) -> Reshape
+            bytes -> Cast -> Gather from the table -> (Slice to remove the fill) -> Reshape
 
-        Looked up, as OpenVINO cannot unpack with BitShift; both it and onnxruntime do all of this
-        once, when they load the file.
+        They use a table because OpenVINO cannot unpack bits with BitShift. OpenVINO and onnxruntime both run
+        these nodes once, when they load the file.
         """
         from onnx import TensorProto, helper
 

@@ -1,4 +1,4 @@
-"""The export, step by step."""
+"""`fxbin.export_onnx`, and its steps in order."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from fxbin.export.untrained import warn_if_untrained
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)
-"""18 is the lowest that PyTorch's exporter writes itself; up to 25 was tested."""
+"""Supported opsets: 18 is the lowest that PyTorch's exporter writes itself; up to 25 is tested."""
 
 
 def export_onnx(
@@ -38,46 +38,46 @@ def export_onnx(
     weights: WeightStorage = "packed",
     external_data: bool | None = None,
 ) -> ExportReport:
-    """Write `model`, as it computes in eval mode, to one ONNX file for onnxruntime and OpenVINO.
+    """Write `model` in eval mode to one ONNX file for onnxruntime and OpenVINO.
 
-    `model` itself, its mode and its device stay as they are. The file is replaced in one step, when all
-    went well.
+    `model` itself, its mode and its device do not change. An existing file is replaced in one step, if the
+    export succeeds.
 
     Args:
-        model: a transformed model, which DistributedDataParallel, torch.compile, AveragedModel or Lightning
-            Fabric may have wrapped. Stages are exported as they are: what is disabled is in full precision.
+        model: a transformed model, also inside DistributedDataParallel, torch.compile, AveragedModel or
+            Lightning Fabric. It is exported in its current stage: disabled binarizers are left out.
         path: the .onnx file to write; its folder must exist.
         example_inputs: positional inputs, for their shapes; by default from `input_info` of the config.
-        example_kwargs: the same by name.
-        input_names: what the file calls its inputs; by default as `forward` does.
-        output_names: what the file calls its outputs; by default by the keys of the dict that `forward`
+        example_kwargs: keyword inputs, likewise.
+        input_names: names of the inputs of the file; by default those of the parameters of `forward`.
+        output_names: names of the outputs of the file; by default the keys of the dict that `forward`
             returns, or ``output``, ``output_1``, ...
         opset: version of the ONNX operators, 18 to 25.
-        dynamic_batch: leave axis 0 of all inputs open. onnxruntime runs such a file; OpenVINO compiles
-            1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
-        operators: "openvino" writes what OpenVINO runs in 1 bit, with a definition for onnxruntime.
-            "standard" writes standard ONNX operators alone, for tools that know no others and no functions
+        dynamic_batch: whether axis 0 of all inputs is dynamic. onnxruntime runs such a file; OpenVINO
+            compiles 1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
+        operators: "openvino" writes operators that OpenVINO runs in 1 bit, with a definition for onnxruntime.
+            "standard" writes only standard ONNX operators, for tools that support no others and no functions
             in a file; every runtime computes in float then.
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
-        external_data: put the weights into a second file beside it, ``model.onnx.data``, as ONNX has it
-            for what is too large for one file. By default where that is so: above 2 GB.
+        external_data: whether to write the weights to a second file beside it, ``model.onnx.data``, as ONNX
+            defines; by default only if one file would be larger than 2 GB.
 
     Returns:
-        What became of each call site, and why.
+        How each call site was exported, and why.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: a package is missing, an argument is wrong, the inputs do not fit, something is in
-            bfloat16, or PyTorch's exporter cannot follow the model.
+            bfloat16, or PyTorch's exporter cannot export the model.
 
     Warns:
-        UserWarning: a selected call site is not fully binarized at this stage, or its activation scale has
-            not seen a training batch.
+        UserWarning: a selected call site is not fully binarized at this stage, or no training batch has
+            initialised its activation scale.
     """
     path = _checked_order(model, path)
     _check_arguments(path, opset, operators, weights, dynamic_batch, external_data)
     binarized = transformed(model, "export_onnx")
-    # Only now: it needs the packages that have just been looked for.
+    # Imported here because they need packages whose presence has just been checked.
     from fxbin.export.finish import finish
     from fxbin.export.write_model import write_model
 
@@ -93,7 +93,7 @@ def export_onnx(
 
 
 def _checked_order(model: Any, path: Any) -> Path:
-    """`path`; ExportError if what is given for it is none, or `model` is one."""
+    """`path` as a `Path`. Raises ExportError if it is not a path, or if `model` is one."""
     if isinstance(model, str | os.PathLike):
         raise ExportError(
             f"model: got the path {os.fspath(model)!r}; the model comes first: export_onnx(model, path)"
@@ -121,7 +121,7 @@ def _check_arguments(
 
 
 def _refuse_bfloat16(module: fx.GraphModule, inputs: BoundInputs) -> None:
-    """ONNX has no convolution in bfloat16 up to opset 21, and onnxruntime none on CPUs at all."""
+    """Raise ExportError for bfloat16, which no convolution of ONNX up to opset 21 supports."""
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     tensors |= {f"input {name!r}": x for name, x in zip(inputs.names, inputs.tensors, strict=True)}
     found = [name for name, tensor in tensors.items() if tensor.dtype == torch.bfloat16]

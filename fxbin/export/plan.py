@@ -1,4 +1,4 @@
-"""What the export makes of each call site, decided on a copy of the model."""
+"""Plans the export of each call site on a copy of the model."""
 
 import copy
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ def plan_export(
     example_kwargs: Mapping[str, Any] | None = None,
     all_enabled: bool = False,
 ) -> tuple[SiteExport, ...]:
-    """What `export_onnx` would do with each call site of `model`, in execution order.
+    """Plan how `export_onnx` would export each call site of `model`, in execution order.
 
-    `all_enabled` asks for the end of training: as if every binarizer were enabled. Inputs are as for
-    `export_onnx`. ExportError if the model does not run on them.
+    Inputs are as for `export_onnx`. With `all_enabled`, the plan is for the end of training, when all
+    binarizers are enabled. Raises ExportError if the model does not run on the inputs.
     """
     module, inputs = prepare(model, example_inputs, example_kwargs)
     if all_enabled:
@@ -40,7 +40,7 @@ def plan_export(
 def prepare(
     model: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[BinarizedModule, BoundInputs]:
-    """A copy of `model` in eval mode, dropout and paddings rewritten, and example inputs on its device."""
+    """Copy `model` in eval mode, with dropout and padding rewritten; return it with inputs on its device."""
     if model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
@@ -70,7 +70,7 @@ def lower(
     operators: Operators = "openvino",
     final_values: bool = True,
 ) -> tuple[SiteExport, ...]:
-    """Lower the binarizers of `module`, which comes from `prepare`, in place; say what became of each."""
+    """Lower the binarizers of `module`, a result of `prepare`, in place; return how each site is exported."""
     with torch.no_grad():
         record = record_run(module, inputs.values)
         return lower_binarizers(module, record, operators=operators, final_values=final_values)

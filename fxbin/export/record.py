@@ -1,4 +1,4 @@
-"""One run of a graph on the example inputs, to see shapes, types and constant weights."""
+"""Runs a graph once on the example inputs, to record shapes, dtypes and constant weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binariz
 
 @dataclass(frozen=True)
 class Record:
-    """What a run has shown."""
+    """The shapes, dtypes and weights of one run."""
 
     shapes: dict[fx.Node, ConvShapes] = field(default_factory=dict)
-    """By ``conv2d`` node, for each call site with a binarizer."""
+    """Shapes of each call site with a binarizer, by ``conv2d`` node."""
 
     operands: dict[fx.Node, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict)
-    """By binarizer node: shape and dtype of its input."""
+    """Shape and dtype of the input of each binarizer, by its node."""
 
     weights: dict[fx.Node, Tensor] = field(default_factory=dict)
-    """By weight binarizer node: its input, where that does not depend on the input of the model."""
+    """Input of each weight binarizer, by its node, if it does not depend on the input of the model."""
 
 
 def record_run(module: fx.GraphModule, inputs: Sequence[Any]) -> Record:
-    """Run `module` once on `inputs`. ExportError if that fails."""
+    """Run `module` once on `inputs`. Raises ExportError if that fails."""
     recorder = _Recorder(module)
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Dropout, which does nothing in eval mode, out of the way of PyTorch's exporter."""
+"""Removes dropout, which does nothing in eval mode, but confuses PyTorch's exporter."""
 
 import inspect
 from typing import Any
@@ -17,8 +17,8 @@ FUNCTIONS: tuple[Any, ...] = (
 def remove_dropout(module: fx.GraphModule) -> None:
     """Replace each dropout of `module`, which is in eval mode, by its input, in place.
 
-    That is what it returns, and no copy: what is later written into the one is in the other, too. PyTorch's
-    exporter takes them for two values, and reads one of them without what was written.
+    In eval mode, dropout returns its input itself, so that later writes into one also change the other.
+    PyTorch's exporter treats them as two values, and would miss such writes.
     """
     for node in list(module.graph.nodes):
         x = _input_of_dropout(module, node)
@@ -29,7 +29,7 @@ def remove_dropout(module: fx.GraphModule) -> None:
 
 
 def _input_of_dropout(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """What `node` returns as it is; None if it is no dropout, or one that drops in eval mode, too."""
+    """The input of `node` if it is a dropout that returns it unchanged; None otherwise."""
     if node.op == "call_module":
         called = module.get_submodule(str(node.target))
         return node.all_input_nodes[0] if type(called) in MODULES and not called.training else None

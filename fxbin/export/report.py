@@ -1,4 +1,4 @@
-"""What an export did with each binarized call site, and why."""
+"""The result of an export: how each binarized call site was written, and why."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,27 +6,27 @@ from pathlib import Path
 from typing import Literal
 
 WeightStorage = Literal["packed", "float"]
-"""How binarized weights are stored: one bit each, or as float32."""
+"""Storage of binarized weights: one bit each, or float32."""
 
 
 Operators = Literal["openvino", "standard"]
-"""What a file is made of: with FakeQuantize, which OpenVINO runs in 1 bit, or standard operators alone."""
+"""Operators of a file: with FakeQuantize, which OpenVINO runs in 1 bit, or only standard operators."""
 
 
 class ExportMode(StrEnum):
-    """How one call site was written; the value is what people read."""
+    """The form in which a call site was written; the value is the text for users."""
 
     ONE_BIT = "1 bit"
-    """FakeQuantize with two levels on both inputs: OpenVINO's 1-bit convolution takes it."""
+    """FakeQuantize with two levels on both inputs, which OpenVINO runs as a 1-bit convolution."""
 
     FLOAT = "float"
-    """Greater, Where and Mul: the right numbers in every runtime, at the speed of a float convolution."""
+    """Greater, Where and Mul: correct in every runtime, at the speed of a float convolution."""
 
     FULL_PRECISION = "full precision"
-    """Both binarizers were disabled, so nothing of them is in the file."""
+    """No binarizers in the file, because both were disabled."""
 
     LEFT_OUT = "left out"
-    """Nothing that the model returns depends on it, so it is not in the file."""
+    """Not in the file, because nothing that the model returns depends on it."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,28 @@ class SiteExport:
     """Hierarchical name of the call site: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     mode: ExportMode
+    """The form in which it was written."""
+
     enabled: bool
     """Whether both its activations and its weights were binarized at this stage."""
 
     reason: str
-    """Why not in 1 bit; for a site in 1 bit, the exact rewrite that was needed, or empty."""
+    """Why it is not in 1 bit; for a site in 1 bit, the exact rewrite that was needed, or empty."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """Result of `export_onnx`."""
+    """The result of `export_onnx`."""
 
     path: Path
     opset: int
     operators: Operators
     weights: WeightStorage
     size: int
-    """Bytes written."""
+    """Number of bytes written."""
 
     sites: tuple[SiteExport, ...]
-    """In execution order."""
+    """The binarized call sites in execution order."""
 
     def count(self, mode: ExportMode) -> int:
         """Number of call sites written in `mode`."""

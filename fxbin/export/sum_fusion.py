@@ -1,4 +1,4 @@
-"""Where OpenVINO would fuse a sum, a BatchNorm and a binarizer into one 1-bit convolution, wrongly."""
+"""Detects sums that OpenVINO would wrongly fuse with a binarizer into a 1-bit convolution."""
 
 import operator
 from collections.abc import Collection
@@ -33,19 +33,18 @@ END_FUNCTIONS: tuple[Any, ...] = (
     *CONV2D_FUNCTIONS, F.conv_transpose2d, F.linear, F.pad, F.interpolate, F.max_pool2d, F.avg_pool2d,
     F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.flatten,
 )  # fmt: skip
-"""What computes a value from other pixels or channels is not fused, so no chain goes on in front of it."""
+"""Operators that combine pixels or channels are not fused, so a chain does not continue before them."""
 
 
 def ends_in_fused_sum(module: fx.GraphModule, x: fx.Node, varying: Collection[fx.Node]) -> bool:
-    """Whether `x`, the input of an activation binarizer, is a sum with more than an activation on top.
+    """Whether `x`, the input of an activation binarizer, is a sum followed by more than an activation.
 
         1-bit conv -> + other -> (ReLU) -> BatchNorm, or times or plus a constant -> binarizer
 
-    OpenVINO 2026.4.1 makes the whole chain one BinaryConvolution with a 1-bit output and reads the
-    other summand as 1-bit too. A sum with only an activation on top stays apart from the binarizer and
-    is right. Any sum counts here, whatever made its summands. The chain ends where something else than
-    binarizers uses a value, or where a convolution or a pooling stands. `varying` are the nodes that
-    depend on the input of the model.
+    OpenVINO 2026.4.1 fuses the whole chain into one BinaryConvolution with a 1-bit output, and reads the
+    other summand as 1-bit as well. A sum followed only by an activation is not fused, and is correct. Any sum
+    counts here, whatever computes its summands. The chain ends at a value with users other than binarizers,
+    and at a convolution or a pooling. `varying` are the nodes that depend on the input of the model.
     """
     unsafe = False
     while all(isinstance(called_binarizer(module, user), ActivationBinarizer) for user in x.users) or (

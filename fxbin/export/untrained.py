@@ -1,4 +1,4 @@
-"""What is told of a file whose model training has not finished, or not begun."""
+"""Warns about exporting a model whose training is not finished, or has not begun."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from fxbin.export.report import ExportMode, SiteExport
 
 ENABLE = "model.binarization.enable(activations=True, weights=True)"
 SHOWN = 3
-"""Call sites that a warning names."""
+"""Maximum number of call sites that a warning names."""
 
 
 def warn_if_untrained(state: BinarizationState, sites: Sequence[SiteExport]) -> None:
-    """Warn of call sites that this stage does not binarize, and of scales that no training batch has set."""
+    """Warn about call sites that are not binarized at this stage, and about uninitialised scales."""
     off = [site.name for site in sites if not site.enabled]
     if off:
         _warn(

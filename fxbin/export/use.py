@@ -1,4 +1,4 @@
-"""Which values of a graph reach what the model returns."""
+"""Tells which nodes of a graph the result depends on."""
 
 import operator
 from typing import Any
@@ -11,9 +11,9 @@ ASSIGNMENTS: tuple[Any, ...] = (
 
 
 def is_used(node: fx.Node) -> bool:
-    """Whether what the graph returns may depend on `node`: through operands, or written into another value.
+    """Whether the result of the graph may depend on `node`, through operands or writes into other values.
 
-    An exported file does not have what is not used.
+    Nodes that are not used are not in an exported file.
     """
     seen = {node}
     waiting = [node]
@@ -29,7 +29,7 @@ def is_used(node: fx.Node) -> bool:
 
 
 def _writes(node: fx.Node) -> bool:
-    """Whether `node` may change its first operand, or one that is given for its result."""
+    """Whether `node` may write into its first operand, or into an ``out`` argument."""
     if "out" in node.kwargs or node.target in ASSIGNMENTS:
         return True
     name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")

@@ -1,4 +1,4 @@
-"""An ONNX model becomes a file, or two."""
+"""Writes an ONNX model to one file, or to two."""
 
 import tempfile
 from pathlib import Path
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     import onnx
 
 MAX_FILE_SIZE = 2**31 - 1
-"""Protobuf's limit for one message, which is one file."""
+"""Protobuf's limit for one message, and so for one file, in bytes."""
 
 SMALLEST_EXTERNAL = 1024
-"""Bytes: smaller tensors stay in the file itself, where tools read shapes and limits from."""
+"""Size in bytes below which tensors stay in the file itself, where tools read shapes and limits."""
 
 
 def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None) -> int:
-    """Check `proto` and write it to `path`; return the bytes written.
+    """Check `proto` and write it to `path`; return the number of bytes written.
 
-    With `external_data`, or None and more than fits into one file, its tensors go to a second one, whose
-    name is that of the first with ``.data`` behind it. Files that are there are replaced when all is written.
-    ExportError if ONNX's own checker refuses the model.
+    With `external_data`, or if that is None and the model is too large for one file, its tensors are written
+    to a second file, named like the first with ``.data`` appended. Existing files are replaced at the end.
+    Raises ExportError if ONNX's own checker rejects the model.
     """
     import onnx
 
@@ -43,7 +43,7 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
             _check(proto)
             file.write_bytes(proto.SerializeToString())
         size = sum(part.stat().st_size for part in Path(name).iterdir())
-        # The data first: there is no moment at which the graph has none.
+        # The data first, so that the graph is never without it.
         for part in sorted(Path(name).iterdir(), reverse=True):
             part.replace(path.with_name(part.name))
     return size
@@ -56,5 +56,5 @@ def _check(model: "onnx.ModelProto | Path") -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
-            f"model: what PyTorch's exporter makes of it is no valid ONNX: {str(error).strip()}"
+            f"model: what PyTorch's exporter makes of it is not valid ONNX: {str(error).strip()}"
         ) from error

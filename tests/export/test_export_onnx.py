@@ -402,7 +402,7 @@ def test_what_the_onnx_checker_refuses_is_an_export_error(
         raise onnx.shape_inference.InferenceError("no such type")
 
     monkeypatch.setattr(onnx.checker, "check_model", refuse)
-    with pytest.raises(ExportError, match="is no valid ONNX: no such type"):
+    with pytest.raises(ExportError, match="is not valid ONNX: no such type"):
         export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
