@@ -1,4 +1,4 @@
-"""The command line: one module a group of commands, `main` runs them all."""
+"""The command line: one module per group of commands; `main` runs them."""
 
 from fxbin.cli.app import main
 

@@ -18,7 +18,7 @@ from fxbin.errors import FxbinError
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
+"""Exit code of a command that is stopped by SIGINT: 128 + 2, as in shells."""
 
 app = typer.Typer(
     name="fxbin",
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
-    # Bugs come with Python's own traceback, as in any other program.
+    # Bugs show Python's own traceback.
     pretty_exceptions_enable=False,
 )
 
@@ -226,26 +226,26 @@ def graph(
 
 
 def graphs_after(name: str, settings: Config) -> str:
-    """The graphs of the model of `settings` as the pass called `name` leaves them, that of eval mode first.
+    """The graphs of the model of `settings` after the pass `name`, as text; that of eval mode comes first.
 
     Raises:
-        ConfigError: no pass has that name.
+        ConfigError: no pass has this name.
     """
     from fxbin.compiler.transform import transform
     from fxbin.errors import ConfigError
     from fxbin.passes import PassRun, watch_passes
     from fxbin.train.build import model_of
 
-    seen: dict[str, list[str]] = {}
+    graphs: dict[str, list[str]] = {}
 
     def watch(run: PassRun) -> None:
-        seen.setdefault(run.name, []).append(str(run.graph))
+        graphs.setdefault(run.name, []).append(str(run.graph))
 
     with watch_passes(watch):
         transform(model_of(settings, pretrained=False), settings)
-    if name not in seen:
-        raise ConfigError(f"--after: expected the name of a pass, {', '.join(seen)}, got {name!r}")
-    return "\n\n".join(seen[name])
+    if name not in graphs:
+        raise ConfigError(f"--after: expected the name of a pass, {', '.join(graphs)}, got {name!r}")
+    return "\n\n".join(graphs[name])
 
 
 for command in (deploy.export, deploy.verify, deploy.bench):
@@ -253,7 +253,7 @@ for command in (deploy.export, deploy.verify, deploy.bench):
 
 
 def print_result(report: dict[str, Any], console: Console) -> None:
-    """Held-out accuracy at each step of the run, and whether the ONNX file agrees."""
+    """Print the held-out accuracy after each step of the run, and how runtimes of the ONNX file compare."""
     found = report["accuracy"]
     table = Table(title="held-out images")
     table.add_column("network")
@@ -288,7 +288,7 @@ def print_result(report: dict[str, Any], console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error that fxbin raises on purpose is one paragraph and exit code 2."""
+    """Run the command line; an `FxbinError` becomes one paragraph on stderr and exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--traceback"]
     try:
@@ -303,10 +303,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show_warning(message: Warning | str, *_details: object, **_options: object) -> None:
-    """As `warnings.showwarning`: the message alone, as the line of code it comes from helps no user."""
+    """Replace `warnings.showwarning`: print only the message, without the line of code that warns."""
     complain("[bold yellow]Warning:[/bold yellow]", str(message))
 
 
 def complain(label: str, text: str) -> None:
-    """Print to standard error; only `label` may hold markup."""
+    """Print `label`, which may contain markup, and `text` to standard error."""
     Console(stderr=True).print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Everything that is wrong or surprising in a config, also against a model, before anything is trained."""
+"""Finds everything that is wrong or surprising in a config, also for a model, before training."""
 
 import copy
 import math
@@ -22,19 +22,19 @@ from fxbin.scopes.filter import ScopeFilter
 
 @dataclass(frozen=True)
 class Findings:
-    """What `check` found."""
+    """The result of `check`."""
 
     problems: tuple[str, ...]
-    """What `transform` would raise, all at once."""
+    """All errors that `transform` would raise."""
 
     notes: tuple[str, ...]
-    """What works, though perhaps not as it was meant."""
+    """Settings that work, but perhaps not as intended."""
 
 
 def check(source: str | Path | Mapping[str, Any] | Config, model: nn.Module | None = None) -> Findings:
-    """Check a config and, given the model, whether its inputs and scopes fit; the model is left alone.
+    """Check a config and, if there is a `model`, whether inputs and scopes match it; it does not change.
 
-    The scopes are compared only where the config itself has no problem.
+    Scopes are checked only if the config itself has no problems.
     """
     problems = tuple(str(problem) for problem in check_config(source))
     if problems:
@@ -67,7 +67,7 @@ def _check_scopes(module: BinarizedModule, config: Config) -> Findings:
 
 
 def _notes_on_stages(config: Config) -> Iterator[str]:
-    """Stages that a training of `epochs` never comes to."""
+    """Yield a note for each stage that a training of `epochs` does not reach."""
     if "epochs" not in config.model_fields_set:
         return
     params = config.binarization.params

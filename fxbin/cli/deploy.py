@@ -1,4 +1,4 @@
-"""The commands that take a model to a runtime: `fxbin export`, `verify` and `bench`."""
+"""The commands for deployment: `fxbin export`, `verify` and `bench`."""
 
 import json
 from enum import StrEnum
@@ -34,21 +34,21 @@ TimeLimitOption = Annotated[
 
 
 class Operators(StrEnum):
-    """What a file is made of."""
+    """Operators of an exported file."""
 
     OPENVINO = "openvino"
     STANDARD = "standard"
 
 
 class Weights(StrEnum):
-    """How binarized weights are stored."""
+    """Storage of binarized weights in a file."""
 
     PACKED = "packed"
     FLOAT = "float"
 
 
 class Precision(StrEnum):
-    """OpenVINO's hint for what is neither in 1 bit nor in int8."""
+    """OpenVINO's precision hint for layers that are neither in 1 bit nor in int8."""
 
     F32 = "f32"
     BF16 = "bf16"
@@ -188,9 +188,9 @@ def bench(
 
 
 def model_from(source: str, input_size: str | None) -> "BinarizedModule":
-    """The model of a checkpoint, or that of a config or a name, untrained, with everything binarized.
+    """The model of a checkpoint; or of a config or a name, untrained, with all binarizers enabled.
 
-    In eval mode. Errors are those of the config, the checkpoint and the transform.
+    It is in eval mode. Raises ConfigError, CheckpointError, and the errors of `transform`.
     """
     from fxbin.compiler.transform import transform
     from fxbin.train.build import binarized_from, model_of

@@ -1,4 +1,4 @@
-"""What CONFIG, MODEL and --input on the command line mean."""
+"""Turns the arguments CONFIG, MODEL and --input of the command line into a config."""
 
 from fxbin.config import Config, load_config
 from fxbin.errors import ConfigError
@@ -10,7 +10,7 @@ def is_config(source: str) -> bool:
 
 
 def with_overrides(config: Config, **overrides: object) -> Config:
-    """The config with top-level keys replaced; those that are None stay."""
+    """`config` with top-level keys replaced by `overrides` that are not None."""
     given = {
         key: value if isinstance(value, bool) else str(value)
         for key, value in overrides.items()
@@ -20,9 +20,9 @@ def with_overrides(config: Config, **overrides: object) -> Config:
 
 
 def config_for(source: str, input_size: str | None, config: str | None = None) -> Config:
-    """The config file `source`; or for a model of that name, `config` or else the simplest one.
+    """The config in the file `source`; for a model's name, the config in `config`, by default a minimal one.
 
-    Raises ConfigError for what does not go together.
+    Raises ConfigError if the arguments do not fit together.
     """
     if is_config(source) or config is not None:
         if input_size is not None:
@@ -41,7 +41,7 @@ def config_for(source: str, input_size: str | None, config: str | None = None) -
 
 
 def shape_of(text: str | None) -> list[int]:
-    """``"1,3,224,224"`` or ``"1x3x224x224"`` as numbers; without text, that ImageNet shape.
+    """``"1,3,224,224"`` or ``"1x3x224x224"`` as a list of numbers; (1, 3, 224, 224) if `text` is None.
 
     >>> shape_of("1x1x28x28")
     [1, 1, 28, 28]
@@ -53,7 +53,7 @@ def shape_of(text: str | None) -> list[int]:
 
 
 def without_scope_check(config: Config) -> Config:
-    """The config with `validate_scopes` off."""
+    """`config` with `validate_scopes` set to false."""
     plain = config.to_dict()
     for algorithm in plain["compression"]:
         algorithm["validate_scopes"] = False
