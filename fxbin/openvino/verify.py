@@ -128,12 +128,8 @@ def examine(
     record, is_onnx = _record_of(path), path.suffix == ".onnx"
     promised = _promised(model, inputs, "openvino" if record is None else record.operators)
     cases = layer_cases(module, samples[0], promised) if layers and is_onnx else []
-    lost = record.lost if record is not None else NO_RECORD if is_onnx else ""
-    try:
-        result, arrays = _run(path, samples, cases, properties, time_limit)
-    except OpenVINOError as error:
-        told = "" if record is None else record.lost
-        raise VerificationError(f"{path}: {error} {told}".rstrip()) from error
+    known_loss = "" if record is None else record.lost
+    result, arrays = _run(path, samples, cases, properties, time_limit, known_loss)
     ports = range(len(result["outputs"]))
     found = [[arrays[f"sample {index} {port}"] for port in ports] for index in range(len(samples))]
     return VerifyReport(
@@ -142,7 +138,7 @@ def examine(
         device=result["device"],
         promised=len(promised),
         repeated=repeated_calls(module, promised),
-        lost=lost,
+        lost=NO_RECORD if is_onnx and record is None else known_loss,
         found=result["operators"].get(ONE_BIT_KIND, 0),
         operators=result["operators"],
         outputs=check_outputs(copy.deepcopy(model).eval(), samples, result["outputs"], found, tolerance),
@@ -171,8 +167,12 @@ def _run(
     cases: Sequence[LayerCase],
     properties: Mapping[str, str],
     time_limit: float,
+    known_loss: str,
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Run the file, and each of `cases` alone, in the worker; return its result and its arrays by key."""
+    """Run the file, and each of `cases` alone, in the worker; return its result and its arrays by key.
+
+    Raises VerificationError, with `known_loss` of the file as a possible cause, if OpenVINO does not run it.
+    """
     keys, arrays = named_arrays(samples)
     layers = []
     for case in cases:
@@ -180,7 +180,10 @@ def _run(
         layers.append({"name": case.name, "inputs": list(named)})
         arrays |= named
     job = {"model": str(path), "properties": properties, "samples": keys, "layers": layers}
-    result, outputs = run_in_process("run", job, arrays, time_limit)
+    try:
+        result, outputs = run_in_process("run", job, arrays, time_limit)
+    except OpenVINOError as error:
+        raise VerificationError(f"{path}: {error} {known_loss}".rstrip()) from error
     return result, dict(outputs)
 
 
