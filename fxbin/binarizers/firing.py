@@ -15,20 +15,20 @@ class FiringCount:
 
     def __init__(self, channels: int, device: torch.device) -> None:
         self.fired = torch.zeros(channels, dtype=torch.int64, device=device)
-        self.seen = torch.zeros((), dtype=torch.int64, device=device)
+        self.counted = torch.zeros((), dtype=torch.int64, device=device)
         """Number of values counted in each channel."""
 
     def add(self, y: Tensor) -> None:
         """Count the outputs `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
         if self.fired.device != y.device:
-            self.fired, self.seen = self.fired.to(y.device), self.seen.to(y.device)
+            self.fired, self.counted = self.fired.to(y.device), self.counted.to(y.device)
         self.fired.add_((y.detach() > 0).sum(all_but_channels(y)))
-        self.seen.add_(y.numel() // y.shape[-3])
+        self.counted.add_(y.numel() // y.shape[-3])
 
     def reset(self) -> None:
         """Set all counts to zero."""
         self.fired.zero_()
-        self.seen.zero_()
+        self.counted.zero_()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()

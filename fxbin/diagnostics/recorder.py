@@ -113,7 +113,7 @@ class Diagnostics:
     @staticmethod
     def _firing(count: FiringCount, over_ranks: bool) -> tuple[float | None, int | None]:
         """Share of activations that fired, and number of channels that never did; None without any."""
-        both: Tensor = torch.cat([count.fired, count.seen.view(1)])
+        both: Tensor = torch.cat([count.fired, count.counted.view(1)])
         if over_ranks and rank_count() > 1:
             both = sum_over_ranks(both)
         *fired, seen = both.tolist()

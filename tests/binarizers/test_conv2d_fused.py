@@ -201,7 +201,7 @@ def test_firing_is_counted() -> None:
     assert layer.activations.firing is not None
     assert other.activations.firing is not None
     assert torch.equal(layer.activations.firing.fired, other.activations.firing.fired)
-    assert layer.activations.firing.seen == other.activations.firing.seen > 0
+    assert layer.activations.firing.counted == other.activations.firing.counted > 0
 
 
 class _Doubled(ActivationBinarizer):
