@@ -24,10 +24,10 @@ class NameNodes(Pass):
     name: ClassVar[str] = "name-nodes"
     names: Names
     sites_in_parts: Mapping[str, OpCall] = field(default_factory=dict)
-    """For each conv2d inside an island, by address, the operator in the graph of its part."""
+    """Operator in the graph of a part, for each conv2d inside an island, by address."""
 
     why_unreachable: Mapping[str, str] = field(default_factory=dict)
-    """For each conv2d that no graph runs, by address, the reason."""
+    """Reason why no graph runs a conv2d, by address."""
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""How passes add binarizers to a module."""
+"""Adds binarizers to a module, for passes."""
 
 from torch import nn
 

@@ -130,7 +130,7 @@ class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitB
         return self._graph_choice.chosen_for(args, kwargs).graph
 
     def computed_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
-        """What the model computes for these arguments now, traced anew if need be; None if no graph can."""
+        """A graph of what the model computes for these arguments now, maybe a new one; None if impossible."""
         return self._graph_choice.graph_for_now(args, kwargs).graph
 
     def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class _Replay:
         return self._tracer.create_proxy("get_attr", self._name(path), (), {})
 
     def _name(self, path: str) -> str:
-        """What the tracer calls the parameter or buffer at `path` in the model."""
+        """The name by which the tracer refers to the parameter or buffer at `path` in the model."""
         part = f"{self._path}." if self._path else ""
         if path.startswith(part):
             module = self._model.get_submodule(self._path)
@@ -119,7 +119,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _owned(nodes: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, str]]:
-    """Each node with the path of the module it ran in, or if that is unknown, that of the next node."""
+    """Nodes with the path of the module they ran in, or if that is unknown, that of the next node."""
     owned, owner = [], ""
     for node in reversed(nodes):
         info = node_info(node)

@@ -56,7 +56,7 @@ def _bind_own_code(module: BinarizedModule) -> None:
 
 
 def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
-    """For each module, by qualified name, how many of its call sites `graph` runs."""
+    """The number of call sites that `graph` runs of each module, by qualified name."""
     infos = [site.info for site in call_sites(module, graph)]
     return Counter(owner for owner, _ in {(info.owner, info.name_in_part or info.name) for info in infos})
 

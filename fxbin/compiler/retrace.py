@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Retracer:
-    """What is needed to trace a transformed model again: example calls, names and hooks."""
+    """Traces a transformed model again, with the example calls, names and hooks of the transform."""
 
     examples: dict[str, Example]
     """The example calls of the model and its parts, by qualified name."""

@@ -52,7 +52,7 @@ def _why_skipped(site: CallSite, config: Config, scopes: ScopeFilter) -> str | N
     if reason := scopes.why_excluded(site.info.name):
         return reason
     if config.binarization.call_sites == "modules" and not site.info.nncf_binarizes:
-        return 'call_sites is "modules" and it is no plain nn.Conv2d'
+        return 'call_sites is "modules" and it is not a plain nn.Conv2d'
     return site.why_not or site.info.why_unreachable or None
 
 

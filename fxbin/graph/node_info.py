@@ -52,13 +52,13 @@ class NodeInfo:
     """Whether NNCF would binarize it: the conv2d of an `nn.Conv2d`, not of a subclass, in eval mode."""
 
     name_in_part: str = ""
-    """For a conv2d inside an island, its name in the graph of its part, the same for all calls of that."""
+    """Name of a conv2d inside an island in the graph of its part, the same for all calls; otherwise empty."""
 
     why_unreachable: str = ""
-    """For a conv2d that no graph runs, the reason; otherwise empty."""
+    """Why no graph runs this conv2d; empty for other nodes."""
 
     decision: Decision | None = None
-    """For a conv2d, the decision about it; None before it is made."""
+    """The decision about a conv2d; None before it is made, and for other nodes."""
 
     def beside(self, op: str) -> "NodeInfo":
         """The info of a node `op` that a pass adds next to this one, in the same scope."""

@@ -75,7 +75,7 @@ class Island:
     """Qualified name: ``"rpn"``; empty for the model itself."""
 
     reason: str
-    """What its code does and where: ``"the content of ... is needed (at file.py:12)"``."""
+    """Why no graph can hold its code: ``"the content of ... is needed (at file.py:12)"``."""
 
 
 def ops_of(node: fx.Node) -> tuple[OpCall, ...]:

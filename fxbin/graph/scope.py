@@ -25,7 +25,7 @@ class ScopeElement:
 
 
 Scope = tuple[ScopeElement, ...]
-"""From the root to the running module; empty for inputs and outputs of the graph."""
+"""The modules from the root to the running one; empty for inputs and outputs of the graph."""
 
 
 class ScopeFinder:

@@ -64,13 +64,13 @@ class ModelTrace:
     """The modules that run their own code, by qualified name."""
 
     sites_in_parts: dict[str, OpCall] = field(default_factory=dict)
-    """For each conv2d in `eval_graph` that a part runs, by address: the operator in the graph of that part.
+    """Operator in the graph of a part, for each conv2d in `eval_graph` that a part runs, by address.
 
     Several calls of a part lead to the same operator, because the part has one graph for all of them.
     """
 
     unreachable_sites: dict[str, FoundIsland] = field(default_factory=dict)
-    """For each other conv2d in `eval_graph`, by address: the island whose code calls it."""
+    """The island whose code calls it, for each other conv2d in `eval_graph`, by address."""
 
     other_calls: tuple[Part, ...] = ()
     """The graphs of the whole model for the further example calls of `with_other_calls`."""

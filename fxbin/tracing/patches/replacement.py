@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a check needs to see whether a replacement is called."""
+    """Objects with which a check makes a small call of a replacement."""
 
     tracer: "Recording"
     """The active tracer, whose graph never runs."""

@@ -66,7 +66,7 @@ class Answers:
 
 @speaks_for_user
 def _some_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
-    """What `read` gives for a tensor of one element of this dtype. Raises RuntimeError as torch does."""
+    """A number of the type that `read` gives for this dtype. Raises RuntimeError as torch does."""
     with paused():
         if tensor._value.numel() != 1:
             raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")

@@ -21,7 +21,7 @@ class Assumptions:
         self.specialisations: list[Specialisation] = []
         """The values, in the order in which they were needed."""
         self.modules: list[nn.Module | None] = []
-        """For each of `specialisations`, the module whose code needed it."""
+        """The module whose code needed each of `specialisations`."""
         self.asks_for_dtypes = False
         """Whether the code may do something else for another dtype of a tensor."""
         self._weight_checks: set[str] = set()

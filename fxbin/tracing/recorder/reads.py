@@ -25,7 +25,7 @@ class Read:
     """Qualified name of the module."""
 
     registry: str
-    """Where it is: ``"__dict__"``, ``"class"``, ``"nowhere"``, or ``"_parameters"`` and the like if None."""
+    """Its place: ``"__dict__"``, ``"class"``, ``"nowhere"``, or ``"_parameters"`` and the like for None."""
 
     name: str
 

@@ -102,9 +102,8 @@ def _is_same(value: Any, before: Any) -> bool:
 def _is_plain(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
-    return (
-        value is None or type(value) in _PLAIN
-    )  # `isinstance` would take traced values for what they stand for
+    # By `type`, because traced values pass for the type that they carry.
+    return value is None or type(value) in _PLAIN
 
 
 _PLAIN = (bool, int, float, str)

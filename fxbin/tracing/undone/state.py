@@ -75,11 +75,10 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             if is_switched and isinstance(module, fx.GraphModule):
                 module.recompile()  # its generated code belongs to its class
             for _, container, content in containers:
-                if not container and not content:  # which most registries of modules are
+                if not container and not content:  # like most registries of modules
                     continue
-                if [*map(id, entries(container))] != [
-                    *map(id, entries(content))
-                ]:  # only if changed, because some containers are read-only
+                # Only if it has changed, because some containers are read-only.
+                if [*map(id, entries(container))] != [*map(id, entries(content))]:
                     container.clear()
                     container.extend(content) if isinstance(container, list) else container.update(content)
 

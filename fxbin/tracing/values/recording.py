@@ -69,7 +69,7 @@ class Modules(Protocol):
 
 
 class ModuleState(Protocol):
-    """What code reads and assigns of modules, `fxbin.tracing.recorder.module_state.ModuleState`."""
+    """Modes and attributes that code uses, `fxbin.tracing.recorder.module_state.ModuleState`."""
 
     reads: Any
     """The attributes of modules that the code has read, a `Reads`."""
@@ -138,7 +138,7 @@ class Recording(Protocol):
 
     @property
     def state(self) -> ModuleState:
-        """What the code reads and assigns of modules."""
+        """The modes and attributes of modules that the code reads and assigns."""
         ...
 
     def call_function(

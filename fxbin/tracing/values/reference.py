@@ -1,4 +1,4 @@
-"""What NNCF 2.9.0 with torch 2.2, whose names fxbin reproduces, sees of a model."""
+"""Tables of what NNCF 2.9.0 with torch 2.2, whose names fxbin reproduces, sees of a model."""
 
 from collections.abc import Callable
 from typing import Any
