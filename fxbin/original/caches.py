@@ -1,7 +1,6 @@
 """Cached functions (`functools.cache`), whose caches must not be used or filled by a trace."""
 
-import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,6 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from fxbin.original.closures import variables
-from fxbin.original.python_modules import loaded_modules, python_modules
 
 _Cached = type(cache(lambda: None))
 _FUNCTIONS = (_Cached, FunctionType, staticmethod, classmethod)
@@ -46,34 +44,15 @@ def caches_disabled(caches: Iterable[Cache]) -> Iterator[None]:
         yield
 
 
-def caches_of(classes: Collection[type]) -> list[Cache]:
-    """The cached functions of `classes`, of their packages, and of the packages that these import from."""
+def caches_of(owners: Iterable[type | ModuleType]) -> list[Cache]:
+    """The cached functions that `owners`, classes and Python modules, hold."""
     seen: set[int] = set()
     found: list[Cache] = []
-    for owner in (*used_modules(classes), *classes):
+    for owner in owners:
         for name, value in [*vars(owner).items()]:
             if type(value) in _FUNCTIONS:  # few are, of tens of thousands
                 found += _caches(owner, name, value, seen)
     return found
-
-
-def used_modules(classes: Collection[type]) -> list[ModuleType]:
-    """The Python modules of the packages of `classes`, and of the packages that these import from."""
-    modules = (*python_modules(classes), *_imported(classes))
-    return list({id(module): module for module in modules}.values())
-
-
-def _imported(classes: Iterable[type]) -> list[ModuleType]:
-    """The Python modules of packages from which the files that define `classes` import."""
-    names = set()
-    for home in {cls.__module__ for cls in classes} & sys.modules.keys():
-        for value in [*vars(sys.modules[home]).values()]:
-            if isinstance(value, ModuleType):
-                names.add(value.__name__)
-            elif isinstance(value, FunctionType | _Cached):
-                names.add(value.__module__)
-    packages = {name.partition(".")[0] for name in names if name}
-    return loaded_modules(packages - sys.stdlib_module_names - {"torch", "fxbin"})
 
 
 def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cache]:

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fxbin.original.caches import Cache, caches_of, used_modules
+from fxbin.original.caches import Cache, caches_of
 from fxbin.original.generators import generator_types, has_own_state
+from fxbin.original.python_modules import used_modules
 from fxbin.original.reach import values_held_by
 
 
@@ -42,16 +44,20 @@ class Inventory:
     @cached_property
     def caches(self) -> list[Cache]:
         """The cached functions that the code may call."""
-        return caches_of(self.classes)
+        return caches_of((*self._used_modules, *self.classes))
 
     @cached_property
     def generators(self) -> list[Any]:
         """The random number generators with their own state that the code may use."""
         kinds = generator_types()
         held = values_held_by((*self.module_paths, *self.classes))
-        known = (value for module in used_modules(self.classes) for value in [*vars(module).values()])
+        known = (value for module in self._used_modules for value in [*vars(module).values()])
         found = {id(x): x for x in chain(held, known) if issubclass(type(x), kinds) and has_own_state(x)}
         return list(found.values())
+
+    @cached_property
+    def _used_modules(self) -> list[ModuleType]:
+        return used_modules(self.classes)
 
 
 def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:

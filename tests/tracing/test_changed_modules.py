@@ -149,3 +149,9 @@ def test_caches_of_imported_libraries_bake_in_no_size(monkeypatch: pytest.Monkey
     assert graph(torch.zeros(4, 2, 3)).shape == (4, 6)
     assert graph.specialisations == ()
     assert library.plan.cache_info().currsize == 0
+
+
+def test_a_python_module_whose_import_is_blocked_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, f"{__name__.partition('.')[0]}.blocked", None)
+    x = torch.ones(1, 2, 3)
+    assert torch.equal(traced(Cached(), x)(x), Cached()(x))
