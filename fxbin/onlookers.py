@@ -53,9 +53,14 @@ def recorded_call(module: nn.Module, x: Any) -> Any:
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
 
 
+def is_exported() -> bool:
+    """Whether `torch.export` makes a program of what runs; right inside torch.compile, too."""
+    return bool(getattr(torch.compiler, torch_private.EXPORTING))
+
+
 def program_maker() -> str:
     """Who makes a program of what runs that keeps no custom backward; empty if nobody does."""
-    if torch.compiler.is_exporting():
+    if is_exported():
         return "torch.export"
     return "torch.jit.trace" if not torch.compiler.is_compiling() and is_scripted() else ""
 

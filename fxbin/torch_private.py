@@ -360,6 +360,12 @@ NAMED = {
         "to restore the graph of a module that switches it, without generating code",
         "the property `graph`, which generates code",
     ),
+    "EXPORTING": Private(
+        "torch.compiler",
+        "_is_exporting_flag",
+        "to tell torch.export from torch.compile: in Dynamo of torch 2.9, is_exporting() is always True",
+        "torch.compiler.is_exporting(), once the oldest supported release answers correctly",
+    ),
     "FORWARD_CLASS": Private(
         "torch.autograd:Function._backward_cls",
         "_forward_cls",

@@ -22,8 +22,21 @@ from torch.utils.tensorboard import SummaryWriter
 import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import TransformError
+from fxbin.onlookers import is_exported
 from tests.other_tracers import batch, binarized, in_each_stage
 from tests.transforming import SMALL, Small
+
+
+class AddsOneIfExported(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if is_exported() else x + 0
+
+
+def test_export_is_told_from_compilation() -> None:
+    model, x = AddsOneIfExported(), torch.zeros(1)
+    assert torch.compile(model, backend="eager")(x) == model(x) == 0
+    for strict in (False, True):
+        assert torch.export.export(model, (x,), strict=strict).module()(x) == 1
 
 
 @in_each_stage("Small", "resnet", "efficientnet")

@@ -76,6 +76,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "torch.nn:Parameter": _parameter_like,
     "torch.fx:Node": lambda: fx.Graph().placeholder("x"),
     "torch.fx:GraphModule": lambda: fx.GraphModule(nn.Module(), fx.Graph()),
+    "torch.compiler": lambda: torch.compiler,
     "torch.autograd:Function": lambda: _Double,
     "torch.autograd:Function._backward_cls": _doubled,
     "torch.nn.parallel:DistributedDataParallel": _ignored,

@@ -17,6 +17,7 @@ from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import attribute
+from fxbin.onlookers import is_exported
 from fxbin.tracing import Part, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
@@ -84,7 +85,7 @@ class ModeGraph:
             self.premises is None
             or not self.premises.final_values
             or self.premises.final_values_hold()
-            or torch.compiler.is_exporting()  # what is exported only computes
+            or is_exported()  # what is exported only computes
         )
 
     def computes_the_same(self) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MethodType
 from typing import Any, Self, cast
 
-import torch
 from torch import fx, nn
 
 from fxbin import torch_private
@@ -28,6 +27,7 @@ from fxbin.binarized.state_check import check_state_dict
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.binarizers.binarizer import check_for_inference
 from fxbin.errors import ExportError
+from fxbin.onlookers import is_exported
 from fxbin.original.closures import rebound
 from fxbin.original.copy import copy_memo
 from fxbin.tracing import Island, ModelTrace, Specialisation
@@ -248,7 +248,7 @@ class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitB
     @property
     def graph(self) -> fx.Graph:
         """The graph of eval mode; for `torch.export`, which runs graphs of modules, the one that runs now."""
-        if not torch.compiler.is_exporting():
+        if not is_exported():
             return self._graph
         chosen = self._graph_choice.chosen()
         # If a changed model runs its own code, torch.export traces that code.

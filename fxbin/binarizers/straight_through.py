@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.axes import all_but_channels
 from fxbin.binarizers.first_derivative import first_derivative_only
-from fxbin.onlookers import check_differentiated_once, is_scripted, is_transformed
+from fxbin.onlookers import check_differentiated_once, is_exported, is_scripted, is_transformed
 
 
 class BinarizeWeight(Function):
@@ -152,7 +152,7 @@ def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, stri
         # One pass that only reads answers both: is any value not finite, and is any negative.
         low, high = cpu_passes.value_range(x)
         strict, nonnegative = not (math.isfinite(low) and math.isfinite(high)), low >= 0
-    is_compiled = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    is_compiled = torch.compiler.is_dynamo_compiling() and not is_exported()
     if is_compiled and torch.is_grad_enabled():
         # A compiler never recomputes the input of a convolution: it would keep y in addition to x.
         y: Tensor = checkpoint(BinarizeActivation.apply, x, s, t, m, strict, nonnegative, use_reentrant=False)
