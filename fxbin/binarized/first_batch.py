@@ -109,7 +109,7 @@ def _disabled_for(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def hide_from_compilers() -> None:
-    """Let `torch.compile` run the start of scales as it is, and compile what that calls as ever.
+    """Let `torch.compile` run the start of scales as it is, and compile what that calls as usual.
 
     What ``torch.compiler.disable(recursive=False)`` does; but that would load the compiler, and would also
     stop a compiler that comes across these functions inside what it compiles.

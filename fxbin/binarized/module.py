@@ -37,11 +37,12 @@ _TRANSPARENT_WRAPPERS = (f"{torch_private.ORIGINAL_MODULE}.", f"{torch_private.C
 
 
 class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitBarrier):
-    """A model that runs as graphs: one for eval mode and, if its code differs there, one for train mode.
+    """What `fxbin.transform` returns: a model that runs as graphs, whose convolutions can be binarized.
 
-    More graphs are traced when they are needed, for modes of single modules. All run on one set of
-    parameters, buffers and submodules, which keep their places in the model. The class of the original is a
-    base class, so that its methods and attributes remain.
+    There is one graph for eval mode and, if the code does something else there, one for train mode. More are
+    traced when they are needed, such as when single modules are switched to another mode. All run on one set
+    of parameters, buffers and submodules, which keep their places in the model. The class of the original is
+    a base class, so that its methods and attributes remain.
 
     Modules whose code cannot be traced (islands) run their own code; the parts of the model inside and around
     them have separate graphs. The model's `graph` then shows what eval mode did for the example inputs, but

@@ -15,7 +15,7 @@ GraphModel = TypeVar("GraphModel", bound=fx.GraphModule)
 
 
 class OriginalInitBarrier(nn.Module):
-    """A base class before the original class, so that `__new__` and `__init__` of that do not run again."""
+    """A base class before the original class, whose `__new__` and `__init__` must not run a second time."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Create an object without the `__new__` of the original class."""

@@ -12,7 +12,7 @@ from fxbin.errors import ScopeError, TransformError
 
 
 class Stage(StrEnum):
-    """A stage of staged training; the value is the name that users see."""
+    """A stage of staged training: what is binarized. The value is the name that users see."""
 
     FULL_PRECISION = "full precision"
     ACTIVATIONS = "activations"
@@ -36,7 +36,9 @@ class Site:
 
 
 class BinarizationState:
-    """A live view of the binarizers of one model; their state is in the model's `state_dict`.
+    """The binarizers of one model, as ``model.binarization``: shows which are enabled, and switches them.
+
+    It is a live view: all state is in the binarizers, and so in the model's `state_dict`.
 
     The stage is not stored, but follows from the enabled binarizers. `Stage.ANNEALING` concerns the optimizer
     only, so `StagedSchedule.stage` reports it, and `stage` here does not.
@@ -61,7 +63,7 @@ class BinarizationState:
 
     @property
     def enabled(self) -> dict[str, tuple[bool, bool]]:
-        """For each call site: whether its activations and whether its weights are binarized."""
+        """For each call site by name: whether its activations and whether its weights are binarized."""
         return {
             name: (site.activation.is_enabled, site.weight.is_enabled) for name, site in self.sites.items()
         }

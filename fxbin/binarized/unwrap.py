@@ -16,8 +16,8 @@ WRAPPERS = {
     "torch.optim.swa_utils.AveragedModel": "module",
     **dict.fromkeys(torch_private.FABRIC_MODELS, "module"),
 }
-"""The attribute with the inner module of each class that computes what this computes. Classes are given by
-name, so that they need not be imported."""
+"""Classes that compute only what the module inside computes, each with the attribute that holds that module.
+They are given by name, so that they need not be imported."""
 
 
 def transformed(model: nn.Module, function: str) -> BinarizedModule:

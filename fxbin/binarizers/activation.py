@@ -21,6 +21,8 @@ from fxbin.onlookers import check_can_start, known
 class ActivationBinarizer(Binarizer):
     """``y = s H(x - s t)`` with s = exp(scale), one number, and t = sigmoid(threshold), one per channel of x.
 
+    H is 1 above 0, else 0.
+
     The first training batch that is binarized initialises `scale`, by the rule `scale_init` (see
     `fxbin.binarizers.scale_init`). `threshold` starts at 0, which puts the bound s t at s / 2, or with
     `threshold_init` ``"mse"`` from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1;

@@ -29,7 +29,10 @@ _activation_factories: dict[str, ActivationFactory] = {}
 
 
 def register_weight_binarizer(name: str) -> Callable[[W], W]:
-    """Decorator: make a factory, or a class whose constructor is one, available as mode `name`.
+    """Decorator: make a factory of weight binarizers available as mode `name` of a config.
+
+    A factory takes the shape of a weight and the `params` of the config, and returns a new `WeightBinarizer`.
+    A class with such a constructor is a factory as well.
 
     Registering the same definition again, as when a notebook cell is run twice, replaces the earlier one.
     Raises ConfigError if something else has that name, or if it does not take a factory's arguments.
@@ -44,7 +47,10 @@ def register_weight_binarizer(name: str) -> Callable[[W], W]:
 
 
 def register_activation_binarizer(name: str) -> Callable[[A], A]:
-    """Decorator: use a factory for the activations of mode `name`; rules as in `register_weight_binarizer`.
+    """Decorator: make a factory of activation binarizers the one of mode `name`.
+
+    A factory takes the number of input channels of a convolution and the `params` of the config, and returns
+    a new `ActivationBinarizer`. The rules of `register_weight_binarizer` apply.
 
     A mode without its own activation binarizer uses `ActivationBinarizer`.
     """

@@ -35,7 +35,10 @@ class WeightBinarizer(Binarizer):
 
     @abstractmethod
     def scale(self, w: Tensor) -> Tensor:
-        """Positive factor on the signs of `w`, constant in backward: 0-d, or each axis 1 or that of `w`."""
+        """The positive factor on the signs of `w`: one number, or four axes that are each 1 or that of `w`.
+
+        No gradient flows through it.
+        """
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with the levels ``-scale(x)`` and ``+scale(x)``, same shape and dtype."""

@@ -32,7 +32,7 @@ def capture(
     Call ``recompile()`` to generate the code of the graphs, after passes have changed them.
 
     Raises:
-        TraceError: the inputs do not fit the model, or its code cannot be traced.
+        TraceError: the inputs do not fit the model, or its code can be neither traced nor run.
         TransformError: the arguments of two example calls cannot be distinguished, or a name is invalid.
     """
     found = trace_model(root, args, dict(kwargs), leaf_modules)

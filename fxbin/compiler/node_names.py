@@ -23,9 +23,10 @@ def node_names(
     example_kwargs: Mapping[str, Any] | None = None,
     leaf_modules: Sequence[type[nn.Module]] = (),
 ) -> list[tuple[str, str]]:
-    """The name of every node, as in `ignored_scopes`, with its operator, in execution order.
+    """The name of every node, as `ignored_scopes` refers to it, with its operator, in execution order.
 
-    `model` may be a transformed one. Raises ConfigError or TraceError, as `transform` does.
+    Arguments are as in `transform`; `model` may be a transformed one. Raises ConfigError or TraceError, as
+    `transform` does.
     """
     if isinstance(model, BinarizedModule):
         return [(name, _op(name)) for name in dict.fromkeys(operator_names(model.eval_graphs))]

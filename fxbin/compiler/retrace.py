@@ -1,4 +1,4 @@
-"""Traces further graphs of a transformed model, for modes or dtypes that it did not have at that time."""
+"""Traces further graphs of a transformed model, for modes or dtypes that it did not have in the transform."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

@@ -57,7 +57,7 @@ def transform(
 
     Raises:
         ConfigError: the config is invalid.
-        TraceError: the inputs do not fit the model, or its code cannot be traced.
+        TraceError: the inputs do not fit the model, or its code can be neither traced nor run.
         ScopeError: a pattern in `ignored_scopes` or `target_scopes` matches no node.
         TransformError: the model has no conv2d, or cannot be copied.
     """

@@ -21,7 +21,7 @@ ConfigSource = Config | Mapping[str, Any] | str | Path
 
 
 def load_config(source: ConfigSource) -> Config:
-    """Return the config in `source`.
+    """Read and check the config in `source`.
 
     `source` is the path of a JSON5 file (JSON with comments, trailing commas and unquoted keys), a
     mapping with the same content, or a `Config`, which is returned as it is. Nothing in a file is executed.

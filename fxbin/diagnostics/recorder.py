@@ -30,7 +30,7 @@ class Diagnostics:
     copies of the model are not recorded.
 
     `model` may be wrapped in `DistributedDataParallel` or `torch.compile`; a compiled model is compiled again
-    when recording starts and when it ends. Of two objects on the same model, the later one counts firing.
+    when recording starts and when it ends. If two objects record one model, only the later one counts firing.
 
     Raises TransformError if `model` does not come from `fxbin.transform`.
     """

@@ -95,7 +95,7 @@ class SiteDiagnostics:
 
 @dataclass(frozen=True)
 class DiagnosticsReport:
-    """The diagnostics between two reports. Prints as a table; `to_dict` gives JSON values."""
+    """What `Diagnostics` has recorded for one report. Prints as a table; `to_dict` gives JSON values."""
 
     stage: Stage
     """The stage of the model at the time of the report."""

@@ -1,7 +1,7 @@
-"""Everything fxbin raises on purpose derives from `FxbinError`.
+"""The errors that fxbin raises on purpose; all derive from `FxbinError`.
 
-Each kind also derives from the built-in type a caller would expect, so that `except ValueError`
-keeps working around code that did not know about fxbin.
+Each also derives from the built-in type that a caller would expect, so that code with `except ValueError`
+catches it without knowing about fxbin.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class ScopeError(FxbinError, ValueError):
 
 
 class TraceError(FxbinError, RuntimeError):
-    """A model, or an input for it, that cannot be traced."""
+    """A model that can be neither traced nor run, or an input that its graph is not valid for."""
 
     reason: str = ""
     """What stood in the way and where, without advice."""
@@ -31,7 +31,7 @@ class TorchVersionError(FxbinError, RuntimeError):
 
 
 class TransformError(FxbinError, ValueError):
-    """A traced model that cannot be binarized as asked."""
+    """A model that cannot be binarized or used as asked, such as one that `transform` did not return."""
 
 
 class ExportError(FxbinError, RuntimeError):

@@ -54,7 +54,7 @@ class CallSite:
 
     @property
     def is_function(self) -> bool:
-        """Whether the node is the convolution itself, with its weight as an argument."""
+        """Whether the node calls a conv2d function, with the weight as an argument, and not a module."""
         return self.node.op == "call_function"
 
     @property

@@ -8,7 +8,7 @@ from fxbin.binarized.state import Stage
 
 @dataclass(frozen=True)
 class NNCFCheckpointReport:
-    """What was loaded, and the values that a training loop needs to continue."""
+    """What `load_nncf_checkpoint` has loaded, and the values that a training loop needs to continue."""
 
     stage: Stage
     """The stage of the model after loading."""

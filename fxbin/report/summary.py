@@ -32,7 +32,7 @@ _TARGETS = {"openvino": "OpenVINO"}
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of `fxbin.transform` for a model. Prints as a table; `to_dict` gives JSON values."""
+    """What `fxbin.summary` returns. Prints as a table of call sites; `to_dict` gives JSON values."""
 
     model: str
     """Class name of the model."""

@@ -44,7 +44,7 @@ class RuntimeResult:
 
 @dataclass(frozen=True)
 class RuntimeReport:
-    """Several runtimes compared with PyTorch eager. Prints one table for each."""
+    """What `compare_runtimes` returns: runtimes compared with PyTorch eager. Prints a table for each."""
 
     results: tuple[RuntimeResult, ...]
     """The result of each runtime, in the order asked for."""

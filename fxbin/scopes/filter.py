@@ -50,7 +50,7 @@ class ScopeFilter:
 
     @classmethod
     def from_config(cls, config: Config) -> "ScopeFilter":
-        """Both `ignored_scopes` apply; a top-level `target_scopes` overrides the other one, as in NNCF."""
+        """The filter of `config`: both `ignored_scopes` apply, but a top-level `target_scopes` alone."""
         section = config.binarization
         top = _scope_list("ignored_scopes", config.ignored_scopes)
         own = _scope_list("compression.ignored_scopes", section.ignored_scopes)

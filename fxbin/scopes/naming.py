@@ -19,7 +19,7 @@ class Names:
     """Names the operators of one model.
 
     `ops` are the operators of eval mode: NNCF does not replace a module that runs in train mode only.
-    `may_replace` tells for the scopes of a module, ``["ResNet/Conv2d[conv1]"]``, whether it may be replaced.
+    `may_replace` says for the scopes of a module, ``["ResNet/Conv2d[conv1]"]``, whether it may be replaced.
     `user_classes` are the names of registered classes.
     """
 
