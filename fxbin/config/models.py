@@ -142,7 +142,7 @@ class Binarization(Section):
     """Whether a scope that matches nothing is an error."""
 
     call_sites: Literal["all", "modules"] = "all"
-    """`all` conv2d calls with a weight from parameters, or NNCF's set: exact nn.Conv2d run in eval mode."""
+    """`all`: conv2d calls with a weight from parameters. `modules`: plain nn.Conv2d in eval mode, as NNCF."""
 
     compression_lr_multiplier: Annotated[NotNegative | None, NotNull] = None
     """Factor on the gradients of scale and threshold; overrides the top-level one."""

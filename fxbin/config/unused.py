@@ -17,7 +17,7 @@ class UnusedKeys(Section):
     """
 
     log_dir: Text = "."
-    """Folder of graph dumps; `fxbin graph` and `to_dot` write where one says."""
+    """Folder of graph dumps; `fxbin graph` and `to_dot` write to the file that you name."""
 
     accuracy_aware_training: Unused = None
     """Training loops that NNCF never ran for binarization."""
