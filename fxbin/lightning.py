@@ -26,11 +26,11 @@ class StagedBinarization(Callback):
         self.net = fxbin.transform(net, config)  # in the LightningModule
         Trainer(callbacks=[StagedBinarization()])
 
-    `StagedSchedule` starts each epoch and steps after each step of the optimizer, also with
-    `accumulate_grad_batches`. Its state is in Lightning's checkpoints, so ``fit(ckpt_path=...)`` goes on
-    where the checkpoint was taken, in the middle of an epoch too (there Lightning asks for a loader that can
-    itself go on). A validation runs in the stage of its epoch. Every optimizer that has parameters of the
-    model is scheduled. The strategy ``"ddp"`` works.
+    It runs a `StagedSchedule`: at the start of each epoch, and after each step of the optimizer, also with
+    `accumulate_grad_batches`. The state of the schedule is in Lightning's checkpoints, so
+    ``fit(ckpt_path=...)`` resumes where the checkpoint was saved, even in the middle of an epoch (for which
+    Lightning needs a loader that can be resumed). A validation runs in the stage of its epoch. All optimizers
+    with parameters of the model are scheduled. The strategy ``"ddp"`` works.
 
     Raises TransformError if the LightningModule has no transformed model, several, or no optimizer for it,
     ConfigError if the number of batches in an epoch is not known.
@@ -38,30 +38,30 @@ class StagedBinarization(Callback):
 
     def __init__(self) -> None:
         self.schedule: StagedSchedule | None = None
-        """None before the training starts."""
+        """The schedule; None before the training starts."""
         self._loaded: dict[str, Any] | None = None
         self._epoch: int | None = None
-        """The one that was started last."""
+        """The epoch that was started last; None before the first."""
         self._steps = 0
 
     @property
     def stage(self) -> Stage | None:
-        """The stage now; None before the training starts."""
+        """The current stage; None before the training starts."""
         return None if self.schedule is None else self.schedule.stage
 
     @property
     def is_final(self) -> bool:
-        """`StagedSchedule.is_final`; False before the training starts."""
+        """Whether everything is binarized, as `StagedSchedule.is_final`; False before the training."""
         return self.schedule is not None and self.schedule.is_final
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Before the strategy wraps the model: tell DistributedDataParallel what to leave out."""
+        """Tell DistributedDataParallel, which wraps the model later, which parameters to ignore."""
         _transformed_in(pl_module)
         of_user = getattr(pl_module, IGNORED_BY_DDP, ())
         vars(pl_module)[IGNORED_BY_DDP] = list(dict.fromkeys((*of_user, *ignored_by_ddp(pl_module))))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The optimizers are there, and a checkpoint has been loaded."""
+        """Create the schedule, as the optimizers exist now; restore its state if a checkpoint was loaded."""
         model = _transformed_in(pl_module)
         optimizers = [found for found in trainer.optimizers if has_parameters_of(found, model)]
         if not optimizers:
@@ -91,7 +91,7 @@ class StagedBinarization(Callback):
             self._epoch = state["epoch"]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Start the epoch."""
+        """Start the epoch in the schedule."""
         self._start(trainer.current_epoch)
 
     def on_train_batch_start(
@@ -101,7 +101,7 @@ class StagedBinarization(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Start the epoch if Lightning has not said so: after a checkpoint of a last batch it does not."""
+        """Start the epoch if `on_train_epoch_start` was not called, as after resuming from a last batch."""
         self._start(trainer.current_epoch)
 
     def _start(self, epoch: int) -> None:
@@ -117,18 +117,18 @@ class StagedBinarization(Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Step, if this batch completed a step of an optimizer."""
+        """Step the schedule if an optimizer has stepped after this batch."""
         if self.schedule is None or trainer.global_step == self._steps:
             return
         self._steps = trainer.global_step
         self.schedule.step((batch_idx + 1) / trainer.num_training_batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """For Lightning's checkpoints."""
+        """The state of the schedule, which Lightning saves in its checkpoints."""
         return {"schedule": None if self.schedule is None else self.schedule.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From Lightning's checkpoints; takes effect once there are optimizers."""
+        """Keep the state from a checkpoint of Lightning until the schedule exists."""
         if "schedule" not in state_dict:
             raise CheckpointError(
                 f'checkpoint: StagedBinarization has {sorted(state_dict)} in it, expected "schedule": it was '
@@ -138,18 +138,19 @@ class StagedBinarization(Callback):
 
 
 class FinalCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` that compares epochs once all is binarized, and keeps none from before.
+    """A `ModelCheckpoint` that compares epochs only once everything is binarized, and keeps no earlier ones.
 
         Trainer(callbacks=[StagedBinarization(), FinalCheckpoint(monitor="accuracy", mode="max")])
 
-    In full precision a network is more accurate than it will be in one bit: the best checkpoint of all stages
-    would be one of an epoch before them. What else a `ModelCheckpoint` saves (`save_last`) is saved as ever.
+    A network is more accurate in full precision than in one bit, so the best checkpoint of all stages would
+    be one from before binarization. Everything else that a `ModelCheckpoint` saves (`save_last`) is saved as
+    usual.
 
-    Raises ConfigError without a `monitor`, or beside no `StagedBinarization`.
+    Raises ConfigError without a `monitor`, or if the Trainer has no `StagedBinarization`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what could not be compared."""
+        """Raise ConfigError if epochs could not be compared: no `monitor`, or no `StagedBinarization`."""
         if self.monitor is None:
             raise ConfigError(
                 "FinalCheckpoint: monitor: expected the name of what is logged, got None. Without one, "
@@ -163,7 +164,7 @@ class FinalCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Whether this epoch is one of the best of those whose network is final."""
+        """Whether this epoch is one of the best among those in which everything is binarized."""
         staged = _staged_in(trainer)
         return staged is not None and staged.is_final and bool(super().check_monitor_top_k(trainer, current))
 

@@ -1,4 +1,4 @@
-"""Who looks on while operators run: compilers, tracers and the functional transforms of torch."""
+"""Tells who is recording or transforming the operators that run: compilers, tracers, `torch.func`."""
 
 import warnings
 from collections.abc import Callable
@@ -19,9 +19,10 @@ TracerWarning: type[Warning] = torch.jit.TracerWarning  # type: ignore[attr-defi
 
 
 def is_followed() -> bool:
-    """Whether somebody makes something of the operators that run: a program, or another function.
+    """Whether a compiler, a tracer or `torch.func` follows the operators that run.
 
-    They need operators that they know, and have no numbers: no ``item()``, no ``out=``.
+    These only support operators that they know, and their tensors may have no content: ``item()`` and
+    ``out=`` cannot be used.
     """
     return (
         torch.compiler.is_compiling()
@@ -32,23 +33,23 @@ def is_followed() -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether `torch.func` makes another function of what runs: its gradient, or a batch of it."""
+    """Whether a transform of `torch.func` is active, such as `grad` or `vmap`."""
     active: bool = torch_private.has_transforms()
     return active
 
 
 def is_scripted() -> bool:
-    """Whether `torch.jit.trace`, or who calls it, makes a program of TorchScript of what runs."""
+    """Whether `torch.jit.trace`, also if called by another function, is recording what runs."""
     return torch_private.tracing_state() is not None
 
 
 def is_proxy(x: Any) -> bool:
-    """Whether `x` stands for a value that a tracer of torch.fx follows."""
+    """Whether `x` is a proxy, which stands for a value while a tracer of torch.fx records."""
     return isinstance(x, fx.Proxy)
 
 
 def recorded_call(module: nn.Module, x: Any) -> Any:
-    """The call of `module` as one node of a tracer of torch.fx: its code is none that a graph could hold."""
+    """Let the tracer of the proxy `x` record the call of `module` as one node, not the code inside."""
     tracer: Any = x.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
 
@@ -59,14 +60,14 @@ def is_exported() -> bool:
 
 
 def program_maker() -> str:
-    """Who makes a program of what runs that keeps no custom backward; empty if nobody does."""
+    """Name of the function that records a program without custom backwards now; empty if none does."""
     if is_exported():
         return "torch.export"
     return "torch.jit.trace" if not torch.compiler.is_compiling() and is_scripted() else ""
 
 
 def recordable(function: F) -> F:
-    """Decorator: a tracer of torch.fx records a call with its proxies as one node, and looks no further."""
+    """Decorator: if an argument is a proxy, its tracer of torch.fx records the call as one node."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -79,7 +80,7 @@ def recordable(function: F) -> F:
 
 
 def check_differentiated_once() -> None:
-    """Raise TransformError where `torch.func` asks for a second derivative, which it would take for 0."""
+    """Raise TransformError if `torch.func` computes a second derivative, which would silently be 0."""
     levels = [] if torch.compiler.is_compiling() else torch_private.interpreter_stack() or []
     if sum(level.key() == torch_private.TransformType.Grad for level in levels) > 1:
         raise TransformError(
@@ -89,7 +90,7 @@ def check_differentiated_once() -> None:
 
 
 def check_can_start(name: str) -> None:
-    """Raise TransformError where a scale cannot start, as the batch has no numbers to show."""
+    """Raise TransformError if a scale cannot be initialised now, because the batch has no content."""
     if torch.compiler.is_compiling():
         return
     if is_transformed() or is_scripted() or get_proxy_mode():
@@ -100,7 +101,7 @@ def check_can_start(name: str) -> None:
 
 
 def known(size: Any) -> Any:
-    """`size` as a number also where `torch.jit.trace` makes tensors of sizes, and then warns of each look."""
+    """`size` as a number, without a warning if it is a tensor, as sizes are under `torch.jit.trace`."""
     if torch.compiler.is_compiling() or not isinstance(size, torch.Tensor) or not is_scripted():
         return size
     with warnings.catch_warnings():

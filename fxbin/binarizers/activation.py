@@ -160,9 +160,9 @@ class ActivationBinarizer(Binarizer):
         self.copies.add(copied)
 
     def own_start(self) -> Tensor | None:
-        """Scale, threshold, `batches_seen` as a row ``(c + 2,)`` if this rank has started alone.
+        """Scale, threshold and `batches_seen` as a row ``(c + 2,)``, if only this rank has initialised them.
 
-        Zeros if only another rank may have; None if there is nothing to agree on.
+        Zeros if only another rank may have done so; None if there is nothing to agree on.
         """
         if not (self.starts_alone and self.is_enabled):
             return None
@@ -173,7 +173,7 @@ class ActivationBinarizer(Binarizer):
         return None if self.is_scale_initialized else self.scale.new_zeros(size, dtype=torch.float32)
 
     def take_start(self, start: Tensor) -> None:
-        """Set scale, threshold, `batches_seen` to `start`, the mean over the ranks that have started."""
+        """Set scale, threshold and `batches_seen` to `start`, the mean of the ranks that have them."""
         scale, threshold, batches = start.split([1, self.channels, 1])
         self.scale.copy_(scale)
         self.threshold.copy_(threshold.view_as(self.threshold))

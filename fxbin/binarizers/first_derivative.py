@@ -1,4 +1,4 @@
-"""A backward that can be differentiated no further, and says so wherever somebody asks for it."""
+"""Makes a second derivative an error, where torch would silently give 0."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,10 +14,10 @@ Backward = Callable[..., Any]
 
 
 def first_derivative_only(backward: Backward) -> Backward:
-    """Decorator for a backward without a derivative: RuntimeError where that is needed.
+    """Decorator for a backward without a derivative: computing one raises RuntimeError.
 
-    `once_differentiable` of torch cuts the gradient off from what it was computed of. Code that takes a
-    missing connection for a derivative of 0, as `torch.autograd.functional.hessian` does, would get that.
+    torch's `once_differentiable` disconnects the gradient from its inputs. Code that takes a missing
+    connection for a derivative of 0, as `torch.autograd.functional.hessian` does, would silently get 0.
     """
 
     @wraps(backward)
@@ -37,7 +37,7 @@ def first_derivative_only(backward: Backward) -> Backward:
 
 
 class _Last(Function):
-    """Passes a gradient on, connected with what it was computed of, to a backward that only raises."""
+    """Returns a gradient unchanged, still connected to its inputs, by a backward that only raises."""
 
     @staticmethod
     def forward(_ctx: Any, gradient: Tensor, *_sources: Tensor) -> Tensor:

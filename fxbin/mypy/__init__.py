@@ -1,4 +1,4 @@
-"""A plugin with which mypy knows all of what `fxbin.transform` returns.
+"""A plugin for mypy that knows the full type of what `fxbin.transform` returns.
 
     [tool.mypy]
     plugins = ["fxbin.mypy"]
@@ -27,20 +27,20 @@ class TransformPlugin(Plugin):
     """Refines the type of a call of `fxbin.transform`."""
 
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext], Type] | None:
-        """What refines the type of a call of the function of this name."""
+        """The function that refines the type of a call of `fullname`; None unless that is `transform`."""
         return _with_binarized_module if fullname == "fxbin.compiler.transform.transform" else None
 
 
 def _with_binarized_module(call: FunctionContext) -> Type:
-    """What the call returns, as after ``isinstance(model, fxbin.BinarizedModule)``."""
+    """The type that the call returns, as after ``isinstance(model, fxbin.BinarizedModule)``."""
     assert isinstance(call.api, TypeChecker)
     return _both(call.default_return_type, call.api)
 
 
 def _both(model: Type, checker: TypeChecker) -> Type:
-    """The type of what is a `model` and a `BinarizedModule`.
+    """The type of an object that is both a `model` and a `BinarizedModule`.
 
-    `model` itself where that is unknown, or where no class could have both as bases.
+    `model` itself if that is unknown, or if no class can be derived from both.
     """
     model = get_proper_type(model)
     if isinstance(model, UnionType):
