@@ -1,16 +1,16 @@
-"""How accurate a binarized network gets: 6 000 pictures of Fashion-MNIST, 18 epochs, one seed a run.
+"""The accuracy of a binarized network after 18 epochs on 6 000 images of Fashion-MNIST, one seed per run.
 
     python tests/benchmarks/accuracy.py --config nncf --seed 0 --json runs/accuracy/nncf_0.json
     python tests/benchmarks/accuracy.py --config configs/recommended.json5 --seed 0
     python tests/benchmarks/accuracy.py --validation --set compression.params.base_lr=5e-3
 
-The config decides how the network is binarized, trained in stages and distilled: its `compression`, but for
-what stays in full precision, and its `distillation`. The rest is the same for all of them: see PROTOCOL. What
-counts is the accuracy of the last epoch on all 10 000 test images, which are looked at once, at the very end;
-with --validation, never. Settings are chosen by the accuracy on 10 000 *training* images that no network is
-trained on. Full-precision networks are kept in --cache, one a seed.
+From the config, `compression` (except for the layers that stay in full precision) and `distillation` are
+used. Everything else is the same for all configs: see PROTOCOL. The result is the accuracy of the last epoch
+on all 10 000 test images, which are used once, at the very end; with --validation, never. Settings are chosen
+by the accuracy on 10 000 *training* images on which no network is trained. Full-precision networks are stored
+in --cache, one per seed.
 
-What was measured is in docs/accuracy.md.
+The results are in docs/accuracy.md.
 """
 
 import argparse

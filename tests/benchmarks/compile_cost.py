@@ -1,4 +1,4 @@
-"""What tracing, naming and transforming cost, beside what torch.fx costs on the same model in the same run.
+"""The time of tracing, naming and transforming, compared with torch.fx on the same model in the same run.
 
     python tests/benchmarks/compile_cost.py            # needs torchvision
     python tests/benchmarks/compile_cost.py --runs 9

@@ -1,10 +1,10 @@
-"""How long `import fxbin` takes beside `import torch`.
+"""How long `import fxbin` takes, compared with `import torch`.
 
     python tests/benchmarks/import_time.py [--runs 7] [--check]
 
-Seconds of processor time in fresh processes that take turns, medians. `fxbin` loads each of its names when it
-is first used, so there are two figures: `import fxbin` alone, and with `fxbin.transform`, which loads torch.
-`--check` fails where `import fxbin` takes more than 1.15 of `import torch`.
+Prints medians of the processor time, in seconds, of fresh processes that take turns. `fxbin` loads each of
+its names when it is first used, so there are two figures: `import fxbin` alone, and with `fxbin.transform`,
+which loads torch. `--check` fails if `import fxbin` takes more than 1.15 times as long as `import torch`.
 """
 
 import argparse

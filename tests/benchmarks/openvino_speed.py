@@ -3,10 +3,10 @@
     python tests/benchmarks/openvino_speed.py
     python tests/benchmarks/openvino_speed.py ResNet18 --rounds 30 --results runs/speed
 
-With a folder for results, networks can be timed in several runs: what lies there is in the tables, too.
+With a folder for results, networks can be timed in several runs: the tables contain all results in it.
 
-Untrained weights, random thresholds, scales and BatchNorm statistics; each file is verified before it is
-timed. One thread, processor time. Refuses a busy machine, as other programs take caches and memory away.
+Weights are untrained; thresholds, scales and BatchNorm statistics are random; each file is verified before it
+is timed. It measures processor time on one thread, and stops if the machine is busy with other programs.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What binarization adds to a training step, in time and in memory, beside the same model in full precision.
+"""Time and memory of a training step with binarization, compared with the same model in full precision.
 
     python tests/benchmarks/step_time.py            # everything; needs torchvision and a C++ compiler
     python tests/benchmarks/step_time.py --model resnet20 --mode eager --threads 1
 
 A step is forward, loss, backward and Adam, on a fixed random batch of 64. For each model, mode and number of
 threads, the full-precision model and all stages take turns in one process. A number is the median over the
-rounds of the ratio in a round; in brackets stands the ratio of the shortest steps, which a busy machine
-disturbs less. Memory is the most that is allocated through PyTorch at any moment of a step (parameters,
+rounds of the ratio in a round; in brackets, the ratio of the shortest steps, on which other load has less
+influence. Memory is the largest amount allocated through PyTorch at any moment of a step (parameters,
 gradients, Adam's state and the batch included; what oneDNN keeps for itself is not), as the profiler of
 PyTorch records it. Stem and shortcut convolutions stay in full precision. Prints the table of
 docs/performance.md.

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/trace_time.py [--nncf PYTHON]
 
-Seconds of processor time on one thread, the best of a few runs. "of NNCF" compares with what NNCF 2.9.0 takes
-for `create_compressed_model`, all convolutions of the same model at 224 x 224. One machine may be twice as
-fast as another, so `--nncf` measures that in the same run, by a Python of its own (`pip install nncf==2.9.0
-torch==2.2.2 torchvision==0.17.2 'numpy<2'`). Without it the seconds of one fast machine are taken.
+Prints seconds of processor time on one thread, the best of a few runs. "of NNCF" is the ratio to the time of
+`create_compressed_model` of NNCF 2.9.0 for all convolutions of the same model at 224 x 224. As one machine
+may be twice as fast as another, `--nncf` measures that in the same run, with another Python (`pip install
+nncf==2.9.0 torch==2.2.2 torchvision==0.17.2 'numpy<2'`). Without it, the times of one fast machine are used.
 """
 
 import argparse

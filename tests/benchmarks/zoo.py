@@ -1,19 +1,19 @@
-"""Transforms models of the zoos and checks on each what transform promises.
+"""Transforms models of several libraries (zoos), and checks for each what `transform` promises.
 
     python tests/benchmarks/zoo.py                          # all lists, hours
     python tests/benchmarks/zoo.py timm --limit 20          # the next twenty
-    python tests/benchmarks/zoo.py timm --transform         # do no more than transform each
-    python tests/benchmarks/zoo.py torchvision:resnet18     # one model, anew
+    python tests/benchmarks/zoo.py timm --transform         # only transform each, without checks
+    python tests/benchmarks/zoo.py torchvision:resnet18     # one model, again
     python tests/benchmarks/zoo.py timm --memory 22         # more GiB for each, for the largest models
-    python tests/benchmarks/zoo.py --table                  # what docs/zoo.md says, from the results so far
-    PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another timm than the installed one
+    python tests/benchmarks/zoo.py --table                  # the tables of docs/zoo.md, from results so far
+    PYTHONPATH=/tmp/timm python tests/benchmarks/zoo.py timm    # another version of timm
 
-Libraries that are not installed are left out. Models are built without trained weights, traced at batch 1 and
-run at 2 and 5 on images as small as they take. tests/transform_check.py says what is compared,
-tests/zoo_lists.py and tests/other_zoos.py how models are chosen. Each runs in a process of its own, with
-limits on time and memory; what is too large for these is only transformed. Results are appended to runs/zoo/,
-a line a model, and what is there already is not done again; delete a line to repeat it. In the end come the
-counts, and what did not go well, in Markdown.
+Libraries that are not installed are skipped. Models are built without trained weights, traced at batch size 1
+and run at 2 and 5, on images as small as they accept. tests/transform_check.py says what is compared,
+tests/zoo_lists.py and tests/other_zoos.py how models are chosen. Each model runs in a separate process, with
+limits on time and memory; models that are too large for these are only transformed. Results are appended to
+runs/zoo/, one line per model; models with a line are skipped, so delete a line to repeat one. At the end, it
+prints the counts and all failures in Markdown.
 """
 
 import argparse
