@@ -1,4 +1,4 @@
-"""What every test gets: one thread, a fixed seed, a torchvision that imports, and less to wait for."""
+"""What every test gets: one thread, a fixed seed, a torchvision that can be imported, and shorter waits."""
 
 import functools
 import gc

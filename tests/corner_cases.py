@@ -1,4 +1,4 @@
-"""Models with what is hard to name, and what NNCF 2.9 made of them."""
+"""Models with operators that are hard to name, and the names that NNCF 2.9 gave them."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Small pictures in the files of Fashion-MNIST, for `fxbin train` as a program."""
+"""Small images in the file format of Fashion-MNIST, for `fxbin train` as a program."""
 
 import gzip
 import struct

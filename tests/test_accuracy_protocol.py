@@ -1,4 +1,4 @@
-"""What tests/benchmarks/accuracy.py may be told to change, and what it may not."""
+"""Which settings tests/benchmarks/accuracy.py may change, and which it may not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What forward leaves in attributes of modules: after a transformed model ran, what the original leaves."""
+"""Attributes that forward sets: after a transformed model has run, they are as in the original."""
 
 import copy
 from typing import Any

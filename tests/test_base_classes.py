@@ -1,4 +1,4 @@
-"""What libraries of models have their base classes do."""
+"""Models with base classes that control how objects are made, or refuse changes."""
 
 import copy
 import typing

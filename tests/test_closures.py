@@ -1,4 +1,4 @@
-"""Functions of a copied module speak of the copy."""
+"""Functions of a copied module refer to the copy."""
 
 import copy
 import weakref

@@ -1,4 +1,4 @@
-"""Code may ask for the dtype of a tensor, and is told what it is when the model has been cast."""
+"""Code that reads the dtype of a tensor gets the current one after the model was cast."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A `forward` that is an attribute of the model itself, in place of that of its class."""
+"""A `forward` that was assigned to the model itself, in place of that of its class."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Models that are graph modules already, of classes that make themselves of other things than torch.fx's."""
+"""Models that are graph modules already, also of classes derived from those of torch.fx."""
 
 import copy
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Models that copy.deepcopy alone refuses are transformed all the same."""
+"""Models that copy.deepcopy alone refuses can still be transformed."""
 
 import copy
 import warnings

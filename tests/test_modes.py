@@ -1,4 +1,4 @@
-"""Submodules may be in another mode than the model, and their code is told."""
+"""Submodules may be in another mode than the model, and their code sees it."""
 
 import copy
 from typing import Any

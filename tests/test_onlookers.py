@@ -1,4 +1,4 @@
-"""Programs that others make of a transformed model, and functions that `torch.func` makes of it."""
+"""Programs that other tracers make of a transformed model, and transforms of `torch.func` on it."""
 
 import copy
 import io

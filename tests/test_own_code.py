@@ -1,4 +1,4 @@
-"""What users do to a transformed model as the module that it was: compared with the same done by hand."""
+"""A transformed model used like the original module: compared with the same steps done by hand."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""torch.compile of a model that is not what it was when it was transformed: the same answers as eager."""
+"""torch.compile of a model that was changed after the transform: the same results as eager."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `import fxbin` gives, and what it loads for that."""
+"""The names that `import fxbin` gives, and what it loads."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Saved and loaded as `huggingface_hub` does it: by methods that the class of the model has."""
+"""Saving and loading as `huggingface_hub` does, by methods of the model's class."""
 
 from pathlib import Path
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""What is loaded into a transformed model, and what is refused by name."""
+"""Which states load into a transformed model, and which are rejected by name."""
 
 import copy
 from collections.abc import Callable

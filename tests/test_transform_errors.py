@@ -1,4 +1,4 @@
-"""What a user can get wrong, and what the message says to do about it."""
+"""Mistakes that users make, and the messages that say what to do."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What takes a transformed model takes it from wrappers that compute no more, and refuses others."""
+"""Functions that take a transformed model accept wrappers that compute nothing else, and reject others."""
 
 from pathlib import Path
 from typing import Any

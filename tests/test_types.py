@@ -1,4 +1,4 @@
-"""What type checkers know about what a user writes, with an editable install of fxbin."""
+"""What type checkers infer for user code, with an editable install of fxbin."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Values that no module has, but the code reads: of objects that modules hold, and global variables."""
+"""Values outside of modules that code reads: of objects that modules hold, and of global variables."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A few models of the zoos keep all promises; tests/benchmarks/zoo.py looks at hundreds."""
+"""A few models of the zoos pass all checks; tests/benchmarks/zoo.py checks hundreds."""
 
 import pytest
 

@@ -1,3 +1,3 @@
-"""Global variables of another module of Python, for tests/test_values_beyond.py."""
+"""Global variables of another Python module, for tests/test_values_beyond.py."""
 
 FACTOR = 1.0

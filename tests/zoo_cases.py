@@ -1,4 +1,4 @@
-"""What each model of the zoos is called with: images as small as it takes."""
+"""The inputs for each model of the zoos: images as small as it accepts."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which models of the zoos stand for the rest, and what to call them with."""
+"""Which models of the zoos represent the others, and their inputs."""
 
 import re
 from collections import defaultdict

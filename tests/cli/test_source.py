@@ -1,4 +1,4 @@
-"""What CONFIG, MODEL and --input on the command line mean."""
+"""What CONFIG, MODEL and --input mean on the command line."""
 
 from pathlib import Path
 

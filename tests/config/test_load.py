@@ -1,4 +1,4 @@
-"""Configs in files: JSON5, and what is said about files that are missing or wrong."""
+"""Configs in files: JSON5, and the messages about files that are missing or invalid."""
 
 from pathlib import Path
 from typing import Any

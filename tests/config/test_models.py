@@ -1,4 +1,4 @@
-"""The config: defaults, what is accepted, and the message for each thing that is wrong."""
+"""The config: defaults, accepted values, and the message for each kind of mistake."""
 
 import json
 from collections.abc import Iterator

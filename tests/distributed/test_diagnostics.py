@@ -1,4 +1,4 @@
-"""What diagnostics say on two processes."""
+"""Diagnostics on two processes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Two ranks around code that calls layers as the content of its own batch says."""
+"""Two ranks with islands, whose code calls layers depending on the content of each rank's own batch."""
 
 from collections.abc import Sequence
 from typing import Any

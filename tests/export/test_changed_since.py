@@ -1,4 +1,4 @@
-"""A model that is not what it was when it was transformed: the file holds what it does now, or is refused."""
+"""A model that was changed after the transform: the file computes what it computes now, or it is rejected."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `export_onnx` does to files, models and its callers, whatever the call sites."""
+"""What `export_onnx` does to files, models and its callers, independent of the call sites."""
 
 import copy
 import warnings

@@ -1,4 +1,4 @@
-"""A file says what was written into it, and what a tool has taken from it is noticed."""
+"""A file records what was written into it, so it is noticed if a tool has removed a part."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What onnxruntime's own quantizer makes of an exported file, as docs/deployment.md says."""
+"""onnxruntime's own quantizer on an exported file: the results in docs/deployment.md."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

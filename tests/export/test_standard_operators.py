@@ -1,4 +1,4 @@
-"""`operators="standard"`: the same network in standard ONNX operators alone."""
+"""`operators="standard"`: the same network in standard ONNX operators only."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Large files, weights in a second file, and what others make of them."""
+"""Large files, weights in a second file, and how other programs read them."""
 
 from pathlib import Path
 from typing import Any

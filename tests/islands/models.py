@@ -1,4 +1,4 @@
-"""Models that no graph can hold as a whole, or whose middle none can."""
+"""Models that no graph can hold as a whole, or that have an island in the middle."""
 
 from typing import Any
 

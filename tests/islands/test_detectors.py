@@ -1,4 +1,4 @@
-"""Detectors take lists of images and keep what content says: they are what they were, and learn in 1 bit."""
+"""Detectors take lists of images and select by content: outputs are unchanged, and they train in 1 bit."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What training loops do with a model around whose parts its own code goes on."""
+"""Training loops with a model that has islands."""
 
 import copy
 from collections.abc import Callable

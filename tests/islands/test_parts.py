@@ -1,4 +1,4 @@
-"""What becomes a part, which is a graph of its own around an island."""
+"""Which modules become parts, that is, graphs of their own around an island."""
 
 from typing import Any
 

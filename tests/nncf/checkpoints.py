@@ -1,4 +1,4 @@
-"""The checkpoints that NNCF 2.9 wrote of a small network, and the network that they are for."""
+"""The checkpoints that NNCF 2.9 wrote of a small network, and that network."""
 
 from pathlib import Path
 from typing import Any

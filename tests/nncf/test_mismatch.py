@@ -1,4 +1,4 @@
-"""Checkpoints that do not fit the model: all that is wrong is said at once, and nothing is changed."""
+"""Checkpoints that do not fit the model: one error lists everything, and nothing is changed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""These tests need OpenVINO and what writes a file for it."""
+"""These tests need OpenVINO and the packages for the export."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Networks that nobody has drawn: a number gives one, the same every time."""
+"""Random networks: a number determines one, the same every time."""
 
 import random
 from collections.abc import Callable, Sequence

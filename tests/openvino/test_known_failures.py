@@ -1,4 +1,4 @@
-"""What OpenVINO gets wrong when it is asked without care, fxbin's export gets right.
+"""Patterns that OpenVINO gets wrong without precautions are right in fxbin's export.
 
 The patterns are those of docs/deployment.md. First as they are, in a process of their own; what OpenVINO
 makes of them holds for the version that was measured. Then the models they come from, through the export.

@@ -1,4 +1,4 @@
-"""What fxbin exports of an NNCF checkpoint computes what NNCF's own export of it does."""
+"""fxbin's export of an NNCF checkpoint computes what NNCF's own export of it computes."""
 
 from pathlib import Path
 from typing import Any

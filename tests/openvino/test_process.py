@@ -1,4 +1,4 @@
-"""What OpenVINO does not come back from is an error here."""
+"""A crash or a hang of OpenVINO is an error here."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Networks that nobody has drawn compute the same everywhere, in 1 bit where that is promised."""
+"""Random networks compute the same in OpenVINO as in PyTorch, in 1 bit where that is promised."""
 
 from pathlib import Path
 

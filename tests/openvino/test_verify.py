@@ -1,4 +1,4 @@
-"""`verify` passes what is right and fails loudly on what is not."""
+"""`verify` accepts correct files and raises an error for all others."""
 
 import math
 import shutil

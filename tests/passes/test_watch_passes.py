@@ -1,4 +1,4 @@
-"""Whoever watches sees each pass: its name, the graph as it leaves it, whether it changed something."""
+"""A watcher sees each pass: its name, the graph after it, and whether it changed anything."""
 
 import logging
 from typing import Any

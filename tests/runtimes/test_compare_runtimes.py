@@ -1,4 +1,4 @@
-"""One model in every runtime: where they agree, and what is said where they do not."""
+"""One model in every runtime: the report if they agree, and if they do not."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is built on what."""
+"""Which parts of fxbin import which."""
 
 import ast
 from collections.abc import Iterator

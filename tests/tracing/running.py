@@ -1,4 +1,4 @@
-"""Running what was traced."""
+"""Runs what was traced."""
 
 from typing import Any
 

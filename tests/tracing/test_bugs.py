@@ -1,4 +1,4 @@
-"""A bug of fxbin surfaces as itself; errors of a model, and what Python raises, stay with the model."""
+"""A bug of fxbin is raised as it is; errors of a model, and those that Python raises, are the model's."""
 
 from collections.abc import Callable
 from typing import Any

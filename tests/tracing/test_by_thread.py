@@ -1,4 +1,4 @@
-"""What a trace replaces is replaced for its own thread alone, and not where a user has done so before."""
+"""A trace replaces functions for its own thread only, and not where a user has replaced them before."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Tensors in containers of any class: given to modules that are kept whole, given back, returned."""
+"""Tensors in containers of any class: passed to and from modules that are kept whole, and returned."""
 
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The modules that the code of a part can get at are kept as they were, and a trace of it costs no more."""
+"""Modules that a part's code can reach are restored, and this makes the trace of a part no slower."""
 
 import weakref
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A replacement that torch does not come to is an error in the first trace, not a hole in the graph."""
+"""A replacement that torch does not call is an error in the first trace, not a gap in the graph."""
 
 import random
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Parts of a forward that run under other rules, and functions with a life of their own."""
+"""Regions of a forward with other settings; code that is compiled, scripted or checkpointed; hooks."""
 
 import copy
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Code that no graph can hold and the modules that it calls tell each other things by attributes."""
+"""Islands and the modules that they call exchange values through attributes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Values of Python that user code asks for while it is traced."""
+"""Python values that user code asks for while it is traced."""
 
 from typing import Any
 
