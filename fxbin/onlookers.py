@@ -90,7 +90,7 @@ def check_differentiated_once() -> None:
 
 
 def check_can_start(name: str) -> None:
-    """Raise TransformError if a scale cannot be initialised now, because the batch has no content."""
+    """Raise TransformError if a scale cannot be initialized now, because the batch has no content."""
     if torch.compiler.is_compiling():
         return
     if is_transformed() or is_scripted() or get_proxy_mode():

@@ -144,12 +144,12 @@ NAMES = {
         "torch._C._dynamo.eval_frame",
         "get_eval_frame_callback",
         "to see that a call of a model is about to be compiled, and start scales eagerly before",
-        "no eager initialisation: one more compilation for each stage",
+        "no eager initialization: one more compilation for each stage",
     ),
     "set_code_strategy": Private(
         "torch._C._dynamo.eval_frame",
         "set_code_exec_strategy",
-        "to keep torch.compile out of that initialisation, but not out of what it calls",
+        "to keep torch.compile out of that initialization, but not out of what it calls",
         "torch.compiler.disable(recursive=False), which loads the compiler, and stops one that traces it",
     ),
     "CodeStrategy": Private(
@@ -306,7 +306,7 @@ ATTRIBUTES = {
         "torch.nn:Module",
         "_call_impl",
         "to call a model as without torch.compile: its forward with the hooks around it",
-        "no eager initialisation of scales, see compiler_callback",
+        "no eager initialization of scales, see compiler_callback",
     ),
     "conv_forward": Private(
         "torch.nn:Conv2d",
@@ -352,7 +352,7 @@ NAMED = {
         "torch.nn:Module",
         "_compiled_call_impl",
         "to start scales before a compiled call, and to leave compiled code out of copies",
-        "no eager initialisation of scales, see compiler_callback",
+        "no eager initialization of scales, see compiler_callback",
     ),
     "GRAPH": Private(
         "torch.fx:GraphModule",

@@ -16,7 +16,7 @@ def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[N
     """Restore random states, attributes, buffers, scales and thresholds of `model` at the end.
 
     `fxbin.Diagnostics` counts nothing meanwhile. With `keep_starts`, the binarizers' own parameters and
-    buffers are not restored, so that scales that are initialised stay so.
+    buffers are not restored, so that scales that are initialized stay so.
     """
     binarizers = [part for part in model.modules() if isinstance(part, Binarizer)]
     kept = {id(buffer) for part in binarizers if keep_starts for buffer in part.buffers()}

@@ -1,4 +1,4 @@
-"""Under torch.compile, an eager forward before the compiled one initialises activation scales."""
+"""Under torch.compile, an eager forward before the compiled one initializes activation scales."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -18,18 +18,18 @@ from fxbin.torch_private import COMPILED_CALL
 class StartsScales(nn.Module):
     """A module that, if it is compiled, runs twice for the first training batch after a stage switch.
 
-    The code that initialises a scale runs for one batch only. In compiled code it would need a separate
+    The code that initializes a scale runs for one batch only. In compiled code it would need a separate
     graph, which takes as long to compile as the others. So that batch first runs eagerly, with no effect
-    except to initialise the scales, and ``torch.compile(model)`` compiles only once for each switch. If
+    except to initialize the scales, and ``torch.compile(model)`` compiles only once for each switch. If
     `activation_init_batches` is above 1, each of these batches runs twice.
 
     It uses the attribute that `nn.Module.__call__` prefers to `forward`, and that ``nn.Module.compile`` sets.
     A compiler that traces through the call, as it does when the model is a part of the compiled module, does
-    not read it: it compiles the initialisation as well, and then once more without. The numbers are the same.
+    not read it: it compiles the initialization as well, and then once more without. The numbers are the same.
     """
 
     binarization: BinarizationState
-    """The binarizers whose scales are initialised."""
+    """The binarizers whose scales are initialized."""
 
     _tried: frozenset[tuple[str, int]] = frozenset()
     """The value of `_waiting` before the last eager forward."""
@@ -60,7 +60,7 @@ class StartsScales(nn.Module):
             _disabled_for(type(self)._unsettle)(self)
 
     def _start_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
-        """Run the batch eagerly to initialise scales; return binarizers that need further batches."""
+        """Run the batch eagerly to initialize scales; return binarizers that need further batches."""
         # Only once for each: a call site that training never runs would otherwise need it in every batch.
         self._tried = self._waiting()
         with torch.no_grad(), effects_undone(self, keep_starts=True):

@@ -86,7 +86,7 @@ class BinarizationState:
             raise TransformError(f"followers: expected copies of the model (copy.deepcopy), got {what}")
 
     def follow(self, other: "BinarizationState") -> None:
-        """Copy the flags of `other`: which binarizers are enabled, and which scales are initialised."""
+        """Copy the flags of `other`: which binarizers are enabled, and which scales are initialized."""
         for own, its in zip(self.binarizers, other.binarizers, strict=True):
             for name in own.flags:
                 own.get_buffer(name).copy_(its.get_buffer(name))

@@ -23,10 +23,10 @@ class ActivationBinarizer(Binarizer):
 
     H is 1 above 0, else 0.
 
-    The first training batch that is binarized initialises `scale`, by the rule `scale_init` (see
+    The first training batch that is binarized initializes `scale`, by the rule `scale_init` (see
     `fxbin.binarizers.scale_init`). `threshold` starts at 0, which puts the bound s t at s / 2, or with
     `threshold_init` ``"mse"`` from the same batch (`fxbin.binarizers.threshold_init`). Until then s = 1;
-    forwards in eval mode and empty batches initialise nothing. With `init_batches` = n, the k-th of n batches
+    forwards in eval mode and empty batches initialize nothing. With `init_batches` = n, the k-th of n batches
     moves both parameters by 1/k of the way to the values it would set alone: without training in between,
     they end at the mean of the n values (a mean of logarithms and logits). Both parameters always require
     gradients: while the binarizer is disabled they receive none, so no optimizer changes them.
@@ -80,14 +80,14 @@ class ActivationBinarizer(Binarizer):
 
     @property
     def is_scale_initialized(self) -> bool:
-        """Whether scale and threshold have been initialised from `init_batches` batches."""
+        """Whether scale and threshold have been initialized from `init_batches` batches."""
         if not torch.compiler.is_compiling():
             self._read_progress()
         return self._is_scale_initialized
 
     @property
     def batches_seen(self) -> int:
-        """Number of `init_batches` that were used so far, while `scale` is being initialised."""
+        """Number of `init_batches` that were used so far, while `scale` is being initialized."""
         if not torch.compiler.is_compiling():
             self._read_progress()
         return self._batches_seen
@@ -110,7 +110,7 @@ class ActivationBinarizer(Binarizer):
         return self.threshold.sigmoid() * s, s
 
     def binarize(self, x: Tensor) -> Tensor:
-        """Return `x` with the levels 0 and s; the first training batch initialises s."""
+        """Return `x` with the levels 0 and s; the first training batch initializes s."""
         self._check_input(x)
         if self.awaits_first_batch and has_values(x, self.starts_alone):
             self.start_from(x)
@@ -136,7 +136,7 @@ class ActivationBinarizer(Binarizer):
             self._is_scale_initialized, self._batches_seen = progress > 0, max(round(-progress), 0)
 
     def start_from(self, x: Tensor) -> None:
-        """Initialise scale and threshold from the batch `x`, or move them as the next of `init_batches`."""
+        """Initialize scale and threshold from the batch `x`, or move them as the next of `init_batches`."""
         check_can_start(self.name)
         # A batch that activation checkpointing computes again, for the backward, has been counted already.
         if self.init_batches > 1 and not torch.compiler.is_compiling() and _is_in_backward():
@@ -155,12 +155,12 @@ class ActivationBinarizer(Binarizer):
         self._note_progress(count)
 
     def note_copy(self, copied: Binarizer) -> None:
-        """Initialise `copied` together with this binarizer: see `_start_copies`."""
+        """Initialize `copied` together with this binarizer: see `_start_copies`."""
         assert isinstance(copied, ActivationBinarizer)
         self.copies.add(copied)
 
     def own_start(self) -> Tensor | None:
-        """Scale, threshold and `batches_seen` as a row ``(c + 2,)``, if only this rank has initialised them.
+        """Scale, threshold and `batches_seen` as a row ``(c + 2,)``, if only this rank has initialized them.
 
         Zeros if only another rank may have done so; None if there is nothing to agree on.
         """
@@ -181,7 +181,7 @@ class ActivationBinarizer(Binarizer):
         self._note_progress(max(round(batches.item()), 1))
 
     def _note_progress(self, count: int) -> None:
-        """Record that `count` batches have been used to initialise scale and threshold."""
+        """Record that `count` batches have been used to initialize scale and threshold."""
         self._given_scale = None
         self._is_scale_initialized = count >= self.init_batches
         self._batches_seen = count
@@ -191,10 +191,10 @@ class ActivationBinarizer(Binarizer):
             self._start_copies()
 
     def _start_copies(self) -> None:
-        """Copy scale and threshold to copies of this binarizer that have not been initialised.
+        """Copy scale and threshold to copies of this binarizer that have not been initialized.
 
         A copy may become an average of this model: an average of values from before and after the
-        initialisation would be useless.
+        initialization would be useless.
         """
         for copied in self.copies:
             if not (copied.is_scale_initialized or copied.batches_seen):

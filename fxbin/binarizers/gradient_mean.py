@@ -18,7 +18,7 @@ class Averaged(Protocol):
         ...
 
     def own_start(self) -> Tensor | None:
-        """Values that this rank has initialised alone, in one row; None if there are none."""
+        """Values that this rank has initialized alone, in one row; None if there are none."""
         ...
 
     def take_start(self, start: Tensor) -> None:
@@ -36,7 +36,7 @@ class GradientMean:
     counts as 0 on the others, as in DDP. A gradient that is already equal on all ranks stays as it is, so
     gradient accumulation, `no_sync` and a second reduction do no harm.
 
-    Afterwards the ranks agree on scales that each has initialised alone, if there are any: see `own_start`.
+    Afterwards the ranks agree on scales that each has initialized alone, if there are any: see `own_start`.
 
     All binarizers of a model share one object. Without torch.distributed it does nothing.
 

@@ -17,15 +17,15 @@ class Options(Protocol):
 
     @property
     def activation_scale_init(self) -> ScaleInit:
-        """Rule that initialises the scale of activations: ``"quantile"`` or ``"mse"``."""
+        """Rule that initializes the scale of activations: ``"quantile"`` or ``"mse"``."""
         ...
 
     @property
     def activation_threshold_init(self) -> ThresholdInit:
-        """Rule that initialises the thresholds of activations: ``"half"`` or ``"mse"``."""
+        """Rule that initializes the thresholds of activations: ``"half"`` or ``"mse"``."""
         ...
 
     @property
     def activation_init_batches(self) -> int:
-        """Number of batches from which scale and thresholds are initialised."""
+        """Number of batches from which scale and thresholds are initialized."""
         ...

@@ -14,7 +14,7 @@ ScaleInit = Literal["quantile", "mse"]
 QUANTILE_SHARE = 0.001
 MSE_ROUNDS = 20
 FALLBACK_SCALE = 1.0
-"""Initial scale if the statistic is not a positive finite number; that of an uninitialised binarizer."""
+"""Initial scale if the statistic is not a positive finite number; that of an uninitialized binarizer."""
 
 
 @torch.library.custom_op("fxbin::initial_log_scale", mutates_args=())
@@ -47,7 +47,7 @@ def _(x: Tensor, _rule: str, _site: str, _alone: bool = False) -> Tensor:
 
 
 def has_values(x: Tensor, alone: bool) -> bool:
-    """Whether a scale can be initialised from `x`; a rank with an empty batch takes part for the others."""
+    """Whether a scale can be initialized from `x`; a rank with an empty batch takes part for the others."""
     return x.numel() > 0 or (rank_count() > 1 and not alone)
 
 

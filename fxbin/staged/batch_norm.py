@@ -18,7 +18,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Tensor | Sequence[
 
     Running statistics still contain batches from before a stage switch, when convolutions had other outputs;
     eval mode uses them, training does not. The model runs in eval mode except for its BatchNorm layers, so
-    nothing else changes, dropout is off, and activation scales are not initialised. This differs from
+    nothing else changes, dropout is off, and activation scales are not initialized. This differs from
     `torch.optim.swa_utils.update_bn`, which runs the whole model in train mode.
 
     Batches: inputs of the model, as in training, each of more than one image; of a tuple or list, the first
