@@ -1,4 +1,4 @@
-"""`fxbin.check`: all problems of a config at once, also against a model."""
+"""`fxbin check`: all problems of a config at once, also against a model."""
 
 import json
 from pathlib import Path
