@@ -44,6 +44,7 @@ def finish(
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     finisher.write_initializers()
+    finisher.keep_types_of_computed_values()
     _rename_initializers(model)
     _name_nodes(model)
     if any(node.domain == DOMAIN for node in nodes):
@@ -126,6 +127,13 @@ class _Finisher:
         kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend([*kept, *self.packed.initializers.values(), *self.levels.values()])
+
+    def keep_types_of_computed_values(self) -> None:
+        """Drop the types of initializers, which are wrong once a tool transposes one, and of removed values."""
+        computed = {name for node in self.graph.node for name in node.output}
+        kept = [value for value in self.graph.value_info if value.name in computed]
+        del self.graph.value_info[:]
+        self.graph.value_info.extend(kept)
 
 
 def _scope(node: "onnx.NodeProto", scopes: Mapping[str, str]) -> str:

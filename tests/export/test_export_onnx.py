@@ -106,6 +106,17 @@ def test_names_of_the_file_are_those_of_the_model(model: BinarizedModule, tmp_pa
     assert str(Path(__file__).parent) not in path.read_bytes().decode("latin-1")
 
 
+@pytest.mark.parametrize("weights", ["packed", "float"])
+def test_only_values_that_are_computed_have_types(
+    model: BinarizedModule, tmp_path: Path, weights: Any
+) -> None:
+    export_onnx(model, tmp_path / "model.onnx", weights=weights)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    computed = {name for node in graph.node for name in node.output}
+    assert graph.value_info
+    assert {value.name for value in graph.value_info} <= computed
+
+
 def test_packed_weights_take_one_bit_each(binarize: Binarize, tmp_path: Path) -> None:
     x = torch.zeros(1, 64, 4, 4)
     model = binarize(nn.Conv2d(64, 128, 3, bias=False), x)
