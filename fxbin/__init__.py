@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fxbin.compiler.transform import transform as transform
     from fxbin.config import Config as Config
     from fxbin.config import load_config as load_config
+    from fxbin.deployment import DeployedModule as DeployedModule
+    from fxbin.deployment import deploy as deploy
     from fxbin.diagnostics import Diagnostics as Diagnostics
     from fxbin.diagnostics import DiagnosticsReport as DiagnosticsReport
     from fxbin.diagnostics.nonfinite import first_nonfinite as first_nonfinite
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from fxbin.errors import CheckpointError as CheckpointError
     from fxbin.errors import ConfigError as ConfigError
     from fxbin.errors import DataError as DataError
+    from fxbin.errors import EngineError as EngineError
     from fxbin.errors import ExportError as ExportError
     from fxbin.errors import FxbinError as FxbinError
     from fxbin.errors import ScopeError as ScopeError
@@ -74,6 +77,7 @@ _HOMES = {
     "fxbin.compiler.node_names": ("node_names",),
     "fxbin.compiler.transform": ("transform",),
     "fxbin.config": ("Config", "load_config"),
+    "fxbin.deployment": ("DeployedModule", "deploy"),
     "fxbin.diagnostics": ("Diagnostics", "DiagnosticsReport"),
     "fxbin.diagnostics.nonfinite": ("first_nonfinite",),
     "fxbin.drawing.dot": ("to_dot",),
@@ -82,6 +86,7 @@ _HOMES = {
         "CheckpointError",
         "ConfigError",
         "DataError",
+        "EngineError",
         "ExportError",
         "FxbinError",
         "ScopeError",

@@ -45,6 +45,10 @@ class VerificationError(FxbinError, RuntimeError):
     """The `fxbin.openvino.VerifyReport`; None where the runtime did not get as far as that."""
 
 
+class EngineError(FxbinError, RuntimeError):
+    """The 1-bit engine cannot be built, or was asked for what it does not compute."""
+
+
 class CheckpointError(FxbinError, RuntimeError):
     """A checkpoint that is unreadable or does not fit the model."""
 

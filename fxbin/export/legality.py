@@ -98,7 +98,7 @@ def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
         return "its weight depends on the input of the model"
     if site.arguments["groups"] != 1:
         return f"it has {site.arguments['groups']} groups"
-    if _scale_varies_inside(site.weight, shapes.weight):
+    if scale_varies_inside(site.weight, shapes.weight):
         return "its weight scale varies inside a filter"
     if shapes.dtype != torch.float32:
         return f"it computes in {str(shapes.dtype).removeprefix('torch.')}, not in float32"
@@ -129,7 +129,7 @@ def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
 
 def preparation(site: CallSite, shapes: ConvShapes) -> Preparation:
     """Choose operators that make the 1-bit kernel correct for a call site that `why_float` accepts."""
-    sides = _padded_sides(site.arguments, shapes)
+    sides = padded_sides(site.arguments, shapes)
     symmetric = sides[0] == sides[1] and sides[2] == sides[3]
     if symmetric and max(sides) <= MAX_PADDING and sides[0] <= shapes.y[3]:
         sides = (0, 0, 0, 0)
@@ -145,12 +145,13 @@ def has_known_levels(binarizer: Binarizer) -> bool:
     return isinstance(binarizer, known) and cls.binarize is known.binarize and cls.forward is known.forward
 
 
-def _scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
+def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
+    """Whether the weights of one filter have more than two levels."""
     scale = binarizer.scale(weight)
     return scale.numel() > 1 and tuple(scale.shape) != (weight.shape[0], 1, 1, 1)
 
 
-def _padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, int, int, int]:
+def padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, int, int, int]:
     """Padding of the convolution as (left, right, top, bottom)."""
     padding = arguments["padding"]
     if padding == "valid":

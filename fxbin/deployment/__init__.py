@@ -1,0 +1,7 @@
+"""Models for use alone: weights packed to bits, computed by the 1-bit engine."""
+
+from fxbin.deployment.deployed_module import DeployedModule, DeployedSite
+from fxbin.deployment.packed_conv2d import PackedConv2d
+from fxbin.deployment.pipeline import deploy
+
+__all__ = ["DeployedModule", "DeployedSite", "PackedConv2d", "deploy"]

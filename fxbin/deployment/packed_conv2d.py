@@ -1,0 +1,89 @@
+"""A binarized convolution as a module of bits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Imported for what it declares: torch.ops.fxbin.
+import fxbin.engine.operators  # noqa: F401
+from fxbin.engine.native import forget, held_bytes
+
+
+class PackedConv2d(nn.Module):
+    """``conv2d(where(x > thresholds, high, low), w) + bias`` with weights w of one bit each.
+
+    All that it holds is in its `state_dict`, in buffers: nothing can be trained, and no weight is kept in
+    float. For the shapes of its buffers see `fxbin.engine.operators.binary_conv2d`.
+
+    Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``.
+    """
+
+    thresholds: Tensor
+    x_levels: Tensor
+    weight_bits: Tensor
+    w_levels: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        thresholds: Tensor,
+        x_levels: Tensor,
+        weight_bits: Tensor,
+        w_levels: Tensor,
+        bias: Tensor | None,
+        *,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("thresholds", thresholds)
+        self.register_buffer("x_levels", x_levels)
+        self.register_buffer("weight_bits", weight_bits)
+        self.register_buffer("w_levels", w_levels)
+        self.register_buffer("bias", bias)
+        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
+        self.dilation, self.groups = list(dilation), groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve; the result has the dtype of `x`, and is channels_last if `x` is."""
+        batch = x.unsqueeze(0) if x.dim() == 3 else x
+        bias = None if self.bias is None else self.bias.float()
+        # A cast of the whole model casts the levels, too.
+        y: Tensor = torch.ops.fxbin.binary_conv2d(
+            batch,
+            self.thresholds.to(x.dtype),
+            self.x_levels.float(),
+            self.weight_bits,
+            self.w_levels.float(),
+            bias,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        return y.squeeze(0) if x.dim() == 3 else y
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of its buffers, and of what the engine has made of the weights so far."""
+        return sum(buffer.nbytes for buffer in self.buffers()) + held_bytes(self.weight_bits)
+
+    def extra_repr(self) -> str:
+        """What the printed model shows, in the order of `nn.Conv2d`."""
+        filters, channels = len(self.weight_bits), len(self.thresholds)
+        shown = [f"{channels}, {filters}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        shown += [f"padding={self.padding}"] if any(self.padding) else []
+        shown += [f"dilation={self.dilation}"] if max(self.dilation) > 1 else []
+        shown += [f"groups={self.groups}"] if self.groups > 1 else []
+        return ", ".join(shown)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        # In inference mode, PyTorch does not count writes.
+        forget(self.weight_bits)

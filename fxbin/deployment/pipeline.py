@@ -1,0 +1,51 @@
+"""From a trained model to one for use alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxbin.binarized.unwrap import transformed
+from fxbin.deployment.deployed_module import DeployedModule
+from fxbin.deployment.pack_sites import pack_sites
+from fxbin.deployment.settle_binarizers import settle_binarizers
+from fxbin.export.plan import prepare
+from fxbin.export.record import record_run
+
+
+def deploy(
+    model: nn.Module,
+    example_inputs: tuple[Any, ...] | None = None,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+) -> DeployedModule:
+    """Return what `model` computes in eval mode, as a module that computes binarized convolutions in 1 bit.
+
+    Their weights become bits, which the engine works on; no float copy of them is kept. Everything else runs
+    in PyTorch as before, so outputs are those of `model` up to rounding. `model` stays as it is.
+
+    The result is no BinarizedModule and needs no code of the original, except for what was kept whole
+    (`leaf_modules`). It is saved as its `state_dict`, or whole by `torch.export`.
+
+    Args:
+        model: a transformed model, which DistributedDataParallel, torch.compile, AveragedModel or Lightning
+            Fabric may have wrapped. Stages are deployed as they are: what is disabled is in full precision.
+        example_inputs: positional inputs, for shapes and types; by default from `input_info` of the config.
+            Other sizes of batches and pictures run, too, as far as `model` runs them by the same graph.
+        example_kwargs: the same by name.
+
+    Raises:
+        TransformError: `model` does not come from `fxbin.transform`.
+        ExportError: the inputs do not fit, or the model has code that no graph can hold.
+    """
+    binarized = transformed(model, "deploy")
+    # Copies that are made in inference mode could not be told from one another when they are written to.
+    with torch.inference_mode(False), torch.no_grad():
+        module, inputs = prepare(binarized, example_inputs, example_kwargs)
+        record = record_run(module, inputs.values)
+        sites = pack_sites(module, record)
+        settle_binarizers(module, record)
+    deployed = DeployedModule(module, module.graph, class_name=type(binarized).__name__)
+    deployed.deployed_sites = sites
+    return deployed.eval().requires_grad_(False)

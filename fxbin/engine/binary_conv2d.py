@@ -1,0 +1,139 @@
+"""The arguments of one two-level convolution, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fxbin.errors import EngineError
+
+ACTIVATIONS = ("none", "relu", "prelu")
+"""In the order of ``enum fxbin_activation``."""
+
+
+@dataclass(frozen=True)
+class BinaryConv2d:
+    """What ``torch.ops.fxbin.binary_conv2d`` is given, see there; shapes and dtypes fit together."""
+
+    x: Tensor
+    thresholds: Tensor
+    x_levels: Tensor
+    weight_bits: Tensor
+    w_levels: Tensor
+    bias: Tensor | None
+    residual: Tensor | None
+    slope: Tensor | None
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    activation: str
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        thresholds: Tensor,
+        x_levels: Tensor,
+        weight_bits: Tensor,
+        w_levels: Tensor,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+        slope: Tensor | None = None,
+        *,
+        kernel_size: Sequence[int],
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0, 0, 0),
+        dilation: Sequence[int] = (1, 1),
+        groups: int = 1,
+        activation: str = "none",
+    ) -> "BinaryConv2d":
+        """Check the arguments. Raises EngineError."""
+        (height, width), (down, across), (down_step, across_step) = kernel_size, stride, dilation
+        top, bottom, left, right = padding
+        conv = cls(
+            x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope,
+            (height, width), (down, across), (top, bottom, left, right), (down_step, across_step),
+            groups, activation,
+        )  # fmt: skip
+        conv._check()
+        return conv
+
+    @property
+    def filters(self) -> int:
+        """Channels of the output."""
+        return self.weight_bits.shape[0]
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """``(n, f, oh, ow)``."""
+        n, _, h, w = self.x.shape
+        (kh, kw), (dh, dw), (sh, sw) = self.kernel_size, self.dilation, self.stride
+        top, bottom, left, right = self.padding
+        oh = (h + top + bottom - (kh - 1) * dh - 1) // sh + 1
+        ow = (w + left + right - (kw - 1) * dw - 1) // sw + 1
+        return n, self.filters, oh, ow
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether x is, and so the output."""
+        x = self.x
+        return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+    def new_output(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Memory for the output, in the dtype of x by default."""
+        layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
+        dtype = self.x.dtype if dtype is None else dtype
+        return torch.empty(self.output_shape, dtype=dtype, device=self.x.device, memory_format=layout)
+
+    def _check(self) -> None:
+        x = self.x
+        if self.weight_bits.dim() != 3:
+            raise EngineError(f"weight_bits: expected 3 axes, got {tuple(self.weight_bits.shape)}")
+        filters, (kh, kw) = self.filters, self.kernel_size
+        if x.dim() != 4 or not x.is_floating_point():
+            raise EngineError(f"x: expected floats (n, c, h, w), got {x.dtype} {tuple(x.shape)}")
+        channels = x.shape[1]
+        if self.groups < 1 or channels % self.groups or filters % self.groups:
+            raise EngineError(
+                f"groups: expected a divisor of {channels} channels and {filters} filters, got {self.groups}"
+            )
+        size = -(-channels // self.groups // 8)
+        _check("weight_bits", self.weight_bits, (filters, kh * kw, size), torch.uint8)
+        _check("thresholds", self.thresholds, (channels,), x.dtype)
+        _check("x_levels", self.x_levels, (2,), torch.float32)
+        _check("w_levels", self.w_levels, (2, filters), torch.float32)
+        if self.bias is not None:
+            _check("bias", self.bias, (filters,), torch.float32)
+        if self.activation not in ACTIVATIONS:
+            raise EngineError(f"activation: expected one of {ACTIVATIONS}, got {self.activation!r}")
+        if (self.slope is not None) is not (self.activation == "prelu"):
+            raise EngineError("slope: expected it with the activation 'prelu', and with no other")
+        if self.slope is not None:
+            _check("slope", self.slope, (filters,), torch.float32)
+        self._check_geometry()
+        if self.residual is not None:
+            _check("residual", self.residual, self.output_shape, x.dtype)
+
+    def _check_geometry(self) -> None:
+        for name, least, values in (
+            ("kernel_size", 1, self.kernel_size),
+            ("stride", 1, self.stride),
+            ("dilation", 1, self.dilation),
+            ("padding", 0, self.padding),
+        ):
+            if min(values) < least:
+                raise EngineError(f"{name}: expected numbers of {least} or more, got {values}")
+        height, width = self.output_shape[2:]
+        if height < 1 or width < 1:
+            raise EngineError(
+                f"x: {tuple(self.x.shape[2:])} with the padding {self.padding} is smaller than the kernel "
+                f"{self.kernel_size} with the dilation {self.dilation}"
+            )
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+        raise EngineError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)}")

@@ -1,0 +1,45 @@
+"""A two-level convolution by PyTorch's own operators, where there is no engine."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fxbin.engine.binary_conv2d import BinaryConv2d
+from fxbin.engine.signs import unpack_signs
+
+
+def run_in_float(conv: BinaryConv2d) -> Tensor:
+    """The output of `conv`, equal to the engine's to the last bit.
+
+    Sums of at most 2 ** 23 zeros and signs are exact in float32, in whatever order a convolution adds them.
+    What follows is computed in the engine's order: ``kernels/epilogue.h`` has the formula.
+    """
+    fired = (conv.x > conv.thresholds.view(-1, 1, 1)).float()
+    signs = unpack_signs(conv.weight_bits, fired.shape[1] // conv.groups, conv.kernel_size)
+    low, high = conv.x_levels.unbind()
+    half = ((conv.w_levels[1] - conv.w_levels[0]) / 2).view(-1, 1, 1)
+    middle = ((conv.w_levels[1] + conv.w_levels[0]) / 2).view(-1, 1, 1)
+    step = high - low
+    y = (half * step) * _sums(conv, fired, signs)
+    if conv.bias is not None:
+        y += conv.bias.view(-1, 1, 1)
+    picture = torch.ones_like(fired[:1])
+    if middle.any():
+        ones = torch.ones_like(signs)
+        active, inputs = _sums(conv, fired, ones), _sums(conv, picture, ones)
+        y += middle * (step * active + low * inputs)
+    if low != 0:
+        y += half * (low * _sums(conv, picture, signs))
+    if conv.residual is not None:
+        y += conv.residual.float()
+    if conv.activation == "relu":
+        y = y.relu_()
+    elif conv.slope is not None:
+        y = torch.where(y < 0, y * conv.slope.view(-1, 1, 1), y)
+    return conv.new_output().copy_(y)
+
+
+def _sums(conv: BinaryConv2d, x: Tensor, weight: Tensor) -> Tensor:
+    top, bottom, left, right = conv.padding
+    padded = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(padded, weight, None, conv.stride, 0, conv.dilation, conv.groups).round_()

@@ -1,0 +1,38 @@
+/* A band: some rows of the output of one picture, and the bits of the rows of the input under them. */
+#ifndef FXBIN_BAND_H
+#define FXBIN_BAND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shape.h"
+
+typedef struct {
+    const fxbin_shape *shape;
+    int64_t in_size[2];              /**< height, width of the picture */
+    int64_t first_row, rows;         /**< of the input, inside the picture, that the band has bits of */
+    int64_t first_out_row, out_rows; /**< of the output, that the band is */
+    int64_t out_width;
+    uint64_t *bits; /**< (rows, width, groups, group_words) */
+    int32_t *fired; /**< (groups, rows, width): how many of these bits are set */
+} fxbin_band;
+
+/** Output pixels that are computed together: their places, and how many of their inputs fire. */
+typedef struct {
+    int64_t pixels;
+    const int32_t *rows, *columns; /**< of the output, by pixel */
+    const int32_t *active;         /**< of the group that is computed, by pixel */
+    int64_t group;
+} fxbin_tile;
+
+/** Position of a pixel of the input among those of the band. */
+static inline int64_t band_pixel(const fxbin_band *band, int64_t row, int64_t column) {
+    return (row - band->first_row) * band->in_size[1] + column;
+}
+
+/** Words between a pixel of the input and the next one. */
+static inline int64_t pixel_words(const fxbin_shape *shape) {
+    return shape->groups * group_words(shape);
+}
+
+#endif

@@ -1,0 +1,171 @@
+#include "check.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "errors.h"
+#include "shape.h"
+
+/** Every single size stays below this, so that products of two fit easily. */
+#define MAX_SIZE ((int64_t)1 << 24)
+
+/** Sums over more inputs than this would not be exact in float32. */
+#define MAX_INPUTS ((int64_t)1 << 23)
+
+/** Weights of a convolution, and elements from the first to the last of a tensor. */
+#define MAX_ELEMENTS ((int64_t)1 << 46)
+
+/** Pixels of a picture. Some bytes for every channel of each of them still fit into 63 bits. */
+#define MAX_PIXELS ((int64_t)1 << 32)
+
+static int between(const char *name, int64_t value, int64_t least, int64_t most) {
+    if (value >= least && value <= most) return FXBIN_OK;
+    return fail(
+        FXBIN_BAD_ARGUMENT,
+        "%s: expected %lld to %lld, got %lld",
+        name,
+        (long long)least,
+        (long long)most,
+        (long long)value
+    );
+}
+
+#define CHECK(expression)                          \
+    do {                                           \
+        int status_ = (expression);                \
+        if (status_ != FXBIN_OK) return status_;   \
+    } while (0)
+
+int check_shape(const fxbin_shape *shape) {
+    if (shape == NULL) return fail(FXBIN_BAD_ARGUMENT, "shape: expected a pointer, got null");
+    CHECK(between("channels", shape->channels, 1, MAX_SIZE));
+    CHECK(between("filters", shape->filters, 1, MAX_SIZE));
+    CHECK(between("groups", shape->groups, 1, MAX_SIZE));
+    for (int axis = 0; axis < 2; axis++) {
+        CHECK(between("kernel", shape->kernel[axis], 1, MAX_SIZE));
+        CHECK(between("stride", shape->stride[axis], 1, MAX_SIZE));
+        CHECK(between("dilation", shape->dilation[axis], 1, MAX_SIZE));
+    }
+    for (int side = 0; side < 4; side++) CHECK(between("padding", shape->padding[side], 0, MAX_SIZE));
+    if (shape->channels % shape->groups || shape->filters % shape->groups) {
+        return fail(FXBIN_BAD_ARGUMENT, "groups: expected a divisor of channels and filters");
+    }
+    CHECK(between("kernel height * width", taps_of(shape), 1, MAX_SIZE));
+    CHECK(between("inputs of a filter", inputs_of(shape), 1, MAX_INPUTS));
+    return between("weights", shape->filters * inputs_of(shape), 1, MAX_ELEMENTS);
+}
+
+int fxbin_output_size(const fxbin_shape *shape, const int64_t input[2], int64_t output[2]) {
+    CHECK(check_shape(shape));
+    if (input == NULL || output == NULL) {
+        return fail(FXBIN_BAD_ARGUMENT, "input, output: expected pointers, got null");
+    }
+    for (int axis = 0; axis < 2; axis++) {
+        CHECK(between("input size", input[axis], 1, MAX_SIZE));
+        int64_t padded = input[axis] + shape->padding[2 * axis] + shape->padding[2 * axis + 1];
+        int64_t reach = (shape->kernel[axis] - 1) * shape->dilation[axis] + 1;
+        if (padded < reach) {
+            return fail(
+                FXBIN_BAD_ARGUMENT,
+                "input size: %lld with its padding is smaller than the kernel, %lld with its dilation",
+                (long long)padded,
+                (long long)reach
+            );
+        }
+        output[axis] = (padded - reach) / shape->stride[axis] + 1;
+    }
+    return FXBIN_OK;
+}
+
+/** Whether a tensor of this shape has its elements where it says, `item` bytes each. */
+static int check_tensor(const char *name, const fxbin_tensor *tensor, const int64_t shape[4], size_t item) {
+    int64_t last = 0;
+    for (int axis = 0; axis < 4; axis++) {
+        if (tensor->shape[axis] != shape[axis]) {
+            return fail(
+                FXBIN_BAD_ARGUMENT,
+                "%s: expected %lld on axis %d, got %lld",
+                name,
+                (long long)shape[axis],
+                axis,
+                (long long)tensor->shape[axis]
+            );
+        }
+        CHECK(between("stride", tensor->stride[axis], 0, MAX_ELEMENTS));
+        int64_t reach;
+        if (__builtin_mul_overflow(max_of(shape[axis] - 1, 0), tensor->stride[axis], &reach) ||
+            __builtin_add_overflow(last, reach, &last)) {
+            return fail(FXBIN_BAD_ARGUMENT, "%s: its strides reach too far", name);
+        }
+    }
+    if (shape[0] == 0) return FXBIN_OK;
+    if (tensor->data == NULL) return fail(FXBIN_BAD_ARGUMENT, "%s: expected data, got null", name);
+    if ((uintptr_t)tensor->data % item) {
+        return fail(FXBIN_BAD_ARGUMENT, "%s: its data is not aligned to %d bytes", name, (int)item);
+    }
+    if (tensor->size <= last) {
+        return fail(
+            FXBIN_BAD_ARGUMENT,
+            "%s: its strides reach element %lld of %lld",
+            name,
+            (long long)last,
+            (long long)tensor->size
+        );
+    }
+    return FXBIN_OK;
+}
+
+/** Whether `data` holds `count` values of `item` bytes; where it is optional, null with size 0 is right, too. */
+static int check_vector(
+    const char *name, const void *data, int64_t size, int64_t count, size_t item, bool is_optional
+) {
+    if (is_optional && data == NULL && size == 0) return FXBIN_OK;
+    if (data == NULL) return fail(FXBIN_BAD_ARGUMENT, "%s: expected data, got null", name);
+    if (size != count) {
+        return fail(
+            FXBIN_BAD_ARGUMENT,
+            "%s: expected %lld values, got %lld",
+            name,
+            (long long)count,
+            (long long)size
+        );
+    }
+    if ((uintptr_t)data % item) {
+        return fail(FXBIN_BAD_ARGUMENT, "%s: its data is not aligned to %d bytes", name, (int)item);
+    }
+    return FXBIN_OK;
+}
+
+int check_call(const fxbin_shape *shape, const fxbin_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_FLOAT64));
+    CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
+    CHECK(between("threads", call->threads, 1, 1024));
+    size_t item = call->x_dtype == FXBIN_FLOAT64 ? sizeof(double) : sizeof(float);
+
+    const int64_t *in = call->x.shape;
+    CHECK(between("batch", in[0], 0, MAX_SIZE));
+    int64_t out[4] = {in[0], shape->filters, 0, 0};
+    CHECK(fxbin_output_size(shape, in + 2, out + 2));
+    int64_t expected[4] = {in[0], shape->channels, in[2], in[3]};
+    CHECK(between("pixels of x", in[2] * in[3], 1, MAX_PIXELS));
+    CHECK(between("pixels of y", out[2] * out[3], 1, MAX_PIXELS));
+    CHECK(check_tensor("x", &call->x, expected, item));
+    CHECK(check_tensor("y", &call->y, out, sizeof(float)));
+    if (call->residual.data != NULL) CHECK(check_tensor("residual", &call->residual, out, sizeof(float)));
+
+    int64_t bytes = shape->filters * taps_of(shape) * tap_bytes(shape), filters = shape->filters;
+    CHECK(check_vector("thresholds", call->thresholds, call->thresholds_size, shape->channels, item, false));
+    CHECK(check_vector("weight bits", call->weight_bits, call->weight_bits_size, bytes, 1, false));
+    CHECK(check_vector("x levels", call->x_levels, call->x_levels_size, 2, sizeof(float), false));
+    CHECK(check_vector("w levels", call->w_levels, call->w_levels_size, 2 * filters, sizeof(float), false));
+    CHECK(check_vector("bias", call->bias, call->bias_size, filters, sizeof(float), true));
+    bool has_slope = call->activation == FXBIN_PRELU;
+    if (!has_slope && call->slope != NULL) {
+        return fail(FXBIN_BAD_ARGUMENT, "slope: expected null without FXBIN_PRELU");
+    }
+    return check_vector("slope", call->slope, call->slope_size, filters, sizeof(float), !has_slope);
+}

@@ -1,0 +1,12 @@
+/* The door of the engine: whether what a caller gives can be computed without reading outside of it. */
+#ifndef FXBIN_CHECK_H
+#define FXBIN_CHECK_H
+
+#include "fxbin_engine.h"
+
+int check_shape(const fxbin_shape *shape);
+
+/** FXBIN_OK if the call fits the shape; what was derived from both then holds: sizes do not overflow. */
+int check_call(const fxbin_shape *shape, const fxbin_call *call);
+
+#endif

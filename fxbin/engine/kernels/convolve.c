@@ -1,0 +1,235 @@
+/* A call, step by step: bands of the output, tiles of a band, groups, blocks of filters. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "active.h"
+#include "check.h"
+#include "epilogue.h"
+#include "errors.h"
+#include "kernels.h"
+#include "pack.h"
+#include "threads.h"
+#include "weights.h"
+
+#define ALIGNMENT 64
+
+/** Bytes that the input of a band may take, so that it stays in the cache while the band is computed. */
+#define BAND_BYTES (256 * 1024)
+
+/** Work, in weights times output pixels, that is worth another thread. */
+#define WORK_OF_A_THREAD (16 * 1024 * 1024)
+
+/** Bytes of each part of a band's memory. */
+typedef struct {
+    int64_t bits, fired, active, input, gathered, sums;
+} band_sizes;
+
+typedef struct {
+    uint64_t *bits;
+    int32_t *fired, *active;
+    void *input, *gathered;
+    int32_t *sums;
+} band_memory;
+
+typedef struct {
+    fxbin_weights *weights;
+    const fxbin_shape *shape;
+    const fxbin_call *call;
+    const fxbin_kernel *kernel; /**< the one that was asked for; null: the best for each band */
+    fxbin_coefficients coefficients;
+    int64_t out_size[2];
+    int64_t band_rows, bands; /**< rows of the output in a band, bands of a picture */
+    band_sizes sizes;
+    atomic_bool is_out_of_memory;
+} convolution;
+
+static int64_t aligned(int64_t size) {
+    return ceil_div(size + SLACK, ALIGNMENT) * ALIGNMENT;
+}
+
+/** The largest number of `rows` rows of the output needs so many rows of the input. */
+static int64_t input_rows(const convolution *self, int64_t rows) {
+    const fxbin_shape *shape = self->shape;
+    int64_t reach = (rows - 1) * shape->stride[0] + (shape->kernel[0] - 1) * shape->dilation[0] + 1;
+    return min_of(reach, self->call->x.shape[2]);
+}
+
+/** Whether `kernel` may compute some band of this call. */
+static bool is_candidate(const convolution *self, const fxbin_kernel *kernel) {
+    return self->kernel == NULL ? kernel->takes(self->shape) : kernel == self->kernel;
+}
+
+static band_sizes sizes_of(const convolution *self, int64_t rows) {
+    const fxbin_shape *shape = self->shape;
+    int64_t pixels = input_rows(self, rows) * self->call->x.shape[3];
+    band_sizes sizes = {
+        .bits = aligned(pixels * pixel_words(shape) * (int64_t)sizeof(uint64_t)),
+        .fired = aligned(pixels * shape->groups * (int64_t)sizeof(int32_t)),
+        .active = aligned(rows * self->out_size[1] * shape->groups * (int64_t)sizeof(int32_t)),
+    };
+    const fxbin_kernel *kernel;
+    for (int64_t i = 0; (kernel = kernel_at(i)) != NULL; i++) {
+        if (!is_candidate(self, kernel)) continue;
+        sizes.input = max_of(sizes.input, aligned(pixels * kernel->pixel_size(shape)));
+        sizes.gathered = max_of(sizes.gathered, aligned(kernel->gathered_size(shape)));
+        sizes.sums = max_of(sizes.sums, aligned(TILE * kernel->block * (int64_t)sizeof(int32_t)));
+    }
+    return sizes;
+}
+
+/** Choose the height of a band: as much as fits the cache, and a band for each thread. */
+static void divide(convolution *self, int64_t threads) {
+    int64_t rows = self->out_size[0], pictures = self->call->x.shape[0];
+    rows = min_of(rows, ceil_div(self->out_size[0] * pictures, threads));
+    while (rows > 1) {
+        band_sizes sizes = sizes_of(self, rows);
+        if (sizes.bits + sizes.input <= BAND_BYTES) break;
+        // Rows at the edge are packed by both bands: a band of a few kernels' height, whatever the cache.
+        if (rows <= 4 * input_rows(self, 1)) break;
+        rows = ceil_div(rows, 2);
+    }
+    self->band_rows = rows;
+    self->bands = ceil_div(self->out_size[0], rows);
+    self->sizes = sizes_of(self, rows);
+}
+
+/** One block of memory for all parts; false if there is none. To be freed at `bits`. */
+static bool take_memory(const band_sizes *sizes, band_memory *memory) {
+    int64_t total = sizes->bits + sizes->fired + sizes->active + sizes->input + sizes->gathered + sizes->sums;
+    char *start = aligned_alloc(ALIGNMENT, (size_t)total);
+    memory->bits = (void *)start;
+    memory->fired = (void *)(start += sizes->bits);
+    memory->active = (void *)(start += sizes->fired);
+    memory->input = start += sizes->active;
+    memory->gathered = start += sizes->input;
+    memory->sums = (void *)(start + sizes->gathered);
+    return memory->bits != NULL;
+}
+
+/** Band number `index` of a picture, and the rows of the input under it. */
+static fxbin_band band_of(const convolution *self, int64_t index, const band_memory *memory) {
+    const fxbin_shape *shape = self->shape;
+    int64_t height = self->call->x.shape[2], first = index * self->band_rows;
+    int64_t last = min_of(first + self->band_rows, self->out_size[0]);
+    int64_t top = first * shape->stride[0] - shape->padding[0];
+    int64_t reach = (shape->kernel[0] - 1) * shape->dilation[0] + 1;
+    int64_t bottom = (last - 1) * shape->stride[0] - shape->padding[0] + reach;
+    int64_t first_row = min_of(max_of(top, 0), height);
+    return (fxbin_band){
+        .shape = shape,
+        .in_size = {height, self->call->x.shape[3]},
+        .first_row = first_row,
+        .rows = max_of(min_of(bottom, height) - first_row, 0),
+        .first_out_row = first,
+        .out_rows = last - first,
+        .out_width = self->out_size[1],
+        .bits = memory->bits,
+        .fired = memory->fired,
+    };
+}
+
+static double share_of_fired(const fxbin_band *band) {
+    int64_t counts = band->rows * band->in_size[1] * band->shape->groups, sum = 0;
+    for (int64_t i = 0; i < counts; i++) sum += band->fired[i];
+    return counts == 0 ? 0 : (double)sum / ((double)counts * (double)group_channels(band->shape));
+}
+
+/** Compute the pixels of a band by `kernel`, whose forms of the weights and of the band are given. */
+static void run_tiles(
+    const convolution *self, const fxbin_band *band, const fxbin_kernel *kernel, const void *weights,
+    const band_memory *memory, int64_t picture
+) {
+    int32_t tile_rows[TILE], tile_columns[TILE];
+    int64_t width = self->out_size[1], pixels = band->out_rows * width, filters = group_filters(self->shape);
+    void *gathered = memory->gathered;
+    int32_t *sums = memory->sums;
+    for (int64_t start = 0; start < pixels; start += TILE) {
+        fxbin_tile tile = {.pixels = min_of(TILE, pixels - start), .rows = tile_rows, .columns = tile_columns};
+        for (int64_t i = 0; i < tile.pixels; i++) {
+            tile_rows[i] = (int32_t)(band->first_out_row + (start + i) / width);
+            tile_columns[i] = (int32_t)((start + i) % width);
+        }
+        for (tile.group = 0; tile.group < self->shape->groups; tile.group++) {
+            tile.active = memory->active + tile.group * pixels + start;
+            kernel->gather(band, memory->input, &tile, gathered);
+            for (int64_t first = 0; first < filters; first += kernel->block) {
+                int64_t count = min_of(kernel->block, filters - first);
+                kernel->count(band, &tile, weights, gathered, first, count, sums);
+                finish_tile(&self->coefficients, &tile, picture, first, count, sums, kernel->block);
+            }
+        }
+    }
+}
+
+static void run_band(void *context, int64_t index) {
+    convolution *self = context;
+    band_memory memory;
+    if (!take_memory(&self->sizes, &memory)) {
+        atomic_store(&self->is_out_of_memory, true);
+        return;
+    }
+    int64_t picture = index / self->bands;
+    fxbin_band band = band_of(self, index % self->bands, &memory);
+    pack_band(self->call, picture, &band);
+    const fxbin_kernel *kernel = self->kernel;
+    if (kernel == NULL) kernel = best_kernel(self->shape, share_of_fired(&band));
+    const void *weights = weights_for(self->weights, kernel, self->call->weight_bits);
+    if (weights == NULL) {
+        atomic_store(&self->is_out_of_memory, true);
+    } else {
+        count_active(&band, memory.active);
+        kernel->prepare_band(&band, memory.input);
+        run_tiles(self, &band, kernel, weights, &memory, picture);
+    }
+    free(memory.bits);
+}
+
+static int64_t worthwhile_threads(const convolution *self) {
+    const int64_t *x = self->call->x.shape;
+    double work = (double)(self->shape->filters * inputs_of(self->shape));
+    work *= (double)(x[0] * self->out_size[0] * self->out_size[1]);
+    return (int64_t)max_of(1, (int64_t)(work / WORK_OF_A_THREAD));
+}
+
+static int run(convolution *self) {
+    const fxbin_call *call = self->call;
+    float *storage = malloc((size_t)coefficients_size(self->shape) * sizeof *storage);
+    if (storage == NULL) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the coefficients");
+    self->coefficients = coefficients_of(self->shape, call, storage);
+    if (call->x_levels[0] != 0) {
+        self->coefficients.excess = excess_of_ones(self->weights, call->weight_bits);
+        if (self->coefficients.excess == NULL) atomic_store(&self->is_out_of_memory, true);
+    }
+    int64_t threads = min_of(call->threads, worthwhile_threads(self));
+    divide(self, threads);
+    int64_t count = call->x.shape[0] * self->bands;
+    if (!atomic_load(&self->is_out_of_memory)) {
+        if (call->parallel_for != NULL) {
+            call->parallel_for(call->parallel_context, count, run_band, self);
+        } else {
+            run_on_threads(threads, count, run_band, self);
+        }
+    }
+    free(storage);
+    if (atomic_load(&self->is_out_of_memory)) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the convolution");
+    return FXBIN_OK;
+}
+
+int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {
+    if (weights == NULL) return fail(FXBIN_BAD_ARGUMENT, "weights: expected a pointer, got null");
+    convolution self = {.weights = weights, .shape = shape_of(weights), .call = call};
+    int status = check_call(self.shape, call);
+    if (status != FXBIN_OK || call->x.shape[0] == 0) return status;
+    if (call->kernel != NULL) {
+        self.kernel = kernel_named(call->kernel, self.shape);
+        if (self.kernel == NULL) {
+            return fail(
+                FXBIN_BAD_ARGUMENT,
+                "kernel: '%.32s' is none of this CPU, or does not take this shape",
+                call->kernel
+            );
+        }
+    }
+    fxbin_output_size(self.shape, call->x.shape + 2, self.out_size);
+    return run(&self);
+}

@@ -1,0 +1,47 @@
+#include "cpu.h"
+
+#if FXBIN_X86
+
+#include <cpuid.h>
+#include <pthread.h>
+#include <stdint.h>
+
+/* Asked by hand: with zig, __builtin_cpu_supports is always 0. */
+
+#define LEAF_1_ECX_POPCNT (1u << 23)
+#define LEAF_1_ECX_OSXSAVE (1u << 27)
+#define LEAF_1_ECX_AVX (1u << 28)
+#define LEAF_7_EBX_AVX2 (1u << 5)
+#define XCR0_XMM_AND_YMM 6u
+
+static bool has_popcnt, has_avx2;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/** The state that the operating system saves. */
+static uint32_t xcr0(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static void ask(void) {
+    const uint32_t avx = LEAF_1_ECX_OSXSAVE | LEAF_1_ECX_AVX;
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return;
+    has_popcnt = (ecx & LEAF_1_ECX_POPCNT) != 0;
+    if ((ecx & avx) != avx || (xcr0() & XCR0_XMM_AND_YMM) != XCR0_XMM_AND_YMM) return;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return;
+    has_avx2 = has_popcnt && (ebx & LEAF_7_EBX_AVX2) != 0;
+}
+
+bool cpu_has_popcnt(void) {
+    pthread_once(&once, ask);
+    return has_popcnt;
+}
+
+bool cpu_has_avx2(void) {
+    pthread_once(&once, ask);
+    return has_avx2;
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* What the CPU that runs this has, and how functions are compiled for it. */
+#ifndef FXBIN_CPU_H
+#define FXBIN_CPU_H
+
+#include <stdbool.h>
+
+/** Into functions for any CPU: what is written once is compiled for each. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+#if defined(__x86_64__)
+#define FXBIN_X86 1
+#define POPCNT __attribute__((target("popcnt")))
+#define AVX2 __attribute__((target("avx2,popcnt")))
+
+bool cpu_has_popcnt(void);
+
+/** AVX2, which the operating system must save the registers of, and POPCNT. */
+bool cpu_has_avx2(void);
+
+#else
+#define FXBIN_X86 0
+#endif
+
+#endif

@@ -1,0 +1,123 @@
+/* The 1-bit engine of fxbin: two-level convolutions on bits. This header is the whole interface.
+ *
+ * For an input x ``(n, c, h, w)``, thresholds t of its channels, and any levels:
+ *
+ *     a = x > t                                                       one bit; NaN gives 0
+ *     sum[n, f, i, j] = sum over the taps inside the picture of (x_low + (x_high - x_low) a) w
+ *     w = w_high[f] where the weight's bit is set, else w_low[f]
+ *     y = activation(sum + bias[f] + residual[n, f, i, j])
+ *
+ * Padding is the value 0, whatever the levels are, as it is for a convolution of floats.
+ *
+ * Every function checks all that it is given before it reads any of it, and returns a status; the text of
+ * the last error of a thread is at `fxbin_last_error`. All functions may be called by several threads at
+ * once, also with the same weights, except that nobody may use weights while they are destroyed.
+ */
+#ifndef FXBIN_ENGINE_H
+#define FXBIN_ENGINE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define FXBIN_API __declspec(dllexport)
+#else
+#define FXBIN_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Goes up when a struct or the meaning of a field changes. */
+#define FXBIN_ABI_VERSION 1
+
+enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
+
+enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1 };
+
+enum fxbin_activation { FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2 };
+
+/** What does not change between calls. Every number is at least 1, a padding at least 0. */
+typedef struct {
+    int64_t channels;
+    int64_t filters;
+    int64_t groups;
+    int64_t kernel[2];   /**< height, width */
+    int64_t stride[2];   /**< vertical, horizontal */
+    int64_t dilation[2]; /**< vertical, horizontal */
+    int64_t padding[4];  /**< top, bottom, left, right */
+} fxbin_shape;
+
+/** The forms of one weight that kernels work with; made when a kernel first needs them. */
+typedef struct fxbin_weights fxbin_weights;
+
+/** A tensor: `size` elements may be read (or written) from `data` on. Strides count elements, none is negative. */
+typedef struct {
+    void *data;
+    int64_t size;
+    int64_t shape[4];  /**< n, c, h, w */
+    int64_t stride[4]; /**< of n, c, h, w */
+} fxbin_tensor;
+
+/** Calls ``body(body_context, i)`` for every i in 0 .. count - 1, in any order, and returns when all have. */
+typedef void (*fxbin_parallel_for)(
+    void *context, int64_t count, void (*body)(void *body_context, int64_t index), void *body_context
+);
+
+/** One convolution. Pointers may be null where that is said. */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_call)`` */
+
+    fxbin_tensor x;
+    int64_t x_dtype;        /**< enum fxbin_dtype */
+    const void *thresholds; /**< of each channel, in the dtype of x */
+    int64_t thresholds_size;
+    const float *x_levels; /**< x_low, x_high */
+    int64_t x_levels_size;
+
+    const uint8_t *weight_bits; /**< (filters, taps, bytes of channels / groups bits), row by row of the kernel */
+    int64_t weight_bits_size;   /**< in bytes; the first channel is the lowest bit of the first byte */
+    const float *w_levels; /**< w_low of each filter, then w_high of each */
+    int64_t w_levels_size;
+
+    const float *bias; /**< of each filter; may be null */
+    int64_t bias_size;
+    fxbin_tensor residual; /**< float32, of the shape of y; its data may be null */
+    int64_t activation;    /**< enum fxbin_activation */
+    const float *slope;    /**< of each filter, for FXBIN_PRELU; else null */
+    int64_t slope_size;
+
+    fxbin_tensor y; /**< float32 */
+
+    const char *kernel; /**< a name of `fxbin_kernel_name`; null lets the engine choose */
+    int64_t threads;    /**< at most so many threads of the engine's own; 1 where `parallel_for` is given */
+    fxbin_parallel_for parallel_for; /**< the host's; may be null */
+    void *parallel_context;
+} fxbin_call;
+
+FXBIN_API int64_t fxbin_abi_version(void);
+
+/** Text of the last error in this thread; empty if there was none. Valid until the next call. */
+FXBIN_API const char *fxbin_last_error(void);
+
+/** Name of the kernel number `index` that this CPU runs; null past the last one. */
+FXBIN_API const char *fxbin_kernel_name(int64_t index);
+
+FXBIN_API int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights);
+
+/** Bytes that the forms made so far take. */
+FXBIN_API int64_t fxbin_weights_held(fxbin_weights *weights);
+
+FXBIN_API void fxbin_weights_destroy(fxbin_weights *weights);
+
+/** The height and width of y for an input ``(height, width)``. */
+FXBIN_API int fxbin_output_size(const fxbin_shape *shape, const int64_t input[2], int64_t output[2]);
+
+/** Compute `call`. The weights must be of the shape of the call's bits, and always be given the same bits. */
+FXBIN_API int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

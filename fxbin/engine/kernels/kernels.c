@@ -1,0 +1,53 @@
+#include "kernels.h"
+
+#include <string.h>
+
+#include "cpu.h"
+
+extern const fxbin_kernel portable_kernel;
+#if FXBIN_X86
+extern const fxbin_kernel popcnt_kernel, lookup_avx2_kernel, bitsliced_avx2_kernel;
+#endif
+
+static const fxbin_kernel *const all[] = {
+    &portable_kernel,
+#if FXBIN_X86
+    &popcnt_kernel,
+    &lookup_avx2_kernel,
+    &bitsliced_avx2_kernel,
+#endif
+};
+
+_Static_assert(sizeof all / sizeof *all <= MAX_KERNELS, "MAX_KERNELS is too small");
+
+const fxbin_kernel *kernel_at(int64_t index) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->runs_here() && index-- == 0) return all[i];
+    }
+    return NULL;
+}
+
+const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape) {
+    for (int64_t i = 0; kernel_at(i) != NULL; i++) {
+        if (strcmp(kernel_at(i)->name, name) == 0) return kernel_at(i)->takes(shape) ? kernel_at(i) : NULL;
+    }
+    return NULL;
+}
+
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, double share) {
+    const fxbin_kernel *best = kernel_at(0);
+    for (int64_t i = 1; kernel_at(i) != NULL; i++) {
+        const fxbin_kernel *kernel = kernel_at(i);
+        if (kernel->takes(shape) && kernel->cost(shape, share) < best->cost(shape, share)) best = kernel;
+    }
+    return best;
+}
+
+const char *fxbin_kernel_name(int64_t index) {
+    const fxbin_kernel *kernel = index < 0 ? NULL : kernel_at(index);
+    return kernel == NULL ? NULL : kernel->name;
+}
+
+int64_t fxbin_abi_version(void) {
+    return FXBIN_ABI_VERSION;
+}

@@ -1,0 +1,18 @@
+/* The kernels there are, and which one is best. */
+#ifndef FXBIN_KERNELS_H
+#define FXBIN_KERNELS_H
+
+#include "kernel.h"
+
+#define MAX_KERNELS 8
+
+/** Number `index` of the kernels that this CPU runs; null past the last one. */
+const fxbin_kernel *kernel_at(int64_t index);
+
+/** The kernel called `name`, for this shape; null if there is none here, or if it does not take the shape. */
+const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape);
+
+/** The fastest kernel for a shape, where this share of the inputs fires. */
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, double share);
+
+#endif

@@ -1,0 +1,60 @@
+/* What follows from the shape of a convolution. */
+#ifndef FXBIN_SHAPE_H
+#define FXBIN_SHAPE_H
+
+#include "fxbin_engine.h"
+
+static inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static inline int64_t min_of(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static inline int64_t max_of(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/** Channels that one filter sees at one tap. */
+static inline int64_t group_channels(const fxbin_shape *shape) {
+    return shape->channels / shape->groups;
+}
+
+static inline int64_t group_filters(const fxbin_shape *shape) {
+    return shape->filters / shape->groups;
+}
+
+static inline int64_t taps_of(const fxbin_shape *shape) {
+    return shape->kernel[0] * shape->kernel[1];
+}
+
+/** Inputs that one filter sees. */
+static inline int64_t inputs_of(const fxbin_shape *shape) {
+    return group_channels(shape) * taps_of(shape);
+}
+
+/** 64-bit words in which the bits of a group lie, for one pixel; unused bits are 0. */
+static inline int64_t group_words(const fxbin_shape *shape) {
+    return ceil_div(group_channels(shape), 64);
+}
+
+/** Bytes of the bits of one filter at one tap, in `fxbin_call.weight_bits`. */
+static inline int64_t tap_bytes(const fxbin_shape *shape) {
+    return ceil_div(group_channels(shape), 8);
+}
+
+/** The taps `first` .. `last` - 1 of one axis that lie inside the picture; tap k is at start + k * step. */
+typedef struct {
+    int64_t first, last, start, step;
+} taps_inside;
+
+/** Those of the output at `out` on axis 0 (vertical) or 1 (horizontal), for a picture of `extent` there. */
+static inline taps_inside taps_at(const fxbin_shape *shape, int axis, int64_t out, int64_t extent) {
+    int64_t step = shape->dilation[axis], start = out * shape->stride[axis] - shape->padding[2 * axis];
+    int64_t first = start < 0 ? ceil_div(-start, step) : 0;
+    int64_t last = start < extent ? min_of(shape->kernel[axis], (extent - 1 - start) / step + 1) : 0;
+    return (taps_inside){min_of(first, last), last, start, step};
+}
+
+#endif

@@ -1,0 +1,109 @@
+#include "weights.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "errors.h"
+#include "kernels.h"
+#include "weight_bits.h"
+
+#define ALIGNMENT 64
+
+struct fxbin_weights {
+    fxbin_shape shape;
+    pthread_mutex_t making;
+    _Atomic(void *) forms[MAX_KERNELS + 1]; /**< by number of the kernel; the last is the excess of ones */
+    atomic_int_fast64_t held;
+};
+
+typedef void (*makes_form)(const fxbin_shape *shape, const uint8_t *weight_bits, void *form);
+
+const fxbin_shape *shape_of(const fxbin_weights *weights) {
+    return &weights->shape;
+}
+
+int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights) {
+    int status = check_shape(shape);
+    if (status != FXBIN_OK) return status;
+    if (weights == NULL) return fail(FXBIN_BAD_ARGUMENT, "weights: expected a pointer, got null");
+    *weights = calloc(1, sizeof **weights);
+    if (*weights == NULL) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the weights");
+    (*weights)->shape = *shape;
+    pthread_mutex_init(&(*weights)->making, NULL);
+    return FXBIN_OK;
+}
+
+int64_t fxbin_weights_held(fxbin_weights *weights) {
+    return weights == NULL ? 0 : atomic_load(&weights->held);
+}
+
+void fxbin_weights_destroy(fxbin_weights *weights) {
+    if (weights == NULL) return;
+    for (int i = 0; i <= MAX_KERNELS; i++) free(atomic_load(&weights->forms[i]));
+    pthread_mutex_destroy(&weights->making);
+    free(weights);
+}
+
+static const void *form_of(
+    fxbin_weights *weights, int64_t number, int64_t size, makes_form make, const uint8_t *weight_bits
+) {
+    void *form = atomic_load_explicit(&weights->forms[number], memory_order_acquire);
+    if (form != NULL) return form;
+    pthread_mutex_lock(&weights->making);
+    form = atomic_load(&weights->forms[number]);
+    if (form == NULL) {
+        size_t whole = (size_t)ceil_div(size + SLACK, ALIGNMENT) * ALIGNMENT;
+        form = aligned_alloc(ALIGNMENT, whole);
+        if (form != NULL) {
+            make(&weights->shape, weight_bits, form);
+            atomic_fetch_add(&weights->held, (int_fast64_t)whole);
+            atomic_store_explicit(&weights->forms[number], form, memory_order_release);
+        }
+    }
+    pthread_mutex_unlock(&weights->making);
+    return form;
+}
+
+const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits) {
+    int64_t number = 0;
+    while (kernel_at(number) != kernel) number++;
+    int64_t size = kernel->weights_size(&weights->shape);
+    return form_of(weights, number, size, kernel->prepare_weights, weight_bits);
+}
+
+/** The excess of one filter at the tap (ky, kx) alone. */
+static int32_t excess_at(
+    const fxbin_shape *shape, const uint8_t *weight_bits, int64_t filter, int64_t ky, int64_t kx
+) {
+    int64_t tap = ky * shape->kernel[1] + kx, ones = 0;
+    for (int64_t channel = 0; channel < group_channels(shape); channel += 64) {
+        ones += __builtin_popcountll(weight_word(shape, weight_bits, filter, tap, channel));
+    }
+    return (int32_t)(2 * ones - group_channels(shape));
+}
+
+static void make_excess(const fxbin_shape *shape, const uint8_t *weight_bits, void *form) {
+    int64_t filters = shape->filters, row = (shape->kernel[1] + 1) * filters;
+    int32_t *sums = form;
+    for (int64_t ky = 0; ky <= shape->kernel[0]; ky++) {
+        for (int64_t kx = 0; kx <= shape->kernel[1]; kx++) {
+            int32_t *here = sums + ky * row + kx * filters;
+            for (int64_t filter = 0; filter < filters; filter++) {
+                if (ky == 0 || kx == 0) {
+                    here[filter] = 0;
+                } else {
+                    int32_t before = here[filter - row] + here[filter - filters] - here[filter - row - filters];
+                    here[filter] = before + excess_at(shape, weight_bits, filter, ky - 1, kx - 1);
+                }
+            }
+        }
+    }
+}
+
+const int32_t *excess_of_ones(fxbin_weights *weights, const uint8_t *weight_bits) {
+    const fxbin_shape *shape = &weights->shape;
+    int64_t values = (shape->kernel[0] + 1) * (shape->kernel[1] + 1) * shape->filters;
+    return form_of(weights, MAX_KERNELS, values * (int64_t)sizeof(int32_t), make_excess, weight_bits);
+}

@@ -1,0 +1,16 @@
+/* The forms of one weight, each made when a kernel first needs it. */
+#ifndef FXBIN_WEIGHTS_H
+#define FXBIN_WEIGHTS_H
+
+#include "kernel.h"
+
+const fxbin_shape *shape_of(const fxbin_weights *weights);
+
+/** The weights in the form of `kernel`; null if there is no memory for them. */
+const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits);
+
+/** How far the set bits outnumber the others, of each filter, over the taps above and left of a tap:
+ * (kernel height + 1, kernel width + 1, filters). Null if there is no memory for it. */
+const int32_t *excess_of_ones(fxbin_weights *weights, const uint8_t *weight_bits);
+
+#endif

@@ -1,0 +1,167 @@
+"""The engine as a loaded C library: its structs, and its functions with Python's errors."""
+
+import ctypes
+import functools
+import warnings
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fxbin.engine.build import built_library
+from fxbin.errors import EngineError
+
+ABI_VERSION = 1
+
+_Size = ctypes.c_int64
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        ("channels", _Size),
+        ("filters", _Size),
+        ("groups", _Size),
+        ("kernel", _Size * 2),
+        ("stride", _Size * 2),
+        ("dilation", _Size * 2),
+        ("padding", _Size * 4),
+    )
+
+
+class EngineTensor(ctypes.Structure):
+    """``fxbin_tensor``."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("size", _Size),
+        ("shape", _Size * 4),
+        ("stride", _Size * 4),
+    )
+
+
+class EngineCall(ctypes.Structure):
+    """``fxbin_call``."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("x", EngineTensor),
+        ("x_dtype", _Size),
+        ("thresholds", ctypes.c_void_p),
+        ("thresholds_size", _Size),
+        ("x_levels", ctypes.c_void_p),
+        ("x_levels_size", _Size),
+        ("weight_bits", ctypes.c_void_p),
+        ("weight_bits_size", _Size),
+        ("w_levels", ctypes.c_void_p),
+        ("w_levels_size", _Size),
+        ("bias", ctypes.c_void_p),
+        ("bias_size", _Size),
+        ("residual", EngineTensor),
+        ("activation", _Size),
+        ("slope", ctypes.c_void_p),
+        ("slope_size", _Size),
+        ("y", EngineTensor),
+        ("kernel", ctypes.c_char_p),
+        ("threads", _Size),
+        ("parallel_for", ctypes.c_void_p),
+        ("parallel_context", ctypes.c_void_p),
+    )
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """What does not change between the calls of a convolution."""
+
+    channels: int
+    filters: int
+    groups: int
+    kernel: tuple[int, int]
+    """Height, width; so are `stride` and `dilation`."""
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    """Top, bottom, left, right."""
+
+    def as_struct(self) -> _Shape:
+        """``fxbin_shape``."""
+        return _Shape(
+            self.channels, self.filters, self.groups, self.kernel, self.stride, self.dilation, self.padding
+        )
+
+
+class Engine:
+    """The loaded library."""
+
+    def __init__(self, path: Path) -> None:
+        self._functions: Any = ctypes.CDLL(str(path))
+        self._functions.fxbin_abi_version.restype = _Size
+        self._functions.fxbin_last_error.restype = ctypes.c_char_p
+        self._functions.fxbin_kernel_name.restype = ctypes.c_char_p
+        self._functions.fxbin_kernel_name.argtypes = [_Size]
+        self._functions.fxbin_weights_held.restype = _Size
+        self._functions.fxbin_weights_held.argtypes = [ctypes.c_void_p]
+        self._functions.fxbin_weights_destroy.restype = None
+        self._functions.fxbin_weights_destroy.argtypes = [ctypes.c_void_p]
+        self._functions.fxbin_convolve.argtypes = [ctypes.c_void_p, ctypes.POINTER(EngineCall)]
+        version = self._functions.fxbin_abi_version()
+        if version != ABI_VERSION:
+            raise EngineError(f"{path} is of version {version} of the engine, fxbin needs {ABI_VERSION}")
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Names of the kernels that this CPU runs."""
+        names: list[str] = []
+        while name := self._functions.fxbin_kernel_name(len(names)):
+            names.append(name.decode())
+        return tuple(names)
+
+    def weights(self, shape: ConvShape) -> "EngineWeights":
+        """What the engine keeps of the weight of one convolution: nothing until it is used."""
+        handle = ctypes.c_void_p()
+        struct = shape.as_struct()
+        self.check(self._functions.fxbin_weights_create(ctypes.byref(struct), ctypes.byref(handle)))
+        return EngineWeights(self, handle)
+
+    def output_size(self, shape: ConvShape, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width of the output for an input of the height and width `size`."""
+        found, struct = (_Size * 2)(), shape.as_struct()
+        self.check(self._functions.fxbin_output_size(ctypes.byref(struct), (_Size * 2)(*size), found))
+        return found[0], found[1]
+
+    def check(self, status: int) -> None:
+        """Raise EngineError with the engine's own text, or MemoryError, if `status` is not 0."""
+        if status:
+            message = self._functions.fxbin_last_error().decode()
+            raise MemoryError(message) if status == 2 else EngineError(message)
+
+
+class EngineWeights:
+    """The forms of one weight that kernels work with. They are freed with this object."""
+
+    def __init__(self, engine: Engine, handle: ctypes.c_void_p) -> None:
+        self._engine, self._handle = engine, handle
+        weakref.finalize(self, engine._functions.fxbin_weights_destroy, handle)
+
+    @property
+    def held(self) -> int:
+        """Bytes that the forms made so far take."""
+        return int(self._engine._functions.fxbin_weights_held(self._handle))
+
+    def convolve(self, call: EngineCall) -> None:
+        """Compute `call`. Raises EngineError if it does not fit the shape, or reaches outside of its data."""
+        self._engine.check(self._engine._functions.fxbin_convolve(self._handle, ctypes.byref(call)))
+
+
+@functools.cache
+def engine() -> Engine | None:
+    """The engine, built if need be; None, after one warning, where it cannot be."""
+    try:
+        return Engine(built_library())
+    except (EngineError, OSError) as error:
+        warnings.warn(
+            f"fxbin's 1-bit engine is not available: {error}. Deployed models compute the same numbers with "
+            "PyTorch's operators instead, in float and several times slower.",
+            stacklevel=2,
+        )
+        return None

@@ -1,0 +1,98 @@
+"""``torch.ops.fxbin.binary_conv2d``, which eager mode, torch.compile and torch.export all know."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fxbin.engine.binary_conv2d import BinaryConv2d
+from fxbin.engine.in_float import run_in_float
+from fxbin.engine.library import engine
+from fxbin.engine.native import run_natively
+from fxbin.errors import EngineError
+
+BINARY_CONV2D = (
+    "binary_conv2d(Tensor x, Tensor thresholds, Tensor x_levels, Tensor weight_bits, Tensor w_levels, "
+    "Tensor? bias=None, Tensor? residual=None, Tensor? slope=None, *, int[2] kernel_size, int[2] stride=1, "
+    "int[4] padding=0, int[2] dilation=1, int groups=1, str activation='none', str? kernel_name=None) "
+    "-> Tensor"
+)
+
+
+def binary_conv2d(
+    x: Tensor,
+    thresholds: Tensor,
+    x_levels: Tensor,
+    weight_bits: Tensor,
+    w_levels: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    slope: Tensor | None = None,
+    *,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0, 0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+    activation: str = "none",
+    kernel_name: str | None = None,
+) -> Tensor:
+    """A convolution of two-level inputs and weights: on bits on a CPU where the engine is, else in float.
+
+    Both give the same floats: sums are integers, and what follows them is computed in one order.
+
+    Args:
+        x: ``(n, c, h, w)``, of any floating dtype and strides.
+        thresholds: of each channel, ``(c,)``, in the dtype of x. An input is high where ``x > thresholds``.
+        x_levels: float32 ``(2,)``, low and high.
+        weight_bits: uint8 ``(f, kh * kw, ceil(c / groups / 8))``, see `fxbin.engine.signs.pack_signs`.
+        w_levels: float32 ``(2, f)``: the weights where the bit is 0, and where it is 1, of each filter.
+        bias: float32 ``(f,)``.
+        residual: ``(n, f, oh, ow)``, added before the activation, in the dtype of x.
+        slope: float32 ``(f,)``, for the activation "prelu".
+        kernel_size: height, width.
+        stride: vertical, horizontal.
+        padding: zeros above, below, left, right.
+        dilation: vertical, horizontal.
+        groups: as for `F.conv2d`.
+        activation: "none", "relu" or "prelu".
+        kernel_name: one of `Engine.kernels`, for tests; by default the fastest.
+
+    Returns:
+        ``(n, f, oh, ow)`` in the dtype of x; channels_last if x is.
+
+    Raises:
+        EngineError: an argument has another shape, dtype or device.
+    """
+    conv = BinaryConv2d.of(
+        x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope,
+        kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups,
+        activation=activation,
+    )  # fmt: skip
+    loaded = engine() if x.device.type == "cpu" else None
+    if loaded is not None:
+        return run_natively(loaded, conv, kernel_name)
+    if kernel_name is not None:
+        raise EngineError(
+            f"kernel_name: got {kernel_name!r}, which the engine runs on a CPU, where it is available"
+        )
+    return run_in_float(conv)
+
+
+def _of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
+    """The result without its numbers, for compilers."""
+    del kernel_name
+    return BinaryConv2d.of(*args, **kwargs).new_output()
+
+
+def _declare() -> torch.library.Library:
+    library = torch.library.Library("fxbin", "FRAGMENT")
+    library.define(BINARY_CONV2D, tags=[torch.Tag.pt2_compliant_tag])
+    library.impl("binary_conv2d", binary_conv2d, "CompositeExplicitAutograd")
+    torch.library.register_fake("fxbin::binary_conv2d", _of_no_numbers, lib=library)
+    return library
+
+
+_LIBRARY = _declare()
+"""The operators exist as long as this object."""

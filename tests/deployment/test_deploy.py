@@ -1,0 +1,330 @@
+"""`fxbin.deploy`: a deployed model computes what the model computes, in 1 bit, and needs nothing of it."""
+
+import copy
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.binarized.module import BinarizedModule
+from fxbin.binarizers import WeightBinarizer
+from fxbin.deployment import DeployedModule
+from fxbin.engine.library import Engine
+from fxbin.errors import ExportError, TransformError
+from tests.binarizing import as_if_trained, binarize
+from tests.transforming import Small
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def assert_computes_the_same(model: nn.Module, deployed: nn.Module, *inputs: Tensor) -> None:
+    """Within 1e-5 of the output's size."""
+    with torch.no_grad():
+        expected, found = model(*inputs), deployed(*inputs)
+    assert found.dtype == expected.dtype
+    error = (found.double() - expected.double()).abs().max()
+    assert error <= 1e-5 * expected.double().abs().max()
+
+
+def small() -> BinarizedModule:
+    """`Small` in its last stage, in eval mode."""
+    return binarize(Small(), X)
+
+
+def test_a_model_computes_the_same_in_one_bit(built: Engine) -> None:
+    model = small()
+    deployed = fxbin.deploy(model)
+    assert isinstance(deployed, DeployedModule)
+    assert not isinstance(deployed, BinarizedModule | Small)
+    assert [(site.place, site.reason) for site in deployed.deployed_sites] == [
+        ("packed.conv1", ""),
+        ("packed.conv2", ""),
+    ]
+    assert list(deployed.packed_convolutions) == list(model.binarization.sites)
+    for shape in ((2, 3, 8, 8), (1, 3, 8, 8), (5, 3, 12, 9), (0, 3, 8, 8)):
+        x = torch.randn(shape)
+        if shape[0]:
+            assert_computes_the_same(model, deployed, x)
+        else:
+            assert deployed(x).shape == (0, 5)
+
+
+def test_the_model_is_left_as_it_is(built: Engine) -> None:
+    model = small().train()
+    state, code = copy.deepcopy(model.state_dict()), model.code
+    fxbin.deploy(model)
+    assert model.training
+    assert model.code == code
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
+
+
+def channels_last(model: DeployedModule) -> DeployedModule:
+    """`model` with its weights in that layout."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
+    return model
+
+
+class OneConv(nn.Module):
+    """One convolution, with all that may stand around it."""
+
+    def __init__(self, channels: int, filters: int, kernel: Any, **options: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).relu()
+        return y
+
+
+@pytest.mark.parametrize("mode", ["xnor", "dorefa"])
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((8, 16, 3), {"padding": 1}),
+        ((3, 64, 7), {"padding": 3, "stride": 2, "bias": False}),
+        ((16, 5, 1), {"stride": 2}),
+        ((6, 4, (3, 2)), {"padding": "same", "dilation": (2, 3)}),
+        ((6, 4, 3), {"padding": "valid"}),
+        ((12, 8, 3), {"groups": 4, "padding": 2}),
+        ((12, 24, 3), {"groups": 12, "padding": 1}),
+        ((5, 4, 3), {"padding": 1, "padding_mode": "reflect"}),
+        ((5, 4, 3), {"padding": (2, 1), "padding_mode": "circular"}),
+        ((5, 4, 3), {"padding": 9}),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+def test_every_kind_of_call_site(
+    built: Engine, sizes: tuple[Any, ...], options: dict[str, Any], mode: str
+) -> None:
+    x = torch.rand(2, sizes[0], 9, 10)
+    model = binarize(OneConv(*sizes, **options), x, mode)
+    deployed = fxbin.deploy(model)
+    assert [site.reason for site in deployed.deployed_sites] == [""]
+    assert_computes_the_same(model, deployed, x)
+    assert_computes_the_same(model, deployed, x.contiguous(memory_format=torch.channels_last))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_dtypes(built: Engine, dtype: torch.dtype) -> None:
+    x = torch.rand(2, 8, 9, 9, dtype=dtype)
+    model = binarize(OneConv(8, 16, 3).to(dtype), x)
+    deployed = fxbin.deploy(model, (x,))
+    with torch.no_grad():
+        expected, found = model(x), deployed(x)
+    assert found.dtype == dtype
+    # Of the dtype itself, as PyTorch rounds what it binarizes to it, too.
+    tolerance = max(1e-5, 2 * torch.finfo(dtype).eps)
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def test_a_picture_without_a_batch(built: Engine) -> None:
+    x = torch.rand(8, 9, 9)
+    model = binarize(OneConv(8, 16, 3), x)
+    assert_computes_the_same(model, fxbin.deploy(model), x)
+
+
+class Twice(nn.Module):
+    """One layer that is called twice, on inputs of its own each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self.conv(x).relu() + x)
+        return y
+
+
+def test_a_layer_that_is_called_twice_has_levels_for_each_call(built: Engine) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    model = binarize(Twice(), x)
+    deployed = fxbin.deploy(model)
+    assert [site.place for site in deployed.deployed_sites] == ["packed.conv", "packed.conv_1"]
+    assert_computes_the_same(model, deployed, x)
+
+
+def test_only_bits_are_kept_of_packed_weights(built: Engine) -> None:
+    x = torch.rand(1, 64, 4, 4)
+    model = binarize(OneConv(64, 128, 3, bias=False), x)
+    deployed = fxbin.deploy(model)
+    deployed(x)
+    weight = 64 * 128 * 9
+    state = deployed.state_dict()
+    assert list(state) == [
+        f"packed.conv.{name}" for name in ("thresholds", "x_levels", "weight_bits", "w_levels")
+    ]
+    assert state["packed.conv.weight_bits"].nbytes == weight // 8
+    (packed,) = deployed.packed_convolutions.values()
+    assert packed.held_bytes < 4 * weight / 8
+    assert list(deployed.parameters()) == []
+    assert repr(packed) == "PackedConv2d(64, 128, kernel_size=[3, 3], stride=[1, 1])"
+
+
+def test_stages_are_deployed_as_they_are(built: Engine) -> None:
+    model = small()
+    first, second = model.binarization.sites
+    model.binarization.enable(weights=False, sites=[first])
+    model.binarization.enable(activations=False, sites=[second])
+    deployed = fxbin.deploy(model)
+    assert [site.reason for site in deployed.deployed_sites] == [
+        "its weights are not binarized at this stage",
+        "its activations are not binarized at this stage",
+    ]
+    assert deployed.packed_convolutions == {}
+    assert_computes_the_same(model, deployed, X)
+    assert not [name for name, _ in deployed.named_modules() if "binarizer" in name]
+
+
+def test_scales_inside_a_filter_stay_in_float(built: Engine) -> None:
+    model = binarize(OneConv(8, 16, 3), torch.rand(1, 8, 9, 9), weight_scale_axis="input")
+    deployed = fxbin.deploy(model)
+    assert [site.reason for site in deployed.deployed_sites] == ["its weight scale varies inside a filter"]
+    assert_computes_the_same(model, deployed, torch.rand(2, 8, 9, 9))
+
+
+class HalfSigns(WeightBinarizer):
+    """Not the levels that fxbin knows."""
+
+    def scale(self, w: Tensor) -> Tensor:
+        return w.abs().mean()
+
+    def binarize(self, x: Tensor) -> Tensor:
+        return x.sign() / 2
+
+
+def test_binarizers_of_ones_own_stay(built: Engine) -> None:
+    model = binarize(OneConv(8, 16, 3), torch.rand(1, 8, 9, 9))
+    site = next(iter(model.binarization.sites.values()))
+    (place,) = [name for name, module in model.named_modules() if module is site.weight]
+    own = HalfSigns()
+    own.enable()
+    model.set_submodule(place, own)
+    deployed = fxbin.deploy(model)
+    assert [entry.reason for entry in deployed.deployed_sites] == [
+        "HalfSigns is not a binarizer whose levels fxbin knows"
+    ]
+    assert_computes_the_same(model, deployed, torch.rand(2, 8, 9, 9))
+
+
+class Shared(nn.Module):
+    """The same input for two convolutions, and a weight that is used elsewhere, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed = nn.Conv2d(6, 6, 3)
+        self.other = nn.Conv2d(6, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.packed(x) + self.other(x)
+        return y + self.packed.weight.mean()
+
+
+def test_what_else_reads_a_weight_keeps_it(built: Engine) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    model = binarize(Shared(), x)
+    deployed = fxbin.deploy(model)
+    assert [site.place for site in deployed.deployed_sites] == ["packed_.packed", "packed_.other"]
+    assert_computes_the_same(model, deployed, x)
+
+
+def test_a_state_dict_goes_into_another_deployed_model(built: Engine) -> None:
+    model, other = small(), small()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    deployed, changed = fxbin.deploy(model), fxbin.deploy(other)
+    changed(X)
+    with torch.inference_mode():  # in which PyTorch does not count writes
+        changed.load_state_dict(deployed.state_dict())
+    assert torch.equal(changed(X), deployed(X))
+
+
+def test_channels_last_and_casts_of_the_whole_model(built: Engine) -> None:
+    model = small()
+    deployed = channels_last(fxbin.deploy(model))
+    assert_computes_the_same(model, deployed, X.contiguous(memory_format=torch.channels_last))
+    half = fxbin.deploy(model).bfloat16()
+    assert half(X.bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_saved_program_needs_no_code_of_the_model(built: Engine, tmp_path: Path) -> None:
+    deployed, path = fxbin.deploy(small()), tmp_path / "model.pt2"
+    shapes = ({0: torch.export.Dim("batch", max=8)},)
+    torch.export.save(torch.export.export(deployed, (X,), dynamic_shapes=shapes), path)
+    loaded = torch.export.load(path).module()
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(loaded(x), deployed(x))
+    with zipfile.ZipFile(path) as archive:
+        (program,) = [archive.read(name) for name in archive.namelist() if name.endswith("model.json")]
+    assert b"fxbin.binary_conv2d" in program
+    assert Small.__module__.encode() not in program
+
+
+def test_a_pickled_model_and_a_copy(built: Engine) -> None:
+    deployed = fxbin.deploy(small())
+    file = io.BytesIO()
+    torch.save(deployed, file)
+    file.seek(0)
+    for other in (torch.load(file, weights_only=False), copy.deepcopy(deployed)):
+        assert torch.equal(other(X), deployed(X))
+
+
+def test_compiled(built: Engine) -> None:
+    deployed = fxbin.deploy(small())
+    compiled = torch.compile(deployed, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(X), deployed(X))
+
+
+def test_wrappers_are_looked_into(built: Engine) -> None:
+    model = small()
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    assert_computes_the_same(model, fxbin.deploy(averaged), X)
+
+
+def test_what_was_not_transformed_is_an_error() -> None:
+    with pytest.raises(
+        TransformError, match=r"fxbin\.deploy: expected a model that fxbin\.transform returned"
+    ):
+        fxbin.deploy(nn.Conv2d(3, 3, 1))
+
+
+def test_inputs_that_do_not_fit_are_an_error() -> None:
+    with pytest.raises(ExportError, match="example_inputs"):
+        fxbin.deploy(small(), (torch.zeros(2, 4, 8, 8),))
+
+
+def test_each_layer_of_a_resnet(built: Engine) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    ignored = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]
+    config = {
+        "input_info": {"sample_size": [1, 3, 64, 64]},
+        "compression": {"algorithm": "binarization", "ignored_scopes": ignored},
+    }
+    model = as_if_trained(fxbin.transform(torchvision.models.resnet18(num_classes=10), config))
+    deployed = channels_last(fxbin.deploy(model))
+    x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    # One by one: a value next to a threshold of a later layer may fall on its other side.
+    seen = {}
+    for name, packed in deployed.packed_convolutions.items():
+        packed.register_forward_hook(lambda _, args, y, name=name: seen.update({name: (args[0], y)}))
+    deployed(x)
+    assert len(seen) == 16
+    layers = {module.weight: module for module in model.modules() if isinstance(module, nn.Conv2d)}
+    for site, layer in zip(
+        model.binarization.sites.values(),
+        [each for each in layers.values() if each.kernel_size == (3, 3)],
+        strict=True,
+    ):
+        given, found = seen[site.name]
+        with torch.no_grad():
+            a, w = site.activation(given).double(), site.weight(layer.weight).double()
+        expected = F.conv2d(a, w, None, layer.stride, layer.padding)
+        assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()

@@ -1,0 +1,146 @@
+"""How the engine gets built: compilers, the cache, several processes, and what is said where it cannot be."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from fxbin.engine import compiler as compilers
+from fxbin.engine.build import SOURCES, built_library, cache_folder, key
+from fxbin.engine.compiler import Compiler, find_compiler
+from fxbin.engine.library import ABI_VERSION, Engine, engine
+from fxbin.errors import EngineError
+from tests.engine.cases import random_cases
+
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+LOADS = "from fxbin.engine.build import built_library; print(built_library())"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide all compilers."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(compilers, "find_spec", lambda _name: None)
+
+
+@needs_compiler
+def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    paths = {process.communicate()[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    (path,) = map(Path, paths)
+    assert sorted(file.suffix for file in path.parent.iterdir()) == [".lock", ".so"]
+    made = path.stat().st_mtime_ns
+    assert built_library() == path
+    assert path.stat().st_mtime_ns == made
+    assert "portable" in Engine(path).kernels
+
+
+@needs_compiler
+def test_a_change_of_what_goes_in_is_another_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = find_compiler()
+    assert found is not None
+    first = key(found)
+    assert key(found) == first
+    monkeypatch.setattr("fxbin.engine.build.FLAGS", ("-O0",))
+    assert key(found) != first
+    monkeypatch.undo()
+    for source in SOURCES.iterdir():
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr("fxbin.engine.build.SOURCES", tmp_path)
+    assert key(found) == first
+    with (tmp_path / "epilogue.c").open("a") as file:
+        file.write("\n")
+    assert key(found) != first
+
+
+def test_cc_is_the_first_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "zig cc -target x86_64-linux-gnu")
+    assert find_compiler() == Compiler(("zig", "cc", "-target", "x86_64-linux-gnu"))
+
+
+def test_ziglang_is_the_last_choice(no_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilers, "find_spec", lambda _name: object())
+    assert find_compiler() == Compiler((sys.executable, "-m", "ziglang", "cc"))
+
+
+def test_without_a_compiler_is_an_error_that_says_how_to_get_one(no_compiler: None) -> None:
+    with pytest.raises(
+        EngineError, match=r"no C compiler was found: install one .* or pip install .fxbin.compiler"
+    ):
+        built_library()
+
+
+def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    with pytest.raises(EngineError, match="the C compiler '/nowhere/cc' does not start"):
+        built_library()
+
+
+def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "cc"
+    script.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exit\necho 'a note' >&2\necho 'error: no' >&2\nexit 1\n"
+    )
+    script.chmod(0o700)
+    monkeypatch.setenv("CC", str(script))
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(EngineError, match=r"the C compiler '.*/cc' failed: error: no"):
+        built_library()
+    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_cache_that_cannot_be_written_to_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(EngineError, match="FXBIN_CACHE_DIR: expected a folder that can be written to"):
+        cache_folder()
+
+
+def test_without_a_home_the_cache_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("FXBIN_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = cache_folder()
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_without_the_engine_there_is_one_warning_and_the_same_numbers(no_compiler: None) -> None:
+    engine.cache_clear()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for case in random_cases(3, seed=0):
+                assert torch.equal(case.run().double(), case.expected())
+        (warning,) = caught
+        assert "fxbin's 1-bit engine is not available: no C compiler was found" in str(warning.message)
+        assert "in float" in str(warning.message)
+        with pytest.raises(EngineError, match="kernel_name: got 'portable', which the engine runs on a CPU"):
+            case.run("portable")
+    finally:
+        engine.cache_clear()
+
+
+def test_importing_builds_nothing(tmp_path: Path) -> None:
+    code = "import fxbin.engine.operators, fxbin.deployment, torch; torch.ops.fxbin.binary_conv2d"
+    environment = os.environ | {"FXBIN_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_versions_of_the_interface_agree() -> None:
+    header = (SOURCES / "fxbin_engine.h").read_text()
+    assert f"#define FXBIN_ABI_VERSION {ABI_VERSION}\n" in header

@@ -1,0 +1,297 @@
+"""``torch.ops.fxbin.binary_conv2d`` against `F.conv2d`, its kernels against each other, and its errors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fxbin.engine.in_float import run_in_float
+from fxbin.engine.library import Engine
+from fxbin.engine.native import forget, held_bytes
+from fxbin.engine.signs import pack_signs, unpack_signs
+from fxbin.errors import EngineError
+from tests.engine.cases import Case, random_cases
+
+binary_conv2d = torch.ops.fxbin.binary_conv2d
+
+
+def plain(channels: int = 8, filters: int = 4, groups: int = 1, **kwargs: Any) -> Case:
+    """A 3x3 convolution of zeros and ones by signs, and padding of 1."""
+    x, weight = torch.randn(2, channels, 6, 6), torch.randn(filters, channels // groups, 3, 3)
+    levels = torch.tensor([0.0, 1.0]), torch.tensor([[-1.0], [1.0]]).repeat(1, filters)
+    args = (x, torch.zeros(channels), levels[0], pack_signs(weight), levels[1], None)
+    geometry = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1)}
+    return Case(args, geometry | {"groups": groups} | kwargs, weight)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_convolutions_are_exact(built: Engine, seed: int) -> None:
+    for case in random_cases(25, seed):
+        assert torch.equal(case.run().double(), case.expected()), case.kwargs
+
+
+def test_every_kernel_gives_the_same_bits(built: Engine) -> None:
+    assert built.kernels[0] == "portable"
+    for case in random_cases(40, seed=10):
+        _, thresholds, _, *_ = case.args
+        any_levels = torch.randn(2), torch.randn(2, len(case.weight))
+        case.args = (case.args[0], thresholds, any_levels[0], case.args[3], any_levels[1], None)
+        first = case.run("portable")
+        torch.testing.assert_close(first.double(), case.expected(), rtol=1e-5, atol=1e-4)
+        for name in built.kernels[1:]:
+            assert torch.equal(case.run(name), first), (name, case.kwargs)
+
+
+def test_operators_of_pytorch_give_the_same_bits(built: Engine) -> None:
+    for case in random_cases(40, seed=20):
+        case.args = (*case.args[:4], torch.randn(2, len(case.weight)), None)
+        in_float = run_in_float(case.checked())
+        found = case.run()
+        assert torch.equal(found, in_float), case.kwargs
+        assert found.stride() == in_float.stride()
+
+
+def test_many_inputs_take_the_kernels_that_can_count_them(built: Engine) -> None:
+    case = plain(channels=3700, filters=3)
+    case.args = (case.args[0][..., :3, :3].abs().contiguous(), *case.args[1:])  # all fire
+    for name in (None, "portable", "popcnt"):
+        if name in (None, *built.kernels):
+            assert torch.equal(case.run(name).double(), case.expected())
+    if "lookup_avx2" in built.kernels:
+        with pytest.raises(EngineError, match="kernel: 'lookup_avx2' is none of this CPU, or does not take"):
+            case.run("lookup_avx2")
+
+
+@pytest.mark.parametrize("name", ["lookup_avx2", "bitsliced_avx2", "portable"])
+@pytest.mark.parametrize("bound", [-9.0, 9.0])
+def test_kernels_count_all_inputs_and_none(built: Engine, name: str, bound: float) -> None:
+    if name not in built.kernels:
+        pytest.skip(f"this CPU has no {name}")
+    case = plain(channels=512, filters=256)
+    case.args = (case.args[0], torch.full((512,), bound), *case.args[2:])
+    assert torch.equal(case.run(name).double(), case.expected())
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.97])
+def test_bands_and_tiles_of_a_large_picture(built: Engine, share: float) -> None:
+    case = plain(channels=40, filters=70, stride=(2, 1), dilation=(1, 2))
+    x = torch.rand(1, 40, 131, 67).contiguous(memory_format=torch.channels_last)
+    case.args = (x, torch.full((40,), 1 - share), *case.args[2:])
+    expected = case.expected()
+    for name in (None, *built.kernels):
+        assert torch.equal(case.run(name).double(), expected)
+
+
+def test_threads_give_the_same_bits(built: Engine) -> None:
+    case = plain(channels=64, filters=128)
+    x = torch.randn(3, 64, 41, 43)
+    case.args = (x, *case.args[1:])
+    alone = case.run()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(case.run(), alone)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_thresholds_are_strict_and_nan_is_low(built: Engine) -> None:
+    values = torch.tensor([0.0, -0.0, 1e-45, -1e-45, float("nan"), float("inf"), float("-inf"), 0.25])
+    weight = torch.ones(1, 1, 1, 1)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        x = values.to(dtype).view(1, 1, 1, -1)
+        for bound in (0.0, 0.25, float("inf"), float("nan")):
+            t = torch.tensor([bound], dtype=dtype)
+            levels = torch.tensor([0.0, 1.0]), torch.tensor([[-1.0], [1.0]])
+            y = binary_conv2d(x, t, levels[0], pack_signs(weight), levels[1], kernel_size=(1, 1))
+            assert y.dtype == dtype
+            assert torch.equal(y, (x > t).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_dtypes(built: Engine, dtype: torch.dtype) -> None:
+    case = plain(channels=20, filters=7)
+    x = case.args[0].to(dtype)
+    case.args = (x, torch.randn(20).to(dtype), *case.args[2:])
+    case.options["residual"] = torch.randint(-3, 4, (2, 7, 6, 6)).to(dtype)
+    y = case.run()
+    assert y.dtype == dtype
+    assert torch.equal(y.double(), case.expected())
+
+
+def test_any_strides_are_read_right(built: Engine) -> None:
+    case = plain()
+    whole = torch.randn(2, 12, 13, 9)
+    views = (
+        whole[:, 2:10, ::2, 1:7],
+        whole.permute(0, 1, 3, 2)[:, :8, :6, ::2],
+        whole[:1, :8, :6, :6].expand(2, -1, -1, -1),
+        torch.randn(8).view(1, 8, 1, 1).expand(2, -1, 6, 6),
+        torch.randn(1, 12, 6, 6).contiguous(memory_format=torch.channels_last)[:, 3:11],
+    )
+    for x in views:
+        case.args = (x, *case.args[1:])
+        assert torch.equal(case.run().double(), case.expected())
+
+
+def test_the_layout_of_the_output_is_that_of_the_input(built: Engine) -> None:
+    case = plain()
+    assert case.run().is_contiguous()
+    x = case.args[0].contiguous(memory_format=torch.channels_last)
+    case.args = (x, *case.args[1:])
+    assert case.run().is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_empty_batch_gives_an_empty_output(built: Engine) -> None:
+    case = plain()
+    case.args = (case.args[0][:0], *case.args[1:])
+    assert case.run().shape == (0, 4, 6, 6)
+
+
+def test_padding_wider_than_the_picture(built: Engine) -> None:
+    case = plain(padding=(9, 0, 3, 14), stride=(4, 5))
+    assert torch.equal(case.run().double(), case.expected())
+
+
+def test_depthwise(built: Engine) -> None:
+    case = plain(channels=70, filters=140, groups=70)
+    assert torch.equal(case.run().double(), case.expected())
+
+
+def test_weights_that_are_written_to_are_taken_anew(built: Engine) -> None:
+    case = plain()
+    case.run()
+    assert held_bytes(case.args[3]) > 0
+    case.weight = -case.weight
+    case.args[3].copy_(pack_signs(case.weight))
+    assert torch.equal(case.run().double(), case.expected())
+    forget(case.args[3])
+    assert held_bytes(case.args[3]) == 0
+
+
+def test_weights_are_kept_as_long_as_their_tensor(built: Engine) -> None:
+    from fxbin.engine.native import _prepared
+
+    case = plain()
+    before = len(_prepared)
+    case.run()
+    assert len(_prepared) == before + 1
+    del case
+    assert len(_prepared) == before
+
+
+def test_signs_survive_packing() -> None:
+    for channels in (1, 7, 8, 9, 64, 65):
+        weight = torch.randn(3, channels, 2, 3)
+        weight[0, 0] = 0
+        bits = pack_signs(weight)
+        assert bits.shape == (3, 6, -(-channels // 8))
+        assert torch.equal(unpack_signs(bits, channels, (2, 3)), torch.where(weight > 0, 1.0, -1.0))
+
+
+def test_operator_keeps_the_promises_of_its_schema(built: Engine) -> None:
+    case = plain()
+    torch.library.opcheck(
+        torch.ops.fxbin.binary_conv2d, case.args, case.kwargs, test_utils=("test_schema", "test_faketensor")
+    )
+
+
+class Scaled(nn.Module):
+    """A two-level convolution between other operators."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.bits = nn.Buffer(case.args[3])
+        self.case = case
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, thresholds, x_levels, _, w_levels, _ = self.case.args
+        kwargs = self.case.kwargs
+        y: Tensor = binary_conv2d(x * 2, thresholds, x_levels, self.bits, w_levels, **kwargs)
+        return y.relu() + 1
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_compiled_and_exported(built: Engine, layout: torch.memory_format) -> None:
+    model = Scaled(plain())
+    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=layout)
+    batch = torch.export.Dim("batch", min=1, max=8)
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: batch},)).module()
+    compiled = torch.compile(model, fullgraph=True)
+    for size in (2, 5):
+        x = torch.randn(size, 8, 6, 6).contiguous(memory_format=layout)
+        assert torch.equal(exported(x), model(x))
+        assert torch.equal(compiled(x), model(x))
+
+
+CHANGES: dict[str, tuple[Callable[[Case], None], str]] = {
+    "three axes": (
+        lambda case: put(case, 0, torch.zeros(8, 6, 6)),
+        r"x: expected floats \(n, c, h, w\), got torch.float32 \(8, 6, 6\)",
+    ),
+    "integers": (
+        lambda case: put(case, 0, torch.zeros(2, 8, 6, 6, dtype=torch.int64)),
+        "x: expected floats",
+    ),
+    "thresholds": (
+        lambda case: put(case, 1, torch.zeros(7)),
+        r"thresholds: expected torch.float32 \(8,\), got torch.float32 \(7,\)",
+    ),
+    "threshold dtype": (lambda case: put(case, 1, torch.zeros(8).double()), "got torch.float64"),
+    "x_levels": (lambda case: put(case, 2, torch.zeros(3)), "x_levels: expected"),
+    "weight_bits": (
+        lambda case: put(case, 3, case.args[3][:, :8].contiguous()),
+        r"weight_bits: expected torch.uint8 \(4, 9, 1\), got torch.uint8 \(4, 8, 1\)",
+    ),
+    "axes of weight_bits": (lambda case: put(case, 3, torch.zeros(4)), "weight_bits: expected 3 axes"),
+    "w_levels": (lambda case: put(case, 4, torch.zeros(2, 5)), "w_levels: expected"),
+    "bias": (lambda case: put(case, 5, torch.zeros(5)), "bias: expected"),
+    "groups": (lambda case: case.kwargs.update(groups=3), "groups: expected a divisor of 8 channels and 4"),
+    "stride": (lambda case: case.kwargs.update(stride=(0, 1)), "stride: expected numbers of 1 or more"),
+    "dilation": (lambda case: case.kwargs.update(dilation=(1, -1)), "dilation: expected numbers of 1"),
+    "padding": (lambda case: case.kwargs.update(padding=(0, -1, 0, 0)), "padding: expected numbers of 0"),
+    "too small": (lambda case: case.kwargs.update(dilation=(9, 1)), "is smaller than the kernel"),
+    "activation": (lambda case: case.options.update(activation="gelu"), "activation: expected one of"),
+    "slope": (lambda case: case.options.update(slope=torch.zeros(4)), "slope: expected it with"),
+    "no slope": (lambda case: case.options.update(activation="prelu"), "slope: expected it with"),
+    "residual": (lambda case: case.options.update(residual=torch.zeros(2, 4, 6, 5)), "residual: expected"),
+}
+
+
+def put(case: Case, position: int, value: Tensor) -> None:
+    """Replace an argument."""
+    case.args = (*case.args[:position], value, *case.args[position + 1 :])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_does_not_fit_is_an_error(built: Engine, change: str) -> None:
+    case = plain()
+    apply, message = CHANGES[change]
+    apply(case)
+    with pytest.raises(EngineError, match=message):
+        case.run()
+
+
+def test_unknown_kernels_are_an_error(built: Engine) -> None:
+    with pytest.raises(EngineError, match="kernel: 'abacus' is none of this CPU"):
+        plain().run("abacus")
+
+
+def test_levels_of_a_convolution_by_hand(built: Engine) -> None:
+    x = torch.tensor([[[[0.2, 0.9], [0.7, 0.1]]]])
+    weight = torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]])
+    args = (
+        x,
+        torch.tensor([0.5]),
+        torch.tensor([-1.0, 3.0]),
+        pack_signs(weight),
+        torch.tensor([[2.0], [5.0]]),
+    )
+    y = binary_conv2d(*args, kernel_size=(2, 2))
+    # -1 * 5 + 3 * 2 + 3 * 2 + -1 * 5
+    assert y.flatten().tolist() == [2.0]
+    padded = binary_conv2d(*args, kernel_size=(2, 2), padding=(1, 0, 1, 0))
+    w = torch.where(weight > 0, 5.0, 2.0)
+    assert torch.equal(padded, F.conv2d(F.pad(torch.where(x > 0.5, 3.0, -1.0), (1, 0, 1, 0)), w))
