@@ -19,17 +19,15 @@ def run_in_float(conv: BinaryConv2d) -> Tensor:
     low, high = conv.x_levels.unbind()
     half = ((conv.w_levels[1] - conv.w_levels[0]) / 2).view(-1, 1, 1)
     middle = ((conv.w_levels[1] + conv.w_levels[0]) / 2).view(-1, 1, 1)
-    step = high - low
-    y = (half * step) * _sums(conv, fired, signs)
-    if conv.bias is not None:
-        y += conv.bias.view(-1, 1, 1)
-    picture = torch.ones_like(fired[:1])
+    step, picture = high - low, torch.ones_like(fired[:1])
+    added = conv.x_levels.new_zeros(()) if conv.bias is None else conv.bias.view(-1, 1, 1)
     if middle.any():
         ones = torch.ones_like(signs)
         active, inputs = _sums(conv, fired, ones), _sums(conv, picture, ones)
-        y += middle * (step * active + low * inputs)
+        added = added + middle * (step * active + low * inputs)
     if low != 0:
-        y += half * (low * _sums(conv, picture, signs))
+        added = added + half * (low * _sums(conv, picture, signs))
+    y = (half * step) * _sums(conv, fired, signs) + added
     if conv.residual is not None:
         y += conv.residual.float()
     if conv.activation == "relu":

@@ -61,7 +61,9 @@ static float at(const fxbin_tensor *t, int64_t n, int64_t c, int64_t y, int64_t 
 }
 
 /** One number of y by the definition. */
-static double by_definition(const fxbin_shape *s, const fxbin_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox) {
+static double by_definition(
+    const fxbin_shape *s, const fxbin_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox
+) {
     int64_t channels = s->channels / s->groups, group = f / (s->filters / s->groups), bytes = (channels + 7) / 8;
     double sum = call->bias == NULL ? 0 : call->bias[f];
     for (int64_t ky = 0; ky < s->kernel[0]; ky++) {

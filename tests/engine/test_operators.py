@@ -65,7 +65,7 @@ def test_many_inputs_take_the_kernels_that_can_count_them(built: Engine) -> None
             case.run("lookup_avx2")
 
 
-@pytest.mark.parametrize("name", ["lookup_avx2", "bitsliced_avx2", "portable"])
+@pytest.mark.parametrize("name", ["lookup_avx2", "bitsliced_avx2", "bitsliced_avx512", "portable"])
 @pytest.mark.parametrize("bound", [-9.0, 9.0])
 def test_kernels_count_all_inputs_and_none(built: Engine, name: str, bound: float) -> None:
     if name not in built.kernels:

@@ -17,10 +17,16 @@ typedef struct {
     int32_t *fired; /**< (groups, rows, width): how many of these bits are set */
 } fxbin_band;
 
+/** The taps of a pixel of the output that are inside the picture. */
+typedef struct {
+    taps_inside down, across;
+} fxbin_window;
+
 /** Output pixels that are computed together: their places, and how many of their inputs fire. */
 typedef struct {
     int64_t pixels;
     const int32_t *rows, *columns; /**< of the output, by pixel */
+    const fxbin_window *windows;   /**< by pixel */
     const int32_t *active;         /**< of the group that is computed, by pixel */
     int64_t group;
 } fxbin_tile;

@@ -72,7 +72,7 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
         if (!is_candidate(self, kernel)) continue;
         sizes.input = max_of(sizes.input, aligned(pixels * kernel->pixel_size(shape)));
         sizes.gathered = max_of(sizes.gathered, aligned(kernel->gathered_size(shape)));
-        sizes.sums = max_of(sizes.sums, aligned(TILE * kernel->block * (int64_t)sizeof(int32_t)));
+        sizes.sums = max_of(sizes.sums, aligned(TILE * kernel->block(shape) * (int64_t)sizeof(int32_t)));
     }
     return sizes;
 }
@@ -140,22 +140,33 @@ static void run_tiles(
     const band_memory *memory, int64_t picture
 ) {
     int32_t tile_rows[TILE], tile_columns[TILE];
-    int64_t width = self->out_size[1], pixels = band->out_rows * width, filters = group_filters(self->shape);
+    fxbin_window windows[TILE];
+    int64_t width = self->out_size[1], pixels = band->out_rows * width;
+    int64_t filters = group_filters(self->shape), block = kernel->block(self->shape);
     void *gathered = memory->gathered;
     int32_t *sums = memory->sums;
+    int32_t row = (int32_t)band->first_out_row, column = 0;
     for (int64_t start = 0; start < pixels; start += TILE) {
-        fxbin_tile tile = {.pixels = min_of(TILE, pixels - start), .rows = tile_rows, .columns = tile_columns};
+        fxbin_tile tile = {
+            .pixels = min_of(TILE, pixels - start),
+            .rows = tile_rows,
+            .columns = tile_columns,
+            .windows = windows,
+        };
         for (int64_t i = 0; i < tile.pixels; i++) {
-            tile_rows[i] = (int32_t)(band->first_out_row + (start + i) / width);
-            tile_columns[i] = (int32_t)((start + i) % width);
+            tile_rows[i] = row;
+            tile_columns[i] = column;
+            windows[i].down = taps_at(self->shape, 0, row, band->in_size[0]);
+            windows[i].across = taps_at(self->shape, 1, column++, band->in_size[1]);
+            if (column == width) row++, column = 0;
         }
         for (tile.group = 0; tile.group < self->shape->groups; tile.group++) {
             tile.active = memory->active + tile.group * pixels + start;
             kernel->gather(band, memory->input, &tile, gathered);
-            for (int64_t first = 0; first < filters; first += kernel->block) {
-                int64_t count = min_of(kernel->block, filters - first);
+            for (int64_t first = 0; first < filters; first += block) {
+                int64_t count = min_of(block, filters - first);
                 kernel->count(band, &tile, weights, gathered, first, count, sums);
-                finish_tile(&self->coefficients, &tile, picture, first, count, sums, kernel->block);
+                finish_tile(&self->coefficients, &tile, picture, first, count, sums, block);
             }
         }
     }

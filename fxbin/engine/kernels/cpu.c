@@ -12,9 +12,11 @@
 #define LEAF_1_ECX_OSXSAVE (1u << 27)
 #define LEAF_1_ECX_AVX (1u << 28)
 #define LEAF_7_EBX_AVX2 (1u << 5)
-#define XCR0_XMM_AND_YMM 6u
+#define LEAF_7_EBX_AVX512_F_DQ_BW_VL (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
+#define XCR0_YMM 0x06u
+#define XCR0_ZMM 0xe6u
 
-static bool has_popcnt, has_avx2;
+static bool has_popcnt, has_avx2, has_avx512;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /** The state that the operating system saves. */
@@ -29,9 +31,11 @@ static void ask(void) {
     uint32_t eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return;
     has_popcnt = (ecx & LEAF_1_ECX_POPCNT) != 0;
-    if ((ecx & avx) != avx || (xcr0() & XCR0_XMM_AND_YMM) != XCR0_XMM_AND_YMM) return;
+    if ((ecx & avx) != avx || (xcr0() & XCR0_YMM) != XCR0_YMM) return;
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return;
     has_avx2 = has_popcnt && (ebx & LEAF_7_EBX_AVX2) != 0;
+    bool has_all = (ebx & LEAF_7_EBX_AVX512_F_DQ_BW_VL) == LEAF_7_EBX_AVX512_F_DQ_BW_VL;
+    has_avx512 = has_avx2 && has_all && (xcr0() & XCR0_ZMM) == XCR0_ZMM;
 }
 
 bool cpu_has_popcnt(void) {
@@ -42,6 +46,11 @@ bool cpu_has_popcnt(void) {
 bool cpu_has_avx2(void) {
     pthread_once(&once, ask);
     return has_avx2;
+}
+
+bool cpu_has_avx512(void) {
+    pthread_once(&once, ask);
+    return has_avx512;
 }
 
 #endif

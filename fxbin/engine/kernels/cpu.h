@@ -7,15 +7,28 @@
 /** Into functions for any CPU: what is written once is compiled for each. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
+/** In front of a loop: what one turn writes, no other one reads. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT
+#endif
+
 #if defined(__x86_64__)
 #define FXBIN_X86 1
 #define POPCNT __attribute__((target("popcnt")))
 #define AVX2 __attribute__((target("avx2,popcnt")))
+#define AVX512 __attribute__((target("avx2,popcnt,avx512f,avx512vl,avx512bw,avx512dq")))
 
 bool cpu_has_popcnt(void);
 
 /** AVX2, which the operating system must save the registers of, and POPCNT. */
 bool cpu_has_avx2(void);
+
+/** The same of AVX-512 with vectors of all sizes: F, VL, BW and DQ. */
+bool cpu_has_avx512(void);
 
 #else
 #define FXBIN_X86 0

@@ -34,19 +34,19 @@ fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *c
     };
 }
 
-/** Add what does not depend on which inputs fire, and what depends on their number alone. */
+/** What is added to the sums of `count` filters of one pixel: the bias, and what levels other than 0 and those
+ * around 0 give, which depends on the taps inside and on the number of inputs that fire. */
 static ALWAYS_INLINE void add_levels(
-    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count,
-    float *restrict y
+    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count, float *added
 ) {
     const fxbin_shape *shape = c->shape;
     float low = c->call->x_levels[0], d = c->call->x_levels[1] - low;
-    taps_inside down = taps_at(shape, 0, tile->rows[pixel], c->call->x.shape[2]);
-    taps_inside across = taps_at(shape, 1, tile->columns[pixel], c->call->x.shape[3]);
+    taps_inside down = tile->windows[pixel].down, across = tile->windows[pixel].across;
     int64_t inputs = (down.last - down.first) * (across.last - across.first) * group_channels(shape);
     float of_pixel = d * (float)tile->active[pixel] + low * (float)inputs;
+    for (int64_t i = 0; i < count; i++) added[i] = c->bias[filter + i];
     if (c->middle != NULL) {
-        for (int64_t i = 0; i < count; i++) y[i] += c->middle[filter + i] * of_pixel;
+        for (int64_t i = 0; i < count; i++) added[i] += c->middle[filter + i] * of_pixel;
     }
     if (c->excess != NULL) {
         int64_t row = (shape->kernel[1] + 1) * shape->filters;
@@ -54,51 +54,91 @@ static ALWAYS_INLINE void add_levels(
         int64_t left = across.first * shape->filters, right = across.last * shape->filters;
         for (int64_t i = 0; i < count; i++) {
             int32_t sum = bottom[right + i] - bottom[left + i] - top[right + i] + top[left + i];
-            y[i] += c->half[filter + i] * (low * (float)sum);
+            added[i] += c->half[filter + i] * (low * (float)sum);
         }
     }
 }
 
-static ALWAYS_INLINE void activate(const fxbin_call *call, int64_t filter, int64_t count, float *restrict y) {
-    // Written so that a NaN stays one, as PyTorch has it.
-    if (call->activation == FXBIN_RELU) {
-        for (int64_t i = 0; i < count; i++) y[i] = y[i] < 0 ? 0 : y[i];
-    } else if (call->activation == FXBIN_PRELU) {
-        for (int64_t i = 0; i < count; i++) y[i] = y[i] < 0 ? y[i] * call->slope[filter + i] : y[i];
+/** Some filters of one pixel: everything that is a pointer points to the first one. */
+typedef struct {
+    const int32_t *sums;
+    const float *factor, *added, *slope;
+    const float *residual;
+    int64_t residual_step;
+    float *y;
+} chunk_of_pixel;
+
+/** One loop for everything; what a call has of it are constants where this is inlined. */
+static ALWAYS_INLINE void finish_filters(
+    chunk_of_pixel at, int64_t count, bool has_residual, int64_t residual_step, int64_t activation
+) {
+    INDEPENDENT
+    for (int64_t i = 0; i < count; i++) {
+        float value = at.factor[i] * (float)at.sums[i] + at.added[i];
+        if (has_residual) value += at.residual[i * residual_step];
+        // Written so that a NaN stays one, as PyTorch has it.
+        if (activation == FXBIN_RELU) value = value < 0 ? 0 : value;
+        if (activation == FXBIN_PRELU) value = value < 0 ? value * at.slope[i] : value;
+        at.y[i] = value;
     }
+}
+
+static ALWAYS_INLINE void finish_activation(chunk_of_pixel at, int64_t count, int64_t activation) {
+    if (at.residual == NULL) {
+        finish_filters(at, count, false, 1, activation);
+    } else if (at.residual_step == 1) {
+        finish_filters(at, count, true, 1, activation);
+    } else {
+        finish_filters(at, count, true, at.residual_step, activation);
+    }
+}
+
+static ALWAYS_INLINE void finish_by_kind(chunk_of_pixel at, int64_t count, int64_t activation) {
+    if (activation == FXBIN_NO_ACTIVATION) finish_activation(at, count, FXBIN_NO_ACTIVATION);
+    if (activation == FXBIN_RELU) finish_activation(at, count, FXBIN_RELU);
+    if (activation == FXBIN_PRELU) finish_activation(at, count, FXBIN_PRELU);
+}
+
+/** Where a tensor has the filter number `filter` of a pixel. */
+static ALWAYS_INLINE float *place_in(
+    const fxbin_tensor *tensor, int64_t picture, int64_t filter, const fxbin_tile *tile, int64_t pixel
+) {
+    int64_t element = picture * tensor->stride[0] + filter * tensor->stride[1];
+    element += tile->rows[pixel] * tensor->stride[2] + tile->columns[pixel] * tensor->stride[3];
+    return (float *)tensor->data + element;
 }
 
 /** Up to CHUNK filters of one pixel, from filter number `filter` of all on. */
 static ALWAYS_INLINE void finish_chunk(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t pixel, int64_t filter,
-    int64_t count, const int32_t *restrict sums
+    int64_t count, const int32_t *sums
 ) {
     const fxbin_call *call = c->call;
-    const int64_t place[4] = {picture, filter, tile->rows[pixel], tile->columns[pixel]};
-    int64_t y_at = 0, residual_at = 0;
-    for (int axis = 0; axis < 4; axis++) {
-        y_at += place[axis] * call->y.stride[axis];
-        residual_at += place[axis] * call->residual.stride[axis];
+    float *to = place_in(&call->y, picture, filter, tile, pixel);
+    float added[CHUNK], apart[CHUNK];
+    bool is_together = call->y.stride[1] == 1;
+    chunk_of_pixel at = {
+        .sums = sums,
+        .factor = c->factor + filter,
+        .added = c->bias + filter,
+        .y = is_together ? to : apart,
+    };
+    if (c->middle != NULL || c->excess != NULL) {
+        add_levels(c, tile, pixel, filter, count, added);
+        at.added = added;
     }
-    float *to = (float *)call->y.data + y_at;
-    float chunk[CHUNK];
-    bool is_direct = call->y.stride[1] == 1;
-    float *restrict y = is_direct ? to : chunk;
-    const float *restrict factor = c->factor + filter, *restrict bias = c->bias + filter;
-    for (int64_t i = 0; i < count; i++) y[i] = factor[i] * (float)sums[i] + bias[i];
-    if (c->middle != NULL || c->excess != NULL) add_levels(c, tile, pixel, filter, count, y);
     if (call->residual.data != NULL) {
-        const float *residual = (const float *)call->residual.data + residual_at;
-        int64_t step = call->residual.stride[1];
-        if (step == 1) {
-            for (int64_t i = 0; i < count; i++) y[i] += residual[i];
-        } else {
-            for (int64_t i = 0; i < count; i++) y[i] += residual[i * step];
-        }
+        at.residual = place_in(&call->residual, picture, filter, tile, pixel);
+        at.residual_step = call->residual.stride[1];
     }
-    activate(call, filter, count, y);
-    if (!is_direct) {
-        for (int64_t i = 0; i < count; i++) to[i * call->y.stride[1]] = y[i];
+    if (call->slope != NULL) at.slope = call->slope + filter;
+    if (count == CHUNK) {
+        finish_by_kind(at, CHUNK, call->activation);
+    } else {
+        finish_by_kind(at, count, call->activation);
+    }
+    if (!is_together) {
+        for (int64_t i = 0; i < count; i++) to[i * call->y.stride[1]] = apart[i];
     }
 }
 

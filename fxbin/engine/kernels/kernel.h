@@ -22,7 +22,8 @@ typedef struct {
     /** Whether the kernel computes convolutions of this shape. */
     bool (*takes)(const fxbin_shape *shape);
 
-    /** Cycles for one pixel and all filters, about, where this share of the inputs fires. */
+    /** Nanoseconds for one pixel and all filters where this share of the inputs fires, beyond what is the same for all
+     * kernels. Measured on Zen 4; what counts is which kernel has the lowest. */
     double (*cost)(const fxbin_shape *shape, double share);
 
     /** Bytes of its form of the weights, and how it is made of those of `fxbin_call.weight_bits`. */
@@ -38,7 +39,7 @@ typedef struct {
     void (*gather)(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered);
 
     /** Filters of a block; the last block of a group may be smaller. */
-    int64_t block;
+    int64_t (*block)(const fxbin_shape *shape);
 
     /** Write the sums of the filters `first` .. `first` + `count` - 1 of the tile's group, those of pixel i
      * from sums + i * `block` on. It may write more sums than `count`, up to a whole block. */

@@ -54,8 +54,8 @@ static bool takes(const fxbin_shape *shape) {
 
 static double cost(const fxbin_shape *shape, double share) {
     (void)share;
-    double vectors = (double)(shape->groups * ceil_div(group_filters(shape), 32));
-    return vectors * (0.75 * (double)fours_of(shape) + 20);
+    double vectors = (double)ceil_div(group_filters(shape), 32);
+    return (double)shape->groups * (0.17 * vectors * (double)fours_of(shape) + 15);
 }
 
 static int64_t weights_size(const fxbin_shape *shape) {
@@ -81,6 +81,11 @@ static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits
             }
         }
     }
+}
+
+static int64_t block_of(const fxbin_shape *shape) {
+    (void)shape;
+    return BLOCK;
 }
 
 static int64_t pixel_size(const fxbin_shape *shape) {
@@ -124,60 +129,60 @@ static ALWAYS_INLINE AVX2 void join(const uint16_t *first, const uint16_t *secon
     }
 }
 
-/** A pixel of the output, and its taps inside the picture. */
-typedef struct {
-    taps_inside down, across;
-} window;
-
-static ALWAYS_INLINE window window_of(const fxbin_band *band, const fxbin_tile *tile, int64_t pixel) {
-    if (pixel >= tile->pixels) return (window){0};
-    return (window){
-        .down = taps_at(band->shape, 0, tile->rows[pixel], band->in_size[0]),
-        .across = taps_at(band->shape, 1, tile->columns[pixel], band->in_size[1]),
-    };
-}
-
 static ALWAYS_INLINE bool holds(const taps_inside *taps, int64_t tap) {
     return tap >= taps->first && tap < taps->last;
 }
 
-/** The fours of one pixel at a tap; the tap's column must be inside the picture. */
-static ALWAYS_INLINE const uint16_t *fours_at(
-    const fxbin_band *band, const uint16_t *input, const window *at, int64_t group, int64_t ky, int64_t kx
-) {
+/** What all pixels of a tile have in common. */
+typedef struct {
+    const fxbin_band *band;
+    const uint16_t *input; /**< that of the tile's group */
+    int64_t fours;         /**< of a tap */
+    int64_t rest;          /**< to a multiple of three */
+} source;
+
+/** The fours of one pixel at a tap; `nothing` outside of the picture. */
+static ALWAYS_INLINE const uint16_t *fours_at(const source *from, const fxbin_window *at, int64_t ky, int64_t kx) {
     if (!holds(&at->down, ky) || !holds(&at->across, kx)) return nothing;
     int64_t row = at->down.start + ky * at->down.step, column = at->across.start + kx * at->across.step;
-    int64_t pixel = band_pixel(band, row, column) * band->shape->groups + group;
-    return input + pixel * fours_of_tap(band->shape);
+    return from->input + band_pixel(from->band, row, column) * from->band->shape->groups * from->fours;
 }
 
-static AVX2 void gather_pair(
-    const fxbin_band *band, const uint16_t *input, const fxbin_tile *tile, int64_t pixel, uint16_t *to
+static ALWAYS_INLINE bool is_whole(const taps_inside *taps, int64_t count) {
+    return taps->last - taps->first == count;
+}
+
+/** The rows of the table for two pixels; returns where the next ones go. */
+static ALWAYS_INLINE AVX2 uint16_t *gather_pair(
+    const source *from, const fxbin_window *a, const fxbin_window *b, uint16_t *to
 ) {
-    const fxbin_shape *shape = band->shape;
-    window a = window_of(band, tile, pixel), b = window_of(band, tile, pixel + 1);
-    int64_t fours = fours_of_tap(shape), width = shape->kernel[1], group = tile->group;
-    bool are_rows = shape->groups == 1 && shape->dilation[1] == 1; // taps of a row are neighbours in memory
-    are_rows = are_rows && a.across.last - a.across.first == width && b.across.last - b.across.first == width;
+    const fxbin_shape *shape = from->band->shape;
+    int64_t width = shape->kernel[1];
+    // Taps of a row are neighbours in memory: they are one long tap.
+    bool are_rows = shape->groups == 1 && shape->dilation[1] == 1;
+    are_rows = are_rows && is_whole(&a->across, width) && is_whole(&b->across, width);
+    int64_t columns = are_rows ? 1 : width, fours = are_rows ? width * from->fours : from->fours;
     for (int64_t ky = 0; ky < shape->kernel[0]; ky++) {
-        if (are_rows) {
-            join(fours_at(band, input, &a, 0, ky, 0), fours_at(band, input, &b, 0, ky, 0), width * fours, to);
-            to += width * fours;
-            continue;
-        }
-        for (int64_t kx = 0; kx < width; kx++, to += fours) {
-            const uint16_t *first = fours_at(band, input, &a, group, ky, kx);
-            join(first, fours_at(band, input, &b, group, ky, kx), fours, to);
+        for (int64_t kx = 0; kx < columns; kx++, to += fours) {
+            join(fours_at(from, a, ky, kx), fours_at(from, b, ky, kx), fours, to);
         }
     }
-    join(nothing, nothing, fours_of(shape) - taps_of(shape) * fours, to);
+    join(nothing, nothing, from->rest, to);
+    return to + from->rest;
 }
 
 static AVX2 void gather(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
+    const fxbin_shape *shape = band->shape;
+    source from = {.band = band, .fours = fours_of_tap(shape)};
+    from.input = (const uint16_t *)input + tile->group * from.fours;
+    from.rest = fours_of(shape) - taps_of(shape) * from.fours;
+    const fxbin_window none = {0};
     uint16_t *to = gathered;
     // Two pairs are counted at a time: the second may be of no pixels.
-    for (int64_t pixel = 0; pixel < ceil_div(tile->pixels, 4) * 4; pixel += 2, to += fours_of(band->shape)) {
-        gather_pair(band, input, tile, pixel, to);
+    for (int64_t pixel = 0; pixel < ceil_div(tile->pixels, 4) * 4; pixel += 2) {
+        const fxbin_window *a = pixel < tile->pixels ? &tile->windows[pixel] : &none;
+        const fxbin_window *b = pixel + 1 < tile->pixels ? &tile->windows[pixel + 1] : &none;
+        to = gather_pair(&from, a, b, to);
     }
 }
 
@@ -303,7 +308,7 @@ const fxbin_kernel lookup_avx2_kernel = {
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
-    .block = BLOCK,
+    .block = block_of,
     .count = count,
 };
 

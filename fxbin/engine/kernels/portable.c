@@ -28,7 +28,7 @@ static int64_t words_of_filter(const fxbin_shape *shape) {
 
 static double cost_portable(const fxbin_shape *shape, double share) {
     (void)share;
-    return (double)(shape->filters * (10 * words_of_filter(shape) + 5));
+    return (double)shape->filters * (2.5 * (double)words_of_filter(shape) + 1);
 }
 
 static int64_t weights_size(const fxbin_shape *shape) {
@@ -44,6 +44,11 @@ static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits
             }
         }
     }
+}
+
+static int64_t block_of(const fxbin_shape *shape) {
+    (void)shape;
+    return BLOCK;
 }
 
 static int64_t pixel_size(const fxbin_shape *shape) {
@@ -65,8 +70,7 @@ static void gather(const fxbin_band *band, const void *input, const fxbin_tile *
     int64_t words = group_words(shape);
     uint64_t *to = gathered;
     for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
-        taps_inside down = taps_at(shape, 0, tile->rows[pixel], band->in_size[0]);
-        taps_inside across = taps_at(shape, 1, tile->columns[pixel], band->in_size[1]);
+        taps_inside down = tile->windows[pixel].down, across = tile->windows[pixel].across;
         memset(to, 0, (size_t)words_of_filter(shape) * sizeof *to);
         for (int64_t ky = down.first; ky < down.last; ky++) {
             for (int64_t kx = across.first; kx < across.last; kx++) {
@@ -114,14 +118,14 @@ const fxbin_kernel portable_kernel = {
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
-    .block = BLOCK,
+    .block = block_of,
     .count = count_portable,
 };
 
 #if FXBIN_X86
 static double cost_popcnt(const fxbin_shape *shape, double share) {
     (void)share;
-    return (double)shape->filters * (1.3 * (double)words_of_filter(shape) + 4);
+    return (double)shape->filters * (0.5 * (double)words_of_filter(shape) + 1);
 }
 
 static POPCNT void count_popcnt(
@@ -142,7 +146,7 @@ const fxbin_kernel popcnt_kernel = {
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
-    .block = BLOCK,
+    .block = block_of,
     .count = count_popcnt,
 };
 #endif

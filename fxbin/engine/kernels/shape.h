@@ -52,8 +52,10 @@ typedef struct {
 /** Those of the output at `out` on axis 0 (vertical) or 1 (horizontal), for a picture of `extent` there. */
 static inline taps_inside taps_at(const fxbin_shape *shape, int axis, int64_t out, int64_t extent) {
     int64_t step = shape->dilation[axis], start = out * shape->stride[axis] - shape->padding[2 * axis];
-    int64_t first = start < 0 ? ceil_div(-start, step) : 0;
-    int64_t last = start < extent ? min_of(shape->kernel[axis], (extent - 1 - start) / step + 1) : 0;
+    int64_t before = max_of(-start, 0), within = max_of(extent - start, 0);
+    // Taps in so many pixels; a division takes longer than all the rest of a tap's work.
+    int64_t first = step == 1 ? before : ceil_div(before, step);
+    int64_t last = min_of(shape->kernel[axis], step == 1 ? within : ceil_div(within, step));
     return (taps_inside){min_of(first, last), last, start, step};
 }
 
