@@ -12,7 +12,7 @@ ACTIVATIONS = ("none", "relu", "prelu")
 """In the order of ``enum fxbin_activation``."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class BinaryConv2d:
     """What ``torch.ops.fxbin.binary_conv2d`` is given, see there; shapes and dtypes fit together."""
 
@@ -100,22 +100,22 @@ class BinaryConv2d:
             raise EngineError(
                 f"groups: expected a divisor of {channels} channels and {filters} filters, got {self.groups}"
             )
-        size = -(-channels // self.groups // 8)
-        _check("weight_bits", self.weight_bits, (filters, kh * kw, size), torch.uint8)
-        _check("thresholds", self.thresholds, (channels,), x.dtype)
-        _check("x_levels", self.x_levels, (2,), torch.float32)
-        _check("w_levels", self.w_levels, (2, filters), torch.float32)
+        size, device = -(-channels // self.groups // 8), x.device
+        _check("weight_bits", self.weight_bits, (filters, kh * kw, size), torch.uint8, device)
+        _check("thresholds", self.thresholds, (channels,), x.dtype, device)
+        _check("x_levels", self.x_levels, (2,), torch.float32, device)
+        _check("w_levels", self.w_levels, (2, filters), torch.float32, device)
         if self.bias is not None:
-            _check("bias", self.bias, (filters,), torch.float32)
+            _check("bias", self.bias, (filters,), torch.float32, device)
         if self.activation not in ACTIVATIONS:
             raise EngineError(f"activation: expected one of {ACTIVATIONS}, got {self.activation!r}")
         if (self.slope is not None) is not (self.activation == "prelu"):
             raise EngineError("slope: expected it with the activation 'prelu', and with no other")
         if self.slope is not None:
-            _check("slope", self.slope, (filters,), torch.float32)
+            _check("slope", self.slope, (filters,), torch.float32, device)
         self._check_geometry()
         if self.residual is not None:
-            _check("residual", self.residual, self.output_shape, x.dtype)
+            _check("residual", self.residual, self.output_shape, x.dtype, device)
 
     def _check_geometry(self) -> None:
         for name, least, values in (
@@ -134,6 +134,13 @@ class BinaryConv2d:
             )
 
 
-def _check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-        raise EngineError(f"{name}: expected {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)}")
+def _check(
+    name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    if tensor.dtype != dtype or tensor.shape != shape or tensor.device != device:
+        expected, found = (dtype, shape, device), (tensor.dtype, tuple(tensor.shape), tensor.device)
+        raise EngineError(f"{name}: expected {_words(*expected)}, got {_words(*found)}")
+
+
+def _words(dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> str:
+    return f"{dtype} {shape} on {device}"

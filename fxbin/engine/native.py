@@ -8,10 +8,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
 from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
-from fxbin.errors import EngineError
 
 _DTYPES = {torch.float32: 0, torch.float64: 1}
 """``enum fxbin_dtype``."""
+
+_CALL_SIZE = sizeof(EngineCall)
+_NOTHING = EngineTensor()
 
 _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """By tensor of weight bits: its version and shape when the engine took it, and what the engine keeps."""
@@ -19,29 +21,46 @@ _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 def run_natively(engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> Tensor:
     """The output of `conv`, computed by the kernel of that name, by default the fastest."""
-    x, thresholds = conv.x, conv.thresholds
-    if x.dtype not in _DTYPES:  # exact: both are floats of fewer bits
-        x, thresholds = x.float(), thresholds.float()
-    y = conv.new_output(torch.float32)
-    residual = None if conv.residual is None else conv.residual.float()
-    # Named, so that they live until the engine has returned.
-    vectors = [_vector(v) for v in (thresholds, conv.x_levels, conv.weight_bits, conv.w_levels)]
-    bias, slope = _vector(conv.bias), _vector(conv.slope)
-    call = EngineCall(
-        sizeof(EngineCall),
-        _tensor(x),
-        _DTYPES[x.dtype],
-        *(number for vector in vectors for number in _place(vector)),
-        *_place(bias),
-        EngineTensor() if residual is None else _tensor(residual),
-        ACTIVATIONS.index(conv.activation),
-        *_place(slope),
-        _tensor(y),
-        None if kernel_name is None else kernel_name.encode(),
-        torch.get_num_threads(),
-    )
-    _weights_of(engine, conv).convolve(call)
-    return y.to(conv.x.dtype)
+    return NativeCall(engine, conv, kernel_name).run()
+
+
+class NativeCall:
+    """One convolution as the engine takes it, with all the memory that it points to."""
+
+    def __init__(self, engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> None:
+        x, thresholds, residual = conv.x, conv.thresholds, conv.residual
+        if x.dtype not in _DTYPES:  # exact: float32 has all numbers of dtypes with fewer bits
+            x, thresholds = x.float(), thresholds.float()
+        if residual is not None and residual.dtype != torch.float32:
+            residual = residual.float()
+        y = conv.new_output(torch.float32)
+        vectors = thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
+        thresholds, x_levels, bits, w_levels = [vector.contiguous() for vector in vectors]
+        bias, slope = _vector(conv.bias), _vector(conv.slope)
+        self._kept = x, thresholds, x_levels, bits, w_levels, bias, residual, slope
+        self._y, self._dtype = y, conv.x.dtype
+        self._weights = _weights_of(engine, conv)
+        self._call = EngineCall(
+            _CALL_SIZE,
+            _tensor(x),
+            _DTYPES[x.dtype],
+            *(thresholds.data_ptr(), thresholds.numel()),
+            *(x_levels.data_ptr(), 2),
+            *(bits.data_ptr(), bits.numel()),
+            *(w_levels.data_ptr(), w_levels.numel()),
+            *_place(bias),
+            _NOTHING if residual is None else _tensor(residual),
+            ACTIVATIONS.index(conv.activation),
+            *_place(slope),
+            EngineTensor(y.data_ptr(), y.numel(), y.shape, y.stride()),
+            None if kernel_name is None else kernel_name.encode(),
+            torch.get_num_threads(),
+        )
+
+    def run(self) -> Tensor:
+        """Compute the output; a second time into the same memory."""
+        self._weights.convolve(self._call)
+        return self._y if self._dtype == torch.float32 else self._y.to(self._dtype)
 
 
 def forget(weight_bits: Tensor) -> None:
@@ -71,8 +90,6 @@ def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
 
 
 def _vector(values: Tensor | None) -> Tensor | None:
-    if values is not None and values.device.type != "cpu":
-        raise EngineError(f"binary_conv2d: expected tensors on the CPU, got one on {values.device}")
     return None if values is None else values.contiguous()
 
 
@@ -83,4 +100,4 @@ def _place(values: Tensor | None) -> tuple[int | None, int]:
 def _tensor(values: Tensor) -> EngineTensor:
     """`values` with the bounds of its storage, which the engine checks the strides against."""
     size = values.untyped_storage().nbytes() // values.element_size() - values.storage_offset()
-    return EngineTensor(values.data_ptr(), size, tuple(values.shape), values.stride())
+    return EngineTensor(values.data_ptr(), size, values.shape, values.stride())

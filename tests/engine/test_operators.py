@@ -65,7 +65,9 @@ def test_many_inputs_take_the_kernels_that_can_count_them(built: Engine) -> None
             case.run("lookup_avx2")
 
 
-@pytest.mark.parametrize("name", ["lookup_avx2", "bitsliced_avx2", "bitsliced_avx512", "portable"])
+@pytest.mark.parametrize(
+    "name", ["lookup_avx2", "bitsliced_avx2", "bitsliced_avx512", "popcnt_avx512", "portable"]
+)
 @pytest.mark.parametrize("bound", [-9.0, 9.0])
 def test_kernels_count_all_inputs_and_none(built: Engine, name: str, bound: float) -> None:
     if name not in built.kernels:
@@ -237,16 +239,17 @@ CHANGES: dict[str, tuple[Callable[[Case], None], str]] = {
     ),
     "thresholds": (
         lambda case: put(case, 1, torch.zeros(7)),
-        r"thresholds: expected torch.float32 \(8,\), got torch.float32 \(7,\)",
+        r"thresholds: expected torch.float32 \(8,\) on cpu, got torch.float32 \(7,\) on cpu",
     ),
     "threshold dtype": (lambda case: put(case, 1, torch.zeros(8).double()), "got torch.float64"),
     "x_levels": (lambda case: put(case, 2, torch.zeros(3)), "x_levels: expected"),
     "weight_bits": (
         lambda case: put(case, 3, case.args[3][:, :8].contiguous()),
-        r"weight_bits: expected torch.uint8 \(4, 9, 1\), got torch.uint8 \(4, 8, 1\)",
+        r"weight_bits: expected torch.uint8 \(4, 9, 1\) on cpu, got torch.uint8 \(4, 8, 1\) on cpu",
     ),
     "axes of weight_bits": (lambda case: put(case, 3, torch.zeros(4)), "weight_bits: expected 3 axes"),
     "w_levels": (lambda case: put(case, 4, torch.zeros(2, 5)), "w_levels: expected"),
+    "device": (lambda case: put(case, 4, torch.zeros(2, 4, device="meta")), "w_levels: .* on meta"),
     "bias": (lambda case: put(case, 5, torch.zeros(5)), "bias: expected"),
     "groups": (lambda case: case.kwargs.update(groups=3), "groups: expected a divisor of 8 channels and 4"),
     "stride": (lambda case: case.kwargs.update(stride=(0, 1)), "stride: expected numbers of 1 or more"),

@@ -7,6 +7,7 @@
 extern const fxbin_kernel portable_kernel;
 #if FXBIN_X86
 extern const fxbin_kernel popcnt_kernel, lookup_avx2_kernel, bitsliced_avx2_kernel, bitsliced_avx512_kernel;
+extern const fxbin_kernel popcnt_avx512_kernel;
 #endif
 
 static const fxbin_kernel *const all[] = {
@@ -16,6 +17,7 @@ static const fxbin_kernel *const all[] = {
     &lookup_avx2_kernel,
     &bitsliced_avx2_kernel,
     &bitsliced_avx512_kernel,
+    &popcnt_avx512_kernel,
 #endif
 };
 

@@ -2,13 +2,10 @@
  *
  *     sum = 2 popcount(a & w) - popcount(a)
  *
- * 64 inputs at a time. Its weights are (filters, taps, group_words), its input are the bits of the band, and
- * what it gathers are the bits under a tile, (pixels, taps, group_words), 0 outside of the picture.
+ * 64 inputs at a time. Weights: (filters, taps, group_words).
  */
-#include <string.h>
-
 #include "cpu.h"
-#include "kernel.h"
+#include "gather_bits.h"
 #include "weight_bits.h"
 
 #define BLOCK 64
@@ -20,10 +17,6 @@ static bool runs_anywhere(void) {
 static bool takes_all(const fxbin_shape *shape) {
     (void)shape;
     return true;
-}
-
-static int64_t words_of_filter(const fxbin_shape *shape) {
-    return taps_of(shape) * group_words(shape);
 }
 
 static double cost_portable(const fxbin_shape *shape, double share) {
@@ -49,38 +42,6 @@ static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits
 static int64_t block_of(const fxbin_shape *shape) {
     (void)shape;
     return BLOCK;
-}
-
-static int64_t pixel_size(const fxbin_shape *shape) {
-    (void)shape;
-    return 0;
-}
-
-static void prepare_band(const fxbin_band *band, void *input) {
-    (void)band, (void)input;
-}
-
-static int64_t gathered_size(const fxbin_shape *shape) {
-    return TILE * words_of_filter(shape) * (int64_t)sizeof(uint64_t);
-}
-
-static void gather(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
-    (void)input;
-    const fxbin_shape *shape = band->shape;
-    int64_t words = group_words(shape);
-    uint64_t *to = gathered;
-    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
-        taps_inside down = tile->windows[pixel].down, across = tile->windows[pixel].across;
-        memset(to, 0, (size_t)words_of_filter(shape) * sizeof *to);
-        for (int64_t ky = down.first; ky < down.last; ky++) {
-            for (int64_t kx = across.first; kx < across.last; kx++) {
-                int64_t row = down.start + ky * down.step, column = across.start + kx * across.step;
-                int64_t from = band_pixel(band, row, column) * pixel_words(shape) + tile->group * words;
-                memcpy(to + (ky * shape->kernel[1] + kx) * words, band->bits + from, (size_t)words * sizeof *to);
-            }
-        }
-        to += words_of_filter(shape);
-    }
 }
 
 static ALWAYS_INLINE void count_words(
@@ -114,10 +75,10 @@ const fxbin_kernel portable_kernel = {
     .cost = cost_portable,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
-    .pixel_size = pixel_size,
-    .prepare_band = prepare_band,
-    .gathered_size = gathered_size,
-    .gather = gather,
+    .pixel_size = no_pixel_size,
+    .prepare_band = no_preparation,
+    .gathered_size = gathered_bits_size,
+    .gather = gather_bits,
     .block = block_of,
     .count = count_portable,
 };
@@ -142,10 +103,10 @@ const fxbin_kernel popcnt_kernel = {
     .cost = cost_popcnt,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
-    .pixel_size = pixel_size,
-    .prepare_band = prepare_band,
-    .gathered_size = gathered_size,
-    .gather = gather,
+    .pixel_size = no_pixel_size,
+    .prepare_band = no_preparation,
+    .gathered_size = gathered_bits_size,
+    .gather = gather_bits,
     .block = block_of,
     .count = count_popcnt,
 };

@@ -1,0 +1,57 @@
+#include "gather_bits.h"
+
+#include <string.h>
+
+#include "cpu.h"
+
+int64_t no_pixel_size(const fxbin_shape *shape) {
+    (void)shape;
+    return 0;
+}
+
+void no_preparation(const fxbin_band *band, void *input) {
+    (void)band, (void)input;
+}
+
+int64_t gathered_bits_size(const fxbin_shape *shape) {
+    return TILE * words_of_filter(shape) * (int64_t)sizeof(uint64_t);
+}
+
+#define AT_ONCE 4
+
+/** May read and write AT_ONCE - 1 words more: what lies there is written later, or is slack. */
+static ALWAYS_INLINE uint64_t *copy_words(const uint64_t *from, int64_t count, uint64_t *to) {
+    for (int64_t i = 0; i < count; i += AT_ONCE) memcpy(to + i, from + i, AT_ONCE * sizeof *to);
+    return to + count;
+}
+
+static ALWAYS_INLINE uint64_t *write_zeros(int64_t count, uint64_t *to) {
+    for (int64_t i = 0; i < count; i += AT_ONCE) memset(to + i, 0, AT_ONCE * sizeof *to);
+    return to + count;
+}
+
+void gather_bits(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
+    (void)input;
+    const fxbin_shape *shape = band->shape;
+    int64_t words = group_words(shape), height = shape->kernel[0], width = shape->kernel[1];
+    bool are_rows = shape->groups == 1 && shape->dilation[1] == 1; // taps of a row are neighbours in memory
+    const uint64_t *bits = band->bits + tile->group * words;
+    uint64_t *to = gathered;
+    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
+        taps_inside down = tile->windows[pixel].down, across = tile->windows[pixel].across;
+        int64_t inside = across.last - across.first, step = across.step * pixel_words(shape);
+        to = write_zeros(down.first * width * words, to);
+        for (int64_t ky = down.first; ky < down.last; ky++) {
+            to = write_zeros(across.first * words, to);
+            int64_t row = down.start + ky * down.step, column = across.start + across.first * across.step;
+            const uint64_t *from = bits + (inside ? band_pixel(band, row, column) * pixel_words(shape) : 0);
+            if (are_rows) {
+                to = copy_words(from, inside * words, to);
+            } else {
+                for (int64_t kx = 0; kx < inside; kx++) to = copy_words(from + kx * step, words, to);
+            }
+            to = write_zeros((width - across.last) * words, to);
+        }
+        to = write_zeros((height - down.last) * width * words, to);
+    }
+}

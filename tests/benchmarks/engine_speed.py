@@ -1,0 +1,226 @@
+"""Times the 1-bit engine beside OpenVINO, on the 16 binarized convolutions of ResNet18.
+
+    python tests/benchmarks/engine_speed.py            # needs torchvision, OpenVINO and a C compiler
+    python tests/benchmarks/engine_speed.py --quick --check
+
+Both in one process, in turns, one thread, 1x3x224x224. OpenVINO's time is what it counts itself for its
+BinaryConvolution layers, with what it has fused into them; the engine's is that of all 16 calls from floats
+to floats, with BatchNorm, residual sums and ReLU, on inputs of which a given share fires. A ratio is the
+median over the rounds of the ratio in a round; in brackets stands the ratio of the shortest times, which a
+busy machine disturbs less. `--check` exits with 1 where a ratio of the shortest times is below its target.
+Prints the tables of docs/engine.md.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import fxbin
+import tests.conftest  # noqa: F401  (makes torchvision importable)
+from fxbin.engine.binary_conv2d import BinaryConv2d
+from fxbin.engine.library import Engine, engine
+from fxbin.engine.native import NativeCall
+from fxbin.engine.signs import pack_signs
+from fxbin.train.model_spec import build_model
+from tests.binarizing import as_if_trained
+
+CONFIG = Path(__file__).parents[2] / "configs" / "resnet18_imagenet_xnor.json5"
+TARGETS = {0.28: 3.0, 0.5: 2.0}
+"""Times OpenVINO's speed, by the share of inputs that fires."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Convolutions of 3x3 with padding 1 of one size."""
+
+    channels: int
+    filters: int
+    size: int
+    """Height and width of the input."""
+    stride: int
+    count: int
+    """How many of them ResNet18 has."""
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        stride = f", stride {self.stride}" if self.stride > 1 else ""
+        return f"{self.channels} to {self.filters} at {self.size}x{self.size}{stride}"
+
+    @property
+    def products(self) -> int:
+        """Multiplications of one of them."""
+        return 9 * self.channels * self.filters * (self.size // self.stride) ** 2
+
+    def call(self, share: float, loaded: Engine, kernel_name: str | None = None) -> NativeCall:
+        """One of them on random inputs, with all that follows it in the network."""
+        layout, out = torch.channels_last, self.size // self.stride
+        x = torch.rand(1, self.channels, self.size, self.size).contiguous(memory_format=layout)
+        conv = BinaryConv2d.of(
+            x,
+            torch.full((self.channels,), 1 - share),
+            torch.tensor([0.0, 0.7]),
+            pack_signs(torch.randn(self.filters, self.channels, 3, 3)),
+            torch.rand(self.filters) * torch.tensor([[-1.0], [1.0]]),
+            torch.randn(self.filters),
+            torch.randn(1, self.filters, out, out).contiguous(memory_format=layout),
+            kernel_size=(3, 3),
+            stride=(self.stride, self.stride),
+            padding=(1, 1, 1, 1),
+            activation="relu",
+        )
+        return NativeCall(loaded, conv, kernel_name)
+
+
+LAYERS = (
+    Layer(64, 64, 56, 1, 4),
+    Layer(64, 128, 56, 2, 1),
+    Layer(128, 128, 28, 1, 3),
+    Layer(128, 256, 28, 2, 1),
+    Layer(256, 256, 14, 1, 3),
+    Layer(256, 512, 14, 2, 1),
+    Layer(512, 512, 7, 1, 3),
+)
+
+
+@dataclass
+class Timed:
+    """One way to compute something, and how long it took in each round."""
+
+    run: Callable[[], float]
+    """Computes it once, and returns the seconds."""
+    seconds: list[float] = field(default_factory=list)
+
+
+def in_turns(forms: dict[Any, Timed], rounds: int) -> None:
+    """Run each form once a round, after a round that does not count."""
+    for form in forms.values():
+        form.run()
+    for _ in range(rounds):
+        for form in forms.values():
+            form.seconds.append(form.run())
+
+
+def stopwatch(calls: list[NativeCall]) -> Callable[[], float]:
+    """Runs `calls`, and returns how long they take together."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        for call in calls:
+            call.run()
+        return time.perf_counter() - start
+
+    return run
+
+
+def openvino_layers() -> tuple[Callable[[], float], str]:
+    """OpenVINO's own time for the 16 convolutions of a network, and the name of its kernel."""
+    import openvino
+
+    model = as_if_trained(fxbin.transform(build_model("torchvision:resnet18"), CONFIG))
+    properties = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "PERF_COUNT": True,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        fxbin.export_onnx(model, path)
+        core = openvino.Core()
+        request = core.compile_model(core.read_model(path), "CPU", properties).create_infer_request()
+    x = torch.rand(1, 3, 224, 224).numpy()
+
+    def layers() -> list[Any]:
+        request.infer([x])
+        return [layer for layer in request.profiling_info if layer.node_type == "BinaryConvolution"]
+
+    found = layers()
+    if len(found) != sum(layer.count for layer in LAYERS):
+        sys.exit(f"OpenVINO runs {len(found)} convolutions in 1 bit")
+
+    def run() -> float:
+        return float(sum(layer.real_time.total_seconds() for layer in layers()))
+
+    return run, found[0].exec_type
+
+
+def ratio(slow: Timed, fast: Timed) -> tuple[float, float]:
+    """How many times as fast: the median over the rounds, and by the shortest times."""
+    by_round = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
+    return statistics.median(by_round), min(slow.seconds) / min(fast.seconds)
+
+
+def print_whole(loaded: Engine, rounds: int) -> bool:
+    """The table of all 16 convolutions; whether all targets are met."""
+    run, kernel = openvino_layers()
+    forms: dict[Any, Timed] = {"OpenVINO": Timed(run)}
+    for share in TARGETS:
+        calls = [layer.call(share, loaded) for layer in LAYERS for _ in range(layer.count)]
+        forms[share] = Timed(stopwatch(calls))
+    in_turns(forms, rounds)
+    print(f"OpenVINO's kernel: {kernel}; the engine's: {', '.join(loaded.kernels)}\n")
+    print("| | shortest, ms | times as fast as OpenVINO | target |")
+    print("| --- | ---: | ---: | ---: |")
+    other, is_met = forms.pop("OpenVINO"), True
+    print(f"| OpenVINO | {min(other.seconds) * 1e3:.2f} | | |")
+    for share, form in forms.items():
+        median, best = ratio(other, form)
+        is_met &= best >= TARGETS[share]
+        cells = f"{min(form.seconds) * 1e3:.2f} | {median:.2f} ({best:.2f}) | {TARGETS[share]:.1f}"
+        print(f"| engine, {share:.0%} of inputs fire | {cells} |")
+    return is_met
+
+
+def print_kernels(loaded: Engine, rounds: int) -> None:
+    """The table of the kernels by layer: billions of products a second, at 28 % and at 50 %."""
+    forms = {
+        (layer, name, share): Timed(stopwatch([layer.call(share, loaded, name)]))
+        for layer in LAYERS
+        for name in (None, *loaded.kernels)
+        for share in TARGETS
+    }
+    in_turns(forms, rounds)
+    names = ("chosen", *(f"`{name}`" for name in loaded.kernels))
+    print(f"\n| convolution | {' | '.join(names)} |")
+    print("| --- |" + " ---: |" * len(names))
+    for layer in LAYERS:
+        cells = []
+        for name in (None, *loaded.kernels):
+            speeds = [layer.products / min(forms[layer, name, share].seconds) / 1e9 for share in TARGETS]
+            cells.append(", ".join(f"{speed:.0f}" for speed in speeds))
+        print(f"| {layer.name} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """Measure, and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, only the whole network")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    loaded = engine()
+    if loaded is None:
+        sys.exit("there is no engine to measure")
+    is_met = print_whole(loaded, 30 if arguments.quick else 200)
+    if not arguments.quick:
+        print_kernels(loaded, 30)
+    if arguments.check and not is_met:
+        sys.exit("a target is missed")
+
+
+if __name__ == "__main__":
+    main()
