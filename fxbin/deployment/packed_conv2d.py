@@ -12,7 +12,7 @@ from fxbin.engine.native import forget, held_bytes
 
 
 class PackedConv2d(nn.Module):
-    """``conv2d(where(x > thresholds, high, low), w) + bias`` with weights w of one bit each.
+    """``activation(conv2d(where(x > thresholds, high, low), w) + bias)`` with weights w of one bit each.
 
     All that it holds is in its `state_dict`, in buffers: nothing can be trained, and no weight is kept in
     float. For the shapes of its buffers see `fxbin.engine.operators.binary_conv2d`.
@@ -25,6 +25,8 @@ class PackedConv2d(nn.Module):
     weight_bits: Tensor
     w_levels: Tensor
     bias: Tensor | None
+    slope: Tensor | None
+    """Of the activation "prelu"."""
 
     def __init__(
         self,
@@ -48,12 +50,16 @@ class PackedConv2d(nn.Module):
         self.register_buffer("bias", bias)
         self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
         self.dilation, self.groups = list(dilation), groups
+        self.activation = "none"
+        """"none", "relu" or "prelu"."""
+        self.register_buffer("slope", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve; the result has the dtype of `x`, and is channels_last if `x` is."""
         batch = x.unsqueeze(0) if x.dim() == 3 else x
+        # A cast of the whole model casts these, too.
         bias = None if self.bias is None else self.bias.float()
-        # A cast of the whole model casts the levels, too.
+        slope = None if self.slope is None else self.slope.float()
         y: Tensor = torch.ops.fxbin.binary_conv2d(
             batch,
             self.thresholds.to(x.dtype),
@@ -61,11 +67,13 @@ class PackedConv2d(nn.Module):
             self.weight_bits,
             self.w_levels.float(),
             bias,
+            slope=slope,
             kernel_size=self.kernel_size,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
+            activation=self.activation,
         )
         return y.squeeze(0) if x.dim() == 3 else y
 
@@ -81,6 +89,7 @@ class PackedConv2d(nn.Module):
         shown += [f"padding={self.padding}"] if any(self.padding) else []
         shown += [f"dilation={self.dilation}"] if max(self.dilation) > 1 else []
         shown += [f"groups={self.groups}"] if self.groups > 1 else []
+        shown += [f"activation={self.activation!r}"] if self.activation != "none" else []
         return ", ".join(shown)
 
     def _load_from_state_dict(self, *args: Any) -> None:

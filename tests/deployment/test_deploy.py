@@ -18,7 +18,7 @@ from fxbin.deployment import DeployedModule
 from fxbin.engine.library import Engine
 from fxbin.errors import ExportError, TransformError
 from tests.binarizing import as_if_trained, binarize
-from tests.transforming import Small
+from tests.transforming import Small, config
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -71,6 +71,92 @@ def channels_last(model: DeployedModule) -> DeployedModule:
     return model
 
 
+class Normalized(nn.Module):
+    """A convolution, a BatchNorm and an activation."""
+
+    def __init__(self, activation: nn.Module, **options: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 8, 3, bias=options.pop("bias", True))
+        self.bn, self.act = nn.BatchNorm2d(8, **options), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.bn(self.conv(x)))
+        return y
+
+
+def calls(deployed: DeployedModule) -> list[str]:
+    """What the graph calls, in order."""
+    return [str(node.target) for node in deployed.graph.nodes if node.op.startswith("call")]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.PReLU(), nn.PReLU(8, init=-0.5)])
+@pytest.mark.parametrize("options", [{}, {"affine": False, "eps": 0.1}, {"bias": False}], ids=str)
+def test_batch_norm_and_activation_are_fused(
+    built: Engine, activation: nn.Module, options: dict[str, Any]
+) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    with torch.no_grad():
+        model = fxbin.transform(Normalized(activation, **options), config(*x.shape))
+        for name, values in model.named_buffers():
+            if "running" in name:
+                values.copy_(torch.rand_like(values) + 0.5)
+        model.binarization.enable()
+        deployed = fxbin.deploy(start(model, x))
+    assert calls(deployed) == ["packed.conv"]
+    assert_computes_the_same(model, deployed, x)
+
+
+def start(model: BinarizedModule, x: Tensor) -> BinarizedModule:
+    """`model` in eval mode, with the scales of a batch."""
+    model.train()(x)
+    model.eval()
+    return model
+
+
+class SeenTwice(Normalized):
+    """What is between the layers is read elsewhere, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        z = self.bn(y)
+        total: Tensor = z + y + self.act(z)
+        return total
+
+
+class BatchStatistics(Normalized):
+    """A BatchNorm that normalizes by the batch in eval mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.ReLU(), track_running_stats=False)
+
+
+class ActivatedFirst(Normalized):
+    """An activation that has nothing in front of it, then a BatchNorm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.bn(F.relu(self.conv(x)))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (SeenTwice(nn.ReLU()), ["packed.conv", "bn", "act"]),
+        (BatchStatistics(), ["packed.conv", "bn", "act"]),
+        (Normalized(nn.ReLU6()), ["packed.conv", "act"]),
+        (ActivatedFirst(nn.ReLU()), ["packed.conv", "bn"]),
+    ],
+)
+def test_what_cannot_be_fused_stays(built: Engine, model: nn.Module, expected: list[str]) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    binarized = fxbin.transform(model, config(*x.shape))
+    assert isinstance(binarized, BinarizedModule)
+    binarized.binarization.enable()
+    deployed = fxbin.deploy(start(binarized, x))
+    assert [call for call in calls(deployed) if "built-in" not in call] == expected
+    assert_computes_the_same(binarized, deployed, x)
+
+
 class OneConv(nn.Module):
     """One convolution, with all that may stand around it."""
 
@@ -79,8 +165,8 @@ class OneConv(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel, **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x).relu()
-        return y
+        y: Tensor = self.conv(x)
+        return y.relu()
 
 
 @pytest.mark.parametrize("mode", ["xnor", "dorefa"])
@@ -165,7 +251,7 @@ def test_only_bits_are_kept_of_packed_weights(built: Engine) -> None:
     (packed,) = deployed.packed_convolutions.values()
     assert packed.held_bytes < 4 * weight / 8
     assert list(deployed.parameters()) == []
-    assert repr(packed) == "PackedConv2d(64, 128, kernel_size=[3, 3], stride=[1, 1])"
+    assert repr(packed) == "PackedConv2d(64, 128, kernel_size=[3, 3], stride=[1, 1], activation='relu')"
 
 
 def test_stages_are_deployed_as_they_are(built: Engine) -> None:
@@ -255,6 +341,7 @@ def test_channels_last_and_casts_of_the_whole_model(built: Engine) -> None:
     assert half(X.bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, when it loads
 def test_a_saved_program_needs_no_code_of_the_model(built: Engine, tmp_path: Path) -> None:
     deployed, path = fxbin.deploy(small()), tmp_path / "model.pt2"
     shapes = ({0: torch.export.Dim("batch", max=8)},)
@@ -304,27 +391,29 @@ def test_inputs_that_do_not_fit_are_an_error() -> None:
 def test_each_layer_of_a_resnet(built: Engine) -> None:
     torchvision = pytest.importorskip("torchvision")
     ignored = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]
-    config = {
-        "input_info": {"sample_size": [1, 3, 64, 64]},
-        "compression": {"algorithm": "binarization", "ignored_scopes": ignored},
-    }
-    model = as_if_trained(fxbin.transform(torchvision.models.resnet18(num_classes=10), config))
+    settings = config(1, 3, 64, 64, ignored_scopes=ignored)
+    model = as_if_trained(fxbin.transform(torchvision.models.resnet18(num_classes=10), settings))
     deployed = channels_last(fxbin.deploy(model))
     x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     # One by one: a value next to a threshold of a later layer may fall on its other side.
     seen = {}
     for name, packed in deployed.packed_convolutions.items():
-        packed.register_forward_hook(lambda _, args, y, name=name: seen.update({name: (args[0], y)}))
+        packed.register_forward_hook(
+            lambda _, args, y, name=name: seen.update({name: (args[0].clone(), y.clone())})
+        )
     deployed(x)
     assert len(seen) == 16
-    layers = {module.weight: module for module in model.modules() if isinstance(module, nn.Conv2d)}
-    for site, layer in zip(
-        model.binarization.sites.values(),
-        [each for each in layers.values() if each.kernel_size == (3, 3)],
-        strict=True,
-    ):
+    paths = [
+        path for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d) and "layer" in path
+    ]
+    paths = [path for path in paths if "downsample" not in path]
+    for site, path in zip(model.binarization.sites.values(), paths, strict=True):
+        layer: Any = model.get_submodule(path)
+        norm = model.get_submodule(path.replace("conv", "bn"))
         given, found = seen[site.name]
+        a, w = site.activation(given).double(), site.weight(layer.weight).double()
         with torch.no_grad():
-            a, w = site.activation(given).double(), site.weight(layer.weight).double()
-        expected = F.conv2d(a, w, None, layer.stride, layer.padding)
+            expected = copy.deepcopy(norm).double()(F.conv2d(a, w, None, layer.stride, layer.padding))
+        if path.endswith("conv1"):
+            expected = expected.relu()
         assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()

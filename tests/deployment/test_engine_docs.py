@@ -12,6 +12,7 @@ from fxbin.engine.library import Engine
 PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, when it loads
 def test_the_examples_print_what_the_page_says(
     built: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
