@@ -12,12 +12,12 @@ from fxbin.engine.native import forget, held_bytes
 
 
 class PackedConv2d(nn.Module):
-    """``activation(conv2d(where(x > thresholds, high, low), w) + bias)`` with weights w of one bit each.
+    """``activation(conv2d(where(x > thresholds, high, low), w) + bias + residual)``, w of one bit a weight.
 
     All that it holds is in its `state_dict`, in buffers: nothing can be trained, and no weight is kept in
     float. For the shapes of its buffers see `fxbin.engine.operators.binary_conv2d`.
 
-    Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``.
+    Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``; residual that of the output, or one that broadcasts to it.
     """
 
     thresholds: Tensor
@@ -54,9 +54,11 @@ class PackedConv2d(nn.Module):
         """"none", "relu" or "prelu"."""
         self.register_buffer("slope", None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Convolve; the result has the dtype of `x`, and is channels_last if `x` is."""
         batch = x.unsqueeze(0) if x.dim() == 3 else x
+        if residual is not None and residual.dim() == 3:
+            residual = residual.unsqueeze(0)
         # A cast of the whole model casts these, too.
         bias = None if self.bias is None else self.bias.float()
         slope = None if self.slope is None else self.slope.float()
@@ -67,7 +69,8 @@ class PackedConv2d(nn.Module):
             self.weight_bits,
             self.w_levels.float(),
             bias,
-            slope=slope,
+            residual,
+            slope,
             kernel_size=self.kernel_size,
             stride=self.stride,
             padding=self.padding,

@@ -23,9 +23,9 @@ def deploy(
 ) -> DeployedModule:
     """Return what `model` computes in eval mode, as a module that computes binarized convolutions in 1 bit.
 
-    Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm and a
-    ReLU or PReLU behind them become part of them. Everything else runs in PyTorch as before, so outputs are
-    those of `model` up to rounding. `model` stays as it is.
+    Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a
+    sum, and a ReLU or PReLU behind them become part of them. Everything else runs in PyTorch as before, so
+    outputs are those of `model` up to rounding. `model` stays as it is.
 
     The result is no BinarizedModule and needs no code of the original, except for what was kept whole
     (`leaf_modules`). It is saved as its `state_dict`, or whole by `torch.export`.
@@ -48,7 +48,7 @@ def deploy(
         record = record_run(module, inputs.values)
         sites = pack_sites(module, record)
         settle_binarizers(module, record)
-        fuse_epilogues(module)
+        fuse_epilogues(module, inputs.values)
     deployed = DeployedModule(module, module.graph, class_name=type(binarized).__name__)
     deployed.deployed_sites = sites
     return deployed.eval().requires_grad_(False)

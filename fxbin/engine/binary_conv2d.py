@@ -115,6 +115,7 @@ class BinaryConv2d:
             _check("slope", self.slope, (filters,), torch.float32, device)
         self._check_geometry()
         if self.residual is not None:
+            self.residual = _broadcast(self.residual, self.output_shape)
             _check("residual", self.residual, self.output_shape, x.dtype, device)
 
     def _check_geometry(self) -> None:
@@ -132,6 +133,14 @@ class BinaryConv2d:
                 f"x: {tuple(self.x.shape[2:])} with the padding {self.padding} is smaller than the kernel "
                 f"{self.kernel_size} with the dilation {self.dilation}"
             )
+
+
+def _broadcast(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`tensor` as one of `shape`, where it broadcasts to that; itself if not."""
+    fits = len(tensor.shape) == len(shape) and all(
+        mine in (1, its) for mine, its in zip(tensor.shape, shape, strict=True)
+    )
+    return tensor.expand(shape) if fits and tensor.shape != shape else tensor
 
 
 def _check(

@@ -49,7 +49,7 @@ def binary_conv2d(
         weight_bits: uint8 ``(f, kh * kw, ceil(c / groups / 8))``, see `fxbin.engine.signs.pack_signs`.
         w_levels: float32 ``(2, f)``: the weights where the bit is 0, and where it is 1, of each filter.
         bias: float32 ``(f,)``.
-        residual: ``(n, f, oh, ow)``, added before the activation, in the dtype of x.
+        residual: ``(n, f, oh, ow)`` or what broadcasts to it, added before the activation, in the dtype of x.
         slope: float32 ``(f,)``, for the activation "prelu".
         kernel_size: height, width.
         stride: vertical, horizontal.

@@ -21,14 +21,14 @@ def is_used(node: fx.Node) -> bool:
         for user in waiting.pop().users:
             if user in seen:
                 continue
-            if user.op == "output" or (_writes(user) and user.all_input_nodes[0] not in seen):
+            if user.op == "output" or (writes(user) and user.all_input_nodes[0] not in seen):
                 return True
             seen.add(user)
             waiting.append(user)
     return False
 
 
-def _writes(node: fx.Node) -> bool:
+def writes(node: fx.Node) -> bool:
     """Whether `node` may write into its first operand, or into an ``out`` argument."""
     if "out" in node.kwargs or node.target in ASSIGNMENTS:
         return True

@@ -3,6 +3,7 @@
 import copy
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from tests.transforming import Small, config
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def assert_computes_the_same(model: nn.Module, deployed: nn.Module, *inputs: Tensor) -> None:
+def assert_computes_the_same(
+    model: Callable[..., Tensor], deployed: Callable[..., Tensor], *inputs: Tensor
+) -> None:
     """Within 1e-5 of the output's size."""
     with torch.no_grad():
-        expected, found = model(*inputs), deployed(*inputs)
+        found, expected = deployed(*inputs), model(*inputs)
     assert found.dtype == expected.dtype
     error = (found.double() - expected.double()).abs().max()
     assert error <= 1e-5 * expected.double().abs().max()
@@ -155,6 +158,116 @@ def test_what_cannot_be_fused_stays(built: Engine, model: nn.Module, expected: l
     deployed = fxbin.deploy(start(binarized, x))
     assert [call for call in calls(deployed) if "built-in" not in call] == expected
     assert_computes_the_same(binarized, deployed, x)
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """The output, plus the input."""
+    return y + x
+
+
+def add_first(x: Tensor, y: Tensor) -> Tensor:
+    """The input, plus the output."""
+    return torch.add(x, y)
+
+
+def add_in_place(x: Tensor, y: Tensor) -> Tensor:
+    """Into the output."""
+    y += x
+    return F.relu(y, inplace=True)
+
+
+def add_later(x: Tensor, y: Tensor) -> Tensor:
+    """What is computed after the convolution."""
+    return (y + F.avg_pool2d(x, 3, 1, 1)).relu()
+
+
+def add_batch(x: Tensor, y: Tensor) -> Tensor:
+    """What is the same for all pictures."""
+    return y + x.mean(0, keepdim=True)
+
+
+def add_into_input(x: Tensor, y: Tensor) -> Tensor:
+    """Into the input."""
+    z = x * 2
+    z += y
+    return z + x
+
+
+def change_input(x: Tensor, y: Tensor) -> Tensor:
+    """The convolution must not see what is written into its input after it."""
+    z = F.relu(x - 0.5, True) + x.mul_(0.5)
+    return y + z
+
+
+def scaled(x: Tensor, y: Tensor) -> Tensor:
+    """Not a plain sum."""
+    return torch.add(y, x, alpha=2)
+
+
+def twice(x: Tensor, y: Tensor) -> Tensor:
+    """The output is read again."""
+    return (y + x) * y
+
+
+def to_itself(_x: Tensor, y: Tensor) -> Tensor:
+    """The output, doubled."""
+    return y + y
+
+
+def broadcast(x: Tensor, y: Tensor) -> Tensor:
+    """A mean of each channel."""
+    return y + x.mean((2, 3), keepdim=True)
+
+
+class Residual(nn.Module):
+    """A convolution, and what is added to it."""
+
+    def __init__(self, around: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.around = nn.Conv2d(6, 6, 3, padding=1), around
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.around(x, self.conv(x))
+
+
+@pytest.mark.parametrize("around", [add, add_first, add_in_place, add_later, add_batch])
+def test_sums_are_fused(built: Engine, around: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x = torch.rand(1, 6, 9, 9)
+    model = binarize(Residual(around), x)
+    deployed = fxbin.deploy(model)
+    assert calls(deployed)[-1] == "packed.conv"
+    for batch in (1, 3):
+        assert_computes_the_same(model, deployed, torch.rand(batch, 6, 9, 9))
+
+
+@pytest.mark.parametrize("around", [add_into_input, change_input, scaled, twice, to_itself, broadcast])
+def test_what_is_no_plain_sum_stays(built: Engine, around: Callable[[Tensor, Tensor], Tensor]) -> None:
+    x = torch.rand(1, 6, 9, 9)
+    model = binarize(Residual(around), x)
+    deployed = fxbin.deploy(model)
+    (packed,) = [node for node in deployed.graph.nodes if str(node.target) == "packed.conv"]
+    assert len(packed.args) == 1
+    assert_computes_the_same(model, lambda x: deployed(x.clone()), x)
+
+
+class TwoBranches(nn.Module):
+    """Two convolutions that are summed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.first(x) + self.second(x)
+        return y.relu()
+
+
+def test_the_later_of_two_convolutions_takes_the_other(built: Engine) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    model = binarize(TwoBranches(), x)
+    deployed = fxbin.deploy(model)
+    assert calls(deployed) == ["packed.first", "packed.second"]
+    assert_computes_the_same(model, deployed, x)
 
 
 class OneConv(nn.Module):
@@ -396,24 +509,23 @@ def test_each_layer_of_a_resnet(built: Engine) -> None:
     deployed = channels_last(fxbin.deploy(model))
     x = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     # One by one: a value next to a threshold of a later layer may fall on its other side.
-    seen = {}
+    seen: dict[str, list[Tensor]] = {}
     for name, packed in deployed.packed_convolutions.items():
         packed.register_forward_hook(
-            lambda _, args, y, name=name: seen.update({name: (args[0].clone(), y.clone())})
+            lambda _, args, y, name=name: seen.update({name: [value.clone() for value in (y, *args)]})
         )
     deployed(x)
-    assert len(seen) == 16
+    assert [len(values) for values in seen.values()] == 8 * [2, 3]
     paths = [
         path for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d) and "layer" in path
     ]
     paths = [path for path in paths if "downsample" not in path]
     for site, path in zip(model.binarization.sites.values(), paths, strict=True):
         layer: Any = model.get_submodule(path)
-        norm = model.get_submodule(path.replace("conv", "bn"))
-        given, found = seen[site.name]
+        norm = copy.deepcopy(model.get_submodule(path.replace("conv", "bn"))).double()
+        found, given, *residual = seen[site.name]
         a, w = site.activation(given).double(), site.weight(layer.weight).double()
         with torch.no_grad():
-            expected = copy.deepcopy(norm).double()(F.conv2d(a, w, None, layer.stride, layer.padding))
-        if path.endswith("conv1"):
-            expected = expected.relu()
+            expected = norm(F.conv2d(a, w, None, layer.stride, layer.padding))
+        expected = sum(residual, expected).relu()
         assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
