@@ -37,6 +37,7 @@ class NativeCall:
         vectors = thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
         thresholds, x_levels, bits, w_levels = [vector.contiguous() for vector in vectors]
         bias, slope = _vector(conv.bias), _vector(conv.slope)
+        self.conv = conv
         self._kept = x, thresholds, x_levels, bits, w_levels, bias, residual, slope
         self._y, self._dtype = y, conv.x.dtype
         self._weights = _weights_of(engine, conv)

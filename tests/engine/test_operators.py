@@ -1,6 +1,7 @@
 """``torch.ops.fxbin.binary_conv2d`` against `F.conv2d`, its kernels against each other, and its errors."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,6 +98,15 @@ def test_threads_give_the_same_bits(built: Engine) -> None:
         assert torch.equal(case.run(), alone)
     finally:
         torch.set_num_threads(1)
+
+
+def test_calls_from_several_threads_share_the_weights(built: Engine) -> None:
+    case = plain(channels=64, filters=128)
+    expected = case.run()
+    forget(case.args[3])
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: case.run(), range(64)):
+            assert torch.equal(found, expected)
 
 
 def test_thresholds_are_strict_and_nan_is_low(built: Engine) -> None:
