@@ -20,6 +20,14 @@ def test_every_package_folder_is_installed() -> None:
     assert {name.replace(".", "/") for name in packages} == folders | {"fxbin/passes"}
 
 
+def test_sources_of_the_engine_are_installed() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = options["package-data"]["fxbin"]
+    sources = [path.relative_to(ROOT / "fxbin") for path in (ROOT / "fxbin/engine/kernels").iterdir()]
+    assert len(sources) > 20
+    assert [path for path in sources if not any(path.match(pattern) for pattern in patterns)] == []
+
+
 def test_passes_have_one_name() -> None:
     link = ROOT / "fxbin/passes"
     assert link.is_symlink()

@@ -38,8 +38,8 @@
 /** Most inputs of a filter: lists have 16 bits. */
 #define MOST_INPUTS (65535 / UNIT - 1)
 
-/** Planes of the counters above the four of a round; 16 << 10 is more than MOST_INPUTS. */
-#define UPPER 10
+/** Planes of the counters above the four of a round: one for each bit of the number of rounds, at most 1024. */
+#define UPPER 11
 
 /** Nanoseconds for adding one vector of rows, by how many pixels it is of. */
 typedef struct {

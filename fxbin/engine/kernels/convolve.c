@@ -47,16 +47,16 @@ static int64_t aligned(int64_t size) {
     return ceil_div(size + SLACK, ALIGNMENT) * ALIGNMENT;
 }
 
-/** The largest number of `rows` rows of the output needs so many rows of the input. */
+/** Rows of the input under `rows` rows of the output, at most. */
 static int64_t input_rows(const convolution *self, int64_t rows) {
     const fxbin_shape *shape = self->shape;
     int64_t reach = (rows - 1) * shape->stride[0] + (shape->kernel[0] - 1) * shape->dilation[0] + 1;
     return min_of(reach, self->call->x.shape[2]);
 }
 
-/** Whether `kernel` may compute some band of this call. */
-static bool is_candidate(const convolution *self, const fxbin_kernel *kernel) {
-    return self->kernel == NULL ? kernel->takes(self->shape) : kernel == self->kernel;
+/** Whether kernel number `index` may compute some band: memory for others would only make bands smaller. */
+static bool is_candidate(const convolution *self, int64_t index) {
+    return self->kernel == NULL ? is_ever_best(self->weights, index) : kernel_at(index) == self->kernel;
 }
 
 static band_sizes sizes_of(const convolution *self, int64_t rows) {
@@ -69,7 +69,7 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
     };
     const fxbin_kernel *kernel;
     for (int64_t i = 0; (kernel = kernel_at(i)) != NULL; i++) {
-        if (!is_candidate(self, kernel)) continue;
+        if (!is_candidate(self, i)) continue;
         sizes.input = max_of(sizes.input, aligned(pixels * kernel->pixel_size(shape)));
         sizes.gathered = max_of(sizes.gathered, aligned(kernel->gathered_size(shape)));
         sizes.sums = max_of(sizes.sums, aligned(TILE * kernel->block(shape) * (int64_t)sizeof(int32_t)));
@@ -97,13 +97,14 @@ static void divide(convolution *self, int64_t threads) {
 static bool take_memory(const band_sizes *sizes, band_memory *memory) {
     int64_t total = sizes->bits + sizes->fired + sizes->active + sizes->input + sizes->gathered + sizes->sums;
     char *start = aligned_alloc(ALIGNMENT, (size_t)total);
+    if (start == NULL) return false;
     memory->bits = (void *)start;
     memory->fired = (void *)(start += sizes->bits);
     memory->active = (void *)(start += sizes->fired);
     memory->input = start += sizes->active;
     memory->gathered = start += sizes->input;
     memory->sums = (void *)(start + sizes->gathered);
-    return memory->bits != NULL;
+    return true;
 }
 
 /** Band number `index` of a picture, and the rows of the input under it. */
@@ -128,10 +129,11 @@ static fxbin_band band_of(const convolution *self, int64_t index, const band_mem
     };
 }
 
-static double share_of_fired(const fxbin_band *band) {
+/** How many inputs of the band fire, in steps of all of them. */
+static int64_t steps_fired(const fxbin_band *band) {
     int64_t counts = band->rows * band->in_size[1] * band->shape->groups, sum = 0;
     for (int64_t i = 0; i < counts; i++) sum += band->fired[i];
-    return counts == 0 ? 0 : (double)sum / ((double)counts * (double)group_channels(band->shape));
+    return counts == 0 ? 0 : (sum * SHARE_STEPS) / (counts * group_channels(band->shape));
 }
 
 /** Compute the pixels of a band by `kernel`, whose forms of the weights and of the band are given. */
@@ -183,7 +185,7 @@ static void run_band(void *context, int64_t index) {
     fxbin_band band = band_of(self, index % self->bands, &memory);
     pack_band(self->call, picture, &band);
     const fxbin_kernel *kernel = self->kernel;
-    if (kernel == NULL) kernel = best_kernel(self->shape, share_of_fired(&band));
+    if (kernel == NULL) kernel = best_kernel(self->shape, steps_fired(&band));
     const void *weights = weights_for(self->weights, kernel, self->call->weight_bits);
     if (weights == NULL) {
         atomic_store(&self->is_out_of_memory, true);

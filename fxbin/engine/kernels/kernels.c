@@ -37,7 +37,8 @@ const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape) {
     return NULL;
 }
 
-const fxbin_kernel *best_kernel(const fxbin_shape *shape, double share) {
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, int64_t steps) {
+    double share = (double)steps / SHARE_STEPS;
     const fxbin_kernel *best = kernel_at(0);
     for (int64_t i = 1; kernel_at(i) != NULL; i++) {
         const fxbin_kernel *kernel = kernel_at(i);

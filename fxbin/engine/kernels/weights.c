@@ -13,6 +13,7 @@
 
 struct fxbin_weights {
     fxbin_shape shape;
+    bool is_ever_best[MAX_KERNELS];
     pthread_mutex_t making;
     _Atomic(void *) forms[MAX_KERNELS + 1]; /**< by number of the kernel; the last is the excess of ones */
     atomic_int_fast64_t held;
@@ -24,6 +25,16 @@ const fxbin_shape *shape_of(const fxbin_weights *weights) {
     return &weights->shape;
 }
 
+bool is_ever_best(const fxbin_weights *weights, int64_t index) {
+    return weights->is_ever_best[index];
+}
+
+static int64_t number_of(const fxbin_kernel *kernel) {
+    int64_t number = 0;
+    while (kernel_at(number) != kernel) number++;
+    return number;
+}
+
 int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights) {
     int status = check_shape(shape);
     if (status != FXBIN_OK) return status;
@@ -31,6 +42,9 @@ int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights) {
     *weights = calloc(1, sizeof **weights);
     if (*weights == NULL) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the weights");
     (*weights)->shape = *shape;
+    for (int64_t steps = 0; steps <= SHARE_STEPS; steps++) {
+        (*weights)->is_ever_best[number_of(best_kernel(shape, steps))] = true;
+    }
     pthread_mutex_init(&(*weights)->making, NULL);
     return FXBIN_OK;
 }
@@ -67,10 +81,8 @@ static const void *form_of(
 }
 
 const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits) {
-    int64_t number = 0;
-    while (kernel_at(number) != kernel) number++;
     int64_t size = kernel->weights_size(&weights->shape);
-    return form_of(weights, number, size, kernel->prepare_weights, weight_bits);
+    return form_of(weights, number_of(kernel), size, kernel->prepare_weights, weight_bits);
 }
 
 /** The excess of one filter at the tap (ky, kx) alone. */
