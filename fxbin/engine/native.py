@@ -12,6 +12,9 @@ from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, En
 _DTYPES = {torch.float32: 0, torch.float64: 1}
 """``enum fxbin_dtype``."""
 
+MOST_THREADS = 64
+"""More are not started."""
+
 _CALL_SIZE = sizeof(EngineCall)
 _NOTHING = EngineTensor()
 
@@ -55,7 +58,7 @@ class NativeCall:
             *_place(slope),
             EngineTensor(y.data_ptr(), y.numel(), y.shape, y.stride()),
             None if kernel_name is None else kernel_name.encode(),
-            torch.get_num_threads(),
+            min(torch.get_num_threads(), MOST_THREADS),
         )
 
     def run(self) -> Tensor:
