@@ -1,11 +1,13 @@
 """Builds the engine once for each version of its sources, and keeps it."""
 
+import atexit
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fxbin.engine.compiler import FLAGS, LIBRARIES, Compiler, find_compiler
@@ -27,14 +29,14 @@ def built_library() -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise EngineError(NO_COMPILER)
+    name = key(compiler)
+    # Before anything is written: an image may come with a cache that its users can only read.
+    kept = _kept(chosen_folder(), name)
+    if kept is not None:
+        return kept
     folder = cache_folder()
-    path = folder / f"fxbin_engine_{key(compiler)}.so"
-    if path.exists():
-        return path
-    with _only_one(folder / f"{path.stem}.lock"):
-        if not path.exists():
-            _build(compiler, path)
-    return path
+    with _only_one(folder / f"fxbin_engine_{name}.lock"):
+        return _kept(folder, name) or _build(compiler, folder, name)
 
 
 def key(compiler: Compiler) -> str:
@@ -51,37 +53,67 @@ def key(compiler: Compiler) -> str:
     return digest.hexdigest()[:20]
 
 
+def chosen_folder() -> Path | None:
+    """The folder of built libraries: FXBIN_CACHE_DIR, or ``fxbin`` in the user's cache; None without a home."""
+    if chosen := os.environ.get("FXBIN_CACHE_DIR"):
+        return Path(chosen)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fxbin"
+    except RuntimeError:  # a user without an entry in the system's list, as in many containers
+        return None
+
+
 def cache_folder() -> Path:
-    """The folder of built libraries, which is created: FXBIN_CACHE_DIR, or ``fxbin`` in the user's cache.
+    """`chosen_folder`, which is created.
 
     Only its owner may write there, as what lies there is loaded into the process. Where there can be no such
     folder, it is a new temporary one, and every process builds for itself.
     """
-    chosen = os.environ.get("FXBIN_CACHE_DIR")
-    if chosen:
-        folder = Path(chosen)
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fxbin"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        if chosen:
-            raise EngineError(
-                f"FXBIN_CACHE_DIR: expected a folder that can be written to, got {chosen!r}: {error.strerror}"
-            ) from error
-        return Path(tempfile.mkdtemp(prefix="fxbin-engine-"))
+    folder = chosen_folder()
+    if folder is not None:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            if os.environ.get("FXBIN_CACHE_DIR"):
+                raise EngineError(
+                    f"FXBIN_CACHE_DIR: expected a folder that can be written to, got {str(folder)!r}: "
+                    f"{error.strerror}"
+                ) from error
+    temporary = Path(tempfile.mkdtemp(prefix="fxbin-engine-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
-def _build(compiler: Compiler, path: Path) -> None:
-    """Build the library beside `path`, and put it there in one step."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+def _kept(folder: Path | None, name: str) -> Path | None:
+    """The library of that name in `folder`, if it is there whole.
+
+    To load a part of one, which a full disk or a loss of power can leave, may end the process.
+    """
+    if folder is None:
+        return None
+    for path in folder.glob(f"fxbin_engine_{name}_*.so"):
+        with suppress(OSError):
+            if path.stem.endswith(f"_{_digest(path)}"):
+                return path
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+
+
+def _build(compiler: Compiler, folder: Path, name: str) -> Path:
+    """Build the library beside its place, and put it there in one step, under the digest of its content."""
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        made = Path(beside) / "fxbin_engine.so"
         problem = compiler.build(sorted(SOURCES.glob("*.c")), made)
+        if not problem and not made.exists():
+            problem = "it wrote no file"
         if problem:
             raise EngineError(f"the C compiler {compiler.command[0]!r} failed: {_first_error(problem)}")
-        made.replace(path)
+        return made.replace(folder / f"fxbin_engine_{name}_{_digest(made)}.so")
 
 
 def _first_error(problem: str) -> str:
@@ -93,7 +125,7 @@ def _first_error(problem: str) -> str:
 def _only_one(lock: Path) -> Iterator[None]:
     """Wait until no other process is building the same library.
 
-    Only saves work: a library is put in its place whole. Systems without fcntl build twice.
+    Only saves work: a library is put in its place whole. Systems without such locks build twice.
     """
     try:
         import fcntl
@@ -101,5 +133,6 @@ def _only_one(lock: Path) -> Iterator[None]:
         yield
         return
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # some network file systems have none
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from fxbin.errors import EngineError
+
 FLAGS = (
     "-std=c11",
     "-O3",
@@ -32,27 +34,38 @@ class Compiler:
 
     def version(self) -> str:
         """What it says about itself; empty if it says nothing."""
-        found = subprocess.run(  # noqa: S603 (the user's own compiler)
-            [*self.command, "--version"], capture_output=True, text=True, check=False
-        )
-        return found.stdout
+        return _run([*self.command, "--version"]).stdout
 
     def build(self, sources: list[Path], output: Path) -> str:
         """Compile `sources` into the shared library `output`; return what went wrong, empty for nothing."""
         command = [*self.command, *FLAGS, *map(str, sources), "-o", str(output), *LIBRARIES]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        found = _run(command)
         if found.returncode == 0:
             return ""
-        return found.stderr.strip() or f"{shlex.join(command)} ended with exit code {found.returncode}"
+        return found.stderr.strip() or f"it ended with exit code {found.returncode}"
 
 
 def find_compiler() -> Compiler | None:
-    """The one that the environment variable CC names, else cc, gcc or clang, else that of ziglang."""
-    if chosen := shlex.split(os.environ.get("CC", "")):
-        return Compiler(tuple(chosen))
+    """The one that the environment variable CC names, else cc, gcc or clang, else that of ziglang.
+
+    Raises EngineError if CC is no command.
+    """
+    chosen = os.environ.get("CC", "")
+    try:
+        if command := shlex.split(chosen):
+            return Compiler(tuple(command))
+    except ValueError as error:
+        raise EngineError(f"CC: expected a command as in a shell, got {chosen!r}: {error}") from error
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
             return Compiler((path,))
     if find_spec("ziglang") is not None:
         return Compiler((sys.executable, "-m", "ziglang", "cc"))
     return None
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run the user's own compiler; what it says may be in any encoding."""
+    return subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, errors="replace", check=False
+    )

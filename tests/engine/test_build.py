@@ -46,6 +46,27 @@ def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_compiler
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_library_that_was_cut_off_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    whole = built_library()
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path))
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:size])
+    # In a process of its own, which loading a part of a library may end.
+    found = subprocess.run([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True, check=True)
+    assert "portable" in Engine(Path(found.stdout.strip())).kernels
+
+
+@needs_compiler
+def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / built_library().name).write_bytes(built_library().read_bytes())
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("fxbin.engine.build.cache_folder", lambda: pytest.fail("asks for a folder to write to"))
+    assert built_library().parent == tmp_path
+
+
+@needs_compiler
 def test_a_change_of_what_goes_in_is_another_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = find_compiler()
     assert found is not None
@@ -99,6 +120,32 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 0", "failed: it wrote no file"),
+        ("exit 3", "failed: it ended with exit code 3"),
+        (r"printf '\377 error' >&2; printf '\377'; exit 1", "failed: \ufffd error"),
+    ],
+)
+def test_compilers_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    command = tmp_path / "cc"
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o700)
+    monkeypatch.setenv("CC", str(command))
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(EngineError, match=message):
+        built_library()
+
+
+def test_cc_must_be_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc '-O2")
+    with pytest.raises(EngineError, match=r"CC: expected a command as in a shell, got .*: No closing quotation"):
+        built_library()
+
+
 def test_a_cache_that_cannot_be_written_to_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +163,26 @@ def test_without_a_home_the_cache_is_temporary(tmp_path: Path, monkeypatch: pyte
     folder = cache_folder()
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o077 == 0
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", raise_no_home)
+    assert cache_folder().parent == tmp_path
+
+
+def raise_no_home() -> Path:
+    """As `Path.home` where the user has no entry in the system's list."""
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_temporary_cache_goes_with_its_process(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    environment.pop("FXBIN_CACHE_DIR", None)
+    code = "from fxbin.engine.build import cache_folder; print(cache_folder())"
+    found = subprocess.run(
+        [sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert Path(found.stdout.strip()).parent == tmp_path
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_without_the_engine_there_is_one_warning_and_the_same_numbers(no_compiler: None) -> None:
