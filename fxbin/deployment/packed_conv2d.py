@@ -55,7 +55,15 @@ class PackedConv2d(nn.Module):
         self.register_buffer("slope", None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Convolve; the result has the dtype of `x`, and is channels_last if `x` is."""
+        """Convolve; the result has the dtype of `x`, is channels_last if `x` is, and has no backward."""
+        y = self._convolved(x, residual)
+        if torch.is_grad_enabled():
+            for source in (x, residual):
+                if source is not None and source.requires_grad:
+                    y = torch.ops.fxbin.without_backward(y.detach(), source)
+        return y
+
+    def _convolved(self, x: Tensor, residual: Tensor | None) -> Tensor:
         batch = x.unsqueeze(0) if x.dim() == 3 else x
         if residual is not None and residual.dim() == 3:
             residual = residual.unsqueeze(0)

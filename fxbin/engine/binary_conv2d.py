@@ -96,6 +96,10 @@ class BinaryConv2d:
         if x.dim() != 4 or not x.is_floating_point():
             raise EngineError(f"x: expected floats (n, c, h, w), got {x.dtype} {tuple(x.shape)}")
         channels = x.shape[1]
+        if self.thresholds.dim() == 1 and channels != self.thresholds.shape[0]:
+            raise EngineError(
+                f"x: expected {len(self.thresholds)} channels, as many as thresholds, got {tuple(x.shape)}"
+            )
         if self.groups < 1 or channels % self.groups or filters % self.groups:
             raise EngineError(
                 f"groups: expected a divisor of {channels} channels and {filters} filters, got {self.groups}"

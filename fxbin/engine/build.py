@@ -54,7 +54,7 @@ def key(compiler: Compiler) -> str:
 
 
 def chosen_folder() -> Path | None:
-    """The folder of built libraries: FXBIN_CACHE_DIR, or ``fxbin`` in the user's cache; None without a home."""
+    """The folder of built libraries: FXBIN_CACHE_DIR, or ``fxbin`` in the user's cache; None without home."""
     if chosen := os.environ.get("FXBIN_CACHE_DIR"):
         return Path(chosen)
     try:

@@ -36,9 +36,10 @@ class NativeCall:
             x, thresholds = x.float(), thresholds.float()
         if residual is not None and residual.dtype != torch.float32:
             residual = residual.float()
+        x, residual = _aligned(x), None if residual is None else _aligned(residual)
         y = conv.new_output(torch.float32)
         vectors = thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
-        thresholds, x_levels, bits, w_levels = [vector.contiguous() for vector in vectors]
+        thresholds, x_levels, bits, w_levels = [_aligned(vector.contiguous()) for vector in vectors]
         bias, slope = _vector(conv.bias), _vector(conv.slope)
         self.conv = conv
         self._kept = x, thresholds, x_levels, bits, w_levels, bias, residual, slope
@@ -94,7 +95,12 @@ def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
 
 
 def _vector(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.contiguous()
+    return None if values is None else _aligned(values.contiguous())
+
+
+def _aligned(values: Tensor) -> Tensor:
+    """`values`, copied if they are in the middle of something else, such as a file that was read."""
+    return values.clone() if values.data_ptr() % values.element_size() else values
 
 
 def _place(values: Tensor | None) -> tuple[int | None, int]:

@@ -20,6 +20,10 @@ BINARY_CONV2D = (
 )
 
 
+WITHOUT_BACKWARD = "without_backward(Tensor y, Tensor x) -> Tensor"
+NO_GRADIENT = "no_gradient(Tensor grad, SymInt[] size) -> Tensor"
+
+
 def binary_conv2d(
     x: Tensor,
     thresholds: Tensor,
@@ -86,11 +90,50 @@ def _of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) ->
     return BinaryConv2d.of(*args, **kwargs).new_output()
 
 
+def without_backward(y: Tensor, x: Tensor) -> Tensor:
+    """A copy of `y`, computed from `x` by an operator without a gradient. Its backward is an error.
+
+    Apart from `binary_conv2d`, as a formula for the backward would add a fifth to the time of a small one.
+    """
+    del x
+    return y.clone()
+
+
+def no_gradient(grad: Tensor, size: Sequence[int]) -> Tensor:
+    """Raise EngineError: the backward of `without_backward`.
+
+    An operator, as compilers take in every backward, whether it is called or not.
+    """
+    del grad, size
+    raise EngineError(
+        "backward: a convolution in 1 bit has no gradient. Train the model that fxbin.transform returned, "
+        "even if only layers in front of it are to be trained, and deploy it afterwards"
+    )
+
+
+def _keep_size(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    del output
+    ctx.size = inputs[1].shape
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+    return None, torch.ops.fxbin.no_gradient(grad, ctx.size)
+
+
 def _declare() -> torch.library.Library:
     library = torch.library.Library("fxbin", "FRAGMENT")
     library.define(BINARY_CONV2D, tags=[torch.Tag.pt2_compliant_tag])
     library.impl("binary_conv2d", binary_conv2d, "CompositeExplicitAutograd")
     torch.library.register_fake("fxbin::binary_conv2d", _of_no_numbers, lib=library)
+    library.define(WITHOUT_BACKWARD, tags=[torch.Tag.pt2_compliant_tag])
+    library.impl("without_backward", without_backward, "CompositeExplicitAutograd")
+    torch.library.register_fake("fxbin::without_backward", without_backward, lib=library)
+    torch.library.register_autograd(
+        "fxbin::without_backward", _backward, setup_context=_keep_size, lib=library
+    )
+    library.define(NO_GRADIENT, tags=[torch.Tag.pt2_compliant_tag])
+    library.impl("no_gradient", no_gradient, "CompositeExplicitAutograd")
+    torch.library.register_fake("fxbin::no_gradient", lambda grad, size: grad.new_empty(size), lib=library)
     return library
 
 

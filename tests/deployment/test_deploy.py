@@ -17,7 +17,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import WeightBinarizer
 from fxbin.deployment import DeployedModule
 from fxbin.engine.library import Engine
-from fxbin.errors import ExportError, TransformError
+from fxbin.errors import EngineError, ExportError, TransformError
 from tests.binarizing import as_if_trained, binarize
 from tests.transforming import Small, config
 
@@ -481,6 +481,25 @@ def test_compiled(built: Engine) -> None:
     deployed = fxbin.deploy(small())
     compiled = torch.compile(deployed, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(X), deployed(X))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_backward_is_an_error(built: Engine, backend: str) -> None:
+    deployed = fxbin.deploy(small())
+    front = nn.Sequential(nn.Conv2d(3, 3, 1), deployed)
+    y = torch.compile(front, backend=backend, fullgraph=True)(X)
+    assert torch.equal(y, deployed(front[0](X)))
+    with pytest.raises(
+        EngineError, match=r"backward: a convolution in 1 bit has no gradient\. Train the model"
+    ):
+        y.sum().backward()
+    (packed, *_) = deployed.packed_convolutions.values()
+    residual = packed(X).requires_grad_()
+    with pytest.raises(EngineError, match="backward: "):
+        packed(X, residual).sum().backward()
+    head = nn.Linear(y.shape[1], 1)
+    head(deployed(X)).sum().backward()
+    assert head.weight.grad is not None
 
 
 def test_wrappers_are_looked_into(built: Engine) -> None:

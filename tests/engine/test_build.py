@@ -62,7 +62,9 @@ def test_a_library_that_was_cut_off_is_built_again(
 def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / built_library().name).write_bytes(built_library().read_bytes())
     monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("fxbin.engine.build.cache_folder", lambda: pytest.fail("asks for a folder to write to"))
+    monkeypatch.setattr(
+        "fxbin.engine.build.cache_folder", lambda: pytest.fail("asks for a folder to write to")
+    )
     assert built_library().parent == tmp_path
 
 
@@ -142,7 +144,9 @@ def test_compilers_that_are_none(
 
 def test_cc_must_be_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "gcc '-O2")
-    with pytest.raises(EngineError, match=r"CC: expected a command as in a shell, got .*: No closing quotation"):
+    with pytest.raises(
+        EngineError, match=r"CC: expected a command as in a shell, got .*: No closing quotation"
+    ):
         built_library()
 
 

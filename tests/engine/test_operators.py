@@ -168,6 +168,34 @@ def test_the_layout_of_the_output_is_that_of_the_input(built: Engine) -> None:
     assert case.run().is_contiguous(memory_format=torch.channels_last)
 
 
+def between_items(values: Tensor) -> Tensor:
+    """A copy of `values` at an address that is no multiple of their size."""
+    memory = bytearray(values.nbytes + 1)
+    copy = torch.frombuffer(memory, dtype=values.dtype, offset=1, count=values.numel()).view(values.shape)
+    assert copy.data_ptr() % values.element_size()
+    return copy.copy_(values)
+
+
+def test_any_address_is_read_right(built: Engine) -> None:
+    case = next(
+        case for case in random_cases(99, seed=0) if len(case.options) == 3 and case.args[5] is not None
+    )
+    expected = case.expected()
+    case.args = tuple(between_items(each) if each.element_size() > 1 else each for each in case.args)
+    case.options |= {name: between_items(case.options[name]) for name in ("residual", "slope")}
+    assert torch.equal(case.run().double(), expected)
+
+
+def test_more_threads_than_the_engine_takes(built: Engine) -> None:
+    threads, case = torch.get_num_threads(), plain()
+    expected = case.run()
+    torch.set_num_threads(1025)  # one more than the C interface allows
+    try:
+        assert torch.equal(case.run(), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_an_empty_batch_gives_an_empty_output(built: Engine) -> None:
     case = plain()
     case.args = (case.args[0][:0], *case.args[1:])
@@ -261,7 +289,11 @@ CHANGES: dict[str, tuple[Callable[[Case], None], str]] = {
     ),
     "thresholds": (
         lambda case: put(case, 1, torch.zeros(7)),
-        r"thresholds: expected torch.float32 \(8,\) on cpu, got torch.float32 \(7,\) on cpu",
+        r"x: expected 7 channels, as many as thresholds, got \(2, 8, 6, 6\)",
+    ),
+    "axes of thresholds": (
+        lambda case: put(case, 1, torch.zeros(8, 1)),
+        r"thresholds: expected torch.float32 \(8,\) on cpu, got torch.float32 \(8, 1\) on cpu",
     ),
     "threshold dtype": (lambda case: put(case, 1, torch.zeros(8).double()), "got torch.float64"),
     "x_levels": (lambda case: put(case, 2, torch.zeros(3)), "x_levels: expected"),
