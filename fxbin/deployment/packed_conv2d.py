@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Imported for what it declares: torch.ops.fxbin.
 import fxbin.engine.operators  # noqa: F401
+from fxbin.engine.binary_conv2d import broadcasts, output_size
 from fxbin.engine.native import forget, held_bytes
 
 
@@ -56,20 +58,40 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Convolve; the result has the dtype of `x`, is channels_last if `x` is, and has no backward."""
-        y = self._convolved(x, residual)
+        if residual is None or self._takes(residual, x):
+            y = self._convolved(x, residual, self.activation)
+        else:
+            y = self._activated(self._convolved(x, None, "none") + residual)
         if torch.is_grad_enabled():
             for source in (x, residual):
                 if source is not None and source.requires_grad:
                     y = torch.ops.fxbin.without_backward(y.detach(), source)
         return y
 
-    def _convolved(self, x: Tensor, residual: Tensor | None) -> Tensor:
+    def _takes(self, residual: Tensor, x: Tensor) -> bool:
+        """Whether the sum of the output for `x` and `residual` has the shape and dtype of the output.
+
+        A picture of another size than at deployment may make the output broadcast, and autocast may give the
+        two other dtypes.
+        """
+        if residual.dtype != x.dtype:
+            return False
+        geometry = self.kernel_size, self.stride, self.padding, self.dilation
+        output = (*x.shape[:-3], len(self.weight_bits), *output_size(x.shape[-2:], *geometry))
+        return broadcasts(residual.shape, output)
+
+    def _activated(self, y: Tensor) -> Tensor:
+        if self.activation == "relu":
+            return y.relu()
+        return y if self.slope is None else F.prelu(y, self.slope.to(y.dtype))
+
+    def _convolved(self, x: Tensor, residual: Tensor | None, activation: str) -> Tensor:
         batch = x.unsqueeze(0) if x.dim() == 3 else x
         if residual is not None and residual.dim() == 3:
             residual = residual.unsqueeze(0)
         # A cast of the whole model casts these, too.
         bias = None if self.bias is None else self.bias.float()
-        slope = None if self.slope is None else self.slope.float()
+        slope = None if self.slope is None or activation != "prelu" else self.slope.float()
         y: Tensor = torch.ops.fxbin.binary_conv2d(
             batch,
             self.thresholds.to(x.dtype),
@@ -84,7 +106,7 @@ class PackedConv2d(nn.Module):
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
-            activation=self.activation,
+            activation=activation,
         )
         return y.squeeze(0) if x.dim() == 3 else y
 

@@ -69,12 +69,8 @@ class BinaryConv2d:
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
         """``(n, f, oh, ow)``."""
-        n, _, h, w = self.x.shape
-        (kh, kw), (dh, dw), (sh, sw) = self.kernel_size, self.dilation, self.stride
-        top, bottom, left, right = self.padding
-        oh = (h + top + bottom - (kh - 1) * dh - 1) // sh + 1
-        ow = (w + left + right - (kw - 1) * dw - 1) // sw + 1
-        return n, self.filters, oh, ow
+        geometry = self.kernel_size, self.stride, self.padding, self.dilation
+        return self.x.shape[0], self.filters, *output_size(self.x.shape[2:], *geometry)
 
     @property
     def is_channels_last(self) -> bool:
@@ -139,12 +135,29 @@ class BinaryConv2d:
             )
 
 
+def output_size(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[int, int]:
+    """Height and width of the output for an input of the height and width `size`."""
+    (h, w), (kh, kw), (sh, sw), (dh, dw) = size, kernel_size, stride, dilation
+    top, bottom, left, right = padding
+    return (h + top + bottom - (kh - 1) * dh - 1) // sh + 1, (w + left + right - (kw - 1) * dw - 1) // sw + 1
+
+
+def broadcasts(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether a tensor of `shape` becomes one of `wanted` by repeating axes of one element."""
+    return len(shape) == len(wanted) and all(
+        mine in (its, 1) for mine, its in zip(shape, wanted, strict=True)
+    )
+
+
 def _broadcast(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`tensor` as one of `shape`, where it broadcasts to that; itself if not."""
-    fits = len(tensor.shape) == len(shape) and all(
-        mine in (1, its) for mine, its in zip(tensor.shape, shape, strict=True)
-    )
-    return tensor.expand(shape) if fits and tensor.shape != shape else tensor
+    return tensor.expand(shape) if tensor.shape != shape and broadcasts(tensor.shape, shape) else tensor
 
 
 def _check(

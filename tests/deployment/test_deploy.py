@@ -502,6 +502,50 @@ def test_a_backward_is_an_error(built: Engine, backend: str) -> None:
     assert head.weight.grad is not None
 
 
+class Gated(nn.Module):
+    """A sum of one pixel and a picture, which for pictures of one pixel is like any other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+        self.activation = nn.PReLU(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.activation(x + self.conv(F.adaptive_avg_pool2d(x, 1)))
+        return y
+
+
+def test_a_sum_takes_other_shapes_than_at_deployment(built: Engine) -> None:
+    model = binarize(Gated(), torch.randn(1, 8, 1, 1))
+    deployed = fxbin.deploy(model)
+    assert [node.target for node in deployed.graph.find_nodes(op="call_module")] == ["packed.conv"]
+    for shape in ((1, 8, 1, 1), (2, 8, 1, 1), (2, 8, 3, 5)):
+        assert_computes_the_same(model, deployed, torch.randn(shape))
+
+
+class Mixed(nn.Module):
+    """A sum of a convolution in 1 bit and one in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+        self.shortcut = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (self.conv(x) + self.shortcut(x)).relu()
+        return y
+
+
+def test_a_sum_takes_the_dtypes_of_autocast(built: Engine) -> None:
+    x = torch.rand(2, 8, 5, 5)
+    model = binarize(Mixed(), x)
+    model.binarization.enable(activations=False, weights=False, sites=["Mixed/NNCFConv2d[shortcut]/conv2d_0"])
+    deployed = fxbin.deploy(model)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected, found = model(x), deployed(x)
+    assert (found - expected).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
+
+
 def test_wrappers_are_looked_into(built: Engine) -> None:
     model = small()
     averaged = torch.optim.swa_utils.AveragedModel(model)
