@@ -49,6 +49,5 @@ def deploy(
         sites = pack_sites(module, record)
         settle_binarizers(module, record)
         fuse_epilogues(module, inputs.values)
-    deployed = DeployedModule(module, module.graph, class_name=type(binarized).__name__)
-    deployed.deployed_sites = sites
-    return deployed.eval().requires_grad_(False)
+    deployed = DeployedModule.of(module, sites, type(binarized).__name__, vars(module))
+    return deployed.requires_grad_(False)

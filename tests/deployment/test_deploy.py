@@ -468,13 +468,45 @@ def test_a_saved_program_needs_no_code_of_the_model(built: Engine, tmp_path: Pat
     assert Small.__module__.encode() not in program
 
 
-def test_a_pickled_model_and_a_copy(built: Engine) -> None:
+def double_output(_module: nn.Module, _args: Any, y: Tensor) -> Tensor:
+    """A forward hook."""
+    return 2 * y
+
+
+def test_pickled_and_copied_models_are_whole(built: Engine) -> None:
     deployed = fxbin.deploy(small())
+    deployed.register_forward_hook(double_output)
     file = io.BytesIO()
     torch.save(deployed, file)
     file.seek(0)
-    for other in (torch.load(file, weights_only=False), copy.deepcopy(deployed)):
+    restored = torch.load(file, weights_only=False)
+    for other in (restored, copy.deepcopy(deployed), copy.copy(deployed), copy.deepcopy(restored)):
+        assert isinstance(other, DeployedModule)
+        assert other.deployed_sites == deployed.deployed_sites
+        assert list(other.packed_convolutions) == list(deployed.packed_convolutions)
+        assert type(other).__name__ == "Small"
+        assert not other.training
         assert torch.equal(other(X), deployed(X))
+
+
+def test_hooks_are_called(built: Engine) -> None:
+    model = small()
+    plain = model(X)
+    model.register_forward_hook(double_output)
+    model.register_forward_pre_hook(lambda _module, args: (-args[0],))
+    (norm, *_) = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norm.register_forward_hook(double_output)
+    assert not torch.allclose(model(X), plain)
+    assert_computes_the_same(model, fxbin.deploy(model), X)
+
+
+def test_it_stays_in_eval_mode(built: Engine) -> None:
+    deployed = fxbin.deploy(small())
+    expected = deployed(X)
+    around = nn.Sequential(deployed, nn.Dropout()).train()
+    assert around[1].training
+    assert not any(module.training for module in deployed.modules())
+    assert torch.equal(deployed(X), expected)
 
 
 def test_compiled(built: Engine) -> None:
@@ -538,9 +570,16 @@ class Mixed(nn.Module):
 
 def test_a_sum_takes_the_dtypes_of_autocast(built: Engine) -> None:
     x = torch.rand(2, 8, 5, 5)
-    model = binarize(Mixed(), x)
-    model.binarization.enable(activations=False, weights=False, sites=["Mixed/NNCFConv2d[shortcut]/conv2d_0"])
+    config = {
+        "input_info": {"sample_size": list(x.shape)},
+        "compression": {
+            "algorithm": "binarization",
+            "ignored_scopes": ["Mixed/NNCFConv2d[shortcut]/conv2d_0"],
+        },
+    }
+    model = as_if_trained(fxbin.transform(Mixed(), config))
     deployed = fxbin.deploy(model)
+    assert torch.add not in {node.target for node in deployed.graph.nodes}
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected, found = model(x), deployed(x)
     assert (found - expected).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
