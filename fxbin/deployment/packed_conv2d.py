@@ -1,7 +1,6 @@
 """A binarized convolution as a module of bits."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 # Imported for what it declares: torch.ops.fxbin.
 import fxbin.engine.operators  # noqa: F401
 from fxbin.engine.binary_conv2d import broadcasts, output_size
-from fxbin.engine.native import forget, held_bytes
+from fxbin.engine.native import held_bytes
 
 
 class PackedConv2d(nn.Module):
@@ -124,8 +123,3 @@ class PackedConv2d(nn.Module):
         shown += [f"groups={self.groups}"] if self.groups > 1 else []
         shown += [f"activation={self.activation!r}"] if self.activation != "none" else []
         return ", ".join(shown)
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
-        # In inference mode, PyTorch does not count writes.
-        forget(self.weight_bits)

@@ -19,7 +19,7 @@ _CALL_SIZE = sizeof(EngineCall)
 _NOTHING = EngineTensor()
 
 _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""By tensor of weight bits: its version and shape when the engine took it, and what the engine keeps."""
+"""By tensor of weight bits: its state and shape when the engine took it, and what the engine keeps."""
 
 
 def run_natively(engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> Tensor:
@@ -68,11 +68,6 @@ class NativeCall:
         return self._y if self._dtype == torch.float32 else self._y.to(self._dtype)
 
 
-def forget(weight_bits: Tensor) -> None:
-    """Make the engine's forms of `weight_bits` anew when it is next used."""
-    _prepared.pop(weight_bits, None)
-
-
 def held_bytes(weight_bits: Tensor) -> int:
     """Bytes that the engine keeps of `weight_bits`, beside the tensor itself."""
     found = _prepared.get(weight_bits)
@@ -81,17 +76,21 @@ def held_bytes(weight_bits: Tensor) -> int:
 
 def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
     bits = conv.weight_bits
-    version = 0 if bits.is_inference() else bits._version
     shape = ConvShape(
         conv.x.shape[1], conv.filters, conv.groups, conv.kernel_size, conv.stride, conv.dilation, conv.padding
     )
     found = _prepared.get(bits)
-    if found is not None and found[:2] == (version, shape):
+    if found is not None and found[1] == shape and _is_unwritten(bits, found[0]):
         kept: EngineWeights = found[2]
         return kept
     weights = engine.weights(shape)
-    _prepared[bits] = (version, shape, weights)
+    _prepared[bits] = (bits.clone() if bits.is_inference() else bits._version, shape, weights)
     return weights
+
+
+def _is_unwritten(bits: Tensor, state: int | Tensor) -> bool:
+    """Whether `bits` are still in `state`: a version, or a copy, as tensors of inference mode have none."""
+    return torch.equal(bits, state) if isinstance(state, Tensor) else bits._version == state
 
 
 def _vector(values: Tensor | None) -> Tensor | None:

@@ -45,7 +45,7 @@ def prepare(
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
             f"model: {type(model).__name__} has code that no graph can hold, in {islands} (`model.islands` "
-            "says why), so no file can hold it either: transform and export the part with the convolutions"
+            "says why), so it can be neither exported nor deployed: transform the part with its convolutions"
         )
     module = copy.deepcopy(model).eval()
     if args is None and kwargs is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fxbin.engine.in_float import run_in_float
 from fxbin.engine.library import Engine
-from fxbin.engine.native import forget, held_bytes
+from fxbin.engine.native import held_bytes
 from fxbin.engine.signs import pack_signs, unpack_signs
 from fxbin.errors import EngineError
 from tests.engine.cases import Case, random_cases
@@ -115,7 +115,7 @@ def test_threads_give_the_same_bits(built: Engine) -> None:
 def test_calls_from_several_threads_share_the_weights(built: Engine) -> None:
     case = plain(channels=64, filters=128)
     expected = case.run()
-    forget(case.args[3])
+    case.args = (*case.args[:3], case.args[3].clone(), *case.args[4:])  # of which the engine has no form
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: case.run(), range(64)):
             assert torch.equal(found, expected)
@@ -219,8 +219,19 @@ def test_weights_that_are_written_to_are_taken_anew(built: Engine) -> None:
     case.weight = -case.weight
     case.args[3].copy_(pack_signs(case.weight))
     assert torch.equal(case.run().double(), case.expected())
-    forget(case.args[3])
-    assert held_bytes(case.args[3]) == 0
+
+
+def test_weights_that_are_written_to_in_inference_mode_are_taken_anew(built: Engine) -> None:
+    case = plain()
+    with torch.inference_mode():
+        case.args = tuple(None if each is None else each.clone() for each in case.args)
+        assert torch.equal(case.run().double(), case.expected())
+        held = held_bytes(case.args[3])
+        assert torch.equal(case.run().double(), case.expected())
+        assert held_bytes(case.args[3]) == held > 0
+        case.weight = -case.weight
+        case.args[3].copy_(pack_signs(case.weight))
+        assert torch.equal(case.run().double(), case.expected())
 
 
 def test_weights_are_kept_as_long_as_their_tensor(built: Engine) -> None:
