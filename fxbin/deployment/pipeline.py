@@ -13,6 +13,7 @@ from fxbin.deployment.pack_sites import pack_sites
 from fxbin.deployment.settle_binarizers import settle_binarizers
 from fxbin.export.plan import prepare
 from fxbin.export.record import record_run
+from fxbin.export.untrained import warn_if_untrained
 
 
 def deploy(
@@ -40,6 +41,10 @@ def deploy(
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: the inputs do not fit, or the model has code that no graph can hold.
+
+    Warns:
+        UserWarning: a selected call site is not fully binarized at this stage, or its activation scale has
+            not seen a training batch.
     """
     binarized = transformed(model, "deploy")
     # Copies that are made in inference mode could not be told from one another when they are written to.
@@ -49,5 +54,7 @@ def deploy(
         sites = pack_sites(module, record)
         settle_binarizers(module, record)
         fuse_epilogues(module, inputs.values)
+    names = [site.name for site in sites]
+    warn_if_untrained(binarized.binarization, names, names, "deployed")
     deployed = DeployedModule.of(module, sites, type(binarized).__name__, vars(module))
     return deployed.requires_grad_(False)

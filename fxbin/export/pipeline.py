@@ -16,7 +16,7 @@ from fxbin.export.inputs import BoundInputs
 from fxbin.export.output_path import check_output_path
 from fxbin.export.packages import require
 from fxbin.export.plan import lower, prepare
-from fxbin.export.report import ExportReport, Operators, WeightStorage
+from fxbin.export.report import ExportMode, ExportReport, Operators, WeightStorage
 from fxbin.export.untrained import warn_if_untrained
 
 DEFAULT_OPSET = 18
@@ -88,7 +88,8 @@ def export_onnx(
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, names, opset=opset, operators=operators, weights=weights)
     size = write_model(proto, path, external_data)
-    warn_if_untrained(binarized.binarization, sites)
+    used = [site.name for site in sites if site.mode is not ExportMode.LEFT_OUT]
+    warn_if_untrained(binarized.binarization, [site.name for site in sites], used, "exported")
     return ExportReport(path, opset, operators, weights, size, sites)
 
 

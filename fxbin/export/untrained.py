@@ -1,30 +1,34 @@
-"""Warns about exporting a model whose training is not finished, or has not begun."""
+"""Warns about exporting or deploying a model whose training is not finished, or has not begun."""
 
 import warnings
 from collections.abc import Sequence
 
 from fxbin.binarized.state import BinarizationState
-from fxbin.export.report import ExportMode, SiteExport
 
 ENABLE = "model.binarization.enable(activations=True, weights=True)"
 SHOWN = 3
 """Maximum number of call sites that a warning names."""
 
 
-def warn_if_untrained(state: BinarizationState, sites: Sequence[SiteExport]) -> None:
-    """Warn about call sites that are not binarized at this stage, and about uninitialised scales."""
-    off = [site.name for site in sites if not site.enabled]
+def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequence[str], done: str) -> None:
+    """Warn of call sites that this stage does not binarize, and of scales that no training batch has set.
+
+    `names` are all call sites, `used` those whose scales matter; `done` says what became of them: "exported".
+    """
+    enabled = {
+        name for name, site in state.sites.items() if site.activation.is_enabled and site.weight.is_enabled
+    }
+    off = [name for name in names if name not in enabled]
     if off:
         _warn(
-            f"{len(off)} of {len(sites)} selected call sites are not fully binarized at this stage "
-            f"({_some(off)}) and are exported so. Train through the stages first, or call {ENABLE}."
+            f"{len(off)} of {len(names)} selected call sites are not fully binarized at this stage "
+            f"({_some(off)}) and are {done} so. Train through the stages first, or call {ENABLE}."
         )
-    in_file = [site.name for site in sites if site.mode is not ExportMode.LEFT_OUT]
-    unset = [name for name in in_file if _awaits_a_batch(state, name)]
+    unset = [name for name in used if _awaits_a_batch(state, name)]
     if unset:
         _warn(
-            f"{len(unset)} of {len(sites)} activation scales have never seen a training batch "
-            f"({_some(unset)}) and are exported as they were made. Train first, or run a batch through the "
+            f"{len(unset)} of {len(names)} activation scales have never seen a training batch "
+            f"({_some(unset)}) and are {done} as they were made. Train first, or run a batch through the "
             "model in train mode."
         )
 

@@ -367,12 +367,23 @@ def test_only_bits_are_kept_of_packed_weights(built: Engine) -> None:
     assert repr(packed) == "PackedConv2d(64, 128, kernel_size=[3, 3], stride=[1, 1], activation='relu')"
 
 
+def test_scales_that_saw_no_batch_are_a_warning(built: Engine) -> None:
+    config = {"input_info": {"sample_size": list(X.shape)}, "compression": {"algorithm": "binarization"}}
+    model = fxbin.transform(Small(), config)
+    model.binarization.enable(activations=True, weights=True)
+    with pytest.warns(UserWarning, match="2 of 2 activation scales have never seen a training batch"):
+        fxbin.deploy(model)
+
+
 def test_stages_are_deployed_as_they_are(built: Engine) -> None:
     model = small()
     first, second = model.binarization.sites
     model.binarization.enable(weights=False, sites=[first])
     model.binarization.enable(activations=False, sites=[second])
-    deployed = fxbin.deploy(model)
+    with pytest.warns(
+        UserWarning, match="2 of 2 selected call sites are not fully binarized .* are deployed so"
+    ):
+        deployed = fxbin.deploy(model)
     assert [site.reason for site in deployed.deployed_sites] == [
         "its weights are not binarized at this stage",
         "its activations are not binarized at this stage",
