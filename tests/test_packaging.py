@@ -49,6 +49,6 @@ def test_readme_names_the_versions_of_torch_that_are_tested() -> None:
         if pin.startswith("torch==")
     )
     assert f"(torch {pinned.removesuffix('.0')})" in readme
-    assert f"last with torch {NEWEST_TESTED}," in readme
+    assert f"most recently torch {NEWEST_TESTED}," in readme
     assert f"torch {oldest}.0 among them" in readme
     assert f"| PyTorch ≥ {oldest} |" in readme

@@ -10,15 +10,10 @@ from torch.fx.graph_module import reduce_graph_module
 from typing_extensions import override
 
 from fxbin.deployment.packed_conv2d import PackedConv2d
+from fxbin.original.reach import HOOKS
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-)
-"""Where a module keeps the hooks that are called with its inputs and outputs."""
+FORWARD_HOOKS = tuple(name for name in HOOKS if name.startswith("_forward_"))
+"""Attributes of each module about the hooks that are called with its inputs and outputs."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +44,10 @@ class DeployedModule(fx.GraphModule):
     def of(
         cls, module: fx.GraphModule, sites: Sequence[DeployedSite], name: str, hooks: Mapping[str, Any]
     ) -> "DeployedModule":
-        """What `module` computes by its graph, in a class of that name. `hooks` has the entries `HOOKS`."""
+        """What `module` computes, in a class called `name` and with the hooks of a module's `FORWARD_HOOKS`."""
         deployed = cls(module, module.graph, class_name=name)
         deployed.deployed_sites = tuple(sites)
-        vars(deployed).update({key: copy.copy(hooks[key]) for key in HOOKS})
+        vars(deployed).update({key: copy.copy(hooks[key]) for key in FORWARD_HOOKS})
         return deployed.eval()
 
     @override
@@ -65,7 +60,7 @@ class DeployedModule(fx.GraphModule):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DeployedModule":
         copied = super().__deepcopy__(memo)
-        hooks = copy.deepcopy({key: vars(self)[key] for key in HOOKS}, memo)
+        hooks = copy.deepcopy({key: vars(self)[key] for key in FORWARD_HOOKS}, memo)
         copied = DeployedModule.of(copied, self.deployed_sites, type(self).__name__, hooks)
         memo[id(self)] = copied
         return copied

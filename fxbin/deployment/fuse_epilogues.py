@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from fxbin import torch_private
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.export.use import writes
 from fxbin.graph.attribute import submodule_at
@@ -173,4 +174,4 @@ def _slopes(weight: Tensor, packed: PackedConv2d) -> Tensor:
 
 def _runs_alone(module: nn.Module | None) -> bool:
     """Whether no hook sees what `module` computes."""
-    return module is not None and not (module._forward_hooks or module._forward_pre_hooks)
+    return module is not None and not any(torch_private.forward_hooks(module))

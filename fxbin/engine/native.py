@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from fxbin import torch_private
 from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
 from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
 
@@ -84,13 +85,13 @@ def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
         kept: EngineWeights = found[2]
         return kept
     weights = engine.weights(shape)
-    _prepared[bits] = (bits.clone() if bits.is_inference() else bits._version, shape, weights)
+    _prepared[bits] = (bits.clone() if bits.is_inference() else torch_private.version(bits), shape, weights)
     return weights
 
 
 def _is_unwritten(bits: Tensor, state: int | Tensor) -> bool:
     """Whether `bits` are still in `state`: a version, or a copy, as tensors of inference mode have none."""
-    return torch.equal(bits, state) if isinstance(state, Tensor) else bits._version == state
+    return torch.equal(bits, state) if isinstance(state, Tensor) else torch_private.version(bits) == state
 
 
 def _vector(values: Tensor | None) -> Tensor | None:

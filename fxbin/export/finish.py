@@ -129,7 +129,7 @@ class _Finisher:
         self.graph.initializer.extend([*kept, *self.packed.initializers.values(), *self.levels.values()])
 
     def keep_types_of_computed_values(self) -> None:
-        """Drop the types of initializers, which are wrong once a tool transposes one, and of removed values."""
+        """Drop types of initializers, which are wrong once a tool transposes one, and of removed values."""
         computed = {name for node in self.graph.node for name in node.output}
         kept = [value for value in self.graph.value_info if value.name in computed]
         del self.graph.value_info[:]
