@@ -44,7 +44,7 @@ class DeployedModule(fx.GraphModule):
     def of(
         cls, module: fx.GraphModule, sites: Sequence[DeployedSite], name: str, hooks: Mapping[str, Any]
     ) -> "DeployedModule":
-        """What `module` computes, in a class called `name` and with the hooks of a module's `FORWARD_HOOKS`."""
+        """What `module` computes, in a class called `name`; `hooks` has its `FORWARD_HOOKS`, by name."""
         deployed = cls(module, module.graph, class_name=name)
         deployed.deployed_sites = tuple(sites)
         vars(deployed).update({key: copy.copy(hooks[key]) for key in FORWARD_HOOKS})
