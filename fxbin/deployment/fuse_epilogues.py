@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 from fxbin import torch_private
 from fxbin.deployment.packed_conv2d import PackedConv2d
-from fxbin.export.use import writes
 from fxbin.graph.attribute import submodule_at
+from fxbin.lowering.use import writes
 
 RELU_FUNCTIONS: tuple[Any, ...] = (F.relu, torch.relu, torch.relu_, F.relu_)
 RELU_METHODS = ("relu", "relu_")

@@ -7,11 +7,12 @@ from fxbin.binarizers.axes import pair
 from fxbin.deployment.deployed_module import DeployedSite
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.engine.signs import pack_signs
-from fxbin.export.legality import has_known_levels, padded_sides, scale_varies_inside, why_disabled
-from fxbin.export.levels import activation_levels, weight_levels
-from fxbin.export.record import Record
 from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
+from fxbin.lowering.conv_shapes import padded_sides
+from fxbin.lowering.disabled import why_disabled
+from fxbin.lowering.levels import activation_levels, has_known_levels, scale_varies_inside, weight_levels
+from fxbin.lowering.record import Record
 
 PACKED = "packed"
 """Where the modules are in the model: ``packed.layer1_0_conv1``."""

@@ -11,9 +11,9 @@ from fxbin.deployment.deployed_module import DeployedModule
 from fxbin.deployment.fuse_epilogues import fuse_epilogues
 from fxbin.deployment.pack_sites import pack_sites
 from fxbin.deployment.settle_binarizers import settle_binarizers
-from fxbin.export.plan import prepare
-from fxbin.export.record import record_run
-from fxbin.export.untrained import warn_if_untrained
+from fxbin.lowering.prepare import prepare
+from fxbin.lowering.record import record_run
+from fxbin.lowering.untrained import warn_if_untrained
 
 
 def deploy(

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, fx
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
-from fxbin.export.legality import has_known_levels
-from fxbin.export.levels import activation_levels
-from fxbin.export.record import Record
 from fxbin.graph.call_site import called_binarizer
+from fxbin.lowering.levels import activation_levels, has_known_levels
+from fxbin.lowering.record import Record
 
 
 def settle_binarizers(module: fx.GraphModule, record: Record) -> None:

@@ -14,8 +14,8 @@ from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.fake_quantize import SCOPE
 from fxbin.export.file_names import ONLY_TENSORS
-from fxbin.export.inputs import BoundInputs, with_batch
 from fxbin.graph.node_info import node_name
+from fxbin.lowering.inputs import BoundInputs, with_batch
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from torch import fx
 
 from fxbin import torch_private
 from fxbin.errors import ExportError
-from fxbin.export.inputs import BoundInputs
+from fxbin.lowering.inputs import BoundInputs
 
 ONLY_TENSORS = "and a file has nothing but tensors; export a module around it that returns the tensors alone"
 

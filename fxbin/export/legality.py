@@ -5,40 +5,18 @@ call sites would run in float, compute wrong numbers or NaN, fail to compile, or
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
-from fxbin.binarizers.axes import pair
 from fxbin.graph.call_site import CallSite
+from fxbin.lowering.conv_shapes import ConvShapes, padded_sides
+from fxbin.lowering.levels import has_known_levels, scale_varies_inside
 
 CHANNEL_BLOCK = 8
 """The kernel reads input channels in groups of 8; with a remainder it computes wrong numbers."""
 
 MAX_PADDING = 2
 """The largest padding on the left that every kernel supports (AVX-512: 4, AVX2 and SSE4.1: 2)."""
-
-
-@dataclass(frozen=True)
-class ConvShapes:
-    """Shapes, dtype and weight of a call site in a run on the example inputs."""
-
-    x: tuple[int, ...]
-    """Shape of the input: ``(1, 64, 56, 56)``."""
-
-    y: tuple[int, ...]
-    """Shape of the output."""
-
-    dtype: torch.dtype
-    """Dtype of the input."""
-
-    weight: Tensor | None
-    """Value of the weight before its binarizer; None if it depends on the input of the model."""
-
-    after_sum: bool
-    """Whether the input is a sum followed by a BatchNorm or the like, see `fxbin.export.sum_fusion`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +34,7 @@ class Preparation:
     """Zeros left, right, top, bottom, in place of the padding of the convolution; all 0 to keep that."""
 
     barrier: bool
-    """Whether to separate the binarizer from a sum before it, see `fxbin.export.sum_fusion`."""
+    """Whether to separate the binarizer from a sum before it, see `fxbin.lowering.sum_fusion`."""
 
     @property
     def padding(self) -> tuple[int, ...]:
@@ -72,16 +50,6 @@ class Preparation:
         if self.barrier:
             parts.append("kept apart from the sum in front of it by a 1x1 max pooling")
         return "; ".join(parts)
-
-
-def why_disabled(site: CallSite) -> str | None:
-    """Why the training stage keeps this call site out of 1 bit; None if both binarizers are enabled."""
-    off = [
-        kind
-        for kind, binarizer in (("activations", site.activation), ("weights", site.weight))
-        if binarizer is not None and not binarizer.is_enabled
-    ]
-    return f"its {' and '.join(off)} are not binarized at this stage" if off else None
 
 
 def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
@@ -136,33 +104,3 @@ def preparation(site: CallSite, shapes: ConvShapes) -> Preparation:
     channels = -shapes.x[1] % CHANNEL_BLOCK
     barrier = shapes.after_sum and not channels and not any(sides)  # a Pad is also a barrier
     return Preparation(channels, sides, barrier)
-
-
-def has_known_levels(binarizer: Binarizer) -> bool:
-    """Whether the forward is that of fxbin, so that `levels` or `scale` describe the binarizer."""
-    cls = type(binarizer)
-    known = ActivationBinarizer if isinstance(binarizer, ActivationBinarizer) else WeightBinarizer
-    return isinstance(binarizer, known) and cls.binarize is known.binarize and cls.forward is known.forward
-
-
-def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
-    """Whether the weights of one filter have more than two levels."""
-    scale = binarizer.scale(weight)
-    return scale.numel() > 1 and tuple(scale.shape) != (weight.shape[0], 1, 1, 1)
-
-
-def padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, int, int, int]:
-    """Padding of the convolution as (left, right, top, bottom)."""
-    padding = arguments["padding"]
-    if padding == "valid":
-        return (0, 0, 0, 0)
-    if padding == "same":
-        assert shapes.weight is not None
-        total = [
-            dilation * (size - 1)
-            for dilation, size in zip(pair(arguments["dilation"]), shapes.weight.shape[2:], strict=True)
-        ]
-        # torch puts the larger half at the end.
-        return (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2)
-    vertical, horizontal = pair(padding)
-    return (horizontal, horizontal, vertical, vertical)

@@ -9,19 +9,14 @@ from torch import Tensor, fx, nn
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
-from fxbin.export.legality import (
-    has_known_levels,
-    preparation,
-    why_disabled,
-    why_float,
-    why_values_need_float,
-)
-from fxbin.export.levels import Levels, activation_levels, weight_levels
-from fxbin.export.record import Record
+from fxbin.export.legality import preparation, why_float, why_values_need_float
 from fxbin.export.report import ExportMode, Operators, SiteExport
-from fxbin.export.use import is_used
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.graph.node_info import node_info, set_node_info
+from fxbin.lowering.disabled import why_disabled
+from fxbin.lowering.levels import Levels, activation_levels, has_known_levels, weight_levels
+from fxbin.lowering.record import Record
+from fxbin.lowering.use import is_used
 
 NOT_USED = "nothing that the model returns depends on it"
 STANDARD = 'operators="standard" was asked for'

@@ -12,12 +12,13 @@ from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.capture import capture_onnx
 from fxbin.export.file_names import FileNames
-from fxbin.export.inputs import BoundInputs
 from fxbin.export.output_path import check_output_path
 from fxbin.export.packages import require
-from fxbin.export.plan import lower, prepare
+from fxbin.export.plan import lower
 from fxbin.export.report import ExportMode, ExportReport, Operators, WeightStorage
-from fxbin.export.untrained import warn_if_untrained
+from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.prepare import prepare
+from fxbin.lowering.untrained import warn_if_untrained
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 26)

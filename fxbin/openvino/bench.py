@@ -15,9 +15,9 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
-from fxbin.export.plan import prepare
+from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.prepare import prepare
 from fxbin.openvino.bench_report import BenchmarkReport, Timing
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import run_in_process

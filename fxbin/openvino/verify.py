@@ -16,10 +16,11 @@ from fxbin.binarized.unwrap import transformed
 from fxbin.errors import VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import FileRecord, read_record
-from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
-from fxbin.export.plan import lower, prepare
+from fxbin.export.plan import lower
 from fxbin.export.report import Operators
+from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.prepare import prepare
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import OpenVINOError, run_in_process
 from fxbin.openvino.repeated import repeated_calls

@@ -16,9 +16,10 @@ from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import read_record
-from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
-from fxbin.export.plan import plan_export, prepare
+from fxbin.export.plan import plan_export
+from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.prepare import prepare
 from fxbin.runtimes.layer_outputs import return_layers
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
 from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fxbin.errors import VerificationError
-from fxbin.export.inputs import BoundInputs
+from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.samples import to_array
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from fxbin.errors import VerificationError
-from fxbin.export.inputs import BoundInputs
+from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.output_check import OutputCheck
 from fxbin.verification.reference import output_changes, outputs_of
 from fxbin.verification.samples import to_array

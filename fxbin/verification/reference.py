@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
-from fxbin.export.inputs import BoundInputs
-from fxbin.export.levels import activation_levels
 from fxbin.graph.call_site import CallSite, binarized_call_sites
+from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.levels import activation_levels
 from fxbin.verification.samples import tensors_of
 
 SEED = 0

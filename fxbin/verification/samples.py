@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from fxbin import torch_private
 from fxbin.errors import ExportError
-from fxbin.export.inputs import BoundInputs, bind_inputs
+from fxbin.lowering.inputs import BoundInputs, bind_inputs
 
 SEED = 0
 """Seed of random samples."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.export import ExportMode, export_onnx
-from fxbin.export.plan import plan_export, prepare
+from fxbin.export.plan import plan_export
+from fxbin.lowering.prepare import prepare
 
 Binarize = Callable[..., BinarizedModule]
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from fxbin.export.inputs import BoundInputs
+from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.reference import output_changes, special_values
 from tests.binarizing import binarize
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 
 SMALLEST_SCALE = 2.0**-100
 """Negligible compared with other scales, but far above the smallest normal number, as it is multiplied and
@@ -58,3 +58,16 @@ def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
     """The levels -a and a with threshold 0; a is the scale of `weight`, ``(out, in / groups, kh, kw)``."""
     a = binarizer.scale(weight)
     return Levels(torch.zeros_like(weight[:1, :1, :1, :1]), -a, a)
+
+
+def has_known_levels(binarizer: Binarizer) -> bool:
+    """Whether the forward is that of fxbin, so that `levels` or `scale` describe the binarizer."""
+    cls = type(binarizer)
+    known = ActivationBinarizer if isinstance(binarizer, ActivationBinarizer) else WeightBinarizer
+    return isinstance(binarizer, known) and cls.binarize is known.binarize and cls.forward is known.forward
+
+
+def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
+    """Whether the weights of one filter have more than two levels."""
+    scale = binarizer.scale(weight)
+    return scale.numel() > 1 and tuple(scale.shape) != (weight.shape[0], 1, 1, 1)

@@ -9,9 +9,9 @@ from torch import Tensor, fx
 
 from fxbin.binarizers import WeightBinarizer
 from fxbin.errors import ExportError
-from fxbin.export.legality import ConvShapes
-from fxbin.export.sum_fusion import ends_in_fused_sum
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
+from fxbin.lowering.conv_shapes import ConvShapes
+from fxbin.lowering.sum_fusion import ends_in_fused_sum
 
 
 @dataclass(frozen=True)
