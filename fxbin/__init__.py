@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fxbin.diagnostics.nonfinite import first_nonfinite as first_nonfinite
     from fxbin.drawing.dot import to_dot as to_dot
     from fxbin.drawing.networkx_graph import to_networkx as to_networkx
+    from fxbin.engine.custom_ops import register_custom_ops as register_custom_ops
     from fxbin.errors import CheckpointError as CheckpointError
     from fxbin.errors import ConfigError as ConfigError
     from fxbin.errors import DataError as DataError
@@ -82,6 +83,7 @@ _HOMES = {
     "fxbin.diagnostics.nonfinite": ("first_nonfinite",),
     "fxbin.drawing.dot": ("to_dot",),
     "fxbin.drawing.networkx_graph": ("to_networkx",),
+    "fxbin.engine.custom_ops": ("register_custom_ops",),
     "fxbin.errors": (
         "CheckpointError",
         "ConfigError",

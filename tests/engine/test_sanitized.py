@@ -25,12 +25,13 @@ def works(compiler: Compiler, folder: Path) -> bool:
     )
 
 
-def test_kernels_read_and_write_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["driver", "onnxruntime_driver"])
+def test_kernels_read_and_write_nothing_else(tmp_path: Path, driver: str) -> None:
     compiler = find_compiler()
     if compiler is None or not works(compiler, tmp_path):
         pytest.skip("no C compiler with sanitizers")
-    program = tmp_path / "driver"
-    sources = map(str, [*SOURCES.glob("*.c"), Path(__file__).with_name("driver.c")])
+    program = tmp_path / driver
+    sources = map(str, [*SOURCES.glob("*.c"), Path(__file__).with_name(f"{driver}.c")])
     flags = ("-std=c11", "-O0", "-g", "-ffp-contract=off", f"-I{SOURCES}", "-Wall", "-Wextra", "-Werror")
     command = [*compiler.command, *flags, *SANITIZERS, *sources, "-o", str(program), "-lpthread", "-lm"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)

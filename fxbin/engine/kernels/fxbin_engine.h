@@ -90,7 +90,7 @@ typedef struct {
     fxbin_tensor y; /**< float32 */
 
     const char *kernel; /**< a name of `fxbin_kernel_name`; null lets the engine choose */
-    int64_t threads;    /**< at most so many threads of the engine's own; 1 where `parallel_for` is given */
+    int64_t threads;    /**< at most so many threads of the engine's own; those of `parallel_for` where it is given */
     fxbin_parallel_for parallel_for; /**< the host's; may be null */
     void *parallel_context;
 } fxbin_call;

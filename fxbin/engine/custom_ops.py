@@ -1,0 +1,56 @@
+"""The engine as operators of onnxruntime."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fxbin.engine.build import built_library
+from fxbin.errors import EngineError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+OLDEST = (1, 17)
+"""The first version of onnxruntime whose threads an operator can use."""
+
+
+def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
+    """Let sessions with `options` compute the operators of files of `fxbin.export_onnx` in 1 bit.
+
+        options = onnxruntime.SessionOptions()
+        fxbin.register_custom_ops(options)
+        session = onnxruntime.InferenceSession("model.onnx", options)
+
+    For files with ``operators="fxbin"``; others run as before. The library is built if it has not been. It
+    uses the threads of the session, needs neither Python nor PyTorch, and works in other languages, too:
+    the function that registers it is ``RegisterCustomOps``.
+
+    Returns:
+        The library that was registered, for a program without Python, on a machine of the same kind.
+
+    Raises:
+        EngineError: onnxruntime is not installed or too old, `options` are not its SessionOptions, or the
+            library cannot be built. A file runs without it, in float.
+    """
+    runtime = _installed()
+    if not isinstance(options, runtime.SessionOptions):
+        raise EngineError(
+            f"options: expected onnxruntime.SessionOptions, got {type(options).__name__}; give the session "
+            "the same object: InferenceSession(path, options)"
+        )
+    library = built_library()
+    options.register_custom_ops_library(str(library))
+    return library
+
+
+def _installed() -> Any:
+    if find_spec("onnxruntime") is None:
+        raise EngineError('onnxruntime not found: pip install "fxbin[onnx]"')
+    runtime = import_module("onnxruntime")
+    if tuple(int(part) for part in runtime.__version__.split(".")[:2]) < OLDEST:
+        raise EngineError(
+            f"onnxruntime is {runtime.__version__}, fxbin's operators need {OLDEST[0]}.{OLDEST[1]} or newer: "
+            'pip install --upgrade "fxbin[onnx]"'
+        )
+    return runtime

@@ -1,0 +1,180 @@
+"""fxbin's own operators in ONNX: a two-level convolution and what follows it, and their definitions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fxbin.engine.binary_conv2d import output_size
+
+if TYPE_CHECKING:
+    import onnx
+
+DOMAIN = "fxbin"
+VERSION = 1
+
+ACTIVATIONS = {"none": "", "relu": "Relu", "prelu": "PRelu"}
+"""As `fxbin.engine.operators.binary_conv2d` calls them, and as ONNX does."""
+
+INPUTS = ("x", "thresholds", "x_levels", "weight_bits", "w_levels", "bias")
+"""Inputs that every operator has; the residual and the slope follow where its name says so."""
+
+ATTRIBUTES = ("kernel_shape", "strides", "pads", "dilations", "group")
+"""Those of ONNX's Conv."""
+
+
+def operator_name(has_residual: bool, activation: str) -> str:
+    """The operator that computes this: ``"BinaryConv2dAddRelu"``.
+
+    There are several because the definition of an operator cannot tell whether an optional input is given.
+    """
+    return f"BinaryConv2d{'Add' if has_residual else ''}{ACTIVATIONS[activation]}"
+
+
+DESCRIPTION = (
+    "A convolution of pictures (n, h, w, c): of inputs that are high where x > thresholds, else low, and "
+    "weights that are high where their bit is set, else low. Bits are (filters, taps, bytes); the first "
+    "channel is the lowest bit of the first byte."
+)
+
+OPERATORS = {
+    operator_name(has_residual, activation): (has_residual, activation)
+    for has_residual in (False, True)
+    for activation in ACTIVATIONS
+}
+"""All operators of the domain."""
+
+
+def binary_conv2d(
+    x: Tensor,
+    vectors: Sequence[Tensor],
+    residual: Tensor | None,
+    slope: Tensor | None,
+    *,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    activation: str,
+) -> Tensor:
+    """One ONNX node for ``torch.ops.fxbin.binary_conv2d`` in float32, on a batch ``(n, h, w, c)``.
+
+    It is only for ``torch.onnx.export``; when it runs, its values are undefined. `vectors` are the inputs
+    between x and the residual, in the order of `INPUTS`. The result is ``(n, oh, ow, f)``, as the residual.
+    """
+    filters = vectors[INPUTS.index("weight_bits") - 1].shape[0]
+    size = output_size(x.shape[1:3], kernel_size, stride, padding, dilation)
+    top, bottom, left, right = padding
+    attributes: dict[str, Any] = {
+        "kernel_shape": list(kernel_size),
+        "strides": list(stride),
+        "pads": [top, left, bottom, right],
+        "dilations": list(dilation),
+        "group": groups,
+    }
+    result: Tensor = torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{operator_name(residual is not None, activation)}",
+        (x, *vectors, *(extra.float() for extra in (residual, slope) if extra is not None)),
+        attributes,
+        dtype=x.dtype,
+        shape=(x.shape[0], *size, filters),
+        version=VERSION,
+    )
+    return result
+
+
+def binary_conv2d_function(name: str, opset: int) -> "onnx.FunctionProto":
+    """The operator `name` in standard operators, in float.
+
+    A runtime in which fxbin's own operator is registered runs that one, any other runtime this body. What
+    depends on constants alone is computed once, when a file is loaded: bits become float weights then.
+    """
+    from onnx import helper
+
+    has_residual, activation = OPERATORS[name]
+    inputs = [*INPUTS, *(["residual"] if has_residual else []), *(["slope"] if activation == "prelu" else [])]
+    nodes = [*_activation_nodes(), *_weight_nodes()]
+    conv = helper.make_node("Conv", ["a", "w", "bias"], ["convolved"])
+    conv.attribute.extend(_reference(attribute, attribute) for attribute in ATTRIBUTES)
+    nodes += [conv, helper.make_node("Transpose", ["convolved"], ["pixels"], perm=[0, 2, 3, 1])]
+    y = "pixels"
+    if has_residual:
+        nodes.append(helper.make_node("Add", [y, "residual"], ["sum"]))
+        y = "sum"
+    operands = [y, "slope"] if activation == "prelu" else [y]
+    nodes.append(helper.make_node(ACTIVATIONS[activation] or "Identity", operands, ["y"]))
+    return helper.make_function(
+        DOMAIN,
+        name,
+        inputs,
+        ["y"],
+        nodes,
+        [helper.make_opsetid("", opset)],
+        attributes=list(ATTRIBUTES),
+        doc_string=DESCRIPTION,
+    )
+
+
+def _activation_nodes() -> list["onnx.NodeProto"]:
+    """The two-level input `a` ``(n, c, h, w)`` of `x`."""
+    from onnx import helper
+
+    return [
+        helper.make_node("Greater", ["x", "thresholds"], ["fires"]),
+        helper.make_node("Split", ["x_levels"], ["x_low", "x_high"], axis=0, num_outputs=2),
+        helper.make_node("Where", ["fires", "x_high", "x_low"], ["levels"]),
+        helper.make_node("Transpose", ["levels"], ["a"], perm=[0, 3, 1, 2]),
+    ]
+
+
+def _weight_nodes() -> list["onnx.NodeProto"]:
+    """The two-level weight `w` ``(f, c / group, kh, kw)`` of `weight_bits`.
+
+    bytes -> their bits by a table -> (f, taps, c / group), cut -> (f, c / group, kh, kw)
+    """
+    from onnx import helper, numpy_helper
+
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
+    kernel, group = (helper.make_node("Constant", [], [name]) for name in ("kernel", "groups"))
+    kernel.attribute.append(_reference("value_ints", "kernel_shape"))
+    group.attribute.append(_reference("value_int", "group"))
+    return [
+        kernel,
+        group,
+        helper.make_node("Constant", [], ["table"], value=numpy_helper.from_array(bits)),
+        helper.make_node("Constant", [], ["rows_shape"], value_ints=[0, 0, -1]),
+        helper.make_node("Constant", [], ["first"], value_ints=[0]),
+        helper.make_node("Constant", [], ["last_axis"], value_ints=[2]),
+        helper.make_node("Constant", [], ["kept_axes"], value_ints=[0, 0]),
+        helper.make_node("Constant", [], ["filter_shape"], value_ints=[-1, 1, 1, 1]),
+        helper.make_node("Cast", ["weight_bits"], ["indices"], to=_int32()),
+        helper.make_node("Gather", ["table", "indices"], ["eights"], axis=0),
+        helper.make_node("Reshape", ["eights", "rows_shape"], ["rows"]),
+        helper.make_node("Shape", ["thresholds"], ["channels"]),
+        helper.make_node("Div", ["channels", "groups"], ["group_channels"]),
+        helper.make_node("Slice", ["rows", "first", "group_channels", "last_axis"], ["by_tap"]),
+        helper.make_node("Transpose", ["by_tap"], ["by_channel"], perm=[0, 2, 1]),
+        helper.make_node("Concat", ["kept_axes", "kernel"], ["weight_shape"], axis=0),
+        helper.make_node("Reshape", ["by_channel", "weight_shape"], ["is_high"]),
+        helper.make_node("Split", ["w_levels"], ["w_lows", "w_highs"], axis=0, num_outputs=2),
+        helper.make_node("Reshape", ["w_lows", "filter_shape"], ["w_low"]),
+        helper.make_node("Reshape", ["w_highs", "filter_shape"], ["w_high"]),
+        helper.make_node("Where", ["is_high", "w_high", "w_low"], ["w"]),
+    ]
+
+
+def _reference(name: str, attribute: str) -> "onnx.AttributeProto":
+    """An attribute `name` of a node in the body that is the `attribute` of the call."""
+    from onnx import AttributeProto
+
+    kind = AttributeProto.INT if attribute == "group" else AttributeProto.INTS
+    return AttributeProto(name=name, ref_attr_name=attribute, type=kind)
+
+
+def _int32() -> int:
+    from onnx import TensorProto
+
+    return int(TensorProto.INT32)
