@@ -37,6 +37,7 @@ class Operators(StrEnum):
     """Operators of an exported file."""
 
     OPENVINO = "openvino"
+    FXBIN = "fxbin"
     STANDARD = "standard"
 
 
@@ -68,7 +69,8 @@ def export(
     operators: Annotated[
         Operators,
         typer.Option(
-            help="Write what OpenVINO runs in 1 bit, or only standard ONNX operators, which run in float."
+            help="Write what OpenVINO runs in 1 bit, fxbin's operators, which onnxruntime runs so where "
+            "they are registered, or only standard ONNX operators, which run in float."
         ),
     ] = Operators.OPENVINO,
     weights: Annotated[

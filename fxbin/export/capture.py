@@ -15,7 +15,7 @@ from fxbin.errors import ExportError
 from fxbin.export.fake_quantize import SCOPE
 from fxbin.export.file_names import ONLY_TENSORS
 from fxbin.graph.node_info import node_name
-from fxbin.lowering.inputs import BoundInputs, with_batch
+from fxbin.lowering.inputs import BoundInputs, with_batches
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +35,7 @@ def capture_onnx(
     runner = _ScopedRun(module, inputs).eval()
     tensors, dynamic_shapes = inputs.tensors, None
     if dynamic_batch:
-        tensors = tuple(with_batch(x) for x in tensors)
+        tensors = with_batches(inputs).tensors
         batch = torch.export.Dim("batch")
         dynamic_shapes = {"tensors": tuple({0: batch} if x.dim() else None for x in tensors)}
     with _quiet():

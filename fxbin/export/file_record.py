@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from fxbin.export import binary_conv2d
 from fxbin.export.fake_quantize import DOMAIN, NAME
 from fxbin.export.report import Operators
 
@@ -17,6 +18,9 @@ OPERATORS = "fxbin.operators"
 CALLS = "fxbin.fake_quantize"
 """Metadata key of a file: its number of FakeQuantize nodes, two for each call site in 1 bit."""
 
+ENGINE_CALLS = "fxbin.binary_conv2d"
+"""Metadata key of a file with ``operators="fxbin"``: its number of nodes of fxbin's domain."""
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -26,16 +30,19 @@ class FileRecord:
     """The operators it was exported with."""
 
     calls: int
-    """The number of FakeQuantize nodes with which it was exported."""
+    """The number of FakeQuantize nodes, or of nodes of fxbin's domain, with which it was exported."""
 
     lost: str
     """A sentence on what a tool has removed since, which tools do that, and what to do; or empty."""
 
 
 def write_record(model: "onnx.ModelProto", operators: Operators) -> None:
-    """Write the operators and the number of FakeQuantize nodes into the metadata of the finished `model`."""
+    """Write the operators and the number of their nodes into the metadata of the finished `model`."""
     model.metadata_props.add(key=OPERATORS, value=operators)
-    model.metadata_props.add(key=CALLS, value=str(_calls(model)[NAME]))
+    model.metadata_props.add(key=CALLS, value=str(_calls(model, DOMAIN)[NAME]))
+    if operators == "fxbin":
+        calls = _calls(model, binary_conv2d.DOMAIN)
+        model.metadata_props.add(key=ENGINE_CALLS, value=str(calls.total()))
 
 
 def read_record(path: Path) -> FileRecord | None:
@@ -50,17 +57,41 @@ def read_record(path: Path) -> FileRecord | None:
     notes = {entry.key: entry.value for entry in model.metadata_props}
     if OPERATORS not in notes or CALLS not in notes:
         return None
+    if notes[OPERATORS] == "fxbin":
+        calls = int(notes.get(ENGINE_CALLS, 0))
+        return FileRecord("fxbin", calls, _what_the_engine_lost(model, calls))
     calls = int(notes[CALLS])
     return FileRecord(cast("Operators", notes[OPERATORS]), calls, _what_is_lost(model, calls))
 
 
-def _calls(model: "onnx.ModelProto") -> Counter[str]:
-    """The number of calls of each operator in the domain of FakeQuantize."""
-    return Counter(node.op_type for node in model.graph.node if node.domain == DOMAIN)
+def _calls(model: "onnx.ModelProto", domain: str) -> Counter[str]:
+    """The number of calls of each operator in `domain`."""
+    return Counter(node.op_type for node in model.graph.node if node.domain == domain)
+
+
+def _what_the_engine_lost(model: "onnx.ModelProto", promised: int) -> str:
+    calls = _calls(model, binary_conv2d.DOMAIN)
+    defined = {function.name for function in model.functions if function.domain == binary_conv2d.DOMAIN}
+    undefined = sorted(set(calls) - defined)
+    if undefined:
+        return (
+            f"The file calls {binary_conv2d.DOMAIN}::{undefined[0]} and defines it no more, so runtimes "
+            "without fxbin's operators refuse it: a tool has not copied its functions, as onnx's "
+            "version_converter does not. Take the file that fxbin.export_onnx wrote; its opset= writes other "
+            "versions."
+        )
+    found = sum(calls[name] for name in binary_conv2d.OPERATORS)
+    if found < promised:
+        return (
+            f"The file calls {found} of its {promised} operators of fxbin, and the others run in float: a "
+            "tool has inlined its functions, as onnx.inliner and onnxruntime's optimized_model_filepath do, "
+            "or renamed them, as onnx.compose does with a prefix. Take the file that fxbin.export_onnx wrote."
+        )
+    return ""
 
 
 def _what_is_lost(model: "onnx.ModelProto", promised: int) -> str:
-    calls = _calls(model)
+    calls = _calls(model, DOMAIN)
     defined = {function.name for function in model.functions if function.domain == DOMAIN}
     renamed = sorted(name for name in calls if name != NAME and name in defined)
     if renamed:

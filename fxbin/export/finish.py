@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fxbin import torch_private
 from fxbin.errors import ExportError
+from fxbin.export import binary_conv2d
 from fxbin.export.fake_quantize import DOMAIN, MODE, NAME, ROLE, SCOPE, fake_quantize_function
 from fxbin.export.file_names import FileNames
 from fxbin.export.file_record import write_record
@@ -47,6 +48,7 @@ def finish(
     finisher.keep_types_of_computed_values()
     _rename_initializers(model)
     _name_nodes(model)
+    _define_engine_operators(model, opset)
     if any(node.domain == DOMAIN for node in nodes):
         model.functions.append(fake_quantize_function(opset))
     else:
@@ -55,6 +57,11 @@ def finish(
     if operators == "standard":
         _refuse_other_operators(nodes)
     write_record(model, operators)
+
+
+def _define_engine_operators(model: "onnx.ModelProto", opset: int) -> None:
+    used = {node.op_type for node in model.graph.node if node.domain == binary_conv2d.DOMAIN}
+    model.functions.extend(binary_conv2d.binary_conv2d_function(name, opset) for name in sorted(used))
 
 
 def _refuse_other_operators(nodes: "Iterable[onnx.NodeProto]") -> None:

@@ -10,7 +10,7 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
 from fxbin.export.legality import preparation, why_float, why_values_need_float
-from fxbin.export.report import ExportMode, Operators, SiteExport
+from fxbin.export.report import NOT_USED, ExportMode, Operators, SiteExport
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
@@ -18,7 +18,6 @@ from fxbin.lowering.levels import Levels, activation_levels, has_known_levels, w
 from fxbin.lowering.record import Record
 from fxbin.lowering.use import is_used
 
-NOT_USED = "nothing that the model returns depends on it"
 STANDARD = 'operators="standard" was asked for'
 
 

@@ -16,7 +16,7 @@ from fxbin.export.output_path import check_output_path
 from fxbin.export.packages import require
 from fxbin.export.plan import lower
 from fxbin.export.report import ExportMode, ExportReport, Operators, WeightStorage
-from fxbin.lowering.inputs import BoundInputs
+from fxbin.lowering.inputs import BoundInputs, with_batches
 from fxbin.lowering.prepare import prepare
 from fxbin.lowering.untrained import warn_if_untrained
 
@@ -57,8 +57,11 @@ def export_onnx(
         dynamic_batch: whether axis 0 of all inputs is dynamic. onnxruntime runs such a file; OpenVINO
             compiles 1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
         operators: "openvino" writes operators that OpenVINO runs in 1 bit, with a definition for onnxruntime.
-            "standard" writes only standard ONNX operators, for tools that support no others and no functions
-            in a file; every runtime computes in float then.
+            "fxbin" writes operators that onnxruntime runs in 1 bit where `fxbin.register_custom_ops` has
+            registered them, of every binarized call site, with BatchNorm, sum and activation behind it; they
+            have a definition for any other runtime with functions, but not for OpenVINO. "standard" writes
+            only standard ONNX operators, for tools that support no others and no functions in a file; every
+            runtime computes in float then.
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
         external_data: whether to write the weights to a second file beside it, ``model.onnx.data``, as ONNX
             defines; by default only if one file would be larger than 2 GB.
@@ -85,7 +88,7 @@ def export_onnx(
     module, inputs = prepare(binarized, example_inputs, example_kwargs)
     _refuse_bfloat16(module, inputs)
     names = FileNames.of(module.graph, inputs, input_names, output_names)
-    sites = lower(module, inputs, operators=operators)
+    sites = lower(module, with_batches(inputs) if dynamic_batch else inputs, operators=operators)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, names, opset=opset, operators=operators, weights=weights)
     size = write_model(proto, path, external_data)
@@ -112,9 +115,14 @@ def _check_arguments(
     if not isinstance(opset, int) or opset not in OPSETS:
         raise ExportError(f"opset: expected {OPSETS.start} to {OPSETS.stop - 1}, got {opset!r}")
     if operators not in get_args(Operators):
-        raise ExportError(f'operators: expected "openvino" or "standard", got {operators!r}')
+        raise ExportError(f'operators: expected "openvino", "fxbin" or "standard", got {operators!r}')
     if weights not in get_args(WeightStorage):
         raise ExportError(f'weights: expected "packed" or "float", got {weights!r}')
+    if operators == "fxbin" and weights == "float":
+        raise ExportError(
+            'weights: got "float", but the operators of operators="fxbin" read bits; leave weights out, or '
+            'give operators="standard"'
+        )
     if not isinstance(dynamic_batch, bool):
         raise ExportError(f"dynamic_batch: expected True or False, got {dynamic_batch!r}")
     if not isinstance(external_data, bool | None):

@@ -8,6 +8,7 @@ from torch import fx
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.export.lower import lower_binarizers
+from fxbin.export.lower_to_engine import lower_to_engine
 from fxbin.export.report import Operators, SiteExport
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.lowering.prepare import prepare
@@ -40,6 +41,8 @@ def lower(
     final_values: bool = True,
 ) -> tuple[SiteExport, ...]:
     """Lower the binarizers of `module`, a result of `prepare`, in place; return how each site is exported."""
+    if operators == "fxbin":
+        return lower_to_engine(module, inputs)
     with torch.no_grad():
         record = record_run(module, inputs.values)
         return lower_binarizers(module, record, operators=operators, final_values=final_values)

@@ -9,15 +9,20 @@ WeightStorage = Literal["packed", "float"]
 """Storage of binarized weights: one bit each, or float32."""
 
 
-Operators = Literal["openvino", "standard"]
-"""Operators of a file: with FakeQuantize, which OpenVINO runs in 1 bit, or only standard operators."""
+Operators = Literal["openvino", "fxbin", "standard"]
+"""Operators of a file: with FakeQuantize, which OpenVINO runs in 1 bit; fxbin's own, which onnxruntime runs
+in 1 bit where they are registered; or only standard ones."""
+
+NOT_USED = "nothing that the model returns depends on it"
+"""The reason of `ExportMode.LEFT_OUT`."""
 
 
 class ExportMode(StrEnum):
     """The form in which a call site was written; the value is the text for users."""
 
     ONE_BIT = "1 bit"
-    """FakeQuantize with two levels on both inputs, which OpenVINO runs as a 1-bit convolution."""
+    """What OpenVINO runs as a 1-bit convolution: FakeQuantize with two levels on both inputs; or fxbin's
+    operator."""
 
     FLOAT = "float"
     """Greater, Where and Mul: correct in every runtime, at the speed of a float convolution."""

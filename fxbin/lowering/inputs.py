@@ -78,6 +78,13 @@ def _tensor_names(name: str, value: Any) -> list[str]:
     ]
 
 
-def with_batch(x: Tensor) -> Tensor:
-    """`x` with at least two samples on axis 0, because ``torch.export`` makes an axis of size 1 static."""
+def with_batches(inputs: BoundInputs) -> BoundInputs:
+    """`inputs` with at least two samples on axis 0 of each tensor.
+
+    ``torch.export`` makes an axis of size 1 static, and of one sample everything would broadcast to more.
+    """
+    return BoundInputs(inputs.with_tensors([_with_batch(x) for x in inputs.tensors]), inputs.names)
+
+
+def _with_batch(x: Tensor) -> Tensor:
     return torch.cat([x, x]) if x.dim() > 0 and x.shape[0] == 1 else x

@@ -18,6 +18,11 @@ from fxbin.verification.model_file import checked_path
 SUFFIXES = (".onnx", ".xml")
 """Suffixes of files that OpenVINO reads."""
 
+FOR_ONNXRUNTIME = (
+    'it was written with operators="fxbin" (fxbin export --operators fxbin), which OpenVINO does not run. '
+    "Export it without that option for OpenVINO"
+)
+
 Source = nn.Module | str | os.PathLike[str]
 """A transformed model, or the path of an ONNX file or of OpenVINO's own format."""
 
@@ -43,6 +48,8 @@ def as_file(source: Source, example_inputs: tuple[Any, ...] | None) -> Iterator[
     if path.suffix == ".onnx":
         require("onnx", extra="onnx")
         record = read_record(path)
+        if record is not None and record.operators == "fxbin":
+            raise ExportError(f"{path}: {FOR_ONNXRUNTIME}")
         if record is not None and record.lost:
             raise ExportError(f"{path}: {record.lost}")
     yield path

@@ -24,7 +24,7 @@ from fxbin.lowering.prepare import prepare
 from fxbin.openvino.cache import CacheDir, cache_properties
 from fxbin.openvino.process import OpenVINOError, run_in_process
 from fxbin.openvino.repeated import repeated_calls
-from fxbin.openvino.source import SUFFIXES
+from fxbin.openvino.source import FOR_ONNXRUNTIME, SUFFIXES
 from fxbin.openvino.verify_report import ONE_BIT_KIND, LayerCheck, VerifyReport
 from fxbin.verification.compare import allowed_difference, check_outputs, largest_difference
 from fxbin.verification.model_file import checked_path
@@ -84,7 +84,7 @@ def verify(
 
     Raises:
         VerificationError: a check failed, with the report as `report`; or OpenVINO crashed, or took longer
-            than `time_limit`; or the file was written with ``operators="standard"``.
+            than `time_limit`; or the file was written with ``operators="standard"`` or ``"fxbin"``.
         ExportError: a package is missing, or the model cannot be exported.
     """
     require("openvino", extra="openvino")
@@ -122,11 +122,13 @@ def examine(
     """Run the file at `path` in OpenVINO and compare it with `model`; see `verify` for the arguments.
 
     A file in standard operators is not expected to run in 1 bit. Raises VerificationError if OpenVINO does
-    not run the file; everything else that is wrong is in the report.
+    not run the file, or it was written for onnxruntime; everything else that is wrong is in the report.
     """
     module, example = prepare(model, first_sample(inputs), None)
     samples = bound_samples(module.graph, example, inputs)
     record, is_onnx = _record_of(path), path.suffix == ".onnx"
+    if record is not None and record.operators == "fxbin":
+        raise VerificationError(f"{path}: {FOR_ONNXRUNTIME}")
     promised = _promised(model, inputs, "openvino" if record is None else record.operators)
     cases = layer_cases(module, samples[0], promised) if layers and is_onnx else []
     known_loss = "" if record is None else record.lost

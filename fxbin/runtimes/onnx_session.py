@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from fxbin.errors import VerificationError
+from fxbin.engine.custom_ops import register_custom_ops
+from fxbin.errors import EngineError, VerificationError
+from fxbin.export.file_record import read_record
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.samples import to_array
 
@@ -16,13 +18,19 @@ if TYPE_CHECKING:
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for the folder of external weights, for a model that is passed as bytes."""
 
+LAYERS_ARE_FUSED = (
+    'it was written with operators="fxbin" (fxbin export --operators fxbin), whose convolutions take '
+    "BatchNorms, sums and activations in, so single layers cannot be compared; leave layers out"
+)
+
 
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
 ) -> tuple[list[str], list[list[NDArray[Any]]]]:
     """Run the file at `path`; return the names of its outputs, and for each sample these and the `layers`.
 
-    Raises VerificationError if the file lacks one of the layers, or ONNX Runtime does not run it.
+    A file with ``operators="fxbin"`` runs in 1 bit. Raises VerificationError if the file lacks one of the
+    layers, ONNX Runtime does not run it, or the engine cannot be built.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -30,7 +38,13 @@ def run_in_onnxruntime(
     refusals = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf)
     providers = ["CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(path, providers=providers)
+        options = onnxruntime.SessionOptions()
+        record = read_record(path)
+        if record is not None and record.operators == "fxbin":
+            if layers:
+                raise VerificationError(f"{path}: {LAYERS_ARE_FUSED}")
+            register_custom_ops(options)
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
         names = [output.name for output in session.get_outputs()]
         asked: list[str] = []
         if layers:
@@ -43,7 +57,7 @@ def run_in_onnxruntime(
         for sample in samples:
             named = _named(sample, taken)
             found.append(session.run([*names, *asked], {name: named[name] for name in taken}))
-    except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
+    except (*refusals, errors.NotImplemented, errors.RuntimeException, EngineError) as error:
         raise VerificationError(f"{path}: {error}") from error
     return names, found
 

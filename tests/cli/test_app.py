@@ -247,6 +247,16 @@ def test_a_file_in_standard_operators_is_written_and_not_verified(
     assert exit_code("verify", config, "model.onnx", "--runtimes", "onnxruntime,openvino") == 0
 
 
+def test_a_file_for_onnxruntime_is_written_and_compared(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    assert exit_code("export", config, "model.onnx", "--operators", "fxbin") == 0
+    assert "6 1 bit, 0 float" in capsys.readouterr().out
+    assert exit_code("verify", config, "model.onnx", "--runtimes", "onnxruntime") == 2
+    assert "single layers cannot be compared" in capsys.readouterr().err
+
+
 def test_verify_prints_what_openvino_does_and_refuses_what_is_off(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
 def test_the_examples_print_what_the_page_says(
     built: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("onnxruntime")
     text = PAGE.read_text(encoding="utf-8")
     expected = "".join(re.findall(r"```text\n(.*?)```", text, re.DOTALL))
     monkeypatch.chdir(tmp_path)

@@ -83,7 +83,7 @@ def test_values_at_the_threshold_and_nan_compare_as_in_pytorch(check: Any) -> No
 
 
 def test_an_unknown_choice_is_named(model: BinarizedModule, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match='operators: expected "openvino" or "standard", got \'onnx\''):
+    with pytest.raises(ExportError, match='"openvino", "fxbin" or "standard", got \'onnx\''):
         export_onnx(model, tmp_path / "model.onnx", operators="onnx")  # type: ignore[arg-type]
 
 
