@@ -19,6 +19,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 
 OPSET = 18
+NODE = "layer1/conv2d_0"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -60,7 +61,7 @@ class OneOperator:
     def model(self, *, with_definition: bool = True) -> bytes:
         """The file."""
         functions = [binary_conv2d_function(self.name, OPSET)] if with_definition else []
-        node = helper.make_node(self.name, self.order, ["y"], domain=DOMAIN, **self.attributes)
+        node = helper.make_node(self.name, self.order, ["y"], name=NODE, domain=DOMAIN, **self.attributes)
         inputs = [
             helper.make_tensor_value_info(
                 name, helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim

@@ -17,7 +17,8 @@ OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base)
 #define MOST_INPUTS 8
 
 struct OrtStatus {
-    char text[256];
+    int code;
+    char text[1024];
 };
 
 struct OrtValue {
@@ -89,14 +90,33 @@ static void free_value(OrtValue *value) {
 /* The interface. */
 
 static OrtStatus *create_status(int code, const char *message) {
-    (void)code;
     OrtStatus *status = calloc(1, sizeof *status);
+    status->code = code;
     strncpy(status->text, message, sizeof status->text - 1);
     return status;
 }
 
 static void release_status(OrtStatus *status) {
     free(status);
+}
+
+static int get_code(const OrtStatus *status) {
+    return status->code;
+}
+
+static const char *get_message(const OrtStatus *status) {
+    return status->text;
+}
+
+/** Names that take from none to more than all of the room. */
+static OrtStatus *get_name(const OrtKernelInfo *info, char *name, size_t *size) {
+    size_t needed = (size_t)below(700) + 1;
+    (void)info;
+    if (*size < needed) return create_status(ORT_FAIL, "no room");
+    memset(name, 'n', needed - 1);
+    name[needed - 1] = 0;
+    *size = needed;
+    return NULL;
 }
 
 static OrtStatus *create_domain(const char *name, OrtCustomOpDomain **domain) {
@@ -201,6 +221,8 @@ static OrtStatus *parallel_for(
 
 static const OrtApi api = {
     .CreateStatus = create_status,
+    .GetErrorCode = get_code,
+    .GetErrorMessage = get_message,
     .CreateCustomOpDomain = create_domain,
     .CustomOpDomain_Add = add_op,
     .AddCustomOpDomain = add_domain,
@@ -215,6 +237,7 @@ static const OrtApi api = {
     .ReleaseStatus = release_status,
     .ReleaseTensorTypeAndShapeInfo = release_info,
     .KernelInfoGetAttributeArray_int64 = get_numbers,
+    .KernelInfo_GetNodeName = get_name,
     .KernelInfoGetConstantInput_tensor = get_constant,
     .KernelContext_ParallelFor = parallel_for,
 };

@@ -15,7 +15,7 @@ from fxbin.engine.library import Engine
 from fxbin.errors import EngineError
 from fxbin.export.binary_conv2d import OPERATORS
 from tests.engine.cases import Case, random_cases
-from tests.engine.onnx_files import OneOperator, onnxruntime
+from tests.engine.onnx_files import NODE, OneOperator, onnxruntime
 
 
 def test_random_convolutions_equal_those_in_pytorch(built: Engine) -> None:
@@ -184,8 +184,9 @@ def test_what_does_not_fit_is_an_error(
     file = OneOperator(one_case())
     assert file.run().size
     change(file)
-    with pytest.raises(Exception, match=message):
+    with pytest.raises(Exception, match=message) as caught:
         file.run()
+    assert NODE in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@
  */
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -167,6 +168,21 @@ static void destroy_kernel(void *kernel) {
     free(self);
 }
 
+/** `status` with the name of the node: while a session is made, onnxruntime does not say it. */
+static OrtStatus *of_node(const OrtApi *api, const OrtKernelInfo *info, OrtStatus *status) {
+    char name[512], text[1024];
+    size_t size = sizeof name;
+    OrtStatus *unnamed = api->KernelInfo_GetNodeName(info, name, &size);
+    if (unnamed != NULL) {
+        api->ReleaseStatus(unnamed);
+        return status;
+    }
+    snprintf(text, sizeof text, "%s: %s", name, api->GetErrorMessage(status));
+    OrtStatus *named = api->CreateStatus(api->GetErrorCode(status), text);
+    api->ReleaseStatus(status);
+    return named;
+}
+
 static OrtStatus *create_kernel(
     const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel
 ) {
@@ -178,7 +194,7 @@ static OrtStatus *create_kernel(
     OrtStatus *status = read_kernel(self, info);
     if (status != NULL) {
         destroy_kernel(self);
-        return status;
+        return of_node(api, info, status);
     }
     *kernel = self;
     return NULL;

@@ -30,7 +30,9 @@ typedef void (*ort_unused)(void);
 /** The table of its functions. */
 typedef struct {
     OrtStatus *(*CreateStatus)(int code, const char *message);
-    ort_unused from_1[25];
+    int (*GetErrorCode)(const OrtStatus *status);
+    const char *(*GetErrorMessage)(const OrtStatus *status); /**< as long as the status is there */
+    ort_unused from_3[23];
     OrtStatus *(*CreateCustomOpDomain)(const char *name, OrtCustomOpDomain **domain);
     OrtStatus *(*CustomOpDomain_Add)(OrtCustomOpDomain *domain, const OrtCustomOp *op);
     OrtStatus *(*AddCustomOpDomain)(OrtSessionOptions *options, OrtCustomOpDomain *domain);
@@ -58,7 +60,10 @@ typedef struct {
     OrtStatus *(*KernelInfoGetAttributeArray_int64)(
         const OrtKernelInfo *info, const char *name, int64_t *values, size_t *count
     );
-    ort_unused from_164[85];
+    ort_unused from_164[80];
+    /** `size` is the room at `name`, then what it takes with its 0; too little room is an error. */
+    OrtStatus *(*KernelInfo_GetNodeName)(const OrtKernelInfo *info, char *name, size_t *size);
+    ort_unused from_245[4];
     OrtStatus *(*KernelInfoGetConstantInput_tensor)(
         const OrtKernelInfo *info, size_t index, int *is_constant, const OrtValue **value
     );
@@ -73,6 +78,7 @@ typedef struct {
 #define ORT_AT(function, place) \
     _Static_assert(offsetof(OrtApi, function) == (place) * sizeof(ort_unused), #function)
 
+ORT_AT(GetErrorMessage, 2);
 ORT_AT(AddCustomOpDomain, 28);
 ORT_AT(GetTensorMutableData, 51);
 ORT_AT(GetDimensions, 62);
@@ -82,6 +88,7 @@ ORT_AT(KernelContext_GetOutput, 91);
 ORT_AT(ReleaseStatus, 93);
 ORT_AT(ReleaseTensorTypeAndShapeInfo, 99);
 ORT_AT(KernelInfoGetAttributeArray_int64, 163);
+ORT_AT(KernelInfo_GetNodeName, 244);
 ORT_AT(KernelInfoGetConstantInput_tensor, 249);
 ORT_AT(KernelContext_ParallelFor, 274);
 
