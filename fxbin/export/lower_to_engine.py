@@ -78,8 +78,8 @@ class _Writer:
         self.module, self.graph = module, module.graph
         self.pixels: dict[fx.Node, fx.Node] = {}
         """``(n, h, w, c)`` by the node of ``(n, c, h, w)``."""
-        self.bits: dict[bytes, str] = {}
-        """Where the bits of a weight are. A layer that is called twice has them once in the file."""
+        self.bits: dict[tuple[torch.Size, bytes], str] = {}
+        """The module with the bits of a weight. A layer that is called twice has them once in the file."""
 
     def replace(self, node: fx.Node, packed: PackedConv2d) -> None:
         """Replace one, `packed`, by an operator."""
@@ -120,8 +120,9 @@ class _Writer:
         return self._call(origin, fires, (pixels, bounds))
 
     def _vectors(self, packed: PackedConv2d, place: str) -> list[fx.Node]:
-        bits = self.bits.setdefault(packed.weight_bits.cpu().numpy().tobytes(), place)
-        places = {name: bits if name == "weight_bits" else place for name in VECTORS}
+        bits = packed.weight_bits
+        owner = self.bits.setdefault((bits.shape, bits.cpu().numpy().tobytes()), place)
+        places = {name: owner if name == "weight_bits" else place for name in VECTORS}
         return [self.graph.get_attr(f"{where}.{name}") for name, where in places.items()]
 
     def _slope(self, packed: PackedConv2d, place: str) -> fx.Node | None:

@@ -183,6 +183,16 @@ def test_weights_are_bits_and_once_in_the_file(tmp_path: Path) -> None:
     assert max(np.prod(tensor.dims) for tensor in constants.values()) == 24 * 9 * 3
 
 
+def test_equal_bytes_of_other_shapes_are_other_weights(built: Engine, tmp_path: Path) -> None:
+    layers = nn.Conv2d(8, 16, 3), nn.Conv2d(16, 8, 3)
+    for layer in layers:
+        nn.init.ones_(layer.weight)
+    x = torch.randn(1, 8, 9, 9)
+    model = binarize(nn.Sequential(*layers), x)
+    export_onnx(model, tmp_path / "model.onnx", (x,), operators="fxbin", input_names=["x"])
+    assert_runs(model, tmp_path / "model.onnx", x, count=2)
+
+
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC"])
 def test_every_level_of_optimization(built: Engine, tmp_path: Path, level: str) -> None:
     x = torch.randn(2, 3, 12, 12)
