@@ -1,18 +1,19 @@
-"""BatchNorm, a sum and an activation behind a packed convolution become part of it."""
+"""A sum and an activation behind a packed convolution become part of it."""
 
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxbin.deployment.graph_facts import (
     Shapes,
     called,
+    is_relu,
     nodes_between,
     only_reads,
+    only_user,
     packed_at,
     packed_nodes,
     runs_alone,
@@ -20,25 +21,20 @@ from fxbin.deployment.graph_facts import (
 )
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
-RELU_FUNCTIONS: tuple[Any, ...] = (F.relu, torch.relu, torch.relu_, F.relu_)
-RELU_METHODS = ("relu", "relu_")
 SUM_FUNCTIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
 
 
 def fuse_epilogues(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
     """Rewrite the graph of `module`, which is in eval mode, in place. `inputs` are example values.
 
-        before:  x -> packed convolution -> BatchNorm2d -> + y -> ReLU or PReLU
+        before:  x -> packed convolution -> + y -> ReLU or PReLU
         after:   x, y -> packed convolution
 
-    Each of the three only where nothing else reads what is in front of it: nobody sees whether it happens
+    Each of the two only where nothing else reads what is in front of it: nobody sees whether it happens
     in place.
     """
     found = packed_nodes(module)
     for node in found:
-        packed, norm = packed_at(module, node), _only_user(node)
-        if norm is not None and _fold_batch_norm(packed, called(module, norm)):
-            _skip(module, norm, node)
         _fuse_activation_behind(module, node)
     shapes = shapes_of(module, inputs)
     # From the end: of two convolutions that are summed, the later one takes the other's output.
@@ -47,35 +43,9 @@ def fuse_epilogues(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
             _fuse_activation_behind(module, node)
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
-    """The node that reads `node`, as its first and only tensor, if there is no other."""
-    if len(node.users) != 1:
-        return None
-    (user,) = node.users
-    return user if user.args[:1] == (node,) and user.all_input_nodes == [node] else None
-
-
 def _skip(module: fx.GraphModule, node: fx.Node, source: fx.Node) -> None:
     node.replace_all_uses_with(source)
     module.graph.erase_node(node)
-
-
-def _fold_batch_norm(packed: PackedConv2d, norm: nn.Module | None) -> bool:
-    """Scale the levels of `packed` as `norm` scales its output; whether that is possible."""
-    if type(norm) is not nn.BatchNorm2d or not runs_alone(norm):
-        return False
-    if norm.training or norm.running_mean is None or norm.running_var is None:
-        return False
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale *= norm.weight.double()
-    bias = -norm.running_mean.double() if packed.bias is None else packed.bias - norm.running_mean.double()
-    bias *= scale
-    if norm.bias is not None:
-        bias += norm.bias.double()
-    packed.w_levels = (packed.w_levels * scale).float()
-    packed.bias = bias.float()
-    return True
 
 
 def _fuse_sum(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
@@ -106,19 +76,17 @@ def _fuse_sum(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
 
 
 def _fuse_activation_behind(module: fx.GraphModule, node: fx.Node) -> None:
-    activation = _only_user(node)
+    activation = only_user(node)
     if activation is not None and _fuse_activation(packed_at(module, node), module, activation):
         _skip(module, activation, node)
 
 
 def _fuse_activation(packed: PackedConv2d, module: fx.GraphModule, node: fx.Node) -> bool:
     """Let `packed` compute the activation of `node`; whether it is one that it can."""
-    layer, target = called(module, node), node.target
-    is_function = node.op == "call_function" and target in RELU_FUNCTIONS
-    is_method = node.op == "call_method" and target in RELU_METHODS
-    if is_function or is_method or (type(layer) is nn.ReLU and runs_alone(layer)):
+    if is_relu(module, node):
         packed.activation = "relu"
         return True
+    layer = called(module, node)
     if type(layer) is nn.PReLU and runs_alone(layer):
         packed.activation, packed.slope = "prelu", _slopes(layer.weight, packed)
         return True

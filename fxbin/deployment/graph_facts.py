@@ -5,6 +5,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxbin import torch_private
@@ -13,6 +14,8 @@ from fxbin.export.use import writes
 from fxbin.graph.attribute import submodule_at
 
 OF_TORCH = ("torch", "_operator")
+RELU_FUNCTIONS: tuple[Any, ...] = (F.relu, torch.relu, torch.relu_, F.relu_)
+RELU_METHODS = ("relu", "relu_")
 
 Shapes = dict[fx.Node, tuple[torch.Size, torch.dtype]]
 """Shape and dtype of the tensors of a run, by node."""
@@ -52,6 +55,23 @@ def packed_at(module: fx.GraphModule, node: fx.Node) -> PackedConv2d:
     found = called(module, node)
     assert isinstance(found, PackedConv2d)
     return found
+
+
+def only_user(node: fx.Node) -> fx.Node | None:
+    """The node that reads `node`, as its first and only tensor, if there is no other."""
+    if len(node.users) != 1:
+        return None
+    (user,) = node.users
+    return user if user.args[:1] == (node,) and user.all_input_nodes == [node] else None
+
+
+def is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether `node` computes ReLU, in place or not, and no hook sees it."""
+    if node.op == "call_module":
+        layer = called(module, node)
+        return type(layer) is nn.ReLU and runs_alone(layer)
+    names = {"call_function": RELU_FUNCTIONS, "call_method": RELU_METHODS}
+    return node.target in names.get(node.op, ())
 
 
 def nodes_between(first: fx.Node, last: fx.Node) -> list[fx.Node]:
