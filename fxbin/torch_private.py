@@ -108,6 +108,12 @@ NAMES = {
         "to read no numbers under fake tensors, make_fx and the like",
         _ASK_TORCH,
     ),
+    "is_profiled": Private(
+        "torch.autograd",
+        "_profiler_enabled",
+        "to see quickly, at each forward, whether torch.profiler lists the operators that run",
+        "calling operators always, several times as slow",
+    ),
     "without_dispatch_modes": Private(
         "torch.utils._python_dispatch",
         "_disable_current_modes",
@@ -270,6 +276,12 @@ ATTRIBUTES = {
         "_version",
         "to see that a tensor was written: before its backward, by an optimizer, or as a flag on a device",
         "comparing with a copy",
+    ),
+    "dual_level": Private(
+        "torch.autograd.forward_ad",
+        "_current_level",
+        "to see quickly, at each forward, whether forward-mode differentiation is active",
+        "unpack_dual of each tensor, slower",
     ),
     "schema": Private(
         "torch._ops:OpOverload",

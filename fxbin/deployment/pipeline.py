@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from fxbin.binarized.unwrap import transformed
-from fxbin.deployment.deployed_module import DeployedModule
+from fxbin.deployment.deployed_module import DeployedModule, DeployedSite
+from fxbin.deployment.fold_batch_norms import fold_batch_norms
 from fxbin.deployment.fuse_epilogues import fuse_epilogues
+from fxbin.deployment.hand_on_bits import hand_on_bits
 from fxbin.deployment.pack_sites import pack_sites
+from fxbin.deployment.pool_before_relu import pool_before_relu
 from fxbin.deployment.settle_binarizers import settle_binarizers
+from fxbin.lowering.inputs import BoundInputs
 from fxbin.lowering.prepare import prepare
 from fxbin.lowering.record import record_run
 from fxbin.lowering.untrained import warn_if_untrained
@@ -25,7 +29,8 @@ def deploy(
     """Return what `model` computes in eval mode, as a module that computes binarized convolutions in 1 bit.
 
     Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a
-    sum, and a ReLU or PReLU behind them become part of them. Everything else runs in PyTorch as before, so
+    sum, and a ReLU or PReLU behind them become part of them, and one hands bits to the next. A BatchNorm
+    behind another convolution becomes part of its weight. Everything else runs in PyTorch as before, so
     outputs are those of `model` up to rounding. `model` stays as it is.
 
     The result is no BinarizedModule and needs no code of the original, except for what was kept whole
@@ -50,11 +55,23 @@ def deploy(
     # Copies that are made in inference mode could not be told from one another when they are written to.
     with torch.inference_mode(False), torch.no_grad():
         module, inputs = prepare(binarized, example_inputs, example_kwargs)
-        record = record_run(module, inputs.values)
-        sites = pack_sites(module, record)
-        settle_binarizers(module, record)
-        fuse_epilogues(module, inputs.values)
+        sites = pack(module, inputs)
+        pool_before_relu(module)
+        hand_on_bits(module, inputs.values)
     names = [site.name for site in sites]
     warn_if_untrained(binarized.binarization, names, names, "deployed")
     deployed = DeployedModule.of(module, sites, type(binarized).__name__, vars(module))
     return deployed.requires_grad_(False)
+
+
+def pack(module: fx.GraphModule, inputs: BoundInputs) -> tuple[DeployedSite, ...]:
+    """Let packed convolutions compute what the engine can; return what became of each call site.
+
+    The graph of `module` changes in place. It is the part of `deploy` that exports share.
+    """
+    record = record_run(module, inputs.values)
+    sites = pack_sites(module, record)
+    settle_binarizers(module, record)
+    fold_batch_norms(module)
+    fuse_epilogues(module, inputs.values)
+    return sites

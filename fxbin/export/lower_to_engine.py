@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, fx
 
 from fxbin.deployment.deployed_module import DeployedSite
-from fxbin.deployment.fuse_epilogues import fuse_epilogues
-from fxbin.deployment.pack_sites import pack_sites
 from fxbin.deployment.packed_conv2d import PackedConv2d
-from fxbin.deployment.settle_binarizers import settle_binarizers
+from fxbin.deployment.pipeline import pack
 from fxbin.export.binary_conv2d import binary_conv2d
 from fxbin.export.report import NOT_USED, ExportMode, SiteExport
 from fxbin.graph.attribute import submodule_at
@@ -18,7 +16,6 @@ from fxbin.graph.call_site import CallSite, binarized_call_sites
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
 from fxbin.lowering.inputs import BoundInputs
-from fxbin.lowering.record import record_run
 from fxbin.lowering.use import is_used
 
 VECTORS = ("thresholds", "x_levels", "weight_bits", "w_levels", "bias")
@@ -34,11 +31,8 @@ def lower_to_engine(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteEx
     The same passes as in `fxbin.deploy`. A call site on which nothing depends is left out of a file.
     """
     with torch.no_grad():
-        record = record_run(module, inputs.values)
         found = {site.name: _before(site) for site in binarized_call_sites(module, module.graph)}
-        sites = pack_sites(module, record)
-        settle_binarizers(module, record)
-        fuse_epilogues(module, inputs.values)
+        sites = pack(module, inputs)
         _call_operators(module)
     module.recompile()
     return tuple(_exported(site, *found[site.name]) for site in sites)

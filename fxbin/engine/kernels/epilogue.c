@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "kernel.h"
+#include "pack_word.h"
 
 /* Compiled without contraction to fused multiply-adds, so that all kernels and CPUs give the same floats. */
 
@@ -99,24 +100,42 @@ static ALWAYS_INLINE void finish_by_kind(chunk_of_pixel at, int64_t count, int64
     if (activation == FXBIN_PRELU) finish_activation(at, count, FXBIN_PRELU);
 }
 
-/** Where a tensor has the filter number `filter` of a pixel. */
+/** The element of a tensor that belongs to a pixel, and is number `channel` there. */
+static ALWAYS_INLINE int64_t element_of(
+    const fxbin_tensor *tensor, int64_t picture, int64_t channel, const fxbin_tile *tile, int64_t pixel
+) {
+    int64_t element = picture * tensor->stride[0] + channel * tensor->stride[1];
+    return element + tile->rows[pixel] * tensor->stride[2] + tile->columns[pixel] * tensor->stride[3];
+}
+
+/** Where a tensor of floats has the filter number `filter` of a pixel. */
 static ALWAYS_INLINE float *place_in(
     const fxbin_tensor *tensor, int64_t picture, int64_t filter, const fxbin_tile *tile, int64_t pixel
 ) {
-    int64_t element = picture * tensor->stride[0] + filter * tensor->stride[1];
-    element += tile->rows[pixel] * tensor->stride[2] + tile->columns[pixel] * tensor->stride[3];
-    return (float *)tensor->data + element;
+    return (float *)tensor->data + element_of(tensor, picture, filter, tile, pixel);
+}
+
+/** Write the bits of `count` <= CHUNK filters from number `filter` on. The first bits of a word come first, so that
+ * they need not find zeros there. */
+static ALWAYS_INLINE void put_bits(uint64_t *words, int64_t step, int64_t filter, int64_t count, uint64_t bits) {
+    int64_t used = filter % 64;
+    if (used == 0) {
+        *words = bits;
+    } else {
+        *words |= bits << used;
+        if (used + count > 64) words[step] = bits >> (64 - used);
+    }
 }
 
 /** Up to CHUNK filters of one pixel, from filter number `filter` of all on. */
 static ALWAYS_INLINE void finish_chunk(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t pixel, int64_t filter,
-    int64_t count, const int32_t *sums
+    int64_t count, const int32_t *sums, packs_word pack
 ) {
     const fxbin_call *call = c->call;
-    float *to = place_in(&call->y, picture, filter, tile, pixel);
+    bool has_floats = call->y.data != NULL, is_together = has_floats && call->y.stride[1] == 1;
+    float *to = has_floats ? place_in(&call->y, picture, filter, tile, pixel) : NULL;
     float added[CHUNK], apart[CHUNK];
-    bool is_together = call->y.stride[1] == 1;
     chunk_of_pixel at = {
         .sums = sums,
         .factor = c->factor + filter,
@@ -137,20 +156,25 @@ static ALWAYS_INLINE void finish_chunk(
     } else {
         finish_by_kind(at, count, call->activation);
     }
-    if (!is_together) {
+    if (call->y_bits.data != NULL) {
+        uint64_t *words = call->y_bits.data;
+        words += element_of(&call->y_bits, picture, filter / 64, tile, pixel);
+        put_bits(words, call->y_bits.stride[1], filter, count, pack(at.y, call->y_thresholds + filter, count));
+    }
+    if (has_floats && !is_together) {
         for (int64_t i = 0; i < count; i++) to[i * call->y.stride[1]] = apart[i];
     }
 }
 
 static ALWAYS_INLINE void finish(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
-    const int32_t *sums, int64_t step
+    const int32_t *sums, int64_t step, packs_word pack
 ) {
     int64_t filter = tile->group * group_filters(c->shape) + first;
     for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
         for (int64_t i = 0; i < count; i += CHUNK) {
             int64_t some = min_of(count - i, CHUNK);
-            finish_chunk(c, tile, picture, pixel, filter + i, some, sums + pixel * step + i);
+            finish_chunk(c, tile, picture, pixel, filter + i, some, sums + pixel * step + i, pack);
         }
     }
 }
@@ -160,7 +184,14 @@ static AVX2 void finish_avx2(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
     const int32_t *sums, int64_t step
 ) {
-    finish(c, tile, picture, first, count, sums, step);
+    finish(c, tile, picture, first, count, sums, step, pack_float_avx2);
+}
+
+static AVX512 void finish_avx512(
+    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
+    const int32_t *sums, int64_t step
+) {
+    finish(c, tile, picture, first, count, sums, step, pack_float_avx512);
 }
 #endif
 
@@ -169,10 +200,14 @@ void finish_tile(
     const int32_t *sums, int64_t step
 ) {
 #if FXBIN_X86
+    if (cpu_has_avx512()) {
+        finish_avx512(coefficients, tile, picture, first, count, sums, step);
+        return;
+    }
     if (cpu_has_avx2()) {
         finish_avx2(coefficients, tile, picture, first, count, sums, step);
         return;
     }
 #endif
-    finish(coefficients, tile, picture, first, count, sums, step);
+    finish(coefficients, tile, picture, first, count, sums, step, pack_float);
 }

@@ -1,4 +1,4 @@
-/* From sums of signs to the numbers of y: levels, bias, residual, activation. */
+/* From sums of signs to y: levels, bias, residual, activation, and the bits of the next convolution. */
 #ifndef FXBIN_EPILOGUE_H
 #define FXBIN_EPILOGUE_H
 
