@@ -11,8 +11,8 @@ from fxbin.errors import EngineError
 if TYPE_CHECKING:
     import onnxruntime
 
-OLDEST = (1, 17)
-"""The first version of onnxruntime whose threads an operator can use."""
+OLDEST = (1, 18)
+"""The first version of onnxruntime that reads the files. Operators can use its threads since 1.17."""
 
 
 def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
@@ -23,8 +23,8 @@ def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
         session = onnxruntime.InferenceSession("model.onnx", options)
 
     For files with ``operators="fxbin"``; others run as before. The library is built if it has not been. It
-    uses the threads of the session, needs neither Python nor PyTorch, and works in other languages, too:
-    the function that registers it is ``RegisterCustomOps``.
+    uses the threads of the session, and needs neither Python nor PyTorch: the function that registers it is
+    ``RegisterCustomOps``, which onnxruntime finds in any language.
 
     Returns:
         The library that was registered, for a program without Python, on a machine of the same kind.

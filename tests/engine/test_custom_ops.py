@@ -256,6 +256,6 @@ def test_without_onnxruntime_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_old_onnxruntime_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "__version__", "1.16.3")
-    with pytest.raises(EngineError, match=r"onnxruntime is 1\.16\.3, fxbin's operators need 1\.17 or newer"):
+    monkeypatch.setattr(onnxruntime, "__version__", "1.17.3")
+    with pytest.raises(EngineError, match=r"onnxruntime is 1\.17\.3, fxbin's operators need 1\.18 or newer"):
         fxbin.register_custom_ops(onnxruntime.SessionOptions())
