@@ -33,7 +33,7 @@ from tests.engine.test_operators import (
     test_thresholds_are_strict_and_nan_is_low,
     test_unknown_kernels_are_an_error,
 )
-from tests.engine.test_sanitized import FLAGS, SANITIZERS, SECONDS, works
+from tests.engine.test_sanitized import SANITIZERS, SECONDS, works
 
 pytestmark = pytest.mark.qemu
 
@@ -85,4 +85,5 @@ def test_kernels_read_and_write_nothing_else(
     monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
     if not works(Compiler(emulator.compiler), tmp_path, emulator.command):
         pytest.skip("no C compiler for AArch64 with sanitizers: apt install gcc-aarch64-linux-gnu")
-    drive(emulator, emulator.build(tmp_path / "driver", DRIVER, (*FLAGS, *SANITIZERS, "-O0")))
+    flags = ("-std=c11", "-O0", "-g", "-ffp-contract=off", *SANITIZERS)
+    drive(emulator, emulator.build(tmp_path / "driver", DRIVER, flags))

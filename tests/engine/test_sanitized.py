@@ -12,7 +12,6 @@ from fxbin.engine.compiler import Compiler, find_compiler
 
 SECONDS = os.environ.get("FXBIN_SANITIZER_SECONDS", "1")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
-FLAGS = ("-std=c11", "-g", "-ffp-contract=off")
 
 
 def directly(program: Path) -> list[str]:
@@ -38,7 +37,7 @@ def test_kernels_read_and_write_nothing_else(tmp_path: Path) -> None:
         pytest.skip("no C compiler with sanitizers")
     program = tmp_path / "driver"
     sources = map(str, [*SOURCES.glob("*.c"), Path(__file__).with_name("driver.c")])
-    flags = (*FLAGS, "-O0", f"-I{SOURCES}", "-Wall", "-Wextra", "-Werror")
+    flags = ("-std=c11", "-O0", "-g", "-ffp-contract=off", f"-I{SOURCES}", "-Wall", "-Wextra", "-Werror")
     command = [*compiler.command, *flags, *SANITIZERS, *sources, "-o", str(program), "-lpthread", "-lm"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
