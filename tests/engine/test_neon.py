@@ -66,6 +66,11 @@ def test_the_kernels_are_those_of_arm(built: Engine) -> None:
     assert built.kernels == ("portable", "popcnt_neon", "bitsliced_neon")
 
 
+def test_neon_can_be_left_out(built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXBIN_MAX_CPU", "portable")
+    assert built.kernels == ("portable",)
+
+
 def drive(emulator: Emulator, program: Path) -> None:
     """Let the driver compare all kernels on random shapes, from one seed."""
     command = emulator.command(program, SECONDS, "7")
