@@ -11,7 +11,7 @@
 /** Addresses may contain a register times the size of what is loaded. */
 #define UNIT 1
 
-/* Two registers: while one waits for a sum, the other is added to, and both are of the same place in a list. */
+/** Two registers: the additions of one do not wait for those of the other, and both take one place of a list. */
 typedef struct {
     uint8x16_t low, high;
 } plane;
