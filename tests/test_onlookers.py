@@ -229,7 +229,7 @@ def test_functional_call_takes_other_weights(name: str, stage: str) -> None:
 )
 def test_a_scale_starts_from_a_batch_that_nobody_follows(follow: Any) -> None:
     model = in_training()
-    with pytest.raises(TransformError, match=r"conv1.*its scale starts from the first training batch"):
+    with pytest.raises(TransformError, match=r"conv1.*its scale is initialized by the first training batch"):
         follow(model, batch("Small", 2))
     assert not any(site.activation.is_scale_initialized for site in model.binarization.sites.values())
     model(batch("Small", 2))

@@ -555,7 +555,7 @@ def test_sequential_is_sliced_into_its_layers() -> None:
 
 
 def test_model_in_a_model_is_not_transformed_again() -> None:
-    with pytest.raises(TransformError, match=r"0 in it has been transformed already"):
+    with pytest.raises(TransformError, match=r"its submodule 0 has been transformed already"):
         fxbin.transform(nn.Sequential(small(), nn.Linear(5, 2)), SMALL)
 
 

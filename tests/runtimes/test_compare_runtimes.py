@@ -45,7 +45,7 @@ def test_all_runtimes_agree_and_the_report_says_so(
     assert [result.layers for result in report.results] == [2, 2, 2]
     assert [result.outputs[0].name for result in report.results] == ["output"] * 3
     assert all(result.outputs[0].difference < 1e-5 for result in report.results)
-    assert str(report).startswith("compiled beside PyTorch eager\n")
+    assert str(report).startswith("compiled compared with PyTorch eager\n")
     assert str(report).count("layers: 2 of 2 right") == 3
 
 
@@ -163,7 +163,7 @@ def test_what_a_refused_file_has_lost_is_in_the_report(model: BinarizedModule, t
     del proto.functions[:]
     onnx.save(proto, path)
     report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime"])
-    assert "FakeQuantize and defines it no more" in report.results[0].problem
+    assert "FakeQuantize but no longer defines it" in report.results[0].problem
 
 
 def test_names_of_the_file_are_its_own(tmp_path: Path) -> None:
