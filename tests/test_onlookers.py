@@ -100,7 +100,7 @@ class Sized(nn.Module):
 def test_a_check_that_a_traced_module_lacks_is_a_warning() -> None:
     model = fxbin.transform(Sized(), SMALL).eval()
     model.binarization.enable(activations=True, weights=True)
-    with pytest.warns(TracerWarning, match=r"right for inputs with \(x\.shape\[2\] > 7\).*= True"):
+    with pytest.warns(TracerWarning, match=r"valid only for inputs with \(x\.shape\[2\] > 7\).*= True"):
         traced = torch.jit.trace(model, batch("Small", 2))
     assert torch.equal(traced(batch("Small", 3)), model(batch("Small", 3)))
 

@@ -189,7 +189,7 @@ def test_part_whose_convolutions_run_in_other_numbers_is_refused() -> None:
             return y
 
     model = switched_on(fxbin.transform(Twice(), config(1, 4, 12, 12)), torch.rand(2, 4, 12, 12))
-    with pytest.raises(TransformError, match=r"block: it was called 2 times, and .* each of 4 calls"):
+    with pytest.raises(TransformError, match=r"block: it was called 2 times, but .* each of 4 calls"):
         layer(model, "block")(torch.rand(2, 4, 12, 12))
 
 

@@ -60,7 +60,7 @@ class RuntimeReport:
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = []
         for result in self.results:
-            parts.append(Text(f"{result.runtime} compared with PyTorch eager: {result.problem}".rstrip(": ")))
+            parts.append(Text(f"{result.runtime} beside PyTorch eager: {result.problem}".rstrip(": ")))
             if result.outputs:
                 parts.append(output_table(result.outputs))
             if result.first_difference is not None:

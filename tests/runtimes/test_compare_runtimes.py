@@ -45,7 +45,7 @@ def test_all_runtimes_agree_and_the_report_says_so(
     assert [result.layers for result in report.results] == [2, 2, 2]
     assert [result.outputs[0].name for result in report.results] == ["output"] * 3
     assert all(result.outputs[0].difference < 1e-5 for result in report.results)
-    assert str(report).startswith("compiled compared with PyTorch eager\n")
+    assert str(report).startswith("compiled beside PyTorch eager\n")
     assert str(report).count("layers: 2 of 2 right") == 3
 
 
