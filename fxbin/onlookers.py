@@ -114,7 +114,7 @@ def check_differentiated_once() -> None:
     if sum(level.key() == torch_private.TransformType.Grad for level in levels) > 1:
         raise TransformError(
             "torch.func: a straight-through estimator has no second derivative, which a gradient of a "
-            "gradient asks for: differentiate once, or switch the binarizers off"
+            "gradient needs: differentiate once, or switch the binarizers off"
         )
 
 
@@ -124,8 +124,8 @@ def check_can_start(name: str) -> None:
         return
     if is_transformed() or is_scripted() or get_proxy_mode():
         raise TransformError(
-            f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
-            "model once in train mode before torch.func or a tracer does, or call eval()"
+            f"{name}: its scale is initialized by the first training batch, which must run by itself: call "
+            "the model once in train mode before torch.func or a tracer calls it, or call eval()"
         )
 
 

@@ -149,7 +149,7 @@ NAMES = {
     "compiler_callback": Private(
         "torch._C._dynamo.eval_frame",
         "get_eval_frame_callback",
-        "to see that a call of a model is about to be compiled, and start scales eagerly before",
+        "to see that a call of a model is about to be compiled, and to initialize scales eagerly before",
         "no eager initialization: one more compilation for each stage",
     ),
     "set_code_strategy": Private(
@@ -363,7 +363,7 @@ NAMED = {
     "COMPILED_CALL": Private(
         "torch.nn:Module",
         "_compiled_call_impl",
-        "to start scales before a compiled call, and to leave compiled code out of copies",
+        "to initialize scales before a compiled call, and to leave compiled code out of copies",
         "no eager initialization of scales, see compiler_callback",
     ),
     "GRAPH": Private(

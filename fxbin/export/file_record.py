@@ -75,17 +75,16 @@ def _what_the_engine_lost(model: "onnx.ModelProto", promised: int) -> str:
     undefined = sorted(set(calls) - defined)
     if undefined:
         return (
-            f"The file calls {binary_conv2d.DOMAIN}::{undefined[0]} and defines it no more, so runtimes "
-            "without fxbin's operators refuse it: a tool has not copied its functions, as onnx's "
-            "version_converter does not. Take the file that fxbin.export_onnx wrote; its opset= writes other "
-            "versions."
+            f"The file calls {binary_conv2d.DOMAIN}::{undefined[0]} but no longer defines it, so runtimes "
+            "without fxbin's operators reject it: a tool such as onnx's version_converter has dropped its "
+            "functions. Use the file that fxbin.export_onnx wrote; its opset= writes other versions."
         )
     found = sum(calls[name] for name in binary_conv2d.OPERATORS)
     if found < promised:
         return (
             f"The file calls {found} of its {promised} operators of fxbin, and the others run in float: a "
             "tool has inlined its functions, as onnx.inliner and onnxruntime's optimized_model_filepath do, "
-            "or renamed them, as onnx.compose does with a prefix. Take the file that fxbin.export_onnx wrote."
+            "or renamed them, as onnx.compose does with a prefix. Use the file that fxbin.export_onnx wrote."
         )
     return ""
 
@@ -102,8 +101,8 @@ def _what_is_lost(model: "onnx.ModelProto", promised: int) -> str:
         )
     if calls[NAME] and NAME not in defined:
         return (
-            f"The file calls {DOMAIN}::{NAME} and defines it no more, so onnxruntime and others refuse it: a "
-            "tool has not copied its functions, as onnx's version_converter does not. Take the file that "
+            f"The file calls {DOMAIN}::{NAME} but no longer defines it, so onnxruntime and others reject it: "
+            "a tool such as onnx's version_converter has dropped its functions. Use the file that "
             "fxbin.export_onnx wrote; its opset= writes other versions."
         )
     if promised and not calls[NAME]:

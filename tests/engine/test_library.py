@@ -208,7 +208,11 @@ def test_the_host_may_run_the_threads(built: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("most", "left_out"),
-    [("portable", {"popcnt", "avx2", "avx512"}), ("popcnt", {"avx2", "avx512"}), ("avx2", {"avx512"})],
+    [
+        ("portable", {"popcnt", "avx2", "avx512", "neon"}),
+        ("popcnt", {"avx2", "avx512"}),
+        ("avx2", {"avx512"}),
+    ],
 )
 def test_instructions_can_be_limited(built: Engine, most: str, left_out: set[str]) -> None:
     code = "from fxbin.engine.library import engine; print(*engine().kernels)"

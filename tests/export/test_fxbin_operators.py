@@ -393,7 +393,7 @@ def test_a_file_says_what_it_holds(path: Path, tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "undefined.onnx")
     record = read_record(tmp_path / "undefined.onnx")
     assert record is not None
-    assert "The file calls fxbin::BinaryConv2dAdd and defines it no more" in record.lost
+    assert "The file calls fxbin::BinaryConv2dAdd but no longer defines it" in record.lost
 
 
 def test_the_onnx_reference_runs_the_definitions(path: Path, model: BinarizedModule) -> None:

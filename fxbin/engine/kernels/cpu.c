@@ -73,3 +73,24 @@ bool cpu_has_avx512(void) {
 }
 
 #endif
+
+#if FXBIN_ARM64
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_neon;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void ask(void) {
+    const char *most = getenv("FXBIN_MAX_CPU");
+    has_neon = most == NULL || strcmp(most, "portable") != 0;
+}
+
+bool cpu_has_neon(void) {
+    pthread_once(&once, ask);
+    return has_neon;
+}
+
+#endif

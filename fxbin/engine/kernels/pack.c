@@ -92,28 +92,8 @@ static ALWAYS_INLINE void pack_row(
     count_fired(row);
 }
 
-typedef void (*packs_row)(const row_of_input *row);
-
-static void pack_row_float(const row_of_input *row) {
-    pack_row(row, pack_float, pack_channel_float, sizeof(float));
-}
-
-static void pack_row_double(const row_of_input *row) {
-    pack_row(row, pack_double, pack_channel_double, sizeof(double));
-}
-
-#if FXBIN_X86
-static AVX2 void pack_row_float_avx2(const row_of_input *row) {
-    pack_row(row, pack_float_avx2, pack_channel_float, sizeof(float));
-}
-
-static AVX2 void pack_row_double_avx2(const row_of_input *row) {
-    pack_row(row, pack_double, pack_channel_double, sizeof(double));
-}
-#endif
-
 /** Bits that an earlier convolution wrote. What is past the last channel counts for nothing. */
-static void copy_row(const row_of_input *row) {
+static ALWAYS_INLINE void copy_row(const row_of_input *row) {
     int64_t words = pixel_words(row->shape), rest = row->shape->channels % 64;
     uint64_t last = rest == 0 ? UINT64_MAX : ((uint64_t)1 << rest) - 1;
     const uint64_t *pixel = (const uint64_t *)(const void *)row->x;
@@ -125,12 +105,41 @@ static void copy_row(const row_of_input *row) {
     count_fired(row);
 }
 
-static packs_row packer_of(int64_t dtype) {
-    if (dtype == FXBIN_BITS) return copy_row;
+typedef void (*packs_row)(const row_of_input *row);
+
+static void pack_row_float(const row_of_input *row) {
+    pack_row(row, pack_float, pack_channel_float, sizeof(float));
+}
+
+static void pack_row_double(const row_of_input *row) {
+    pack_row(row, pack_double, pack_channel_double, sizeof(double));
+}
+
+static void pack_row_bits(const row_of_input *row) {
+    copy_row(row);
+}
+
 #if FXBIN_X86
-    if (cpu_has_avx2()) return dtype == FXBIN_FLOAT64 ? pack_row_double_avx2 : pack_row_float_avx2;
+static AVX2 void pack_row_float_avx2(const row_of_input *row) {
+    pack_row(row, pack_float_avx2, pack_channel_float, sizeof(float));
+}
+
+static AVX2 void pack_row_double_avx2(const row_of_input *row) {
+    pack_row(row, pack_double, pack_channel_double, sizeof(double));
+}
+
+static AVX2 void pack_row_bits_avx2(const row_of_input *row) {
+    copy_row(row);
+}
 #endif
-    return dtype == FXBIN_FLOAT64 ? pack_row_double : pack_row_float;
+
+static packs_row packer_of(int64_t dtype) {
+    static const packs_row by_dtype[] = {pack_row_float, pack_row_double, pack_row_bits};
+#if FXBIN_X86
+    static const packs_row avx2_by_dtype[] = {pack_row_float_avx2, pack_row_double_avx2, pack_row_bits_avx2};
+    if (cpu_has_avx2()) return avx2_by_dtype[dtype];
+#endif
+    return by_dtype[dtype];
 }
 
 void pack_band(const fxbin_call *call, int64_t picture, fxbin_band *band) {
