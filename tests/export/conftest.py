@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.engine.compiler import find_compiler
-from fxbin.engine.library import Engine, engine
 from fxbin.export import ExportMode, ExportReport, export_onnx
 from tests.binarizing import binarize
 
@@ -90,13 +88,3 @@ def check(tmp_path: Path) -> Checker:
 def binarize_fixture() -> Callable[..., BinarizedModule]:
     """See `binarize`."""
     return binarize
-
-
-@pytest.fixture(scope="session")
-def built() -> Engine:
-    """The engine; skips where no compiler is."""
-    if find_compiler() is None:
-        pytest.skip("no C compiler")
-    found = engine()
-    assert found is not None
-    return found
