@@ -113,7 +113,7 @@ def verify(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Compare these with PyTorch eager, layer by layer: compiled,onnxruntime,openvino.",
+            help="Compare these with PyTorch eager, layer by layer: compiled,engine,onnxruntime,openvino.",
             show_default=False,
         ),
     ] = None,
@@ -124,8 +124,11 @@ def verify(
     Counts the 1-bit convolutions of the compiled file, then compares the outputs and each 1-bit convolution
     by itself, including values at the threshold and infinities. The exit code is 2 if anything differs.
 
+    With --runtimes, the outputs and layers of other runtimes are compared, too: `engine` is the model that
+    fxbin.deploy makes, which runs in 1 bit in PyTorch and needs no file.
+
     Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
-    `fxbin verify runs/demo/checkpoint.pt --runtimes compiled,onnxruntime`
+    `fxbin verify runs/demo/checkpoint.pt --runtimes engine,onnxruntime`
     """
     from fxbin import compare_runtimes, openvino
 

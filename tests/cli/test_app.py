@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fxbin.cli import main
+from fxbin.engine.library import Engine
 from fxbin.errors import ConfigError
 from fxbin.train import outputs, run
 from fxbin.train.data import ImageData
@@ -268,10 +269,17 @@ def test_verify_compares_runtimes_layer_by_layer(config: Path, capsys: pytest.Ca
     assert exit_code("verify", other, "model.onnx", "--runtimes", "onnxruntime") == 2
     assert "Not all runtimes compute what PyTorch eager does." in capsys.readouterr().err
     assert exit_code("verify", config, "--runtimes", "tensorrt") == 2
-    assert (
-        "expected a list of some of compiled, onnxruntime, openvino, got 'tensorrt'"
-        in capsys.readouterr().err
-    )
+    known = "compiled, engine, onnxruntime, openvino"
+    assert f"expected a list of some of {known}, got 'tensorrt'" in capsys.readouterr().err
+
+
+def test_verify_compares_what_deploy_makes(
+    built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("verify", config, "--runtimes", "engine") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("engine beside PyTorch eager\n")
+    assert "layers: 6 of 6 right" in shown
 
 
 def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
