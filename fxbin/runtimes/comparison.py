@@ -15,12 +15,13 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.deployment import deploy
 from fxbin.engine.library import engine
-from fxbin.errors import EngineError, ExportError, VerificationError
+from fxbin.errors import EngineError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import read_record
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
 from fxbin.export.plan import plan_export, prepare
+from fxbin.runtimes.choice import check_choice
 from fxbin.runtimes.engine_session import run_deployed
 from fxbin.runtimes.layer_outputs import return_layers, return_values
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
@@ -91,11 +92,7 @@ def compare_runtimes(
 
 def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
     """Raise ExportError unless `runtimes` is a list of known runtimes that are all installed."""
-    if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
-        known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
-        raise ExportError(
-            f"runtimes: expected a list of some of {known}, got {', '.join(map(repr, given)) or 'none'}"
-        )
+    check_choice(runtimes, get_args(Runtime))
     extra = "openvino" if "openvino" in runtimes else "onnx"
     require(*(runtime for runtime in runtimes if runtime not in IN_PYTORCH), extra=extra)
 
