@@ -5,24 +5,19 @@ import torch
 from fxbin.binarized.module import BinarizedModule
 from fxbin.deployment.pack_sites import why_not_packed
 from fxbin.export.plan import prepare
-from fxbin.export.record import Record, record_run
-from fxbin.export.report import ExportMode, SiteExport
-from fxbin.graph.call_site import CallSite, binarized_call_sites
+from fxbin.export.record import record_run
+from fxbin.graph.call_site import binarized_call_sites
 
 
-def plan_deployment(model: BinarizedModule) -> tuple[SiteExport, ...]:
-    """What `fxbin.deploy` will do with each call site of `model` at the end of training, in execution order.
+def plan_deployment(model: BinarizedModule) -> dict[str, str | None]:
+    """Why `fxbin.deploy` will keep each call site of `model` in float at the end of training; None if not.
 
-    All binarizers are enabled by then. Raises ExportError if the model does not run on its `input_info`.
+    The call sites are given by name, in execution order; all binarizers count as enabled. Raises ExportError
+    if the model does not run on its `input_info`.
     """
     module, inputs = prepare(model, None, None)
     module.binarization.enable(activations=True, weights=True)
     with torch.no_grad():
         record = record_run(module, inputs.values)
-        return tuple(_planned(site, record) for site in binarized_call_sites(module, module.graph))
-
-
-def _planned(site: CallSite, record: Record) -> SiteExport:
-    reason = why_not_packed(site, record)
-    mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT
-    return SiteExport(site.name, mode, enabled=True, reason=reason or "")
+        sites = binarized_call_sites(module, module.graph)
+        return {site.name: why_not_packed(site, record) for site in sites}

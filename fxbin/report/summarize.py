@@ -10,7 +10,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.deployment import plan_deployment
 from fxbin.errors import ExportError
-from fxbin.export import SiteExport
+from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
 from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info
@@ -56,9 +56,14 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
 
 def _planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
-    if target == "engine":
-        return plan_deployment(model)
-    return plan_export(model, all_enabled=True)
+    if target == "openvino":
+        return plan_export(model, all_enabled=True)
+    return tuple(
+        SiteExport(
+            name, ExportMode.FLOAT if reason else ExportMode.ONE_BIT, enabled=True, reason=reason or ""
+        )
+        for name, reason in plan_deployment(model).items()
+    )
 
 
 def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
