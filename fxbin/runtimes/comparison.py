@@ -6,9 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
-from numpy.typing import NDArray
 from torch import fx, nn
 
 from fxbin.binarized.module import BinarizedModule
@@ -33,7 +32,10 @@ from fxbin.verification.samples import Sample, bound_samples, first_sample, to_a
 from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.verification.tolerance import check_tolerance
 
-Outputs = list[list[NDArray[Any]]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Outputs: TypeAlias = "list[list[NDArray[Any]]]"
 """The outputs for each sample."""
 
 IN_FLOAT = "the engine is not available here, so PyTorch's operators computed this in float: see the warning"
@@ -94,7 +96,7 @@ def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
     """Raise ExportError unless `runtimes` is a list of known runtimes that are all installed."""
     check_choice(runtimes, get_args(Runtime))
     extra = "openvino" if "openvino" in runtimes else "onnx"
-    require(*(runtime for runtime in runtimes if runtime not in IN_PYTORCH), extra=extra)
+    require("numpy", *(runtime for runtime in runtimes if runtime not in IN_PYTORCH), extra=extra)
 
 
 def _binarized(model: BinarizedModule, example: tuple[Any, ...] | None) -> list[str]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fxbin.deployment import DeployedModule, PackedConv2d
@@ -13,10 +12,13 @@ from fxbin.export.inputs import BoundInputs
 from fxbin.verification.reference import outputs_of
 from fxbin.verification.samples import to_array
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 def run_deployed(
     deployed: DeployedModule, samples: Sequence[BoundInputs], *, layers: bool
-) -> tuple[list[list[NDArray[Any]]], dict[str, str]]:
+) -> "tuple[list[list[NDArray[Any]]], dict[str, str]]":
     """Run `deployed` on the CPU; return for each sample its outputs, followed by those of the layers.
 
     The layers are the convolutions in 1 bit. They are returned by the name of their call site, in execution

@@ -1,6 +1,8 @@
 """What `fxbin.benchmark` times, and that it works without OpenVINO."""
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,40 @@ def test_the_engine_is_timed_without_openvino(
     assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
     assert torch.get_num_threads() == threads
     json.dumps(report.to_dict())
+
+
+BARE = """
+import sys
+import warnings
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        is_missing = name in ("numpy", "onnx", "onnxruntime", "openvino", "nncf")
+        return None if is_missing else super().find_spec(name, path, target)
+
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+warnings.simplefilter("ignore")  # torch misses numpy
+import torch
+import fxbin
+
+config = {"input_info": {"sample_size": [1, 3, 9, 9]}, "compression": {"algorithm": "binarization"}}
+model = fxbin.transform(torch.nn.Conv2d(3, 8, 3), config)
+print([timing.name for timing in fxbin.benchmark(model, runtimes=["engine"], rounds=1).timings])
+try:
+    fxbin.compare_runtimes(model, runtimes=["engine"])
+except fxbin.ExportError as error:
+    print(error)
+"""
+
+
+def test_the_engine_is_timed_with_nothing_but_torch(built: Engine) -> None:
+    printed = subprocess.check_output([sys.executable, "-c", BARE], text=True)
+    assert printed.splitlines() == [
+        "['float32', '1 bit']",
+        'numpy not found: pip install "fxbin[onnx]"',
+    ]
 
 
 @needs_openvino
