@@ -65,7 +65,8 @@ def compare_runtimes(
             `fxbin.deploy` makes, ``"onnxruntime"`` and ``"openvino"``. The first two do not use the file.
         layers: whether to compare each binarized call site as well, and name the first that differs. OpenVINO
             runs each alone, as in `fxbin.openvino.verify`, as it does not fuse layers that are outputs. The
-            engine's are compared behind what has become part of them: BatchNorm, sum, activation.
+            engine's are compared behind what has become part of them: BatchNorm, sum, activation; as floats,
+            even where only bits are handed on, which is what the outputs are computed with.
         tolerance: as in `fxbin.openvino.verify`, including its exception for values at thresholds.
         time_limit: seconds that OpenVINO may take for a step, as in `fxbin.openvino.verify`.
 

@@ -88,6 +88,23 @@ def test_the_first_layer_that_differs_is_named(
     assert result.first_difference == name
 
 
+def test_bits_that_are_handed_on_are_compared_by_the_outputs(
+    built: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = binarize(nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3)), X)
+    assert in_engine(model, X).is_right
+
+    def no_bits(packed: PackedConv2d) -> None:
+        assert packed.output == "bits"
+        packed.y_thresholds = torch.full((64,), torch.inf)
+
+    change_deployed(monkeypatch, no_bits, "Sequential/NNCFConv2d[0]/conv2d_0")
+    result = in_engine(model, X)
+    assert (result.layers, result.first_difference) == (2, None)
+    assert not result.outputs[0].is_right
+    assert not result.is_right
+
+
 class Apart(nn.Module):
     """A convolution whose output is written to, one with a sum in place, one that is called twice, a dict."""
 
