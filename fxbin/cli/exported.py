@@ -130,10 +130,13 @@ def verify(
     Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
     `fxbin verify runs/demo/checkpoint.pt --runtimes engine,onnxruntime`
     """
-    from fxbin import compare_runtimes, openvino
+    from fxbin import compare_runtimes
 
     model = model_from(source, input_size)
     if runtimes is None:
+        # Imported only when asked for: without OpenVINO, the engine needs none of this.
+        from fxbin import openvino
+
         typer.echo(str(openvino.verify(model, file, tolerance=tolerance, time_limit=time_limit)))
         return
     report = compare_runtimes(

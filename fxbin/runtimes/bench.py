@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, get_args
 
-import torch
 from torch import nn
 
 from fxbin.binarized.unwrap import transformed
@@ -75,15 +74,21 @@ def benchmark(
     module, sample = prepare(binarized, example_inputs, None)
     if example_inputs is None:
         sample, _ = bound_samples(module.graph, sample, None)
-    versions: dict[BenchmarkRuntime, str] = {}
-    timings: list[Timing] = []
-    forms = DeployedForms(binarized, example_inputs, sample, turns) if "engine" in chosen else None
-    take_turn = _nothing if forms is None else forms.run_round
+    here: dict[BenchmarkRuntime, DeployedForms] = {}
+    if "engine" in chosen:
+        here["engine"] = DeployedForms(binarized, example_inputs, sample, turns)
+
+    def take_turn() -> None:
+        for forms in here.values():
+            forms.run_round()
+
+    versions = {runtime: forms.version for runtime, forms in here.items()}
+    there: list[Timing] = []
     if "openvino" in chosen:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin.openvino.bench import time_in_openvino
 
-        versions["openvino"], timings = time_in_openvino(
+        versions["openvino"], there = time_in_openvino(
             binarized,
             example_inputs,
             sample,
@@ -95,8 +100,6 @@ def benchmark(
     else:
         for _ in range(rounds):
             take_turn()
-    if forms is not None:
-        versions, timings = {"engine": torch.__version__, **versions}, [*forms.timings, *timings]
     return BenchmarkReport(
         versions=versions,
         device=processor_name(),
@@ -104,8 +107,8 @@ def benchmark(
         precision=precision,
         clock=turns.clock,
         shapes=tuple(tuple(x.shape) for x in sample.tensors),
-        fired=None if forms is None else share_that_fires(binarized, sample),
-        timings=tuple(timings),
+        fired=share_that_fires(binarized, sample) if "engine" in chosen else None,
+        timings=(*(timing for forms in here.values() for timing in forms.timings), *there),
     )
 
 
@@ -115,10 +118,6 @@ def _chosen(runtimes: Sequence[BenchmarkRuntime] | None) -> Sequence[BenchmarkRu
         return get_args(BenchmarkRuntime) if find_spec("openvino") else ["engine"]
     check_choice(runtimes, get_args(BenchmarkRuntime))
     return runtimes
-
-
-def _nothing() -> None:
-    """Take no turn."""
 
 
 def _with_int8(int8: bool | None) -> bool:

@@ -40,6 +40,9 @@ class DeployedForm:
 class DeployedForms:
     """Both forms of `model`, to be timed on `sample`."""
 
+    version: str = torch.__version__
+    """Version of PyTorch."""
+
     def __init__(
         self,
         model: BinarizedModule,
