@@ -37,8 +37,8 @@ def benchmark(
     """Time a model in full precision and in 1 bit, in PyTorch and in OpenVINO, in one run.
 
     For this, all binarizers are enabled or none, whatever the stage. In PyTorch, the model is timed in
-    channels_last without binarizers, and as `fxbin.deploy` makes it, with the 1-bit engine. In OpenVINO, it
-    is timed in float32, int8, 1 bit, and 1 bit with the rest in int8.
+    channels_last as `fxbin.deploy` makes it: without binarizers, and in 1 bit with the engine. In OpenVINO,
+    it is timed in float32, int8, 1 bit, and 1 bit with the rest in int8.
 
     All forms take turns, so that other load on the machine slows all of them down; medians are compared. With
     one thread, CPU time is measured, with more threads wall-clock time. OpenVINO runs in a separate process.
