@@ -109,8 +109,9 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _dtype_name(model: nn.Module) -> str:
-    """The dtype of the weights: ``"float32"``."""
-    return str(next(w.dtype for w in model.parameters() if w.is_floating_point())).removeprefix("torch.")
+    """The dtype of the weights, or that of new ones if there are none: ``"float32"``."""
+    dtypes = (w.dtype for w in model.parameters() if w.is_floating_point())
+    return str(next(dtypes, torch.get_default_dtype())).removeprefix("torch.")
 
 
 def _operators(module: DeployedModule) -> dict[str, int]:
