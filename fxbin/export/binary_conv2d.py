@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,6 +134,7 @@ def _weight_nodes() -> list["onnx.NodeProto"]:
 
     bytes -> their bits by a table -> (f, taps, c / group), cut -> (f, c / group, kh, kw)
     """
+    import numpy as np  # where only the engine is used, neither is installed
     from onnx import helper, numpy_helper
 
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
