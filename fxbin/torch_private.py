@@ -133,6 +133,12 @@ NAMES = {
         "to tell a forward that activation checkpointing repeats in a backward from a new batch",
         _ASK_TORCH,
     ),
+    "CheckpointFrame": Private(
+        "torch.utils.checkpoint",
+        "_CheckpointFrame",
+        "to run what checkpointing repeats in the backward with the binarizers of the forward",
+        "a patch of torch.utils.checkpoint.checkpoint, which misses references that code has kept",
+    ),
     "queue_callback": Private(
         "torch.autograd:Variable._execution_engine",
         "queue_callback",

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, fx, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils import checkpoint
 
 from fxbin import torch_private
 from fxbin.torch_private import ATTRIBUTES, INHERITED, NAMED, NAMES, REPLACED, Private
@@ -185,6 +186,25 @@ def _backward_is_seen() -> bool:
     return len(seen) == 2 and seen[0] != -1 and seen[1] == "over" and torch_private.graph_task_id() == -1
 
 
+def _frames_repeat() -> bool:
+    """A checkpoint makes a frame with the function that it repeats in the backward."""
+    found: list[str] = []
+
+    class Frame(torch_private.CheckpointFrame):  # type: ignore[misc]
+        def __init__(self, recompute_fn: Any, *args: Any) -> None:
+            def repeat(*given: Any) -> None:
+                found.append("repeated")
+                recompute_fn(*given)
+
+            super().__init__(repeat, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "_CheckpointFrame", Frame)
+        x = torch.ones(1, requires_grad=True)
+        checkpoint.checkpoint(torch.sin, x, use_reentrant=False).sum().backward()
+    return found == ["repeated"]
+
+
 def _region_is_switched() -> bool:
     region = torch_private.enter_autocast("cpu", torch.bfloat16, True, None)
     inside = torch.is_autocast_enabled("cpu")
@@ -243,6 +263,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     "WithoutTorchFunction": _torch_function_is_off,
     "graph_task_id": _backward_is_seen,
     "queue_callback": _backward_is_seen,
+    "CheckpointFrame": _frames_repeat,
     "compiler_callback": _runs_as_it_is,
     "set_code_strategy": _runs_as_it_is,
     "CodeStrategy": _runs_as_it_is,

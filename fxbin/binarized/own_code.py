@@ -1,19 +1,18 @@
 """Runs a model's own code with binarized convolutions, where it cannot be traced or no graph is valid."""
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import CodeType, MethodType
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from fxbin import torch_private
+from fxbin.binarized.checkpointing import resume_in_checkpoints
+from fxbin.binarized.running import Calls, binarizing, plainly, running
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
@@ -37,69 +36,26 @@ class SiteBinarizers:
     places: tuple[str, str] = ("", "")
     """Qualified names of both."""
 
+    def convolve(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """``F.conv2d(x, weight, ...)`` with these binarizers."""
+        with plainly():
+            if self.activation is None or self.weight is None:
+                return F.conv2d(x, weight, *args, **kwargs)
+            return binarized_conv2d(self.activation, self.weight, x, weight, *args, **kwargs)
 
-class Calls:
-    """The modules with call sites that are running, and how often each was called in the current forward.
 
-    Counting calls tells which call site a call belongs to. A module that is called outside of the model's
-    forward must have only one call site.
+@contextmanager
+def counted(calls: Calls) -> Iterator[None]:
+    """Count the calls in one forward.
+
+    Raises:
+        TransformError: a module was called more or less often than when the model was traced.
     """
-
-    def __init__(self) -> None:
-        self._counts: list[Counter[ConvCaller]] = []
-        self._running: list[ConvCaller | None] = []
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the calls in one forward.
-
-        Raises:
-            TransformError: a module was called more or less often than when the model was traced.
-        """
-        counts: Counter[ConvCaller] = Counter()
-        self._counts.append(counts)
-        try:
-            yield
-        finally:
-            self._counts.pop()
-        for caller, count in counts.items():
-            if count not in caller.counts:
-                raise TransformError(_message(caller, f"it was called {count} times"))
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether calls are being counted, that is, a forward of the model is running."""
-        return bool(self._counts)
-
-    @property
-    def running(self) -> "ConvCaller | None":
-        """The innermost running module whose own code calls `F.conv2d`; None if none is running."""
-        return self._running[-1] if self._running else None
-
-    @contextmanager
-    def inside(self, caller: "ConvCaller | None") -> Iterator[None]:
-        """Let `running` be `caller` while its code runs; None while calls of `F.conv2d` have no module."""
-        self._running.append(caller)
-        try:
-            yield
-        finally:
-            self._running.pop()
-
-    def next_site(self, caller: "ConvCaller") -> SiteBinarizers:
-        """The binarizers of the call site at which `caller` is now.
-
-        Raises:
-            TransformError: the call site cannot be determined.
-        """
-        if len(caller.sites) == 1:
-            return caller.sites[0]
-        if not self._counts:
-            raise TransformError(_message(caller, "it was called outside of the model's forward"))
-        position = self._counts[-1][caller]
-        if position == len(caller.sites):
-            raise TransformError(_message(caller, "it was called once more"))
-        self._counts[-1][caller] += 1
-        return caller.sites[position]
+    with calls.counted() as counts:
+        yield
+    for caller, count in counts.items():
+        if count not in caller.counts:
+            raise TransformError(_message(caller, f"it was called {count} times"))
 
 
 def _message(caller: "ConvCaller", what: str) -> str:
@@ -127,6 +83,7 @@ class OwnCode:
 
         `counts` has the numbers of call sites that the example calls run.
         """
+        resume_in_checkpoints()
         module, part = model.get_submodule(path), model.traced_parts.get(path)
         own = vars(module).get("forward") if part is None else part.own
         caller = self.callers[path] = ConvCaller(path, module, own, sites, counts, self.calls)
@@ -145,11 +102,11 @@ class OwnCode:
         if root is None and all(len(caller.sites) == 1 for caller in self.callers.values()):
             return run  # nothing to count
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with self.calls.counted():
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            with counted(self.calls):
                 return run(*args, **kwargs) if root is None else root.run(run, *args, **kwargs)
 
-        return counted
+        return counting
 
     def check_places(self, model: nn.Module, function: str) -> None:
         """Raise TransformError, with the name of `function`, if a binarized layer has moved in the model."""
@@ -257,8 +214,8 @@ class ConvCaller:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""
-        alone = nullcontext() if self._calls.is_counting else self._calls.counted()
-        with alone, self._calls.inside(self), _Convolutions(self, self._calls):
+        alone = counted(self._calls) if self._calls.counts is None else nullcontext()
+        with alone, binarizing(self):
             return function(*args, **kwargs)
 
     def convolve(
@@ -269,11 +226,24 @@ class ConvCaller:
         **kwargs: Any,
     ) -> Tensor:
         """``F.conv2d(input, weight, ...)`` with the binarizers of its call site."""
-        site = self._calls.next_site(self)
-        with self._calls.inside(None) if self._calls.running else nullcontext():
-            if site.activation is None or site.weight is None:
-                return F.conv2d(input, weight, *args, **kwargs)
-            return binarized_conv2d(site.activation, site.weight, input, weight, *args, **kwargs)
+        return self.next_site().convolve(input, weight, *args, **kwargs)
+
+    def next_site(self) -> SiteBinarizers:
+        """The binarizers of the call site at which the module is now.
+
+        Raises:
+            TransformError: the call site cannot be determined.
+        """
+        if len(self.sites) == 1:
+            return self.sites[0]
+        counts = self._calls.counts
+        if counts is None:
+            raise TransformError(_message(self, "it was called outside of the model's forward"))
+        position = counts[self]
+        if position == len(self.sites):
+            raise TransformError(_message(self, "it was called once more"))
+        counts[self] += 1
+        return self.sites[position]
 
     def _run_own(self, *args: Any, **kwargs: Any) -> Any:
         own = self._own or MethodType(type(self.module).forward, self.module)
@@ -285,28 +255,13 @@ class ConvCaller:
         settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if layer.padding_mode == "zeros":
             return self.convolve(input, layer.weight, layer.bias, *settings)
-        site = self._calls.next_site(self)
+        site = self.next_site()
         if site.activation is None or site.weight is None:
             return nn.Conv2d.forward(layer, input)
-        with self._calls.inside(None) if self._calls.running else nullcontext():
+        with plainly():
             # Binarized before padding, because the graphs pad the binarized input.
             x = F.pad(site.activation(input), torch_private.padding_amounts(layer), layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
-
-
-class _Convolutions(TorchFunctionMode):
-    """Redirects calls of `F.conv2d` in the code of `caller` to its call sites."""
-
-    def __init__(self, caller: ConvCaller, calls: Calls) -> None:
-        super().__init__()
-        self._caller, self._calls = caller, calls
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.conv2d and self._calls.running is self._caller:
-            return self._caller.convolve(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
 
 
 def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -316,7 +271,7 @@ def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
     def run(model: Any, *args: Any, **kwargs: Any) -> Any:
         code: OwnCode = model.own_code
         root = code.callers.get("")
-        if root is None or code.is_traced or code.calls.running is root:
+        if root is None or code.is_traced or running() is root:
             return method(model, *args, **kwargs)
         return root.run(method, model, *args, **kwargs)
 
