@@ -1,12 +1,11 @@
 """Gives a model a class that is derived from its own, and runs its original code."""
 
 from collections.abc import Callable, Collection
-from types import FunctionType
 from typing import Any, Self, TypeVar, cast
 
 from torch import fx, nn
 
-from fxbin.binarized.own_code import calls_conv2d, method_of_model
+from fxbin.binarized.convolving_methods import attributes_with_convolutions
 from fxbin.binarized.refused_methods import refusals
 from fxbin.binarized.reserved_names import check_names
 from fxbin.original.reach import HOOKS
@@ -40,7 +39,7 @@ def give_class(
     content = {
         "__module__": original.__module__,
         "_original_class": original,
-        **_methods_with_convolutions(original),
+        **attributes_with_convolutions(original),
         **refusals(original),
     }
     new_class: Any = type(original.__name__, (base, original), content)
@@ -58,19 +57,6 @@ def give_class(
     vars(root)["_instance_forward"] = vars(root).pop("forward", None)
     object.__setattr__(root, "__class__", type(empty))
     return cast("GraphModel", root)
-
-
-def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
-    """Methods of the class `kind` that call `F.conv2d`, wrapped so that direct calls use binarizers."""
-    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
-    return {
-        name: method_of_model(item)
-        for name, item in methods.items()
-        if isinstance(item, FunctionType)
-        and name not in ("forward", "__call__")
-        and calls_conv2d(item.__code__)
-    }
 
 
 def original_run(

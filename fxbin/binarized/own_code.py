@@ -1,10 +1,9 @@
 """Runs a model's own code with binarized convolutions, where it cannot be traced or no graph is valid."""
 
-import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from types import CodeType, MethodType
+from types import MethodType
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,12 +11,51 @@ from torch import Tensor, nn
 
 from fxbin import torch_private
 from fxbin.binarized.checkpointing import resume_in_checkpoints
-from fxbin.binarized.running import Calls, binarizing, plainly, running
+from fxbin.binarized.running import Calls, binarizing, plainly
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import submodule_at
+from fxbin.onlookers import is_followed
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The weight of a call site."""
+
+    owner: nn.Module | None = None
+    """The module that has it; None if it is computed."""
+
+    name: str = ""
+    """Its name there."""
+
+    shape: tuple[int, ...] = ()
+    """Its shape."""
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is computed anew in each call, as it also is after `parametrize`."""
+        return self._value is None
+
+    def is_now(self, weight: Tensor) -> bool:
+        """Whether it is `weight` now, or shares all memory with it, as ``weight.detach()`` does."""
+        value = self._value
+        if value is None or value is weight:
+            return value is weight
+        has_memory = not (is_followed() or value.is_meta) and value.device == weight.device
+        return has_memory and value.is_set_to(weight)
+
+    def may_be_in(self, modules: Collection[nn.Module]) -> bool:
+        """Whether code of `modules` may have it: one of them owns it, or it is computed."""
+        return self.owner is None or self.owner in modules
+
+    @property
+    def _value(self) -> Tensor | None:
+        # `parametrize` puts a property on the class, which computes another tensor each time.
+        if self.owner is None or hasattr(type(self.owner), self.name):
+            return None
+        return getattr(self.owner, self.name, None)
 
 
 @dataclass(frozen=True)
@@ -35,6 +73,9 @@ class SiteBinarizers:
 
     places: tuple[str, str] = ("", "")
     """Qualified names of both."""
+
+    kernel: Kernel = Kernel()
+    """The weight that is convolved with."""
 
     def convolve(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """``F.conv2d(x, weight, ...)`` with these binarizers."""
@@ -73,8 +114,6 @@ class OwnCode:
     def __init__(self) -> None:
         self.callers: dict[str, ConvCaller] = {}
         """The modules with call sites by qualified name; that of the model itself is empty."""
-        self.is_traced = False
-        """Whether the model is being traced, during which there are no binarizers."""
         self.calls = Calls()
         """Counts the calls of all of these modules."""
 
@@ -262,26 +301,6 @@ class ConvCaller:
             # Binarized before padding, because the graphs pad the binarized input.
             x = F.pad(site.activation(input), torch_private.padding_amounts(layer), layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
-
-
-def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `method` of a model's class, which calls `F.conv2d`, so that direct calls use binarizers."""
-
-    @functools.wraps(method)
-    def run(model: Any, *args: Any, **kwargs: Any) -> Any:
-        code: OwnCode = model.own_code
-        root = code.callers.get("")
-        if root is None or code.is_traced or running() is root:
-            return method(model, *args, **kwargs)
-        return root.run(method, model, *args, **kwargs)
-
-    return run
-
-
-def calls_conv2d(code: CodeType) -> bool:
-    """Whether `code`, or a function defined in it, mentions the name conv2d."""
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return "conv2d" in code.co_names or any(map(calls_conv2d, inner))
 
 
 def is_plain_conv2d(module: nn.Module) -> bool:

@@ -45,7 +45,8 @@ class Calls:
     @contextmanager
     def counted(self) -> Iterator[Counter[Any]]:
         """Count the calls in one forward."""
-        before, counts = _now.counts, Counter[Any]()
+        before = _now.counts
+        counts: Counter[Any] = Counter()
         _now.counts = (*before, (self, counts))
         try:
             yield counts

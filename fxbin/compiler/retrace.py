@@ -20,6 +20,7 @@ from fxbin.scopes.naming import Names
 from fxbin.tracing import Entry, Example, Trace, dtypes_of, merge_extra_attributes, raise_bug, trace
 
 if TYPE_CHECKING:
+    from fxbin.binarized.direct_calls import DirectCalls
     from fxbin.binarized.module import BinarizedModule
     from fxbin.binarized.own_code import ConvCaller
     from fxbin.binarized.part_forward import PartForward
@@ -124,28 +125,28 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     """Give `model` its original code and hooks, and remove its binarizers; restore all that at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
-    forwards: list[PartForward | ConvCaller] = [*model.traced_parts.values(), *model.own_code.installed]
+    replaced: list[PartForward | ConvCaller | DirectCalls] = [
+        *model.traced_parts.values(), *model.own_code.installed, *model.direct_calls
+    ]  # fmt: skip
     children = {module: dict(torch_private.modules(module)) for module in model.modules()}
     try:
-        model.own_code.is_traced = True
         for name in put:
             delattr(kind, name)
         vars(model).update(hooks, forward=model.own_forward())
-        for forward in forwards:
-            forward.uninstall()
+        for each in replaced:
+            each.uninstall()
         for module, held in children.items():
             for name, child in held.items():
                 if isinstance(child, Binarizer):
                     del torch_private.modules(module)[name]
         yield
     finally:
-        model.own_code.is_traced = False
         for name, method in put.items():
             setattr(kind, name, method)
         for module, held in children.items():
             torch_private.modules(module).clear()
             torch_private.modules(module).update(held)
-        for forward in forwards:
-            forward.install()
+        for each in replaced:
+            each.install()
         vars(model).clear()
         vars(model).update(before)
