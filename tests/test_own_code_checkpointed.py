@@ -17,6 +17,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import fxbin
+from fxbin.errors import TransformError
 from tests.test_own_code import batch, runs_a_graph
 from tests.transforming import SMALL, config
 
@@ -200,3 +201,47 @@ def test_checkpoints_outside_of_transformed_models_repeat_the_function_itself(ru
     run(function, batch().requires_grad_()).sum().backward()
     assert len(seen) == 2
     assert torch.equal(*seen)
+
+
+class Repeated(torch.autograd.Function):
+    """Checkpointing as people write it: the function runs again in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], x: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(x)
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None]:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            ctx.function(x).backward(grad)
+        return None, x.grad
+
+
+def by_hand(function: Callable[..., Tensor], x: Tensor) -> Tensor:
+    y: Tensor = Repeated.apply(function, x)  # type: ignore[no-untyped-call]
+    return y
+
+
+def test_layer_with_several_call_sites_in_checkpoints_of_another_kind_is_an_error_that_says_so() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.run = not_reentrant
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.run(self.conv, self.run(self.conv, x))
+
+    torch.manual_seed(0)
+    model = training(Twice(), batch())
+    model.run = by_hand
+    y = model(batch().requires_grad_())
+    with pytest.raises(
+        TransformError,
+        match=r"conv: it was called in a backward, .* which checkpointing by torch\.utils\.check",
+    ):
+        y.sum().backward()

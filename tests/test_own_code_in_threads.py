@@ -1,5 +1,6 @@
 """Models that run their own code, called from several threads at once: each call is as it is alone."""
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -76,6 +77,69 @@ def test_calls_of_several_threads_do_not_mix(kind: type[Waits], is_inner: bool) 
     assert not runs_a_graph(model)
     for found, one in zip(together(model, inputs), expected, strict=True):
         torch.testing.assert_close(found, one)
+
+
+class Called(TwoFunctions):
+    """Does something around its forward in a method that torch has, too."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = super().__call__(x * 2)
+        return y
+
+
+@pytest.mark.parametrize("kind", [TwoFunctions, Called])
+@pytest.mark.parametrize("had_hooks", [False, True])
+@pytest.mark.parametrize("has_hooks", [False, True])
+def test_hooks_of_the_model_run_once_in_each_thread(
+    kind: type[Waits], had_hooks: bool, has_hooks: bool
+) -> None:
+    torch.manual_seed(0)
+    original, seen = kind(), list[nn.Module]()
+
+    def hook(module: nn.Module, _x: Any, y: Tensor) -> Tensor:
+        seen.append(module)
+        return y * 3 + 1
+
+    if had_hooks:
+        original.register_forward_pre_hook(lambda _m, x: (x[0] + 0.5,))
+        original.register_forward_hook(hook)
+    model = switched_on(fxbin.transform(original, SMALL), batch())
+    if has_hooks:
+        model.register_forward_hook(hook)
+    inputs = [batch(seed) for seed in range(4)]
+    with torch.no_grad():
+        expected = [model(x) for x in inputs]
+    before, model.barrier = {*vars(model)}, threading.Barrier(len(inputs))
+    seen.clear()
+    assert not runs_a_graph(model)
+    for found, one in zip(together(model, inputs), expected, strict=True):
+        torch.testing.assert_close(found, one)
+    assert seen == [model] * len(inputs) * (had_hooks + has_hooks)
+    assert {*vars(model)} == before
+
+
+class ReadsMode(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.weight = TwoFunctions(), nn.Parameter(torch.randn(3, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(self.block(x), self.weight) * (2 if self.training else 1)
+
+
+def test_modes_that_several_threads_meet_first_are_traced_once() -> None:
+    torch.manual_seed(0)
+    model: Any = switched_on(fxbin.transform(nn.Sequential(ReadsMode(), ReadsMode()), SMALL), batch())
+    inputs = [batch(seed) for seed in range(8)]
+    known = len(model._graph_choice.variants)
+    model[1].training = True
+    alone = copy.deepcopy(model)
+    with torch.no_grad():
+        expected = [alone(x) for x in inputs]
+    for found, one in zip(together(model, inputs), expected, strict=True):
+        torch.testing.assert_close(found, one)
+    assert len(model._graph_choice.variants) == known + 1
+    assert runs_a_graph(model)
 
 
 def test_a_failed_call_in_one_thread_leaves_the_others_alone() -> None:

@@ -82,16 +82,30 @@ def original_run(
             return kind.forward(model, *args, **kwargs)
 
         return forward
-    without = {name: type(of_kind)() for name, of_kind in hooks.items()}
+    inner = _inner_model(model, hooks)
+    return lambda _model, *args, **kwargs: call(inner, *args, **kwargs)
 
-    def run(model: Any, *args: Any, **kwargs: Any) -> Any:
-        attributes = vars(model)
-        outer = {name: attributes[name] for name in hooks}
-        attributes.update(hooks or without, forward=model.own_forward())
-        try:
-            return call(model, *args, **kwargs)
-        finally:
-            del attributes["forward"]
-            attributes.update(outer)
 
-    return run
+def _inner_model(model: Any, hooks: dict[str, Any]) -> Any:
+    """`model` with `hooks` and no others, and the forward of the original, for calls inside of a call.
+
+    It has the attributes of `model`, not copies, so code that sets one sets it in both. The model itself is
+    not changed for the call, as other threads may call it.
+    """
+
+    def for_model(hook: Any) -> Any:
+        return (lambda _inner, *args: hook(model, *args)) if callable(hook) else hook
+
+    inner_hooks = {name: type(of_kind)() for name, of_kind in hooks.items()}
+    for name, of_kind in hooks.items():
+        inner_hooks[name].update({key: for_model(hook) for key, hook in of_kind.items()})
+    content = {name: _constant(of_kind) for name, of_kind in inner_hooks.items()}
+    content["forward"] = property(lambda _: model.own_forward())
+    kind: Any = type(model)
+    inner = object.__new__(type(kind)(kind.__name__, (kind,), {"__module__": kind.__module__, **content}))
+    inner.__dict__ = vars(model)
+    return inner
+
+
+def _constant(value: Any) -> property:
+    return property(lambda _: value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -277,7 +278,10 @@ class ConvCaller:
             return self.sites[0]
         counts = self._calls.counts
         if counts is None:
-            raise TransformError(_message(self, "it was called outside of the model's forward"))
+            where = "outside of the model's forward"
+            if not torch.compiler.is_compiling() and torch_private.graph_task_id() != -1:
+                where = f"in a backward, {where}, which checkpointing by torch.utils.checkpoint does not do"
+            raise TransformError(_message(self, f"it was called {where}"))
         position = counts[self]
         if position == len(self.sites):
             raise TransformError(_message(self, "it was called once more"))

@@ -1,6 +1,8 @@
 """Traces further graphs of a transformed model, for modes or dtypes that it did not have in the transform."""
 
-from collections.abc import Collection, Iterator
+import functools
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
-from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
+from fxbin.binarized.mode_graphs import ModeGraph, one_trace_at_a_time, traced_graph
 from fxbin.binarizers import Binarizer
 from fxbin.compiler.pipeline import binarizing_passes
 from fxbin.config.example_inputs import dtype_of
@@ -132,7 +134,7 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
     try:
         for name in put:
             delattr(kind, name)
-        vars(model).update(hooks, forward=model.own_forward())
+        vars(model).update(hooks, forward=_for_this_thread(model))
         for each in replaced:
             each.uninstall()
         for module, held in children.items():
@@ -150,3 +152,18 @@ def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None
             each.install()
         vars(model).clear()
         vars(model).update(before)
+
+
+def _for_this_thread(model: "BinarizedModule") -> Callable[..., Any]:
+    """The forward of the original in this thread; in others, that of `model` once it has been traced."""
+    own, tracing = model.own_forward(), threading.get_ident()
+
+    @functools.wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == tracing:
+            return own(*args, **kwargs)
+        with one_trace_at_a_time:
+            pass
+        return type(model).forward(model, *args, **kwargs)
+
+    return forward
