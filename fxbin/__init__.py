@@ -1,7 +1,7 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit.
 
-All that a user needs is here. Each name is loaded when it is first used: ``import fxbin`` alone loads neither
-PyTorch nor any other package.
+The public names are here, except the callbacks in `fxbin.lightning`. Each is loaded when it is first used:
+``import fxbin`` alone loads neither PyTorch nor any other package.
 """
 
 import importlib
@@ -112,7 +112,7 @@ _ROOMS = ("binarizers", "config", "errors", "openvino")
 
 __all__ = sorted((*_ROOMS, *itertools.chain(*_HOMES.values())))  # noqa: PLE0605 (it is a list)
 
-# Type checkers go by the imports above. To them, a `__getattr__` would make every name exist.
+# Type checkers read the imports above. With a `__getattr__`, they would accept any name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

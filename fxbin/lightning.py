@@ -67,7 +67,7 @@ class StagedBinarization(Callback):
         if not optimizers:
             raise TransformError(
                 f"{type(pl_module).__name__}.configure_optimizers: no optimizer has parameters of the model "
-                "that fxbin.transform returned. It returns a copy: build the optimizer from that one."
+                "that fxbin.transform returned. It returns a copy: build the optimizer from that copy."
             )
         batches = trainer.num_training_batches
         if not math.isfinite(batches):
@@ -79,8 +79,8 @@ class StagedBinarization(Callback):
         asked, done = self.schedule.accumulation_steps, trainer.accumulate_grad_batches
         if asked not in (1, done):
             warnings.warn(
-                f"params.batch_multiplier: {asked} has no effect here, as it is the Trainer that "
-                f"accumulates: accumulate_grad_batches is {done}.",
+                f"params.batch_multiplier: {asked} has no effect here, because the Trainer accumulates "
+                f"gradients: accumulate_grad_batches is {done}.",
                 stacklevel=2,
             )
         self._steps = trainer.global_step
@@ -131,8 +131,9 @@ class StagedBinarization(Callback):
         """Keep the state from a checkpoint of Lightning until the schedule exists."""
         if "schedule" not in state_dict:
             raise CheckpointError(
-                f'checkpoint: StagedBinarization has {sorted(state_dict)} in it, expected "schedule": it was '
-                "saved by another version of fxbin. Go on with that one, or load the model's weights alone."
+                f"checkpoint: the state of StagedBinarization has the keys {sorted(state_dict)}, expected "
+                '"schedule": it was saved by another version of fxbin. Use that version, or load only the '
+                "model's weights."
             )
         self._loaded = state_dict["schedule"]
 

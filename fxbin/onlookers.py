@@ -6,7 +6,8 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from fxbin import torch_private
@@ -30,6 +31,34 @@ def is_followed() -> bool:
         or is_scripted()
         or torch_private.count_dispatch_modes() > 0
     )
+
+
+def is_unseen(*tensors: Tensor | None) -> bool:
+    """Whether what runs on the memory of `tensors` may bypass PyTorch's operators: nobody would see them.
+
+    They are on a CPU, dense, need no gradient, and no profiler, compiler, tracer or transform is active.
+    """
+    if is_followed() or torch_private.is_profiled() or torch_private.dual_level(forward_ad) >= 0:
+        return False
+    needs_gradient = torch.is_grad_enabled()
+    return all(
+        x is None
+        or (
+            type(x) is Tensor
+            and x.is_cpu
+            and x.layout is torch.strided
+            and not x.is_neg()
+            and not (needs_gradient and x.requires_grad)
+        )
+        for x in tensors
+    )
+
+
+def has_tangent(*tensors: Tensor | None) -> bool:
+    """Whether forward-mode differentiation follows one of `tensors`; compilers do not support it."""
+    if torch.compiler.is_compiling() or torch_private.dual_level(forward_ad) < 0:
+        return False
+    return any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def is_transformed() -> bool:
@@ -85,7 +114,7 @@ def check_differentiated_once() -> None:
     if sum(level.key() == torch_private.TransformType.Grad for level in levels) > 1:
         raise TransformError(
             "torch.func: a straight-through estimator has no second derivative, which a gradient of a "
-            "gradient asks for: differentiate once, or switch the binarizers off"
+            "gradient needs: differentiate once, or switch the binarizers off"
         )
 
 
@@ -95,8 +124,8 @@ def check_can_start(name: str) -> None:
         return
     if is_transformed() or is_scripted() or get_proxy_mode():
         raise TransformError(
-            f"{name}: its scale starts from the first training batch, which has to run on its own: call the "
-            "model once in train mode before torch.func or a tracer does, or call eval()"
+            f"{name}: its scale is initialized by the first training batch, which must run by itself: call "
+            "the model once in train mode before torch.func or a tracer calls it, or call eval()"
         )
 
 

@@ -108,6 +108,12 @@ NAMES = {
         "to read no numbers under fake tensors, make_fx and the like",
         _ASK_TORCH,
     ),
+    "is_profiled": Private(
+        "torch.autograd",
+        "_profiler_enabled",
+        "to see quickly, at each forward, whether torch.profiler lists the operators that run",
+        "calling operators always, several times as slow",
+    ),
     "without_dispatch_modes": Private(
         "torch.utils._python_dispatch",
         "_disable_current_modes",
@@ -149,7 +155,7 @@ NAMES = {
     "compiler_callback": Private(
         "torch._C._dynamo.eval_frame",
         "get_eval_frame_callback",
-        "to see that a call of a model is about to be compiled, and start scales eagerly before",
+        "to see that a call of a model is about to be compiled, and to initialize scales eagerly before",
         "no eager initialization: one more compilation for each stage",
     ),
     "set_code_strategy": Private(
@@ -277,6 +283,12 @@ ATTRIBUTES = {
         "to see that a tensor was written: before its backward, by an optimizer, or as a flag on a device",
         "comparing with a copy",
     ),
+    "dual_level": Private(
+        "torch.autograd.forward_ad",
+        "_current_level",
+        "to see quickly, at each forward, whether forward-mode differentiation is active",
+        "unpack_dual of each tensor, slower",
+    ),
     "schema": Private(
         "torch._ops:OpOverload",
         "_schema",
@@ -357,7 +369,7 @@ NAMED = {
     "COMPILED_CALL": Private(
         "torch.nn:Module",
         "_compiled_call_impl",
-        "to start scales before a compiled call, and to leave compiled code out of copies",
+        "to initialize scales before a compiled call, and to leave compiled code out of copies",
         "no eager initialization of scales, see compiler_callback",
     ),
     "GRAPH": Private(

@@ -1,4 +1,4 @@
-"""The passes of the compiler, one per file. `fxbin.compiler.pipeline` lists them in order."""
+"""The passes of the compiler, one per file: `NameNodes`, then those that `fxbin.compiler.pipeline` lists."""
 
 from fxbin.passes.base import Pass, PassRun, run_passes, watch_passes
 from fxbin.passes.inline_conv2d import InlineConv2d

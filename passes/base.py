@@ -54,7 +54,13 @@ _watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("watchers", default=())
 
 @contextmanager
 def watch_passes(watcher: Watcher) -> Iterator[None]:
-    """Call `watcher` after each pass that this thread runs, before the next one."""
+    """Context manager that calls ``watcher(run)``, with a `PassRun`, after each pass in this thread.
+
+    `run.graph` is the graph before the next pass changes it.
+
+        with fxbin.watch_passes(lambda run: print(run.name, run.changed, run.seconds)):
+            fxbin.transform(model, config)
+    """
     token = _watchers.set((*_watchers.get(), watcher))
     try:
         yield

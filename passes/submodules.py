@@ -6,7 +6,7 @@ from torch import nn
 def add_beside(module: nn.Module, path: str, submodule: nn.Module) -> None:
     """Add `submodule` at the dotted `path`, in the mode and with the device and dtype of its parent.
 
-    A parent without parameters of its own passes on those of `module`.
+    If the parent has no parameters, device and dtype are those of `module`.
     """
     *parents, name = path.split(".")
     parent = module.get_submodule(".".join(parents))

@@ -33,6 +33,7 @@ def as_if_trained(binarized: BinarizedModule) -> BinarizedModule:
             assert module.running_var is not None
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
+            if module.affine:
+                nn.init.normal_(module.weight)
+                nn.init.normal_(module.bias)
     return binarized

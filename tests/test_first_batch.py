@@ -126,13 +126,13 @@ def test_a_call_site_that_training_never_runs_costs_one_eager_pass(
 ) -> None:
     model = fxbin.transform(SkipsAConvInTraining(), SMALL)
     passes = []
-    start = BinarizedModule._start_scales
+    start = BinarizedModule._initialize_scales
 
     def count(self: BinarizedModule, x: Tensor) -> list[ActivationBinarizer]:
         passes.append(x)
         return start(self, x)
 
-    monkeypatch.setattr(BinarizedModule, "_start_scales", count)
+    monkeypatch.setattr(BinarizedModule, "_initialize_scales", count)
     compiled = torch.compile(model, fullgraph=True, backend=counter)
     model.binarization.enable(activations=True)
     for index in range(3):
@@ -153,14 +153,17 @@ def test_an_error_in_the_first_batch_leaves_the_buffers_as_they_were(
     assert model.get_buffer("bn.num_batches_tracked").item() == 0
 
 
-@pytest.mark.parametrize("keep_starts", [True, False])
-def test_start_that_stays_is_still_known_to_be_that_of_one_rank(keep_starts: bool) -> None:
+@pytest.mark.parametrize("keep_initialization", [True, False])
+def test_initialization_that_is_kept_is_still_known_to_be_that_of_one_rank(keep_initialization: bool) -> None:
     model = small()
     model.binarization.enable(activations=True)
     activations = [site.activation for site in model.binarization.sites.values()]
-    with effects_undone(model, keep_starts=keep_starts):
+    with effects_undone(model, keep_initialization=keep_initialization):
         model(batch(0))
         for activation in activations:
             activation.has_started_alone = True  # as it is where there are other ranks
     for activation in activations:
-        assert (activation.has_started_alone, activation.is_scale_initialized) == (keep_starts, keep_starts)
+        assert (activation.has_started_alone, activation.is_scale_initialized) == (
+            keep_initialization,
+            keep_initialization,
+        )

@@ -237,5 +237,5 @@ def test_the_best_of_the_final_network_needs_a_monitor_and_the_stages(tmp_path: 
 
 
 def test_a_checkpoint_without_the_state_of_the_schedule_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"has \['other'\] in it, expected .schedule.: it was"):
+    with pytest.raises(CheckpointError, match=r"has the keys \['other'\], expected .schedule.: it was"):
         StagedBinarization().load_state_dict({"other": 1})

@@ -100,7 +100,7 @@ class Sized(nn.Module):
 def test_a_check_that_a_traced_module_lacks_is_a_warning() -> None:
     model = fxbin.transform(Sized(), SMALL).eval()
     model.binarization.enable(activations=True, weights=True)
-    with pytest.warns(TracerWarning, match=r"right for inputs with \(x\.shape\[2\] > 7\).*= True"):
+    with pytest.warns(TracerWarning, match=r"valid only for inputs with \(x\.shape\[2\] > 7\).*= True"):
         traced = torch.jit.trace(model, batch("Small", 2))
     assert torch.equal(traced(batch("Small", 3)), model(batch("Small", 3)))
 
@@ -229,7 +229,7 @@ def test_functional_call_takes_other_weights(name: str, stage: str) -> None:
 )
 def test_a_scale_starts_from_a_batch_that_nobody_follows(follow: Any) -> None:
     model = in_training()
-    with pytest.raises(TransformError, match=r"conv1.*its scale starts from the first training batch"):
+    with pytest.raises(TransformError, match=r"conv1.*its scale is initialized by the first training batch"):
         follow(model, batch("Small", 2))
     assert not any(site.activation.is_scale_initialized for site in model.binarization.sites.values())
     model(batch("Small", 2))

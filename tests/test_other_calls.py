@@ -179,7 +179,7 @@ def test_torch_export_of_another_call_goes_through_a_module_around_it() -> None:
 
 def test_nncf_has_no_place_for_what_only_another_call_runs(tmp_path: Path) -> None:
     model = made()
-    with pytest.raises(fxbin.errors.FxbinError, match=r"\[aux\]/conv2d_0: NNCF knows one call of a model"):
+    with pytest.raises(fxbin.errors.FxbinError, match=r"\[aux\]/conv2d_0: only another example call runs it"):
         fxbin.save_nncf_checkpoint(model, tmp_path / "nncf.pth")
 
 
@@ -277,8 +277,8 @@ def test_the_graph_itself_refuses_more() -> None:
         ([(X, Y)], r"other_calls\[0\]: expected a tuple of positional inputs.*got \(Tensor, Tensor\)"),
         ([LOSS, X], r"other_calls\[1\]: expected .*got Tensor"),
         (LOSS, r"other_calls\[0\]: expected .*got \(Tensor, Tensor\)"),
-        ([((X[:1],), {})], r"other_calls\[0\]: the graph of the first call is taken for these arguments"),
-        ([LOSS, LOSS], r"other_calls\[1\]: the graph of other_calls\[0\] is taken for these"),
+        ([((X[:1],), {})], r"other_calls\[0\]: the graph of the first call is valid for these arguments"),
+        ([LOSS, LOSS], r"other_calls\[1\]: the graph of other_calls\[0\] is valid for these"),
     ],
 )
 def test_refused(calls: Any, message: str) -> None:

@@ -218,7 +218,7 @@ def test_one_weight_with_several_call_sites_is_refused_unless_the_method_runs_al
     torch.manual_seed(0)
     model = in_stage_one(Holds(Shares()), batch())
     assert torch.equal(model.head.whole(batch()), model(batch()))
-    with pytest.raises(TransformError, match=r"head: it was called 1 times, and it has .* each of 2 calls"):
+    with pytest.raises(TransformError, match=r"head: it was called 1 times, but it has .* each of 2 calls"):
         model.head.part(batch())
 
 

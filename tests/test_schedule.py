@@ -14,7 +14,7 @@ from fxbin.staged.schedule import StagedSchedule, stage_at
 
 # Most tests here move through epochs without any training in them.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:optimizer. the epoch that is over changed none"),
+    pytest.mark.filterwarnings("ignore:optimizer. the last epoch changed none"),
     pytest.mark.filterwarnings("ignore:activations were binarized for a whole epoch"),
 ]
 

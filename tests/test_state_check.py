@@ -131,7 +131,7 @@ def test_a_plain_models_state_is_told_and_loads_on_request() -> None:
     plain, model = network(), transformed()
     with torch.no_grad():
         plain.get_parameter("0.weight").add_(1)
-    message = "is of a model that was not transformed: it has nothing for the 4 binarizers of this one. Load"
+    message = "belongs to a model that was not transformed: it has no entries for the 4 binarizers"
     unchanged(model, lambda: model.load_state_dict(plain.state_dict()), message)
     model.load_state_dict(plain.state_dict(), strict=False)
     assert torch.equal(model.get_parameter("0.weight"), plain.get_parameter("0.weight"))
@@ -141,18 +141,20 @@ def test_other_ignored_scopes_are_told() -> None:
     state = trained(transformed(ignored=(0,)))
     model = transformed(ignored=(3,))
     message = (
-        r"saved with another config\. it has binarizers that this model has not: 3\.activation_binarizer, "
-        r"3\.weight_binarizer; this model has binarizers that it has not: 0\.activation_binarizer, 0\.weight"
+        r"saved with another config\. it has binarizers that this model lacks: 3\.activation_binarizer, "
+        r"3\.weight_binarizer; this model has binarizers that it lacks: 0\.activation_binarizer, 0\.weight"
     )
     unchanged(model, lambda: model.load_state_dict(state), message)
     fewer = transformed()
-    unchanged(fewer, lambda: fewer.load_state_dict(state), r"config\. this model has .* not: 0\.activation_b")
+    unchanged(fewer, lambda: fewer.load_state_dict(state), r"config\. this model has .* lacks: 0\.activation")
 
 
 def test_a_truncated_state_is_told() -> None:
     state = dict([*trained(transformed()).items()][:8])
     model = transformed()
-    message = r"incomplete, or of another network: \d+ entries .* missing, not only binarizers: 1\.weight"
+    message = (
+        r"incomplete, or belongs to another network: \d+ entries .* missing, not only binarizers: 1\.weight"
+    )
     unchanged(model, lambda: model.load_state_dict(state), message)
 
 
@@ -167,7 +169,7 @@ def test_keys_of_a_wrapper_are_told(lead: str) -> None:
 def test_a_checkpoint_in_place_of_a_state_dict_is_told() -> None:
     model = transformed()
     checkpoint = {"model": trained(transformed()), "epoch": 3}
-    message = "none of its 2 entries is one of this model: model, epoch. Give the state_dict itself, if this"
+    message = "none of its 2 entries is one of this model: model, epoch. Pass the state_dict itself, if this"
     unchanged(model, lambda: model.load_state_dict(checkpoint), message)
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, fx, nn
+from torch.autograd import forward_ad
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import checkpoint
 
@@ -78,6 +79,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "torch.fx:Node": lambda: fx.Graph().placeholder("x"),
     "torch.fx:GraphModule": lambda: fx.GraphModule(nn.Module(), fx.Graph()),
     "torch.compiler": lambda: torch.compiler,
+    "torch.autograd.forward_ad": lambda: forward_ad,
     "torch.autograd:Function": lambda: _Double,
     "torch.autograd:Function._backward_cls": _doubled,
     "torch.nn.parallel:DistributedDataParallel": _ignored,
@@ -148,6 +150,12 @@ class _Counting(torch_private.TorchDispatchMode):
     ) -> Any:
         self.count += 1
         return func(*args, **(kwargs or {}))
+
+
+def _profiler_is_seen() -> bool:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
+        inside = torch_private.is_profiled()
+    return inside and not torch_private.is_profiled()
 
 
 def _dispatch_modes_are_seen() -> bool:
@@ -259,6 +267,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     "set_tracing_state": _is_traced,
     "count_dispatch_modes": _dispatch_modes_are_seen,
     "without_dispatch_modes": _dispatch_modes_are_seen,
+    "is_profiled": _profiler_is_seen,
     "TorchDispatchMode": _dispatch_modes_are_seen,
     "WithoutTorchFunction": _torch_function_is_off,
     "graph_task_id": _backward_is_seen,
@@ -299,6 +308,9 @@ def test_attribute_does_what_it_is_for() -> None:
     conv = nn.Conv2d(1, 1, (3, 5), padding=(1, 2), padding_mode="circular")
     assert list(torch_private.padding_amounts(conv)) == [2, 2, 1, 1]
     assert torch_private.conv_forward(conv).__func__ is torch_private.conv_forward(nn.Conv2d)
+    assert torch_private.dual_level(forward_ad) == -1
+    with forward_ad.dual_level():
+        assert torch_private.dual_level(forward_ad) == 0
     assert torch_private.plain_call(nn.Identity())(x) is x
     assert torch_private.autocast_options(torch.autocast("cpu", torch.float16, False, False)) == (
         "cpu", torch.float16, False, False

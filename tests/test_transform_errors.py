@@ -113,7 +113,7 @@ def test_attribute_whose_name_a_transformed_model_needs(name: str, value: Any) -
     model = Small()
     setattr(model, name, value)
     with pytest.raises(
-        TransformError, match=rf"Small\.{name}: a transformed model keeps something of its own"
+        TransformError, match=rf"Small\.{name}: a transformed model needs that name for itself"
     ):
         fxbin.transform(model, SMALL)
     fxbin.transform(nn.Sequential(model), SMALL)  # the way out that it names
@@ -155,7 +155,7 @@ def test_module_name_that_is_no_name_in_python(name: str) -> None:
             "compiled by torch.jit, .* transform the original model",
         ),
         (lambda: torch.compile(Small()), "compiled by torch.compile; .* compile the transformed one"),
-        (lambda: torch.export.export(Small(), (X,)).module(), "came out of torch.export"),
+        (lambda: torch.export.export(Small(), (X,)).module(), "is a result of torch.export"),
         (lambda: lambda x: x, "expected a torch.nn.Module, got function"),
     ],
     ids=["lazy", "torch.jit", "torch.compile", "torch.export", "function"],

@@ -1,4 +1,4 @@
-"""Tells which calls a graph is valid for, by the values of their arguments."""
+"""Determines by the values of arguments for which calls a graph is valid."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ def arguments_of(graph: fx.Graph) -> tuple[Argument, ...]:
     found = []
     for node in graph.nodes:
         if node.target in (check_specialised, check_given, check_nothing_more):
-            of, steps = _way(node.args[0])
+            of, steps = _container_of(node.args[0])
             if of not in inputs:
                 continue
             value = node.args[1] if node.target is check_specialised else None
@@ -96,14 +96,14 @@ def check_distinguishable(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> 
             if all(argument.fits(args, kwargs) for argument in arguments_of(graph)):
                 first = f"other_calls[{earlier - 1}]" if earlier else "the first call"
                 raise TransformError(
-                    f"other_calls[{index - 1}]: the graph of {first} is taken for these arguments, too: "
-                    "calls are told apart by which optional arguments they give, by numbers, flags and text, "
-                    "and by what containers hold, not by shapes. Leave it out"
+                    f"other_calls[{index - 1}]: the graph of {first} is valid for these arguments, too: "
+                    "calls are distinguished by which optional arguments they pass, by numbers, flags and "
+                    "text, and by the contents of containers, not by shapes. Leave it out"
                 )
 
 
-def _way(node: fx.Node) -> tuple[fx.Node, tuple[Step, ...]]:
-    """The node of the container that `node` comes from, and the path from there."""
+def _container_of(node: fx.Node) -> tuple[fx.Node, tuple[Step, ...]]:
+    """The outermost container that `node` is an item of, and the path from there; or `node` itself."""
     steps: list[Step] = []
     while node.target in (operator.getitem, len, getattr):
         whole = node.args[0]

@@ -102,8 +102,8 @@ class DirectCalls:
 def _unknown(weight: Tensor, names: Iterable[str]) -> str:
     return (
         "F.conv2d: a method that was called outside of the model's forward convolves with a weight of shape "
-        f"{tuple(weight.shape)} that may be that of {', '.join(map(repr, names))}: whether it has "
-        "binarizers, and which, cannot be known. Call the model, or the module"
+        f"{tuple(weight.shape)} that may be that of {', '.join(map(repr, names))}, and fxbin cannot know "
+        "which binarizers are meant, if any. Call the model, or the module"
     )
 
 

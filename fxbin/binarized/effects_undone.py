@@ -12,16 +12,16 @@ from fxbin.tracing.undone.state import attributes_kept
 
 
 @contextmanager
-def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[None]:
+def effects_undone(model: nn.Module, *, keep_initialization: bool = False) -> Iterator[None]:
     """Restore random states, attributes, buffers, scales and thresholds of `model` at the end.
 
-    `fxbin.Diagnostics` counts nothing meanwhile. With `keep_starts`, the binarizers' own parameters and
-    buffers are not restored, so that scales that are initialized stay so.
+    `fxbin.Diagnostics` counts nothing meanwhile. With `keep_initialization`, parameters and buffers of
+    binarizers are not restored, so that scales that the run initializes stay initialized.
     """
     binarizers = [part for part in model.modules() if isinstance(part, Binarizer)]
-    kept = {id(buffer) for part in binarizers if keep_starts for buffer in part.buffers()}
+    kept = {id(buffer) for part in binarizers if keep_initialization for buffer in part.buffers()}
     tensors: list[Tensor] = [buffer for buffer in model.buffers() if id(buffer) not in kept]
-    if not keep_starts:
+    if not keep_initialization:
         tensors += [parameter for part in binarizers for parameter in part.parameters()]
     before = [(tensor, tensor.detach().clone()) for tensor in tensors]
     before_run = {
@@ -42,5 +42,5 @@ def effects_undone(model: nn.Module, *, keep_starts: bool = False) -> Iterator[N
                     tensor.copy_(value)
             for activations, (count, had_started_alone) in before_run.items():
                 activations.firing = count
-                if not keep_starts:
+                if not keep_initialization:
                     activations.has_started_alone = had_started_alone

@@ -15,7 +15,7 @@ from fxbin.binarizers.binarizer import check_for_inference
 from fxbin.torch_private import COMPILED_CALL
 
 
-class StartsScales(nn.Module):
+class InitializesScales(nn.Module):
     """A module that, if it is compiled, runs twice for the first training batch after a stage switch.
 
     The code that initializes a scale runs for one batch only. In compiled code it would need a separate
@@ -32,7 +32,7 @@ class StartsScales(nn.Module):
     """The binarizers whose scales are initialized."""
 
     _tried: frozenset[tuple[str, int]] = frozenset()
-    """The value of `_waiting` before the last eager forward."""
+    """What `_waiting` gave before the last eager forward."""
 
     @property
     def _compiled_call_impl(self) -> Callable[..., Any] | None:
@@ -50,40 +50,40 @@ class StartsScales(nn.Module):
     def _call_compiled(self, *args: Any, **kwargs: Any) -> Any:
         unfinished: list[ActivationBinarizer] = []
         try:
-            if _disabled_for(type(self)._get_ready)(self, args, kwargs):
-                unfinished = _disabled_for(type(self)._start_scales)(self, *args, **kwargs)
+            if _disabled_for(type(self)._prepare_call)(self, args, kwargs):
+                unfinished = _disabled_for(type(self)._initialize_scales)(self, *args, **kwargs)
             # Otherwise the compiled forward would count this batch as the next of `init_batches`.
             _set_initialized(unfinished, True)
             return (vars(self).get(COMPILED_CALL) or torch_private.plain_call(self))(*args, **kwargs)
         finally:
             _set_initialized(unfinished, False)
-            _disabled_for(type(self)._unsettle)(self)
+            _disabled_for(type(self)._unpin_graph)(self)
 
-    def _start_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
+    def _initialize_scales(self, *args: Any, **kwargs: Any) -> list[ActivationBinarizer]:
         """Run the batch eagerly to initialize scales; return binarizers that need further batches."""
         # Only once for each: a call site that training never runs would otherwise need it in every batch.
         self._tried = self._waiting()
-        with torch.no_grad(), effects_undone(self, keep_starts=True):
+        with torch.no_grad(), effects_undone(self, keep_initialization=True):
             torch_private.plain_call(self)(*args, **kwargs)
         return [self.binarization.sites[name].activation for name, _ in self._waiting() - self._tried]
 
-    def _get_ready(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Prepare a compiled call with checks that compiled code omits; return whether scales may start."""
+    def _prepare_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Prepare a compiled call by checks that compiled code omits; whether to initialize scales first."""
         binarizers = self._binarizers()
         for binarizer in binarizers:
             binarizer.read_flags()
-        check_for_inference(binarizers)  # inside, a compiler would turn it into an error of its own
-        self._settle(args, kwargs)
+        check_for_inference(binarizers)  # in compiled code, the compiler would replace the error by its own
+        self._pin_graph(args, kwargs)
         return self.training and not self._waiting() <= self._tried
 
     def _binarizers(self) -> Iterable[Binarizer]:
         return self.binarization.binarizers if "binarization" in vars(self) else ()
 
-    def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Choose the graph for one compiled call, before it."""
+    def _pin_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Choose the graph of one compiled call before it begins."""
 
-    def _unsettle(self) -> None:
-        """Drop the choice of `_settle`, after the call."""
+    def _unpin_graph(self) -> None:
+        """Release the graph that `_pin_graph` has chosen, after the call."""
 
     def _waiting(self) -> frozenset[tuple[str, int]]:
         """Names of call sites whose scale the next training batch sets, with the number of batches so far."""
@@ -109,16 +109,16 @@ def _disabled_for(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def hide_from_compilers() -> None:
-    """Let `torch.compile` run the start of scales as it is, and compile what that calls as usual.
+    """Keep `torch.compile` out of the initialization of scales, but not out of what that calls.
 
-    What ``torch.compiler.disable(recursive=False)`` does; but that would load the compiler, and would also
-    stop a compiler that comes across these functions inside what it compiles.
+    ``torch.compiler.disable(recursive=False)`` does the same, but it would load the compiler, and would also
+    stop a compiler that finds these functions inside what it compiles.
     """
     strategy = torch_private.CodeStrategy(torch_private.CodeAction.SKIP, torch_private.CodeAction.DEFAULT)
-    compiled_call = vars(StartsScales)[COMPILED_CALL]
+    compiled_call = vars(InitializesScales)[COMPILED_CALL]
     disabled_for: Any = _disabled_for
     for function in (
-        compiled_call.fget, StartsScales._call_compiled, _set_initialized, disabled_for.__wrapped__
+        compiled_call.fget, InitializesScales._call_compiled, _set_initialized, disabled_for.__wrapped__
     ):  # fmt: skip
         torch_private.set_code_strategy(function.__code__, strategy)
-    torch_private.compiler_callback()  # looked up here: in a compiled call, that would be compiled too
+    torch_private.compiler_callback()  # looked up now: in a compiled call, that would be compiled too

@@ -30,10 +30,10 @@ def compiled(graph: fx.Graph, root: nn.Module, path: str) -> Callable[..., Any]:
     with fused.on_generate_code(lambda _: lambda body: [met, *body]):
         code = fused.python_code(root_module="self")
     names = code.globals | {"_is_proxied": is_proxied, "_replay": replay, "_shown": graph}
-    return _made_of(code.src, names)
+    return _defined_by(code.src, names)
 
 
-def _made_of(source: str, names: dict[str, Any]) -> Callable[..., Any]:
+def _defined_by(source: str, names: dict[str, Any]) -> Callable[..., Any]:
     """The function `forward` that `source` defines; tracebacks show its lines, as for a GraphModule."""
     file = f"<fxbin graph {next(_numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)

@@ -145,14 +145,14 @@ class GraphChoice:
 
     The module's own code runs if no graph can be traced, or if the modules have got hooks, other attributes
     or other submodules since the graph was traced, so that it is no longer valid. It also
-    runs where it would set attributes to other values than they have, which graphs do not do.
+    runs where it would change the values of attributes, which graphs do not do.
     """
 
     def __init__(self, model: nn.Module, path: str, variants: list[ModeGraph]) -> None:
         self._model, self._path, self.variants = model, path, variants
         self.own_code = ModeGraph({}, None)
         """The choice to run the module's own code."""
-        self.settled: ModeGraph | None = None
+        self.pinned: ModeGraph | None = None
         """The choice made before a compiled call, in which no other choice may be made."""
         self._hooks: list[dict[int, Any]] = []
         self._hooked: dict[tuple[int, tuple[int, ...]], ModeGraph] = {}
@@ -186,28 +186,28 @@ class GraphChoice:
         self._hooked.clear()
         self._hooks = [*chain.from_iterable(map(torch_private.called_hooks, self._model.modules()))]
 
-    def settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Choose the graph of one compiled call, and keep it in `settled`.
+    def pin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Choose the graph of one compiled call, and keep it in `pinned`.
 
         Compilers do not guard on hooks, so they get another function for each set of hooks, and compile that.
         """
-        self.settled = chosen = self.chosen_for(args, kwargs)
+        self.pinned = chosen = self.chosen_for(args, kwargs)
         if any(self._hooks):
             hooks = tuple(id(hook) for of_kind in self._hooks for hook in of_kind.values())
             if (id(chosen), hooks) not in self._hooked:
                 hooked = self._hooked[id(chosen), hooks] = replace(chosen)
                 hooked.run = counted_alone(chosen.run)
-            self.settled = self._hooked[id(chosen), hooks]
+            self.pinned = self._hooked[id(chosen), hooks]
 
     def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """The graph that runs for these arguments, or `own_code` if they match no example call."""
-        if self.settled is not None:
-            return self.settled if self.settled.takes(args, kwargs) else self.own_code
+        if self.pinned is not None:
+            return self.pinned if self.pinned.takes(args, kwargs) else self.own_code
         for variant in self.variants:
             if variant.takes(args, kwargs) and variant.fits():
                 return variant
         known = self._known(args, kwargs)
-        if is_proxied(*args, *kwargs.values()):  # other tracers of torch.fx are to find a graph
+        if is_proxied(*args, *kwargs.values()):  # another tracer of torch.fx must get a graph
             for variant in known:
                 if variant.computes_the_same():
                     return variant
@@ -218,8 +218,8 @@ class GraphChoice:
 
     def chosen(self) -> ModeGraph:
         """The graph that runs in the current state of the modules, for the first example call."""
-        if self.settled is not None:
-            return self.settled
+        if self.pinned is not None:
+            return self.pinned
         of_call = self._of_first_call()
         for variant in of_call:
             if variant.fits():
@@ -237,7 +237,7 @@ class GraphChoice:
         """A new graph, or `own_code`, if none of `known`, the graphs for the arguments, is valid."""
         model: Any = self._model
         premises = [variant.premises for variant in known if variant.premises is not None]
-        # No trace if there are hooks, as `structure_holds` tells: they would run during the trace.
+        # No trace if there are hooks, which `structure_holds` detects: they would run during the trace.
         if (
             known
             and not any(variant.is_for_now() for variant in known)
@@ -256,17 +256,17 @@ class GraphChoice:
             raise TransformError(
                 f"{type(model).__name__}: its graph was edited after the transform, and its modules have "
                 "changed since (a hook, an attribute, a submodule). The model's own code, which runs then, "
-                "knows nothing of the edit: undo the change, or write the edit into the model's code and "
+                "does not contain the edit: undo the change, or write the edit into the model's code and "
                 "transform that"
             )
         return self.own_code
 
     def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code."""
-        return self._computing(args, kwargs) or self._new((self._known(args, kwargs) or self.variants)[0])
+        return self._existing(args, kwargs) or self._new((self._known(args, kwargs) or self.variants)[0])
 
-    def _computing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
-        """As `chosen_for`; where the own code runs, a graph that computes the same and sets no attributes."""
+    def _existing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
+        """As `chosen_for`, but a graph that computes the same in place of own code that sets attributes."""
         variant = self.chosen_for(args, kwargs)
         if variant is not self.own_code:
             return variant
@@ -352,7 +352,7 @@ def _mode_graph(path: str, found: Trace, *, training: bool) -> ModeGraph:
 
 
 def _not_compiled(*_args: Any, **_kwargs: Any) -> Any:
-    raise AssertionError("a graph runs that was not compiled")
+    raise AssertionError("a graph was run before it was compiled")
 
 
 def _listing(graph: fx.Graph) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from fxbin import torch_private
 from fxbin.binarized.direct_calls import DirectCalls
-from fxbin.binarized.first_batch import StartsScales, hide_from_compilers
+from fxbin.binarized.first_batch import InitializesScales, hide_from_compilers
 from fxbin.binarized.mode_graphs import (
     GraphChoice,
     ModeGraph,
@@ -37,7 +37,7 @@ from fxbin.tracing import Island, ModelTrace, Specialisation
 _TRANSPARENT_WRAPPERS = (f"{torch_private.ORIGINAL_MODULE}.", f"{torch_private.CHECKPOINTED_MODULE}.")
 
 
-class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitBarrier):
+class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, OriginalInitBarrier):
     """What `fxbin.transform` returns: a model that runs as graphs, whose convolutions can be binarized.
 
     There is one graph for eval mode and, if the code does something else there, one for train mode. More are
@@ -145,15 +145,15 @@ class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitB
         """
         if "forward" in vars(self):
             raise ExportError(
-                "forward: it was put on the model after the transform, and no graph knows of it. Take it off "
-                "(del model.forward), or put it on the original and transform that"
+                "forward: it was assigned to the model after the transform, and no graph contains it. Remove "
+                "it (del model.forward), or assign it to the original model and transform that"
             )
         variant = self._graph_choice.graph_for_now(args, kwargs)
         if variant.graph is None:
             raise ExportError(
                 f"model: no graph can hold what {type(self).__name__} does now: {variant.reason}"
             )
-        self._graph_choice.settled = variant
+        self._graph_choice.pinned = variant
         if variant.graph is not self.graph:
             self.graph = variant.graph
 
@@ -244,11 +244,11 @@ class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitB
             else [None]
         )
 
-    def _settle(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        self._graph_choice.settle(args, kwargs)
+    def _pin_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._graph_choice.pin(args, kwargs)
 
-    def _unsettle(self) -> None:
-        self._graph_choice.settled = None
+    def _unpin_graph(self) -> None:
+        self._graph_choice.pinned = None
 
     @property
     def graph(self) -> fx.Graph:
@@ -260,8 +260,8 @@ class BinarizedModule(StartsScales, RefusesCopies, fx.GraphModule, OriginalInitB
         running = self._graph if chosen is self._graph_choice.own_code else chosen.graph
         if running is None:
             raise ExportError(
-                f"torch.export: {type(self).__name__} has code that no graph can hold, and which runs as it "
-                "is: summary(model).islands says why. Export a module that it calls"
+                f"torch.export: {type(self).__name__} has code that no graph can hold, so it runs as "
+                "plain Python: summary(model).islands says why. Export a module that it calls"
             )
         check_for_inference(self.binarization.binarizers)
         return running

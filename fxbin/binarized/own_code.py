@@ -103,9 +103,9 @@ def counted(calls: Calls) -> Iterator[None]:
 def _message(caller: "ConvCaller", what: str) -> str:
     names = ", ".join(repr(site.name) for site in caller.sites)
     return (
-        f"{caller.path or 'the model'}: {what}, and it has a call site, with levels of its own, for each of "
-        f"{len(caller.sites)} calls in the forward that was transformed ({names}): which are meant cannot be "
-        "known. Call the model, or give each call a module of its own before the transform"
+        f"{caller.path or 'the model'}: {what}, but it has a separate call site, with separate levels, for "
+        f"each of {len(caller.sites)} calls in the forward that was transformed ({names}), and fxbin cannot "
+        "know which is meant. Call the model, or use a separate module for each call before the transform"
     )
 
 
@@ -156,8 +156,8 @@ class OwnCode:
             if caller.is_binarized and now is not caller.module:
                 raise TransformError(
                     f"fxbin.{function}: {path} is binarized, and {type(now).__name__} was put "
-                    "around it after the transform. The model runs like that, but no graph knows of it: put "
-                    "it there before, and transform the result"
+                    "around it after the transform. The model runs like that, but no graph contains it: put "
+                    "it there before the transform, and transform the result"
                 )
 
     def check(self, model: nn.Module) -> None:
@@ -176,9 +176,9 @@ class OwnCode:
                 now = submodule_at(model, path)
                 what = "removed" if now is None else f"replaced by {type(now).__name__}"
                 raise TransformError(
-                    f"{path}: it is binarized, and was {what} after the transform. Replace it before, and "
-                    f"transform the result; or keep it in full precision, with {caller.sites[0].name!r} in "
-                    "ignored_scopes, and replace it whenever you like"
+                    f"{path}: it is binarized, and was {what} after the transform. Replace it before the "
+                    "transform, and transform the result; or keep it in full precision, with "
+                    f"{caller.sites[0].name!r} in ignored_scopes, and replace it at any time"
                 )
 
 

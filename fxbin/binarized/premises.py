@@ -51,7 +51,7 @@ class Premises:
         self._had_hooks = False
         """Whether there were hooks during the trace: the graph contains their effect, but may be outdated."""
         self._fetched: list[tuple[str, str, str]] = []
-        self._passed: list[str] = []
+        self._bypassed: list[str] = []
         self._of_objects = values_of_objects(self._reads)
         self._of_globals = _Shared(_namespaced(values_of_globals(self._reads)))
         of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
@@ -62,11 +62,11 @@ class Premises:
 
         `graph` is the graph of the module at `path`, whose own hooks run around it.
         """
-        if not self._passed:
+        if not self._bypassed:
             self._record(model, graph, path)
         modules = self._modules
         self._hooks = [
-            hooks for p in self._passed if p != path for hooks in torch_private.called_hooks(modules[p])
+            hooks for p in self._bypassed if p != path for hooks in torch_private.called_hooks(modules[p])
         ]
         self._children = [torch_private.modules(modules[p]) for p in self._iterated]
         self._structure = _Entries(_of_modules(modules, self._is_at))
@@ -137,18 +137,18 @@ class Premises:
 
     def _record(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Record the current structure of `model` as the one that must remain."""
-        passed = dict(_passed(model, graph, path, self._followed))
-        self._passed = [*passed]
-        self._had_hooks = any(any(torch_private.called_hooks(m)) for p, m in passed.items() if p != path)
+        bypassed = dict(_bypassed_modules(model, graph, path, self._followed))
+        self._bypassed = [*bypassed]
+        self._had_hooks = any(any(torch_private.called_hooks(m)) for p, m in bypassed.items() if p != path)
         # Code may read attributes of modules that it does not run.
         read = {read.path for read in self._reads} | {*self._iterated}
-        self._modules = passed | {p: model.get_submodule(p) for p in read}
-        self._is_at = [*_structure(passed, self._followed)]
+        self._modules = bypassed | {p: model.get_submodule(p) for p in read}
+        self._is_at = [*_structure(bypassed, self._followed)]
         self._counts = [len(torch_private.modules(self._modules[p])) for p in self._iterated]
         for node in graph.nodes:
             owner, _, name = str(node.target).rpartition(".")
-            if node.op == "get_attr" and owner in passed:
-                registries = (r for r in _PLACES if name in _held(passed[owner], r))
+            if node.op == "get_attr" and owner in bypassed:
+                registries = (r for r in _PLACES if name in _held(bypassed[owner], r))
                 self._fetched += [(owner, registry, name) for registry in registries]
 
 
@@ -192,13 +192,13 @@ def _namespaced(values: Iterable[Value]) -> Iterator[Entry]:
 
 def _of_modules(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iterator[Entry]:
     """Yield the entries of `modules` that `reads` found, for `_Entries`."""
-    for read in chain.from_iterable(map(_wherever, reads)):
+    for read in chain.from_iterable(map(_in_each_place, reads)):
         # An attribute of the class must be missing in the module itself, which would override it.
         value = MISSING if read.registry == "class" else read.value
         yield _held(modules[read.path], read.registry), read.name, value
 
 
-def _wherever(entry: Read) -> list[Read]:
+def _in_each_place(entry: Read) -> list[Read]:
     """`entry`, or, for an attribute that was not found, one entry for each place that must not have it."""
     if entry.registry != "nowhere":
         return [entry]
@@ -212,10 +212,10 @@ def _held(module: nn.Module, registry: str) -> dict[str, Any]:
     return held
 
 
-def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> Iterator[Read]:
-    """Yield the places and forwards of the modules `passed`, and the settings of convolutions, as reads."""
-    modules = {id(module) for module in passed.values()}
-    for path, module in passed.items():
+def _structure(bypassed: Mapping[str, nn.Module], followed: Collection[str]) -> Iterator[Read]:
+    """Yield the places and forwards of the modules `bypassed`, and the settings of convolutions, as reads."""
+    modules = {id(module) for module in bypassed.values()}
+    for path, module in bypassed.items():
         yield Read(path, "__dict__", "forward", vars(module).get("forward", MISSING))
         for name, child in torch_private.modules(module).items():
             if id(child) in modules or isinstance(child, Binarizer):
@@ -227,7 +227,7 @@ def _structure(passed: Mapping[str, nn.Module], followed: Collection[str]) -> It
                 yield Read(path, _PARAMETERS, "bias", None)
 
 
-def _passed(
+def _bypassed_modules(
     model: nn.Module, graph: fx.Graph, path: str, followed: Iterable[str]
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield name and module of all modules that `graph` bypasses: it calls neither them nor a parent."""

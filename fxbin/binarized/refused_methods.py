@@ -25,9 +25,9 @@ def refusals(kind: type[nn.Module]) -> dict[str, Any]:
 def _refusal(name: str, kind: type[nn.Module]) -> Callable[..., Any]:
     def refuse(*_args: Any, **_kwargs: Any) -> Any:
         raise TransformError(
-            f"{name}: it knows the plain {kind.__name__}, and would leave out all that makes a transformed "
-            f"one. Save model.state_dict() and load it into fxbin.transform(...) of a {kind.__name__}; or "
-            f"give {name} to a class of its own, whose __init__ transforms one and holds the result"
+            f"{name}: it knows only the plain {kind.__name__}, and would leave out the binarizers. "
+            f"Save model.state_dict() and load it into fxbin.transform(...) of a {kind.__name__}; or "
+            f"add {name} to a class of your own, whose __init__ transforms one and holds the result"
         )
 
     return refuse

@@ -31,5 +31,5 @@ def check_spelling(*graphs: fx.Graph) -> None:
             else:
                 continue
             raise TransformError(
-                f"model: {node.target!r} has {why}, which the code of a graph cannot hold; rename it"
+                f"model: {node.target!r} has {why}, which the code of a graph cannot contain; rename it"
             )

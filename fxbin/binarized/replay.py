@@ -105,9 +105,9 @@ class _Replay:
             return _joined(self._tracer.path_of_module(self._model), path)
         except NameError:
             raise TraceError(
-                f"{type(self._tracer).__name__} follows a part of a transformed "
-                f"{type(self._model).__name__}, whose graph reaches {path}, which is beyond that part: trace "
-                "the model itself"
+                f"{type(self._tracer).__name__} traces a part of a transformed "
+                f"{type(self._model).__name__}, whose graph uses {path}, which is outside of that part: "
+                "trace the model itself"
             ) from None
 
     def _resolve(self, argument: Any) -> Any:

@@ -20,7 +20,7 @@ def check_names(root: nn.Module, kind: type[fx.GraphModule], own: Iterable[str])
     reserved = {*_class_names(kind), *own} - common - {IGNORED_BY_DDP}  # a user's value is kept
     for name in sorted(reserved.intersection(nn.Module.__dir__(root))):
         raise TransformError(
-            f"{type(root).__name__}.{name}: a transformed model keeps something of its own under that name; "
+            f"{type(root).__name__}.{name}: a transformed model needs that name for itself; "
             "rename the attribute, or transform nn.Sequential(model), which leaves it where it is"
         )
 

@@ -41,10 +41,10 @@ def _check_names(keys: list[str], own: Collection[str]) -> None:
     leads = {key.removesuffix(name) for key in keys for name in own if key.endswith(f".{name}")}
     lead = next((lead for lead in leads if all(key.startswith(lead) for key in keys)), None)
     hint = (
-        f"They begin with {lead!r}: it was saved from what the model was wrapped in. Take that off: "
+        f"They begin with {lead!r}: it was saved from a wrapper around the model. Remove the prefix: "
         f"{{key.removeprefix({lead!r}): value for key, value in state_dict.items()}}."
         if lead
-        else "Give the state_dict itself, if this is a checkpoint that holds one."
+        else "Pass the state_dict itself, if this is a checkpoint that contains one."
     )
     raise CheckpointError(
         f"state_dict: none of its {len(keys)} entries is one of this model: {listed(keys)}. {hint}"
@@ -59,26 +59,26 @@ def _check_sites(keys: list[str], own: Collection[str], binarizers: Collection[s
     lacking = [name for name in own if name not in keys and not _is_in(name, binarizers)]
     if lacking:
         raise CheckpointError(
-            f"state_dict: it is incomplete, or of another network: {len(lacking)} entries of layers are "
-            f"missing, not only binarizers: {listed(lacking)}."
+            f"state_dict: it is incomplete, or belongs to another network: {len(lacking)} entries of layers "
+            f"are missing, not only binarizers: {listed(lacking)}."
         )
     if not there:
         raise CheckpointError(
-            "state_dict: it is of a model that was not transformed: it has nothing for the "
+            "state_dict: it belongs to a model that was not transformed: it has no entries for the "
             f"{len(binarizers)} binarizers of this one. Load it into the model before fxbin.transform, or "
             "here with strict=False, which leaves the binarizers as they are."
         )
     parts = [
         f"{where}: {listed(sorted(names))}"
         for where, names in (
-            ("it has binarizers that this model has not", there - {*binarizers}),
-            ("this model has binarizers that it has not", {*binarizers} - there),
+            ("it has binarizers that this model lacks", there - {*binarizers}),
+            ("this model has binarizers that it lacks", {*binarizers} - there),
         )
         if names
     ]
     raise CheckpointError(
         f"state_dict: saved with another config. {'; '.join(parts)}. Transform with the config that it was "
-        "saved with, ignored_scopes and target_scopes above all."
+        "saved with, in particular with its ignored_scopes and target_scopes."
     )
 
 

@@ -155,6 +155,6 @@ def check_for_inference(binarizers: Iterable[Binarizer]) -> None:
     for binarizer in binarizers:
         if maker and binarizer.is_enabled and binarizer.training:
             raise TransformError(
-                f"{maker}: {binarizer.name} is binarized and in train mode, and the program that is made "
-                "keeps no straight-through gradients and starts no scale: call eval() first"
+                f"{maker}: {binarizer.name} is binarized and in train mode, and the recorded program would "
+                "have no straight-through gradients and initialize no scale: call eval() first"
             )

@@ -37,16 +37,18 @@ def why_not_callable(factory: Callable[..., Any]) -> str | None:
 def checked(binarizer: Any, kind: type[B], mode: str, what: str) -> B:
     """Return `binarizer`; raise TransformError unless it is a new instance of `kind`."""
     if not isinstance(binarizer, kind):
-        shown = "the class itself, not one of it" if isinstance(binarizer, type) else type(binarizer).__name__
+        shown = (
+            "the class itself, not an instance" if isinstance(binarizer, type) else type(binarizer).__name__
+        )
         raise TransformError(
-            f"mode: {mode!r}: its factory for the {what} must give a {kind.__name__}, got "
+            f"mode: {mode!r}: its factory for the {what} must return an instance of {kind.__name__}, got "
             f"{'None: it lacks a return' if binarizer is None else shown}"
         )
     # A binarizer gets its name with its place in a model.
     if getattr(binarizer, "name", ""):
         raise TransformError(
-            f"mode: {mode!r}: its factory for the {what} gave the binarizer of {binarizer.name} again: it "
-            "must make a new one at each call"
+            f"mode: {mode!r}: its factory for the {what} returned the binarizer of {binarizer.name} again: "
+            "it must make a new one at each call"
         )
     return binarizer
 
@@ -67,6 +69,6 @@ def try_out(binarizer: WeightBinarizer, shape: tuple[int, ...], mode: str) -> No
         ) from error
     if binarized.shape != weight.shape:
         raise TransformError(
-            f"mode: {mode!r}: {type(binarizer).__name__}.binarize made {tuple(binarized.shape)} of a weight "
-            f"{shape}"
+            f"mode: {mode!r}: {type(binarizer).__name__}.binarize returned the shape "
+            f"{tuple(binarized.shape)} for a weight {shape}"
         )

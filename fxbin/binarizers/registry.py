@@ -93,8 +93,8 @@ def make_activation_binarizer(mode: str, channels: int, params: Options) -> Acti
     binarizer = checked(binarizer, ActivationBinarizer, mode, "activation")
     if binarizer.channels != channels:
         raise TransformError(
-            f"mode: {mode!r}: its factory for activations was asked for {channels} channels and gave a "
-            f"binarizer of {binarizer.channels}: it must pass them on"
+            f"mode: {mode!r}: its factory for activations was called with {channels} channels and "
+            f"returned a binarizer with {binarizer.channels}: it must pass the number on"
         )
     return binarizer
 
@@ -117,7 +117,7 @@ def _check_new(
         raise ConfigError(f"{kind} binarizer {name!r} is registered already: choose another name")
     if problem := why_not_callable(factory):
         raise ConfigError(
-            f"{kind} binarizer {name!r}: expected a function of ({arguments}) that gives a binarizer, got "
+            f"{kind} binarizer {name!r}: expected a function of ({arguments}) that returns a binarizer, got "
             f"{factory!r} ({problem}). For a class: lambda {arguments}: {definition(factory)[1]}(...)"
         )
 

@@ -34,7 +34,7 @@ def initial_log_scale(x: Tensor, rule: str, site: str, alone: bool = False) -> T
         warnings.warn(
             f"{site or 'activation binarizer'}: the inputs of the first binarized batch give the scale "
             f"{scale} ({rule} rule), so it starts at {FALLBACK_SCALE} instead. Are they all zero, negative "
-            "or not finite? A call site whose input never is positive belongs in ignored_scopes.",
+            "or not finite? A call site whose input is never positive belongs in ignored_scopes.",
             stacklevel=2,
         )
         scale = FALLBACK_SCALE

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxbin.cli import deploy
+from fxbin.cli import exported
 from fxbin.cli.source import config_for, with_overrides, without_scope_check
 from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
@@ -106,7 +106,9 @@ def train(
                 return
             report = write_outputs(trained, folder, progress)
     except KeyboardInterrupt:
-        message = f"Interrupted. Finished epochs are kept in {folder}: run the same command again to go on."
+        message = (
+            f"Interrupted. Finished epochs are kept in {folder}: run the same command again to continue."
+        )
         console.print(f"\n{escape(message)}", soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     print_result(report, console)
@@ -156,9 +158,9 @@ def scopes(
         str | None, typer.Option("--config", metavar="CONFIG", help="The config to use with a model's name.")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--match", metavar="PATTERN", help="List what this scope would select.")
+        str | None, typer.Option("--match", metavar="PATTERN", help="List what this pattern would select.")
     ] = None,
-    input_size: deploy.InputOption = None,
+    input_size: exported.InputOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List every node, not only conv2d call sites.")
     ] = False,
@@ -166,7 +168,7 @@ def scopes(
     """List the names that ignored_scopes and target_scopes in a config refer to.
 
     Each line has the name, the operator, the shape of the result and, for a conv2d, whether it will be
-    binarized and, if not, why. A scope that matches nothing is only a warning here, so that the list can
+    binarized and, if not, why. A pattern that matches nothing is only a warning here, so that the list can
     be used to correct it.
 
     Models are named `resnet_thin`, `resnet18_thin`, `torchvision:NAME`, `timm:NAME`, `pytorchcv:NAME` or
@@ -199,7 +201,7 @@ def graph(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .dot, or .svg, .pdf or .png with Graphviz.")
     ] = Path("graph.svg"),
-    input_size: deploy.InputOption = None,
+    input_size: exported.InputOption = None,
     after: Annotated[
         str | None,
         typer.Option(
@@ -248,7 +250,7 @@ def graphs_after(name: str, settings: Config) -> str:
     return "\n\n".join(graphs[name])
 
 
-for command in (deploy.export, deploy.verify, deploy.bench):
+for command in (exported.export, exported.verify, exported.bench):
     app.command()(command)
 
 

@@ -45,7 +45,7 @@ def capture(
         Island(names.scope(island.scope), path, island.reason) for path, island in found.islands.items()
     )
     unreachable = {
-        address: f"the code of {names.scope(island.scope)} calls it, which runs as it is: {island.reason}"
+        address: f"the code of {names.scope(island.scope)} calls it, as plain Python: {island.reason}"
         for address, island in found.unreachable_sites.items()
     }
     hooks = {name: vars(root)[name] for name in HOOKS}
@@ -65,6 +65,6 @@ def check_is_apart(module: BinarizedModule, model: nn.Module) -> None:
     for path in (paths[id(item)] for item in vars(module).values() if id(item) in paths):
         raise TransformError(
             f"model: the code reaches {path or 'the model'} of the model itself, where a copy of the model "
-            "should reach that of the copy: it looks it up in something that copy.deepcopy leaves as it is, "
-            "such as a global variable or a weakref.WeakValueDictionary. Hold it in an attribute of a module"
+            "should reach that of the copy: it looks it up in something that copy.deepcopy does not copy, "
+            "such as a global variable or a weakref.WeakValueDictionary. Store it in an attribute of a module"
         )

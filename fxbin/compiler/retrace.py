@@ -78,7 +78,7 @@ class Retracer:
         if path:
             root, *rest = example.running
             entry = Entry(model.get_submodule(path), (replace(root, module=model), *rest))
-        with torch.inference_mode(False), _as_it_was(model, self.hooks):
+        with torch.inference_mode(False), _untransformed(model, self.hooks):
             try:
                 found = trace(
                     *(model, example.args, example.kwargs),
@@ -123,8 +123,8 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
 
 
 @contextmanager
-def _as_it_was(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
-    """Give `model` its original code and hooks, and remove its binarizers; restore all that at the end."""
+def _untransformed(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
+    """Give `model` its original code and hooks, without binarizers; restore everything at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
     replaced: list[PartForward | ConvCaller | DirectCalls] = [

@@ -81,11 +81,11 @@ def _check_is_original(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if isinstance(module, BinarizedModule):
             raise TransformError(
-                f"model: {path} in it has been transformed already; transform the whole of the original model"
+                f"model: its submodule {path} has been transformed already; transform the original model"
             )
         if isinstance(module, Binarizer):
             raise TransformError(
-                f"model: {path} is a binarizer of another transformed model, whose layer it is part of; take "
+                f"model: {path} is a binarizer of another transformed model, whose layer it is part of; use "
                 "the layer of the original model"
             )
 

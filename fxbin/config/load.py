@@ -114,7 +114,7 @@ def _parsed(text: str, file: str) -> object:
             str(number) for number, line in enumerate(text.splitlines(), 1) if _has_key(line, error.key)
         ]
         raise ConfigError(
-            f"{file}: the key {error.key!r} stands twice in one object, see lines {', '.join(places)}: "
+            f"{file}: the key {error.key!r} appears twice in one object, see lines {', '.join(places)}: "
             "remove one."
         ) from None
     except RecursionError:

@@ -139,7 +139,7 @@ class Binarization(Section):
     """If given, the only call sites that are binarized. `ignored_scopes` overrides it."""
 
     validate_scopes: Flag = True
-    """Whether a scope that matches nothing is an error."""
+    """Whether a pattern that matches nothing is an error."""
 
     call_sites: Literal["all", "modules"] = "all"
     """`all`: conv2d calls with a weight from parameters. `modules`: plain nn.Conv2d in eval mode, as NNCF."""

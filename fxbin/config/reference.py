@@ -54,7 +54,7 @@ def _kind(value: dict[str, Any]) -> str:
         one = _kind(value["anyOf"][0])
         return f"{one}, or a list of them"
     if "items" in value:
-        return f"list of {_kind(value['items'])}"
+        return f"list, each item a {_kind(value['items'])}"
     if "type" not in value or value["type"] == "object":
         return "object"
     bounds = [f" {sign} {value[bound]:g}" for bound, sign in BOUNDS.items() if bound in value]

@@ -1,15 +1,19 @@
 """A binarized convolution as a module of bits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Imported for what it declares: torch.ops.fxbin.
-import fxbin.engine.operators  # noqa: F401
-from fxbin.engine.binary_conv2d import broadcasts, output_size
-from fxbin.engine.native import held_bytes
+from fxbin import torch_private
+from fxbin.engine.binary_conv2d import BinaryConv2d, broadcasts, output_size
+from fxbin.engine.library import engine
+from fxbin.engine.native import NativeCall, NativeCalls, held_bytes
+from fxbin.engine.operators import NOT_DIFFERENTIABLE, OPERATORS
+from fxbin.errors import EngineError
+from fxbin.onlookers import has_tangent, is_unseen
 
 
 class PackedConv2d(nn.Module):
@@ -28,6 +32,8 @@ class PackedConv2d(nn.Module):
     bias: Tensor | None
     slope: Tensor | None
     """Of the activation "prelu"."""
+    y_thresholds: Tensor | None
+    """Thresholds of the packed convolution that reads the output as bits."""
 
     def __init__(
         self,
@@ -49,23 +55,63 @@ class PackedConv2d(nn.Module):
         self.register_buffer("weight_bits", weight_bits)
         self.register_buffer("w_levels", w_levels)
         self.register_buffer("bias", bias)
-        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
-        self.dilation, self.groups = list(dilation), groups
+        self.kernel_size, self.stride, self.padding = tuple(kernel_size), tuple(stride), tuple(padding)
+        self.dilation, self.groups = tuple(dilation), groups
         self.activation = "none"
         """"none", "relu" or "prelu"."""
         self.register_buffer("slope", None)
+        self.output = "floats"
+        """"floats"; "bits", which the next convolution reads instead of them; or "both"."""
+        self.register_buffer("y_thresholds", None)
+        self._calls = NativeCalls()
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Convolve; the result has the dtype of `x`, is channels_last if `x` is, and has no backward."""
-        if residual is None or self._takes(residual, x):
-            y = self._convolved(x, residual, self.activation)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Convolve; the result has the dtype of `x`, is channels_last if `x` is, and has no backward.
+
+        `x` may be bits, too, int64 ``(n, ceil(c / 64), h, w)``. Where `output` asks for bits, but they would
+        not do, floats take their place: the next convolution reads both.
+        """
+        outputs = None
+        if is_unseen(x, residual) and not self._has_hooks:
+            constants, options = list(torch_private.buffers(self).values()), self._options(self.output)
+            outputs = self._calls.again(x, residual, constants, self.weight_bits, options)
+        if outputs is None:
+            outputs = self._computed(x, residual)
+        return outputs if len(outputs) == 2 else outputs[0]
+
+    @property
+    def _has_hooks(self) -> bool:
+        """Whether somebody looks at what it computes; compilers cannot tell."""
+        return not torch.compiler.is_compiling() and any(torch_private.forward_hooks(self))
+
+    def _options(self, output: str, activation: str | None = None) -> tuple[Any, ...]:
+        """What a call depends on beside tensors."""
+        geometry = self.kernel_size, self.stride, self.padding, self.dilation, self.groups
+        return output, self.activation if activation is None else activation, geometry
+
+    def _computed(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, ...]:
+        if has_tangent(x, residual):
+            raise EngineError(f"forward-mode differentiation: {NOT_DIFFERENTIABLE}")
+        if residual is not None and not self._takes(residual, x):
+            (y,) = self._convolved(x, None, "floats", "none")
+            y = self._activated(y + residual)
+        elif self.output != "floats" and self._gives_bits(x, residual):
+            return self._convolved(x, residual, self.output, self.activation)
         else:
-            y = self._activated(self._convolved(x, None, "none") + residual)
+            (y,) = self._convolved(x, residual, "floats", self.activation)
         if torch.is_grad_enabled():
             for source in (x, residual):
                 if source is not None and source.requires_grad:
                     y = torch.ops.fxbin.without_backward(y.detach(), source)
-        return y
+        return (y, y) if self.output == "both" else (y,)
+
+    def _gives_bits(self, x: Tensor, residual: Tensor | None) -> bool:
+        """Whether bits do: they are compared in float32, have no gradient, and tell a hook nothing."""
+        needs_gradient = torch.is_grad_enabled() and any(
+            each is not None and each.requires_grad for each in (x, residual)
+        )
+        is_float32 = x.dtype in (torch.float32, torch.int64)
+        return is_float32 and x.device.type == "cpu" and not needs_gradient and not self._has_hooks
 
     def _takes(self, residual: Tensor, x: Tensor) -> bool:
         """Whether the sum of the output for `x` and `residual` has the shape and dtype of the output.
@@ -73,7 +119,7 @@ class PackedConv2d(nn.Module):
         A picture of another size than at deployment may make the output broadcast, and autocast may give the
         two other dtypes.
         """
-        if residual.dtype != x.dtype:
+        if residual.dtype != (torch.float32 if x.dtype == torch.int64 else x.dtype):
             return False
         geometry = self.kernel_size, self.stride, self.padding, self.dilation
         output = (*x.shape[:-3], len(self.weight_bits), *output_size(x.shape[-2:], *geometry))
@@ -84,30 +130,45 @@ class PackedConv2d(nn.Module):
             return y.relu()
         return y if self.slope is None else F.prelu(y, self.slope.to(y.dtype))
 
-    def _convolved(self, x: Tensor, residual: Tensor | None, activation: str) -> Tensor:
+    def _convolved(
+        self, x: Tensor, residual: Tensor | None, output: str, activation: str
+    ) -> tuple[Tensor, ...]:
         batch = x.unsqueeze(0) if x.dim() == 3 else x
         if residual is not None and residual.dim() == 3:
             residual = residual.unsqueeze(0)
-        # A cast of the whole model casts these, too.
-        bias = None if self.bias is None else self.bias.float()
-        slope = None if self.slope is None or activation != "prelu" else self.slope.float()
-        y: Tensor = torch.ops.fxbin.binary_conv2d(
-            batch,
-            self.thresholds.to(x.dtype),
-            self.x_levels.float(),
-            self.weight_bits,
-            self.w_levels.float(),
-            bias,
-            residual,
-            slope,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            activation=activation,
-        )
-        return y.squeeze(0) if x.dim() == 3 else y
+        loaded = engine() if is_unseen(batch, residual) else None
+        if loaded is None:
+            arguments = self._arguments(batch, output, activation)
+            found = OPERATORS[output](batch, **arguments, residual=residual)
+            outputs = (found,) if isinstance(found, Tensor) else tuple(found)
+        else:
+            arguments = self._arguments(batch, output, activation)
+            conv = BinaryConv2d.of(batch, **arguments, residual=residual, wants_floats=output != "bits")
+            call = NativeCall(loaded, conv)
+            constants, options = list(torch_private.buffers(self).values()), self._options(output, activation)
+            outputs = self._calls.first(call, batch, residual, constants, self.weight_bits, options)
+        return tuple(each.squeeze(0) for each in outputs) if x.dim() == 3 else outputs
+
+    def _arguments(self, x: Tensor, output: str, activation: str) -> dict[str, Any]:
+        """Arguments of the operators; a cast of the whole model casts buffers, too."""
+        arguments: dict[str, Any] = {
+            "thresholds": self.thresholds.to(torch.float32 if x.dtype == torch.int64 else x.dtype),
+            "x_levels": self.x_levels.float(),
+            "weight_bits": self.weight_bits,
+            "w_levels": self.w_levels.float(),
+            "bias": None if self.bias is None else self.bias.float(),
+            "slope": None if self.slope is None or activation != "prelu" else self.slope.float(),
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "activation": activation,
+        }
+        if output != "floats":
+            assert self.y_thresholds is not None
+            arguments["y_thresholds"] = self.y_thresholds.float()
+        return arguments
 
     @property
     def held_bytes(self) -> int:
@@ -122,4 +183,5 @@ class PackedConv2d(nn.Module):
         shown += [f"dilation={self.dilation}"] if max(self.dilation) > 1 else []
         shown += [f"groups={self.groups}"] if self.groups > 1 else []
         shown += [f"activation={self.activation!r}"] if self.activation != "none" else []
+        shown += [f"output={self.output!r}"] if self.output != "floats" else []
         return ", ".join(shown)

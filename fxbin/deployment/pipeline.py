@@ -8,8 +8,11 @@ from torch import nn
 
 from fxbin.binarized.unwrap import transformed
 from fxbin.deployment.deployed_module import DeployedModule
+from fxbin.deployment.fold_batch_norms import fold_batch_norms
 from fxbin.deployment.fuse_epilogues import fuse_epilogues
+from fxbin.deployment.hand_on_bits import hand_on_bits
 from fxbin.deployment.pack_sites import pack_sites
+from fxbin.deployment.pool_before_relu import pool_before_relu
 from fxbin.deployment.settle_binarizers import settle_binarizers
 from fxbin.export.plan import prepare
 from fxbin.export.record import record_run
@@ -25,7 +28,8 @@ def deploy(
     """Return what `model` computes in eval mode, as a module that computes binarized convolutions in 1 bit.
 
     Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a
-    sum, and a ReLU or PReLU behind them become part of them. Everything else runs in PyTorch as before, so
+    sum, and a ReLU or PReLU behind them become part of them, and one hands bits to the next. A BatchNorm
+    behind another convolution becomes part of its weight. Everything else runs in PyTorch as before, so
     outputs are those of `model` up to rounding. `model` stays as it is.
 
     The result is no BinarizedModule and needs no code of the original, except for what was kept whole
@@ -53,7 +57,10 @@ def deploy(
         record = record_run(module, inputs.values)
         sites = pack_sites(module, record)
         settle_binarizers(module, record)
+        fold_batch_norms(module)
         fuse_epilogues(module, inputs.values)
+        pool_before_relu(module)
+        hand_on_bits(module, inputs.values)
     names = [site.name for site in sites]
     warn_if_untrained(binarized.binarization, names, names, "deployed")
     deployed = DeployedModule.of(module, sites, type(binarized).__name__, vars(module))

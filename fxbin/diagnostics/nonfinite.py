@@ -37,7 +37,7 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
             output = model(*args, **kwargs) if whole is None else search(whole, args, kwargs)
         except _FoundError as found:
             return found.name
-    return None if _is_finite(output) else f"the code of {type(model).__name__}, which runs as it is"
+    return None if _is_finite(output) else f"the code of {type(model).__name__}, which runs as plain Python"
 
 
 class _FoundError(Exception):

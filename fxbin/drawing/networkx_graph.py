@@ -45,8 +45,8 @@ def to_networkx(model: nn.Module, *, graph: Mode = "eval") -> "nx.DiGraph[str]":
     shown = model.graph if graph == "eval" else model.graph_of_mode(training=True)
     if shown is None:
         raise ValueError(
-            f'graph: {type(model).__name__} runs as it is in train mode, so that "eval" is the only graph of '
-            "it; `model.islands` says why"
+            f'graph: {type(model).__name__} runs as plain Python in train mode, so its only graph is "eval"; '
+            "`model.islands` says why"
         )
     found: nx.DiGraph[str] = nx.DiGraph(model=type(model).__name__, graph=graph)
     for node in shown.nodes:

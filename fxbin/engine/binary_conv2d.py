@@ -24,6 +24,9 @@ class BinaryConv2d:
     bias: Tensor | None
     residual: Tensor | None
     slope: Tensor | None
+    y_thresholds: Tensor | None
+    wants_floats: bool
+    """Whether y is an output. The bits ``y > y_thresholds`` are, if there are such thresholds."""
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
@@ -42,7 +45,9 @@ class BinaryConv2d:
         bias: Tensor | None = None,
         residual: Tensor | None = None,
         slope: Tensor | None = None,
+        y_thresholds: Tensor | None = None,
         *,
+        wants_floats: bool = True,
         kernel_size: Sequence[int],
         stride: Sequence[int] = (1, 1),
         padding: Sequence[int] = (0, 0, 0, 0),
@@ -54,12 +59,17 @@ class BinaryConv2d:
         (height, width), (down, across), (down_step, across_step) = kernel_size, stride, dilation
         top, bottom, left, right = padding
         conv = cls(
-            x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope,
+            x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope, y_thresholds, wants_floats,
             (height, width), (down, across), (top, bottom, left, right), (down_step, across_step),
             groups, activation,
         )  # fmt: skip
         conv._check()
         return conv
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.thresholds.shape[0]
 
     @property
     def filters(self) -> int:
@@ -76,47 +86,77 @@ class BinaryConv2d:
     def is_channels_last(self) -> bool:
         """Whether x is, and so the output."""
         x = self.x
+        if x.dtype == torch.int64:  # one word for each pixel is contiguous in both layouts
+            return x.stride(1) == 1 and x.shape[2:].numel() > 1
         return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
+    @property
+    def output_dtype(self) -> torch.dtype:
+        """That of x, or, where x is bits, float32."""
+        return torch.float32 if self.x.dtype == torch.int64 else self.x.dtype
+
     def new_output(self, dtype: torch.dtype | None = None) -> Tensor:
-        """Memory for the output, in the dtype of x by default."""
+        """Memory for y, in `output_dtype` by default."""
+        return self._new(self.output_shape, self.output_dtype if dtype is None else dtype)
+
+    def new_bits(self) -> Tensor:
+        """Memory for the bits of y: int64 ``(n, ceil(f / 64), oh, ow)``."""
+        n, filters, height, width = self.output_shape
+        return self._new((n, words_of(filters), height, width), torch.int64)
+
+    def _new(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
         layout = torch.channels_last if self.is_channels_last else torch.contiguous_format
-        dtype = self.x.dtype if dtype is None else dtype
-        return torch.empty(self.output_shape, dtype=dtype, device=self.x.device, memory_format=layout)
+        return torch.empty(shape, dtype=dtype, device=self.x.device, memory_format=layout)
 
     def _check(self) -> None:
-        x = self.x
         if self.weight_bits.dim() != 3:
             raise EngineError(f"weight_bits: expected 3 axes, got {tuple(self.weight_bits.shape)}")
-        filters, (kh, kw) = self.filters, self.kernel_size
-        if x.dim() != 4 or not x.is_floating_point():
-            raise EngineError(f"x: expected floats (n, c, h, w), got {x.dtype} {tuple(x.shape)}")
-        channels = x.shape[1]
-        if self.thresholds.dim() == 1 and channels != self.thresholds.shape[0]:
+        self._check_input()
+        self._check_constants()
+        self._check_geometry()
+        if self.residual is not None:
+            self.residual = _broadcast(self.residual, self.output_shape)
+            _check("residual", self.residual, self.output_shape, self.output_dtype, self.x.device)
+
+    def _check_input(self) -> None:
+        x, is_bits = self.x, self.x.dtype == torch.int64
+        if x.dim() != 4 or not (is_bits or x.is_floating_point()):
             raise EngineError(
-                f"x: expected {len(self.thresholds)} channels, as many as thresholds, got {tuple(x.shape)}"
+                f"x: expected floats (n, c, h, w), or bits in int64, got {x.dtype} {tuple(x.shape)}"
             )
-        if self.groups < 1 or channels % self.groups or filters % self.groups:
+        if self.thresholds.dim() != 1:
+            raise EngineError(f"thresholds: expected 1 axis, got {tuple(self.thresholds.shape)}")
+        size, unit = (words_of(self.channels), "words") if is_bits else (self.channels, "channels")
+        if x.shape[1] != size:
             raise EngineError(
-                f"groups: expected a divisor of {channels} channels and {filters} filters, got {self.groups}"
+                f"x: expected {size} {unit} for {self.channels} thresholds, got {tuple(x.shape)}"
             )
-        size, device = -(-channels // self.groups // 8), x.device
+        if self.groups < 1 or self.channels % self.groups or self.filters % self.groups:
+            raise EngineError(
+                f"groups: expected a divisor of {self.channels} channels and {self.filters} filters, "
+                f"got {self.groups}"
+            )
+        if is_bits and not takes_bits(self.channels, self.groups):
+            raise EngineError(
+                f"x: bits of {self.channels} channels in {self.groups} groups: expected one group, or groups "
+                "of multiples of 64 channels"
+            )
+
+    def _check_constants(self) -> None:
+        filters, (kh, kw), device = self.filters, self.kernel_size, self.x.device
+        size = -(-self.channels // self.groups // 8)
         _check("weight_bits", self.weight_bits, (filters, kh * kw, size), torch.uint8, device)
-        _check("thresholds", self.thresholds, (channels,), x.dtype, device)
+        _check("thresholds", self.thresholds, (self.channels,), self.output_dtype, device)
         _check("x_levels", self.x_levels, (2,), torch.float32, device)
         _check("w_levels", self.w_levels, (2, filters), torch.float32, device)
-        if self.bias is not None:
-            _check("bias", self.bias, (filters,), torch.float32, device)
         if self.activation not in ACTIVATIONS:
             raise EngineError(f"activation: expected one of {ACTIVATIONS}, got {self.activation!r}")
         if (self.slope is not None) is not (self.activation == "prelu"):
             raise EngineError("slope: expected it with the activation 'prelu', and with no other")
-        if self.slope is not None:
-            _check("slope", self.slope, (filters,), torch.float32, device)
-        self._check_geometry()
-        if self.residual is not None:
-            self.residual = _broadcast(self.residual, self.output_shape)
-            _check("residual", self.residual, self.output_shape, x.dtype, device)
+        for name in ("bias", "slope", "y_thresholds"):
+            vector = getattr(self, name)
+            if vector is not None:
+                _check(name, vector, (filters,), torch.float32, device)
 
     def _check_geometry(self) -> None:
         for name, least, values in (
@@ -133,6 +173,16 @@ class BinaryConv2d:
                 f"x: {tuple(self.x.shape[2:])} with the padding {self.padding} is smaller than the kernel "
                 f"{self.kernel_size} with the dilation {self.dilation}"
             )
+
+
+def words_of(channels: int) -> int:
+    """Words of 64 bits that hold the bits of so many channels."""
+    return -(-channels // 64)
+
+
+def takes_bits(channels: int, groups: int) -> bool:
+    """Whether a convolution reads bits as another one writes them: no word belongs to two groups."""
+    return groups == 1 or channels // groups % 64 == 0
 
 
 def output_size(

@@ -60,7 +60,8 @@ def find_compiler() -> Compiler | None:
         if path := shutil.which(name):
             return Compiler((path,))
     if find_spec("ziglang") is not None:
-        return Compiler((sys.executable, "-m", "ziglang", "cc"))
+        # By default zig uses all that this CPU has, and other machines may share the cache.
+        return Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
     return None
 
 

@@ -5,16 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fxbin.engine.binary_conv2d import BinaryConv2d
-from fxbin.engine.signs import unpack_signs
+from fxbin.engine.signs import pack_channels, unpack_channels, unpack_signs
 
 
-def run_in_float(conv: BinaryConv2d) -> Tensor:
-    """The output of `conv`, equal to the engine's to the last bit.
+def run_in_float(conv: BinaryConv2d) -> tuple[Tensor, ...]:
+    """The output of `conv`, its bits or both, equal to the engine's to the last bit.
 
     Sums of at most 2 ** 23 zeros and signs are exact in float32, in whatever order a convolution adds them.
     What follows is computed in the engine's order: ``kernels/epilogue.h`` has the formula.
     """
-    fired = (conv.x > conv.thresholds.view(-1, 1, 1)).float()
+    fired = _fired(conv)
     signs = unpack_signs(conv.weight_bits, fired.shape[1] // conv.groups, conv.kernel_size)
     low, high = conv.x_levels.unbind()
     half = ((conv.w_levels[1] - conv.w_levels[0]) / 2).view(-1, 1, 1)
@@ -34,7 +34,17 @@ def run_in_float(conv: BinaryConv2d) -> Tensor:
         y = y.relu_()
     elif conv.slope is not None:
         y = torch.where(y < 0, y * conv.slope.view(-1, 1, 1), y)
-    return conv.new_output().copy_(y)
+    made = [conv.new_output().copy_(y)] if conv.wants_floats else []
+    if conv.y_thresholds is not None:
+        made.append(conv.new_bits().copy_(pack_channels(y > conv.y_thresholds.view(-1, 1, 1))))
+    return tuple(made)
+
+
+def _fired(conv: BinaryConv2d) -> Tensor:
+    """0 or 1 in float32: which inputs are above their thresholds."""
+    if conv.x.dtype == torch.int64:
+        return unpack_channels(conv.x, conv.channels).float()
+    return (conv.x > conv.thresholds.view(-1, 1, 1)).float()
 
 
 def _sums(conv: BinaryConv2d, x: Tensor, weight: Tensor) -> Tensor:

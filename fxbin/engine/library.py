@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -12,7 +13,10 @@ from typing import Any
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
+
+MAX_CPU = ("portable", "popcnt", "avx2")
+"""What the environment variable FXBIN_MAX_CPU limits the instructions of kernels to, where it is set."""
 
 _Size = ctypes.c_int64
 
@@ -62,6 +66,9 @@ class EngineCall(ctypes.Structure):
         ("slope", ctypes.c_void_p),
         ("slope_size", _Size),
         ("y", EngineTensor),
+        ("y_bits", EngineTensor),
+        ("y_thresholds", ctypes.c_void_p),
+        ("y_thresholds_size", _Size),
         ("kernel", ctypes.c_char_p),
         ("threads", _Size),
         ("parallel_for", ctypes.c_void_p),
@@ -155,7 +162,13 @@ class EngineWeights:
 
 @functools.cache
 def engine() -> Engine | None:
-    """The engine, built if need be; None, after one warning, where it cannot be."""
+    """The engine, built if need be; None, after one warning, where it cannot be.
+
+    Raises EngineError if an environment variable is wrong.
+    """
+    most = os.environ.get("FXBIN_MAX_CPU", "")
+    if most not in ("", *MAX_CPU):
+        raise EngineError(f"FXBIN_MAX_CPU: expected one of {MAX_CPU}, got {most!r}")
     try:
         return Engine(built_library())
     except (EngineError, OSError) as error:

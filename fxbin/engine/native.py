@@ -1,6 +1,8 @@
 """A two-level convolution by the engine."""
 
+import operator
 from ctypes import sizeof
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +12,14 @@ from fxbin import torch_private
 from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
 from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
 
-_DTYPES = {torch.float32: 0, torch.float64: 1}
+_DTYPES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
 """``enum fxbin_dtype``."""
 
 MOST_THREADS = 64
 """More are not started."""
+
+MOST_CALLS = 16
+"""Shapes of inputs that are remembered for a convolution."""
 
 _CALL_SIZE = sizeof(EngineCall)
 _NOTHING = EngineTensor()
@@ -23,50 +28,148 @@ _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """By tensor of weight bits: its state and shape when the engine took it, and what the engine keeps."""
 
 
-def run_natively(engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> Tensor:
-    """The output of `conv`, computed by the kernel of that name, by default the fastest."""
-    return NativeCall(engine, conv, kernel_name).run()
+def run_natively(engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> tuple[Tensor, ...]:
+    """The outputs of `conv`, computed by the kernel of that name, by default the fastest."""
+    return NativeCall(engine, conv, kernel_name).run(conv.x, conv.residual)
 
 
 class NativeCall:
-    """One convolution as the engine takes it, with all the memory that it points to."""
+    """A convolution of inputs of one shape, layout and dtype, as the engine takes it.
+
+    It holds the constants of `conv`, but not its inputs. Threads may share it.
+    """
 
     def __init__(self, engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> None:
-        x, thresholds, residual = conv.x, conv.thresholds, conv.residual
-        if x.dtype not in _DTYPES:  # exact: float32 has all numbers of dtypes with fewer bits
-            x, thresholds = x.float(), thresholds.float()
-        if residual is not None and residual.dtype != torch.float32:
-            residual = residual.float()
-        x, residual = _aligned(x), None if residual is None else _aligned(residual)
-        y = conv.new_output(torch.float32)
-        vectors = thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
-        thresholds, x_levels, bits, w_levels = [_aligned(vector.contiguous()) for vector in vectors]
-        bias, slope = _vector(conv.bias), _vector(conv.slope)
-        self.conv = conv
-        self._kept = x, thresholds, x_levels, bits, w_levels, bias, residual, slope
-        self._y, self._dtype = y, conv.x.dtype
-        self._weights = _weights_of(engine, conv)
+        vectors = conv.thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
+        optional = conv.bias, conv.slope, conv.y_thresholds
+        given = _input(conv.thresholds), *vectors[1:], *optional
+        thresholds, x_levels, bits, w_levels, bias, slope, y_thresholds = kept = [*map(_vector, given)]
+        self._kept = kept
+        x, residual = _input(conv.x), _residual(conv.residual)
+        y = conv.new_output(torch.float32) if conv.wants_floats else None
+        y_bits = None if y_thresholds is None else conv.new_bits()
+        self._outputs = [None if each is None else _Output(each) for each in (y, y_bits)]
+        self._dtype, self._weights = conv.output_dtype, _weights_of(engine, conv)
         self._call = EngineCall(
             _CALL_SIZE,
             _tensor(x),
             _DTYPES[x.dtype],
-            *(thresholds.data_ptr(), thresholds.numel()),
-            *(x_levels.data_ptr(), 2),
-            *(bits.data_ptr(), bits.numel()),
-            *(w_levels.data_ptr(), w_levels.numel()),
+            *((None, 0) if x.dtype == torch.int64 else _place(thresholds)),
+            *_place(x_levels),
+            *_place(bits),
+            *_place(w_levels),
             *_place(bias),
-            _NOTHING if residual is None else _tensor(residual),
+            _tensor(residual),
             ACTIVATIONS.index(conv.activation),
             *_place(slope),
-            EngineTensor(y.data_ptr(), y.numel(), y.shape, y.stride()),
+            _tensor(y),
+            _tensor(y_bits),
+            *_place(y_thresholds),
             None if kernel_name is None else kernel_name.encode(),
-            min(torch.get_num_threads(), MOST_THREADS),
         )
 
-    def run(self) -> Tensor:
-        """Compute the output; a second time into the same memory."""
-        self._weights.convolve(self._call)
-        return self._y if self._dtype == torch.float32 else self._y.to(self._dtype)
+    def reads(self, constants: list[Tensor | None]) -> bool:
+        """Whether it reads these tensors themselves, not copies, and so sees what is written to them."""
+        return all(kept is None or any(kept is each for each in constants) for kept in self._kept)
+
+    def run(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Compute the output, its bits or both, into new memory.
+
+        `x` and `residual` must be of the shape, strides and dtype that the call was made for.
+        """
+        x, residual = _input(x), _residual(residual)
+        call = EngineCall.from_buffer_copy(self._call)
+        call.x.data = x.data_ptr()
+        if residual is not None:
+            call.residual.data = residual.data_ptr()
+        y, y_bits = self._outputs
+        made = []
+        if y is not None:
+            made.append(y.make())
+            call.y.data = made[0].data_ptr()
+        if y_bits is not None:
+            made.append(y_bits.make())
+            call.y_bits.data = made[-1].data_ptr()
+        call.threads = min(torch.get_num_threads(), MOST_THREADS)
+        if x.shape[0]:
+            self._weights.convolve(call)
+        if y is not None and self._dtype != torch.float32:
+            made[0] = made[0].to(self._dtype)
+        return tuple(made)
+
+
+class NativeCalls:
+    """The calls of a convolution whose constants rarely change, by what they were made for.
+
+    A copy is empty: it belongs to a convolution with tensors of its own.
+    """
+
+    def __init__(self) -> None:
+        self._constants: list[Tensor | None] = []
+        self._places: list[int] = []
+        self._bits_state: int | Tensor = 0
+        self._calls: dict[Any, NativeCall] = {}
+
+    def again(
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        constants: list[Tensor | None],
+        weight_bits: Tensor,
+        options: Any,
+    ) -> tuple[Tensor, ...] | None:
+        """The outputs, if there was a call with such inputs, the same constants and equal options before."""
+        call = self._calls.get(_key(x, residual, options))
+        return call.run(x, residual) if call and self._are_of(constants, weight_bits) else None
+
+    def first(
+        self,
+        call: NativeCall,
+        x: Tensor,
+        residual: Tensor | None,
+        constants: list[Tensor | None],
+        weight_bits: Tensor,
+        options: Any,
+    ) -> tuple[Tensor, ...]:
+        """The outputs of `call`, which is kept for the next such inputs."""
+        if not self._are_of(constants, weight_bits):
+            self._constants, self._places = constants, _places(constants)
+            self._bits_state, self._calls = _state(weight_bits), {}
+        if call.reads(constants):
+            self._calls = {} if len(self._calls) == MOST_CALLS else self._calls
+            self._calls[_key(x, residual, options)] = call
+        return call.run(x, residual)
+
+    def _are_of(self, constants: list[Tensor | None], weight_bits: Tensor) -> bool:
+        """Whether these tensors are the same as before, at the same places, with the same weight."""
+        return (
+            len(constants) == len(self._constants)
+            and all(map(operator.is_, constants, self._constants))
+            and _places(constants) == self._places
+            and _is_unwritten(weight_bits, self._bits_state)
+        )
+
+    def __reduce__(self) -> tuple[type["NativeCalls"], tuple[()]]:
+        return NativeCalls, ()
+
+
+def _key(x: Tensor, residual: Tensor | None, options: Any) -> Any:
+    beside = None if residual is None else (residual.dtype, residual.shape, residual.stride())
+    return x.dtype, x.shape, x.stride(), beside, options
+
+
+def _places(tensors: list[Tensor | None]) -> list[int]:
+    return [each.data_ptr() for each in tensors if each is not None]
+
+
+class _Output:
+    """How memory for an output is made: as a tensor of the same kind was."""
+
+    def __init__(self, made: Tensor) -> None:
+        self._shape, self._stride, self._dtype = made.shape, made.stride(), made.dtype
+
+    def make(self) -> Tensor:
+        return torch.empty_strided(self._shape, self._stride, dtype=self._dtype)
 
 
 def held_bytes(weight_bits: Tensor) -> int:
@@ -78,20 +181,33 @@ def held_bytes(weight_bits: Tensor) -> int:
 def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
     bits = conv.weight_bits
     shape = ConvShape(
-        conv.x.shape[1], conv.filters, conv.groups, conv.kernel_size, conv.stride, conv.dilation, conv.padding
+        conv.channels, conv.filters, conv.groups, conv.kernel_size, conv.stride, conv.dilation, conv.padding
     )
     found = _prepared.get(bits)
     if found is not None and found[1] == shape and _is_unwritten(bits, found[0]):
         kept: EngineWeights = found[2]
         return kept
     weights = engine.weights(shape)
-    _prepared[bits] = (bits.clone() if bits.is_inference() else torch_private.version(bits), shape, weights)
+    _prepared[bits] = _state(bits), shape, weights
     return weights
 
 
+def _state(bits: Tensor) -> int | Tensor:
+    """What tells whether `bits` were written: a version, or a copy, as inference tensors have none."""
+    return bits.clone() if bits.is_inference() else torch_private.version(bits)
+
+
 def _is_unwritten(bits: Tensor, state: int | Tensor) -> bool:
-    """Whether `bits` are still in `state`: a version, or a copy, as tensors of inference mode have none."""
     return torch.equal(bits, state) if isinstance(state, Tensor) else torch_private.version(bits) == state
+
+
+def _input(values: Tensor) -> Tensor:
+    """`values` in a dtype that the engine reads: float32 has all numbers of dtypes with fewer bits."""
+    return _aligned(values if values.dtype in _DTYPES else values.float())
+
+
+def _residual(values: Tensor | None) -> Tensor | None:
+    return None if values is None else _aligned(values.float())
 
 
 def _vector(values: Tensor | None) -> Tensor | None:
@@ -107,7 +223,10 @@ def _place(values: Tensor | None) -> tuple[int | None, int]:
     return (None, 0) if values is None else (values.data_ptr(), values.numel())
 
 
-def _tensor(values: Tensor) -> EngineTensor:
-    """`values` with the bounds of its storage, which the engine checks the strides against."""
-    size = values.untyped_storage().nbytes() // values.element_size() - values.storage_offset()
-    return EngineTensor(values.data_ptr(), size, values.shape, values.stride())
+def _tensor(values: Tensor | None) -> EngineTensor:
+    """`values` up to the last element that its strides reach, without a place."""
+    if values is None:
+        return _NOTHING
+    shape, stride = values.shape, values.stride()
+    reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
+    return EngineTensor(None, 0 if 0 in shape else reach, shape, stride)

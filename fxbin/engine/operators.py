@@ -1,4 +1,4 @@
-"""``torch.ops.fxbin.binary_conv2d``, which eager mode, torch.compile and torch.export all know."""
+"""The operators ``torch.ops.fxbin.binary_conv2d*``, which torch.compile and torch.export know, too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,21 @@ from fxbin.engine.library import engine
 from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
 
-BINARY_CONV2D = (
-    "binary_conv2d(Tensor x, Tensor thresholds, Tensor x_levels, Tensor weight_bits, Tensor w_levels, "
-    "Tensor? bias=None, Tensor? residual=None, Tensor? slope=None, *, int[2] kernel_size, int[2] stride=1, "
-    "int[4] padding=0, int[2] dilation=1, int groups=1, str activation='none', str? kernel_name=None) "
-    "-> Tensor"
+_INPUTS = (
+    "Tensor x, Tensor thresholds, Tensor x_levels, Tensor weight_bits, Tensor w_levels, Tensor? bias=None, "
+    "Tensor? residual=None, Tensor? slope=None"
 )
-
+_OPTIONS = (
+    "int[2] kernel_size, int[2] stride=1, int[4] padding=0, int[2] dilation=1, int groups=1, "
+    "str activation='none', str? kernel_name=None"
+)
+BINARY_CONV2D = f"binary_conv2d({_INPUTS}, *, {_OPTIONS}) -> Tensor"
+TO_BITS = f"binary_conv2d_to_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> Tensor"
+AND_BITS = f"binary_conv2d_and_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> (Tensor, Tensor)"
+NOT_DIFFERENTIABLE = (
+    "a convolution in 1 bit has no gradient. Train the model that fxbin.transform returned, even if only "
+    "layers in front of it are to be trained, and deploy it afterwards"
+)
 
 WITHOUT_BACKWARD = "without_backward(Tensor y, Tensor x) -> Tensor"
 NO_GRADIENT = "no_gradient(Tensor grad, SymInt[] size) -> Tensor"
@@ -47,13 +55,16 @@ def binary_conv2d(
     Both give the same floats: sums are integers, and what follows them is computed in one order.
 
     Args:
-        x: ``(n, c, h, w)``, of any floating dtype and strides.
+        x: ``(n, c, h, w)``, of any floating dtype and strides; or bits of `binary_conv2d_to_bits`, int64
+            ``(n, ceil(c / 64), h, w)``, where groups are of multiples of 64 channels, or only one.
         thresholds: of each channel, ``(c,)``, in the dtype of x. An input is high where ``x > thresholds``.
+            For bits, float32, and only their number counts.
         x_levels: float32 ``(2,)``, low and high.
         weight_bits: uint8 ``(f, kh * kw, ceil(c / groups / 8))``, see `fxbin.engine.signs.pack_signs`.
         w_levels: float32 ``(2, f)``: the weights where the bit is 0, and where it is 1, of each filter.
         bias: float32 ``(f,)``.
-        residual: ``(n, f, oh, ow)`` or what broadcasts to it, added before the activation, in the dtype of x.
+        residual: ``(n, f, oh, ow)`` or what broadcasts to it, added before the activation, in the dtype of
+            the output.
         slope: float32 ``(f,)``, for the activation "prelu".
         kernel_size: height, width.
         stride: vertical, horizontal.
@@ -64,7 +75,7 @@ def binary_conv2d(
         kernel_name: one of `Engine.kernels`, for tests; by default the fastest.
 
     Returns:
-        ``(n, f, oh, ow)`` in the dtype of x; channels_last if x is.
+        ``(n, f, oh, ow)`` in the dtype of x, for bits in float32; channels_last if x is.
 
     Raises:
         EngineError: an argument has another shape, dtype or device.
@@ -74,7 +85,39 @@ def binary_conv2d(
         kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups,
         activation=activation,
     )  # fmt: skip
-    loaded = engine() if x.device.type == "cpu" else None
+    (y,) = _run(conv, kernel_name)
+    return y
+
+
+def binary_conv2d_to_bits(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
+    """The bits ``y > y_thresholds`` of the output y of `binary_conv2d`, for the next convolution to read.
+
+    Args:
+        args: those of `binary_conv2d`; x float32 or bits.
+        kernel_name: as there.
+        kwargs: those of `binary_conv2d`, and `y_thresholds`: float32 ``(f,)``.
+
+    Returns:
+        int64 ``(n, ceil(f / 64), oh, ow)``, 64 channels a word; the first channel is the lowest bit.
+        channels_last if x is.
+
+    Raises:
+        EngineError: as there.
+    """
+    (bits,) = _run(BinaryConv2d.of(*args, **kwargs, wants_floats=False), kernel_name)
+    return bits
+
+
+def binary_conv2d_and_bits(
+    *args: Any, kernel_name: str | None = None, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    """The output of `binary_conv2d`, and that of `binary_conv2d_to_bits`, which see."""
+    y, bits = _run(BinaryConv2d.of(*args, **kwargs), kernel_name)
+    return y, bits
+
+
+def _run(conv: BinaryConv2d, kernel_name: str | None) -> tuple[Tensor, ...]:
+    loaded = engine() if conv.x.device.type == "cpu" else None
     if loaded is not None:
         return run_natively(loaded, conv, kernel_name)
     if kernel_name is not None:
@@ -88,6 +131,19 @@ def _of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) ->
     """The result without its numbers, for compilers."""
     del kernel_name
     return BinaryConv2d.of(*args, **kwargs).new_output()
+
+
+def _to_bits_of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
+    del kernel_name
+    return BinaryConv2d.of(*args, **kwargs).new_bits()
+
+
+def _and_bits_of_no_numbers(
+    *args: Any, kernel_name: str | None = None, **kwargs: Any
+) -> tuple[Tensor, Tensor]:
+    del kernel_name
+    conv = BinaryConv2d.of(*args, **kwargs)
+    return conv.new_output(), conv.new_bits()
 
 
 def without_backward(y: Tensor, x: Tensor) -> Tensor:
@@ -105,10 +161,7 @@ def no_gradient(grad: Tensor, size: Sequence[int]) -> Tensor:
     An operator, as compilers take in every backward, whether it is called or not.
     """
     del grad, size
-    raise EngineError(
-        "backward: a convolution in 1 bit has no gradient. Train the model that fxbin.transform returned, "
-        "even if only layers in front of it are to be trained, and deploy it afterwards"
-    )
+    raise EngineError(f"backward: {NOT_DIFFERENTIABLE}")
 
 
 def _keep_size(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -122,20 +175,29 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
 
 def _declare() -> torch.library.Library:
     library = torch.library.Library("fxbin", "FRAGMENT")
-    library.define(BINARY_CONV2D, tags=[torch.Tag.pt2_compliant_tag])
-    library.impl("binary_conv2d", binary_conv2d, "CompositeExplicitAutograd")
-    torch.library.register_fake("fxbin::binary_conv2d", _of_no_numbers, lib=library)
-    library.define(WITHOUT_BACKWARD, tags=[torch.Tag.pt2_compliant_tag])
-    library.impl("without_backward", without_backward, "CompositeExplicitAutograd")
-    torch.library.register_fake("fxbin::without_backward", without_backward, lib=library)
+    for schema, function, of_no_numbers in (
+        (BINARY_CONV2D, binary_conv2d, _of_no_numbers),
+        (TO_BITS, binary_conv2d_to_bits, _to_bits_of_no_numbers),
+        (AND_BITS, binary_conv2d_and_bits, _and_bits_of_no_numbers),
+        (WITHOUT_BACKWARD, without_backward, without_backward),
+        (NO_GRADIENT, no_gradient, lambda grad, size: grad.new_empty(size)),
+    ):
+        name = function.__name__
+        library.define(schema, tags=[torch.Tag.pt2_compliant_tag])
+        library.impl(name, function, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"fxbin::{name}", of_no_numbers, lib=library)
     torch.library.register_autograd(
         "fxbin::without_backward", _backward, setup_context=_keep_size, lib=library
     )
-    library.define(NO_GRADIENT, tags=[torch.Tag.pt2_compliant_tag])
-    library.impl("no_gradient", no_gradient, "CompositeExplicitAutograd")
-    torch.library.register_fake("fxbin::no_gradient", lambda grad, size: grad.new_empty(size), lib=library)
     return library
 
 
 _LIBRARY = _declare()
 """The operators exist as long as this object."""
+
+OPERATORS: dict[str, Any] = {
+    "floats": torch.ops.fxbin.binary_conv2d,
+    "bits": torch.ops.fxbin.binary_conv2d_to_bits,
+    "both": torch.ops.fxbin.binary_conv2d_and_bits,
+}
+"""Operators by what they return."""

@@ -1,4 +1,4 @@
-"""Signs as bits, in the order that the engine reads."""
+"""Weights and activations as bits, in the order that the engine reads."""
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,33 @@ def pack_signs(weight: Tensor) -> Tensor:
     bits = (weight > 0).permute(0, 2, 3, 1).flatten(1, 2).to(torch.uint8)
     size = -(-weight.shape[1] // 8)
     eights = F.pad(bits, (0, 8 * size - bits.shape[-1])).unflatten(-1, (size, 8))
-    packed: Tensor = (eights << _bit_numbers(weight)).sum(-1, dtype=torch.uint8)
+    packed: Tensor = (eights << _numbers(8, bits)).sum(-1, dtype=torch.uint8)
     return packed
 
 
 def unpack_signs(bits: Tensor, channels: int, kernel_size: tuple[int, int]) -> Tensor:
     """-1 or 1 in float32 for each bit of `pack_signs`: ``(f, channels, kh, kw)``."""
-    found = (bits.unsqueeze(-1) >> _bit_numbers(bits)) & 1
+    found = (bits.unsqueeze(-1) >> _numbers(8, bits)) & 1
     signs: Tensor = found.flatten(-2)[..., :channels].mT.unflatten(-1, kernel_size).float() * 2 - 1
     return signs
 
 
-def _bit_numbers(beside: Tensor) -> Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=beside.device)
+def pack_channels(fired: Tensor) -> Tensor:
+    """The bits of `fired` ``(n, c, h, w)`` as one convolution hands them to the next.
+
+    The result is int64 ``(n, ceil(c / 64), h, w)``; the first channel is the lowest bit of the first word.
+    """
+    words = -(-fired.shape[1] // 64)
+    bits = F.pad(fired.long(), (0, 0, 0, 0, 0, 64 * words - fired.shape[1])).unflatten(1, (words, 64))
+    packed: Tensor = (bits << _numbers(64, bits).view(64, 1, 1)).sum(2)  # the last one is the sign
+    return packed
+
+
+def unpack_channels(words: Tensor, channels: int) -> Tensor:
+    """0 or 1 in int64 for each bit of `pack_channels`: ``(n, channels, h, w)``."""
+    bits = (words.unsqueeze(2) >> _numbers(64, words).view(64, 1, 1)) & 1
+    return bits.flatten(1, 2)[:, :channels]
+
+
+def _numbers(count: int, beside: Tensor) -> Tensor:
+    return torch.arange(count, dtype=beside.dtype, device=beside.device)

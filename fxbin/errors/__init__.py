@@ -42,7 +42,7 @@ class VerificationError(FxbinError, RuntimeError):
     """An exported file that does not do, in a runtime, what was promised of it."""
 
     report: Any = None
-    """The `fxbin.openvino.VerifyReport`; None where the runtime did not get as far as that."""
+    """The `fxbin.openvino.VerifyReport`; None if the error came before there was one."""
 
 
 class EngineError(FxbinError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Names in error messages: the first of many, and those that somebody may have meant."""
+"""Names in error messages: the first few of many, and those that a misspelt one may stand for."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence

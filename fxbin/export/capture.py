@@ -76,7 +76,7 @@ def _scopes(program: "ExportedProgram") -> dict[str, str]:
 def _explain(error: Exception, dynamic_batch: bool) -> str:
     cause = error.__cause__ or error
     if torch_private.NUMBER_RETURNED in str(cause):
-        return f"model: it returns a number that it computes beside its tensors, {ONLY_TENSORS}"
+        return f"model: it returns a number that it computes besides its tensors, {ONLY_TENSORS}"
     lines = [line for line in str(cause).splitlines() if line.strip()]
     hint = (
         " With dynamic_batch=True no part of the model may depend on the batch size." if dynamic_batch else ""

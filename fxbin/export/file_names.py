@@ -10,7 +10,7 @@ from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs
 
-ONLY_TENSORS = "and a file has nothing but tensors; export a module around it that returns the tensors alone"
+ONLY_TENSORS = "but a file can only have tensors; export a module around it that returns the tensors alone"
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class FileNames:
         for name in found.outputs:
             if name in found.inputs:
                 raise ExportError(
-                    f"model: an input and an output are both called {name!r}, which one file cannot have; "
-                    "give others in input_names or output_names"
+                    f"model: an input and an output are both called {name!r}, which a file cannot have; "
+                    "choose others in input_names or output_names"
                 )
         return found
 
@@ -67,7 +67,7 @@ def _output_names(graph: fx.Graph) -> list[str]:
     value = output.args[0]
     for leaf in torch_private.pytree.tree_leaves(value):
         if leaf is not None and not isinstance(leaf, fx.Node):
-            raise ExportError(f"model: it returns {leaf!r} beside its tensors, {ONLY_TENSORS}")
+            raise ExportError(f"model: it returns {leaf!r} besides its tensors, {ONLY_TENSORS}")
     if isinstance(value, dict) and all(isinstance(x, fx.Node | None) for x in value.values()):
         return [str(key) for key, x in value.items() if x is not None]
     count = sum(isinstance(leaf, fx.Node) for leaf in torch_private.pytree.tree_leaves(value))

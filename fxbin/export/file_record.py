@@ -71,8 +71,8 @@ def _what_is_lost(model: "onnx.ModelProto", promised: int) -> str:
         )
     if calls[NAME] and NAME not in defined:
         return (
-            f"The file calls {DOMAIN}::{NAME} and defines it no more, so onnxruntime and others refuse it: a "
-            "tool has not copied its functions, as onnx's version_converter does not. Take the file that "
+            f"The file calls {DOMAIN}::{NAME} but no longer defines it, so onnxruntime and others reject it: "
+            "a tool such as onnx's version_converter has dropped its functions. Use the file that "
             "fxbin.export_onnx wrote; its opset= writes other versions."
         )
     if promised and not calls[NAME]:

@@ -72,7 +72,7 @@ def export_onnx(
 
     Warns:
         UserWarning: a selected call site is not fully binarized at this stage, or no training batch has
-            initialised its activation scale.
+            initialized its activation scale.
     """
     path = _checked_order(model, path)
     _check_arguments(path, opset, operators, weights, dynamic_batch, external_data)

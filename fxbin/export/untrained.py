@@ -13,7 +13,7 @@ SHOWN = 3
 def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequence[str], done: str) -> None:
     """Warn of call sites that this stage does not binarize, and of scales that no training batch has set.
 
-    `names` are all call sites, `used` those whose scales matter; `done` says what became of them: "exported".
+    `names` are all call sites, `used` those whose scales matter; `done` is what happens to them: "exported".
     """
     enabled = {
         name for name, site in state.sites.items() if site.activation.is_enabled and site.weight.is_enabled
@@ -28,8 +28,8 @@ def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequ
     if unset:
         _warn(
             f"{len(unset)} of {len(names)} activation scales have never seen a training batch "
-            f"({_some(unset)}) and are {done} as they were made. Train first, or run a batch through the "
-            "model in train mode."
+            f"({_some(unset)}) and are {done} with their initial values. Train first, or run a batch through "
+            "the model in train mode."
         )
 
 

@@ -56,5 +56,5 @@ def _check(model: "onnx.ModelProto | Path") -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
-            f"model: what PyTorch's exporter makes of it is not valid ONNX: {str(error).strip()}"
+            f"model: what PyTorch's exporter wrote for it is not valid ONNX: {str(error).strip()}"
         ) from error

@@ -199,4 +199,4 @@ def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:
         new = [source for source in node.all_input_nodes if source not in seen]
         pending += new
         seen.update(new)
-    return None if has_parameter else "its weight is no parameter"
+    return None if has_parameter else "its weight is not a parameter"

@@ -87,7 +87,7 @@ def foreign_sites(model: BinarizedModule) -> dict[str, str]:
         if not site.info.nncf_binarizes:
             found[site.info.name] = "NNCF binarizes plain nn.Conv2d only"
         elif site.info.name not in of_first_call:
-            found[site.info.name] = "NNCF knows one call of a model, and only another one runs it"
+            found[site.info.name] = "only another example call runs it, and NNCF knows one call of a model"
     return found
 
 

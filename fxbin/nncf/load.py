@@ -186,13 +186,13 @@ def _with_base_values(optimizer: Mapping[str, Any], params: Params) -> dict[str,
 def _notes(module: BinarizedModule, content: Content, match: Match) -> list[str]:
     notes = []
     if match.mismatched and "optimizer" in content.rest:
-        notes.append("the optimizer's state is left out: it belongs to parameters of other shapes")
+        notes.append("the optimizer's state is left out: it belongs to parameters with other shapes")
     sites = call_sites(module, module.graph)
     owners = [site.info.owner for site in sites if site.info.name in module.binarization.sites]
     twice = [owner for owner in dict.fromkeys(owners) if owners.count(owner) > 1]
     if twice and match.tensors:
         notes.append(
             f"{', '.join(twice)}: called more than once. NNCF ran the binarizers of all calls at each call, "
-            "fxbin those of the call: outputs differ until it is trained on"
+            "fxbin those of the call: outputs differ until the model is trained further"
         )
     return notes

@@ -71,7 +71,7 @@ def _refusal(path: str | Path, message: str) -> str:
     if not names:
         return f"{path}: is not a file that torch.save wrote, or is damaged ({_first_line(message)})"
     return (
-        f"{path}: refused, as it pickles {', '.join(sorted(names))}: only tensors, plain containers and "
+        f"{path}: refused, because it pickles {', '.join(sorted(names))}: only tensors, plain containers and "
         "NNCF's CompressionStage are read, since anything else may run code. If the file is to be trusted, "
         'load it where NNCF is installed and save its "state_dict" and "compression_state" alone.'
     )

@@ -53,10 +53,10 @@ def save_nncf_checkpoint(
     problems += _settings(module)
     begun = _epoch_of(module) if epoch is None else epoch
     if begun is None:
-        problems.append("which binarizers are enabled is no stage of the config: pass `epoch`")
+        problems.append("the enabled binarizers do not match any stage of the config: pass `epoch`")
     if problems:
         raise CheckpointError(
-            "\n".join([f"{path}: NNCF's form has no place for", *(f"  {p}" for p in problems)])
+            "\n".join([f"{path}: NNCF's format cannot represent", *(f"  {p}" for p in problems)])
         )
     assert begun is not None
     content = {

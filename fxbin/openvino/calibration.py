@@ -24,15 +24,15 @@ def calibration_arrays(calibration: Iterable[Sample]) -> list[list[NDArray[Any]]
         arrays = [to_array(x) for x in tensors_of_sample("calibration", index, sample)]
         if not all(np.isfinite(x).all() for x in arrays):
             raise ExportError(
-                f"calibration: sample {index} has NaN or infinite values, from which no range of int8 comes; "
+                f"calibration: sample {index} has NaN or infinite values, which give no int8 range; "
                 "leave it out"
             )
         samples.append(arrays)
         shapes, first = ([x.shape for x in some] for some in (arrays, samples[0]))
         if shapes != first:
             raise ExportError(
-                f"calibration: sample {index} has the shapes {shapes}, the first {first}; give all one batch "
-                "size, which a DataLoader does with drop_last=True"
+                f"calibration: sample {index} has the shapes {shapes}, the first {first}; give all the same "
+                "batch size, as a DataLoader does with drop_last=True"
             )
     if not samples:
         raise ExportError("calibration: expected samples, got none; leave it out to keep float32")

@@ -77,8 +77,8 @@ def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, tim
     if any(line.startswith(torch_private.TIMEOUT) for line in lines):
         step = step_file.read_text(encoding="utf-8")
         return (
-            f"OpenVINO was ended after {time_limit:g} s of {step}; give it a larger time_limit, or do "
-            "without int8 for the remaining layers if that is what does not end"
+            f"OpenVINO was ended after {time_limit:g} s of {step}; use a larger time_limit, or "
+            "leave out int8 for the remaining layers if that step does not end"
         )
     return f"OpenVINO stopped: {lines[-1] if lines else f'exit code {done.returncode}'}"
 

@@ -36,8 +36,8 @@ FULL_FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
 """Properties for float32; OpenVINO's default on CPUs with bfloat16 rounds values across thresholds."""
 
 NO_RECORD = (
-    "The file does not say what fxbin wrote into it: another program has written it, or rewritten it without "
-    "its metadata, as onnx.utils.extract_model does. Take the file that fxbin.export_onnx wrote."
+    "The file has no record of what fxbin wrote into it: another program has written it, or rewritten it "
+    "without its metadata, as onnx.utils.extract_model does. Use the file that fxbin.export_onnx wrote."
 )
 
 NOTHING_PROMISED = (

@@ -89,7 +89,7 @@ class VerifyReport:
         if bad:
             problems.append(f"The first layer that is off: {bad[0].name}.")
         elif len(problems) > bool(self.lost) and self.layers:
-            problems.append("Each layer by itself is right: look at what stands between them.")
+            problems.append("Each layer by itself is right: look at what is between them.")
         return tuple(problems)
 
     def __str__(self) -> str:

@@ -50,13 +50,13 @@ def caches_of(owners: Iterable[type | ModuleType]) -> list[Cache]:
     found: list[Cache] = []
     for owner in owners:
         for name, value in [*vars(owner).items()]:
-            if type(value) in _FUNCTIONS:  # few are, of tens of thousands
+            if type(value) in _FUNCTIONS:  # true for few of tens of thousands
                 found += _caches(owner, name, value, seen)
     return found
 
 
 def _caches(holder: Any, name: str, value: Any, seen: set[int]) -> Iterator[Cache]:
-    """Yield the attribute `name` of `holder`, its `value`, if it is cached, or cached ones in its closure."""
+    """Yield ``holder.name``, which is `value`, if it is a cached function; else those in its closure."""
     function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     if isinstance(function, _Cached):
         plain = function.__wrapped__

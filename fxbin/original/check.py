@@ -34,7 +34,7 @@ def checked_leaf_modules(classes: Any) -> tuple[type[nn.Module], ...]:
 
 
 def _why_not(model: Any) -> str:
-    """Why `model` cannot be transformed; empty if nothing is against it."""
+    """Why `model` cannot be transformed; empty if it can."""
     if not isinstance(model, nn.Module):
         return f"expected a torch.nn.Module, got {type(model).__name__}"
     if isinstance(model, torch.jit.ScriptModule):
@@ -44,9 +44,9 @@ def _why_not(model: Any) -> str:
             "it was compiled by torch.compile; transform the original model, and compile the transformed one"
         )
     if type(type(model)).__module__.startswith("torch.export."):
-        return "it came out of torch.export, for one mode and these inputs; transform the original model"
+        return "it is a result of torch.export, for one mode and its inputs; transform the original model"
     tensors = chain(model.named_parameters(), model.named_buffers())
     lazy = next((name for name, tensor in tensors if is_lazy(tensor)), None)
     if lazy is not None:
-        return f"{lazy} has no shape yet; call the model once, so that its lazy layers know theirs"
+        return f"{lazy} has no shape yet; call the model once, so that its lazy layers get theirs"
     return ""

@@ -34,8 +34,8 @@ def copy_model(model: nn.Module) -> nn.Module:
             _fill(memo[id(graph_module)], graph_module, memo)
     except Exception as error:
         raise TransformError(
-            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin changes no model in place; "
-            "remove the attribute that copy.deepcopy refuses"
+            f"model: {type(model).__name__} cannot be copied ({error}), and fxbin does not change models in "
+            "place; remove the attribute that copy.deepcopy refuses"
         ) from error
     _check_slots(model, memo)
     for module in copied.modules():
@@ -77,8 +77,8 @@ def _check_slots(model: nn.Module, copies: dict[int, Any]) -> None:
             if hasattr(module, name) and not hasattr(copied, name):
                 raise TransformError(
                     f"model: {path or type(module).__name__} cannot be copied: its class has __slots__, and "
-                    "torch leaves out of copies and pickles of a module what is in one, here "
-                    f"{name}; remove __slots__"
+                    f"torch omits what is in them, here {name}, when it copies or pickles a module; remove "
+                    "__slots__"
                 )
 
 

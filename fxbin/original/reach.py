@@ -26,7 +26,7 @@ def reachable(module: nn.Module) -> Iterator[nn.Module]:
 def values_held_by(owners: Iterable[Any]) -> Iterator[Any]:
     """Yield all values except modules that `owners`, modules and classes, hold directly or indirectly.
 
-    Indirectly means in containers, attributes, methods or closures. Each value comes once.
+    Indirectly means in containers, attributes, methods or closures. No value is yielded twice.
     """
     values = [value for owner in owners for value in vars(owner).values()]
     return _walk(values, (*_WITHOUT_MODULES, nn.Module), set())

@@ -243,7 +243,7 @@ def _totals(report: Summary) -> list[str]:
         lines.append(f"counted in full precision: {len(report.others)} {kinds}, {_count(macs)}")
     if report.unknown:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
-    lines += [f"runs as it is: {island.scope}: {island.reason}" for island in report.islands]
+    lines += [f"runs as plain Python: {island.scope}: {island.reason}" for island in report.islands]
     if report.never_ran:
         # If there are islands, only a run in eval mode tells which modules are called.
         when = " in eval mode" if report.islands else ""

@@ -18,7 +18,7 @@ class RuntimeResult:
     """The result of one runtime, compared with PyTorch eager."""
 
     runtime: Runtime
-    """The runtime."""
+    """Name of the runtime."""
 
     outputs: tuple[OutputCheck, ...]
     """The check of each output of the model; empty if the runtime gave none."""
@@ -34,7 +34,7 @@ class RuntimeResult:
 
     @property
     def is_right(self) -> bool:
-        """Whether there is no problem, and all outputs and layers are right."""
+        """Whether the runtime had no problem and all outputs and layers are right."""
         return (
             not self.problem
             and self.first_difference is None

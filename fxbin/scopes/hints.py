@@ -102,8 +102,8 @@ def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
 def _unescaped(text: str, names: Collection[str]) -> Iterator[str]:
     r"""Rule for ``{re}Net/NNCFConv2d[conv1]``: brackets that are not written ``\[ \]``."""
     escaped = re.sub(r"(?<!\\)([\[\]])", r"\\\1", text)
-    if escaped != text and (count := _count(escaped, names)):
-        yield f"Brackets need a backslash: {REGEX_MARK + escaped!r} matches {count} nodes."
+    if escaped != text and (count := _nodes(escaped, names)):
+        yield f"Brackets need a backslash: {REGEX_MARK + escaped!r} matches {count}."
 
 
 def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
@@ -114,19 +114,19 @@ def _other_prefix_in_regex(text: str, names: Collection[str]) -> Iterator[str]:
         re.sub(r"(?<=/)(?=[A-Z])", f"({prefix})?", without) for prefix in (PREFIX, USER_PREFIX)
     )
     for other in (without, with_prefix, with_user_prefix, rf"{PREFIX}{without}"):
-        if other != text and (count := _count(other, names)):
+        if other != text and (count := _nodes(other, names)):
             name = next(name for name in names if re.search(other, name))
-            yield f"{REGEX_MARK + other!r} matches {count} nodes. {_about_prefix(name)}"
+            yield f"{REGEX_MARK + other!r} matches {count}. {_about_prefix(name)}"
             return
 
 
 def _anchored(text: str, names: Collection[str]) -> Iterator[str]:
     """Rule for ``{re}^layer1``: an anchored expression that would match without its anchors."""
     loose = text.removeprefix("^").removesuffix("$")
-    if loose != text and (count := _count(loose, names)):
+    if loose != text and (count := _nodes(loose, names)):
         yield (
             "Names begin with the class of the model and end with an operator and a number: without ^ and $, "
-            f"{REGEX_MARK + loose!r} matches {count} nodes."
+            f"{REGEX_MARK + loose!r} matches {count}."
         )
 
 
@@ -134,8 +134,8 @@ def _other_case(text: str, names: Collection[str]) -> Iterator[str]:
     """Rule for an expression with spaces around it, or with letters in another case."""
     stripped = text.strip()
     for other, reason in ((stripped, "Spaces count"), (f"(?i:{stripped})", "Case counts")):
-        if other != text and (count := _count(other, names)):
-            yield f"{reason}: {REGEX_MARK + other!r} matches {count} nodes."
+        if other != text and (count := _nodes(other, names)):
+            yield f"{reason}: {REGEX_MARK + other!r} matches {count}."
             return
 
 
@@ -170,10 +170,11 @@ def _field(element: str) -> str:
     return element.partition("[")[2].removesuffix("]")
 
 
-def _count(text: str, names: Collection[str]) -> int:
-    """How many of `names` the expression `text` selects; 0 if it is invalid."""
+def _nodes(text: str, names: Collection[str]) -> str:
+    """How many of `names` the expression `text` selects, as ``"2 nodes"``; empty if none or if invalid."""
     pattern = REGEX_MARK + text
-    return 0 if why_invalid(pattern) else sum(matches(name, pattern) for name in names)
+    count = 0 if why_invalid(pattern) else sum(matches(name, pattern) for name in names)
+    return f"{count} node{'s' * (count > 1)}" if count else ""
 
 
 Rule = Callable[[str, Collection[str]], Iterator[str]]

@@ -26,8 +26,8 @@ def optimizers_of(optimizer: Any) -> tuple[Optimizer, ...]:
         # Not by class: wrappers such as Lightning's are not subclasses of torch's optimizers.
         if not isinstance(getattr(each, "param_groups", None), list):
             hint = (
-                ". Pass the optimizer that it drives; before lr_poly_drop_start_epoch it may go on beside "
-                "the stages"
+                ". Pass the optimizer that it drives; the scheduler itself may be used until "
+                "lr_poly_drop_start_epoch"
                 if isinstance(each, LRScheduler)
                 else ", or a list of them: StagedSchedule(model, optimizer)"
             )
@@ -52,7 +52,7 @@ def check_optimizers(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         if not has_parameters_of(optimizer, model):
             raise TransformError(
                 "optimizer: it has none of the model's parameters. fxbin.transform returns a copy: "
-                "build the optimizer from the parameters of the model it returned."
+                "build the optimizer from the parameters of that copy."
             )
     trained = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     inner = unwrapped(model)
@@ -63,8 +63,8 @@ def check_optimizers(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         warnings.warn(
             f"optimizer: {len(left_out)} of the {len(staged)} parameters that binarized layers learn are not "
             f"in {several} and would stay as they are: {listed(left_out)}. Build it from "
-            "fxbin.parameter_groups(model). Where that is meant, freeze them with requires_grad_(False); "
-            "where another optimizer has them, give both: StagedSchedule(model, [first, second]).",
+            "fxbin.parameter_groups(model). If that is intended, freeze them with requires_grad_(False); "
+            "if another optimizer has them, pass both: StagedSchedule(model, [first, second]).",
             stacklevel=3,
         )
 
@@ -105,9 +105,9 @@ class EpochWatch:
         """Warn about the epoch since `begin`, which is over now."""
         if not self._has_trained and any(group["lr"] > 0 for group in self._groups()):
             self._has_trained = True
-            if self._is_as_it_was():
+            if self._is_unchanged():
                 warnings.warn(
-                    "optimizer: the epoch that is over changed none of its parameters. Train the model that "
+                    "optimizer: the last epoch changed none of its parameters. Train the model that "
                     "fxbin.transform returned, not the one it was made from, and call schedule.step after "
                     "optimizer.step.",
                     stacklevel=3,
@@ -134,7 +134,7 @@ class EpochWatch:
             and not site.activation.batches_seen
         }
 
-    def _is_as_it_was(self) -> bool:
+    def _is_unchanged(self) -> bool:
         """Whether no optimizer can have changed a parameter since `begin`.
 
         Optimizers that bypass autograd's counters by writing to `Tensor.data` keep a state per parameter.

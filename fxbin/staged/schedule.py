@@ -48,10 +48,10 @@ class StagedSchedule:
     * activations are binarized if e >= `activations_quant_start_epoch`, weights likewise. A stage that begins
       at the start of an epoch begins in `start_epoch`, so a validation after ``step(1.0)`` still sees the
       stage of the finished epoch;
-    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * (remaining share of the drop) ** 2.1. At the end of
-      the drop and later, that share is one step (the smallest fraction above 0 that `step` has seen), so the
-      last value stays, as in NNCF 2.9. Before the drop the learning rate is left alone: use a scheduler of
-      your own there;
+    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * (remaining share of the decay) ** 2.1. At the
+      end of the decay and later, that share is one step (the smallest fraction above 0 that `step` has seen),
+      so the last value stays, as in NNCF 2.9. Before the decay, the learning rate is left alone: you may use
+      a scheduler of your own until then;
     * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
     Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
@@ -111,7 +111,7 @@ class StagedSchedule:
         """Whether both activations and weights are binarized, as they will be until the end.
 
         Select the best checkpoint among epochs where this is true: accuracies of earlier epochs belong to
-        networks that are not fully binarized. The drop of the learning rate does not change the network, so
+        networks that are not fully binarized. The decay of the learning rate does not change the network, so
         it does not count. Before the first `start_epoch` this depends on the model, like `stage`.
         """
         if self._epoch is None:
@@ -160,14 +160,14 @@ class StagedSchedule:
             )
         if fraction == self._fraction == 1:
             warnings.warn(
-                f"step: epoch {self._epoch:g} was over already. Call start_epoch(epoch) before the first "
+                f"step: epoch {self._epoch:g} was already over. Call start_epoch(epoch) before the first "
                 "batch of each epoch; without it no stage begins",
                 stacklevel=2,
             )
         if self._state.started != self._start_at(self._epoch):
             raise ConfigError(
                 f"step: since this schedule started epoch {self._epoch:g}, another StagedSchedule has "
-                "started another epoch of the same model, or goes by other stages. Make one for each model, "
+                "started another epoch of the same model, or has other stages. Make one for each model, "
                 "for several optimizers too: StagedSchedule(model, [first, second])."
             )
         if fraction > 0:
@@ -211,7 +211,7 @@ class StagedSchedule:
         if changed:
             warnings.warn(
                 f"schedule state: saved with another config: {'; '.join(changed)}. The config that the model "
-                "has now is what counts.",
+                "has now applies.",
                 stacklevel=2,
             )
         for group, lr, weight_decay in zip(groups, saved.base_lrs, saved.base_weight_decays, strict=True):
@@ -271,7 +271,7 @@ class StagedSchedule:
         return falls, start is not None and self._epoch + self._fraction > start
 
     def _lr_factor(self) -> float:
-        """Factor on the base learning rates during and after the drop."""
+        """Factor on the base learning rates during and after the decay."""
         assert self._epoch is not None
         assert self.params.lr_poly_drop_start_epoch is not None
         duration = self.params.lr_poly_drop_duration_epochs

@@ -36,13 +36,13 @@ def check_sharding(model: nn.Module) -> None:
                 if isinstance(module.get_submodule(part), FSDPModule):
                     raise TransformError(
                         f"fully_shard: {part!r} is part of a transformed model, whose graph calls its layers "
-                        f"directly, so that it would never get its parameters together. {WAY_OUT}"
+                        f"directly, so its parameters would never be gathered. {WAY_OUT}"
                     )
         if isinstance(module, Binarizer):
             for own, parameter in module.named_parameters():
                 if isinstance(parameter, DTensor):
                     raise TransformError(
-                        f"fully_shard: {name}.{own} is sharded, but forward sets it, whole. {WAY_OUT}"
+                        f"fully_shard: {name}.{own} is sharded, but forward sets it as a whole. {WAY_OUT}"
                     )
 
 

@@ -155,8 +155,8 @@ def with_other_calls(
             raise TraceError(f"other_calls[{index}]: {error}") from error
         for path, island in (other.islands or found.islands).items():
             raise TraceError(
-                f"other_calls[{index}]: {path or type(root).__name__} has code that no graph can hold, and "
-                f"which runs as it is in every call: {island.reason}. Leave other_calls out"
+                f"other_calls[{index}]: {path or type(root).__name__} has code that no graph can hold, so "
+                f"it runs as plain Python in every call: {island.reason}. Leave other_calls out"
             )
         whole = other.parts[""]
         graphs = ((trace.graph, other.extra_attributes) for trace in whole.traces)

@@ -140,7 +140,9 @@ class PartFinder:
                     parts[path] = Part(eval_traces[path], found)
             islands = {path: found.islands for path, found in train_traces.items() if path not in parts}
         refused |= {
-            path: why for path, part in parts.items() if (why := _why_special(part) or why_assigns(part))
+            path: why
+            for path, part in parts.items()
+            if (why := _why_not_for_all_calls(part) or why_assigns(part))
         }
         return {path: refused.get(path) or parts[path] for path in paths}
 
@@ -173,12 +175,12 @@ class PartFinder:
         )
 
     def _why_not(self, path: str) -> str:
-        """Why the module at `path` cannot be a part, without tracing it; empty if nothing is against it."""
+        """Why the module at `path` cannot be a part, without tracing it; empty if it may be one."""
         if path not in self._modules:
-            return "the model does not hold it: code makes it anew in each run"
+            return "the model does not hold it: code creates a new one in each run"
         module = self._modules[path]
         if type(module).__call__ is not nn.Module.__call__:
-            return f"{type(module).__name__} overrides __call__, which goes on running around its forward"
+            return f"{type(module).__name__} overrides __call__, which runs around its forward"
         ranks = {tuple(x.dim() for x in _tensors(call)) for call in self._calls_of[path]}
         if len(ranks) > 1 and next(module.children(), None) is not None:
             return "it is called with tensors of different dimensions"
@@ -239,13 +241,13 @@ def _tensors(call: ModuleCall) -> Iterable[Tensor]:
 
 
 def why_assigns(part: Part) -> str:
-    """Why the graphs of `part` are not enough for the code around them; empty if they are."""
+    """The attribute that `part` assigns, as a reason why graphs, which do not, are not enough; or empty."""
     for name in (name for found in part.traces for name in found.assigned):
         return f"it assigns to the attribute {name}, which other code may look at"
     return ""
 
 
-def _why_special(part: Part) -> str:
+def _why_not_for_all_calls(part: Part) -> str:
     """Why the graphs of `part` may be wrong for other calls; empty if they are valid for all."""
     for special in (special for found in part.traces for special in found.specialisations):
         return f"it depends on {special.expression} (at {special.location})"

@@ -197,7 +197,7 @@ def _trace_once(
                     _refuse_random_numbers([*used, *tracer.random_sources])
             except Exception as error:
                 raise_bug(error)
-                raise _explained(error, entry, args, kwargs) from error
+                raise _trace_error(error, entry, args, kwargs) from error
             add_output(tracer, result)
     _erase_unused_values(tracer.graph)
 
@@ -246,10 +246,10 @@ def _refuse_random_numbers(used: list[str]) -> None:
         )
 
 
-def _explained(
+def _trace_error(
     error: Exception, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> TraceError:
-    shapes = map_nested((args, kwargs), _in_short)
+    shapes = map_nested((args, kwargs), _shape_or_kind)
     where = error_location(error.__traceback__) or "an unknown line"
     cause = str(error) if isinstance(error, FxbinError) else f"{type(error).__name__}: {error}"
     kind = ContentError if isinstance(error, ContentError) else TraceError
@@ -264,7 +264,7 @@ def _explained(
     return explained
 
 
-def _in_short(item: Any) -> Any:
+def _shape_or_kind(item: Any) -> Any:
     if isinstance(item, Tensor):
         return tuple(item.shape)
     return item if isinstance(item, type(None) | bool | int | float | str) else type(item)

@@ -71,8 +71,8 @@ def binarized_from(checkpoint: Checkpoint) -> BinarizedModule:
     """
     if checkpoint.phase != STAGED:
         raise CheckpointError(
-            f"the checkpoint is of the full-precision phase (epoch {checkpoint.epoch + 1}): there is no "
-            "binarized network in it yet. Let `fxbin train` go on."
+            f"the checkpoint is from the full-precision phase (epoch {checkpoint.epoch + 1}): there is no "
+            "binarized network in it yet. Let `fxbin train` continue."
         )
     config = load_config(checkpoint.config)
     binarized = transform(model_of(config, pretrained=False), config)

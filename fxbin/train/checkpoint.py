@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     names = {entry.name for entry in fields(Checkpoint)}
     if not isinstance(content, dict) or set(content) != names or content["format"] != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path} is not one of `fxbin train`, format {FORMAT}: it holds "
+            f"checkpoint {path} was not written by `fxbin train` in format {FORMAT}: it holds "
             f"{sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__}."
         )
     return Checkpoint(**content)

@@ -27,7 +27,7 @@ MNIST_SPLIT_SEED = 0
 class ImageData:
     """A data set split into training and test images, kept in memory.
 
-    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalised to mean 0 and
+    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalized to mean 0 and
     standard deviation 1 over the data set; labels (`train_y`, `test_y`) ``(n,)``, int64, from 0.
     """
 
@@ -99,7 +99,7 @@ def load_mnist(directory: Path | None) -> ImageData:
         raise DataError(f"data: {path} has {table.shape[1]} columns, expected 784 pixels and a label")
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].long()
     train, test = stratified_split(labels, MNIST_TEST_SHARE, MNIST_SPLIT_SEED)
-    pictures = normalise(images, mean=0.1307, std=0.3081)
+    pictures = normalize(images, mean=0.1307, std=0.3081)
     return ImageData("mnist", pictures[train], labels[train], pictures[test], labels[test], 10)
 
 
@@ -131,11 +131,11 @@ def load_fashion_mnist(directory: Path | None) -> ImageData:
                 f"data: {folder}: {part} has images {tuple(images.shape)} and labels {tuple(labels.shape)}, "
                 "expected (n, height, width) and (n,)"
             )
-    pictures = [normalise(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
+    pictures = [normalize(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
     return ImageData("fashion-mnist", pictures[0], train_y.long(), pictures[1], test_y.long(), 10)
 
 
-def normalise(images: Tensor, mean: float, std: float) -> Tensor:
+def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     """Images from uint8 ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of bytes / 255."""
     return ((images.float() / 255 - mean) / std).unsqueeze(1)
 

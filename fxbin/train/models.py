@@ -55,7 +55,9 @@ class ResNetThin(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or not widths:
-            raise ValueError(f"widths {tuple(widths)} and blocks {tuple(blocks)} need one entry a group each")
+            raise ValueError(
+                f"widths {tuple(widths)} and blocks {tuple(blocks)} must both have one entry for each group"
+            )
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU()

@@ -58,16 +58,16 @@ def load_weights(model: nn.Module, path: Path, key: str) -> None:
     except ValueError as error:
         raise ConfigError(f"{key}: {path} cannot be read: {error}. {hint}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(f"{key}: {path} holds something else than tensors by name. {hint}")
+        raise ConfigError(f"{key}: {path} does not hold tensors by name. {hint}")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         if any(key.endswith("_binarizer.enabled") for key in state):
             raise ConfigError(
-                f"{key}: {path} is of a model that fxbin.transform returned, and a teacher is in full "
-                "precision. Save that of the model it was made from."
+                f"{key}: {path} belongs to a model that fxbin.transform returned, but a teacher is in "
+                "full precision. Save the state_dict of the original model."
             ) from error
-        raise ConfigError(f"{key}: {path} is of another network: {error}") from error
+        raise ConfigError(f"{key}: {path} belongs to another network: {error}") from error
 
 
 @torch.no_grad()

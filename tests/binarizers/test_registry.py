@@ -133,13 +133,16 @@ SHARED.name = "conv.weight"
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (None, "its factory for the weight must give a WeightBinarizer, got None: it lacks a return"),
-        (UnitScale, "must give a WeightBinarizer, got the class itself, not one of it"),
-        (nn.ReLU(), "must give a WeightBinarizer, got ReLU"),
-        (ActivationBinarizer(3), "must give a WeightBinarizer, got ActivationBinarizer"),
-        (SHARED, "gave the binarizer of conv.weight again: it must make a new one at each call"),
+        (
+            None,
+            "factory for the weight must return an instance of WeightBinarizer, got None: it lacks a return",
+        ),
+        (UnitScale, "must return an instance of WeightBinarizer, got the class itself, not an instance"),
+        (nn.ReLU(), "must return an instance of WeightBinarizer, got ReLU"),
+        (ActivationBinarizer(3), "must return an instance of WeightBinarizer, got ActivationBinarizer"),
+        (SHARED, "returned the binarizer of conv.weight again: it must make a new one at each call"),
         (Flat(), r"Flat\.scale gave \(8,\) for a weight \(8, 3, 3, 3\): expected one number, or four axes"),
-        (Grown(), r"Grown\.binarize made \(1, 8, 3, 3, 3\) of a weight \(8, 3, 3, 3\)"),
+        (Grown(), r"Grown\.binarize returned the shape \(1, 8, 3, 3, 3\) for a weight \(8, 3, 3, 3\)"),
         (Broken(), r"Broken\.binarize failed for a weight \(8, 3, 3, 3\): RuntimeError: size mismatch"),
     ],
 )
@@ -163,9 +166,15 @@ def test_a_scale_that_would_line_up_with_another_axis_is_refused() -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (None, "its factory for the activation must give a ActivationBinarizer, got None: it lacks a return"),
-        (UnitScale(), "must give a ActivationBinarizer, got UnitScale"),
-        (ActivationBinarizer(1), "was asked for 3 channels and gave a binarizer of 1: it must pass them on"),
+        (
+            None,
+            "for the activation must return an instance of ActivationBinarizer, got None: it lacks a return",
+        ),
+        (UnitScale(), "must return an instance of ActivationBinarizer, got UnitScale"),
+        (
+            ActivationBinarizer(1),
+            "was called with 3 channels and returned a binarizer with 1: it must pass the",
+        ),
     ],
 )
 @pytest.mark.usefixtures("_own_registry")

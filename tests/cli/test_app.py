@@ -99,7 +99,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
 
     monkeypatch.setattr(ConsoleProgress, "batch_done", interrupted)
     assert exit_code("train", config) == 130
-    assert "run the same command again to go on" in capsys.readouterr().out
+    assert "run the same command again to continue" in capsys.readouterr().out
     assert exit_code("train", config) == 0
     assert "after pretraining epoch 1" in capsys.readouterr().out
 

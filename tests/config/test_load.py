@@ -94,7 +94,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     path = write(
         tmp_path, '{\n  compression: {algorithm: "binarization",\n  mode: "xnor",\n  "mode": "dorefa"}}'
     )
-    assert message(path) == f"{path}: the key 'mode' stands twice in one object, see lines 3, 4: remove one."
+    assert message(path) == f"{path}: the key 'mode' appears twice in one object, see lines 3, 4: remove one."
 
 
 @pytest.mark.parametrize(

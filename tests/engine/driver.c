@@ -95,6 +95,55 @@ static void check_values(const fxbin_shape *s, const fxbin_call *call, const flo
     }
 }
 
+/** Words of the bits of a tensor, 64 channels a word, in a block of the heap of their own. */
+static fxbin_tensor words(const int64_t of[4], int channels_last) {
+    int64_t shape[4] = {of[0], (of[1] + 63) / 64, of[2], of[3]};
+    fxbin_tensor made = tensor(shape, channels_last);
+    free(made.data);
+    made.data = malloc((size_t)made.size * sizeof(uint64_t));
+    memset(made.data, 0xff, (size_t)made.size * sizeof(uint64_t));
+    return made;
+}
+
+static uint64_t *word_at(const fxbin_tensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {
+    int64_t element = n * t->stride[0] + c / 64 * t->stride[1] + y * t->stride[2] + x * t->stride[3];
+    return (uint64_t *)t->data + element;
+}
+
+/** Bits in place of the floats of y, and of x: the same convolution. */
+static void check_bits(fxbin_weights *weights, const fxbin_shape *s, const fxbin_call *floats, const float *y) {
+    const int64_t *in = floats->x.shape, *out = floats->y.shape;
+    fxbin_call call = *floats;
+    float *thresholds = numbers(s->filters);
+    call.y_bits = words(out, (int)below(2)), call.y_thresholds = thresholds, call.y_thresholds_size = s->filters;
+    if (below(2)) call.y.data = NULL;
+    if (fxbin_convolve(weights, &call) != FXBIN_OK) stop("bits refused", s, in);
+    fxbin_tensor of_y = floats->y;
+    of_y.data = (void *)y;
+    for (int64_t i = 0; i < out[0] * out[1] * out[2] * out[3]; i++) {
+        int64_t column = i % out[3], row = i / out[3] % out[2], f = i / out[3] / out[2] % out[1];
+        int64_t n = i / out[3] / out[2] / out[1], bit = *word_at(&call.y_bits, n, f, row, column) >> f % 64 & 1;
+        if (bit != (at(&of_y, n, f, row, column) > thresholds[f])) stop("a wrong bit", s, in);
+    }
+    call.y_bits.size--;
+    if (fxbin_convolve(weights, &call) != FXBIN_BAD_ARGUMENT) stop("bits outside", s, in);
+    free(call.y_bits.data), free(thresholds);
+    if (s->groups > 1 && s->channels / s->groups % 64) return;
+    fxbin_call of_bits = *floats;
+    of_bits.x = words(in, (int)below(2)), of_bits.x_dtype = FXBIN_BITS;
+    of_bits.thresholds = NULL, of_bits.thresholds_size = 0;
+    for (int64_t i = 0; i < in[0] * in[1] * in[2] * in[3]; i++) {
+        int64_t column = i % in[3], row = i / in[3] % in[2], c = i / in[3] / in[2] % in[1];
+        int64_t n = i / in[3] / in[2] / in[1];
+        int is_high = at(&floats->x, n, c, row, column) > ((const float *)floats->thresholds)[c];
+        uint64_t *word = word_at(&of_bits.x, n, c, row, column), bit = (uint64_t)1 << c % 64;
+        *word = is_high ? *word | bit : *word & ~bit;
+    }
+    if (fxbin_convolve(weights, &of_bits) != FXBIN_OK) stop("bits refused", s, in);
+    if (memcmp(y, of_bits.y.data, (size_t)of_bits.y.size * sizeof *y)) stop("bits and floats differ", s, in);
+    free(of_bits.x.data);
+}
+
 /** Take away what the call needs, one thing at a time: it must be refused. */
 static void check_refusals(fxbin_weights *weights, const fxbin_shape *s, const fxbin_call *good) {
     for (int i = 0; i < 9; i++) {
@@ -161,6 +210,8 @@ static void run_one(void) {
     }
     check_values(&s, &call, first, out);
     check_refusals(weights, &s, &call);
+    call.kernel = NULL;
+    check_bits(weights, &s, &call, first);
     fxbin_weights_destroy(weights);
     free(first), free(call.x.data), free(call.y.data), free(call.residual.data), free(bits), free(thresholds);
     free(w_levels), free(bias), free(slope), free(x_levels);

@@ -93,7 +93,7 @@ def test_cc_is_the_first_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ziglang_is_the_last_choice(no_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda _name: object())
-    assert find_compiler() == Compiler((sys.executable, "-m", "ziglang", "cc"))
+    assert find_compiler() == Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
 
 
 def test_without_a_compiler_is_an_error_that_says_how_to_get_one(no_compiler: None) -> None:

@@ -1,13 +1,16 @@
 """The door of the C interface: every wrong size, stride, pointer and number is refused with a text."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor
+from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, engine
 from fxbin.errors import EngineError
 
 SHAPE = ConvShape(8, 4, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
@@ -48,7 +51,8 @@ def change(call: EngineCall, path: str, value: Any) -> None:
 
 WRONG: tuple[tuple[str, Any, str], ...] = (
     ("struct_size", 8, "call: its struct is of another version"),
-    ("x_dtype", 2, "x dtype: expected 0 to 1, got 2"),
+    ("x_dtype", 3, "x dtype: expected 0 to 2, got 3"),
+    ("x_dtype", 2, "x: expected 1 on axis 1, got 8"),
     ("activation", 3, "activation: expected 0 to 2, got 3"),
     ("activation", 2, "slope: expected data, got null"),
     ("threads", 0, "threads: expected 1 to 1024, got 0"),
@@ -65,6 +69,8 @@ WRONG: tuple[tuple[str, Any, str], ...] = (
     ("y.shape.2", 4, "y: expected 5 on axis 2, got 4"),
     ("y.shape.0", 2, "y: expected 1 on axis 0, got 2"),
     ("y.size", 99, "y: its strides reach element 99 of 99"),
+    ("y.data", None, "y: expected data, got null"),
+    ("y_thresholds_size", 4, "y thresholds: expected data, got null"),
     ("thresholds", None, "thresholds: expected data, got null"),
     ("thresholds_size", 7, "thresholds: expected 8 values, got 7"),
     ("x_levels_size", 1, "x levels: expected 2 values, got 1"),
@@ -100,6 +106,34 @@ def test_a_residual_must_fit_too(built: Engine) -> None:
     sound.call.residual.size -= 1
     with pytest.raises(EngineError, match="residual: its strides reach element 99 of 99"):
         sound.weights.convolve(sound.call)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("y_bits.size", 24, "y bits: its strides reach element 24 of 24"),
+        ("y_bits.shape.1", 4, "y bits: expected 1 on axis 1, got 4"),
+        ("y_thresholds", None, "y thresholds: expected data, got null"),
+        ("y_thresholds_size", 3, "y thresholds: expected 4 values, got 3"),
+    ],
+)
+def test_bits_must_fit_too(built: Engine, path: str, value: Any, message: str) -> None:
+    sound, bits, thresholds = Sound(built), torch.zeros(1, 1, 5, 5).long(), torch.zeros(4)
+    sound.call.y_bits = tensor(bits)
+    sound.call.y_thresholds, sound.call.y_thresholds_size = thresholds.data_ptr(), 4
+    sound.call.y.data = None
+    sound.weights.convolve(sound.call)
+    change(sound.call, path, value)
+    with pytest.raises(EngineError, match=message):
+        sound.weights.convolve(sound.call)
+
+
+def test_bits_of_groups_that_share_words_are_refused(built: Engine) -> None:
+    shape = ConvShape(96, 4, 2, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    call, kept = Sound(built).call, torch.zeros(1, 2, 5, 5).long()
+    call.x, call.x_dtype = tensor(kept), 2
+    with pytest.raises(EngineError, match="x: as bits, expected one group, or groups of multiples of 64"):
+        built.weights(shape).convolve(call)
 
 
 def test_slopes_need_prelu(built: Engine) -> None:
@@ -170,3 +204,30 @@ def test_the_host_may_run_the_threads(built: Engine) -> None:
     sound.weights.convolve(sound.call)
     assert torch.equal(sound.kept[1], expected)
     assert 0 in indices
+
+
+@pytest.mark.parametrize(
+    ("most", "left_out"),
+    [
+        ("portable", {"popcnt", "avx2", "avx512", "neon"}),
+        ("popcnt", {"avx2", "avx512"}),
+        ("avx2", {"avx512"}),
+    ],
+)
+def test_instructions_can_be_limited(built: Engine, most: str, left_out: set[str]) -> None:
+    code = "from fxbin.engine.library import engine; print(*engine().kernels)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FXBIN_MAX_CPU": most},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = [name for name in built.kernels if not any(part in name for part in left_out)]
+    assert ran.stdout.split() == expected
+
+
+def test_an_unknown_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXBIN_MAX_CPU", "AVX")
+    with pytest.raises(EngineError, match=r"FXBIN_MAX_CPU: expected one of .*'avx2'.*, got 'AVX'"):
+        engine.__wrapped__()

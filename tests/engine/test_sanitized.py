@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,21 @@ SECONDS = os.environ.get("FXBIN_SANITIZER_SECONDS", "1")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
-def works(compiler: Compiler, folder: Path) -> bool:
-    """Whether the compiler has its sanitizers' libraries."""
-    source = folder / "empty.c"
-    source.write_text("int main(void) { return 0; }\n")
-    program = folder / "empty"
-    command = [*compiler.command, *SANITIZERS, str(source), "-o", str(program)]
-    return all(
-        subprocess.run(each, capture_output=True, check=False).returncode == 0
-        for each in (command, [str(program)])
+def directly(program: Path) -> list[str]:
+    """What starts a program for this CPU."""
+    return [str(program)]
+
+
+def works(compiler: Compiler, folder: Path, start: Callable[[Path], list[str]] = directly) -> bool:
+    """Whether the compiler's sanitizers find an error; some take the flags and do nothing."""
+    source, program = folder / "wrong.c", folder / "wrong"
+    source.write_text(
+        "#include <stdlib.h>\nint main(int n, char **v) { (void)v; return ((char *)malloc(1))[n]; }\n"
     )
+    command = [*compiler.command, *SANITIZERS, str(source), "-o", str(program)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        return False
+    return b"heap-buffer-overflow" in subprocess.run(start(program), capture_output=True, check=False).stderr
 
 
 def test_kernels_read_and_write_nothing_else(tmp_path: Path) -> None:

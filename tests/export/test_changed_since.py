@@ -72,5 +72,5 @@ def test_backward_hooks_are_no_part_of_a_file(tmp_path: Path) -> None:
 def test_forward_that_was_put_on_since_is_refused(tmp_path: Path) -> None:
     model = changed(lambda m: setattr(m, "forward", lambda x: m.conv1(x) + 0))
     assert torch.equal(model(batch()), model.conv1(batch()) + 0)
-    with pytest.raises(ExportError, match=r"forward: it was put on the model after the transform"):
+    with pytest.raises(ExportError, match=r"forward: it was assigned to the model after the transform"):
         fxbin.export_onnx(model, tmp_path / "m.onnx")

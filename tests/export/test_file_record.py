@@ -77,7 +77,7 @@ def slim(old: Path, new: Path, **options: Any) -> None:
 @pytest.mark.parametrize(
     ("tool", "lost"),
     [
-        (convert_version, r"calls org\.openvinotoolkit::FakeQuantize and defines it no more.*version_conv"),
+        (convert_version, r"calls org\.openvinotoolkit::FakeQuantize but no longer defines it.*version_conv"),
         (inline, r"The 4 nodes FakeQuantize of the file have become plain operators.*onnx\.inliner"),
         (optimize, r"The 4 nodes FakeQuantize of the file have become plain operators.*optimized_model_fi"),
         (add_prefix, r"calls its function FakeQuantize 'net/FakeQuantize' now.*rename_functions=False\)"),

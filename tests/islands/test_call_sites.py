@@ -22,7 +22,7 @@ def test_report_says_what_runs_as_it_is_and_why() -> None:
     assert "content" in report.islands[0].reason
     assert f"{models.__file__}:" in report.islands[0].reason
     assert "len(maps)" in report.islands[1].reason
-    assert "runs as it is: Detector: " in str(report)
+    assert "runs as plain Python: Detector: " in str(report)
     assert report.to_dict()["islands"][1]["owner"] == "head"
 
 
@@ -87,7 +87,7 @@ def test_convolution_is_called_as_often_as_content_says() -> None:
         assert torch.equal(model(x), binarized(x))
     conv, function = fxbin.summary(binarized).sites
     assert conv.binarized
-    assert function.reason.startswith("the code of Sometimes calls it, which runs as it is: ")
+    assert function.reason.startswith("the code of Sometimes calls it, as plain Python: ")
 
 
 def test_parameters_of_two_calls_that_share_a_binarizer_must_agree() -> None:

@@ -121,7 +121,7 @@ def test_drawing_shows_the_run_that_was_seen() -> None:
     kinds = [data["kind"] for _, data in graph.nodes(data=True) if data["op"] == "conv2d"]
     assert kinds.count("binarized_conv2d") == len(binarized.binarization.sites)
     assert "Head[head]" in fxbin.to_dot(binarized).source
-    with pytest.raises(ValueError, match="runs as it is in train mode"):
+    with pytest.raises(ValueError, match="runs as plain Python in train mode"):
         fxbin.to_networkx(binarized, graph="train")
 
 

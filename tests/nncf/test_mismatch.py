@@ -61,7 +61,7 @@ def test_optimizer_of_parameters_of_other_shapes_is_left_out() -> None:
     report = load_nncf_checkpoint(new_model(golden), golden, strict=False)
     assert "optimizer" in golden
     assert report.optimizer is None
-    assert report.notes == ("the optimizer's state is left out: it belongs to parameters of other shapes",)
+    assert report.notes == ("the optimizer's state is left out: it belongs to parameters with other shapes",)
 
 
 def test_padding_that_would_compute_something_else_is_refused_even_if_not_strict() -> None:

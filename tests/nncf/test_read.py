@@ -51,7 +51,7 @@ def test_pickle_that_runs_code_is_refused_by_name(
     text = error_in(new_model(golden), path)
     assert not (tmp_path / "ran").exists()
     if form != "pickle":
-        assert "refused, as it pickles" in text
+        assert "refused, because it pickles" in text
         assert name in text
 
 

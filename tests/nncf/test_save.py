@@ -85,7 +85,7 @@ def test_what_nncf_cannot_hold_is_listed_and_no_file_is_written(tmp_path: Path) 
         "conv.activation_binarizer.threshold",
         "Grouped/conv2d_0",
         "params.weight_scale_axis 'input'",
-        "which binarizers are enabled is no stage of the config",
+        "the enabled binarizers do not match any stage of the config",
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -113,7 +113,7 @@ def test_epoch_is_the_first_of_the_stage(
     model = new_model(recorded())
     model.binarization.enable(*enabled)
     if epoch is None:
-        with pytest.raises(CheckpointError, match="is no stage of the config: pass `epoch`"):
+        with pytest.raises(CheckpointError, match="do not match any stage of the config: pass `epoch`"):
             save_nncf_checkpoint(model, tmp_path / "x.pth")
         save_nncf_checkpoint(model, tmp_path / "x.pth", epoch=4, extra={"arch": "tiny"})
         assert read_file(tmp_path / "x.pth")["arch"] == "tiny"

@@ -39,7 +39,7 @@ def _worker_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_compilation_without_end_is_ended_and_named() -> None:
     with pytest.raises(
         OpenVINOError,
-        match=r"ended after 0\.5 s of compiling model\.onnx; give it a larger time_limit, or do",
+        match=r"ended after 0\.5 s of compiling model\.onnx; use a larger time_limit, or",
     ):
         run_in_process("run", {}, {}, time_limit=0.5)
 

@@ -130,11 +130,11 @@ def inlined(proto: onnx.ModelProto) -> None:
     [
         (
             without_functions,
-            r"^The file calls .*FakeQuantize and defines it no more, .*opset=",
+            r"^The file calls .*FakeQuantize but no longer defines it, .*opset=",
         ),
         (
             without_metadata,
-            r"^The file does not say what fxbin wrote into it: .*export_onnx wrote",
+            r"^The file has no record of what fxbin wrote into it: .*export_onnx wrote",
         ),
         (
             inlined,

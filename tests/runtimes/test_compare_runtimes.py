@@ -163,7 +163,7 @@ def test_what_a_refused_file_has_lost_is_in_the_report(model: BinarizedModule, t
     del proto.functions[:]
     onnx.save(proto, path)
     report = fxbin.compare_runtimes(model, path, runtimes=["onnxruntime"])
-    assert "FakeQuantize and defines it no more" in report.results[0].problem
+    assert "FakeQuantize but no longer defines it" in report.results[0].problem
 
 
 def test_names_of_the_file_are_its_own(tmp_path: Path) -> None:

@@ -235,9 +235,9 @@ MISSES = {
     "layer1": [r"did you mean '{re}TinyResNet/Sequential\\[layer1\\]'?"],
     "TinyResNet/NNCFConv2d[conv1]/conv2d_1": [f"Closest: '{CONV1}'"],
     "{re}TinyResNet/NNCFConv2d[conv1]": [
-        r"Brackets need a backslash: '{re}TinyResNet/NNCFConv2d\\[conv1\\]' matches 1 nodes."
+        r"Brackets need a backslash: '{re}TinyResNet/NNCFConv2d\\[conv1\\]' matches 1 node."
     ],
-    r"{re}TinyResNet/Conv2d\[conv1\]": [r"'{re}TinyResNet/(NNCF)?Conv2d\\[conv1\\]' matches 1 nodes."],
+    r"{re}TinyResNet/Conv2d\[conv1\]": [r"'{re}TinyResNet/(NNCF)?Conv2d\\[conv1\\]' matches 1 node."],
     r"{re}NNCFReLU\[relu\]": [r"'{re}ReLU\\[relu\\]' matches 9 nodes."],
     "{re}^layer1": ["without ^ and $, '{re}layer1' matches"],
     "{re}Layer1": ["Case counts: '{re}(?i:Layer1)' matches"],

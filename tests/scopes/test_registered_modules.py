@@ -182,7 +182,7 @@ def test_without_the_key_the_error_says_which_one(pattern: str) -> None:
     ("pattern", "hint"),
     [
         ("Net/MyConv[my]/conv2d_0", r"Did you mean 'Net/NNCFUserMyConv\[my\]/conv2d_0'\?"),
-        (r"{re}Net/MyConv\[my\]", r"Net/\(NNCFUser\)\?MyConv.* matches 1 nodes\."),
+        (r"{re}Net/MyConv\[my\]", r"Net/\(NNCFUser\)\?MyConv.* matches 1 node\."),
     ],
 )
 def test_name_without_the_prefix_of_a_registered_class_is_a_near_miss(pattern: str, hint: str) -> None:

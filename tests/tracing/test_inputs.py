@@ -192,7 +192,7 @@ class Yields(nn.Module):
 
 
 def test_forward_that_is_a_generator_is_refused() -> None:
-    with pytest.raises(TraceError, match=r"forward gives a generator, .*: return a list"):
+    with pytest.raises(TraceError, match=r"forward returns a generator, .*: return a list"):
         traced(Yields(), torch.rand(1, 3))
 
 

@@ -42,7 +42,7 @@ def test_one_that_is_not_reached_is_named(missed: Replacement, monkeypatch: pyte
     model = nn.Sequential(nn.Conv2d(3, 3, 1))
     with pytest.raises(TorchVersionError) as caught:
         fxbin.transform(model, CONFIG)
-    assert f"torch {torch.__version__} no longer comes to what fxbin puts in place of {missed}," in str(
+    assert f"torch {torch.__version__} no longer calls what fxbin puts in place of {missed}," in str(
         caught.value
     )
     assert torch.is_grad_enabled()

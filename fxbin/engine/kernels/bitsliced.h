@@ -3,6 +3,8 @@
  * The body of the kernels bitsliced_*.c, which define, in front of it,
  *
  *     TARGET       the attribute of functions that use the CPU's instructions
+ *     plane        a vector of VECTOR bytes, and what else is in planes_avx2.h
+ *     UNIT         lists hold this times the number of a row, which addressing makes a place in bytes
  *     add_planes   a full adder: `*sum` becomes the sum of three planes, and what is carried is returned
  *
  * A row of weights is one bit a filter. A vector holds a row of 256 filters for one pixel, of 128 for two, or of 64
@@ -18,7 +20,6 @@
  * Gathered: for each pixel of a tile the rows under it, made up by rows of 0 to whole rounds, as many as the pixels
  * beside it in a vector have; then the length of each of these lists.
  */
-#include <immintrin.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -26,25 +27,24 @@
 #include "kernel.h"
 #include "weight_bits.h"
 
-#define VECTOR 32
 #define ROUND 16
 
 /** Bytes of the weights that are in use at a time: half of the first cache. */
 #define PART_BYTES (16 * 1024)
 
-/** Lists hold this times the number of a row, so that addressing makes it a place in bytes. */
-#define UNIT 4
-
-/** Most inputs of a filter: lists have 16 bits. */
-#define MOST_INPUTS (65535 / UNIT - 1)
+/** Most inputs of a filter: lists have 16 bits for UNIT, which is at most 4, times the number of a row. */
+#define MOST_INPUTS (65535 / 4 - 1)
 
 /** Planes of the counters above the four of a round: one for each bit of the number of rounds, at most 1024. */
 #define UPPER 11
 
-/** Nanoseconds for adding one vector of rows, by how many pixels it is of. */
+/** Nanoseconds. */
 typedef struct {
-    double of_1, of_2, of_4;
-} row_costs;
+    double add_1, add_2, add_4; /**< for adding one vector of rows, by how many pixels it is of */
+    double write;               /**< for the sums of a vector */
+    double list;                /**< for each row of the list of a pixel */
+    double pixel;
+} step_costs;
 
 static bool takes(const fxbin_shape *shape) {
     return inputs_of(shape) <= MOST_INPUTS;
@@ -77,11 +77,11 @@ static int64_t weights_size(const fxbin_shape *shape) {
     return shape->groups * blocks_of(shape) * rows_of(shape) * row_bytes(shape);
 }
 
-static double cost_by(const fxbin_shape *shape, double share, row_costs costs) {
+static double cost_by(const fxbin_shape *shape, double share, step_costs costs) {
     int64_t together = pixels_of_vector(shape);
-    double row = together == 1 ? costs.of_1 : together == 2 ? costs.of_2 : costs.of_4;
+    double add = together == 1 ? costs.add_1 : together == 2 ? costs.add_2 : costs.add_4;
     double rows = share * (double)inputs_of(shape), vectors = (double)blocks_of(shape) / (double)together;
-    return (double)shape->groups * (vectors * (row * rows + 90) + 0.06 * rows + 20);
+    return (double)shape->groups * (vectors * (add * rows + costs.write) + costs.list * rows + costs.pixel);
 }
 
 static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits, void *weights) {
@@ -127,9 +127,7 @@ static ALWAYS_INLINE TARGET int64_t list_channels(const uint64_t *bits, int64_t 
     int64_t count = 0;
     for (int64_t channel = 0; channel < channels; channel += 8) {
         uint8_t byte = (uint8_t)(bits[channel / 64] >> (channel % 64));
-        __m128i found = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)set_bits[byte]));
-        found = _mm_mullo_epi16(_mm_add_epi16(found, _mm_set1_epi16((short)channel)), _mm_set1_epi16(UNIT));
-        _mm_storeu_si128((__m128i *)(void *)(to + count), found);
+        write_8(set_bits[byte], channel, UNIT, to + count);
         count += __builtin_popcount(byte);
     }
     return count;
@@ -158,11 +156,7 @@ static int64_t gathered_size(const fxbin_shape *shape) {
 }
 
 static ALWAYS_INLINE TARGET int64_t copy_plus(const uint16_t *from, int64_t count, int64_t amount, uint16_t *to) {
-    __m256i added = _mm256_set1_epi16((short)amount);
-    for (int64_t i = 0; i < count; i += 16) {
-        __m256i numbers = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
-        _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_add_epi16(numbers, added));
-    }
+    for (int64_t i = 0; i < count; i += 16) copy_16_plus(from + i, amount, to + i);
     return count;
 }
 
@@ -186,8 +180,7 @@ static TARGET int64_t list_rows(
 
 /** Make a list up to `length` by the row of 0. It may write 15 numbers more. */
 static ALWAYS_INLINE TARGET void fill_up(const fxbin_shape *shape, uint16_t *list, int64_t count, int64_t length) {
-    __m256i zero_row = _mm256_set1_epi16((short)(UNIT * inputs_of(shape)));
-    for (; count < length; count += 16) _mm256_storeu_si256((__m256i *)(void *)(list + count), zero_row);
+    for (; count < length; count += 16) fill_16(UNIT * inputs_of(shape), list + count);
 }
 
 static TARGET void gather(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
@@ -211,9 +204,9 @@ static TARGET void gather(const fxbin_band *band, const void *input, const fxbin
 
 /** The counters of the pixels of a vector. */
 typedef struct {
-    __m256i low[4];          /**< planes 0 to 3 */
-    __m256i upper[UPPER];    /**< planes 4, 5, ... */
-    __m256i waiting[UPPER];  /**< a second plane of that weight, where the bit of `rounds` is set */
+    plane low[4];         /**< planes 0 to 3 */
+    plane upper[UPPER];   /**< planes 4, 5, ... */
+    plane waiting[UPPER]; /**< a second plane of that weight, where the bit of `rounds` is set */
     int64_t rounds;
 } counters;
 
@@ -228,42 +221,33 @@ static ALWAYS_INLINE TARGET const void *row_of(next_rows from, int pixel, int64_
 }
 
 /** Rows number `i` of the lists, as one vector. */
-static ALWAYS_INLINE TARGET __m256i row_at(next_rows from, int64_t i, int together) {
-    if (together == 1) return _mm256_load_si256((const __m256i *)row_of(from, 0, i, 1));
-    __m128i half[2];
-    for (int h = 0; h < 2; h++) {
-        if (together == 2) {
-            half[h] = _mm_load_si128((const __m128i *)row_of(from, h, i, 2));
-        } else {
-            __m128i low = _mm_loadl_epi64((const __m128i *)row_of(from, 2 * h, i, 4));
-            const double *high = (const double *)row_of(from, 2 * h + 1, i, 4);
-            half[h] = _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(low), high));
-        }
-    }
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(half[0]), half[1], 1);
+static ALWAYS_INLINE TARGET plane row_at(next_rows from, int64_t i, int together) {
+    if (together == 1) return load_plane(row_of(from, 0, i, 1));
+    if (together == 2) return join_2(row_of(from, 0, i, 2), row_of(from, 1, i, 2));
+    return join_4(row_of(from, 0, i, 4), row_of(from, 1, i, 4), row_of(from, 2, i, 4), row_of(from, 3, i, 4));
 }
 
 /** Add 4 rows; returns a plane of weight 4. */
-static ALWAYS_INLINE TARGET __m256i add_4(__m256i *low, next_rows from, int64_t i, int together) {
-    __m256i first = add_planes(&low[0], row_at(from, i, together), row_at(from, i + 1, together));
-    __m256i second = add_planes(&low[0], row_at(from, i + 2, together), row_at(from, i + 3, together));
+static ALWAYS_INLINE TARGET plane add_4(plane *low, next_rows from, int64_t i, int together) {
+    plane first = add_planes(&low[0], row_at(from, i, together), row_at(from, i + 1, together));
+    plane second = add_planes(&low[0], row_at(from, i + 2, together), row_at(from, i + 3, together));
     return add_planes(&low[1], first, second);
 }
 
-static ALWAYS_INLINE TARGET __m256i add_8(__m256i *low, next_rows from, int64_t i, int together) {
-    __m256i first = add_4(low, from, i, together);
-    __m256i second = add_4(low, from, i + 4, together);
+static ALWAYS_INLINE TARGET plane add_8(plane *low, next_rows from, int64_t i, int together) {
+    plane first = add_4(low, from, i, together);
+    plane second = add_4(low, from, i + 4, together);
     return add_planes(&low[2], first, second);
 }
 
-static ALWAYS_INLINE TARGET __m256i add_16(__m256i *low, next_rows from, int64_t i, int together) {
-    __m256i first = add_8(low, from, i, together);
-    __m256i second = add_8(low, from, i + 8, together);
+static ALWAYS_INLINE TARGET plane add_16(plane *low, next_rows from, int64_t i, int together) {
+    plane first = add_8(low, from, i, together);
+    plane second = add_8(low, from, i + 8, together);
     return add_planes(&low[3], first, second);
 }
 
 /** Add a plane of weight 16: as a number counts up, each level is reached half as often as the one below. */
-static ALWAYS_INLINE TARGET void carry_up(counters *self, __m256i carry) {
+static ALWAYS_INLINE TARGET void carry_up(counters *self, plane carry) {
     int level = 0;
     for (int64_t rounds = self->rounds++; rounds & 1; rounds >>= 1, level++) {
         carry = add_planes(&self->upper[level], self->waiting[level], carry);
@@ -273,10 +257,10 @@ static ALWAYS_INLINE TARGET void carry_up(counters *self, __m256i carry) {
 
 /** Add the planes that wait, and return how many upper planes are in use. */
 static ALWAYS_INLINE TARGET int settle(counters *self) {
-    __m256i carry = _mm256_setzero_si256();
+    plane carry = no_bits();
     int level = 0;
     for (int64_t rounds = self->rounds; rounds != 0; rounds >>= 1, level++) {
-        __m256i waiting = rounds & 1 ? self->waiting[level] : _mm256_setzero_si256();
+        plane waiting = rounds & 1 ? self->waiting[level] : no_bits();
         carry = add_planes(&self->upper[level], waiting, carry);
     }
     return level;
@@ -293,7 +277,7 @@ static ALWAYS_INLINE bool ends_before(next_rows from, int64_t start, int64_t end
 static ALWAYS_INLINE TARGET int64_t add_rows(
     counters *self, next_rows from, int64_t start, int64_t count, int64_t end, int together
 ) {
-    __m256i low[4] = {self->low[0], self->low[1], self->low[2], self->low[3]};
+    plane low[4] = {self->low[0], self->low[1], self->low[2], self->low[3]};
     for (; start < count && ends_before(from, start, end, together); start += ROUND) {
         carry_up(self, add_16(low, from, start, together));
     }
@@ -302,50 +286,34 @@ static ALWAYS_INLINE TARGET int64_t add_rows(
 }
 
 /** Swap bits between planes `distance` apart, as one step of a transposition of 8 by 8 bits. */
-static ALWAYS_INLINE TARGET void swap_bits(__m256i planes[8], int distance, int mask) {
-    const __m256i chosen = _mm256_set1_epi8((char)mask);
+static ALWAYS_INLINE TARGET void swap_planes(plane planes[8], int distance, uint8_t mask) {
     for (int i = 0; i < 8; i++) {
-        if (i & distance) continue;
-        __m256i *a = &planes[i], *b = &planes[i + distance];
-        __m256i differ = _mm256_and_si256(_mm256_xor_si256(_mm256_srli_epi16(*a, distance), *b), chosen);
-        *b = _mm256_xor_si256(*b, differ);
-        *a = _mm256_xor_si256(*a, _mm256_slli_epi16(differ, distance));
+        if (!(i & distance)) swap_bits(&planes[i], &planes[i + distance], distance, mask);
     }
 }
 
 /** Eight planes of 256 bits become the bytes that they are the bits of: vector j has bit j of every byte. */
-static ALWAYS_INLINE TARGET void transpose(__m256i planes[8]) {
-    swap_bits(planes, 4, 0x0f);
-    swap_bits(planes, 2, 0x33);
-    swap_bits(planes, 1, 0x55);
-}
-
-/** Write 2 * sum - active of 8 filters. */
-static ALWAYS_INLINE TARGET void write_signed(__m128i sums, int32_t active, int32_t *to) {
-    __m128i both = _mm_sub_epi16(_mm_add_epi16(sums, sums), _mm_set1_epi16((short)active));
-    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_cvtepi16_epi32(both));
+static ALWAYS_INLINE TARGET void transpose(plane planes[8]) {
+    swap_planes(planes, 4, 0x0f);
+    swap_planes(planes, 2, 0x33);
+    swap_planes(planes, 1, 0x55);
 }
 
 /** Write the sums of the pixels of a vector; `active` and `sums` are of the first of them. */
 static ALWAYS_INLINE TARGET void write_sums(counters *self, const int32_t *active, int together, int32_t *sums) {
     int used = settle(self);
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i lower[8], upper[8];
+    const plane zero = no_bits();
+    plane lower[8], upper[8];
     for (int i = 0; i < 4; i++) lower[i] = self->low[i];
     for (int i = 0; i < 4; i++) lower[4 + i] = i < used ? self->upper[i] : zero;
-    for (int i = 0; i < 8; i++) upper[i] = 4 + i < used ? self->upper[4 + i] : zero;
+    for (int i = 0; i < 8; i++) upper[i] = 4 + i < min_of(used, UPPER) ? self->upper[4 + i] : zero;
     transpose(lower);
     if (used > 4) transpose(upper);
     int64_t bytes = VECTOR / together, block = 8 * bytes;
     for (int64_t bit = 0; bit < 8; bit++) {
-        // Interleaved, the bytes 0 to 7, 8 to 15, 16 to 23 and 24 to 31 are halves of these.
-        __m256i even = _mm256_unpacklo_epi8(lower[bit], upper[bit]);
-        __m256i odd = _mm256_unpackhi_epi8(lower[bit], upper[bit]);
-        __m128i eights[4] = {
-            _mm256_castsi256_si128(even), _mm256_castsi256_si128(odd), _mm256_extracti128_si256(even, 1),
-            _mm256_extracti128_si256(odd, 1)
-        };
-        for (int64_t i = 0; i < 4; i++) {
+        sums_of_8 eights[VECTOR / 8];
+        join_bytes(lower[bit], upper[bit], eights);
+        for (int64_t i = 0; i < VECTOR / 8; i++) {
             int64_t pixel = 8 * i / bytes;
             write_signed(eights[i], active[pixel], sums + pixel * block + bit * bytes + 8 * i % bytes);
         }

@@ -3,13 +3,13 @@
 
 #if FXBIN_X86
 
-#include <immintrin.h>
-
 #define TARGET AVX2
 
-static ALWAYS_INLINE AVX2 __m256i add_planes(__m256i *sum, __m256i a, __m256i b) {
-    __m256i differ = _mm256_xor_si256(a, b);
-    __m256i carry = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(differ, *sum));
+#include "planes_avx2.h"
+
+static ALWAYS_INLINE AVX2 plane add_planes(plane *sum, plane a, plane b) {
+    plane differ = _mm256_xor_si256(a, b);
+    plane carry = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(differ, *sum));
     *sum = _mm256_xor_si256(differ, *sum);
     return carry;
 }
@@ -17,7 +17,7 @@ static ALWAYS_INLINE AVX2 __m256i add_planes(__m256i *sum, __m256i a, __m256i b)
 #include "bitsliced.h"
 
 static double cost(const fxbin_shape *shape, double share) {
-    return cost_by(shape, share, (row_costs){0.40, 0.60, 1.75});
+    return cost_by(shape, share, (step_costs){0.40, 0.60, 1.75, 90, 0.06, 20});
 }
 
 const fxbin_kernel bitsliced_avx2_kernel = {

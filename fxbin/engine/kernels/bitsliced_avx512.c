@@ -3,16 +3,16 @@
 
 #if FXBIN_X86
 
-#include <immintrin.h>
-
 #define TARGET AVX512
+
+#include "planes_avx2.h"
 
 /** Truth tables of three planes: an odd number is set; at least two are. */
 #define ODD 0x96
 #define MOST 0xe8
 
-static ALWAYS_INLINE AVX512 __m256i add_planes(__m256i *sum, __m256i a, __m256i b) {
-    __m256i carry = _mm256_ternarylogic_epi64(a, b, *sum, MOST);
+static ALWAYS_INLINE AVX512 plane add_planes(plane *sum, plane a, plane b) {
+    plane carry = _mm256_ternarylogic_epi64(a, b, *sum, MOST);
     *sum = _mm256_ternarylogic_epi64(a, b, *sum, ODD);
     return carry;
 }
@@ -20,7 +20,7 @@ static ALWAYS_INLINE AVX512 __m256i add_planes(__m256i *sum, __m256i a, __m256i 
 #include "bitsliced.h"
 
 static double cost(const fxbin_shape *shape, double share) {
-    return cost_by(shape, share, (row_costs){0.30, 0.53, 1.75});
+    return cost_by(shape, share, (step_costs){0.30, 0.53, 1.75, 90, 0.06, 20});
 }
 
 const fxbin_kernel bitsliced_avx512_kernel = {

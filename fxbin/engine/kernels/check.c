@@ -136,29 +136,48 @@ static int check_vector(
     return FXBIN_OK;
 }
 
+/** Whether y or its bits, or both, have a place. */
+static int check_output(const fxbin_shape *shape, const fxbin_call *call, const int64_t out[4]) {
+    bool has_bits = call->y_bits.data != NULL;
+    if (call->y.data != NULL || !has_bits) CHECK(check_tensor("y", &call->y, out, sizeof(float)));
+    if (has_bits) {
+        int64_t words[4] = {out[0], words_of(shape->filters), out[2], out[3]};
+        CHECK(check_tensor("y bits", &call->y_bits, words, sizeof(uint64_t)));
+    }
+    int64_t count = has_bits ? shape->filters : 0;
+    return check_vector(
+        "y thresholds", call->y_thresholds, call->y_thresholds_size, count, sizeof(float), !has_bits
+    );
+}
+
 int check_call(const fxbin_shape *shape, const fxbin_call *call) {
     if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
     if (call->struct_size != (int64_t)sizeof(fxbin_call)) {
         return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
     }
-    CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_FLOAT64));
+    CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_BITS));
     CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
     CHECK(between("threads", call->threads, 1, 1024));
-    size_t item = call->x_dtype == FXBIN_FLOAT64 ? sizeof(double) : sizeof(float);
+    bool is_bits = call->x_dtype == FXBIN_BITS;
+    if (is_bits && shape->groups > 1 && group_channels(shape) % 64) {
+        return fail(FXBIN_BAD_ARGUMENT, "x: as bits, expected one group, or groups of multiples of 64 channels");
+    }
+    size_t item = item_of(call->x_dtype);
 
     const int64_t *in = call->x.shape;
     CHECK(between("batch", in[0], 0, MAX_SIZE));
     int64_t out[4] = {in[0], shape->filters, 0, 0};
     CHECK(fxbin_output_size(shape, in + 2, out + 2));
-    int64_t expected[4] = {in[0], shape->channels, in[2], in[3]};
+    int64_t expected[4] = {in[0], is_bits ? words_of(shape->channels) : shape->channels, in[2], in[3]};
     CHECK(between("pixels of x", in[2] * in[3], 1, MAX_PIXELS));
     CHECK(between("pixels of y", out[2] * out[3], 1, MAX_PIXELS));
     CHECK(check_tensor("x", &call->x, expected, item));
-    CHECK(check_tensor("y", &call->y, out, sizeof(float)));
+    CHECK(check_output(shape, call, out));
     if (call->residual.data != NULL) CHECK(check_tensor("residual", &call->residual, out, sizeof(float)));
 
     int64_t bytes = shape->filters * taps_of(shape) * tap_bytes(shape), filters = shape->filters;
-    CHECK(check_vector("thresholds", call->thresholds, call->thresholds_size, shape->channels, item, false));
+    int64_t channels = is_bits ? 0 : shape->channels;
+    CHECK(check_vector("thresholds", call->thresholds, call->thresholds_size, channels, item, is_bits));
     CHECK(check_vector("weight bits", call->weight_bits, call->weight_bits_size, bytes, 1, false));
     CHECK(check_vector("x levels", call->x_levels, call->x_levels_size, 2, sizeof(float), false));
     CHECK(check_vector("w levels", call->w_levels, call->w_levels_size, 2 * filters, sizeof(float), false));

@@ -4,6 +4,7 @@
 
 #include "active.h"
 #include "check.h"
+#include "cpu.h"
 #include "epilogue.h"
 #include "errors.h"
 #include "kernels.h"
@@ -136,39 +137,60 @@ static int64_t steps_fired(const fxbin_band *band) {
     return counts == 0 ? 0 : (sum * SHARE_STEPS) / (counts * group_channels(band->shape));
 }
 
+/** Where the pixels of a tile are. */
+typedef struct {
+    fxbin_window windows[TILE];
+    int64_t y_at[TILE], residual_at[TILE], y_bits_at[TILE];
+} places;
+
+static ALWAYS_INLINE int64_t element_at(const fxbin_tensor *tensor, int64_t picture, int64_t row, int64_t column) {
+    return picture * tensor->stride[0] + row * tensor->stride[2] + column * tensor->stride[3];
+}
+
+/** Find those of the pixels from number `start` of the band on. */
+static void find_places(
+    const convolution *self, const fxbin_band *band, int64_t picture, int64_t start, int64_t pixels, places *found
+) {
+    const fxbin_call *call = self->call;
+    int64_t row = band->first_out_row + start / band->out_width, column = start % band->out_width;
+    taps_inside down = taps_at(self->shape, 0, row, band->in_size[0]);
+    for (int64_t i = 0; i < pixels; i++) {
+        found->windows[i].down = down;
+        found->windows[i].across = taps_at(self->shape, 1, column, band->in_size[1]);
+        found->y_at[i] = element_at(&call->y, picture, row, column);
+        found->residual_at[i] = element_at(&call->residual, picture, row, column);
+        found->y_bits_at[i] = element_at(&call->y_bits, picture, row, column);
+        if (++column == band->out_width) {
+            down = taps_at(self->shape, 0, ++row, band->in_size[0]);
+            column = 0;
+        }
+    }
+}
+
 /** Compute the pixels of a band by `kernel`, whose forms of the weights and of the band are given. */
 static void run_tiles(
     const convolution *self, const fxbin_band *band, const fxbin_kernel *kernel, const void *weights,
     const band_memory *memory, int64_t picture
 ) {
-    int32_t tile_rows[TILE], tile_columns[TILE];
-    fxbin_window windows[TILE];
-    int64_t width = self->out_size[1], pixels = band->out_rows * width;
+    places found;
+    int64_t pixels = band->out_rows * band->out_width;
     int64_t filters = group_filters(self->shape), block = kernel->block(self->shape);
-    void *gathered = memory->gathered;
-    int32_t *sums = memory->sums;
-    int32_t row = (int32_t)band->first_out_row, column = 0;
     for (int64_t start = 0; start < pixels; start += TILE) {
         fxbin_tile tile = {
             .pixels = min_of(TILE, pixels - start),
-            .rows = tile_rows,
-            .columns = tile_columns,
-            .windows = windows,
+            .windows = found.windows,
+            .y_at = found.y_at,
+            .residual_at = found.residual_at,
+            .y_bits_at = found.y_bits_at,
         };
-        for (int64_t i = 0; i < tile.pixels; i++) {
-            tile_rows[i] = row;
-            tile_columns[i] = column;
-            windows[i].down = taps_at(self->shape, 0, row, band->in_size[0]);
-            windows[i].across = taps_at(self->shape, 1, column++, band->in_size[1]);
-            if (column == width) row++, column = 0;
-        }
+        find_places(self, band, picture, start, tile.pixels, &found);
         for (tile.group = 0; tile.group < self->shape->groups; tile.group++) {
             tile.active = memory->active + tile.group * pixels + start;
-            kernel->gather(band, memory->input, &tile, gathered);
+            kernel->gather(band, memory->input, &tile, memory->gathered);
             for (int64_t first = 0; first < filters; first += block) {
                 int64_t count = min_of(block, filters - first);
-                kernel->count(band, &tile, weights, gathered, first, count, sums);
-                finish_tile(&self->coefficients, &tile, picture, first, count, sums, block);
+                kernel->count(band, &tile, weights, memory->gathered, first, count, memory->sums);
+                finish_tile(&self->coefficients, &tile, first, count, memory->sums, block);
             }
         }
     }

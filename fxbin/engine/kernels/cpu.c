@@ -5,6 +5,8 @@
 #include <cpuid.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Asked by hand: with zig, __builtin_cpu_supports is always 0. */
 
@@ -40,24 +42,55 @@ static void ask(void) {
     has_vpopcntdq = has_avx512 && (ecx & LEAF_7_ECX_VPOPCNTDQ) != 0;
 }
 
+/** Leave out what FXBIN_MAX_CPU does not allow, to compare kernels as another CPU chooses among them. */
+static void ask_and_limit(void) {
+    ask();
+    const char *most = getenv("FXBIN_MAX_CPU");
+    if (most == NULL || *most == 0) return;
+    has_avx512 = has_vpopcntdq = false;
+    if (strcmp(most, "avx2") != 0) has_avx2 = false;
+    if (strcmp(most, "portable") == 0) has_popcnt = false;
+}
+
 bool cpu_has_popcnt(void) {
-    pthread_once(&once, ask);
+    pthread_once(&once, ask_and_limit);
     return has_popcnt;
 }
 
 bool cpu_has_avx2(void) {
-    pthread_once(&once, ask);
+    pthread_once(&once, ask_and_limit);
     return has_avx2;
 }
 
 bool cpu_has_avx512_vpopcntdq(void) {
-    pthread_once(&once, ask);
+    pthread_once(&once, ask_and_limit);
     return has_vpopcntdq;
 }
 
 bool cpu_has_avx512(void) {
-    pthread_once(&once, ask);
+    pthread_once(&once, ask_and_limit);
     return has_avx512;
+}
+
+#endif
+
+#if FXBIN_ARM64
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_neon;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void ask(void) {
+    const char *most = getenv("FXBIN_MAX_CPU");
+    has_neon = most == NULL || strcmp(most, "portable") != 0;
+}
+
+bool cpu_has_neon(void) {
+    pthread_once(&once, ask);
+    return has_neon;
 }
 
 #endif

@@ -38,4 +38,15 @@ bool cpu_has_avx512_vpopcntdq(void);
 #define FXBIN_X86 0
 #endif
 
+/* Kernels for AArch64 read words as bytes, the lowest first. */
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#define FXBIN_ARM64 1
+
+/** NEON, which is part of every AArch64: what FXBIN_MAX_CPU allows. */
+bool cpu_has_neon(void);
+
+#else
+#define FXBIN_ARM64 0
+#endif
+
 #endif

@@ -2,13 +2,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "kernel.h"
+#include "pack_word.h"
 
 /* Compiled without contraction to fused multiply-adds, so that all kernels and CPUs give the same floats. */
 
-/** Filters that are computed at a time; their numbers wait here where y is not channels_last. */
+/** Filters that are computed at a time, and packed into a word. */
 #define CHUNK 64
 
 fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *call, float *storage) {
@@ -59,120 +61,136 @@ static ALWAYS_INLINE void add_levels(
     }
 }
 
-/** Some filters of one pixel: everything that is a pointer points to the first one. */
-typedef struct {
-    const int32_t *sums;
-    const float *factor, *added, *slope;
-    const float *residual;
-    int64_t residual_step;
-    float *y;
-} chunk_of_pixel;
-
-/** One loop for everything; what a call has of it are constants where this is inlined. */
-static ALWAYS_INLINE void finish_filters(
-    chunk_of_pixel at, int64_t count, bool has_residual, int64_t residual_step, int64_t activation
-) {
-    INDEPENDENT
-    for (int64_t i = 0; i < count; i++) {
-        float value = at.factor[i] * (float)at.sums[i] + at.added[i];
-        if (has_residual) value += at.residual[i * residual_step];
-        // Written so that a NaN stays one, as PyTorch has it.
-        if (activation == FXBIN_RELU) value = value < 0 ? 0 : value;
-        if (activation == FXBIN_PRELU) value = value < 0 ? value * at.slope[i] : value;
-        at.y[i] = value;
-    }
-}
-
-static ALWAYS_INLINE void finish_activation(chunk_of_pixel at, int64_t count, int64_t activation) {
-    if (at.residual == NULL) {
-        finish_filters(at, count, false, 1, activation);
-    } else if (at.residual_step == 1) {
-        finish_filters(at, count, true, 1, activation);
+/** Write the bits of `count` <= CHUNK filters from number `filter` on. The first bits of a word come first, so that
+ * they need not find zeros there. */
+static ALWAYS_INLINE void put_bits(uint64_t *words, int64_t step, int64_t filter, int64_t count, uint64_t bits) {
+    int64_t used = filter % 64;
+    if (used == 0) {
+        *words = bits;
     } else {
-        finish_filters(at, count, true, at.residual_step, activation);
+        *words |= bits << used;
+        if (used + count > 64) words[step] = bits >> (64 - used);
     }
 }
 
-static ALWAYS_INLINE void finish_by_kind(chunk_of_pixel at, int64_t count, int64_t activation) {
-    if (activation == FXBIN_NO_ACTIVATION) finish_activation(at, count, FXBIN_NO_ACTIVATION);
-    if (activation == FXBIN_RELU) finish_activation(at, count, FXBIN_RELU);
-    if (activation == FXBIN_PRELU) finish_activation(at, count, FXBIN_PRELU);
-}
-
-/** Where a tensor has the filter number `filter` of a pixel. */
-static ALWAYS_INLINE float *place_in(
-    const fxbin_tensor *tensor, int64_t picture, int64_t filter, const fxbin_tile *tile, int64_t pixel
-) {
-    int64_t element = picture * tensor->stride[0] + filter * tensor->stride[1];
-    element += tile->rows[pixel] * tensor->stride[2] + tile->columns[pixel] * tensor->stride[3];
-    return (float *)tensor->data + element;
-}
+/** What differs between calls, as constants where this is inlined. */
+typedef struct {
+    bool has_residual, has_levels, is_residual_together;
+    int64_t activation;
+    packs_word pack;
+} form;
 
 /** Up to CHUNK filters of one pixel, from filter number `filter` of all on. */
 static ALWAYS_INLINE void finish_chunk(
-    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t pixel, int64_t filter,
-    int64_t count, const int32_t *sums
+    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count,
+    const int32_t *sums, form is
 ) {
     const fxbin_call *call = c->call;
-    float *to = place_in(&call->y, picture, filter, tile, pixel);
-    float added[CHUNK], apart[CHUNK];
-    bool is_together = call->y.stride[1] == 1;
-    chunk_of_pixel at = {
-        .sums = sums,
-        .factor = c->factor + filter,
-        .added = c->bias + filter,
-        .y = is_together ? to : apart,
-    };
-    if (c->middle != NULL || c->excess != NULL) {
-        add_levels(c, tile, pixel, filter, count, added);
-        at.added = added;
+    const float *factor = c->factor + filter, *added = c->bias + filter, *residual = call->residual.data;
+    const float *slope = call->slope == NULL ? NULL : call->slope + filter;
+    int64_t residual_step = is.is_residual_together ? 1 : call->residual.stride[1];
+    if (is.has_residual) residual += tile->residual_at[pixel] + filter * residual_step;
+    float levels[CHUNK], values[CHUNK];
+    if (is.has_levels) {
+        add_levels(c, tile, pixel, filter, count, levels);
+        added = levels;
     }
-    if (call->residual.data != NULL) {
-        at.residual = place_in(&call->residual, picture, filter, tile, pixel);
-        at.residual_step = call->residual.stride[1];
+    INDEPENDENT
+    for (int64_t i = 0; i < count; i++) {
+        float value = factor[i] * (float)sums[i] + added[i];
+        if (is.has_residual) value += residual[i * residual_step];
+        // Written so that a NaN stays one, as PyTorch has it.
+        if (is.activation == FXBIN_RELU) value = value < 0 ? 0 : value;
+        if (is.activation == FXBIN_PRELU) value = value < 0 ? value * slope[i] : value;
+        values[i] = value;
     }
-    if (call->slope != NULL) at.slope = call->slope + filter;
-    if (count == CHUNK) {
-        finish_by_kind(at, CHUNK, call->activation);
-    } else {
-        finish_by_kind(at, count, call->activation);
+    if (call->y_bits.data != NULL) {
+        int64_t step = call->y_bits.stride[1];
+        uint64_t *words = (uint64_t *)call->y_bits.data + tile->y_bits_at[pixel] + filter / 64 * step;
+        put_bits(words, step, filter, count, is.pack(values, call->y_thresholds + filter, count));
     }
-    if (!is_together) {
-        for (int64_t i = 0; i < count; i++) to[i * call->y.stride[1]] = apart[i];
-    }
-}
-
-static ALWAYS_INLINE void finish(
-    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
-    const int32_t *sums, int64_t step
-) {
-    int64_t filter = tile->group * group_filters(c->shape) + first;
-    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
-        for (int64_t i = 0; i < count; i += CHUNK) {
-            int64_t some = min_of(count - i, CHUNK);
-            finish_chunk(c, tile, picture, pixel, filter + i, some, sums + pixel * step + i);
+    if (call->y.data != NULL) {
+        int64_t step = call->y.stride[1];
+        float *y = (float *)call->y.data + tile->y_at[pixel] + filter * step;
+        if (step == 1) {
+            memcpy(y, values, (size_t)count * sizeof *y);
+        } else {
+            for (int64_t i = 0; i < count; i++) y[i * step] = values[i];
         }
     }
 }
 
-#if FXBIN_X86
-static AVX2 void finish_avx2(
-    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
-    const int32_t *sums, int64_t step
+/** The sums of a block of filters of a tile. */
+typedef struct {
+    int64_t first, count;
+    const int32_t *sums;
+    int64_t step; /**< from pixel to pixel */
+} block_sums;
+
+static ALWAYS_INLINE void finish_pixels(
+    const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, form is
 ) {
-    finish(c, tile, picture, first, count, sums, step);
+    int64_t filter = tile->group * group_filters(c->shape) + of.first;
+    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
+        const int32_t *sums = of.sums + pixel * of.step;
+        int64_t i = 0;
+        for (; i + CHUNK <= of.count; i += CHUNK) finish_chunk(c, tile, pixel, filter + i, CHUNK, sums + i, is);
+        if (i < of.count) finish_chunk(c, tile, pixel, filter + i, of.count - i, sums + i, is);
+    }
+}
+
+static ALWAYS_INLINE void finish_activation(
+    const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, form is
+) {
+    is.activation = FXBIN_NO_ACTIVATION;
+    if (c->call->activation == FXBIN_NO_ACTIVATION) finish_pixels(c, tile, of, is);
+    is.activation = FXBIN_RELU;
+    if (c->call->activation == FXBIN_RELU) finish_pixels(c, tile, of, is);
+    is.activation = FXBIN_PRELU;
+    if (c->call->activation == FXBIN_PRELU) finish_pixels(c, tile, of, is);
+}
+
+/** One loop for all calls, compiled for the usual ones, and once for all others. */
+static ALWAYS_INLINE void finish(
+    const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, packs_word pack
+) {
+    form is = {.pack = pack, .has_levels = c->middle != NULL || c->excess != NULL};
+    is.has_residual = c->call->residual.data != NULL;
+    is.is_residual_together = is.has_residual && c->call->residual.stride[1] == 1;
+    if (is.has_levels || is.has_residual != is.is_residual_together) {
+        is.activation = c->call->activation;
+        finish_pixels(c, tile, of, is);
+    } else if (is.has_residual) {
+        finish_activation(c, tile, of, (form){true, false, true, 0, pack});
+    } else {
+        finish_activation(c, tile, of, (form){false, false, false, 0, pack});
+    }
+}
+
+#if FXBIN_X86
+static AVX2 void finish_avx2(const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of) {
+    finish(c, tile, of, pack_float_avx2);
+}
+
+static AVX512 void finish_avx512(const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of) {
+    finish(c, tile, of, pack_float_avx512);
 }
 #endif
 
 void finish_tile(
-    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
+    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
     const int32_t *sums, int64_t step
 ) {
+    block_sums of = {.first = first, .count = count, .sums = sums, .step = step};
 #if FXBIN_X86
+    if (cpu_has_avx512()) {
+        finish_avx512(coefficients, tile, of);
+        return;
+    }
     if (cpu_has_avx2()) {
-        finish_avx2(coefficients, tile, picture, first, count, sums, step);
+        finish_avx2(coefficients, tile, of);
         return;
     }
 #endif
-    finish(coefficients, tile, picture, first, count, sums, step);
+    finish(coefficients, tile, of, pack_float);
 }

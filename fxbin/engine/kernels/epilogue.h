@@ -1,4 +1,4 @@
-/* From sums of signs to the numbers of y: levels, bias, residual, activation. */
+/* From sums of signs to y: levels, bias, residual, activation, and the bits of the next convolution. */
 #ifndef FXBIN_EPILOGUE_H
 #define FXBIN_EPILOGUE_H
 
@@ -32,7 +32,7 @@ fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *c
 /** Write the y of a tile and of `count` filters from `first` of its group on; sums as `fxbin_kernel.count`
  * gives them, `step` from pixel to pixel. */
 void finish_tile(
-    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t picture, int64_t first, int64_t count,
+    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
     const int32_t *sums, int64_t step
 );
 

@@ -9,6 +9,9 @@
  *
  * Padding is the value 0, whatever the levels are, as it is for a convolution of floats.
  *
+ * Between convolutions, bits may take the place of floats: y > t of the next one is written as its bits a, 64
+ * channels a word, the first of them the lowest bit, and the next one reads a instead of x.
+ *
  * Every function checks all that it is given before it reads any of it, and returns a status; the text of
  * the last error of a thread is at `fxbin_last_error`. All functions may be called by several threads at
  * once, also with the same weights, except that nobody may use weights while they are destroyed.
@@ -29,11 +32,12 @@ extern "C" {
 #endif
 
 /** Goes up when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 1
+#define FXBIN_ABI_VERSION 2
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
-enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1 };
+/** FXBIN_BITS: words of 64 bits, one for 64 channels. They are on axis c, ``(n, ceil(c / 64), h, w)``. */
+enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1, FXBIN_BITS = 2 };
 
 enum fxbin_activation { FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2 };
 
@@ -70,7 +74,7 @@ typedef struct {
 
     fxbin_tensor x;
     int64_t x_dtype;        /**< enum fxbin_dtype */
-    const void *thresholds; /**< of each channel, in the dtype of x */
+    const void *thresholds; /**< of each channel, in the dtype of x; null for FXBIN_BITS */
     int64_t thresholds_size;
     const float *x_levels; /**< x_low, x_high */
     int64_t x_levels_size;
@@ -87,7 +91,10 @@ typedef struct {
     const float *slope;    /**< of each filter, for FXBIN_PRELU; else null */
     int64_t slope_size;
 
-    fxbin_tensor y; /**< float32 */
+    fxbin_tensor y;      /**< float32; its data may be null where y_bits has data */
+    fxbin_tensor y_bits; /**< FXBIN_BITS of y; its data may be null */
+    const float *y_thresholds; /**< of each filter, where y_bits has data; else null */
+    int64_t y_thresholds_size;
 
     const char *kernel; /**< a name of `fxbin_kernel_name`; null lets the engine choose */
     int64_t threads;    /**< at most so many threads of the engine's own; 1 where `parallel_for` is given */

@@ -30,28 +30,39 @@ static ALWAYS_INLINE uint64_t *write_zeros(int64_t count, uint64_t *to) {
     return to + count;
 }
 
+/** The words of one pixel, some of whose taps are outside of the picture. */
+static uint64_t *gather_edge(const fxbin_band *band, const uint64_t *bits, const fxbin_window *window, uint64_t *to) {
+    const fxbin_shape *shape = band->shape;
+    int64_t words = group_words(shape), height = shape->kernel[0], width = shape->kernel[1];
+    taps_inside down = window->down, across = window->across;
+    to = write_zeros(down.first * width * words, to);
+    for (int64_t ky = down.first; ky < down.last; ky++) {
+        to = write_zeros(across.first * words, to);
+        for (int64_t kx = across.first; kx < across.last; kx++) {
+            int64_t at = band_pixel(band, down.start + ky * down.step, across.start + kx * across.step);
+            to = copy_words(bits + at * pixel_words(shape), words, to);
+        }
+        to = write_zeros((width - across.last) * words, to);
+    }
+    return write_zeros((height - down.last) * width * words, to);
+}
+
 void gather_bits(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
     (void)input;
     const fxbin_shape *shape = band->shape;
     int64_t words = group_words(shape), height = shape->kernel[0], width = shape->kernel[1];
+    int64_t column = pixel_words(shape), row = shape->dilation[0] * band->in_size[1] * column;
     bool are_rows = shape->groups == 1 && shape->dilation[1] == 1; // taps of a row are neighbours in memory
     const uint64_t *bits = band->bits + tile->group * words;
     uint64_t *to = gathered;
     for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
         taps_inside down = tile->windows[pixel].down, across = tile->windows[pixel].across;
-        int64_t inside = across.last - across.first, step = across.step * pixel_words(shape);
-        to = write_zeros(down.first * width * words, to);
-        for (int64_t ky = down.first; ky < down.last; ky++) {
-            to = write_zeros(across.first * words, to);
-            int64_t row = down.start + ky * down.step, column = across.start + across.first * across.step;
-            const uint64_t *from = bits + (inside ? band_pixel(band, row, column) * pixel_words(shape) : 0);
-            if (are_rows) {
-                to = copy_words(from, inside * words, to);
-            } else {
-                for (int64_t kx = 0; kx < inside; kx++) to = copy_words(from + kx * step, words, to);
-            }
-            to = write_zeros((width - across.last) * words, to);
+        bool is_inside = down.last - down.first == height && across.last - across.first == width;
+        if (!is_inside || !are_rows) {
+            to = gather_edge(band, bits, &tile->windows[pixel], to);
+            continue;
         }
-        to = write_zeros((height - down.last) * width * words, to);
+        const uint64_t *from = bits + band_pixel(band, down.start, across.start) * column;
+        for (int64_t ky = 0; ky < height; ky++, from += row) to = copy_words(from, width * words, to);
     }
 }

@@ -9,6 +9,9 @@ extern const fxbin_kernel portable_kernel;
 extern const fxbin_kernel popcnt_kernel, lookup_avx2_kernel, bitsliced_avx2_kernel, bitsliced_avx512_kernel;
 extern const fxbin_kernel popcnt_avx512_kernel;
 #endif
+#if FXBIN_ARM64
+extern const fxbin_kernel popcnt_neon_kernel, bitsliced_neon_kernel;
+#endif
 
 static const fxbin_kernel *const all[] = {
     &portable_kernel,
@@ -18,6 +21,10 @@ static const fxbin_kernel *const all[] = {
     &bitsliced_avx2_kernel,
     &bitsliced_avx512_kernel,
     &popcnt_avx512_kernel,
+#endif
+#if FXBIN_ARM64
+    &popcnt_neon_kernel,
+    &bitsliced_neon_kernel,
 #endif
 };
 

@@ -3,10 +3,7 @@
 #include <string.h>
 
 #include "cpu.h"
-
-#if FXBIN_X86
-#include <immintrin.h>
-#endif
+#include "pack_word.h"
 
 /** One row of the input: where its first value is, and where its bits and their counts go. */
 typedef struct {
@@ -20,35 +17,24 @@ typedef struct {
     int64_t fired_stride; /**< from group to group */
 } row_of_input;
 
-/** The bits of `count` <= 64 neighbouring channels of one pixel. */
-typedef uint64_t (*packs_word)(const char *x, const char *thresholds, int64_t count);
-
 /** Sets bit number `bit` in every `words`-th word of `bits` whose value is above the threshold of its channel. */
 typedef void (*packs_channel)(
     const row_of_input *row, const char *x, const char *threshold, uint64_t *bits, int64_t words, int bit
 );
 
-#define DEFINE_PACKING(type)                                                                                \
-    static ALWAYS_INLINE uint64_t pack_##type(const char *x, const char *thresholds, int64_t count) {       \
-        const type *values = (const type *)(const void *)x;                                                 \
-        const type *bounds = (const type *)(const void *)thresholds;                                        \
-        uint64_t word = 0;                                                                                  \
-        for (int64_t i = 0; i < count; i++) word |= (uint64_t)(values[i] > bounds[i]) << i;                 \
-        return word;                                                                                        \
-    }                                                                                                       \
-                                                                                                            \
-    static ALWAYS_INLINE void pack_channel_##type(                                                          \
+#define DEFINE_PACK_CHANNEL(type)                                                                             \
+    static ALWAYS_INLINE void pack_channel_##type(                                                            \
         const row_of_input *row, const char *x, const char *threshold, uint64_t *bits, int64_t words, int bit \
-    ) {                                                                                                     \
-        const type *values = (const type *)(const void *)x;                                                 \
-        type bound = *(const type *)(const void *)threshold;                                                \
-        for (int64_t column = 0; column < row->width; column++) {                                           \
-            bits[column * words] |= (uint64_t)(values[column * row->column_stride] > bound) << bit;         \
-        }                                                                                                   \
+    ) {                                                                                                       \
+        const type *values = (const type *)(const void *)x;                                                   \
+        type bound = *(const type *)(const void *)threshold;                                                  \
+        for (int64_t column = 0; column < row->width; column++) {                                             \
+            bits[column * words] |= (uint64_t)(values[column * row->column_stride] > bound) << bit;           \
+        }                                                                                                     \
     }
 
-DEFINE_PACKING(float)
-DEFINE_PACKING(double)
+DEFINE_PACK_CHANNEL(float)
+DEFINE_PACK_CHANNEL(double)
 
 /** Channels that are neighbours in memory (channels_last): pixel by pixel. */
 static ALWAYS_INLINE void pack_pixels(const row_of_input *row, packs_word pack, size_t item) {
@@ -106,6 +92,19 @@ static ALWAYS_INLINE void pack_row(
     count_fired(row);
 }
 
+/** Bits that an earlier convolution wrote. What is past the last channel counts for nothing. */
+static ALWAYS_INLINE void copy_row(const row_of_input *row) {
+    int64_t words = pixel_words(row->shape), rest = row->shape->channels % 64;
+    uint64_t last = rest == 0 ? UINT64_MAX : ((uint64_t)1 << rest) - 1;
+    const uint64_t *pixel = (const uint64_t *)(const void *)row->x;
+    uint64_t *bits = row->bits;
+    for (int64_t column = 0; column < row->width; column++, pixel += row->column_stride) {
+        for (int64_t word = 0; word < words; word++) *bits++ = pixel[word * row->channel_stride];
+        bits[-1] &= last;
+    }
+    count_fired(row);
+}
+
 typedef void (*packs_row)(const row_of_input *row);
 
 static void pack_row_float(const row_of_input *row) {
@@ -116,19 +115,11 @@ static void pack_row_double(const row_of_input *row) {
     pack_row(row, pack_double, pack_channel_double, sizeof(double));
 }
 
-#if FXBIN_X86
-static ALWAYS_INLINE AVX2 uint64_t pack_float_avx2(const char *x, const char *thresholds, int64_t count) {
-    const float *values = (const float *)(const void *)x, *bounds = (const float *)(const void *)thresholds;
-    uint64_t word = 0;
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(values + i), _mm256_loadu_ps(bounds + i), _CMP_GT_OQ);
-        word |= (uint64_t)(uint32_t)_mm256_movemask_ps(above) << i;
-    }
-    for (; i < count; i++) word |= (uint64_t)(values[i] > bounds[i]) << i;
-    return word;
+static void pack_row_bits(const row_of_input *row) {
+    copy_row(row);
 }
 
+#if FXBIN_X86
 static AVX2 void pack_row_float_avx2(const row_of_input *row) {
     pack_row(row, pack_float_avx2, pack_channel_float, sizeof(float));
 }
@@ -136,19 +127,25 @@ static AVX2 void pack_row_float_avx2(const row_of_input *row) {
 static AVX2 void pack_row_double_avx2(const row_of_input *row) {
     pack_row(row, pack_double, pack_channel_double, sizeof(double));
 }
+
+static AVX2 void pack_row_bits_avx2(const row_of_input *row) {
+    copy_row(row);
+}
 #endif
 
 static packs_row packer_of(int64_t dtype) {
+    static const packs_row by_dtype[] = {pack_row_float, pack_row_double, pack_row_bits};
 #if FXBIN_X86
-    if (cpu_has_avx2()) return dtype == FXBIN_FLOAT64 ? pack_row_double_avx2 : pack_row_float_avx2;
+    static const packs_row avx2_by_dtype[] = {pack_row_float_avx2, pack_row_double_avx2, pack_row_bits_avx2};
+    if (cpu_has_avx2()) return avx2_by_dtype[dtype];
 #endif
-    return dtype == FXBIN_FLOAT64 ? pack_row_double : pack_row_float;
+    return by_dtype[dtype];
 }
 
 void pack_band(const fxbin_call *call, int64_t picture, fxbin_band *band) {
     const fxbin_shape *shape = band->shape;
     const int64_t *stride = call->x.stride;
-    size_t item = call->x_dtype == FXBIN_FLOAT64 ? sizeof(double) : sizeof(float);
+    size_t item = item_of(call->x_dtype);
     packs_row pack = packer_of(call->x_dtype);
     int64_t width = band->in_size[1];
     for (int64_t i = 0; i < band->rows; i++) {

@@ -2,6 +2,8 @@
 #ifndef FXBIN_SHAPE_H
 #define FXBIN_SHAPE_H
 
+#include <stddef.h>
+
 #include "fxbin_engine.h"
 
 static inline int64_t ceil_div(int64_t a, int64_t b) {
@@ -14,6 +16,16 @@ static inline int64_t min_of(int64_t a, int64_t b) {
 
 static inline int64_t max_of(int64_t a, int64_t b) {
     return a > b ? a : b;
+}
+
+/** Bytes of an element of enum fxbin_dtype. */
+static inline size_t item_of(int64_t dtype) {
+    return dtype == FXBIN_FLOAT32 ? sizeof(float) : sizeof(double);
+}
+
+/** 64-bit words in which the bits of `channels` lie. */
+static inline int64_t words_of(int64_t channels) {
+    return ceil_div(channels, 64);
 }
 
 /** Channels that one filter sees at one tap. */
@@ -36,7 +48,7 @@ static inline int64_t inputs_of(const fxbin_shape *shape) {
 
 /** 64-bit words in which the bits of a group lie, for one pixel; unused bits are 0. */
 static inline int64_t group_words(const fxbin_shape *shape) {
-    return ceil_div(group_channels(shape), 64);
+    return words_of(group_channels(shape));
 }
 
 /** Bytes of the bits of one filter at one tap, in `fxbin_call.weight_bits`. */

@@ -22,7 +22,7 @@ def check_specialised(value: Any, expected: Any, what: str) -> None:
         return
     ways_out = "transform the model again with example inputs like these"
     if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
-        ways_out += ". If that is the doing of autocast, keep the module whole with `leaf_modules`"
+        ways_out += ". If autocast causes this, keep the module whole with `leaf_modules`"
     before = "its default" if expected is ... else repr(expected)
     raise TraceError(
         f"the model was transformed for inputs with {what} = {before}, and now it is {value!r}: {ways_out}"
@@ -107,7 +107,7 @@ def _plain(value: Any, expected: Any, what: str) -> Any:
     number = known(value)
     if number is not value and number == expected:
         warnings.warn(
-            f"the traced module is right for inputs with {what} = {expected!r} and does not check it",
+            f"the traced module is valid only for inputs with {what} = {expected!r}, and does not check that",
             TracerWarning,
             stacklevel=3,
         )

@@ -44,14 +44,14 @@ def _try_all() -> None:
         # Compiled before any function of torch is replaced: torch.jit knows them by their identity.
         scripted = torch.jit.CompilationUnit("def double(x):\n    return x * 2\n").double
         with patched(tracer):
-            for name, is_reached in _ways():
+            for name, is_reached in _checks():
                 with paused():
                     x = traced(torch.ones(1, 1, device="meta"), tracer.graph.placeholder("x"), tracked=True)
                 _check(name, is_reached, Sample(tracer, x, scripted))
 
 
-def _ways() -> list[tuple[str, Callable[[Sample], object]]]:
-    """The name of each way in which a tracer learns of a call, with a check that it works."""
+def _checks() -> list[tuple[str, Callable[[Sample], object]]]:
+    """All checks that a tracer sees a call, each with the name of what torch must call for that."""
     return [
         *((str(replacement), replacement.is_reached) for replacement in REPLACEMENTS),
         ("torch.neg", lambda s: node_of(torch.neg(s.x))),
@@ -74,7 +74,7 @@ def _check(name: str, is_reached: Callable[[Sample], object], sample: Sample) ->
     except Exception as error:  # noqa: BLE001  (any error of torch about a traced tensor)
         cause = error
     raise TorchVersionError(
-        f"torch {torch.__version__} no longer comes to what fxbin puts in place of {name}, so that "
+        f"torch {torch.__version__} no longer calls what fxbin puts in place of {name}, so that "
         "what a model does there would be left out of its graph: install a version that fxbin is tested with "
         f'(`pip install "torch<={NEWEST_TESTED}"`), and report this'
     ) from cause

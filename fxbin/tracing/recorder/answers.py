@@ -69,5 +69,5 @@ def _some_number(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     """A number of the type that `read` gives for this dtype. Raises RuntimeError as torch does."""
     with paused():
         if tensor._value.numel() != 1:
-            raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is no single number")
+            raise RuntimeError(f"a tensor of shape {tuple(tensor._value.shape)} is not a single number")
         return read(torch.ones((), dtype=tensor._value.dtype))

@@ -132,7 +132,7 @@ class Attributes:
         if tensor._source is None:
             raise TraceError(
                 f"a tensor of shape {tuple(tensor._value.shape)} was computed inside of a module that is "
-                "kept whole, and reaches the code around it by another way than what the module returns"
+                "kept whole, and reaches the code around it in another way than as a result of the module"
             )
         return self.fetch(tensor._source, graph)
 

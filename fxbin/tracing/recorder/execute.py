@@ -139,7 +139,7 @@ def _looks_at_content(operator: Any) -> bool:
 
 @speaks_for_user
 def common_device(name: str, tensors: list[TracedTensor], data_device: torch.device | None) -> torch.device:
-    """The device on which operator `name` runs; moves `tensors` there for good.
+    """The device on which operator `name` runs; moves `tensors` there permanently.
 
     If any of them has no data, the result has none either: only what depends on constants alone is computed.
     `data_device` is the device of a run in which all tensors have data, None in others.

@@ -102,7 +102,7 @@ class KeptWhole:
                     if module not in self._islands or self._position.caller is None:
                         raise
                     raise self._fault_of_caller(
-                        f"what {path} gives depends on the content of tensors"
+                        f"what {path} returns depends on the content of tensors"
                     ) from error
         if not self._position.with_data and not isinstance(result, Tensor):
             self._rely_on_structure(module, path, result)

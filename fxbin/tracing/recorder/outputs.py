@@ -17,7 +17,7 @@ def add_output(tracer: Tracer, result: Any) -> None:
     """Add the output node of `result`, whose containers keep their types."""
     if any(isinstance(item, GeneratorType) for item in leaves(result)):
         raise TraceError(
-            "forward gives a generator, whose code runs only when somebody asks for more: return a list"
+            "forward returns a generator, whose code runs only when its items are requested: return a list"
         )
     node = tracer.graph.output(tracer.recorder.nodes(result))
     set_spec(node, specs(result))

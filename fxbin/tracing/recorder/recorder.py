@@ -171,15 +171,15 @@ class Recorder:
             if self._position.with_data:
                 return None  # the graph is never run
             raise TraceError(
-                f"an object of type {type(item).__name__} {reason}, and a graph cannot make one in each: "
-                "hand on tensors, or tuples, lists, dicts or dataclasses of them"
+                f"an object of type {type(item).__name__} {reason}, and a graph cannot make one in each run: "
+                "pass tensors, or tuples, lists, dicts or dataclasses of them"
             )
         return self._attributes.fetch_object(item, self.graph)
 
     def _why_of_this_run(self, item: Any) -> str:
         """Why a graph must not refer to the object `item`, which code has passed on; empty if it may."""
         if isinstance(item, Iterator | MappingView):
-            return "is good for this run"
+            return "is valid for this run only"
         if isinstance(item, torch.Generator) and item not in self._attributes.inventory.generators:
             return "was made in this run"
         return "holds tensors of this run" if holds_any(item, (TracedTensor, TracedValue)) else ""

@@ -26,7 +26,7 @@ def changes_noted(tracer: Tracer) -> Iterator[None]:
     for held in before:
         _note(tracer, *held)
         if held[0] not in whole:  # a graph calls these, so they change their attributes
-            tracer.state.final_values += _left(tracer, *held)
+            tracer.state.final_values += _final_values(tracer, *held)
 
 
 def _kept_whole(tracer: Tracer) -> set[nn.Module]:
@@ -51,10 +51,10 @@ def _note(tracer: Tracer, module: nn.Module, before: dict[str, Any], containers:
             )
 
 
-def _left(
+def _final_values(
     tracer: Tracer, module: nn.Module, before: dict[str, Any], containers: list[Container]
 ) -> Iterator[Read]:
-    """Yield attributes that the forward has set, with the value if it is plain, or else MISSING."""
+    """Yield attributes that the forward has set, with their final value if it is plain, else MISSING."""
     path, now = tracer.attributes.module_path(module), vars(module)
     for name in _changed(containers):
         yield Read(path, "__dict__", name, MISSING)

@@ -55,7 +55,7 @@ def raise_bug(error: Exception) -> None:
 _NOTE = (
     "This is a bug in fxbin, not a property of your model: please report it, with this traceback and the "
     f"versions of fxbin and torch. {TOLERANT}=1 in the environment turns it into a warning: the module whose "
-    "code was traced then runs as it is, and only the modules that it calls become graphs."
+    "code was traced then runs as plain Python, and only the modules that it calls become graphs."
 )
 
 

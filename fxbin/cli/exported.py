@@ -1,4 +1,4 @@
-"""The commands for deployment: `fxbin export`, `verify` and `bench`."""
+"""The commands about exported files: `fxbin export`, `verify` and `bench`."""
 
 import json
 from enum import StrEnum

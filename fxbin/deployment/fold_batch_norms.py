@@ -1,0 +1,74 @@
+"""A BatchNorm behind a convolution becomes part of its weight and bias."""
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+
+from fxbin.deployment.graph_facts import called, only_user, runs_alone
+from fxbin.deployment.packed_conv2d import PackedConv2d
+
+
+def fold_batch_norms(module: fx.GraphModule) -> None:
+    """Rewrite the graph of `module`, which is in eval mode, in place.
+
+        before:  x -> convolution -> BatchNorm2d
+        after:   x -> convolution, whose filters are scaled as BatchNorm2d scales their outputs
+
+    The convolution is a packed one or an `nn.Conv2d` in float32 or float64 that is called once.
+    """
+    for node in module.graph.find_nodes(op="call_module", sort=True):
+        norm_node = only_user(node)
+        norm = None if norm_node is None else called(module, norm_node)
+        if norm_node is None or not _is_constant(norm):
+            continue
+        if _folds_into_packed(module, node, norm) or _folds_into_float(module, node, norm):
+            norm_node.replace_all_uses_with(node)
+            module.graph.erase_node(norm_node)
+
+
+def _is_constant(norm: nn.Module | None) -> bool:
+    """Whether it is a BatchNorm2d that scales every picture alike."""
+    if type(norm) is not nn.BatchNorm2d or not runs_alone(norm):
+        return False
+    return not norm.training and norm.running_mean is not None and norm.running_var is not None
+
+
+def _scale_and_shift(norm: nn.Module | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What `norm` multiplies each channel by, and what it then adds in place of `bias`, in float64."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale *= norm.weight.double()
+    shift = -norm.running_mean.double() if bias is None else bias - norm.running_mean.double()
+    shift *= scale
+    if norm.bias is not None:
+        shift += norm.bias.double()
+    return scale, shift
+
+
+def _folds_into_packed(module: fx.GraphModule, node: fx.Node, norm: nn.Module | None) -> bool:
+    packed = called(module, node)
+    if not isinstance(packed, PackedConv2d):
+        return False
+    scale, shift = _scale_and_shift(norm, packed.bias)
+    packed.w_levels = (packed.w_levels * scale).float()
+    packed.bias = shift.float()
+    return True
+
+
+def _folds_into_float(module: fx.GraphModule, node: fx.Node, norm: nn.Module | None) -> bool:
+    conv = called(module, node)
+    if type(conv) is not nn.Conv2d or conv.weight.dtype not in (torch.float32, torch.float64):
+        return False
+    calls = [each for each in module.graph.find_nodes(op="call_module") if called(module, each) is conv]
+    if len(calls) > 1 or not runs_alone(conv):
+        return False
+    scale, shift = _scale_and_shift(norm, conv.bias)
+    dtype, folded = conv.weight.dtype, copy.deepcopy(conv)
+    folded.weight = nn.Parameter((conv.weight * scale.view(-1, 1, 1, 1)).to(dtype))
+    folded.bias = nn.Parameter(shift.to(dtype))
+    module.set_submodule(str(node.target), folded)
+    return True

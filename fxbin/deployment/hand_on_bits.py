@@ -1,0 +1,71 @@
+"""A packed convolution hands bits to the next one, instead of floats or beside them."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from fxbin.deployment.graph_facts import (
+    Shapes,
+    nodes_between,
+    only_reads,
+    packed_at,
+    packed_nodes,
+    shapes_of,
+)
+from fxbin.engine.binary_conv2d import takes_bits
+
+
+def hand_on_bits(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
+    """Rewrite the graph of `module` in place. `inputs` are example values.
+
+        before:  x -> packed.a -> y -> packed.b      after:  x -> packed.a -> bits -> packed.b
+
+    Where something else reads y, too, packed.a returns both. Only one convolution gets bits from another, as
+    each has thresholds of its own.
+    """
+    shapes = shapes_of(module, inputs)
+    for node in packed_nodes(module):
+        reader = _first_reader(module, node, shapes)
+        if reader is not None:
+            _hand_on(module, node, reader)
+
+
+def _first_reader(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> fx.Node | None:
+    """The first packed convolution whose input is the output of `node`, if it can be given as bits."""
+    if shapes[node][1] != torch.float32:
+        return None
+    for user in node.users:
+        if user.args[:1] == (node,) and _takes_bits(module, user):
+            between = nodes_between(node, user)
+            return user if all(only_reads(module, each) for each in between) else None
+    return None
+
+
+def _takes_bits(module: fx.GraphModule, node: fx.Node) -> bool:
+    if node not in packed_nodes(module):
+        return False
+    packed = packed_at(module, node)
+    return takes_bits(len(packed.thresholds), packed.groups)
+
+
+def _hand_on(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> None:
+    packed = packed_at(module, node)
+    packed.y_thresholds = packed_at(module, reader).thresholds.clone()
+    others = [user for user in node.users if user is not reader or node in user.args[1:]]
+    if not others:
+        packed.output = "bits"
+        return
+    packed.output = "both"
+    floats, bits = _output(node, 0, "floats"), _output(node, 1, "bits")
+    node.replace_all_uses_with(floats, delete_user_cb=lambda user: user not in (floats, bits))
+    reader.args = (bits, *reader.args[1:])
+
+
+def _output(node: fx.Node, index: int, name: str) -> fx.Node:
+    with node.graph.inserting_after(node):
+        return node.graph.create_node(
+            "call_function", operator.getitem, (node, index), name=f"{node.name}_{name}"
+        )

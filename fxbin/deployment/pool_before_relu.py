@@ -1,0 +1,40 @@
+"""Max pooling runs before ReLU, which then has fewer numbers to compare."""
+
+from torch import fx, nn
+
+from fxbin.deployment.graph_facts import called, is_relu, only_user, runs_alone
+
+
+def pool_before_relu(module: fx.GraphModule) -> None:
+    """Rewrite the graph of `module` in place.
+
+        before:  x -> ReLU -> MaxPool2d
+        after:   x -> MaxPool2d -> ReLU
+
+    The largest of some numbers is the same in either order, and NaN stays NaN. x must be new memory that
+    nothing else reads, as ReLU may work in place.
+    """
+    for relu in list(module.graph.nodes):
+        if not is_relu(module, relu):
+            continue
+        pool, (x, *_) = only_user(relu), relu.all_input_nodes
+        if pool is not None and _makes_smaller(called(module, pool)) and _is_new(module, x):
+            _swap(relu, pool, x)
+
+
+def _makes_smaller(pool: nn.Module | None) -> bool:
+    if type(pool) is not nn.MaxPool2d or pool.return_indices or not runs_alone(pool):
+        return False
+    stride = pool.stride
+    return (stride if isinstance(stride, int) else max(stride)) > 1
+
+
+def _is_new(module: fx.GraphModule, x: fx.Node) -> bool:
+    return type(called(module, x)) in (nn.Conv2d, nn.BatchNorm2d) and len(x.users) == 1
+
+
+def _swap(relu: fx.Node, pool: fx.Node, x: fx.Node) -> None:
+    pool.replace_all_uses_with(relu)
+    pool.replace_input_with(relu, x)
+    relu.replace_input_with(x, pool)
+    pool.append(relu)
