@@ -14,6 +14,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
     apply_activation_checkpointing,
     checkpoint_wrapper,
 )
+from torch.nn.grad import conv2d_input, conv2d_weight
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import fxbin
@@ -245,3 +246,53 @@ def test_layer_with_several_call_sites_in_checkpoints_of_another_kind_is_an_erro
         match=r"conv: it was called in a backward, .* which checkpointing by torch\.utils\.check",
     ):
         y.sum().backward()
+
+
+def test_function_in_a_checkpoint_of_another_kind_is_an_error_that_says_so() -> None:
+    torch.manual_seed(0)
+    model = training(Checkpoints(), batch())
+    model.run = by_hand
+    with pytest.raises(
+        TransformError,
+        match=r"a torch\.autograd\.Function convolves with .*Checkpoints/conv2d_1'.*torch\.utils\.checkpoint",
+    ):
+        model(batch())
+
+
+class Convolution(torch.autograd.Function):
+    """A convolution with a backward of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return (
+            conv2d_input(x.shape, weight, grad, padding=1),
+            conv2d_weight(x, weight.shape, grad, padding=1),
+        )
+
+
+def test_autograd_functions_that_convolve_are_in_full_precision_in_the_own_code_too() -> None:
+    class Convolves(Checkpoints):
+        factor = 1.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Parameter(torch.randn(3, 3, 3, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = Convolution.apply(self.method(x), self.other)  # type: ignore[no-untyped-call]
+            return y * self.factor
+
+    torch.manual_seed(0)
+    x = batch()
+    model = training(Convolves(), x)
+    y, expected = model(x), gradients(model, x)
+    model.factor = 2.0
+    assert not runs_a_graph(model)
+    torch.testing.assert_close(model(x), 2 * y)
+    torch.testing.assert_close(gradients(model, x), {name: 4 * grad for name, grad in expected.items()})

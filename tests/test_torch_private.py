@@ -181,6 +181,21 @@ def _torch_function_is_off() -> bool:
         return x.neg().shape == (1,)
 
 
+def _functions_are_seen() -> bool:
+    seen = []
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx: Any, x: Tensor) -> Tensor:
+            seen.append(torch_private.has_forward_gradients())
+            return x * 2
+
+    Function.apply(torch.ones(1, requires_grad=True))  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        seen.append(torch_private.has_forward_gradients())
+    return seen == [False, True]
+
+
 def _backward_is_seen() -> bool:
     seen = []
 
@@ -270,6 +285,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     "is_profiled": _profiler_is_seen,
     "TorchDispatchMode": _dispatch_modes_are_seen,
     "WithoutTorchFunction": _torch_function_is_off,
+    "has_forward_gradients": _functions_are_seen,
     "graph_task_id": _backward_is_seen,
     "queue_callback": _backward_is_seen,
     "CheckpointFrame": _frames_repeat,

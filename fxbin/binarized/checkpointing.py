@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.checkpoint import CheckpointFunction
 
 from fxbin import torch_private
-from fxbin.binarized.running import resumable
+from fxbin.binarized.running import resumable, still_running
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def _reentrant_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(forward)
     def replaced(ctx: Any, run_function: Callable[..., Any], *args: Any) -> Any:
         repeated = resumable(run_function)
-        y = forward(ctx, run_function, *args)
+        y = forward(ctx, still_running(run_function), *args)
         ctx.run_function = repeated
         return y
 

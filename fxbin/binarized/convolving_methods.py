@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from fxbin import torch_private
+
 DIRECT_CALLS = "_fxbin_direct_calls"
 """The attribute of a module that holds its `DirectCalls`, which run the methods."""
 
@@ -41,7 +43,9 @@ def attributes_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
     # Those of torch are called by forwards, which have binarizers.
     names = {name for cls in classes if not _is_of_torch(cls.__module__) for name in vars(cls)}
-    convolving = {"conv2d", "_conv_forward"} | ({"forward"} if issubclass(kind, nn.Conv2d) else set())
+    convolving = {"conv2d", torch_private.CONV_FORWARD} | (
+        {"forward"} if issubclass(kind, nn.Conv2d) else set()
+    )
     found: dict[str, Any] = {}
     for name in names - {"__new__", "__init__", "__call__", "forward"}:
         item = next(vars(cls)[name] for cls in classes if name in vars(cls))

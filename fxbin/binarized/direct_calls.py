@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxbin.binarized.convolving_methods import DIRECT_CALLS, derived_class
-from fxbin.binarized.own_code import ConvCaller, OwnCode, SiteBinarizers, counted
+from fxbin.binarized.own_code import ConvCaller, OwnCode, SiteBinarizers, check_has_no_site, counted
 from fxbin.binarized.running import binarizing, plainly, running
 from fxbin.errors import TransformError
 
@@ -57,6 +57,10 @@ class DirectCalls:
             return site.convolve(input, weight, *args, **kwargs)
         with plainly():
             return F.conv2d(input, weight, *args, **kwargs)
+
+    def check_has_no_site(self, weight: Tensor) -> None:
+        """Raise TransformError if a call site has `weight`, with which an autograd function convolves."""
+        check_has_no_site((site for _, site in self._sites()), weight)
 
     def _site(self, weight: Tensor) -> SiteBinarizers | None:
         """The call site that has `weight`; None if none has.

@@ -47,6 +47,10 @@ class Kernel:
         has_memory = not (is_followed() or value.is_meta) and value.device == weight.device
         return has_memory and value.is_set_to(weight)
 
+    def may_be(self, weight: Tensor) -> bool:
+        """Whether it is `weight`, or is computed and has its shape."""
+        return self.shape == tuple(weight.shape) if self.is_computed else self.is_now(weight)
+
     def may_be_in(self, modules: Collection[nn.Module]) -> bool:
         """Whether code of `modules` may have it: one of them owns it, or it is computed."""
         return self.owner is None or self.owner in modules
@@ -98,6 +102,18 @@ def counted(calls: Calls) -> Iterator[None]:
     for caller, count in counts.items():
         if count not in caller.counts:
             raise TransformError(_message(caller, f"it was called {count} times"))
+
+
+def check_has_no_site(sites: Iterable[SiteBinarizers], weight: Tensor) -> None:
+    """Raise TransformError if one of `sites` has `weight`, with which an autograd function convolves."""
+    for site in sorted(sites, key=lambda site: site.kernel.is_computed):  # those that are sure come first
+        if site.activation is not None and site.kernel.may_be(weight):
+            raise TransformError(
+                f"F.conv2d: a torch.autograd.Function convolves with the weight of {site.name!r}, which has "
+                "binarizers. If the function is gradient checkpointing, use torch.utils.checkpoint, which "
+                "may be switched on at any time; or transform the model with the function, which then stays "
+                "in full precision"
+            )
 
 
 def _message(caller: "ConvCaller", what: str) -> str:
@@ -267,6 +283,10 @@ class ConvCaller:
     ) -> Tensor:
         """``F.conv2d(input, weight, ...)`` with the binarizers of its call site."""
         return self.next_site().convolve(input, weight, *args, **kwargs)
+
+    def check_has_no_site(self, weight: Tensor) -> None:
+        """Raise TransformError if a call site has `weight`, with which an autograd function convolves."""
+        check_has_no_site(self.sites, weight)
 
     def next_site(self) -> SiteBinarizers:
         """The binarizers of the call site at which the module is now.

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from fxbin.onlookers import is_in_autograd_function
+
 _CONV2D = (torch.conv2d, torch.ops.aten.conv2d, torch.ops.aten.conv2d.default)
 
 
@@ -19,6 +21,10 @@ class Convolves(Protocol):
 
     def convolve(self, *args: Any, **kwargs: Any) -> Tensor:
         """`F.conv2d` with the binarizers of its call site."""
+        ...
+
+    def check_has_no_site(self, weight: Tensor) -> None:
+        """Raise TransformError if a call site has `weight`, with which an autograd function convolves."""
         ...
 
 
@@ -114,13 +120,40 @@ def _copied(counts: _Counts) -> _Counts:
     return tuple((calls, copy(of_calls)) for calls, of_calls in counts)
 
 
+def still_running(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which belongs to the code that is running, although an autograd function calls it."""
+    code = _now.running
+    if code is None:
+        return function
+
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with binarizing(code):
+            return function(*args, **kwargs)
+
+    return inside
+
+
 class _Convolutions(TorchFunctionMode):
-    """Lets the code that is running compute the calls of `F.conv2d`."""
+    """Lets the code that is running compute the calls of `F.conv2d`.
+
+    Autograd functions that this code calls are no part of it: their backwards know of no binarizers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_function = is_in_autograd_function()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         code = _now.running
         if code is not None and func in _CONV2D:
+            if is_in_autograd_function() and not self._in_function:
+                code.check_has_no_site(_weight(*args, **(kwargs or {})))
+                return func(*args, **(kwargs or {}))
             return code.convolve(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _weight(*args: Any, **kwargs: Any) -> Any:
+    return args[1] if len(args) > 1 else kwargs["weight"]
