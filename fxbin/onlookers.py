@@ -77,7 +77,7 @@ def is_in_autograd_function() -> bool:
 
     False in inference mode and under compilers and `torch.func`, which do not let it be seen.
     """
-    if torch.is_inference_mode_enabled() or torch.compiler.is_compiling() or is_transformed():
+    if torch.compiler.is_compiling() or is_transformed() or torch.is_inference_mode_enabled():
         return False
     return not torch_private.has_forward_gradients()
 

@@ -4,7 +4,7 @@ import copy
 import functools
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -285,6 +285,42 @@ def test_the_class_is_still_the_same_to_users() -> None:
     assert torch.equal(alone.features(batch()), model.head.features(batch()))
     alone.activation_binarizer.disable()
     assert not torch.equal(alone.features(batch()), model.head.features(batch()))
+
+
+def test_classes_that_list_their_subclasses_do_not_hear_of_it() -> None:
+    class Listed(Head):
+        listed: ClassVar[list[str]] = []
+
+        def __init_subclass__(cls, *, name: str) -> None:
+            cls.listed.append(name)
+
+    torch.manual_seed(0)
+    model = in_stage_one(Holds(Listed()), batch())
+    torch.testing.assert_close(
+        model.head.features(batch()), by_hand(model, "head.", batch(), model.head.weight)
+    )
+    assert Listed.listed == []
+
+
+def test_methods_in_code_that_is_kept_whole_are_as_ever() -> None:
+    class Whole(Computed):
+        """Its weight has the shape of that of a call site, but is another one."""
+
+    class Beside(Holds):
+        def __init__(self) -> None:
+            super().__init__(Computed())
+            self.whole = Whole()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.whole(self.head(x))
+            return y
+
+    torch.manual_seed(0)
+    original = Beside()
+    model = switched_on(fxbin.transform(original, SMALL, leaf_modules=[Whole]), batch())
+    x = model.head(batch())
+    assert torch.equal(model.whole.features(x), original.whole.features(x))
+    assert torch.equal(model(batch()), original.whole(x))
 
 
 def test_methods_in_a_hook_are_binarized_and_leave_the_forward_alone() -> None:

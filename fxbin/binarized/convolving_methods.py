@@ -21,13 +21,25 @@ def derived_class(kind: Any) -> Any:
     if not methods:
         return None
     names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(kind)(kind.__name__, (kind,), {**names, "__reduce_ex__": _reduce, **methods})
+    return subclass(kind, {**names, "__reduce_ex__": _reduce, **methods})
+
+
+class _Unnoticed(nn.Module):
+    """A base class before another, whose `__init_subclass__` must not hear of the class that is derived."""
+
+    def __init_subclass__(cls, **_kwargs: Any) -> None:
+        pass
+
+
+def subclass(kind: Any, content: dict[str, Any]) -> Any:
+    """A class of the same name, derived from `kind`, with `content`."""
+    return type(kind)(kind.__name__, (_Unnoticed, kind), content)
 
 
 def _reduce(module: nn.Module, protocol: Any) -> Any:
     """As without the derived class, which pickle finds no place for."""
     derived = type(module)
-    kind: Any = derived.__mro__[1]
+    kind: Any = derived.__mro__[2]
     found = kind.__reduce_ex__(module, protocol)
     if not isinstance(found, tuple) or found[1][:1] != (derived,):
         return found

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fxbin.binarized.convolving_methods import DIRECT_CALLS, derived_class
 from fxbin.binarized.own_code import ConvCaller, OwnCode, SiteBinarizers, check_has_no_site, counted
 from fxbin.binarized.running import binarizing, plainly, running
+from fxbin.binarizers import Binarizer
 from fxbin.errors import TransformError
 
 
@@ -91,7 +92,7 @@ class DirectCalls:
 
     def uninstall(self) -> None:
         """Restore the module's own methods."""
-        del vars(self._module)[DIRECT_CALLS]
+        vars(self._module).pop(DIRECT_CALLS, None)
         if not self._has_class:
             self._give_class(derived_class(self._kind), self._kind)
 
@@ -116,9 +117,13 @@ def direct_calls(model: nn.Module, own_code: OwnCode) -> list[DirectCalls]:
 
     `model` itself has a class with such methods already; others get one that is derived from their own.
     """
+    # What binarizers compute is never a call site.
+    inside = {
+        part for module in model.modules() if isinstance(module, Binarizer) for part in module.modules()
+    }
     found = [DirectCalls(model, own_code, has_class=True)]
     for module in model.modules():
         kind: Any = type(module)
-        if module is not model and derived_class(kind) is not None:
+        if module is not model and module not in inside and derived_class(kind) is not None:
             found.append(DirectCalls(module, own_code, has_class=False))
     return [direct for direct in found if direct.has_sites]

@@ -5,7 +5,7 @@ from typing import Any, Self, TypeVar, cast
 
 from torch import fx, nn
 
-from fxbin.binarized.convolving_methods import attributes_with_convolutions
+from fxbin.binarized.convolving_methods import attributes_with_convolutions, subclass
 from fxbin.binarized.refused_methods import refusals
 from fxbin.binarized.reserved_names import check_names
 from fxbin.original.reach import HOOKS
@@ -102,7 +102,7 @@ def _inner_model(model: Any, hooks: dict[str, Any]) -> Any:
     content = {name: _constant(of_kind) for name, of_kind in inner_hooks.items()}
     content["forward"] = property(lambda _: model.own_forward())
     kind: Any = type(model)
-    inner = object.__new__(type(kind)(kind.__name__, (kind,), {"__module__": kind.__module__, **content}))
+    inner = object.__new__(subclass(kind, {"__module__": kind.__module__, **content}))
     inner.__dict__ = vars(model)
     return inner
 

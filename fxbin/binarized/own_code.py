@@ -25,11 +25,11 @@ from fxbin.onlookers import is_followed
 class Kernel:
     """The weight of a call site."""
 
-    owner: nn.Module | None = None
-    """The module that has it; None if it is computed."""
+    owners: tuple[nn.Module, ...] = ()
+    """The module that has it, or, if it is computed, those that have what it is computed from."""
 
     name: str = ""
-    """Its name there."""
+    """Its name in the module; empty if it is computed."""
 
     shape: tuple[int, ...] = ()
     """Its shape."""
@@ -52,15 +52,15 @@ class Kernel:
         return self.shape == tuple(weight.shape) if self.is_computed else self.is_now(weight)
 
     def may_be_in(self, modules: Collection[nn.Module]) -> bool:
-        """Whether code of `modules` may have it: one of them owns it, or it is computed."""
-        return self.owner is None or self.owner in modules
+        """Whether one of `modules` has it, or something that it is computed from."""
+        return any(owner in modules for owner in self.owners)
 
     @property
     def _value(self) -> Tensor | None:
         # `parametrize` puts a property on the class, which computes another tensor each time.
-        if self.owner is None or hasattr(type(self.owner), self.name):
+        if not self.name or hasattr(type(self.owners[0]), self.name):
             return None
-        return getattr(self.owner, self.name, None)
+        return getattr(self.owners[0], self.name, None)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from fxbin.binarized.direct_calls import direct_calls
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.own_code import Kernel, SiteBinarizers, is_plain_conv2d
 from fxbin.binarized.state import BinarizationState, Site
+from fxbin.binarized.weight_source import computed_by
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
@@ -79,11 +80,15 @@ def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
 
 def _kernel(module: BinarizedModule, site: CallSite) -> Kernel:
     if not site.is_function:
-        return Kernel(module.get_submodule(str(site.node.target)), "weight")
-    owner, _, name = (site.weight_path or "").rpartition(".")
-    spec = spec_of(site.raw_w)
-    shape = tuple(spec.shape) if isinstance(spec, TensorSpec) else ()
-    return Kernel(module.get_submodule(owner) if name else None, name, shape)
+        return Kernel((module.get_submodule(str(site.node.target)),), "weight")
+    spec, path = spec_of(site.raw_w), site.weight_path
+    fetched = [node for node in computed_by(site.node.graph, site.raw_w) if node.op == "get_attr"]
+    owners = dict.fromkeys(str(node.target).rpartition(".")[0] for node in fetched)
+    return Kernel(
+        tuple(map(module.get_submodule, owners)),
+        "" if path is None else path.rpartition(".")[2],
+        tuple(spec.shape) if isinstance(spec, TensorSpec) else (),
+    )
 
 
 def _average_together(module: BinarizedModule) -> None:
