@@ -36,6 +36,10 @@ class Base(nn.Module):
     def by_a_function(self, x: Tensor) -> Tensor:
         return convolve(x, self.weight)
 
+    @staticmethod
+    def static(x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, padding=1)
+
     def twice(self, x: Tensor) -> Tensor:
         return self.features(x) + self.by_a_function(x)
 
@@ -146,6 +150,9 @@ def test_methods_that_are_called_directly_are_binarized(found: tuple[Any, Any, s
         own = own if isinstance(own, Base) else own.head
         torch.testing.assert_close(own.features(x), expected(own, way, place, x))
         torch.testing.assert_close(own.by_a_function(x), expected(own, way, place, x))
+        kernel = own.weight.tanh() if isinstance(own, Computed) else own.weight
+        torch.testing.assert_close(own.static(x, kernel), expected(own, way, place, x))
+        assert torch.equal(Base.static(x, kernel), F.conv2d(x, kernel, padding=1))
         torch.testing.assert_close(own.twice(x), 2 * expected(own, way, place, x))
         assert runs_a_graph(way)
 

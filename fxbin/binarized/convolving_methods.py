@@ -63,6 +63,8 @@ def attributes_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
         item = next(vars(cls)[name] for cls in classes if name in vars(cls))
         if isinstance(item, FunctionType) and _mentions(item, convolving):
             found[name] = _method(kind, name, item)
+        elif isinstance(item, staticmethod) and _mentions(item.__func__, convolving):
+            found[name] = _StaticMethod(kind, name)
         elif isinstance(item, property) and _mentions(item.fget, convolving):
             value = _value(kind, name, "fget")
             found[name] = property(value, item.fset, item.fdel, item.__doc__)
@@ -79,6 +81,18 @@ def _method(kind: type[nn.Module], name: str, item: Callable[..., Any]) -> Calla
         return own(self, *args, **kwargs) if direct is None else direct.run(own, self, *args, **kwargs)
 
     return method
+
+
+class _StaticMethod:
+    """The static method `name` of `kind`, run with binarizers if it is called on a module."""
+
+    def __init__(self, kind: type[nn.Module], name: str) -> None:
+        self._kind, self._name = kind, name
+
+    def __get__(self, module: nn.Module | None, kind: Any = None) -> Callable[..., Any]:
+        own: Callable[..., Any] = getattr(self._kind, self._name)
+        direct = None if module is None else vars(module).get(DIRECT_CALLS)
+        return own if direct is None else functools.partial(direct.run, own)
 
 
 def _value(kind: type[nn.Module], name: str, function: str) -> Callable[[nn.Module], Any]:
