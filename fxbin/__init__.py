@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from fxbin.passes import watch_passes as watch_passes
     from fxbin.report.summarize import summary as summary
     from fxbin.report.summary import Summary as Summary
+    from fxbin.runtimes import BenchmarkReport as BenchmarkReport
     from fxbin.runtimes import RuntimeReport as RuntimeReport
+    from fxbin.runtimes import benchmark as benchmark
     from fxbin.runtimes import compare_runtimes as compare_runtimes
     from fxbin.staged.batch_norm import reestimate_batch_norm as reestimate_batch_norm
     from fxbin.staged.parameter_groups import parameter_groups as parameter_groups
@@ -100,7 +102,7 @@ _HOMES = {
     "fxbin.passes": ("PassRun", "watch_passes"),
     "fxbin.report.summarize": ("summary",),
     "fxbin.report.summary": ("Summary",),
-    "fxbin.runtimes": ("RuntimeReport", "compare_runtimes"),
+    "fxbin.runtimes": ("BenchmarkReport", "RuntimeReport", "benchmark", "compare_runtimes"),
     "fxbin.staged.batch_norm": ("reestimate_batch_norm",),
     "fxbin.staged.parameter_groups": ("parameter_groups",),
     "fxbin.staged.schedule": ("StagedSchedule",),

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from fxbin.engine.library import Engine
 
 OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -78,3 +81,16 @@ def signatures_read_once() -> None:
         once = functools.cached_property(signature.fget)
         once.__set_name__(kind, "function_ir")
         kind.function_ir = once
+
+
+@pytest.fixture(scope="session")
+def built() -> "Engine":
+    """The 1-bit engine; skips where no C compiler is."""
+    from fxbin.engine.compiler import find_compilers
+    from fxbin.engine.library import engine
+
+    if not find_compilers():
+        pytest.skip("no C compiler")
+    found = engine()
+    assert found is not None
+    return found

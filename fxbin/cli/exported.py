@@ -113,7 +113,7 @@ def verify(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Compare these with PyTorch eager, layer by layer: compiled,onnxruntime,openvino.",
+            help="Compare these with PyTorch eager, layer by layer: compiled,engine,onnxruntime,openvino.",
             show_default=False,
         ),
     ] = None,
@@ -124,18 +124,23 @@ def verify(
     Counts the 1-bit convolutions of the compiled file, then compares the outputs and each 1-bit convolution
     by itself, including values at the threshold and infinities. The exit code is 2 if anything differs.
 
+    With --runtimes, the outputs and layers of other runtimes are compared, too: `engine` is the model that
+    fxbin.deploy makes, which runs in 1 bit in PyTorch and needs no file.
+
     Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
-    `fxbin verify runs/demo/checkpoint.pt --runtimes compiled,onnxruntime`
+    `fxbin verify runs/demo/checkpoint.pt --runtimes engine,onnxruntime`
     """
-    from fxbin import compare_runtimes, openvino
+    from fxbin import compare_runtimes
 
     model = model_from(source, input_size)
     if runtimes is None:
+        # Imported only when asked for: without OpenVINO, the engine needs none of this.
+        from fxbin import openvino
+
         typer.echo(str(openvino.verify(model, file, tolerance=tolerance, time_limit=time_limit)))
         return
-    names: Any = [name.strip() for name in runtimes.split(",")]
     report = compare_runtimes(
-        model, file, runtimes=names, layers=True, tolerance=tolerance, time_limit=time_limit
+        model, file, runtimes=_names(runtimes), layers=True, tolerance=tolerance, time_limit=time_limit
     )
     if not report.is_right:
         raise VerificationError(f"Not all runtimes compute what PyTorch eager does.\n{report}")
@@ -145,7 +150,14 @@ def verify(
 def bench(
     source: SourceArgument,
     input_size: InputOption = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that OpenVINO may use.")] = 1,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            help="Time in these: engine,openvino. The engine is that of fxbin.deploy, in PyTorch.",
+            show_default="engine, and openvino if it is installed",
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that a runtime may use.")] = 1,
     precision: Annotated[
         Precision,
         typer.Option(help="OpenVINO's precision hint for layers that are in neither 1 bit nor int8."),
@@ -155,7 +167,7 @@ def bench(
     ] = 15,
     int8: Annotated[
         bool | None,
-        typer.Option("--int8/--no-int8", help="Also time int8; by default, if nncf is installed."),
+        typer.Option("--int8/--no-int8", help="Also time OpenVINO's int8; by default, if nncf is installed."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -163,18 +175,21 @@ def bench(
     ] = None,
     time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
-    """Time a model in OpenVINO: float32, int8, 1 bit, and 1 bit with int8 for the rest, in one run.
+    """Time a model in PyTorch, in float and in 1 bit, and in OpenVINO, there also with int8, in one run.
 
-    The weights do not affect the speed, so a config or a model's name is enough.
+    A config or a model's name is enough: the weights do not affect the speed of OpenVINO, and that of the
+    1-bit engine only by how many activations fire, which the first lines say.
 
-    Examples: `fxbin bench configs/resnet18_imagenet_xnor.json5`, `fxbin bench timm:resnet26 --threads 2`
+    Examples: `fxbin bench configs/resnet18_imagenet_xnor.json5`, `fxbin bench timm:resnet26 --threads 2`,
+    `fxbin bench runs/demo/checkpoint.pt --runtimes engine`
     """
-    from fxbin import openvino
+    from fxbin import benchmark
 
     if output is not None:
         check_output_name(output, ".json", "--output")
-    report = openvino.benchmark(
+    report = benchmark(
         model_from(source, input_size),
+        runtimes=_names(runtimes),
         int8=int8,
         threads=threads,
         precision=precision.value,
@@ -185,6 +200,11 @@ def bench(
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     typer.echo(str(report))
+
+
+def _names(runtimes: str | None) -> Any:
+    """The names in a list with commas; None for None."""
+    return None if runtimes is None else [name.strip() for name in runtimes.split(",")]
 
 
 def model_from(source: str, input_size: str | None) -> "BinarizedModule":

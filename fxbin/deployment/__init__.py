@@ -3,5 +3,6 @@
 from fxbin.deployment.deployed_module import DeployedModule, DeployedSite
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.deployment.pipeline import deploy
+from fxbin.deployment.plan import plan_deployment
 
-__all__ = ["DeployedModule", "DeployedSite", "PackedConv2d", "deploy"]
+__all__ = ["DeployedModule", "DeployedSite", "PackedConv2d", "deploy", "plan_deployment"]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fxbin.deployment.graph_facts import called, only_user, runs_alone
+from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
 
@@ -23,6 +24,7 @@ def fold_batch_norms(module: fx.GraphModule) -> None:
         if norm_node is None or not _is_constant(norm):
             continue
         if _folds_into_packed(module, node, norm) or _folds_into_float(module, node, norm):
+            set_origin(node, norm_node)
             norm_node.replace_all_uses_with(node)
             module.graph.erase_node(norm_node)
 

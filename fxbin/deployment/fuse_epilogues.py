@@ -19,6 +19,7 @@ from fxbin.deployment.graph_facts import (
     runs_alone,
     shapes_of,
 )
+from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
 SUM_FUNCTIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
@@ -44,6 +45,7 @@ def fuse_epilogues(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
 
 
 def _skip(module: fx.GraphModule, node: fx.Node, source: fx.Node) -> None:
+    set_origin(source, node)
     node.replace_all_uses_with(source)
     module.graph.erase_node(node)
 

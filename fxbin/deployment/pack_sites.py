@@ -5,6 +5,7 @@ from torch import Tensor, fx
 
 from fxbin.binarizers.axes import pair
 from fxbin.deployment.deployed_module import DeployedSite
+from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.engine.signs import pack_signs
 from fxbin.export.legality import has_known_levels, padded_sides, scale_varies_inside, why_disabled
@@ -69,6 +70,7 @@ def _pack(module: fx.GraphModule, site: CallSite, record: Record, folder: str) -
     with module.graph.inserting_before(site.node):
         packed = module.graph.call_module(place, (site.raw_x,))
     packed.meta = dict(site.node.meta)
+    set_origin(packed, site.node)
     site.node.replace_all_uses_with(packed)
     module.graph.erase_node(site.node)
     return place

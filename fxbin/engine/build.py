@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fxbin.engine.compiler import FLAGS, LIBRARIES, Compiler, find_compiler
+from fxbin.engine.compiler import FLAGS, LIBRARIES, Compiler, find_compilers
 from fxbin.errors import EngineError
 
 SOURCES = Path(__file__).parent / "kernels"
@@ -21,14 +21,25 @@ NO_COMPILER = (
 )
 
 
-def built_library() -> Path:
-    """The engine as a shared library, which is built if it has not been.
+class CompilerError(EngineError):
+    """A compiler does not start or does not compile: another one may."""
 
-    Raises EngineError if there is no compiler, or if it fails.
+
+def built_library() -> Path:
+    """The engine as a shared library, which is built if it has not been, by the first compiler that can.
+
+    Raises EngineError if there is no compiler, or if each fails: then with the error of the first.
     """
-    compiler = find_compiler()
-    if compiler is None:
-        raise EngineError(NO_COMPILER)
+    errors = []
+    for compiler in find_compilers():
+        try:
+            return _built_by(compiler)
+        except CompilerError as error:
+            errors.append(error)
+    raise errors[0] if errors else EngineError(NO_COMPILER)
+
+
+def _built_by(compiler: Compiler) -> Path:
     name = key(compiler)
     # Before anything is written: an image may come with a cache that its users can only read.
     kept = _kept(chosen_folder(), name)
@@ -44,7 +55,7 @@ def key(compiler: Compiler) -> str:
     try:
         version = compiler.version()
     except OSError as error:
-        raise EngineError(f"the C compiler {compiler.command[0]!r} does not start: {error}") from error
+        raise CompilerError(f"the C compiler {compiler.command[0]!r} does not start: {error}") from error
     digest = hashlib.sha256()
     for part in (*FLAGS, *LIBRARIES, *compiler.command, version, platform.platform()):
         digest.update(part.encode() + b"\0")
@@ -112,7 +123,7 @@ def _build(compiler: Compiler, folder: Path, name: str) -> Path:
         if not problem and not made.exists():
             problem = "it wrote no file"
         if problem:
-            raise EngineError(f"the C compiler {compiler.command[0]!r} failed: {_first_error(problem)}")
+            raise CompilerError(f"the C compiler {compiler.command[0]!r} failed: {_first_error(problem)}")
         return made.replace(folder / f"fxbin_engine_{name}_{_digest(made)}.so")
 
 

@@ -45,24 +45,22 @@ class Compiler:
         return found.stderr.strip() or f"it ended with exit code {found.returncode}"
 
 
-def find_compiler() -> Compiler | None:
-    """The one that the environment variable CC names, else cc, gcc or clang, else that of ziglang.
+def find_compilers() -> list[Compiler]:
+    """The one that the environment variable CC names; without it cc, gcc and clang, then that of ziglang.
 
     Raises EngineError if CC is no command.
     """
     chosen = os.environ.get("CC", "")
     try:
         if command := shlex.split(chosen):
-            return Compiler(tuple(command))
+            return [Compiler(tuple(command))]
     except ValueError as error:
         raise EngineError(f"CC: expected a command as in a shell, got {chosen!r}: {error}") from error
-    for name in ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return Compiler((path,))
+    found = [Compiler((path,)) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     if find_spec("ziglang") is not None:
         # By default zig uses all that this CPU has, and other machines may share the cache.
-        return Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
-    return None
+        found.append(Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline")))
+    return found
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":

@@ -40,7 +40,7 @@ def plan_export(
 def prepare(
     model: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[BinarizedModule, BoundInputs]:
-    """Copy `model` in eval mode, with dropout and padding rewritten; return it with inputs on its device."""
+    """Copy `model` in eval mode, with dropout and padding rewritten, and the inputs to its device."""
     if model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
@@ -79,7 +79,8 @@ def lower(
 def _inputs(module: BinarizedModule, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundInputs:
     bound = bind_inputs(module.graph, args, kwargs)
     device = _device(module)
-    return BoundInputs(bound.with_tensors([x.to(device) for x in bound.tensors]), bound.names)
+    # Copies, as the model is run on them and may change them in place.
+    return BoundInputs(bound.with_tensors([x.to(device, copy=True) for x in bound.tensors]), bound.names)
 
 
 def _device(module: BinarizedModule) -> torch.device:

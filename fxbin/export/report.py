@@ -17,10 +17,10 @@ class ExportMode(StrEnum):
     """The form in which a call site was written; the value is the text for users."""
 
     ONE_BIT = "1 bit"
-    """FakeQuantize with two levels on both inputs, which OpenVINO runs as a 1-bit convolution."""
+    """In a file: FakeQuantize with two levels on both inputs, which OpenVINO runs as a 1-bit convolution."""
 
     FLOAT = "float"
-    """Greater, Where and Mul: correct in every runtime, at the speed of a float convolution."""
+    """In a file: Greater, Where and Mul. Correct in every runtime, at the speed of a float convolution."""
 
     FULL_PRECISION = "full precision"
     """No binarizers in the file, because both were disabled."""
@@ -31,7 +31,7 @@ class ExportMode(StrEnum):
 
 @dataclass(frozen=True)
 class SiteExport:
-    """One binarized conv2d call site in an exported file."""
+    """One binarized conv2d call site in an exported file, or in a deployed model."""
 
     name: str
     """Hierarchical name of the call site: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""

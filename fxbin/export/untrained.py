@@ -1,7 +1,8 @@
 """Warns about exporting or deploying a model whose training is not finished, or has not begun."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fxbin.binarized.state import BinarizationState
 
@@ -31,6 +32,15 @@ def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequ
             f"({_some(unset)}) and are {done} with their initial values. Train first, or run a batch through "
             "the model in train mode."
         )
+
+
+@contextmanager
+def untrained_is_fine() -> Iterator[None]:
+    """Hide these warnings, where only speed matters."""
+    with warnings.catch_warnings():
+        for told in ("not fully binarized", "never seen a training batch"):
+            warnings.filterwarnings("ignore", f".*{told}", UserWarning)
+        yield
 
 
 def _awaits_a_batch(state: BinarizationState, name: str) -> bool:

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.packages import require
+from fxbin.openvino_worker.job import TURN
 from fxbin.verification.time_limit import TIME_LIMIT
 
 WORKER = "fxbin.openvino_worker"
@@ -36,9 +38,15 @@ class OpenVINOError(ExportError):
 
 
 def run_in_process(
-    kind: str, job: Mapping[str, Any], arrays: Arrays, time_limit: float = TIME_LIMIT
+    kind: str,
+    job: Mapping[str, Any],
+    arrays: Arrays,
+    time_limit: float = TIME_LIMIT,
+    take_turn: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], Arrays]:
     """Run a job in `fxbin.openvino_worker`; return its result and its arrays.
+
+    Whenever the job gives this process a turn, it waits until `take_turn` has returned.
 
     Raises OpenVINOError with what OpenVINO refused, the signal that ended the process, or the step that took
     longer than `time_limit` seconds.
@@ -48,16 +56,13 @@ def run_in_process(
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps({"time_limit": time_limit, **job}), encoding="utf-8")
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]  # its last option is a keyword, too
-        done = subprocess.run(  # noqa: S603 (this Python and a module of this package)
-            # -P: the current folder is not a place to import from unless it is one here.
-            [sys.executable, "-P", "-W", "ignore", "-m", WORKER, kind, name],
-            env=os.environ | QUIET | _import_path(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise OpenVINOError(_why_it_ended(done, folder / STEP_FILE, time_limit))
+        # -P: the current folder is not a place to import from unless it is one here.
+        command = [sys.executable, "-P", "-W", "ignore", "-m", WORKER, kind, name]
+        with (folder / "errors.txt").open("w+", encoding="utf-8", errors="replace") as errors:
+            code = _run(command, errors, take_turn)
+            errors.seek(0)
+            if code != 0:
+                raise OpenVINOError(_why_it_ended(code, errors.read(), folder / STEP_FILE, time_limit))
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if "error" in result:
             raise OpenVINOError(f"OpenVINO: {essence(result['error'])}")
@@ -65,22 +70,47 @@ def run_in_process(
             return result, dict(outputs)
 
 
+def _run(command: list[str], errors: IO[str], take_turn: Callable[[], None]) -> int:
+    """Run `command` with its standard error in `errors`; return its exit code."""
+    with subprocess.Popen(  # noqa: S603 (this Python and a module of this package)
+        command,
+        env=os.environ | QUIET | _import_path(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        bufsize=0,  # nothing is left to write when the pipe is closed, to a process that may have ended
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.decode(errors="replace").strip() == TURN:
+                    take_turn()
+                    with suppress(BrokenPipeError):  # it has ended: its exit code says why
+                        process.stdin.write(b"\n")
+        except BaseException:
+            process.kill()
+            raise
+        return process.wait()
+
+
 def _import_path() -> dict[str, str]:
     """What makes the process find the same packages as this one, whatever has changed `sys.path` here."""
     return {"PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
 
 
-def _why_it_ended(done: "subprocess.CompletedProcess[str]", step_file: Path, time_limit: float) -> str:
-    if done.returncode < 0:
-        return f"OpenVINO crashed: {signal.strsignal(-done.returncode)}"
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+def _why_it_ended(code: int, errors: str, step_file: Path, time_limit: float) -> str:
+    """What to tell of a process with the exit code `code`, which has written `errors`."""
+    if code < 0:
+        return f"OpenVINO crashed: {signal.strsignal(-code)}"
+    lines = [line for line in errors.splitlines() if line.strip()]
     if any(line.startswith(torch_private.TIMEOUT) for line in lines):
         step = step_file.read_text(encoding="utf-8")
         return (
             f"OpenVINO was ended after {time_limit:g} s of {step}; use a larger time_limit, or "
             "leave out int8 for the remaining layers if that step does not end"
         )
-    return f"OpenVINO stopped: {lines[-1] if lines else f'exit code {done.returncode}'}"
+    return f"OpenVINO stopped: {lines[-1] if lines else f'exit code {code}'}"
 
 
 def essence(message: str) -> str:

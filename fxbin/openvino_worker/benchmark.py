@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fxbin.openvino_worker.job import Arrays, Result, StartStep
+from fxbin.openvino_worker.job import Arrays, Result, StartStep, give_turn
 from fxbin.openvino_worker.layer_types import layer_types
 from fxbin.openvino_worker.model_inputs import fix_shapes, input_names
 
@@ -14,8 +14,8 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> 
     """Time several files in turns.
 
     job: ``models`` (paths), ``inputs`` (a map from names to array keys), ``properties``, ``rounds``,
-    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round each file runs once untimed, to fill the
-    caches again, and then `repeat` times.
+    ``repeat`` and ``clock`` (``"cpu"`` or ``"wall"``). In each round the process that started this one has
+    its turn; then each file runs once untimed, to fill the caches again, and then `repeat` times.
     """
     import openvino
 
@@ -35,6 +35,7 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> 
         operators.append(Counter(layer_types(compiled)))
     seconds: list[list[float]] = [[] for _ in requests]
     for _ in range(job["rounds"]):
+        give_turn()
         start_step("one round of all files")
         for request, measured in zip(requests, seconds, strict=True):
             request.infer()
@@ -44,7 +45,6 @@ def benchmark(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> 
                 measured.append(clock() - start)
     return {
         "runtime": openvino.get_version(),
-        "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
         "seconds": seconds,
         "operators": operators,
     }, {}

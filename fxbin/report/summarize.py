@@ -8,7 +8,9 @@ from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
+from fxbin.deployment import plan_deployment
 from fxbin.errors import ExportError
+from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
 from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info
@@ -22,8 +24,9 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
     Shapes and multiply-accumulates are those of the example inputs that it was transformed with.
 
-    With the target ``"openvino"`` it also tells which call sites OpenVINO will run in 1 bit once the model is
-    trained and exported, and why not the others. This works before training.
+    With a target it also tells which call sites will run in 1 bit once the model is trained, and why not the
+    others: ``"engine"`` is a model that `fxbin.deploy` returns, run by fxbin's engine in PyTorch;
+    ``"openvino"`` is OpenVINO with a file of `fxbin.export_onnx`. This works before training.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
@@ -31,7 +34,8 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     """
     model = transformed(model, "summary")
     if target is not None and target not in get_args(Target):
-        raise ExportError(f'target: expected "openvino" or None, got {target!r}')
+        known = ", ".join(f'"{name}"' for name in get_args(Target))
+        raise ExportError(f"target: expected one of {known}, or None, got {target!r}")
     sites = [*_evaluated(model)]
     others = [
         site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not is_call_site(node)
@@ -47,7 +51,18 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
         islands=model.islands,
         never_ran=tuple(_never_ran(model, sites)),
         target=target,
-        deployment=plan_export(model, all_enabled=True) if target else (),
+        deployment=() if target is None else _planned(model, target),
+    )
+
+
+def _planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
+    if target == "openvino":
+        return plan_export(model, all_enabled=True)
+    return tuple(
+        SiteExport(
+            name, ExportMode.FLOAT if reason else ExportMode.ONE_BIT, enabled=True, reason=reason or ""
+        )
+        for name, reason in plan_deployment(model).items()
     )
 
 

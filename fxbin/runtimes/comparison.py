@@ -1,4 +1,4 @@
-"""Compares a model compiled by PyTorch, in ONNX Runtime and in OpenVINO with PyTorch eager."""
+"""Compares a model compiled by PyTorch, deployed, in ONNX Runtime and in OpenVINO with PyTorch eager."""
 
 import copy
 import os
@@ -6,22 +6,25 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
-from numpy.typing import NDArray
 from torch import fx, nn
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
-from fxbin.errors import ExportError, VerificationError
+from fxbin.deployment import deploy
+from fxbin.engine.library import engine
+from fxbin.errors import EngineError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import read_record
 from fxbin.export.inputs import BoundInputs
 from fxbin.export.packages import require
 from fxbin.export.plan import plan_export, prepare
-from fxbin.runtimes.layer_outputs import return_layers
+from fxbin.runtimes.choice import check_choice
+from fxbin.runtimes.engine_session import run_deployed
+from fxbin.runtimes.layer_outputs import return_layers, return_values
 from fxbin.runtimes.onnx_session import run_in_onnxruntime
-from fxbin.runtimes.report import Runtime, RuntimeReport, RuntimeResult
+from fxbin.runtimes.report import IN_PYTORCH, Runtime, RuntimeReport, RuntimeResult
 from fxbin.verification.compare import check_outputs
 from fxbin.verification.model_file import checked_path
 from fxbin.verification.reference import outputs_of
@@ -29,8 +32,13 @@ from fxbin.verification.samples import Sample, bound_samples, first_sample, to_a
 from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 from fxbin.verification.tolerance import check_tolerance
 
-Outputs = list[list[NDArray[Any]]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Outputs: TypeAlias = "list[list[NDArray[Any]]]"
 """The outputs for each sample."""
+
+IN_FLOAT = "the engine is not available here, so PyTorch's operators computed this in float: see the warning"
 
 
 def compare_runtimes(
@@ -53,9 +61,12 @@ def compare_runtimes(
         path: an ONNX file of it; by default a temporary one is exported.
         inputs: samples, each a tensor or a tuple of positional inputs; by default random numbers and
             zeros of the shapes in `input_info`.
-        runtimes: any of ``"compiled"``, which is `torch.compile`, ``"onnxruntime"`` and ``"openvino"``.
+        runtimes: any of ``"compiled"``, which is `torch.compile`, ``"engine"``, which is the model that
+            `fxbin.deploy` makes, ``"onnxruntime"`` and ``"openvino"``. The first two do not use the file.
         layers: whether to compare each binarized call site as well, and name the first that differs. OpenVINO
-            runs each alone, as in `fxbin.openvino.verify`, as it does not fuse layers that are outputs.
+            runs each alone, as in `fxbin.openvino.verify`, as it does not fuse layers that are outputs. The
+            engine's are compared behind what has become part of them: BatchNorm, sum, activation; as floats,
+            even where only bits are handed on, which is what the outputs are computed with.
         tolerance: as in `fxbin.openvino.verify`, including its exception for values at thresholds.
         time_limit: seconds that OpenVINO may take for a step, as in `fxbin.openvino.verify`.
 
@@ -72,7 +83,7 @@ def compare_runtimes(
             file = checked_path(Path(path), (".onnx",))
         else:
             file = Path(folder) / "model.onnx"
-            if set(runtimes) != {"compiled"}:
+            if not IN_PYTORCH.issuperset(runtimes):
                 export_onnx(binarized, file, example)
         module, bound = prepare(binarized, example, None)
         samples = bound_samples(module.graph, bound, inputs)
@@ -84,19 +95,35 @@ def compare_runtimes(
 
 def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
     """Raise ExportError unless `runtimes` is a list of known runtimes that are all installed."""
-    if isinstance(runtimes, str) or not runtimes or not set(runtimes) <= set(get_args(Runtime)):
-        known, given = ", ".join(get_args(Runtime)), [runtimes] if isinstance(runtimes, str) else runtimes
-        raise ExportError(
-            f"runtimes: expected a list of some of {known}, got {', '.join(map(repr, given)) or 'none'}"
-        )
+    check_choice(runtimes, get_args(Runtime))
     extra = "openvino" if "openvino" in runtimes else "onnx"
-    require(*(runtime for runtime in runtimes if runtime != "compiled"), extra=extra)
+    require("numpy", *(runtime for runtime in runtimes if runtime not in IN_PYTORCH), extra=extra)
 
 
 def _binarized(model: BinarizedModule, example: tuple[Any, ...] | None) -> list[str]:
     """Names of the call sites that an exported file has binarized."""
     in_file = (ExportMode.ONE_BIT, ExportMode.FLOAT)
     return [site.name for site in plan_export(model, example) if site.mode in in_file]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a runtime gave, and what to compare it with."""
+
+    names: Sequence[str]
+    """Names of the outputs of the model."""
+
+    layers: Sequence[str]
+    """Names of the call sites whose values follow the outputs."""
+
+    found: Outputs
+    """The values."""
+
+    reference: fx.GraphModule
+    """PyTorch eager, which returns the same."""
+
+    problem: str = ""
+    """What is wrong whatever the values are; empty if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +137,7 @@ class _Comparison:
     """The model as it is exported; it returns the outputs of `layers` after its own."""
 
     path: Path
-    """The ONNX file of the model, which need not exist for the runtime ``"compiled"``."""
+    """The ONNX file of the model, which need not exist for runtimes in PyTorch."""
 
     samples: Sequence[BoundInputs]
     """The samples, bound to the inputs of `module`."""
@@ -128,33 +155,45 @@ class _Comparison:
         """Run the model in `runtime` and compare its outputs with PyTorch eager."""
         if runtime == "openvino":
             return self._openvino()
-        return self._compared(runtime, self._compiled if runtime == "compiled" else self._onnxruntime)
+        runs = {"compiled": self._compiled, "engine": self._engine, "onnxruntime": self._onnxruntime}
+        return self._compared(runtime, runs[runtime])
 
-    def _compared(self, runtime: Runtime, run: Callable[[], tuple[list[str], Outputs]]) -> RuntimeResult:
+    def _compared(self, runtime: Runtime, run: Callable[[], _Run]) -> RuntimeResult:
         try:
-            names, found = run()
-            checks = check_outputs(self.module, self.samples, [*names, *self.layers], found, self.tolerance)
-        except (RuntimeError, VerificationError) as error:
+            ran = run()
+            names = [*ran.names, *ran.layers]
+            checks = check_outputs(ran.reference, self.samples, names, ran.found, self.tolerance)
+        except (RuntimeError, EngineError, VerificationError) as error:
             refusal = str(error).strip().partition("\n")[0]
             return RuntimeResult(runtime, (), 0, None, f"{refusal} {self._lost(runtime)}".rstrip())
-        outputs, layers = checks[: len(names)], checks[len(names) :]
+        outputs, layers = checks[: len(ran.names)], checks[len(ran.names) :]
         first = next((layer.name for layer in layers if not layer.is_right), None)
-        return RuntimeResult(runtime, outputs, len(layers), first, "")
+        return RuntimeResult(runtime, outputs, len(layers), first, ran.problem)
 
     def _lost(self, runtime: Runtime) -> str:
         """What is missing of all that was written into the file; empty if nothing, or if it was not used."""
         record = read_record(self.path) if runtime == "onnxruntime" else None
         return "" if record is None else record.lost
 
-    def _compiled(self) -> tuple[list[str], Outputs]:
+    def _compiled(self) -> _Run:
         compiled = copy.deepcopy(self.module)
         compiled.compile()
         found = [[to_array(y) for y in outputs_of(compiled, sample)] for sample in self.samples]
-        ports = range(len(found[0]) - len(self.layers))
-        return [f"output_{port}" if port else "output" for port in ports], found
+        return _Run(_output_names(found, self.layers), self.layers, found, self.module)
 
-    def _onnxruntime(self) -> tuple[list[str], Outputs]:
-        return run_in_onnxruntime(self.path, self.samples, self.layers)
+    def _engine(self) -> _Run:
+        example = first_sample(self.inputs)
+        deployed = deploy(self.model, example)
+        found, origins = run_deployed(deployed, self.samples, layers=bool(self.layers))
+        reference, _ = prepare(self.model, example, None)
+        nodes = {node.name: node for node in reference.graph.nodes}
+        return_values(reference, [nodes[name] for name in origins.values()])
+        problem = IN_FLOAT if deployed.packed_convolutions and engine() is None else ""
+        return _Run(_output_names(found, list(origins)), list(origins), found, reference, problem)
+
+    def _onnxruntime(self) -> _Run:
+        names, found = run_in_onnxruntime(self.path, self.samples, self.layers)
+        return _Run(names, self.layers, found, self.module)
 
     def _openvino(self) -> RuntimeResult:
         # Imported only when asked for: without OpenVINO, the other runtimes need none of this.
@@ -172,3 +211,9 @@ class _Comparison:
         return RuntimeResult(
             "openvino", report.outputs, len(report.layers), wrong[0] if wrong else None, problem
         )
+
+
+def _output_names(found: Outputs, layers: Sequence[str]) -> list[str]:
+    """Names of the outputs that precede the values of `layers`, as in an exported file."""
+    ports = range(len(found[0]) - len(layers))
+    return [f"output_{port}" if port else "output" for port in ports]

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from fxbin.errors import VerificationError
 from fxbin.export.inputs import BoundInputs
 from fxbin.verification.samples import to_array
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for the folder of external weights, for a model that is passed as bytes."""
@@ -19,7 +18,7 @@ WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
-) -> tuple[list[str], list[list[NDArray[Any]]]]:
+) -> "tuple[list[str], list[list[NDArray[Any]]]]":
     """Run the file at `path`; return the names of its outputs, and for each sample these and the `layers`.
 
     Raises VerificationError if the file lacks one of the layers, or ONNX Runtime does not run it.
@@ -48,7 +47,7 @@ def run_in_onnxruntime(
     return names, found
 
 
-def _named(sample: BoundInputs, taken: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _named(sample: BoundInputs, taken: Sequence[str]) -> "dict[str, NDArray[Any]]":
     """The arrays of `sample` by the input names `taken` of the file, matched by position if names differ."""
     names = sample.names if {*taken} <= {*sample.names} else taken
     if len(names) != len(sample.names):

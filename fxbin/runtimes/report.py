@@ -9,8 +9,12 @@ from rich.text import Text
 from fxbin.report.text import as_text
 from fxbin.verification.output_check import OutputCheck, output_table
 
-Runtime = Literal["compiled", "onnxruntime", "openvino"]
-"""``"compiled"`` is `torch.compile`, which needs a C++ compiler."""
+Runtime = Literal["compiled", "engine", "onnxruntime", "openvino"]
+"""``"compiled"`` is `torch.compile`, which needs a C++ compiler. ``"engine"`` is the model that
+`fxbin.deploy` makes, in PyTorch. The others are packages that run a file."""
+
+IN_PYTORCH: frozenset[Runtime] = frozenset({"compiled", "engine"})
+"""The runtimes that take the model itself, not a file."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Compares outputs of a runtime with those of PyTorch."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import fx
 
 from fxbin.errors import VerificationError
@@ -13,12 +11,16 @@ from fxbin.verification.output_check import OutputCheck
 from fxbin.verification.reference import output_changes, outputs_of
 from fxbin.verification.samples import to_array
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 def check_outputs(
     model: fx.GraphModule,
     samples: Sequence[BoundInputs],
     names: Sequence[str],
-    found: Sequence[Sequence[NDArray[Any]]],
+    found: "Sequence[Sequence[NDArray[Any]]]",
     tolerance: float,
 ) -> tuple[OutputCheck, ...]:
     """Compare the outputs `found` of a runtime with those of `model`: for each sample, the outputs `names`.
@@ -49,11 +51,13 @@ def _badness(check: OutputCheck) -> float:
     return check.difference / check.allowed
 
 
-def largest_difference(found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+def largest_difference(found: "NDArray[np.generic]", expected: "NDArray[np.generic]") -> float:
     """Largest absolute difference of two arrays; infinite if their shapes differ.
 
     Equal infinities, and NaN in both, count as 0; NaN or an infinity in only one counts as infinite.
     """
+    import numpy as np
+
     if found.shape != expected.shape:
         return float("inf")
     with np.errstate(invalid="ignore"):
@@ -62,7 +66,9 @@ def largest_difference(found: NDArray[np.generic], expected: NDArray[np.generic]
     return float(np.where(same, 0, np.where(np.isnan(difference), np.inf, difference)).max(initial=0))
 
 
-def allowed_difference(expected: NDArray[np.generic], tolerance: float) -> float:
+def allowed_difference(expected: "NDArray[np.generic]", tolerance: float) -> float:
     """`tolerance`, times the largest finite value of `expected` if that is above 1."""
+    import numpy as np
+
     size = np.abs(expected[np.isfinite(expected)].astype(np.float64)).max(initial=0)
     return tolerance * max(1.0, float(size))

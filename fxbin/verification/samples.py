@@ -1,16 +1,17 @@
 """Samples: the inputs on which a runtime is compared."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from fxbin import torch_private
 from fxbin.errors import ExportError
 from fxbin.export.inputs import BoundInputs, bind_inputs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SEED = 0
 """Seed of random samples."""
@@ -49,7 +50,7 @@ def bound_samples(
     ]
 
 
-def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], dict[str, NDArray[Any]]]:
+def named_arrays(samples: Sequence[BoundInputs]) -> tuple[list[dict[str, str]], dict[str, "NDArray[Any]"]]:
     """The samples as the worker takes them: for each sample a key by input name, and all arrays by key."""
     arrays: dict[str, NDArray[Any]] = {}
     keys = []
@@ -76,8 +77,10 @@ def tensors_of(value: Any) -> list[Tensor]:
     return [leaf for leaf in torch_private.pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def to_array(x: Tensor) -> NDArray[Any]:
+def to_array(x: Tensor) -> "NDArray[Any]":
     """`x` as a contiguous numpy array; bfloat16, which numpy lacks, becomes float32."""
+    import numpy as np  # not needed for the rest, and not installed with torch
+
     if x.dtype == torch.bfloat16:
         x = x.float()
     # Reshaped, because `ascontiguousarray` makes a 0-d array 1-d.

@@ -31,7 +31,8 @@ import fxbin
 import tests.conftest  # noqa: F401  (makes torchvision importable)
 from fxbin.binarized.module import BinarizedModule
 from fxbin.export import ExportMode, ExportReport, export_onnx
-from fxbin.openvino import BenchmarkReport, VerifyReport
+from fxbin.openvino import VerifyReport
+from fxbin.runtimes import BenchmarkReport
 from fxbin.train.model_spec import build_model
 from tests.binarizing import as_if_trained
 
@@ -140,9 +141,9 @@ def measure(case: Case, rounds: int) -> Result:
         path = Path(folder) / "model.onnx"
         exported = export_onnx(model, path)
         verified = fxbin.openvino.verify(model, path)
-    timed = fxbin.openvino.benchmark(model, int8=True, rounds=rounds)
+    timed = fxbin.benchmark(model, runtimes=["openvino"], int8=True, rounds=rounds)
     print(f"{case.name}\n{verified}\n{timed}\n", file=sys.stderr)
-    version = timed.runtime.partition("-")[0]
+    version = timed.versions["openvino"].partition("-")[0]
     where = f"OpenVINO {version} on {timed.device}, one thread, hint f32"
     return Result(case.name, where, speed_row(timed), count_row(case, exported, verified, timed))
 

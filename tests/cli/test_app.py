@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fxbin.cli import main
+from fxbin.engine.library import Engine
 from fxbin.errors import ConfigError
 from fxbin.train import outputs, run
 from fxbin.train.data import ImageData
@@ -268,21 +269,41 @@ def test_verify_compares_runtimes_layer_by_layer(config: Path, capsys: pytest.Ca
     assert exit_code("verify", other, "model.onnx", "--runtimes", "onnxruntime") == 2
     assert "Not all runtimes compute what PyTorch eager does." in capsys.readouterr().err
     assert exit_code("verify", config, "--runtimes", "tensorrt") == 2
-    assert (
-        "expected a list of some of compiled, onnxruntime, openvino, got 'tensorrt'"
-        in capsys.readouterr().err
-    )
+    known = "compiled, engine, onnxruntime, openvino"
+    assert f"expected a list of some of {known}, got 'tensorrt'" in capsys.readouterr().err
+
+
+def test_verify_compares_what_deploy_makes(
+    built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("verify", config, "--runtimes", "engine") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("engine beside PyTorch eager\n")
+    assert "layers: 6 of 6 right" in shown
 
 
 def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
-    assert exit_code("bench", config, "--rounds", 2, "--no-int8", "--output", "new/bench.json") == 0
+    options = ("--runtimes", "openvino", "--rounds", 2, "--no-int8")
+    assert exit_code("bench", config, *options, "--output", "new/bench.json") == 0
     shown = capsys.readouterr().out
     assert "median CPU time of 6 runs, taken in turns; 1 thread(s), hint f32" in shown
     assert "6 of 6" in shown
     found = json.loads(Path("new/bench.json").read_text())
     assert [timing["name"] for timing in found["timings"]] == ["float32", "1 bit"]
     assert all(len(timing["seconds"]) == 6 for timing in found["timings"])
+
+
+def test_bench_times_the_engine(built: Engine, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("bench", config, "--runtimes", "engine", "--rounds", 1) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"PyTorch {torch.__version__} on ")
+    assert "| PyTorch, float32 |" in shown
+    assert "| PyTorch, 1 bit   |" in shown
+    assert exit_code("bench", config, "--runtimes", "engine", "--precision", "bf16") == 2
+    assert "precision: got 'bf16', an option of OpenVINO" in capsys.readouterr().err
+    assert exit_code("bench", config, "--runtimes", "tvm") == 2
+    assert "expected a list of some of engine, openvino, got 'tvm'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import torch
 
 from fxbin.engine import compiler as compilers
 from fxbin.engine.build import SOURCES, built_library, cache_folder, key
-from fxbin.engine.compiler import Compiler, find_compiler
+from fxbin.engine.compiler import Compiler, find_compilers
 from fxbin.engine.library import ABI_VERSION, Engine, engine
 from fxbin.errors import EngineError
 from tests.engine.cases import random_cases
 
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+needs_compiler = pytest.mark.skipif(not find_compilers(), reason="no C compiler")
 
 LOADS = "from fxbin.engine.build import built_library; print(built_library())"
 
@@ -70,8 +70,7 @@ def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pyte
 
 @needs_compiler
 def test_a_change_of_what_goes_in_is_another_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = find_compiler()
-    assert found is not None
+    found = find_compilers()[0]
     first = key(found)
     assert key(found) == first
     monkeypatch.setattr("fxbin.engine.build.FLAGS", ("-O0",))
@@ -88,12 +87,12 @@ def test_a_change_of_what_goes_in_is_another_library(monkeypatch: pytest.MonkeyP
 
 def test_cc_is_the_first_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "zig cc -target x86_64-linux-gnu")
-    assert find_compiler() == Compiler(("zig", "cc", "-target", "x86_64-linux-gnu"))
+    assert find_compilers() == [Compiler(("zig", "cc", "-target", "x86_64-linux-gnu"))]
 
 
 def test_ziglang_is_the_last_choice(no_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda _name: object())
-    assert find_compiler() == Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))
+    assert find_compilers() == [Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"))]
 
 
 def test_without_a_compiler_is_an_error_that_says_how_to_get_one(no_compiler: None) -> None:
@@ -120,6 +119,20 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(EngineError, match=r"the C compiler '.*/cc' failed: error: no"):
         built_library()
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+@needs_compiler
+def test_the_next_compiler_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cc, *_) = find_compilers()
+    (tmp_path / "cc").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "cc").chmod(0o700)
+    found = [Compiler((str(tmp_path / "cc"),)), cc]
+    monkeypatch.setattr("fxbin.engine.build.find_compilers", lambda: found)
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    assert Engine(built_library()).kernels
+    found.pop()
+    with pytest.raises(EngineError, match=r"the C compiler '.*/cc' failed: it ended with exit code 1"):
+        built_library()
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,28 @@ def test_groups_that_share_words_do_not_read_bits(built: Engine) -> None:
         binary_conv2d(*args, *constants, kernel_size=(3, 3), groups=2)
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1), (5, 2), (12, 12)])
+@pytest.mark.parametrize("x_levels", [(0.0, 1.0), (-1.0, 1.0), (0.5, -0.25)])
+@pytest.mark.parametrize("is_centred", [True, False])
+def test_depthwise_side_by_side(
+    built: Engine, kernel: tuple[int, int], x_levels: tuple[float, float], is_centred: bool
+) -> None:
+    channels, (height, width) = 100, kernel
+    weight = torch.randn(channels, 1, *kernel)
+    w_high = torch.randint(-4, 5, (channels,)) / 4
+    w_levels = torch.stack([-w_high if is_centred else w_high + 1, w_high])
+    x = torch.randn(2, channels, 13, 12).contiguous(memory_format=torch.channels_last)
+    geometry = {
+        "kernel_size": kernel, "stride": (2, 1), "dilation": (1, 1), "groups": channels,
+        "padding": (height // 2, height // 2, 1, width),
+    }  # fmt: skip
+    args = x, torch.randn(channels) * 0.3, torch.tensor(x_levels), pack_signs(weight), w_levels, None
+    case = Case(args, geometry, weight)
+    y = case.run()
+    assert torch.equal(y.double(), case.expected())
+    assert all(torch.equal(case.run(name), y) for name in built.kernels)
+
+
 @pytest.mark.parametrize("channels", [16382, 16383, 32764, 32768, 65535, 65536])
 def test_many_inputs_that_all_fire(built: Engine, channels: int) -> None:
     """About as many as 16 bits can count, with a sign or without."""
@@ -280,7 +302,7 @@ def test_padding_wider_than_the_picture(built: Engine) -> None:
     assert torch.equal(case.run().double(), case.expected())
 
 
-def test_depthwise(built: Engine) -> None:
+def test_more_filters_than_groups(built: Engine) -> None:
     case = plain(channels=70, filters=140, groups=70)
     assert torch.equal(case.run().double(), case.expected())
 

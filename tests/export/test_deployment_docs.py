@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from fxbin.engine.library import Engine
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 
 
-def test_the_examples_print_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_print_what_the_page_says(
+    built: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = PAGE.read_text(encoding="utf-8")
     expected = "".join(re.findall(r"```text\n(.*?)```", text, re.DOTALL))
     monkeypatch.chdir(tmp_path)

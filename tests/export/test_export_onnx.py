@@ -435,3 +435,28 @@ def test_nothing_is_printed(
         warnings.simplefilter("error")
         export_onnx(model, tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+class WritesIntoItsInput(nn.Module):
+    """A convolution of an input that is changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x += 1
+        y: Tensor = self.conv(x)
+        return y
+
+
+def test_the_example_inputs_stay_as_they_are(binarize: Binarize, tmp_path: Path) -> None:
+    x = torch.zeros(1, 3, 5, 5)
+    model = binarize(WritesIntoItsInput(), x)
+    for use in (
+        lambda: export_onnx(model, tmp_path / "model.onnx", (x,)),
+        lambda: fxbin.deploy(model, (x,)),
+        lambda: fxbin.compare_runtimes(model, inputs=[x], runtimes=["engine"]),
+    ):
+        use()
+        assert not x.any()

@@ -1,15 +1,19 @@
 """A crash or a hang of OpenVINO is an error here."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import fxbin
 from fxbin.errors import ExportError, VerificationError
-from fxbin.openvino import benchmark, process, save, verify
+from fxbin.openvino import process, save, verify
 from fxbin.openvino.process import OpenVINOError, run_in_process
 from tests.binarizing import binarize
 
@@ -26,6 +30,61 @@ def never_end(job, arrays, start_step):
 JOBS["run"] = never_end
 main(sys.argv[1], Path(sys.argv[2]))
 """
+
+
+GIVES_TURNS = """
+import sys
+from pathlib import Path
+from fxbin.openvino_worker.job import give_turn
+from fxbin.openvino_worker.main import JOBS, main
+
+def give_turns(job, arrays, start_step):
+    for index in range(2):
+        print("something else")
+        give_turn()
+        start_step(f"round {index}")
+    return {"rounds": 2}, {}
+
+JOBS["run"] = give_turns
+main(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def _worker_that_gives_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "worker_of_turns.py").write_text(GIVES_TURNS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(process, "WORKER", "worker_of_turns")
+
+
+@pytest.mark.usefixtures("_worker_that_gives_turns")
+def test_the_time_limit_does_not_count_while_this_process_has_its_turn() -> None:
+    turns = []
+
+    def take_turn() -> None:
+        time.sleep(0.7)
+        turns.append("taken")
+
+    result, _ = run_in_process("run", {}, {}, time_limit=0.5, take_turn=take_turn)
+    assert (result, turns) == ({"rounds": 2}, ["taken", "taken"])
+
+
+@pytest.mark.usefixtures("_worker_that_gives_turns")
+def test_an_error_in_a_turn_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = subprocess.Popen
+
+    def remember(*args: Any, **kwargs: Any) -> Any:
+        started.append(popen(*args, **kwargs))
+        return started[0]
+
+    def take_turn() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", remember)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process("run", {}, {}, take_turn=take_turn)
+    assert started[0].wait(10) == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -56,7 +115,11 @@ def test_verify_names_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), True, "60"])
 def test_a_time_limit_is_a_number_of_seconds(tmp_path: Path, limit: float) -> None:
     model = binarize(nn.Conv2d(8, 8, 1), torch.zeros(1, 8, 3, 3))
-    for call in (verify, benchmark, lambda model, **options: save(model, tmp_path / "model.xml", **options)):
+    for call in (
+        verify,
+        fxbin.benchmark,
+        lambda model, **options: save(model, tmp_path / "model.xml", **options),
+    ):
         with pytest.raises(ExportError, match=r"^time_limit: expected seconds, a number above 0, got"):
             call(model, time_limit=limit)
 

@@ -292,9 +292,51 @@ def test_a_target_says_before_training_what_will_run_in_one_bit() -> None:
     assert "OpenVINO will run 2 of 3 in 1 bit: 7" in shown
 
 
+def test_the_engine_takes_what_openvino_does_not() -> None:
+    settings = config(2, 3, 6, 6, ignored_scopes=["Deployed/NNCFConv2d[stem]/conv2d_0"])
+    report = fxbin.summary(fxbin.transform(Deployed(), settings), target="engine")
+    assert [(str(site.mode), site.reason) for site in report.deployment] == [("1 bit", "")] * 3
+    assert report.one_bit_macs == report.binarized_macs == 6 * 6 * (16 * 16 * 9 + 16 // 4 * 12 * 9 + 12 * 8)
+    assert json.loads(json.dumps(report.to_dict()))["target"] == "engine"
+    shown = str(report)
+    assert "| in the engine" in shown
+    assert "the engine will run 3 of 3 in 1 bit: 8" in shown
+
+
+class Computed(nn.Module):
+    """A convolution with a bias that the model holds, and one with a bias that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Conv2d(4, 4, 3, padding=1)
+        self.bias = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.plain(x)
+        return F.conv2d(x, self.plain.weight, self.bias * 2)
+
+
+@pytest.mark.parametrize("axis", ["output", "input"])
+def test_what_the_engine_will_run_is_what_deploy_packs(axis: str) -> None:
+    torch.manual_seed(0)
+    settings = config(1, 4, 9, 9, params={"weight_scale_axis": axis})
+    model = fxbin.transform(Computed(), settings)
+    planned = fxbin.summary(model, target="engine").deployment
+    model(torch.randn(1, 4, 9, 9))
+    model.binarization.enable(activations=True, weights=True)
+    model(torch.randn(1, 4, 9, 9))
+    packed = fxbin.deploy(model).deployed_sites
+    assert [(site.name, site.reason) for site in planned] == [(site.name, site.reason) for site in packed]
+    inside = "its weight scale varies inside a filter"
+    expected = ["", "its bias is computed"] if axis == "output" else [inside, inside]
+    assert [site.reason for site in planned] == expected
+
+
 def test_without_a_target_nothing_is_said_about_one() -> None:
     report = fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)))
     assert (report.target, report.deployment, report.one_bit) == (None, (), 0)
     assert "OpenVINO" not in str(report)
-    with pytest.raises(ExportError, match="target: expected \"openvino\" or None, got 'tensorrt'"):
+    with pytest.raises(
+        ExportError, match=r"target: expected one of .engine., .openvino., or None, got 'tensorrt'"
+    ):
         fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)), target="tensorrt")  # type: ignore[arg-type]

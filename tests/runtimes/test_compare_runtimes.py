@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.binarized.module import BinarizedModule
+from fxbin.engine.library import Engine
 from fxbin.errors import ExportError
 from fxbin.export import export_onnx
 from tests.binarizing import as_if_trained, binarize
@@ -30,7 +31,7 @@ def model() -> BinarizedModule:
 
 
 def test_all_runtimes_agree_and_the_report_says_so(
-    model: BinarizedModule, monkeypatch: pytest.MonkeyPatch
+    built: Engine, model: BinarizedModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = []
 
@@ -41,12 +42,12 @@ def test_all_runtimes_agree_and_the_report_says_so(
     report = fxbin.compare_runtimes(model, inputs=[X, -X], layers=True)
     assert len(compiled) == 1
     assert report.is_right
-    assert [result.runtime for result in report.results] == ["compiled", "onnxruntime", "openvino"]
-    assert [result.layers for result in report.results] == [2, 2, 2]
-    assert [result.outputs[0].name for result in report.results] == ["output"] * 3
+    assert [result.runtime for result in report.results] == ["compiled", "engine", "onnxruntime", "openvino"]
+    assert [result.layers for result in report.results] == [2, 2, 2, 2]
+    assert [result.outputs[0].name for result in report.results] == ["output"] * 4
     assert all(result.outputs[0].difference < 1e-5 for result in report.results)
     assert str(report).startswith("compiled beside PyTorch eager\n")
-    assert str(report).count("layers: 2 of 2 right") == 3
+    assert str(report).count("layers: 2 of 2 right") == 4
 
 
 # Dynamo itself makes the object it warns of.
@@ -185,7 +186,7 @@ def test_a_model_in_float64_is_compared_where_a_runtime_takes_it() -> None:
 )
 def test_runtimes_that_are_not_known_are_named(model: BinarizedModule, runtimes: Any, got: str) -> None:
     with pytest.raises(
-        ExportError, match=f"expected a list of some of compiled, onnxruntime, openvino, got {got}"
+        ExportError, match=f"expected a list of some of compiled, engine, onnxruntime, openvino, got {got}"
     ):
         fxbin.compare_runtimes(model, runtimes=runtimes)
 

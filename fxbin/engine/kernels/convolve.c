@@ -5,6 +5,7 @@
 #include "active.h"
 #include "check.h"
 #include "cpu.h"
+#include "depthwise.h"
 #include "epilogue.h"
 #include "errors.h"
 #include "kernels.h"
@@ -35,8 +36,9 @@ typedef struct {
 typedef struct {
     fxbin_weights *weights;
     const fxbin_shape *shape;
+    fxbin_shape packed; /**< as bands and tiles take it: with one group where all are computed together */
     const fxbin_call *call;
-    const fxbin_kernel *kernel; /**< the one that was asked for; null: the best for each band */
+    const fxbin_kernel *kernel; /**< the one for all bands; null: the best for each */
     fxbin_coefficients coefficients;
     int64_t out_size[2];
     int64_t band_rows, bands; /**< rows of the output in a band, bands of a picture */
@@ -55,25 +57,25 @@ static int64_t input_rows(const convolution *self, int64_t rows) {
     return min_of(reach, self->call->x.shape[2]);
 }
 
-/** Whether kernel number `index` may compute some band: memory for others would only make bands smaller. */
-static bool is_candidate(const convolution *self, int64_t index) {
-    return self->kernel == NULL ? is_ever_best(self->weights, index) : kernel_at(index) == self->kernel;
+/** Make room for what `kernel` needs of a band of so many pixels of the input. */
+static void make_room(band_sizes *sizes, const fxbin_kernel *kernel, const fxbin_shape *shape, int64_t pixels) {
+    sizes->input = max_of(sizes->input, aligned(pixels * kernel->pixel_size(shape)));
+    sizes->gathered = max_of(sizes->gathered, aligned(kernel->gathered_size(shape)));
+    sizes->sums = max_of(sizes->sums, aligned(TILE * kernel->block(shape) * (int64_t)sizeof(int32_t)));
 }
 
 static band_sizes sizes_of(const convolution *self, int64_t rows) {
-    const fxbin_shape *shape = self->shape;
+    const fxbin_shape *shape = &self->packed;
     int64_t pixels = input_rows(self, rows) * self->call->x.shape[3];
     band_sizes sizes = {
         .bits = aligned(pixels * pixel_words(shape) * (int64_t)sizeof(uint64_t)),
         .fired = aligned(pixels * shape->groups * (int64_t)sizeof(int32_t)),
         .active = aligned(rows * self->out_size[1] * shape->groups * (int64_t)sizeof(int32_t)),
     };
-    const fxbin_kernel *kernel;
-    for (int64_t i = 0; (kernel = kernel_at(i)) != NULL; i++) {
-        if (!is_candidate(self, i)) continue;
-        sizes.input = max_of(sizes.input, aligned(pixels * kernel->pixel_size(shape)));
-        sizes.gathered = max_of(sizes.gathered, aligned(kernel->gathered_size(shape)));
-        sizes.sums = max_of(sizes.sums, aligned(TILE * kernel->block(shape) * (int64_t)sizeof(int32_t)));
+    if (self->kernel != NULL) make_room(&sizes, self->kernel, shape, pixels);
+    for (int64_t i = 0; self->kernel == NULL && kernel_at(i) != NULL; i++) {
+        // Memory for kernels that are never chosen would only make bands smaller.
+        if (is_ever_best(self->weights, i)) make_room(&sizes, kernel_at(i), shape, pixels);
     }
     return sizes;
 }
@@ -110,7 +112,7 @@ static bool take_memory(const band_sizes *sizes, band_memory *memory) {
 
 /** Band number `index` of a picture, and the rows of the input under it. */
 static fxbin_band band_of(const convolution *self, int64_t index, const band_memory *memory) {
-    const fxbin_shape *shape = self->shape;
+    const fxbin_shape *shape = &self->packed;
     int64_t height = self->call->x.shape[2], first = index * self->band_rows;
     int64_t last = min_of(first + self->band_rows, self->out_size[0]);
     int64_t top = first * shape->stride[0] - shape->padding[0];
@@ -174,7 +176,7 @@ static void run_tiles(
 ) {
     places found;
     int64_t pixels = band->out_rows * band->out_width;
-    int64_t filters = group_filters(self->shape), block = kernel->block(self->shape);
+    int64_t filters = group_filters(&self->packed), block = kernel->block(&self->packed);
     for (int64_t start = 0; start < pixels; start += TILE) {
         fxbin_tile tile = {
             .pixels = min_of(TILE, pixels - start),
@@ -184,7 +186,7 @@ static void run_tiles(
             .y_bits_at = found.y_bits_at,
         };
         find_places(self, band, picture, start, tile.pixels, &found);
-        for (tile.group = 0; tile.group < self->shape->groups; tile.group++) {
+        for (tile.group = 0; tile.group < self->packed.groups; tile.group++) {
             tile.active = memory->active + tile.group * pixels + start;
             kernel->gather(band, memory->input, &tile, memory->gathered);
             for (int64_t first = 0; first < filters; first += block) {
@@ -235,6 +237,12 @@ static int run(convolution *self) {
         self->coefficients.excess = excess_of_ones(self->weights, call->weight_bits);
         if (self->coefficients.excess == NULL) atomic_store(&self->is_out_of_memory, true);
     }
+    // Levels around another value than 0 need the inputs that fire of each group.
+    bool is_depthwise = depthwise_kernel.takes(self->shape) && self->coefficients.middle == NULL;
+    if (self->kernel == NULL && is_depthwise && call->x_dtype != FXBIN_BITS) {
+        self->kernel = &depthwise_kernel;
+        self->packed.groups = 1;
+    }
     int64_t threads = min_of(call->threads, worthwhile_threads(self));
     divide(self, threads);
     int64_t count = call->x.shape[0] * self->bands;
@@ -253,6 +261,7 @@ static int run(convolution *self) {
 int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {
     if (weights == NULL) return fail(FXBIN_BAD_ARGUMENT, "weights: expected a pointer, got null");
     convolution self = {.weights = weights, .shape = shape_of(weights), .call = call};
+    self.packed = *self.shape;
     int status = check_call(self.shape, call);
     if (status != FXBIN_OK || call->x.shape[0] == 0) return status;
     if (call->kernel != NULL) {

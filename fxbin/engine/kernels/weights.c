@@ -5,17 +5,21 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "depthwise.h"
 #include "errors.h"
 #include "kernels.h"
 #include "weight_bits.h"
 
 #define ALIGNMENT 64
 
+/** What is made of a weight beside the forms of the kernels of `kernel_at`. */
+enum { EXCESS = MAX_KERNELS, DEPTHWISE, FORMS };
+
 struct fxbin_weights {
     fxbin_shape shape;
     bool is_ever_best[MAX_KERNELS];
     pthread_mutex_t making;
-    _Atomic(void *) forms[MAX_KERNELS + 1]; /**< by number of the kernel; the last is the excess of ones */
+    _Atomic(void *) forms[FORMS]; /**< by number of the kernel, then the others */
     atomic_int_fast64_t held;
 };
 
@@ -31,6 +35,7 @@ bool is_ever_best(const fxbin_weights *weights, int64_t index) {
 
 static int64_t number_of(const fxbin_kernel *kernel) {
     int64_t number = 0;
+    if (kernel == &depthwise_kernel) return DEPTHWISE;
     while (kernel_at(number) != kernel) number++;
     return number;
 }
@@ -55,7 +60,7 @@ int64_t fxbin_weights_held(fxbin_weights *weights) {
 
 void fxbin_weights_destroy(fxbin_weights *weights) {
     if (weights == NULL) return;
-    for (int i = 0; i <= MAX_KERNELS; i++) free(atomic_load(&weights->forms[i]));
+    for (int i = 0; i < FORMS; i++) free(atomic_load(&weights->forms[i]));
     pthread_mutex_destroy(&weights->making);
     free(weights);
 }
@@ -117,5 +122,5 @@ static void make_excess(const fxbin_shape *shape, const uint8_t *weight_bits, vo
 const int32_t *excess_of_ones(fxbin_weights *weights, const uint8_t *weight_bits) {
     const fxbin_shape *shape = &weights->shape;
     int64_t values = (shape->kernel[0] + 1) * (shape->kernel[1] + 1) * shape->filters;
-    return form_of(weights, MAX_KERNELS, values * (int64_t)sizeof(int32_t), make_excess, weight_bits);
+    return form_of(weights, EXCESS, values * (int64_t)sizeof(int32_t), make_excess, weight_bits);
 }

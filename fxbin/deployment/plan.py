@@ -1,0 +1,23 @@
+"""Tells which call sites the engine will compute in 1 bit, before training."""
+
+import torch
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.deployment.pack_sites import why_not_packed
+from fxbin.export.plan import prepare
+from fxbin.export.record import record_run
+from fxbin.graph.call_site import binarized_call_sites
+
+
+def plan_deployment(model: BinarizedModule) -> dict[str, str | None]:
+    """Why `fxbin.deploy` will keep each call site of `model` in float at the end of training; None if not.
+
+    The call sites are given by name, in execution order; all binarizers count as enabled. Raises ExportError
+    if the model does not run on its `input_info`.
+    """
+    module, inputs = prepare(model, None, None)
+    module.binarization.enable(activations=True, weights=True)
+    with torch.no_grad():
+        record = record_run(module, inputs.values)
+        sites = binarized_call_sites(module, module.graph)
+        return {site.name: why_not_packed(site, record) for site in sites}

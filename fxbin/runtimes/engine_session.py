@@ -1,0 +1,59 @@
+"""Runs a deployed model, with the outputs of its convolutions in 1 bit."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from fxbin.deployment import DeployedModule, PackedConv2d
+from fxbin.deployment.origin import origin
+from fxbin.export.inputs import BoundInputs
+from fxbin.verification.reference import outputs_of
+from fxbin.verification.samples import to_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def run_deployed(
+    deployed: DeployedModule, samples: Sequence[BoundInputs], *, layers: bool
+) -> "tuple[list[list[NDArray[Any]]], dict[str, str]]":
+    """Run `deployed` on the CPU; return for each sample its outputs, followed by those of the layers.
+
+    The layers are the convolutions in 1 bit. They are returned by the name of their call site, in execution
+    order, each with the node of the model's graph that returns the same: the last one of what has become part
+    of the convolution. They come from a second run, as a layer that is looked at gives floats even where
+    another one only needs their bits.
+    """
+    deployed = deployed.cpu()
+    found, seen = [], dict[str, Tensor]()
+    for sample in samples:
+        on_cpu = BoundInputs(sample.with_tensors([x.cpu() for x in sample.tensors]), sample.names)
+        outputs = outputs_of(deployed, on_cpu)
+        if layers:
+            with _outputs_kept(deployed.packed_convolutions, seen):
+                outputs_of(deployed, on_cpu)
+        found.append([to_array(y) for y in (*outputs, *seen.values())])
+    nodes = {node.target: node for node in deployed.graph.find_nodes(op="call_module")}
+    sites = {site.name: site.place for site in deployed.deployed_sites}
+    return found, {name: origin(nodes[sites[name]]) for name in seen}
+
+
+@contextmanager
+def _outputs_kept(places: Mapping[str, PackedConv2d], seen: dict[str, Tensor]) -> Iterator[None]:
+    """Put what each of `places` returns into `seen`, under its name."""
+
+    def keeper(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(_module: nn.Module, _args: Any, output: Tensor | tuple[Tensor, Tensor]) -> None:
+            y = output[0] if isinstance(output, tuple) else output
+            seen[name] = y.clone()  # what follows may change it in place
+
+        return keep
+
+    hooks = [place.register_forward_hook(keeper(name)) for name, place in places.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
