@@ -371,3 +371,21 @@ def test_methods_compile(make: Callable[[], nn.Module]) -> None:
     head = model if isinstance(model, Base) else model.head
     compiled = torch.compile(head.features, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(batch()), head.features(batch()))
+
+
+# Dynamo itself makes the object it warns of.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.usefixtures("eager_compiler")
+def test_own_code_of_a_submodule_compiles() -> None:
+    class Scaled(Two):
+        factor = 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.factor
+
+    torch.manual_seed(0)
+    model = in_stage_one(nn.Sequential(Scaled()), batch())
+    model[0].factor = 2.0
+    assert not runs_a_graph(model)
+    compiled: Any = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(batch()), model(batch()))

@@ -309,8 +309,9 @@ class ConvCaller:
         return self.sites[position]
 
     def _run_own(self, *args: Any, **kwargs: Any) -> Any:
-        own = self._own or MethodType(type(self.module).forward, self.module)
-        return self.run(own, *args, **kwargs)
+        if self._own is not None:
+            return self.run(self._own, *args, **kwargs)
+        return self.run(type(self.module).forward, self.module, *args, **kwargs)
 
     def _convolve_layer(self, input: Tensor) -> Tensor:  # noqa: A002
         layer = self.module
