@@ -72,6 +72,16 @@ def is_scripted() -> bool:
     return torch_private.tracing_state() is not None
 
 
+def is_in_autograd_function() -> bool:
+    """Whether the forward of an autograd function runs.
+
+    False in inference mode and under compilers and `torch.func`, which do not let it be seen.
+    """
+    if torch.compiler.is_compiling() or is_transformed() or torch.is_inference_mode_enabled():
+        return False
+    return not torch_private.has_forward_gradients()
+
+
 def is_proxy(x: Any) -> bool:
     """Whether `x` is a proxy, which stands for a value while a tracer of torch.fx records."""
     return isinstance(x, fx.Proxy)

@@ -133,11 +133,23 @@ NAMES = {
         "torch._C.DisableTorchFunctionSubclass, which is documented, and leaving modes",
     ),
     # Autograd.
+    "has_forward_gradients": Private(
+        "torch._C",
+        "_is_fwd_grad_enabled",
+        "to see that code runs in the forward of an autograd function, which switches them off",
+        _ASK_TORCH,
+    ),
     "graph_task_id": Private(
         "torch._C",
         "_current_graph_task_id",
         "to tell a forward that activation checkpointing repeats in a backward from a new batch",
         _ASK_TORCH,
+    ),
+    "CheckpointFrame": Private(
+        "torch.utils.checkpoint",
+        "_CheckpointFrame",
+        "to run what checkpointing repeats in the backward with the binarizers of the forward",
+        "a patch of torch.utils.checkpoint.checkpoint, which misses references that code has kept",
     ),
     "queue_callback": Private(
         "torch.autograd:Variable._execution_engine",
@@ -353,6 +365,12 @@ NAMED = {
         "_parameters _buffers _modules",
         "to know which of them contains a name that code has read",
         "named_parameters(), named_buffers() and named_children()",
+    ),
+    "CONV_FORWARD": Private(
+        "torch.nn:Conv2d",
+        "_conv_forward",
+        "to see that a method calls it, and so F.conv2d",
+        "the code of the methods of nn.Conv2d, followed from that method",
     ),
     "CALLED_HOOKS": Private(
         "torch.nn:Module",

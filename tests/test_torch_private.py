@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, fx, nn
 from torch.autograd import forward_ad
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils import checkpoint
 
 from fxbin import torch_private
 from fxbin.torch_private import ATTRIBUTES, INHERITED, NAMED, NAMES, REPLACED, Private
@@ -180,6 +181,21 @@ def _torch_function_is_off() -> bool:
         return x.neg().shape == (1,)
 
 
+def _functions_are_seen() -> bool:
+    seen = []
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx: Any, x: Tensor) -> Tensor:
+            seen.append(torch_private.has_forward_gradients())
+            return x * 2
+
+    Function.apply(torch.ones(1, requires_grad=True))  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        seen.append(torch_private.has_forward_gradients())
+    return seen == [False, True]
+
+
 def _backward_is_seen() -> bool:
     seen = []
 
@@ -191,6 +207,25 @@ def _backward_is_seen() -> bool:
     x.register_hook(hook)
     (2 * x).backward()
     return len(seen) == 2 and seen[0] != -1 and seen[1] == "over" and torch_private.graph_task_id() == -1
+
+
+def _frames_repeat() -> bool:
+    """A checkpoint makes a frame with the function that it repeats in the backward."""
+    found: list[str] = []
+
+    class Frame(torch_private.CheckpointFrame):  # type: ignore[misc]
+        def __init__(self, recompute_fn: Any, *args: Any) -> None:
+            def repeat(*given: Any) -> None:
+                found.append("repeated")
+                recompute_fn(*given)
+
+            super().__init__(repeat, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "_CheckpointFrame", Frame)
+        x = torch.ones(1, requires_grad=True)
+        checkpoint.checkpoint(torch.sin, x, use_reentrant=False).sum().backward()
+    return found == ["repeated"]
 
 
 def _region_is_switched() -> bool:
@@ -250,8 +285,10 @@ CHECKS: dict[str, Callable[[], object]] = {
     "is_profiled": _profiler_is_seen,
     "TorchDispatchMode": _dispatch_modes_are_seen,
     "WithoutTorchFunction": _torch_function_is_off,
+    "has_forward_gradients": _functions_are_seen,
     "graph_task_id": _backward_is_seen,
     "queue_callback": _backward_is_seen,
+    "CheckpointFrame": _frames_repeat,
     "compiler_callback": _runs_as_it_is,
     "set_code_strategy": _runs_as_it_is,
     "CodeStrategy": _runs_as_it_is,

@@ -1,5 +1,6 @@
 """Graphs that are each valid for some modes and dtypes of a model's modules, and the choice at each call."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -68,7 +69,7 @@ class ModeGraph:
             self._tensors = tuple(
                 (modules[owner], name, dtype) for (owner, _, name), dtype in owned if owner in modules
             )
-        self.run = functions.get(self.graph, _not_compiled)
+        run = functions.get(self.graph)
         if self.graph is not None:
             assert self.premises is not None
             fingerprint = hash(tuple(_listing(self.graph)))
@@ -76,8 +77,9 @@ class ModeGraph:
             self.is_edited = fingerprint != self._made
             self._arguments = arguments_of(self.graph)
             self.premises.bind(model, self.graph, path)
-            if self.graph not in functions:
-                self.run = compiled(self.graph, model, path)
+            run = run or compiled(self.graph, model, path)
+        # Only once, as another thread may run it.
+        self.run = run or _not_compiled
 
     def fits(self) -> bool:
         """Whether it does what the module's own code would do now, attributes included."""
@@ -130,6 +132,10 @@ class Retraces(Protocol):
         ...
 
 
+one_trace_at_a_time = threading.RLock()
+"""Held while a model is traced anew, which changes its modules, and while another thread may need that."""
+
+
 class GraphChoice:
     """The graphs of a model or of a part of it: for eval mode, for train mode if that differs, and others.
 
@@ -171,10 +177,10 @@ class GraphChoice:
         of_call = self._of_first_call()
         return of_call[1 if training and len(of_call) > 1 else 0].graph
 
-    def compile(self) -> None:
-        """Generate the code of all graphs again, after they have changed."""
+    def compile(self, new: Sequence[ModeGraph] = ()) -> None:
+        """Generate the code of all graphs again, after they have changed, and of `new` ones."""
         made: dict[fx.Graph | None, Callable[..., Any]] = {None: self.own_run()}
-        for variant in (self.own_code, *self.variants):
+        for variant in (self.own_code, *self.variants, *new):
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
         self._hooked.clear()
@@ -205,7 +211,10 @@ class GraphChoice:
             for variant in known:
                 if variant.computes_the_same():
                     return variant
-        return self._other(known)
+        if torch.compiler.is_compiling():
+            return self._other(known)
+        with one_trace_at_a_time:
+            return self._other(self._known(args, kwargs))
 
     def chosen(self) -> ModeGraph:
         """The graph that runs in the current state of the modules, for the first example call."""
@@ -268,8 +277,8 @@ class GraphChoice:
         model: Any = self._model
         variant: ModeGraph = model.trace_modes(self._path, self.variants, like.call)
         variant.call = like.call
-        self.variants.append(variant)
-        self.compile()
+        self.compile([variant])
+        self.variants.append(variant)  # last, as other threads choose from them
         return variant
 
     def own_run(self) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.binarized.direct_calls import DirectCalls
 from fxbin.binarized.first_batch import InitializesScales, hide_from_compilers
 from fxbin.binarized.mode_graphs import (
     GraphChoice,
@@ -61,6 +62,9 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
     own_code: OwnCode
     """The model's own code with binarized convolutions, which runs where graphs do not."""
 
+    direct_calls: list[DirectCalls]
+    """The modules with methods that call `F.conv2d`, which use binarizers if they are called directly."""
+
     _original_class: type[nn.Module]
     """The class of the original model."""
 
@@ -101,7 +105,7 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
         # As the setter, but that would generate code, which passes are about to outdate.
         setattr(module, torch_private.GRAPH, found.eval_graph)
         found.eval_graph.owning_module = module
-        module.own_code = OwnCode()
+        module.own_code, module.direct_calls = OwnCode(), []
         graphs = [ModeGraph({}, None)] if whole is None else graphs_of_calls((whole, *found.other_calls))
         module._graph_choice = GraphChoice(module, "", graphs)
         module._traced_parts = {

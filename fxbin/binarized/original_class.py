@@ -1,12 +1,11 @@
 """Gives a model a class that is derived from its own, and runs its original code."""
 
 from collections.abc import Callable, Collection
-from types import FunctionType
 from typing import Any, Self, TypeVar, cast
 
 from torch import fx, nn
 
-from fxbin.binarized.own_code import calls_conv2d, method_of_model
+from fxbin.binarized.convolving_methods import attributes_with_convolutions, subclass
 from fxbin.binarized.refused_methods import refusals
 from fxbin.binarized.reserved_names import check_names
 from fxbin.original.reach import HOOKS
@@ -40,7 +39,7 @@ def give_class(
     content = {
         "__module__": original.__module__,
         "_original_class": original,
-        **_methods_with_convolutions(original),
+        **attributes_with_convolutions(original),
         **refusals(original),
     }
     new_class: Any = type(original.__name__, (base, original), content)
@@ -58,19 +57,6 @@ def give_class(
     vars(root)["_instance_forward"] = vars(root).pop("forward", None)
     object.__setattr__(root, "__class__", type(empty))
     return cast("GraphModel", root)
-
-
-def _methods_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
-    """Methods of the class `kind` that call `F.conv2d`, wrapped so that direct calls use binarizers."""
-    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    methods = {name: item for cls in reversed(classes) for name, item in vars(cls).items()}
-    return {
-        name: method_of_model(item)
-        for name, item in methods.items()
-        if isinstance(item, FunctionType)
-        and name not in ("forward", "__call__")
-        and calls_conv2d(item.__code__)
-    }
 
 
 def original_run(
@@ -96,16 +82,30 @@ def original_run(
             return kind.forward(model, *args, **kwargs)
 
         return forward
-    without = {name: type(of_kind)() for name, of_kind in hooks.items()}
+    inner = _inner_model(model, hooks)
+    return lambda _model, *args, **kwargs: call(inner, *args, **kwargs)
 
-    def run(model: Any, *args: Any, **kwargs: Any) -> Any:
-        attributes = vars(model)
-        outer = {name: attributes[name] for name in hooks}
-        attributes.update(hooks or without, forward=model.own_forward())
-        try:
-            return call(model, *args, **kwargs)
-        finally:
-            del attributes["forward"]
-            attributes.update(outer)
 
-    return run
+def _inner_model(model: Any, hooks: dict[str, Any]) -> Any:
+    """`model` with `hooks` and no others, and the forward of the original, for calls inside of a call.
+
+    It has the attributes of `model`, not copies, so code that sets one sets it in both. The model itself is
+    not changed for the call, as other threads may call it.
+    """
+
+    def for_model(hook: Any) -> Any:
+        return (lambda _inner, *args: hook(model, *args)) if callable(hook) else hook
+
+    inner_hooks = {name: type(of_kind)() for name, of_kind in hooks.items()}
+    for name, of_kind in hooks.items():
+        inner_hooks[name].update({key: for_model(hook) for key, hook in of_kind.items()})
+    content = {name: _constant(of_kind) for name, of_kind in inner_hooks.items()}
+    content["forward"] = property(lambda _: model.own_forward())
+    kind: Any = type(model)
+    inner = object.__new__(subclass(kind, {"__module__": kind.__module__, **content}))
+    inner.__dict__ = vars(model)
+    return inner
+
+
+def _constant(value: Any) -> property:
+    return property(lambda _: value)

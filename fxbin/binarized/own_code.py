@@ -1,24 +1,66 @@
 """Runs a model's own code with binarized convolutions, where it cannot be traced or no graph is valid."""
 
-import functools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from types import CodeType, MethodType
+from types import MethodType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from fxbin import torch_private
+from fxbin.binarized.checkpointing import resume_in_checkpoints
+from fxbin.binarized.running import Calls, binarizing, plainly
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import submodule_at
+from fxbin.onlookers import is_followed
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The weight of a call site."""
+
+    owners: tuple[nn.Module, ...] = ()
+    """The module that has it, or, if it is computed, those that have what it is computed from."""
+
+    name: str = ""
+    """Its name in the module; empty if it is computed."""
+
+    shape: tuple[int, ...] = ()
+    """Its shape."""
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it is computed anew in each call, as it also is after `parametrize`."""
+        return self._value is None
+
+    def is_now(self, weight: Tensor) -> bool:
+        """Whether it is `weight` now, or shares all memory with it, as ``weight.detach()`` does."""
+        value = self._value
+        if value is None or value is weight:
+            return value is weight
+        has_memory = not (is_followed() or value.is_meta) and value.device == weight.device
+        return has_memory and value.is_set_to(weight)
+
+    def may_be(self, weight: Tensor) -> bool:
+        """Whether it is `weight`, or is computed and has its shape."""
+        return self.shape == tuple(weight.shape) if self.is_computed else self.is_now(weight)
+
+    def may_be_in(self, modules: Collection[nn.Module]) -> bool:
+        """Whether one of `modules` has it, or something that it is computed from."""
+        return any(owner in modules for owner in self.owners)
+
+    @property
+    def _value(self) -> Tensor | None:
+        # `parametrize` puts a property on the class, which computes another tensor each time.
+        if not self.name or hasattr(type(self.owners[0]), self.name):
+            return None
+        return getattr(self.owners[0], self.name, None)
 
 
 @dataclass(frozen=True)
@@ -37,69 +79,41 @@ class SiteBinarizers:
     places: tuple[str, str] = ("", "")
     """Qualified names of both."""
 
+    kernel: Kernel = Kernel()
+    """The weight that is convolved with."""
 
-class Calls:
-    """The modules with call sites that are running, and how often each was called in the current forward.
+    def convolve(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """``F.conv2d(x, weight, ...)`` with these binarizers."""
+        with plainly():
+            if self.activation is None or self.weight is None:
+                return F.conv2d(x, weight, *args, **kwargs)
+            return binarized_conv2d(self.activation, self.weight, x, weight, *args, **kwargs)
 
-    Counting calls tells which call site a call belongs to. A module that is called outside of the model's
-    forward must have only one call site.
+
+@contextmanager
+def counted(calls: Calls) -> Iterator[None]:
+    """Count the calls in one forward.
+
+    Raises:
+        TransformError: a module was called more or less often than when the model was traced.
     """
+    with calls.counted() as counts:
+        yield
+    for caller, count in counts.items():
+        if count not in caller.counts:
+            raise TransformError(_message(caller, f"it was called {count} times"))
 
-    def __init__(self) -> None:
-        self._counts: list[Counter[ConvCaller]] = []
-        self._running: list[ConvCaller | None] = []
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count the calls in one forward.
-
-        Raises:
-            TransformError: a module was called more or less often than when the model was traced.
-        """
-        counts: Counter[ConvCaller] = Counter()
-        self._counts.append(counts)
-        try:
-            yield
-        finally:
-            self._counts.pop()
-        for caller, count in counts.items():
-            if count not in caller.counts:
-                raise TransformError(_message(caller, f"it was called {count} times"))
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether calls are being counted, that is, a forward of the model is running."""
-        return bool(self._counts)
-
-    @property
-    def running(self) -> "ConvCaller | None":
-        """The innermost running module whose own code calls `F.conv2d`; None if none is running."""
-        return self._running[-1] if self._running else None
-
-    @contextmanager
-    def inside(self, caller: "ConvCaller | None") -> Iterator[None]:
-        """Let `running` be `caller` while its code runs; None while calls of `F.conv2d` have no module."""
-        self._running.append(caller)
-        try:
-            yield
-        finally:
-            self._running.pop()
-
-    def next_site(self, caller: "ConvCaller") -> SiteBinarizers:
-        """The binarizers of the call site at which `caller` is now.
-
-        Raises:
-            TransformError: the call site cannot be determined.
-        """
-        if len(caller.sites) == 1:
-            return caller.sites[0]
-        if not self._counts:
-            raise TransformError(_message(caller, "it was called outside of the model's forward"))
-        position = self._counts[-1][caller]
-        if position == len(caller.sites):
-            raise TransformError(_message(caller, "it was called once more"))
-        self._counts[-1][caller] += 1
-        return caller.sites[position]
+def check_has_no_site(sites: Iterable[SiteBinarizers], weight: Tensor) -> None:
+    """Raise TransformError if one of `sites` has `weight`, with which an autograd function convolves."""
+    for site in sorted(sites, key=lambda site: site.kernel.is_computed):  # those that are sure come first
+        if site.activation is not None and site.kernel.may_be(weight):
+            raise TransformError(
+                f"F.conv2d: a torch.autograd.Function convolves with the weight of {site.name!r}, which has "
+                "binarizers. If the function is gradient checkpointing, use torch.utils.checkpoint, which "
+                "may be switched on at any time; or transform the model with the function, which then stays "
+                "in full precision"
+            )
 
 
 def _message(caller: "ConvCaller", what: str) -> str:
@@ -117,8 +131,6 @@ class OwnCode:
     def __init__(self) -> None:
         self.callers: dict[str, ConvCaller] = {}
         """The modules with call sites by qualified name; that of the model itself is empty."""
-        self.is_traced = False
-        """Whether the model is being traced, during which there are no binarizers."""
         self.calls = Calls()
         """Counts the calls of all of these modules."""
 
@@ -127,6 +139,7 @@ class OwnCode:
 
         `counts` has the numbers of call sites that the example calls run.
         """
+        resume_in_checkpoints()
         module, part = model.get_submodule(path), model.traced_parts.get(path)
         own = vars(module).get("forward") if part is None else part.own
         caller = self.callers[path] = ConvCaller(path, module, own, sites, counts, self.calls)
@@ -145,11 +158,11 @@ class OwnCode:
         if root is None and all(len(caller.sites) == 1 for caller in self.callers.values()):
             return run  # nothing to count
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            with self.calls.counted():
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            with counted(self.calls):
                 return run(*args, **kwargs) if root is None else root.run(run, *args, **kwargs)
 
-        return counted
+        return counting
 
     def check_places(self, model: nn.Module, function: str) -> None:
         """Raise TransformError, with the name of `function`, if a binarized layer has moved in the model."""
@@ -257,8 +270,8 @@ class ConvCaller:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""
-        alone = nullcontext() if self._calls.is_counting else self._calls.counted()
-        with alone, self._calls.inside(self), _Convolutions(self, self._calls):
+        alone = counted(self._calls) if self._calls.counts is None else nullcontext()
+        with alone, binarizing(self):
             return function(*args, **kwargs)
 
     def convolve(
@@ -269,15 +282,36 @@ class ConvCaller:
         **kwargs: Any,
     ) -> Tensor:
         """``F.conv2d(input, weight, ...)`` with the binarizers of its call site."""
-        site = self._calls.next_site(self)
-        with self._calls.inside(None) if self._calls.running else nullcontext():
-            if site.activation is None or site.weight is None:
-                return F.conv2d(input, weight, *args, **kwargs)
-            return binarized_conv2d(site.activation, site.weight, input, weight, *args, **kwargs)
+        return self.next_site().convolve(input, weight, *args, **kwargs)
+
+    def check_has_no_site(self, weight: Tensor) -> None:
+        """Raise TransformError if a call site has `weight`, with which an autograd function convolves."""
+        check_has_no_site(self.sites, weight)
+
+    def next_site(self) -> SiteBinarizers:
+        """The binarizers of the call site at which the module is now.
+
+        Raises:
+            TransformError: the call site cannot be determined.
+        """
+        if len(self.sites) == 1:
+            return self.sites[0]
+        counts = self._calls.counts
+        if counts is None:
+            where = "outside of the model's forward"
+            if not torch.compiler.is_compiling() and torch_private.graph_task_id() != -1:
+                where = f"in a backward, {where}, which checkpointing by torch.utils.checkpoint does not do"
+            raise TransformError(_message(self, f"it was called {where}"))
+        position = counts[self]
+        if position == len(self.sites):
+            raise TransformError(_message(self, "it was called once more"))
+        counts[self] += 1
+        return self.sites[position]
 
     def _run_own(self, *args: Any, **kwargs: Any) -> Any:
-        own = self._own or MethodType(type(self.module).forward, self.module)
-        return self.run(own, *args, **kwargs)
+        if self._own is not None:
+            return self.run(self._own, *args, **kwargs)
+        return self.run(type(self.module).forward, self.module, *args, **kwargs)
 
     def _convolve_layer(self, input: Tensor) -> Tensor:  # noqa: A002
         layer = self.module
@@ -285,48 +319,13 @@ class ConvCaller:
         settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if layer.padding_mode == "zeros":
             return self.convolve(input, layer.weight, layer.bias, *settings)
-        site = self._calls.next_site(self)
+        site = self.next_site()
         if site.activation is None or site.weight is None:
             return nn.Conv2d.forward(layer, input)
-        with self._calls.inside(None) if self._calls.running else nullcontext():
+        with plainly():
             # Binarized before padding, because the graphs pad the binarized input.
             x = F.pad(site.activation(input), torch_private.padding_amounts(layer), layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
-
-
-class _Convolutions(TorchFunctionMode):
-    """Redirects calls of `F.conv2d` in the code of `caller` to its call sites."""
-
-    def __init__(self, caller: ConvCaller, calls: Calls) -> None:
-        super().__init__()
-        self._caller, self._calls = caller, calls
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.conv2d and self._calls.running is self._caller:
-            return self._caller.convolve(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def method_of_model(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `method` of a model's class, which calls `F.conv2d`, so that direct calls use binarizers."""
-
-    @functools.wraps(method)
-    def run(model: Any, *args: Any, **kwargs: Any) -> Any:
-        code: OwnCode = model.own_code
-        root = code.callers.get("")
-        if root is None or code.is_traced or code.calls.running is root:
-            return method(model, *args, **kwargs)
-        return root.run(method, model, *args, **kwargs)
-
-    return run
-
-
-def calls_conv2d(code: CodeType) -> bool:
-    """Whether `code`, or a function defined in it, mentions the name conv2d."""
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return "conv2d" in code.co_names or any(map(calls_conv2d, inner))
 
 
 def is_plain_conv2d(module: nn.Module) -> bool:

@@ -50,12 +50,12 @@ def weight_sources(model: BinarizedModule) -> dict[WeightBinarizer, WeightSource
         for node in graph.nodes:
             binarizer = called_binarizer(model, node)
             if isinstance(binarizer, WeightBinarizer):
-                nodes = _in_order(graph, node.all_input_nodes[0])
+                nodes = computed_by(graph, node.all_input_nodes[0])
                 sources.setdefault(binarizer, WeightSource(model, graph, nodes))
     return sources
 
 
-def _in_order(graph: fx.Graph, weight: fx.Node) -> tuple[fx.Node, ...]:
+def computed_by(graph: fx.Graph, weight: fx.Node) -> tuple[fx.Node, ...]:
     """`weight` and all nodes that it depends on, in execution order."""
     wanted, pending = {weight}, [weight]
     while pending:

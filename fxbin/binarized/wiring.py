@@ -4,13 +4,16 @@ from collections import Counter
 
 from torch import fx
 
+from fxbin.binarized.direct_calls import direct_calls
 from fxbin.binarized.module import BinarizedModule
-from fxbin.binarized.own_code import SiteBinarizers, is_plain_conv2d
+from fxbin.binarized.own_code import Kernel, SiteBinarizers, is_plain_conv2d
 from fxbin.binarized.state import BinarizationState, Site
+from fxbin.binarized.weight_source import computed_by
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
+from fxbin.tracing import TensorSpec, spec_of
 
 
 def wire(module: BinarizedModule, config: Config) -> None:
@@ -53,6 +56,9 @@ def _bind_own_code(module: BinarizedModule) -> None:
     counts = [_counts(module, graph) for graph in module.eval_graphs]
     for path in found if has_functions else binarized:
         module.own_code.add(module, path, found[path].values(), {of_call[path] for of_call in counts})
+    module.direct_calls = direct_calls(module, module.own_code)
+    for direct in module.direct_calls:
+        direct.install()
 
 
 def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
@@ -62,13 +68,27 @@ def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
 
 
 def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
-    decision = site.selected
+    decision, kernel = site.selected, _kernel(module, site)
     if decision is None:
-        return SiteBinarizers(site.info.name, None, None)
-    activation, weight = map(module.get_submodule, (decision.activation, decision.weight))
+        return SiteBinarizers(site.info.name, None, None, kernel=kernel)
+    places = (decision.activation, decision.weight)
+    activation, weight = map(module.get_submodule, places)
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
-    return SiteBinarizers(site.info.name, activation, weight, (decision.activation, decision.weight))
+    return SiteBinarizers(site.info.name, activation, weight, places, kernel)
+
+
+def _kernel(module: BinarizedModule, site: CallSite) -> Kernel:
+    if not site.is_function:
+        return Kernel((module.get_submodule(str(site.node.target)),), "weight")
+    spec, path = spec_of(site.raw_w), site.weight_path
+    fetched = [node for node in computed_by(site.node.graph, site.raw_w) if node.op == "get_attr"]
+    owners = dict.fromkeys(str(node.target).rpartition(".")[0] for node in fetched)
+    return Kernel(
+        tuple(map(module.get_submodule, owners)),
+        "" if path is None else path.rpartition(".")[2],
+        tuple(spec.shape) if isinstance(spec, TensorSpec) else (),
+    )
 
 
 def _average_together(module: BinarizedModule) -> None:

@@ -1,6 +1,8 @@
 """Traces further graphs of a transformed model, for modes or dtypes that it did not have in the transform."""
 
-from collections.abc import Collection, Iterator
+import functools
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
-from fxbin.binarized.mode_graphs import ModeGraph, traced_graph
+from fxbin.binarized.mode_graphs import ModeGraph, one_trace_at_a_time, traced_graph
 from fxbin.binarizers import Binarizer
 from fxbin.compiler.pipeline import binarizing_passes
 from fxbin.config.example_inputs import dtype_of
@@ -20,6 +22,7 @@ from fxbin.scopes.naming import Names
 from fxbin.tracing import Entry, Example, Trace, dtypes_of, merge_extra_attributes, raise_bug, trace
 
 if TYPE_CHECKING:
+    from fxbin.binarized.direct_calls import DirectCalls
     from fxbin.binarized.module import BinarizedModule
     from fxbin.binarized.own_code import ConvCaller
     from fxbin.binarized.part_forward import PartForward
@@ -124,28 +127,43 @@ def _untransformed(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[
     """Give `model` its original code and hooks, without binarizers; restore everything at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
-    forwards: list[PartForward | ConvCaller] = [*model.traced_parts.values(), *model.own_code.installed]
+    replaced: list[PartForward | ConvCaller | DirectCalls] = [
+        *model.traced_parts.values(), *model.own_code.installed, *model.direct_calls
+    ]  # fmt: skip
     children = {module: dict(torch_private.modules(module)) for module in model.modules()}
     try:
-        model.own_code.is_traced = True
         for name in put:
             delattr(kind, name)
-        vars(model).update(hooks, forward=model.own_forward())
-        for forward in forwards:
-            forward.uninstall()
+        vars(model).update(hooks, forward=_for_this_thread(model))
+        for each in replaced:
+            each.uninstall()
         for module, held in children.items():
             for name, child in held.items():
                 if isinstance(child, Binarizer):
                     del torch_private.modules(module)[name]
         yield
     finally:
-        model.own_code.is_traced = False
         for name, method in put.items():
             setattr(kind, name, method)
         for module, held in children.items():
             torch_private.modules(module).clear()
             torch_private.modules(module).update(held)
-        for forward in forwards:
-            forward.install()
+        for each in replaced:
+            each.install()
         vars(model).clear()
         vars(model).update(before)
+
+
+def _for_this_thread(model: "BinarizedModule") -> Callable[..., Any]:
+    """The forward of the original in this thread; in others, that of `model` once it has been traced."""
+    own, tracing = model.own_forward(), threading.get_ident()
+
+    @functools.wraps(own)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == tracing:
+            return own(*args, **kwargs)
+        with one_trace_at_a_time:
+            pass
+        return type(model).forward(model, *args, **kwargs)
+
+    return forward
