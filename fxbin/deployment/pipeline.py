@@ -49,7 +49,7 @@ def deploy(
     binarized = transformed(model, "deploy")
     # Copies that are made in inference mode could not be told from one another when they are written to.
     with torch.inference_mode(False), torch.no_grad():
-        module, inputs = prepare(binarized, example_inputs, example_kwargs)
+        module, inputs = prepare(binarized, example_inputs, example_kwargs, with_hooks=False)
         record = record_run(module, inputs.values)
         sites = pack_sites(module, record)
         settle_binarizers(module, record)
