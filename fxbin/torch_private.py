@@ -458,6 +458,9 @@ EXPORTED_CALL = ("mod", "kwargs")
 """`torch.export`, in the method `forward` that runs a graph module: the local variables with that module and
 with the keyword arguments, of which it passes on only the values."""
 
+NODE_APPENDED = "\n\nWhile executing %"
+"""`fx.Interpreter`, of an error in a node: the beginning of what it appends to the message of any error."""
+
 NUMBER_RETURNED = "translating node return"
 """`torch.onnx.export`, of a model that returns a number besides tensors."""
 
