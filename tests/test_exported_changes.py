@@ -19,14 +19,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),  # torch.onnx does
 ]
 
+WITH_KEYWORDS = "a hook that takes keywords"
+
 ALL_CHANGES: dict[str, Callable[[Any], Any]] = CHANGES | {
     "a hook": lambda m: m.register_forward_hook(lambda _m, _x, y: 2 * y),
-    "a hook that takes keywords": lambda m: m.register_forward_hook(
-        lambda _m, _args, _kwargs, y: y + 1, with_kwargs=True
-    ),
+    WITH_KEYWORDS: lambda m: m.register_forward_hook(lambda _m, _args, _kwargs, y: y + 1, with_kwargs=True),
     "a hook in front": lambda m: m.register_forward_pre_hook(lambda _m, x: (-x[0],)),
     "a forward": lambda m: setattr(m, "forward", lambda x: m.body(x).sum()),
 }
+
+
+def skip_where_dynamo_is_older(strict: bool) -> None:
+    if strict and torch.__version__.startswith("2.9."):
+        pytest.skip("Dynamo of torch 2.9 follows neither such hooks nor get_submodule in an export")
 
 
 def exported(model: nn.Module, strict: bool = False) -> Any:
@@ -37,6 +42,7 @@ def exported(model: nn.Module, strict: bool = False) -> Any:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("change", ALL_CHANGES)
 def test_program_has_what_was_changed(change: str, strict: bool) -> None:
+    skip_where_dynamo_is_older(strict and change == WITH_KEYWORDS)
     model = blocks(ALL_CHANGES[change])
     torch.testing.assert_close(exported(model, strict)(batch()), model(batch()))
 
@@ -44,6 +50,7 @@ def test_program_has_what_was_changed(change: str, strict: bool) -> None:
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("change", ["one more layer", "a forward of a container", "a wrapped layer"])
 def test_program_of_a_module_around_it_has_what_was_changed(change: str, strict: bool) -> None:
+    skip_where_dynamo_is_older(strict)
     model = blocks(CHANGES[change])
     torch.testing.assert_close(exported(nn.Sequential(model), strict)(batch()), model(batch()))
 
