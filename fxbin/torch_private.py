@@ -396,6 +396,12 @@ NAMED = {
         "to tell torch.export from torch.compile: in Dynamo of torch 2.9, is_exporting() is always True",
         "torch.compiler.is_exporting(), once the oldest supported release answers correctly",
     ),
+    "MARKED_CONSTANT": Private(
+        "torch.compiler:assume_constant_result",
+        "_dynamo_marked_constant",
+        "to compare what a graph needs while Dynamo follows the code, which cannot follow the comparison",
+        "torch.compiler.assume_constant_result, which loads the compiler",
+    ),
     "FORWARD_CLASS": Private(
         "torch.autograd:Function._backward_cls",
         "_forward_cls",
@@ -477,6 +483,13 @@ FORBIDDEN_GLOBAL = r"GLOBAL (\S+)"
 
 META_KERNEL = r"(\w+)::(\w+)"
 """Namespace and name of an operator without meta kernel, in a message that contains "meta"."""
+
+EXPORTED_CALL = ("mod", "kwargs")
+"""`torch.export`, in the method `forward` that runs a graph module: the local variables with that module and
+with the keyword arguments, of which it passes on only the values."""
+
+NODE_APPENDED = "\n\nWhile executing %"
+"""`fx.Interpreter`, of an error in a node: the beginning of what it appends to the message of any error."""
 
 NUMBER_RETURNED = "translating node return"
 """`torch.onnx.export`, of a model that returns a number besides tensors."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.diagnostics.nonfinite import first_nonfinite
+from fxbin.errors import TraceError, TransformError
 from tests.transforming import SMALL, Small
 
 
@@ -121,3 +122,38 @@ def test_a_dataclass_of_tensors_is_looked_into() -> None:
 
     model = fxbin.transform(Paired(), SMALL, leaf_modules=(Divides,))
     assert first_nonfinite(model, x()) is not None
+
+
+class Shifts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        y: Tensor = self.conv(x[:, :, 1:]) if x.shape[2] > 7 else self.conv(x)
+        return y if shift is None else y / shift
+
+
+def test_a_call_that_has_no_graph_is_refused_and_one_of_other_calls_is_searched() -> None:
+    x, zero = torch.rand(2, 3, 8, 8), torch.zeros(1)
+    model = fxbin.transform(Shifts(), SMALL)
+    assert isinstance(model, BinarizedModule)
+    with pytest.raises(
+        TransformError, match=r"Shifts: it was transformed for calls with other.*other_calls="
+    ):
+        first_nonfinite(model, x, shift=zero)
+    assert first_nonfinite(model, x) is None
+    model = fxbin.transform(Shifts(), SMALL, (x,), other_calls=[((x, zero), {})])
+    assert isinstance(model, BinarizedModule)
+    assert str(first_nonfinite(model, x, shift=zero)).startswith("Shifts/__truediv__")
+
+
+def test_an_error_of_the_graph_has_the_message_that_it_has_in_a_call() -> None:
+    model = fxbin.transform(Shifts(), SMALL)
+    assert isinstance(model, BinarizedModule)
+    x = torch.rand(2, 3, 6, 6)
+    with pytest.raises(TraceError) as in_call:
+        model(x)
+    with pytest.raises(TraceError) as in_search:
+        first_nonfinite(model, x)
+    assert str(in_search.value) == str(in_call.value)

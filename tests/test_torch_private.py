@@ -80,6 +80,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "torch.fx:GraphModule": lambda: fx.GraphModule(nn.Module(), fx.Graph()),
     "torch.compiler": lambda: torch.compiler,
     "torch.autograd.forward_ad": lambda: forward_ad,
+    "torch.compiler:assume_constant_result": lambda: torch.compiler.assume_constant_result(lambda: None),
     "torch.autograd:Function": lambda: _Double,
     "torch.autograd:Function._backward_cls": _doubled,
     "torch.nn.parallel:DistributedDataParallel": _ignored,

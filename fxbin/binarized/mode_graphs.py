@@ -96,7 +96,8 @@ class ModeGraph:
             return False
         if self.premises is None:
             return True
-        return self.premises.hold_for_compiler() if torch.compiler.is_compiling() else self.premises.hold()
+        is_followed = torch.compiler.is_dynamo_compiling()
+        return self.premises.hold_for_compiler() if is_followed else self.premises.hold()
 
     def takes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether the graph does what the module's code would do for these arguments."""
@@ -229,6 +230,10 @@ class GraphChoice:
     def _of_first_call(self) -> list[ModeGraph]:
         return [variant for variant in self.variants if not variant.call]
 
+    def is_known(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether one of the example calls has such arguments."""
+        return bool(self._known(args, kwargs))
+
     def _known(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[ModeGraph]:
         """The graphs for these arguments, valid now or not."""
         return [variant for variant in self.variants if variant.takes(args, kwargs)]
@@ -261,9 +266,15 @@ class GraphChoice:
             )
         return self.own_code
 
-    def graph_for_now(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
-        """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code."""
-        return self._existing(args, kwargs) or self._new((self._known(args, kwargs) or self.variants)[0])
+    def graph_for_now(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_new: bool = False
+    ) -> ModeGraph:
+        """As `chosen_for`, but a newly traced graph, if possible, in place of the module's own code.
+
+        With `is_new`, it is traced in any case.
+        """
+        known = None if is_new else self._existing(args, kwargs)
+        return known or self._new((self._known(args, kwargs) or self.variants)[0])
 
     def _existing(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph | None:
         """As `chosen_for`, but a graph that computes the same in place of own code that sets attributes."""

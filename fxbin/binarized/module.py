@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from types import MethodType
 from typing import Any, Self, cast
 
@@ -9,6 +10,7 @@ from torch import fx, nn
 
 from fxbin import torch_private
 from fxbin.binarized.direct_calls import DirectCalls
+from fxbin.binarized.exported_call import graph_of_call
 from fxbin.binarized.first_batch import InitializesScales, hide_from_compilers
 from fxbin.binarized.mode_graphs import (
     GraphChoice,
@@ -27,10 +29,11 @@ from fxbin.binarized.state import BinarizationState
 from fxbin.binarized.state_check import check_state_dict
 from fxbin.binarizers import IGNORED_BY_DDP, ignored_by_ddp
 from fxbin.binarizers.binarizer import check_for_inference
-from fxbin.errors import ExportError
+from fxbin.errors import ExportError, TransformError
 from fxbin.onlookers import is_exported
 from fxbin.original.closures import rebound
 from fxbin.original.copy import copy_memo
+from fxbin.original.reach import FORWARD_HOOKS
 from fxbin.tracing import Island, ModelTrace, Specialisation
 
 # Prefixes that wrappers which pass on attributes give to names of the module inside them.
@@ -135,27 +138,60 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
         return self._graph_choice.chosen_for(args, kwargs).graph
 
     def computed_graph(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Graph | None:
-        """A graph of what the model computes for these arguments now, maybe a new one; None if impossible."""
+        """A graph of what the model computes for these arguments now, maybe a new one; None if impossible.
+
+        Raises TransformError if no example call has such arguments.
+        """
+        if not self._graph_choice.is_known(args, kwargs):
+            raise TransformError(
+                f"{type(self).__name__}: it was transformed for calls with other arguments, and has no graph "
+                "of this one. Pass the call to transform, too: other_calls=[(args, kwargs)]"
+            )
         return self._graph_choice.graph_for_now(args, kwargs).graph
 
-    def show_running(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def show_running(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, with_hooks: bool = False
+    ) -> None:
         """Let `graph` be the graph for these arguments and the current modes, and always run it from now on.
 
-        Raises ExportError if there can be no such graph.
+        With `with_hooks`, it contains the hooks that the model itself has got since the transform, which no
+        longer run around it. Raises ExportError if there can be no such graph.
         """
         if "forward" in vars(self):
             raise ExportError(
                 "forward: it was assigned to the model after the transform, and no graph contains it. Remove "
                 "it (del model.forward), or assign it to the original model and transform that"
             )
-        variant = self._graph_choice.graph_for_now(args, kwargs)
-        if variant.graph is None:
+        if with_hooks and torch_private.has_any_global_hook():
             raise ExportError(
-                f"model: no graph can hold what {type(self).__name__} does now: {variant.reason}"
+                "model: there are hooks for all modules (register_module_forward_hook and the like), which "
+                "a graph runs for some modules only. Remove them for the export, or set them on the modules"
+            )
+        taken_in = with_hooks and self._take_in_hooks()
+        variant = self._graph_choice.graph_for_now(args, kwargs, is_new=taken_in)
+        if variant.graph is None:
+            hint = ". If a hook on the model only looks at its values, remove it" if taken_in else ""
+            raise ExportError(
+                f"model: no graph can hold what {type(self).__name__} does now: {variant.reason}{hint}"
             )
         self._graph_choice.pinned = variant
         if variant.graph is not self.graph:
             self.graph = variant.graph
+
+    def _take_in_hooks(self) -> bool:
+        """Let graphs that are traced from now on contain the model's own forward hooks, if it has any.
+
+        They run around the hooks that it had before the transform. Returns whether there are any.
+        """
+        own = {name: vars(self)[name] for name in FORWARD_HOOKS}
+        if not any(own.values()):
+            return False
+        for name, before in self._retracer.hooks.items():
+            if name in own:
+                around = (own[name], before) if "_pre_" in name else (before, own[name])
+                self._retracer.hooks[name] = type(before)(chain.from_iterable(h.items() for h in around))
+                vars(self)[name] = type(before)()
+        return True
 
     @property
     def traced_parts(self) -> Mapping[str, PartForward]:
@@ -252,19 +288,17 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
 
     @property
     def graph(self) -> fx.Graph:
-        """The graph of eval mode; for `torch.export`, which runs graphs of modules, the one that runs now."""
-        if not is_exported():
+        """The graph of eval mode; for `torch.export`, which runs graphs of modules, a call of the model."""
+        if not is_exported() or self._graph_choice.pinned is not None:
             return self._graph
         chosen = self._graph_choice.chosen()
-        # If a changed model runs its own code, torch.export traces that code.
-        running = self._graph if chosen is self._graph_choice.own_code else chosen.graph
-        if running is None:
+        if chosen.graph is None and chosen is not self._graph_choice.own_code:
             raise ExportError(
                 f"torch.export: {type(self).__name__} has code that no graph can hold, so it runs as "
                 "plain Python: summary(model).islands says why. Export a module that it calls"
             )
         check_for_inference(self.binarization.binarizers)
-        return running
+        return graph_of_call(self)
 
     @graph.setter
     def graph(self, graph: fx.Graph) -> None:

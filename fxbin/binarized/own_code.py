@@ -231,7 +231,10 @@ class ConvCaller:
         Raises:
             TransformError: something else is there, or nothing.
         """
-        self.sites = tuple(self._as_now(site, model) for site in self.sites)
+        found = tuple(self._as_now(site, model) for site in self.sites)
+        # Not written without need: torch.export warns of each attribute that is.
+        if not all(now is before for now, before in zip(found, self.sites, strict=True)):
+            self.sites = found
 
     def _as_now(self, site: SiteBinarizers, model: nn.Module) -> SiteBinarizers:
         if site.activation is None:

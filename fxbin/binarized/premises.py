@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.binarized.guarded_premises import GuardedPremises
 from fxbin.binarized.values_beyond import Value, values_of_globals, values_of_objects
 from fxbin.binarizers import Binarizer
 from fxbin.tracing import MISSING, Read
@@ -17,7 +18,6 @@ from fxbin.tracing import MISSING, Read
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 _PARAMETERS, _, _MODULES = torch_private.REGISTRIES
 _PLACES = ("__dict__", *torch_private.REGISTRIES)
-_COMPARED = (bool, int, float, str, tuple, list)
 
 Entry = tuple[Mapping[str, Any], str, Any]
 """A namespace, a name in it, and the value."""
@@ -72,22 +72,27 @@ class Premises:
         self._structure = _Entries(_of_modules(modules, self._is_at))
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
-        of_modules = _of_modules(modules, [*self._is_at, *reads])
+        of_modules = [*_of_modules(modules, [*self._is_at, *reads])]
         self._entries = _Entries([*of_modules, *_namespaced(self._of_objects)])
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
+        # Modules give functions of their classes as methods.
         read = [
             (modules[r.path], r.name, r.value)
             for r in (*reads, *self._is_at)
-            if r.name != "forward" and r.registry != "nowhere"
+            if r.name != "forward"
+            and r.registry != "nowhere"
+            and not (r.registry == "class" and isinstance(r.value, FunctionType))
         ]
-        functions = {id(r.value) for r in self._reads if r.registry == "class"}  # which modules give bound
-        self._objects = [
-            entry
-            for entry in read
-            if entry[2] is None or (isinstance(entry[2], FunctionType) and id(entry[2]) not in functions)
-        ]
-        self._values = [entry for entry in [*read, *self._of_objects] if isinstance(entry[2], _COMPARED)]
+        self._guarded = GuardedPremises(
+            hooks=self._hooks,
+            own_hooks=torch_private.called_hooks(model.get_submodule(path)),
+            counts=zip(self._children, self._counts, strict=True),
+            places=of_modules,
+            attributes=[*read, *self._of_objects],
+            of_classes=[(r.kind, r.name, r.value) for r in self._reads if r.kind is not None],
+            of_globals=self._of_globals.entries,
+        )
         self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
 
     def hold(self) -> bool:
@@ -121,19 +126,8 @@ class Premises:
         )
 
     def hold_for_compiler(self) -> bool:
-        """As `hold`, but only for what torch.compile can guard on: hooks, attributes with plain values."""
-        if self._had_hooks:
-            return False
-        for hooks in self._hooks:
-            if len(hooks):
-                return False
-        for module, name, value in self._objects:
-            if getattr(module, name) is not value:
-                return False
-        for module, name, value in self._values:  # noqa: SIM110
-            if getattr(module, name) != value:
-                return False
-        return True
+        """As `hold`, while Dynamo follows the code: it guards on what it can, and finds out the rest now."""
+        return self._guarded.hold() and self.hold()
 
     def _record(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Record the current structure of `model` as the one that must remain."""
@@ -152,6 +146,10 @@ class Premises:
                 self._fetched += [(owner, registry, name) for registry in registries]
 
 
+# Dynamo runs it as it is, and keeps the result.
+setattr(Premises.hold, torch_private.MARKED_CONSTANT, True)
+
+
 class _Entries:
     """Entries ``(dict, key, value)`` whose values are looked up and compared all at once, for speed."""
 
@@ -162,6 +160,11 @@ class _Entries:
         self._containers: list[Any] = [container for container, _, _ in entries]
         self._names = [name for _, name, _ in entries]
         self._values = [value for _, _, value in entries]
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """All entries."""
+        return zip(self._containers, self._names, self._values, strict=True)
 
     def are_the_same(self) -> bool:
         """Whether each entry has the same value as at first."""

@@ -10,10 +10,7 @@ from torch.fx.graph_module import reduce_graph_module
 from typing_extensions import override
 
 from fxbin.deployment.packed_conv2d import PackedConv2d
-from fxbin.original.reach import HOOKS
-
-FORWARD_HOOKS = tuple(name for name in HOOKS if name.startswith("_forward_"))
-"""Attributes of each module about the hooks that are called with its inputs and outputs."""
+from fxbin.original.reach import FORWARD_HOOKS
 
 
 @dataclass(frozen=True)

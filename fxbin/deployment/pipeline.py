@@ -54,7 +54,7 @@ def deploy(
     binarized = transformed(model, "deploy")
     # Copies that are made in inference mode could not be told from one another when they are written to.
     with torch.inference_mode(False), torch.no_grad():
-        module, inputs = prepare(binarized, example_inputs, example_kwargs)
+        module, inputs = prepare(binarized, example_inputs, example_kwargs, with_hooks=False)
         sites = pack(module, inputs)
         pool_before_relu(module)
         hand_on_bits(module, inputs.values)

@@ -20,6 +20,8 @@ def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | 
     it reaches the loss. The result names an input, a parameter, a buffer, or a node as `node_names` lists it.
     The model runs in its current mode and does not change; the search waits for the device after each node.
 
+    Raises: TransformError if the model was transformed for calls with other arguments only (`other_calls`).
+
     Limits: Where modules run as their own code (islands), only the inputs and nodes of the traced parts are
             checked, not what that code does in between. Inside a `leaf_modules` class it names the module
             only. A BatchNorm whose running statistics are not finite shows in eval mode only, where it uses

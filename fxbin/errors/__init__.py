@@ -6,9 +6,15 @@ catches it without knowing about fxbin.
 
 from typing import Any
 
+from fxbin import torch_private
+
 
 class FxbinError(Exception):
     """Base of all errors that fxbin raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message, without the lines about a node that torch.fx appends if it interprets a graph."""
+        return super().__str__().partition(torch_private.NODE_APPENDED)[0]
 
 
 class ConfigError(FxbinError, ValueError):

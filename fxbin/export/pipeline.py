@@ -41,8 +41,8 @@ def export_onnx(
 ) -> ExportReport:
     """Write `model` in eval mode to one ONNX file for onnxruntime and OpenVINO.
 
-    `model` itself, its mode and its device do not change. An existing file is replaced in one step, if the
-    export succeeds.
+    `model` itself, its mode and its device do not change. The file contains its forward hooks, also those on
+    the model itself. An existing file is replaced in one step, if the export succeeds.
 
     Args:
         model: a transformed model, also inside DistributedDataParallel, torch.compile, AveragedModel or
@@ -72,7 +72,7 @@ def export_onnx(
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: a package is missing, an argument is wrong, the inputs do not fit, something is in
-            bfloat16, or PyTorch's exporter cannot export the model.
+            bfloat16, there are hooks for all modules, or PyTorch's exporter cannot export the model.
 
     Warns:
         UserWarning: a selected call site is not fully binarized at this stage, or no training batch has

@@ -16,9 +16,17 @@ from fxbin.lowering.remove_dropout import remove_dropout
 
 
 def prepare(
-    model: BinarizedModule, args: tuple[Any, ...] | None, kwargs: Mapping[str, Any] | None
+    model: BinarizedModule,
+    args: tuple[Any, ...] | None,
+    kwargs: Mapping[str, Any] | None,
+    *,
+    with_hooks: bool = True,
 ) -> tuple[BinarizedModule, BoundInputs]:
-    """Copy `model` in eval mode, with dropout and padding rewritten, and the inputs to its device."""
+    """Copy `model` in eval mode, with dropout and padding rewritten, and the inputs to its device.
+
+    Forward hooks on the model itself are a part of the graph of the copy; without `with_hooks`, they are not,
+    and run around it.
+    """
     if model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)
         raise ExportError(
@@ -33,7 +41,7 @@ def prepare(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
         )
     args, kwargs = args or (), kwargs or {}
-    module.show_running(args, kwargs)
+    module.show_running(args, kwargs, with_hooks=with_hooks)
     inputs = _inputs(module, args, kwargs)
     remove_dropout(module)
     hoist_padding(module)

@@ -40,7 +40,7 @@ def _walk(pending: list[Any], without: tuple[type, ...], seen: set[int]) -> Iter
             continue
         seen.add(id(item))
         yield item
-        pending += _held(item)
+        pending.extend(_held(item))  # += would leave it to a traced size, which is a tuple
 
 
 def holds_any(item: Any, kinds: tuple[type, ...]) -> bool:
@@ -54,6 +54,9 @@ def holds_any(item: Any, kinds: tuple[type, ...]) -> bool:
 
 HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith(("_forward_", "_backward_")))
 """Attributes of each module about the hooks that run around its forward."""
+
+FORWARD_HOOKS = tuple(name for name in HOOKS if name.startswith("_forward_"))
+"""Those about the hooks that are called with its inputs and outputs."""
 
 _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, ModuleType)
 
