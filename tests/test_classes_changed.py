@@ -57,7 +57,8 @@ class DoubledConv(nn.Conv2d):
 
 class DoubledInside(nn.Conv2d):
     def _conv_forward(self, *args: Any) -> Tensor:
-        return super()._conv_forward(*args) * 2
+        y: Tensor = super()._conv_forward(*args)
+        return y * 2
 
 
 class DoubledReLU(nn.ReLU):

@@ -51,14 +51,15 @@ def mentions_of_class(bases: Iterable[type]) -> Mentions:
         method
         for base in bases
         for name, method in vars(base).items()
-        if name not in _NOT_READING and not (isinstance(method, FunctionType) and _is_generated(method))
+        if name not in _NOT_READING and not (name in _COMPARING and _is_generated(method))
     )
 
 
-def _is_generated(function: FunctionType) -> bool:
-    return function.__name__.startswith("__") and function.__code__.co_filename.startswith("<")
+def _is_generated(method: Any) -> bool:
+    return isinstance(method, FunctionType) and method.__code__.co_filename.startswith("<")
 
 
+_COMPARING = frozenset({"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"})
 _NOT_READING = frozenset(
     {"__new__", "__init__", "__post_init__", "__init_subclass__", "__setattr__", "__setitem__", "__delattr__"}
     | {"__delitem__", "__del__", "__repr__", "__str__", "__copy__", "__deepcopy__", "__reduce__"}

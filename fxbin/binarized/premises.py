@@ -136,14 +136,19 @@ class Premises:
         for hooks in self._hooks:
             if len(hooks):
                 return False
-        for module, kind in zip(self._typed, self._types, strict=True):
-            if type(module) is not kind:
-                return False
+        if not self._have_same_types():
+            return False
         for module, name, value in self._objects:
             if getattr(module, name) is not value:
                 return False
-        for module, name, value in self._values:  # noqa: SIM110
+        for module, name, value in self._values:
             if getattr(module, name) != value:
+                return False
+        return self.held.hold_for_compiler()
+
+    def _have_same_types(self) -> bool:
+        for module, kind in zip(self._typed, self._types, strict=True):  # noqa: SIM110
+            if type(module) is not kind:
                 return False
         return True
 

@@ -69,6 +69,8 @@ class Search:
         self._of_slots: list[Entry] = []
         self.attributes: list[tuple[Any, str, Any]] = []
         """The values that are attributes of objects, with the object and the name."""
+        self.items: list[tuple[Any, Any, Any]] = []
+        """The items of dicts, lists and the like, with the container and the key or index."""
         self.left_out: list[Specialisation] = []
         """What is not compared, because it is too large."""
         self.mentioned_inside = Mentions()
@@ -151,6 +153,8 @@ class Search:
             return by_identity(item)
 
         def kept(key: Any, value: Any) -> Any:
+            if isinstance(key, int | str):
+                self.items.append((item, key, value))
             if isinstance(value, PLAIN):
                 return value
             return self._kept(value, f"{where}[{key!r}]", mentioned, depth + 1)

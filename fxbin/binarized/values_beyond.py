@@ -15,6 +15,12 @@ from fxbin.graph.record import Specialisation
 from fxbin.tracing import MISSING, Read
 
 
+_GUARDED = 1_000
+"""Number of items of containers on which torch.compile is to guard."""
+
+_COMPARED = (bool, int, float, str)
+
+
 class HeldValues:
     """What code reads of containers, objects and functions that modules hold, or that their classes hold.
 
@@ -30,6 +36,8 @@ class HeldValues:
         self._entries: list[Entries] = []
         self.attributes: list[tuple[Any, str, Any]] = []
         """The values that are attributes, each with its owner and its name."""
+        self._plain_items: list[tuple[Any, Any, Any]] = []
+        self._other_items: list[tuple[Any, Any, Any]] = []
         self.left_out: tuple[Specialisation, ...] = ()
         """What is not compared."""
 
@@ -53,6 +61,9 @@ class HeldValues:
                 break
             mentioned = more
         self._entries = search.found
+        items = search.items[:_GUARDED]
+        self._plain_items = [item for item in items if isinstance(item[2], _COMPARED)]
+        self._other_items = [item for item in items if not isinstance(item[2], _COMPARED)]
         self.left_out = tuple(dict.fromkeys(search.left_out))
 
     def _added(self, search: Search, modules: Mapping[str, nn.Module]) -> Iterator[tuple[Any, str, Any]]:
@@ -74,6 +85,16 @@ class HeldValues:
             return False
         for entries in self._entries:  # noqa: SIM110
             if not entries.are_the_same():
+                return False
+        return True
+
+    def hold_for_compiler(self) -> bool:
+        """Whether items of containers are what they were, as far as torch.compile can guard on them."""
+        for container, key, value in self._plain_items:
+            if container[key] != value:
+                return False
+        for container, key, value in self._other_items:  # noqa: SIM110
+            if container[key] is not value:
                 return False
         return True
 
