@@ -452,3 +452,25 @@ def test_what_is_too_deep_to_be_compared_is_listed() -> None:
     (found,) = model.specialisations
     assert found.expression == "held" + "[0]" * DEPTH
     assert found.value == f"list of 1 items: deeper than {DEPTH} levels"
+
+
+GUARDED = [
+    "nested dict",
+    "dataclass in a dict",
+    "deque",
+    "function in a list",
+    "tensor in a list",
+    "items passed on",
+]
+
+
+@pytest.mark.parametrize("case", GUARDED)
+def test_a_change_counts_where_the_model_is_a_part_of_what_is_compiled(case: str) -> None:
+    make, read, change = CASES[case]
+    original = Holder(make(), read)
+    model: Any = fxbin.transform(original, CONFIG)
+    compiled: Any = torch.compile(nn.Sequential(model), backend="eager")
+    assert torch.allclose(compiled(X), original(X))
+    change(model.held)
+    change(original.held)
+    assert torch.allclose(compiled(X), original(X))

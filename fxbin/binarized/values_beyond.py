@@ -14,7 +14,6 @@ from fxbin.binarized.search import Search, is_object
 from fxbin.graph.record import Specialisation
 from fxbin.tracing import MISSING, Read
 
-
 _GUARDED = 1_000
 """Number of items of containers on which torch.compile is to guard."""
 
