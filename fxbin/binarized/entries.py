@@ -20,18 +20,21 @@ class Entries:
     def __init__(self, entries: Iterable[Entry]) -> None:
         entries = [*entries]
         self._present = _Columns(entry for entry in entries if _is_item(*entry))
-        self._others = _Columns(entry for entry in entries if not _is_item(*entry))
+        self._absent = _Columns(entry for entry in entries if _is_absent(*entry))
+        self._others = _Columns(x for x in entries if not (_is_item(*x) or _is_absent(*x)))
 
     def __bool__(self) -> bool:
-        return bool(self._present.names or self._others.names)
+        return bool(self._present.names or self._absent.names or self._others.names)
 
     def are_the_same(self) -> bool:
         """Whether each entry has the same value as at first."""
-        present, others = self._present, self._others
+        present, absent, others = self._present, self._absent, self._others
         try:
             # The first values stand on the left, so that Python asks them whether the others are equal.
-            return present.values == [*map(getitem, present.spaces, present.names)] and (
-                others.values == [*map(self._get, others.spaces, others.names, repeat(MISSING))]
+            return (
+                present.values == [*map(getitem, present.spaces, present.names)]
+                and not any(map(dict.__contains__, absent.spaces, absent.names))
+                and others.values == [*map(self._get, others.spaces, others.names, repeat(MISSING))]
             )
         except Exception:  # noqa: BLE001  (an entry is missing, or values cannot be compared, like arrays)
             return False
@@ -50,6 +53,11 @@ class _Columns:
 def _is_item(space: Any, _: str, value: Any) -> bool:
     """Whether `value` is found by ``space[name]``, which is faster than a method with a default."""
     return type(space) in (dict, MappingProxyType) and value is not MISSING
+
+
+def _is_absent(space: Any, _: str, value: Any) -> bool:
+    """Whether there is nothing, in a dict; that is faster to check than a value."""
+    return type(space) is dict and value is MISSING
 
 
 class Shared(Entries):

@@ -157,9 +157,13 @@ def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
 def is_held(read: Read) -> bool:
     """Whether what is behind the value of `read` may change without another value in its place."""
     if read.kind is not None:
-        return not hasattr(type(read.value), "__get__") and not isinstance(read.value, PLAIN)
+        return not hasattr(type(read.value), "__get__") and not _is_plain(read.value)
     is_attribute = read.registry == "__dict__" and read.name != "forward" and read.value is not MISSING
-    return is_attribute and not isinstance(read.value, PLAIN)
+    return is_attribute and not _is_plain(read.value)
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, PLAIN)
 
 
 def _globals_named(space: dict[str, Any], names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
