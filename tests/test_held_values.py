@@ -474,3 +474,22 @@ def test_a_change_counts_where_the_model_is_a_part_of_what_is_compiled(case: str
     change(model.held)
     change(original.held)
     assert torch.allclose(compiled(X), original(X))
+
+
+def test_a_copy_shares_what_a_class_holds() -> None:
+    class WithSettings(nn.Module):
+        settings = Scales()
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x) * self.settings(1.0)
+            return y
+
+    original = WithSettings()
+    model: Any = copy.deepcopy(fxbin.transform(original, CONFIG))
+    assert runs_a_graph(model)
+    WithSettings.settings.factor = 3.0
+    assert torch.equal(model(X), original(X))

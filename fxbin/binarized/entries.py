@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from itertools import repeat
-from operator import getitem
+from operator import contains, getitem
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -13,67 +13,52 @@ Entry = tuple[Any, str, Any]
 
 
 class Entries:
-    """Entries of dicts."""
+    """Entries of dicts, and of classes, whose namespaces cannot be written to."""
 
     _get: ClassVar[Callable[..., Any]] = staticmethod(dict.get)
+    _spaces: ClassVar[tuple[type, ...]] = (dict, MappingProxyType)
+    """Types of namespaces in which ``space[name]`` and ``name in space`` are the fastest."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         entries = [*entries]
-        self._present = _Columns(entry for entry in entries if _is_item(*entry))
-        self._absent = _Columns(entry for entry in entries if _is_absent(*entry))
-        self._others = _Columns(x for x in entries if not (_is_item(*x) or _is_absent(*x)))
+        fast = [entry for entry in entries if type(entry[0]) in self._spaces]
+        self._present = _columns(entry for entry in fast if entry[2] is not MISSING)
+        self._absent = _columns(entry for entry in fast if entry[2] is MISSING)
+        self._others = _columns(entry for entry in entries if type(entry[0]) not in self._spaces)
+        self._has_others = bool(self._others[0])
 
     def __bool__(self) -> bool:
-        return bool(self._present.names or self._absent.names or self._others.names)
+        return bool(self._present[0] or self._absent[0] or self._others[0])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy of a model collects its own
 
     def are_the_same(self) -> bool:
         """Whether each entry has the same value as at first."""
-        present, absent, others = self._present, self._absent, self._others
         try:
             # The first values stand on the left, so that Python asks them whether the others are equal.
-            return (
-                present.values == [*map(getitem, present.spaces, present.names)]
-                and not any(map(dict.__contains__, absent.spaces, absent.names))
-                and others.values == [*map(self._get, others.spaces, others.names, repeat(MISSING))]
-            )
+            spaces, names, values = self._present
+            if not values == [*map(getitem, spaces, names)]:  # noqa: SIM201  (values only define `==`)
+                return False
+            spaces, names, _ = self._absent
+            if any(map(contains, spaces, names)):
+                return False
+            if self._has_others:
+                spaces, names, values = self._others
+                return values == [*map(self._get, spaces, names, repeat(MISSING))]
         except Exception:  # noqa: BLE001  (an entry is missing, or values cannot be compared, like arrays)
             return False
-
-
-class _Columns:
-    """Entries as a list of namespaces, one of names and one of values."""
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        entries = [*entries]
-        self.spaces: list[Any] = [space for space, _, _ in entries]
-        self.names = [name for _, name, _ in entries]
-        self.values = [value for _, _, value in entries]
-
-
-def _is_item(space: Any, _: str, value: Any) -> bool:
-    """Whether `value` is found by ``space[name]``, which is faster than a method with a default."""
-    return type(space) in (dict, MappingProxyType) and value is not MISSING
-
-
-def _is_absent(space: Any, _: str, value: Any) -> bool:
-    """Whether there is nothing, in a dict; that is faster to check than a value."""
-    return type(space) is dict and value is MISSING
-
-
-class Shared(Entries):
-    """Entries that a model shares with its copies, such as values of global variables."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class OfClasses(Shared):
-    """Methods and other attributes of classes, whose namespaces cannot be written to."""
-
-    _get = staticmethod(MappingProxyType.get)
+        return True
 
 
 class OfSlots(Entries):
     """Attributes of objects that are in no dict: slots, the value of a closure cell, parts of a partial."""
 
     _get = staticmethod(getattr)
+    _spaces = ()
+
+
+def _columns(entries: Iterable[Entry]) -> tuple[list[Any], list[str], list[Any]]:
+    """The namespaces, the names and the values of `entries`."""
+    entries = [*entries]
+    return [space for space, _, _ in entries], [name for _, name, _ in entries], [x for _, _, x in entries]

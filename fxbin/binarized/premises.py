@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
-from fxbin.binarized.entries import Entries, Entry, OfClasses
+from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.mentions import mentions
 from fxbin.binarized.values_beyond import GlobalValues, HeldValues, is_held, reached_functions
 from fxbin.binarizers import Binarizer
@@ -59,8 +59,6 @@ class Premises:
         self.held = HeldValues(filter(is_held, reads), mentioned)
         """What the code reads inside of what modules hold."""
         self._of_globals = GlobalValues(functions, mentioned)
-        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
-        self._of_classes = OfClasses((vars(kind), name, x) for (kind, name), x in of_classes.items())
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Check the modules of `model` from now on; or after a copy of both, those of the copied model.
@@ -78,7 +76,13 @@ class Premises:
         self._structure = Entries(_of_modules(modules, self._is_at))
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
-        self._entries = Entries(_of_modules(modules, [*self._is_at, *reads]))
+        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
+        self._entries = Entries(
+            [
+                *_of_modules(modules, [*self._is_at, *reads]),
+                *((vars(kind), name, value) for (kind, name), value in of_classes.items()),
+            ]
+        )
         self.held.take(model, modules)
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
@@ -102,7 +106,6 @@ class Premises:
         return (
             not self._has_other_modules()
             and self._entries.are_the_same()
-            and self._of_classes.are_the_same()
             and self._of_globals.are_the_same()
             and self.held.are_the_same()
         )

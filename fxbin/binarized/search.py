@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fxbin import torch_private
-from fxbin.binarized.entries import Entries, Entry, OfClasses, OfSlots
+from fxbin.binarized.entries import Entries, Entry, OfSlots
 from fxbin.binarized.kept import (
     CONTAINERS,
     LARGEST,
@@ -67,8 +67,7 @@ class Search:
         self._pending: deque[tuple[Any, str, Mentions, int]] = deque()
         self._items, self._objects = ITEMS, OBJECTS
         self._own: dict[type, Mentions] = {}
-        self._of_dicts: list[Entry] = []
-        self._of_classes: list[Entry] = []
+        self._of_spaces: list[Entry] = []
         self._of_slots: list[Entry] = []
         self.attributes: list[tuple[Any, str, Any]] = []
         """The values that are attributes of objects, with the object and the name."""
@@ -82,7 +81,7 @@ class Search:
     @property
     def found(self) -> list[Entries]:
         """All values that were found, to be compared."""
-        kinds = (Entries(self._of_dicts), OfClasses(self._of_classes), OfSlots(self._of_slots))
+        kinds = (Entries(self._of_spaces), OfSlots(self._of_slots))
         return [entries for entries in kinds if entries]
 
     def add(self, space: Any, name: str, value: Any, where: str, scope: str = "") -> Any:
@@ -97,7 +96,7 @@ class Search:
         """
         self._scope = scope
         kept = self._kept(value, where, self._mentioned, 0)
-        (self._of_dicts if isinstance(space, dict) else self._of_classes).append((space, name, kept))
+        self._of_spaces.append((space, name, kept))
         self._finish()
         return kept
 
@@ -197,10 +196,10 @@ class Search:
         held = getattr(item, "__dict__", None)
         space = held if isinstance(held, dict) else {}
         for name in mentioned.names & space.keys():
-            self._of_dicts.append((space, name, kept(name, space[name])))
+            self._of_spaces.append((space, name, kept(name, space[name])))
         missing = {*mentioned.optional, *self._look_at_classes(item, mentioned.names - space.keys(), kept)}
         if isinstance(held, dict):
-            self._of_dicts += ((space, name, MISSING) for name in missing - space.keys())
+            self._of_spaces += ((space, name, MISSING) for name in missing - space.keys())
         if isinstance(item, FunctionType | MethodType):
             self.mentioned_inside |= mentions([item])
         if isinstance(item, nn.Module):
@@ -215,19 +214,19 @@ class Search:
             if isinstance(value, MemberDescriptorType):
                 self._of_slots.append((item, name, kept(name, getattr(item, name, MISSING))))
             elif not (is_method and isinstance(item, type)):
-                self._of_classes.append((vars(base), name, value if is_method else kept(name, value)))
+                self._of_spaces.append((vars(base), name, value if is_method else kept(name, value)))
                 yield name
 
     def _look_into_module(self, module: nn.Module, where: str, mentioned: Mentions, depth: int) -> None:
         """Compare what a module that is none of the model's, as it is in a list, consists of."""
         space = vars(module)
         for name in (_PARAMETERS, _BUFFERS):
-            self._of_dicts.append(
+            self._of_spaces.append(
                 (space, name, SameItems(space[name], map(by_identity, space[name].values())))
             )
         for name in _OF_A_MODULE:
             kept = self._kept(space[name], f"{where}.{name}", mentioned, depth + 1)
-            self._of_dicts.append((space, name, kept))
+            self._of_spaces.append((space, name, kept))
 
 
 def is_object(item: Any) -> bool:
