@@ -122,7 +122,7 @@ class Premises:
         return not self._has_other_modules() and self._structure.are_the_same()
 
     def _has_other_modules(self) -> bool:
-        # Without a Python loop, as in `_Entries`: a loop would take as long as a layer.
+        # Without a Python loop, as in `Entries`: a loop would take as long as a layer.
         return (
             self._had_hooks
             or any(self._hooks)
@@ -182,7 +182,7 @@ def _is_compared(value: Any) -> bool:
 
 
 def _of_modules(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iterator[Entry]:
-    """Yield the entries of `modules` that `reads` found, for `_Entries`."""
+    """Yield the entries of `modules` that `reads` found, for `Entries`."""
     for read in chain.from_iterable(map(_wherever, reads)):
         # An attribute of the class must be missing in the module itself, which would override it.
         value = MISSING if read.registry == "class" else read.value
