@@ -18,6 +18,7 @@ from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import attribute
+from fxbin.graph.record import Specialisation
 from fxbin.onlookers import is_exported
 from fxbin.tracing import Part, Trace
 
@@ -163,6 +164,16 @@ class GraphChoice:
     def graphs(self) -> list[fx.Graph]:
         """All graphs, without duplicates."""
         return list(dict.fromkeys(v.graph for v in self.variants if v.graph is not None))
+
+    @property
+    def left_out(self) -> list[Specialisation]:
+        """Values that the code reads and that are not compared before a call, as they are too large."""
+        return [
+            found
+            for variant in self.variants
+            if variant.premises is not None
+            for found in variant.premises.held.left_out
+        ]
 
     @property
     def eval_graphs(self) -> list[fx.Graph | None]:

@@ -20,7 +20,7 @@ from fxbin.binarized.mode_graphs import (
     graphs_of_calls,
     mode_graphs,
 )
-from fxbin.binarized.original_class import OriginalInitBarrier, give_class, original_run
+from fxbin.binarized.original_class import OriginalInitBarrier, empty, give_class, original_run
 from fxbin.binarized.own_code import OwnCode
 from fxbin.binarized.part_forward import PartForward
 from fxbin.binarized.refused_copies import RefusesCopies
@@ -57,7 +57,10 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
     """The binarized call sites, which binarizers are enabled, and the config of the stages."""
 
     specialisations: tuple[Specialisation, ...]
-    """Python values that the model's code depends on, and that the graphs keep as constants."""
+    """Python values that the model's code depends on, and that the graphs keep as constants.
+
+    They include what modules hold that is too large to be compared before each call.
+    """
 
     islands: tuple[Island, ...]
     """Modules that run their own code, because it cannot be traced, with the reason."""
@@ -84,10 +87,11 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
     """See `traced_parts`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """With arguments, make an object of the original class, as ``model[:3]`` of `nn.Sequential` does."""
-        if args or kwargs:
-            return cls._original_class(*args, **kwargs)  # type: ignore[return-value]
-        return super().__new__(cls)
+        """Make an object of the original class, as ``type(self)(...)`` in the code of that class means.
+
+        ``model[:3]`` of `nn.Sequential` is such a call. An empty object of this class is made by `empty`.
+        """
+        return cls._original_class(*args, **kwargs)  # type: ignore[return-value]
 
     @classmethod
     def from_trace(
@@ -270,6 +274,9 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
             forward = counted_alone(_chosen)
             vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # for inspect.signature
             type(self).forward = forward
+            choices = (self._graph_choice, *self._traced_parts.values())
+            left_out = (found for choice in choices for found in choice.left_out)
+            self.specialisations = tuple(dict.fromkeys((*self.specialisations, *left_out)))
         return code
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
@@ -320,7 +327,7 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule's own method copies what the graph refers to, and loses the rest.
-        copied = type(self).__new__(type(self))
+        copied: Self = empty(type(self))
         type(copied).__name__ = type(self).__name__  # scopes begin with it
         memo[id(self)] = copied
         memo |= copy_memo(self)

@@ -24,6 +24,11 @@ class OriginalInitBarrier(nn.Module):
         nn.Module.__init__(self)
 
 
+def empty(kind: type[GraphModel]) -> GraphModel:
+    """An object of `kind`, without attributes; as torch.fx has it, of a new class derived from `kind`."""
+    return fx.GraphModule.__new__(kind)
+
+
 def give_class(
     root: nn.Module, base: type[GraphModel], attributes: Collection[str], *, keeps_hooks: bool
 ) -> GraphModel:
@@ -45,17 +50,17 @@ def give_class(
     new_class: Any = type(original.__name__, (base, original), content)
     # An empty object shows the attributes that GraphModule sets. GraphModule's __init__ is called
     # directly, because classes derived from it may take other arguments.
-    empty = new_class.__new__(new_class)
-    fx.GraphModule.__init__(empty, nn.Module(), fx.Graph(), class_name=original.__name__)
+    made = empty(new_class)
+    fx.GraphModule.__init__(made, nn.Module(), fx.Graph(), class_name=original.__name__)
     if isinstance(vars(root).get("meta"), dict):
-        del empty.meta  # the model's own dict serves as well: torch only looks up what it has written
-    check_names(root, base, (*vars(empty), *attributes))
+        del made.meta  # the model's own dict serves as well: torch only looks up what it has written
+    check_names(root, base, (*vars(made), *attributes))
     # Hooks that are part of the graph must not run around it as well.
     kept = {*vars(nn.Module())} - (set() if keeps_hooks else {*HOOKS})
-    vars(root).update({name: value for name, value in vars(empty).items() if name not in kept})
+    vars(root).update({name: value for name, value in vars(made).items() if name not in kept})
     # In place, it would override the forward that runs the graphs, which contain it.
     vars(root)["_instance_forward"] = vars(root).pop("forward", None)
-    object.__setattr__(root, "__class__", type(empty))
+    object.__setattr__(root, "__class__", type(made))
     return cast("GraphModel", root)
 
 

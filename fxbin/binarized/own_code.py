@@ -216,7 +216,7 @@ class ConvCaller:
         self.path, self.module, self.sites, self.counts = path, module, tuple(sites), frozenset(counts)
         self.is_installed = False
         self._calls = calls
-        self._own = own
+        self._own, self._kind = own, type(module)
         is_plain = own is None and is_plain_conv2d(module)
         self._run = ConvCaller._convolve_layer if is_plain else ConvCaller._run_own
 
@@ -318,6 +318,9 @@ class ConvCaller:
 
     def _convolve_layer(self, input: Tensor) -> Tensor:  # noqa: A002
         layer = self.module
+        if type(layer) is not self._kind and not is_plain_conv2d(layer):  # it has been given another class
+            y: Tensor = self._run_own(input)
+            return y
         assert isinstance(layer, nn.Conv2d)
         settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
         if layer.padding_mode == "zeros":

@@ -27,8 +27,13 @@ class PartForward(GraphChoice):
         """The module's own code, which the graphs replace, as a function with the model as first argument."""
         model: Any = self._model
         caller = model.own_code.callers.get(self._path)
-        own = caller.forward if caller else self.own or MethodType(type(self._module).forward, self._module)
-        run: Callable[..., Any] = model.own_code.around(lambda _model, *args, **kwargs: own(*args, **kwargs))
+
+        def own(_model: Any, *args: Any, **kwargs: Any) -> Any:
+            # Looked up at each call: the module may be given another class.
+            of_class = MethodType(type(self._module).forward, self._module)
+            return (caller.forward if caller else self.own or of_class)(*args, **kwargs)
+
+        run: Callable[..., Any] = model.own_code.around(own)
         return run
 
     def uninstall(self) -> None:

@@ -1,26 +1,25 @@
 """The conditions on modules under which a graph does what their code would do, and their check."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import accumulate, chain, repeat
-from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar, Self
+from itertools import accumulate, chain
+from types import FunctionType
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.guarded_premises import GuardedPremises
-from fxbin.binarized.values_beyond import Value, values_of_globals, values_of_objects
+from fxbin.binarized.mentions import mentions
+from fxbin.binarized.values_beyond import GlobalValues, HeldValues, is_held, reached_functions
 from fxbin.binarizers import Binarizer
 from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
 _PARAMETERS, _, _MODULES = torch_private.REGISTRIES
 _PLACES = ("__dict__", *torch_private.REGISTRIES)
-
-Entry = tuple[Mapping[str, Any], str, Any]
-"""A namespace, a name in it, and the value."""
 
 
 class Premises:
@@ -43,19 +42,23 @@ class Premises:
         iterated: Iterable[str] = (),
         final_values: Iterable[Read] = (),
     ) -> None:
-        self._reads, self._followed, self._iterated = tuple(reads), frozenset(followed), tuple(iterated)
+        reads = tuple(reads)
+        self._followed, self._iterated = frozenset(followed), tuple(iterated)
         self.final_values = tuple(final_values)
         self._modules: dict[str, nn.Module] = {}
         self._is_at: list[Read] = []
         self._counts: list[int] = []
+        self._kinds: dict[str, type] = {}
         self._had_hooks = False
         """Whether there were hooks during the trace: the graph contains their effect, but may be outdated."""
         self._fetched: list[tuple[str, str, str]] = []
         self._bypassed: list[str] = []
-        self._of_objects = values_of_objects(self._reads)
-        self._of_globals = _Shared(_namespaced(values_of_globals(self._reads)))
-        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
-        self._of_classes = _OfClasses((vars(kind), name, x) for (kind, name), x in of_classes.items())
+        self._reads = tuple(read for read in reads if read.kind is not None or not is_held(read))
+        functions = reached_functions(reads)
+        mentioned = mentions([*functions, *(read.value for read in reads if read.kind is not None)])
+        self.held = HeldValues(filter(is_held, reads), mentioned)
+        """What the code reads inside of what modules hold."""
+        self._of_globals = GlobalValues(functions, mentioned)
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Check the modules of `model` from now on; or after a copy of both, those of the copied model.
@@ -68,12 +71,17 @@ class Premises:
         self._hooks = [
             hooks for p in self._bypassed if p != path for hooks in torch_private.called_hooks(modules[p])
         ]
+        self._typed, self._types = [modules[p] for p in self._kinds], [*self._kinds.values()]
         self._children = [torch_private.modules(modules[p]) for p in self._iterated]
-        self._structure = _Entries(_of_modules(modules, self._is_at))
+        self._structure = Entries(_of_modules(modules, self._is_at))
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
         of_modules = [*_of_modules(modules, [*self._is_at, *reads])]
-        self._entries = _Entries([*of_modules, *_namespaced(self._of_objects)])
+        of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
+        self._entries = Entries(
+            [*of_modules, *((vars(kind), name, value) for (kind, name), value in of_classes.items())]
+        )
+        self.held.take(model, modules)
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
         # Modules give functions of their classes as methods.
@@ -89,9 +97,9 @@ class Premises:
             own_hooks=torch_private.called_hooks(model.get_submodule(path)),
             counts=zip(self._children, self._counts, strict=True),
             places=of_modules,
-            attributes=[*read, *self._of_objects],
-            of_classes=[(r.kind, r.name, r.value) for r in self._reads if r.kind is not None],
-            of_globals=self._of_globals.entries,
+            attributes=[*read, *self.held.attributes],
+            of_classes=[(kind, name, value) for (kind, name), value in of_classes.items()],
+            of_globals=self._of_globals.plain,
         )
         self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
 
@@ -100,8 +108,8 @@ class Premises:
         return (
             not self._has_other_modules()
             and self._entries.are_the_same()
-            and self._of_classes.are_the_same()
             and self._of_globals.are_the_same()
+            and self.held.are_the_same()
         )
 
     def final_values_hold(self) -> bool:
@@ -112,22 +120,31 @@ class Premises:
         return True
 
     def structure_holds(self) -> bool:
-        """Whether the modules are the same, with the same names of parameters, and have no hooks."""
+        """Whether the modules are the same, of the same classes and parameters, and have no hooks."""
         return not self._has_other_modules() and self._structure.are_the_same()
 
     def _has_other_modules(self) -> bool:
-        # Without a Python loop, as in `_Entries`: a loop would take as long as a layer.
+        # Without a Python loop, as in `Entries`: a loop would take as long as a layer.
         return (
             self._had_hooks
             or any(self._hooks)
             or torch_private.has_any_global_hook()
             or [*map(len, self._children)] != self._counts
+            or [*map(type, self._typed)] != self._types
             or not all(map(dict.__contains__, self._fetched_from, self._fetched_names))
         )
 
     def hold_for_compiler(self) -> bool:
         """As `hold`, while Dynamo follows the code: it guards on what it can, and finds out the rest now."""
-        return self._guarded.hold() and self.hold()
+        return (
+            self._guarded.hold() and self._have_same_types() and self.held.hold_for_compiler() and self.hold()
+        )
+
+    def _have_same_types(self) -> bool:
+        for module, kind in zip(self._typed, self._types, strict=True):  # noqa: SIM110
+            if type(module) is not kind:
+                return False
+        return True
 
     def _record(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Record the current structure of `model` as the one that must remain."""
@@ -135,9 +152,11 @@ class Premises:
         self._bypassed = [*bypassed]
         self._had_hooks = any(any(torch_private.called_hooks(m)) for p, m in bypassed.items() if p != path)
         # Code may read attributes of modules that it does not run.
-        read = {read.path for read in self._reads} | {*self._iterated}
+        read = {read.path for read in self._reads} | self.held.paths | {*self._iterated}
         self._modules = bypassed | {p: model.get_submodule(p) for p in read}
         self._is_at = [*_structure(bypassed, self._followed)]
+        # The class of the model itself is made anew in each copy.
+        self._kinds = {p: type(module) for p, module in self._modules.items() if p}
         self._counts = [len(torch_private.modules(self._modules[p])) for p in self._iterated]
         for node in graph.nodes:
             owner, _, name = str(node.target).rpartition(".")
@@ -150,51 +169,8 @@ class Premises:
 setattr(Premises.hold, torch_private.MARKED_CONSTANT, True)
 
 
-class _Entries:
-    """Entries ``(dict, key, value)`` whose values are looked up and compared all at once, for speed."""
-
-    _get: ClassVar[Callable[..., Any]] = staticmethod(dict.get)
-
-    def __init__(self, entries: Iterable[Entry]) -> None:
-        entries = [*entries]
-        self._containers: list[Any] = [container for container, _, _ in entries]
-        self._names = [name for _, name, _ in entries]
-        self._values = [value for _, _, value in entries]
-
-    @property
-    def entries(self) -> Iterator[Entry]:
-        """All entries."""
-        return zip(self._containers, self._names, self._values, strict=True)
-
-    def are_the_same(self) -> bool:
-        """Whether each entry has the same value as at first."""
-        try:
-            return [*map(self._get, self._containers, self._names, repeat(MISSING))] == self._values
-        except Exception:  # noqa: BLE001  (values that cannot be compared, such as arrays, differ)
-            return False
-
-
-class _Shared(_Entries):
-    """Entries that a model shares with its copies, such as values of global variables."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class _OfClasses(_Shared):
-    """Methods and other attributes of classes, whose namespaces cannot be written to."""
-
-    _get = staticmethod(MappingProxyType.get)
-
-
-def _namespaced(values: Iterable[Value]) -> Iterator[Entry]:
-    """Yield `values`, of namespaces and of objects, as entries of dicts."""
-    for owner, name, value in values:
-        yield owner if isinstance(owner, dict) else vars(owner), name, value
-
-
 def _of_modules(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iterator[Entry]:
-    """Yield the entries of `modules` that `reads` found, for `_Entries`."""
+    """Yield the entries of `modules` that `reads` found, for `Entries`."""
     for read in chain.from_iterable(map(_in_each_place, reads)):
         # An attribute of the class must be missing in the module itself, which would override it.
         value = MISSING if read.registry == "class" else read.value

@@ -1,101 +1,186 @@
-"""Finds plain values outside of modules that code depends on: in objects that modules hold, and globals."""
+"""Finds values outside of modules that code depends on: in what modules hold, and global variables."""
 
-import logging
-from collections.abc import Iterable, Iterator
-from enum import Enum
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import FunctionType, ModuleType
+from typing import Any, Self
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fxbin.tracing import Read
+from fxbin.binarized.entries import Entries
+from fxbin.binarized.kept import PLAIN
+from fxbin.binarized.mentions import Mentions, mentions
+from fxbin.binarized.search import Search, is_object
+from fxbin.graph.record import Specialisation
+from fxbin.tracing import MISSING, Read
 
-Value = tuple[Any, str, Any]
-"""An object, or the namespace of a Python module, with the name of an attribute and its value."""
+_GUARDED = 1_000
+"""Number of items of containers on which torch.compile is to guard."""
 
-_PLAIN = (bool, int, float, str, bytes, tuple, Enum, torch.dtype, torch.device, type(None))
-"""Types of values that are compared."""
-
-_NO_SETTINGS = (Tensor, nn.Module, type, FunctionType, ModuleType, Enum, logging.Logger)
-"""Types whose attributes do not affect what code computes, or are handled elsewhere."""
-
-_DEPTH = 3
-"""Number of nested objects that are searched: ``self.config.model.head.scale``."""
+_COMPARED = (bool, int, float, str)
 
 
-def values_of_objects(reads: Iterable[Read]) -> list[Value]:
-    """Values in objects that modules hold, such as configs, which the code behind `reads` may have used."""
-    reads = [*reads]
-    names = _names(read.value for read in reads if read.kind is not None)
-    held = {id(read.value): read.value for read in reads if read.registry == "__dict__"}
-    return [found for item in held.values() if _is_object(item) for found in _inside(item, names, _DEPTH)]
+class HeldValues:
+    """What code reads of containers, objects and functions that modules hold, or that their classes hold.
 
-
-def values_of_globals(reads: Iterable[Read]) -> list[Value]:
-    """Values in global variables of its package, which the code behind `reads` may have used.
-
-    Each is in the namespace of a Python module, or in an object that is in one.
+    It is taken from a model with `take`, and taken again from a copy of the model, because classes may copy
+    what they hold in their own ways.
     """
-    found: dict[tuple[int, str], Value] = {}
+
+    def __init__(self, reads: Iterable[Read], mentioned: Mentions) -> None:
+        # The values were those of the trace, with stand-ins for tensors; those of classes are shared.
+        self._reads = [r if r.kind is not None else replace(r, value=None) for r in reads]
+        self._mentioned = mentioned
+        self._is_taken = self._has_changed = False
+        self._entries: list[Entries] = []
+        self.attributes: list[tuple[Any, str, Any]] = []
+        """The values that are attributes, each with its owner and its name."""
+        self._plain_items: list[tuple[Any, Any, Any]] = []
+        self._other_items: list[tuple[Any, Any, Any]] = []
+        self.left_out: tuple[Specialisation, ...] = ()
+        """What is not compared."""
+
+    @property
+    def paths(self) -> set[str]:
+        """Qualified names of the modules that hold something."""
+        return {read.path for read in self._reads}
+
+    def take(self, model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+        """Take the values that `modules`, which are those of `model` by qualified name, hold now."""
+        if self._is_taken or not self._reads:
+            return
+        self._is_taken = True
+        known = [*map(id, model.modules()), *map(id, model.parameters()), *map(id, model.buffers())]
+        mentioned = self._mentioned
+        while True:
+            search = Search(mentioned, known)
+            self.attributes = [*self._added(search, modules), *search.attributes]
+            more = mentioned | search.mentioned_inside
+            if more == mentioned:
+                break
+            mentioned = more
+        self._entries = search.found
+        items = search.items[:_GUARDED]
+        self._plain_items = [item for item in items if isinstance(item[2], _COMPARED)]
+        self._other_items = [item for item in items if not isinstance(item[2], _COMPARED)]
+        self.left_out = tuple(dict.fromkeys(search.left_out))
+
+    def _added(self, search: Search, modules: Mapping[str, nn.Module]) -> Iterator[tuple[Any, str, Any]]:
+        for read in self._reads:
+            module, where = modules[read.path], f"{read.path}.{read.name}".lstrip(".")
+            scope = type(module).__name__
+            if read.kind is not None:
+                search.add(vars(read.kind), read.name, read.value, where, scope)
+            elif read.name in vars(module):
+                yield (
+                    module,
+                    read.name,
+                    search.add(vars(module), read.name, vars(module)[read.name], where, scope),
+                )
+
+    def are_the_same(self) -> bool:
+        """Whether all values are what they were when they were taken."""
+        if self._has_changed:
+            return False
+        for entries in self._entries:  # noqa: SIM110
+            if not entries.are_the_same():
+                return False
+        return True
+
+    def hold_for_compiler(self) -> bool:
+        """Whether items of containers are what they were, as far as torch.compile can guard on them."""
+        for container, key, value in self._plain_items:
+            if container[key] != value:
+                return False
+        for container, key, value in self._other_items:  # noqa: SIM110
+            if container[key] is not value:
+                return False
+        return True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self)(self._reads, self._mentioned)
+        # What the copied model holds must not be taken for what the graph was traced with.
+        copied._has_changed = not self.are_the_same()
+        copied.left_out = self.left_out
+        return copied
+
+
+class GlobalValues:
+    """Plain values of global variables that `functions` read, and what they read of objects in globals.
+
+    The variables are in the namespaces of the functions, or of other Python modules of the same package. A
+    model shares them with its copies.
+    """
+
+    def __init__(self, functions: Iterable[FunctionType], mentioned: Mentions) -> None:
+        search = Search(mentioned)
+        self.plain: list[tuple[dict[str, Any], str, Any]] = []
+        """The plain values, each with the namespace and the name of the variable."""
+        seen: set[tuple[int, str]] = set()
+        for function in functions:
+            names = mentions([function]).names
+            for space, name in _globals_named(function.__globals__, names):
+                value = space[name]
+                if (id(space), name) in seen:
+                    continue
+                seen.add((id(space), name))
+                is_searched = is_object(value) and not isinstance(value, FunctionType | nn.Module)
+                if isinstance(value, PLAIN):
+                    self.plain.append((space, name, value))
+                if is_searched or isinstance(value, (*PLAIN, tuple)):
+                    search.add(space, name, value, name)
+        self._entries = search.found
+
+    def are_the_same(self) -> bool:
+        """Whether all values are what they were at first."""
+        for entries in self._entries:  # noqa: SIM110  (a generator takes longer)
+            if not entries.are_the_same():
+                return False
+        return True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
+    """The functions among `reads`, and those of their package that they reach through global variables."""
     pending = [read.value for read in reads if isinstance(read.value, FunctionType)]
-    seen = set(pending)
+    seen = dict.fromkeys(pending)
     while pending:
         function = pending.pop()
-        space, names = function.__globals__, _names([function])
-        package = _package(space)
-        for name in names & space.keys():
+        space = function.__globals__
+        for name in mentions([function]).names & space.keys():
             value = space[name]
-            if isinstance(value, _PLAIN):
-                found[id(space), name] = (space, name, value)
-            elif isinstance(value, FunctionType) and value not in seen:
-                if _package(value.__globals__) == package:
-                    seen.add(value)
-                    pending.append(value)
-            elif _is_object(value) or (isinstance(value, ModuleType) and _package(vars(value)) == package):
-                inside = _inside(value, names, _DEPTH)
-                found |= {(id(owner), key): (owner, key, item) for owner, key, item in inside}
-    return [*found.values()]
+            if (
+                isinstance(value, FunctionType)
+                and value not in seen
+                and _package(value.__globals__) == _package(space)
+            ):
+                seen[value] = None
+                pending.append(value)
+    return [*seen]
 
 
-def _inside(item: Any, names: set[str], depth: int) -> Iterator[Value]:
-    """Yield plain values in `item` whose names are in `names` or in the code of its own methods.
-
-    Objects in `item` are searched as well, `depth` levels in all.
-    """
-    names = names | _names(method for kind in type(item).__mro__ for method in vars(kind).values())
-    for name in names & vars(item).keys():
-        value = vars(item)[name]
-        if isinstance(value, _PLAIN):
-            yield item, name, value
-        elif depth > 1 and _is_object(value):
-            yield from _inside(value, names, depth - 1)
+def is_held(read: Read) -> bool:
+    """Whether what is behind the value of `read` may change without another value in its place."""
+    if read.kind is not None:
+        return not hasattr(type(read.value), "__get__") and not _is_plain(read.value)
+    is_attribute = read.registry == "__dict__" and read.name != "forward" and read.value is not MISSING
+    return is_attribute and not _is_plain(read.value)
 
 
-def _is_object(item: Any) -> bool:
-    """Whether `item` is an object that may hold settings."""
-    return (
-        hasattr(item, "__dict__")
-        and not isinstance(item, _NO_SETTINGS)
-        and type(item).__module__.partition(".")[0] not in ("torch", "typing")
-    )
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, PLAIN)
 
 
-def _package(space: dict[str, Any]) -> str:
+def _globals_named(space: dict[str, Any], names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where `names` are in the namespace `space` and in modules of its package that it names."""
+    for name in names & space.keys():
+        yield space, name
+        value = space[name]
+        if isinstance(value, ModuleType) and _package(vars(value)) == _package(space):
+            yield from ((vars(value), inner) for inner in names & vars(value).keys())
+
+
+def _package(space: Mapping[str, Any]) -> str:
     return str(space.get("__name__", "")).partition(".")[0]
-
-
-def _names(functions: Iterable[Any]) -> set[str]:
-    """All names of globals and attributes in the code of `functions`, which may be properties as well."""
-    found: set[str] = set()
-    pending = [
-        function.__code__
-        for item in functions
-        for function in (item, *(getattr(item, part, None) for part in ("fget", "__func__", "func")))
-        if isinstance(function, FunctionType)
-    ]
-    while pending:
-        code = pending.pop()
-        found.update(code.co_names)
-        pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return found

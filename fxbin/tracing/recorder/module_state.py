@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fxbin import torch_private
 from fxbin.graph.calls.guards import assign_buffer
@@ -41,6 +41,25 @@ class ModuleState:
         """Note that the code reads ``module.name``, so that the graph relies on `value`."""
         if self._position.inner_ops is None:
             self.reads.note(module, name, value)
+
+    def note_content(self, tensor: TracedTensor) -> None:
+        """Note that the code reads what `tensor` contains, which is computed from attributes of modules."""
+        if self._position.knows_values:
+            return
+        inventory = self._attributes.inventory
+        found = [inventory.tensor_paths.get(id(tensor._source), "")] if tensor._source is not None else []
+        pending, seen = [tensor._node] if tensor._node is not None else [], set[fx.Node]()
+        while pending:
+            node = pending.pop()
+            if node not in seen:
+                seen.add(node)
+                pending += node.all_input_nodes
+                found += [str(node.target)] if node.op == "get_attr" else []
+        owners = {path: module for module, path in inventory.module_paths.items()}
+        for target in found:
+            path, _, name = target.rpartition(".")
+            if path in owners:
+                self.reads.note_content(owners[path], name)
 
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
         """Note that the code sets ``module.name = value``, which a graph does not do."""

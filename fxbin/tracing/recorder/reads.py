@@ -30,7 +30,7 @@ class Read:
     name: str
 
     value: Any
-    """The value; a container of plain values is copied, so that a change in it can be detected."""
+    """The value itself, so that what it holds may have changed since."""
 
     kind: type | None = None
     """The class that has it, if `registry` is ``"class"``."""
@@ -41,7 +41,10 @@ class Read:
 
 
 class Reads:
-    """The reads of one trace, without submodules, parameters and buffers, which graphs look up anew."""
+    """The reads of one trace, without submodules and tensors, which graphs look up anew.
+
+    Of tensors in plain attributes, it has those whose content the code has read.
+    """
 
     def __init__(self, inventory: Inventory) -> None:
         self._paths = inventory.module_paths
@@ -77,13 +80,17 @@ class Reads:
         elif (path, name) not in self._found and (module, name) not in self.written:
             self._note(path, module, name, value)
 
+    def note_content(self, module: nn.Module, name: str) -> None:
+        """Note that the code has read what the tensor ``module.name``, a plain attribute, contains."""
+        if name in vars(module) and (module, name) not in self.written:
+            path = self._paths[module]
+            self._found[path, name] = Read(path, "__dict__", name, vars(module)[name])
+
     def _note(self, path: str, module: nn.Module, name: str, value: Any) -> None:
         attributes = vars(module)
         if name in attributes:
             if not issubclass(type(value), Tensor | nn.Module):
-                is_plain = type(value) in _CONTAINERS and all(isinstance(item, _PLAIN) for item in value)
-                kept = copy.copy(value) if is_plain else value
-                self._found[path, name] = Read(path, "__dict__", name, kept)
+                self._found[path, name] = Read(path, "__dict__", name, value)
             return
         registry = next(
             (registry for registry in torch_private.REGISTRIES if name in attributes[registry]), None
@@ -107,6 +114,3 @@ OF_EACH_MODULE = frozenset(
     {*vars(nn.Module()), "__dict__", "__class__", torch_private.COMPILED_CALL, "forward"} - {_MODULES}
 )
 """Attributes that `nn.Module` itself reads in each call, so that they do not count as reads of the code."""
-
-_CONTAINERS = (list, dict, set)
-_PLAIN = (bool, int, float, str, tuple)

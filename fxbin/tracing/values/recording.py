@@ -92,6 +92,10 @@ class ModuleState(Protocol):
         """Note that the code reads ``module.name``."""
         ...
 
+    def note_content(self, tensor: TracedTensor) -> None:
+        """Note that the code reads the content of a constant."""
+        ...
+
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
         """Note that the code assigns ``module.name``."""
         ...

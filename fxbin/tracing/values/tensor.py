@@ -132,11 +132,12 @@ def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
     Raises ContentError for other tensors. Code of a module that is kept whole gets ones instead: its
     operators are only recorded for names and shapes, and the module runs when the graph runs.
     """
-    kept_whole = _tracer().position.is_kept_whole
+    tracer = _tracer()
     with paused():
         if not tensor._value.is_meta:
+            tracer.state.note_content(tensor)
             return as_asked(read, tensor._value)
-        if kept_whole:
+        if tracer.position.is_kept_whole:
             return as_asked(read, torch.ones_like(tensor._value, device="cpu"))
     raise ContentError(
         f"the content of a tensor of shape {tuple(tensor._value.shape)} is needed, "

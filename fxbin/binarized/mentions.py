@@ -1,0 +1,68 @@
+"""Names of attributes and global variables that code mentions."""
+
+from collections.abc import Iterable
+from itertools import chain
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+
+class Mentions(NamedTuple):
+    """Names that code mentions."""
+
+    names: frozenset[str] = frozenset()
+    """All of them: of attributes and globals, and text that could be one (``getattr(config, "scale")``)."""
+
+    optional: frozenset[str] = frozenset()
+    """Those that the code may look up where they are missing: ``getattr(config, "scale", 1.0)``."""
+
+    def __or__(self, other: "Mentions") -> "Mentions":
+        return Mentions(self.names | other.names, self.optional | other.optional)
+
+
+def mentions(functions: Iterable[Any]) -> Mentions:
+    """What the code of `functions`, which may be properties and the like as well, mentions."""
+    names: set[str] = set()
+    optional: set[str] = set()
+    pending = [
+        function.__code__
+        for item in functions
+        for function in (item, *(getattr(item, part, None) for part in ("fget", "__func__", "func")))
+        if isinstance(function, FunctionType)
+    ]
+    while pending:
+        code = pending.pop()
+        constants = chain.from_iterable(x if isinstance(x, tuple) else (x,) for x in code.co_consts)
+        text = {item for item in constants if isinstance(item, str) and item.isidentifier()}
+        found = {*code.co_names, *text}
+        names |= found
+        if not _ASKING.isdisjoint(code.co_names):
+            optional |= text if "AttributeError" not in code.co_names else found
+        pending += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return Mentions(frozenset(names), frozenset(optional))
+
+
+def mentions_of_class(bases: Iterable[type]) -> Mentions:
+    """What the methods of the classes `bases` mention that code may call to read an object.
+
+    Without methods that make, write or print one, and those that are generated from a list of fields, as
+    they mention all that an object has.
+    """
+    return mentions(
+        method
+        for base in bases
+        for name, method in vars(base).items()
+        if name not in _NOT_READING and not (name in _COMPARING and _is_generated(method))
+    )
+
+
+def _is_generated(method: Any) -> bool:
+    return isinstance(method, FunctionType) and method.__code__.co_filename.startswith("<")
+
+
+_COMPARING = frozenset({"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__"})
+_NOT_READING = frozenset(
+    {"__new__", "__init__", "__post_init__", "__init_subclass__", "__setattr__", "__setitem__", "__delattr__"}
+    | {"__delitem__", "__del__", "__repr__", "__str__", "__copy__", "__deepcopy__", "__reduce__"}
+    | {"__reduce_ex__", "__getstate__", "__setstate__"}
+)
+_ASKING = frozenset({"getattr", "hasattr", "AttributeError", "vars", "__dict__"})
