@@ -131,7 +131,8 @@ class CopiesItsSlots(HasSlots):
 
 def test_slots_that_copies_lack_are_quoted() -> None:
     with pytest.raises(
-        TransformError, match=r"^model: inner cannot be copied: .* here scale; remove __slots__$"
+        TransformError,
+        match=r"^model: inner cannot be copied: .* here scale, when it .*; remove __slots__$",
     ):
         fxbin.transform(nn.Sequential(OrderedDict(inner=HasSlots())), CONFIG)
 

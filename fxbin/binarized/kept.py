@@ -6,12 +6,22 @@ from enum import Enum
 from itertools import repeat
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fxbin import torch_private
+
+try:
+    import numpy as np
+except ImportError:  # then there are no arrays
+    ARRAYS: tuple[type, ...] = ()
+    _NUMBERS: tuple[type, ...] = ()
+else:
+    ARRAYS, _NUMBERS = (np.ndarray,), (np.generic,)
+
 PLAIN = (
-    *(bool, int, float, complex, str, bytes, Enum, type(None), type(...), range, slice, np.generic),
+    *(bool, int, float, complex, str, bytes, Enum, type(None), type(...), range, slice),
+    *_NUMBERS,
     *(torch.dtype, torch.device, torch.memory_format, torch.layout),
 )
 """Types of values that cannot change and that are compared by `==`."""
@@ -35,6 +45,11 @@ class Same:
         return other is self._item
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def told_by_identity(kept: Any) -> Any:
+    """The object itself in place of what is equal to it alone, whatever its content."""
+    return kept._item if type(kept) is Same else kept
 
 
 class SameArray(Same):
@@ -116,4 +131,4 @@ def by_identity(item: Any) -> Any:
 
 
 def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+    return -1 if tensor.is_inference() else int(torch_private.version(tensor))

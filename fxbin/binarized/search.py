@@ -10,13 +10,13 @@ from itertools import starmap
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fxbin import torch_private
 from fxbin.binarized.entries import Entries, Entry, OfSlots
 from fxbin.binarized.kept import (
+    ARRAYS,
     CONTAINERS,
     LARGEST,
     PLAIN,
@@ -44,7 +44,7 @@ OBJECTS = 1_000
 _ORDERED = 2
 """Number of items from which a dict has an order."""
 
-_NO_SETTINGS = (*PLAIN, Tensor, np.ndarray, ModuleType, logging.Logger)
+_NO_SETTINGS = (*PLAIN, *ARRAYS, Tensor, ModuleType, logging.Logger)
 """Types whose attributes do not affect what code computes, or are handled elsewhere."""
 
 _PARAMETERS, _BUFFERS, _MODULES = torch_private.REGISTRIES
@@ -121,7 +121,7 @@ class Search:
             return Same(item)
         if isinstance(item, PLAIN) or item is MISSING:
             return item
-        if isinstance(item, np.ndarray | Tensor):
+        if isinstance(item, (*ARRAYS, Tensor)):
             return self._kept_numbers(item, where, depth)
         if isinstance(item, bytearray | array):
             return SameHolder(item, copy.copy(item))
@@ -135,7 +135,7 @@ class Search:
         return by_identity(item)
 
     def _kept_numbers(self, item: Any, where: str, depth: int) -> Any:
-        is_array = isinstance(item, np.ndarray)
+        is_array = isinstance(item, ARRAYS)
         if not is_array:
             # What trains, and buffers of the model, are read by graphs themselves.
             is_compared = type(item) is Tensor and item.layout is torch.strided and not item.is_meta

@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import nn
 
 from fxbin.binarized.entries import Entries
-from fxbin.binarized.kept import PLAIN
+from fxbin.binarized.kept import PLAIN, told_by_identity
 from fxbin.binarized.mentions import Mentions, mentions
 from fxbin.binarized.search import Search, is_object
 from fxbin.graph.record import Specialisation
@@ -54,7 +54,8 @@ class HeldValues:
         mentioned = self._mentioned
         while True:
             search = Search(mentioned, known)
-            self.attributes = [*self._added(search, modules), *search.attributes]
+            found = [*self._added(search, modules), *search.attributes]
+            self.attributes = [(owner, name, told_by_identity(value)) for owner, name, value in found]
             more = mentioned | search.mentioned_inside
             if more == mentioned:
                 break
