@@ -19,6 +19,7 @@ from fxbin.deployment import DeployedModule
 from fxbin.engine.library import Engine
 from fxbin.errors import EngineError, ExportError, TransformError
 from tests.binarizing import as_if_trained, binarize
+from tests.one_conv import CALL_SITES, OneConv
 from tests.transforming import Small, config
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -270,33 +271,10 @@ def test_the_later_of_two_convolutions_takes_the_other(built: Engine) -> None:
     assert_computes_the_same(model, deployed, x)
 
 
-class OneConv(nn.Module):
-    """One convolution, with all that may stand around it."""
-
-    def __init__(self, channels: int, filters: int, kernel: Any, **options: Any) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel, **options)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y.relu()
-
-
 @pytest.mark.parametrize("mode", ["xnor", "dorefa"])
 @pytest.mark.parametrize(
     ("sizes", "options"),
-    [
-        ((8, 16, 3), {"padding": 1}),
-        ((3, 64, 7), {"padding": 3, "stride": 2, "bias": False}),
-        ((16, 5, 1), {"stride": 2}),
-        ((6, 4, (3, 2)), {"padding": "same", "dilation": (2, 3)}),
-        ((6, 4, 3), {"padding": "valid"}),
-        ((12, 8, 3), {"groups": 4, "padding": 2}),
-        ((12, 24, 3), {"groups": 12, "padding": 1}),
-        ((5, 4, 3), {"padding": 1, "padding_mode": "reflect"}),
-        ((5, 4, 3), {"padding": (2, 1), "padding_mode": "circular"}),
-        ((5, 4, 3), {"padding": 9}),
-    ],
+    CALL_SITES,
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")

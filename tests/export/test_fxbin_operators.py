@@ -19,6 +19,7 @@ from fxbin.export import ExportMode, ExportReport, export_onnx
 from fxbin.export.file_record import FileRecord, read_record
 from tests.binarizing import as_if_trained, binarize
 from tests.engine.onnx_files import operators_run
+from tests.one_conv import CALL_SITES, OneConv
 from tests.transforming import config
 from tests.zoo_cases import case
 
@@ -78,34 +79,10 @@ def assert_runs(model: BinarizedModule, path: Path, *inputs: Tensor, count: int)
     return names
 
 
-class OneConv(nn.Module):
-    """One convolution and a ReLU."""
-
-    def __init__(self, channels: int, filters: int, kernel: Any, **options: Any) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel, **options)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y.relu()
-
-
 @pytest.mark.parametrize("mode", ["xnor", "dorefa"])
 @pytest.mark.parametrize(
     ("sizes", "options"),
-    [
-        ((8, 16, 3), {"padding": 1}),
-        ((3, 40, 7), {"padding": 3, "stride": 2, "bias": False}),
-        ((16, 5, 1), {"stride": 2}),
-        ((6, 4, (3, 2)), {"padding": "same", "dilation": (2, 3)}),
-        ((6, 4, 5), {"padding": "valid"}),
-        ((12, 8, 3), {"groups": 4, "padding": 2}),
-        ((12, 24, 3), {"groups": 12, "padding": 1}),
-        ((72, 9, (1, 5)), {"groups": 3, "padding": (0, 2)}),
-        ((5, 4, 3), {"padding": 1, "padding_mode": "reflect"}),
-        ((5, 4, 3), {"padding": (2, 1), "padding_mode": "circular"}),
-        ((5, 4, 3), {"padding": 11}),
-    ],
+    CALL_SITES,
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
