@@ -157,6 +157,7 @@ class Pieces(nn.Module):
         return checkpoint_sequential(self.inner, 2, x, use_reentrant=False)  # type: ignore[no-any-return]
 
 
+@pytest.mark.filterwarnings("ignore:Please specify CheckpointImpl.NO_REENTRANT:FutureWarning")  # torch 2.9
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_to_checkpoint_modules_gives_the_gradients_without_it(way: str) -> None:
     torch.manual_seed(0)
