@@ -1,15 +1,20 @@
 """Lets methods that call `F.conv2d` use binarizers if they are called directly, not by a forward."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxbin.binarized.convolving_methods import DIRECT_CALLS, derived_class
-from fxbin.binarized.own_code import ConvCaller, OwnCode, SiteBinarizers, check_has_no_site, counted
-from fxbin.binarized.running import binarizing, plainly, running
+from fxbin.binarized.own_code import (
+    ConvCaller,
+    OwnCode,
+    SiteBinarizers,
+    binarizing_counted,
+    check_has_no_site,
+)
+from fxbin.binarized.running import plainly, running
 from fxbin.binarizers import Binarizer
 from fxbin.errors import TransformError
 
@@ -41,8 +46,7 @@ class DirectCalls:
         """Call `function`, a method of the module, with binarizers for its calls of `F.conv2d`."""
         if running() is not None:
             return function(*args, **kwargs)  # a part of that code, as in the trace
-        alone = counted(self._calls) if self._calls.counts is None else nullcontext()
-        with alone, binarizing(self):
+        with binarizing_counted(self, self._calls):
             return function(*args, **kwargs)
 
     def convolve(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fxbin import torch_private
 from fxbin.binarized.checkpointing import resume_in_checkpoints
-from fxbin.binarized.running import Calls, binarizing, plainly
+from fxbin.binarized.running import Calls, Convolves, binarizing, plainly
 from fxbin.binarizers import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
@@ -102,6 +102,13 @@ def counted(calls: Calls) -> Iterator[None]:
     for caller, count in counts.items():
         if count not in caller.counts:
             raise TransformError(_message(caller, f"it was called {count} times"))
+
+
+@contextmanager
+def binarizing_counted(code: Convolves, calls: Calls) -> Iterator[None]:
+    """Let `code` compute calls of `F.conv2d`; where no forward of its model is running, it counts as one."""
+    with counted(calls) if calls.counts is None else nullcontext(), binarizing(code):
+        yield
 
 
 def check_has_no_site(sites: Iterable[SiteBinarizers], weight: Tensor) -> None:
@@ -273,8 +280,7 @@ class ConvCaller:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""
-        alone = counted(self._calls) if self._calls.counts is None else nullcontext()
-        with alone, binarizing(self):
+        with binarizing_counted(self, self._calls):
             return function(*args, **kwargs)
 
     def convolve(

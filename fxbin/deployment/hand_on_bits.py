@@ -1,41 +1,32 @@
 """A packed convolution hands bits to the next one, instead of floats or beside them."""
 
 import operator
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import fx
 
-from fxbin.deployment.graph_facts import (
-    Shapes,
-    nodes_between,
-    only_reads,
-    packed_at,
-    packed_nodes,
-    shapes_of,
-)
+from fxbin.deployment.graph_facts import called, nodes_between, only_reads, packed_at, packed_nodes
+from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.engine.binary_conv2d import takes_bits
 
 
-def hand_on_bits(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
-    """Rewrite the graph of `module` in place. `inputs` are example values.
+def hand_on_bits(module: fx.GraphModule) -> None:
+    """Rewrite the graph of `module` in place.
 
         before:  x -> packed.a -> y -> packed.b      after:  x -> packed.a -> bits -> packed.b
 
     Where something else reads y, too, packed.a returns both. Only one convolution gets bits from another, as
     each has thresholds of its own.
     """
-    shapes = shapes_of(module, inputs)
     for node in packed_nodes(module):
-        reader = _first_reader(module, node, shapes)
+        reader = _first_reader(module, node)
         if reader is not None:
             _hand_on(module, node, reader)
 
 
-def _first_reader(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> fx.Node | None:
+def _first_reader(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """The first packed convolution whose input is the output of `node`, if it can be given as bits."""
-    if shapes[node][1] != torch.float32:
+    if packed_at(module, node).thresholds.dtype != torch.float32:  # that of its input, and so of its output
         return None
     for user in node.users:
         if user.args[:1] == (node,) and _takes_bits(module, user):
@@ -45,10 +36,8 @@ def _first_reader(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> fx.N
 
 
 def _takes_bits(module: fx.GraphModule, node: fx.Node) -> bool:
-    if node not in packed_nodes(module):
-        return False
-    packed = packed_at(module, node)
-    return takes_bits(len(packed.thresholds), packed.groups)
+    packed = called(module, node)
+    return isinstance(packed, PackedConv2d) and takes_bits(len(packed.thresholds), packed.groups)
 
 
 def _hand_on(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> None:

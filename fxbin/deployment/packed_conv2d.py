@@ -136,13 +136,12 @@ class PackedConv2d(nn.Module):
         batch = x.unsqueeze(0) if x.dim() == 3 else x
         if residual is not None and residual.dim() == 3:
             residual = residual.unsqueeze(0)
+        arguments = self._arguments(batch, output, activation)
         loaded = engine() if is_unseen(batch, residual) else None
         if loaded is None:
-            arguments = self._arguments(batch, output, activation)
             found = OPERATORS[output](batch, **arguments, residual=residual)
             outputs = (found,) if isinstance(found, Tensor) else tuple(found)
         else:
-            arguments = self._arguments(batch, output, activation)
             conv = BinaryConv2d.of(batch, **arguments, residual=residual, wants_floats=output != "bits")
             call = NativeCall(loaded, conv)
             constants, options = list(torch_private.buffers(self).values()), self._options(output, activation)

@@ -57,7 +57,7 @@ def deploy(
         module, inputs = prepare(binarized, example_inputs, example_kwargs, with_hooks=False)
         sites = pack(module, inputs)
         pool_before_relu(module)
-        hand_on_bits(module, inputs.values)
+        hand_on_bits(module)
     names = [site.name for site in sites]
     warn_if_untrained(binarized.binarization, names, names, "deployed")
     deployed = DeployedModule.of(module, sites, type(binarized).__name__, vars(module))

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fxbin.engine.binary_conv2d import words_of
+
 
 def pack_signs(weight: Tensor) -> Tensor:
     """One bit for each value of `weight` ``(f, c, kh, kw)``, set where it is above 0.
@@ -30,7 +32,7 @@ def pack_channels(fired: Tensor) -> Tensor:
 
     The result is int64 ``(n, ceil(c / 64), h, w)``; the first channel is the lowest bit of the first word.
     """
-    words = -(-fired.shape[1] // 64)
+    words = words_of(fired.shape[1])
     bits = F.pad(fired.long(), (0, 0, 0, 0, 0, 64 * words - fired.shape[1])).unflatten(1, (words, 64))
     packed: Tensor = (bits << _numbers(64, bits).view(64, 1, 1)).sum(2)  # the last one is the sign
     return packed
