@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "cpu.h"
-#include "gather_bits.h"
 #include "weight_bits.h"
 
 #define BLOCK 64
@@ -76,14 +75,15 @@ static void prepare_band(const fxbin_band *band, void *input) {
     }
 }
 
-static int64_t nothing_gathered(const fxbin_shape *shape) {
+/** Nothing is gathered but the place of the input. */
+static int64_t gathered_size(const fxbin_shape *shape) {
     (void)shape;
-    return 0;
+    return (int64_t)sizeof(const void *);
 }
 
-static void gather_nothing(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
+static void gather(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
     (void)band, (void)tile;
-    *(const void **)gathered = input; // the room of SLACK is there
+    *(const void **)gathered = input;
 }
 
 static ALWAYS_INLINE void count_pixel(
@@ -144,8 +144,8 @@ const fxbin_kernel depthwise_kernel = {
     .prepare_weights = prepare_weights,
     .pixel_size = pixel_size,
     .prepare_band = prepare_band,
-    .gathered_size = nothing_gathered,
-    .gather = gather_nothing,
+    .gathered_size = gathered_size,
+    .gather = gather,
     .block = block_of,
     .count = count,
 };
