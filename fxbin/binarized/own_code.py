@@ -99,7 +99,7 @@ def counted(calls: Calls) -> Iterator[None]:
     """
     with calls.counted() as counts:
         yield
-    for caller, count in counts.items():
+    for caller, count in counts.values():
         if count not in caller.counts:
             raise TransformError(_message(caller, f"it was called {count} times"))
 
@@ -311,10 +311,10 @@ class ConvCaller:
             if not torch.compiler.is_compiling() and torch_private.graph_task_id() != -1:
                 where = f"in a backward, {where}, which checkpointing by torch.utils.checkpoint does not do"
             raise TransformError(_message(self, f"it was called {where}"))
-        position = counts[self]
+        _, position = counts.get(self.path, (self, 0))
         if position == len(self.sites):
             raise TransformError(_message(self, "it was called once more"))
-        counts[self] += 1
+        counts[self.path] = self, position + 1
         return self.sites[position]
 
     def _run_own(self, *args: Any, **kwargs: Any) -> Any:

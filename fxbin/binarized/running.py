@@ -1,7 +1,6 @@
 """Tells which code of transformed models runs in this thread, and gives binarizers to its convolutions."""
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -28,7 +27,9 @@ class Convolves(Protocol):
         ...
 
 
-_Counts = tuple[tuple[object, Counter[Any]], ...]
+# By qualified name: the module that is called, and how often. Dynamo of torch 2.9 takes no other keys.
+_CallCounts = dict[str, tuple[Any, int]]
+_Counts = tuple[tuple[object, _CallCounts], ...]
 
 
 class _OfThread(threading.local):
@@ -49,10 +50,10 @@ class Calls:
     """
 
     @contextmanager
-    def counted(self) -> Iterator[Counter[Any]]:
+    def counted(self) -> Iterator[_CallCounts]:
         """Count the calls in one forward."""
         before = _now.counts
-        counts: Counter[Any] = Counter()
+        counts: _CallCounts = {}
         _now.counts = (*before, (self, counts))
         try:
             yield counts
@@ -60,7 +61,7 @@ class Calls:
             _now.counts = before
 
     @property
-    def counts(self) -> Counter[Any] | None:
+    def counts(self) -> _CallCounts | None:
         """The counts of the innermost forward of the model in this thread; None if none is running."""
         for calls, counts in reversed(_now.counts):
             if calls is self:
