@@ -1,8 +1,6 @@
 """What is kept of a value to notice later that it has changed, in place or by another one in its place."""
 
-from collections import deque
 from collections.abc import Iterable
-from enum import Enum
 from itertools import repeat
 from typing import Any
 
@@ -10,24 +8,6 @@ import torch
 from torch import Tensor
 
 from fxbin import torch_private
-
-try:
-    import numpy as np
-except ImportError:  # then there are no arrays
-    ARRAYS: tuple[type, ...] = ()
-    _NUMBERS: tuple[type, ...] = ()
-else:
-    ARRAYS, _NUMBERS = (np.ndarray,), (np.generic,)
-
-PLAIN = (
-    *(bool, int, float, complex, str, bytes, Enum, type(None), type(...), range, slice),
-    *_NUMBERS,
-    *(torch.dtype, torch.device, torch.memory_format, torch.layout),
-)
-"""Types of values that cannot change and that are compared by `==`."""
-
-CONTAINERS = (list, tuple, dict, set, frozenset, deque)
-"""Types whose items are compared, with their subclasses."""
 
 LARGEST = 2**16
 """Size in bytes up to which the content of an array or of a tensor is compared."""

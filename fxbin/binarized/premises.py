@@ -12,9 +12,9 @@ from torch import fx, nn
 from fxbin import torch_private
 from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.guarded_premises import GuardedPremises
-from fxbin.binarized.mentions import mentions
 from fxbin.binarized.values_beyond import GlobalValues, HeldValues, is_held, reached_functions
 from fxbin.binarizers import Binarizer
+from fxbin.original.mentions import mentions
 from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")

@@ -1,13 +1,12 @@
 """Searches what modules hold for values that code may read, to compare them before each call."""
 
 import copy
-import logging
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import starmap
-from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 import torch
@@ -16,10 +15,7 @@ from torch import Tensor, nn
 from fxbin import torch_private
 from fxbin.binarized.entries import Entries, Entry, OfSlots
 from fxbin.binarized.kept import (
-    ARRAYS,
-    CONTAINERS,
     LARGEST,
-    PLAIN,
     Same,
     SameArray,
     SameHolder,
@@ -27,9 +23,10 @@ from fxbin.binarized.kept import (
     SameTensor,
     by_identity,
 )
-from fxbin.binarized.mentions import Mentions, mentions, mentions_of_class
 from fxbin.graph.record import Specialisation
 from fxbin.original.closures import WEAK, variables
+from fxbin.original.mentions import Mentions, mentions, mentions_of_class
+from fxbin.original.value_kinds import ARRAYS, CONTAINERS, PLAIN, bases_of, is_object
 from fxbin.tracing import MISSING
 
 DEPTH = 8
@@ -43,9 +40,6 @@ OBJECTS = 1_000
 
 _ORDERED = 2
 """Number of items from which a dict has an order."""
-
-_NO_SETTINGS = (*PLAIN, *ARRAYS, Tensor, ModuleType, logging.Logger)
-"""Types whose attributes do not affect what code computes, or are handled elsewhere."""
 
 _PARAMETERS, _BUFFERS, _MODULES = torch_private.REGISTRIES
 _OF_A_MODULE = (_MODULES, *torch_private.CALLED_HOOKS)
@@ -181,7 +175,7 @@ class Search:
         """Compare attributes of the object `item`: those whose names the code or its own methods mention."""
         kind = item if isinstance(item, type) else type(item)
         if kind not in self._own:
-            self._own[kind] = mentions_of_class(_bases(kind))
+            self._own[kind] = mentions_of_class(bases_of(kind))
         mentioned |= self._own[kind]
         if isinstance(item, nn.Module):
             mentioned |= _FORWARD
@@ -229,22 +223,6 @@ class Search:
             self._of_spaces.append((space, name, kept))
 
 
-def is_object(item: Any) -> bool:
-    """Whether `item` is an object that may hold settings."""
-    if isinstance(item, _NO_SETTINGS):
-        return False
-    if isinstance(item, type):
-        return not _is_foreign(item) and not issubclass(item, nn.Module)
-    if isinstance(item, FunctionType | MethodType):
-        return not _is_foreign(item)
-    if isinstance(item, partial | nn.Module):
-        return True
-    has_attributes = hasattr(item, "__dict__") or any(
-        "__slots__" in vars(base) for base in _bases(type(item))
-    )
-    return has_attributes and not _is_foreign(type(item), _LIBRARIES)
-
-
 def _parts(item: Any) -> list[tuple[Any, str]]:
     """What the function `item` runs with, as attributes of objects: defaults, closure, bound arguments."""
     if isinstance(item, partial):
@@ -257,14 +235,9 @@ def _parts(item: Any) -> list[tuple[Any, str]]:
     return []
 
 
-def _bases(kind: type) -> list[type]:
-    """The classes of `kind` whose code belongs to a package other than Python's builtins and torch."""
-    return [base for base in kind.__mro__ if not _is_foreign(base)]
-
-
 def _of_classes(item: Any, names: Iterable[str]) -> Iterator[tuple[type, str, Any]]:
     """Yield attributes that the object `item` has from its classes, or that it has itself as a class."""
-    bases = _bases(item if isinstance(item, type) else type(item))
+    bases = bases_of(item if isinstance(item, type) else type(item))
     for name in names:
         if not name.startswith("__"):
             base = next((base for base in bases if name in vars(base)), None)
@@ -272,10 +245,3 @@ def _of_classes(item: Any, names: Iterable[str]) -> Iterator[tuple[type, str, An
                 # A class before it could get the attribute as well.
                 yield from ((before, name, MISSING) for before in bases[: bases.index(base)])
                 yield base, name, vars(base)[name]
-
-
-def _is_foreign(item: Any, packages: Collection[str] = ("builtins", "torch")) -> bool:
-    return str(getattr(item, "__module__", None)).partition(".")[0] in packages
-
-
-_LIBRARIES = ("torch", "typing", "numpy")

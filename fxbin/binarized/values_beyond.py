@@ -1,17 +1,18 @@
 """Finds values outside of modules that code depends on: in what modules hold, and global variables."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, Self
 
 from torch import nn
 
 from fxbin.binarized.entries import Entries
-from fxbin.binarized.kept import PLAIN, told_by_identity
-from fxbin.binarized.mentions import Mentions, mentions
-from fxbin.binarized.search import Search, is_object
+from fxbin.binarized.kept import told_by_identity
+from fxbin.binarized.search import Search
 from fxbin.graph.record import Specialisation
+from fxbin.original.mentions import Mentions, globals_named, mentions, package_of
+from fxbin.original.value_kinds import PLAIN, is_object
 from fxbin.tracing import MISSING, Read
 
 _GUARDED = 1_000
@@ -120,7 +121,7 @@ class GlobalValues:
         seen: set[tuple[int, str]] = set()
         for function in functions:
             names = mentions([function]).names
-            for space, name in _globals_named(function.__globals__, names):
+            for space, name in globals_named(function.__globals__, names):
                 value = space[name]
                 if (id(space), name) in seen:
                     continue
@@ -155,7 +156,7 @@ def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
             if (
                 isinstance(value, FunctionType)
                 and value not in seen
-                and _package(value.__globals__) == _package(space)
+                and package_of(value.__globals__) == package_of(space)
             ):
                 seen[value] = None
                 pending.append(value)
@@ -172,16 +173,3 @@ def is_held(read: Read) -> bool:
 
 def _is_plain(value: Any) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, PLAIN)
-
-
-def _globals_named(space: dict[str, Any], names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield where `names` are in the namespace `space` and in modules of its package that it names."""
-    for name in names & space.keys():
-        yield space, name
-        value = space[name]
-        if isinstance(value, ModuleType) and _package(vars(value)) == _package(space):
-            yield from ((vars(value), inner) for inner in names & vars(value).keys())
-
-
-def _package(space: Mapping[str, Any]) -> str:
-    return str(space.get("__name__", "")).partition(".")[0]

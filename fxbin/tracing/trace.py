@@ -1,7 +1,7 @@
 """Traces one forward of a module, with example inputs, as a graph."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from fxbin.graph.containers import map_nested
 from fxbin.graph.record import OpCall, Specialisation, forget_ops, ops_of
 from fxbin.graph.scope import Scope
 from fxbin.original.inventory import Inventory
+from fxbin.original.state_beyond import StateBeyond
 from fxbin.tracing.patches.patching import patched
 from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.recorder.batch import larger_batch, refuse_batch_size, relies_on_numbers
@@ -24,9 +25,10 @@ from fxbin.tracing.recorder.inputs import add_placeholders, bind
 from fxbin.tracing.recorder.location import error_location
 from fxbin.tracing.recorder.outputs import add_output
 from fxbin.tracing.recorder.random_kept import python_random_kept
-from fxbin.tracing.recorder.reads import Read
+from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.attribute_changes import changes_noted
+from fxbin.tracing.undone.beyond import changes_beyond_noted
 from fxbin.tracing.undone.state import state_kept, switched
 from fxbin.tracing.values.bugs import as_asked, raise_bug
 from fxbin.tracing.values.content import ContentError
@@ -112,6 +114,7 @@ def trace(
     running = () if entry is None else entry.running
     new_tracer = partial(Tracer, root, leaf_modules, inventory=inventory or Inventory(root))
     found = {root.get_submodule(path): reason for path, reason in (islands or {}).items()}
+    shared_before: StateBeyond | None = None
     while True:
         tracer = new_tracer(frozenset(found), entry=module, running=running)
         try:
@@ -127,7 +130,14 @@ def trace(
                 raise
             found[error.module] = error.reason
         else:
-            return _result(tracer, found)
+            changed = tracer.state.changed_shared
+            if changed is None:
+                return _result(tracer, found)
+            if shared_before is not None:  # no flag that is set once
+                shared_before.restore(shared=True)
+                tracer.state.changed_beyond.append("a global variable or an attribute of a class")
+                return _result(tracer, found)
+            shared_before = changed
 
 
 def _result(tracer: Tracer, islands: Mapping[nn.Module, str]) -> Trace:
@@ -149,8 +159,14 @@ def _result(tracer: Tracer, islands: Mapping[nn.Module, str]) -> Trace:
         reads=state.reads.all,
         followed=tuple(state.reads.followed),
         iterated=tuple(state.reads.iterated),
-        final_values=tuple(state.final_values),
+        final_values=(*state.final_values, *_never_final(tracer)),
     )
+
+
+def _never_final(tracer: Tracer) -> Iterator[Read]:
+    """Yield what the code changes beyond attributes, which may be another thing each time."""
+    path = tracer.attributes.module_path(tracer.entry)
+    yield from (Read(path, "__dict__", label, MISSING) for label in tracer.state.changed_beyond)
 
 
 def run_with_data(
@@ -181,6 +197,7 @@ def _trace_once(
     # Eval mode runs without gradients, as models are used and as NNCF traces them.
     with (
         torch.set_grad_enabled(entry.training if training is None else training),
+        changes_beyond_noted(tracer),
         state_kept(tracer),
         nullcontext() if training is None or is_part else switched(tracer.root, training=training),
         changes_noted(tracer),

@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -120,13 +121,13 @@ def test_module_that_draws_numbers_can_be_kept_whole() -> None:
 
 
 def test_other_threads_compute_as_ever() -> None:
-    results: list[Any] = []
+    results: SimpleQueue[Any] = SimpleQueue()  # the content of a list would be restored
 
     class Waits(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             def work() -> None:
                 y = torch.relu(nn.Linear(2, 2)(torch.ones(1, 2)))
-                results.append((type(y), y.device.type, len(y), nn.BatchNorm1d(2)(torch.ones(3, 2)).shape))
+                results.put((type(y), y.device.type, len(y), nn.BatchNorm1d(2)(torch.ones(3, 2)).shape))
 
             thread = threading.Thread(target=work)
             thread.start()
@@ -134,7 +135,7 @@ def test_other_threads_compute_as_ever() -> None:
             return x + 1
 
     graph = traced(Waits(), torch.zeros(1))
-    assert results == [(Tensor, "cpu", 1, (3, 2))]
+    assert results.get(timeout=60) == (Tensor, "cpu", 1, (3, 2))
     assert len(graph.graph.nodes) == 3
 
 
@@ -154,16 +155,16 @@ def test_threads_trace_one_after_the_other() -> None:
 
 
 def test_tensor_kept_from_a_trace_says_so() -> None:
-    kept: list[Tensor] = []
+    kept: SimpleQueue[Tensor] = SimpleQueue()  # the content of a list would be restored
 
     class Keeps(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            kept.append(x)
+            kept.put(x)
             return x
 
     traced(Keeps(), torch.zeros(1))
     with pytest.raises(RuntimeError, match="kept and used after the tracing"):
-        kept[0].relu()
+        kept.get(timeout=60).relu()
 
 
 def test_parameters_are_neither_read_nor_copied() -> None:

@@ -1,8 +1,10 @@
 """The replacements of functions and methods of torch and Python during a trace."""
 
 import builtins
+import sys
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import torch
@@ -43,9 +45,17 @@ def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
             tracer = active_tracer()
             if tracer is not None:
                 tracer.state.note_read(module, name, value)
+        elif name == "__dict__" and not _is_of_torch(sys._getframe(1)):
+            tracer = active_tracer()
+            if tracer is not None:
+                tracer.state.note_all_read(module)
         return value
 
     return get
+
+
+def _is_of_torch(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(("torch.", "fxbin.", "copy"))
 
 
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,9 +6,10 @@ from torch import Tensor, fx, nn
 
 from fxbin import torch_private
 from fxbin.graph.calls.guards import assign_buffer
+from fxbin.original.state_beyond import StateBeyond
 from fxbin.tracing.recorder.attributes import Attributes
 from fxbin.tracing.recorder.position import Position
-from fxbin.tracing.recorder.reads import Read, Reads
+from fxbin.tracing.recorder.reads import OF_EACH_MODULE, Read, Reads
 from fxbin.tracing.recorder.recorder import Recorder
 from fxbin.tracing.values.tensor import TracedTensor
 
@@ -24,7 +25,13 @@ class ModuleState:
         """The modules of which the code changes an attribute, which a graph does not, each with one name."""
         self.final_values: list[Read] = []
         """Attributes that have another value after the forward, with that value."""
+        self.changed_beyond: list[str] = []
+        """What the code changes other than attributes of modules, as expressions."""
+        self.changed_shared: StateBeyond | None = None
+        """If it only changed what the model shares with others, such as global variables: what these were."""
         self.reads = Reads(attributes.inventory)
+        self.set_by_code: set[tuple[nn.Module, str]] = set()
+        """The attributes that the recorded code sets, not that of a module which is kept whole."""
         self._switched: set[nn.Module] = set()
 
     def look_at_mode(self, module: nn.Module, mode: bool) -> None:
@@ -41,6 +48,12 @@ class ModuleState:
         """Note that the code reads ``module.name``, so that the graph relies on `value`."""
         if self._position.inner_ops is None:
             self.reads.note(module, name, value)
+
+    def note_all_read(self, module: nn.Module) -> None:
+        """Note that the code reads ``vars(module)``, and so any attribute."""
+        for name, value in vars(module).items():
+            if name not in OF_EACH_MODULE:
+                self.note_read(module, name, value)
 
     def note_content(self, tensor: TracedTensor) -> None:
         """Note that the code reads what `tensor` contains, which is computed from attributes of modules."""
@@ -64,6 +77,8 @@ class ModuleState:
     def note_assigned(self, module: nn.Module, name: str, value: Any) -> None:
         """Note that the code sets ``module.name = value``, which a graph does not do."""
         self.reads.note_written(module, name)
+        if self._position.inner_ops is None:
+            self.set_by_code.add((module, name))
         if module not in self._attributes.inventory.module_paths or name in (
             "training",
             *torch_private.buffers(module),

@@ -25,8 +25,12 @@ def changes_noted(tracer: Tracer) -> Iterator[None]:
     whole = _kept_whole(tracer)
     for held in before:
         _note(tracer, *held)
-        if held[0] not in whole:  # a graph calls these, so they change their attributes
-            tracer.state.final_values += _final_values(tracer, *held)
+        tracer.state.final_values += [
+            final
+            for final in _final_values(tracer, *held)
+            # A graph calls modules that are kept whole, so they change their attributes themselves.
+            if held[0] not in whole or (held[0], final.name) in tracer.state.set_by_code
+        ]
 
 
 def _kept_whole(tracer: Tracer) -> set[nn.Module]:
@@ -62,9 +66,9 @@ def _final_values(
         value = now.get(name, MISSING)
         is_plain = _is_plain(value)
         is_changed = not _is_same(value, before.get(name, MISSING))
-        is_set = is_plain and (module, name) in tracer.state.reads.written
-        if (is_changed or is_set) and name not in _OF_EACH_MODULE:
-            yield Read(path, "__dict__", name, value if is_plain else MISSING)
+        is_set = (module, name) in tracer.state.reads.written  # and not by way of `vars(module)`
+        if (is_changed or (is_set and is_plain)) and name not in _OF_EACH_MODULE:
+            yield Read(path, "__dict__", name, value if is_plain and is_set else MISSING)
 
 
 def _changed(containers: list[Container]) -> dict[str, None]:

@@ -92,6 +92,10 @@ class ModuleState(Protocol):
         """Note that the code reads ``module.name``."""
         ...
 
+    def note_all_read(self, module: nn.Module) -> None:
+        """Note that the code reads ``vars(module)``, and so any attribute."""
+        ...
+
     def note_content(self, tensor: TracedTensor) -> None:
         """Note that the code reads the content of a constant."""
         ...

@@ -1,8 +1,8 @@
 """Names of attributes and global variables that code mentions."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 
@@ -53,6 +53,20 @@ def mentions_of_class(bases: Iterable[type]) -> Mentions:
         for name, method in vars(base).items()
         if name not in _NOT_READING and not (name in _COMPARING and _is_generated(method))
     )
+
+
+def globals_named(space: dict[str, Any], names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where `names` are in the namespace `space` and in modules of its package that it names."""
+    for name in names & space.keys():
+        yield space, name
+        value = space[name]
+        if isinstance(value, ModuleType) and package_of(vars(value)) == package_of(space):
+            yield from ((vars(value), inner) for inner in names & vars(value).keys())
+
+
+def package_of(space: Mapping[str, Any]) -> str:
+    """The top-level package to which a namespace with global variables belongs."""
+    return str(space.get("__name__", "")).partition(".")[0]
 
 
 def _is_generated(method: Any) -> bool:
