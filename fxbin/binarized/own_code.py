@@ -19,6 +19,7 @@ from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import submodule_at
 from fxbin.onlookers import is_followed
+from fxbin.original.plain_conv2d import is_plain_conv2d
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,7 @@ class OwnCode:
         """Raise TransformError if a binarized layer is no longer in `model`."""
         held = None
         for path, caller in self.callers.items():
-            if caller.is_installed and "forward" not in vars(caller.module):
-                caller.install()  # another forward was put on the module and taken off again
+            caller.follow_assigned()
             if submodule_at(model, path) is caller.module:
                 caller.find_binarizers(model)
                 continue
@@ -223,14 +223,24 @@ class ConvCaller:
         self.path, self.module, self.sites, self.counts = path, module, tuple(sites), frozenset(counts)
         self.is_installed = False
         self._calls = calls
-        self._own, self._kind = own, type(module)
-        is_plain = own is None and is_plain_conv2d(module)
-        self._run = ConvCaller._convolve_layer if is_plain else ConvCaller._run_own
+        self._own = own
+        self._assigned: Any = None
+        self._is_plain = own is None and is_plain_conv2d(module)
+        self._is_bypassed = False
 
     @property
     def forward(self) -> Callable[..., Any]:
         """The forward of the module, with binarizers."""
-        return MethodType(self._run, self)
+        if self._assigned is not None:
+            return MethodType(ConvCaller._run_assigned, self)
+        return MethodType(ConvCaller._convolve_layer if self._is_plain else ConvCaller._run_own, self)
+
+    def follow_assigned(self) -> None:
+        """Run with binarizers what has been assigned as ``module.forward`` since, until it is deleted."""
+        now = vars(self.module).get("forward")
+        if self.is_installed and getattr(now, "__self__", None) is not self:
+            self._assigned = now
+            self.install()
 
     def find_binarizers(self, model: nn.Module) -> None:
         """Use the binarizers that are at the places of the call sites now, as the graphs do.
@@ -267,15 +277,17 @@ class ConvCaller:
         return any(site.activation is not None for site in self.sites)
 
     def uninstall(self) -> None:
-        """Restore the module's own forward."""
-        self.is_installed = False
+        """Restore the module's own forward, or that which has been assigned since."""
+        self.follow_assigned()
+        self.is_installed, self._is_bypassed = False, True
         vars(self.module).pop("forward", None)
-        if self._own is not None:
-            vars(self.module)["forward"] = self._own
+        own = self._own if self._assigned is None else self._assigned
+        if own is not None:
+            vars(self.module)["forward"] = own
 
     def install(self) -> None:
         """Replace the module's forward."""
-        self.is_installed = True
+        self.is_installed, self._is_bypassed = True, False
         vars(self.module)["forward"] = self.forward
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -317,14 +329,19 @@ class ConvCaller:
         counts[self.path] = self, position + 1
         return self.sites[position]
 
+    def _run_assigned(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run(self._assigned, *args, **kwargs)
+
     def _run_own(self, *args: Any, **kwargs: Any) -> Any:
-        if self._own is not None:
-            return self.run(self._own, *args, **kwargs)
-        return self.run(type(self.module).forward, self.module, *args, **kwargs)
+        own, args = (
+            (type(self.module).forward, (self.module, *args)) if self._own is None else (self._own, args)
+        )
+        # What has been assigned since may call this while it is traced without binarizers.
+        return own(*args, **kwargs) if self._is_bypassed else self.run(own, *args, **kwargs)
 
     def _convolve_layer(self, input: Tensor) -> Tensor:  # noqa: A002
         layer = self.module
-        if type(layer) is not self._kind and not is_plain_conv2d(layer):  # it has been given another class
+        if self._is_bypassed or not is_plain_conv2d(layer):  # it has been given another class or method
             y: Tensor = self._run_own(input)
             return y
         assert isinstance(layer, nn.Conv2d)
@@ -338,13 +355,3 @@ class ConvCaller:
             # Binarized before padding, because the graphs pad the binarized input.
             x = F.pad(site.activation(input), torch_private.padding_amounts(layer), layer.padding_mode)
             return conv2d(x, site.weight(layer.weight), layer.bias, layer.stride, 0, *settings[2:])
-
-
-def is_plain_conv2d(module: nn.Module) -> bool:
-    """Whether `module` is an `nn.Conv2d`, or of a subclass that does not override its forward."""
-    kind: Any = type(module)
-    return (
-        isinstance(module, nn.Conv2d)
-        and kind.forward is nn.Conv2d.forward
-        and torch_private.conv_forward(kind) is torch_private.conv_forward(nn.Conv2d)
-    )

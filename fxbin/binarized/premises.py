@@ -12,9 +12,10 @@ from torch import fx, nn
 from fxbin import torch_private
 from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.guarded_premises import GuardedPremises
-from fxbin.binarized.values_beyond import GlobalValues, HeldValues, is_held, reached_functions
+from fxbin.binarized.values_beyond import ClassValues, GlobalValues, HeldValues, is_held, reached_functions
 from fxbin.binarizers import Binarizer
 from fxbin.original.mentions import mentions
+from fxbin.original.value_kinds import is_foreign
 from fxbin.tracing import MISSING, Read
 
 _CONV2D_SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode")
@@ -55,10 +56,11 @@ class Premises:
         self._bypassed: list[str] = []
         self._reads = tuple(read for read in reads if read.kind is not None or not is_held(read))
         functions = reached_functions(reads)
-        mentioned = mentions([*functions, *(read.value for read in reads if read.kind is not None)])
-        self.held = HeldValues(filter(is_held, reads), mentioned)
+        self._mentioned = mentions([*functions, *(read.value for read in reads if read.kind is not None)])
+        self.held = HeldValues(filter(is_held, reads), self._mentioned)
         """What the code reads inside of what modules hold."""
-        self._of_globals = GlobalValues(functions, mentioned)
+        self._of_globals = GlobalValues(functions, self._mentioned)
+        self._of_classes = ClassValues()
 
     def bind(self, model: nn.Module, graph: fx.Graph, path: str) -> None:
         """Check the modules of `model` from now on; or after a copy of both, those of the copied model.
@@ -78,6 +80,10 @@ class Premises:
         reads = [read for read in self._reads if read.name != "forward"]
         of_modules = [*_of_modules(modules, [*self._is_at, *reads])]
         of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
+        layers = (module for p, module in modules.items() if p not in self._followed)
+        of_classes |= self._of_classes.values
+        of_classes |= {(kind, name): value for kind, name, value in _of_convolutions(layers)}
+        of_classes |= dict.fromkeys(_overriding(modules, self._reads), MISSING)
         self._entries = Entries(
             [*of_modules, *((vars(kind), name, value) for (kind, name), value in of_classes.items())]
         )
@@ -88,7 +94,7 @@ class Premises:
         read = [
             (modules[r.path], r.name, r.value)
             for r in (*reads, *self._is_at)
-            if r.name != "forward"
+            if r.name not in ("forward", torch_private.CONV_FORWARD)
             and r.registry != "nowhere"
             and not (r.registry == "class" and isinstance(r.value, FunctionType))
         ]
@@ -99,7 +105,7 @@ class Premises:
             places=of_modules,
             attributes=[*read, *self.held.attributes],
             of_classes=[(kind, name, value) for (kind, name), value in of_classes.items()],
-            of_globals=self._of_globals.plain,
+            of_globals=self._of_globals.guarded,
         )
         self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
 
@@ -109,6 +115,7 @@ class Premises:
             not self._has_other_modules()
             and self._entries.are_the_same()
             and self._of_globals.are_the_same()
+            and self._of_classes.are_the_same()
             and self.held.are_the_same()
         )
 
@@ -157,6 +164,8 @@ class Premises:
         self._is_at = [*_structure(bypassed, self._followed)]
         # The class of the model itself is made anew in each copy.
         self._kinds = {p: type(module) for p, module in self._modules.items() if p}
+        kinds = dict.fromkeys(kind for p in self._followed for kind in type(model.get_submodule(p)).__mro__)
+        self._of_classes = ClassValues(kinds, self._mentioned)
         self._counts = [len(torch_private.modules(self._modules[p])) for p in self._iterated]
         for node in graph.nodes:
             owner, _, name = str(node.target).rpartition(".")
@@ -175,6 +184,25 @@ def _of_modules(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iter
         # An attribute of the class must be missing in the module itself, which would override it.
         value = MISSING if read.registry == "class" else read.value
         yield _held(modules[read.path], read.registry), read.name, value
+
+
+def _of_convolutions(layers: Iterable[nn.Module]) -> Iterator[tuple[type, str, Any]]:
+    """Yield the methods of the classes of convolutions, which a graph does not call."""
+    for kind in {type(layer) for layer in layers if isinstance(layer, nn.Conv2d)}:
+        for name in ("forward", torch_private.CONV_FORWARD):
+            owner = next(owner for owner in kind.__mro__ if name in vars(owner))
+            yield owner, name, vars(owner)[name]
+
+
+def _overriding(modules: Mapping[str, nn.Module], reads: Iterable[Read]) -> Iterator[tuple[type, str]]:
+    """Yield classes that would override what `reads` found in their base classes, if they had that name."""
+    for read in reads:
+        if read.kind is not None:
+            bases = type(modules[read.path]).__mro__
+            for base in bases[: bases.index(read.kind)]:
+                # Those that fxbin derives have the names that they override, and are made anew in each copy.
+                if read.name not in vars(base) and not is_foreign(base):
+                    yield base, read.name
 
 
 def _in_each_place(entry: Read) -> list[Read]:
@@ -202,6 +230,8 @@ def _structure(bypassed: Mapping[str, nn.Module], followed: Collection[str]) -> 
         if isinstance(module, nn.Conv2d) and path not in followed:
             for name in _CONV2D_SETTINGS:
                 yield Read(path, "__dict__", name, getattr(module, name))
+            method = vars(module).get(torch_private.CONV_FORWARD, MISSING)
+            yield Read(path, "__dict__", torch_private.CONV_FORWARD, method)
             if module.bias is None:
                 yield Read(path, _PARAMETERS, "bias", None)
 

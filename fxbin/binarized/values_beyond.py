@@ -2,23 +2,28 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Self
 
 from torch import nn
 
-from fxbin.binarized.entries import Entries
-from fxbin.binarized.kept import told_by_identity
+from fxbin.binarized.entries import Entries, Entry
+from fxbin.binarized.kept import by_identity, told_by_identity
 from fxbin.binarized.search import Search
 from fxbin.graph.record import Specialisation
 from fxbin.original.mentions import Mentions, globals_named, mentions, package_of
-from fxbin.original.value_kinds import PLAIN, is_object
+from fxbin.original.value_kinds import PLAIN, is_foreign, is_object
 from fxbin.tracing import MISSING, Read
 
 _GUARDED = 1_000
 """Number of items of containers on which torch.compile is to guard."""
 
+_NONE = Mentions()
+
 _COMPARED = (bool, int, float, str)
+
+_CODE = (FunctionType, BuiltinFunctionType, type, nn.Module)
+"""Types of values that are compared by identity."""
 
 
 class HeldValues:
@@ -108,16 +113,17 @@ class HeldValues:
 
 
 class GlobalValues:
-    """Plain values of global variables that `functions` read, and what they read of objects in globals.
+    """The global variables that `functions` read, and what they read of objects in them.
 
-    The variables are in the namespaces of the functions, or of other Python modules of the same package. A
-    model shares them with its copies.
+    Of lists, dicts and tensors only identity counts, not the content. The variables are in the namespaces of
+    the functions, or of other Python modules of the same package. A model shares them with its copies.
     """
 
     def __init__(self, functions: Iterable[FunctionType], mentioned: Mentions) -> None:
         search = Search(mentioned)
-        self.plain: list[tuple[dict[str, Any], str, Any]] = []
-        """The plain values, each with the namespace and the name of the variable."""
+        others: list[Entry] = []
+        self.guarded: list[tuple[dict[str, Any], str, Any]] = []
+        """Plain values, functions and classes, each with the namespace and the name of the variable."""
         seen: set[tuple[int, str]] = set()
         for function in functions:
             names = mentions([function]).names
@@ -126,15 +132,49 @@ class GlobalValues:
                 if (id(space), name) in seen:
                     continue
                 seen.add((id(space), name))
+                if isinstance(value, (*PLAIN, *_CODE)):
+                    self.guarded.append((space, name, value))
                 is_searched = is_object(value) and not isinstance(value, FunctionType | nn.Module)
-                if isinstance(value, PLAIN):
-                    self.plain.append((space, name, value))
                 if is_searched or isinstance(value, (*PLAIN, tuple)):
                     search.add(space, name, value, name)
-        self._entries = search.found
+                elif not isinstance(value, ModuleType):
+                    others.append((space, name, by_identity(value)))
+        self._entries = [*search.found, *filter(None, [Entries(others)])]
 
     def are_the_same(self) -> bool:
         """Whether all values are what they were at first."""
+        for entries in self._entries:  # noqa: SIM110  (a generator takes longer)
+            if not entries.are_the_same():
+                return False
+        return True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class ClassValues:
+    """What `kinds`, the classes of modules, have under the names that code mentions.
+
+    Code may read it by way of the class, ``type(self).scale`` or ``Net.scale``. A model shares it with its
+    copies.
+    """
+
+    def __init__(self, kinds: Iterable[type] = (), mentioned: Mentions = _NONE) -> None:
+        self.values: dict[tuple[type, str], Any] = {}
+        """The values, each with its class and its name; those that may change inside are not among them."""
+        search = Search(mentioned)
+        for kind in kinds:
+            space = {} if is_foreign(kind) else vars(kind)
+            for name in sorted(mentioned.names & space.keys()):
+                value = space[name]
+                if name.startswith("__") or hasattr(type(value), "__get__") or isinstance(value, PLAIN):
+                    self.values[kind, name] = value
+                else:
+                    search.add(space, name, value, f"{kind.__name__}.{name}")
+        self._entries = search.found
+
+    def are_the_same(self) -> bool:
+        """Whether all values are what they were at first, without those in `values`."""
         for entries in self._entries:  # noqa: SIM110  (a generator takes longer)
             if not entries.are_the_same():
                 return False

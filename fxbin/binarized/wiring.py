@@ -6,13 +6,14 @@ from torch import fx
 
 from fxbin.binarized.direct_calls import direct_calls
 from fxbin.binarized.module import BinarizedModule
-from fxbin.binarized.own_code import Kernel, SiteBinarizers, is_plain_conv2d
+from fxbin.binarized.own_code import Kernel, SiteBinarizers
 from fxbin.binarized.state import BinarizationState, Site
 from fxbin.binarized.weight_source import computed_by
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
+from fxbin.original.plain_conv2d import is_plain_conv2d
 from fxbin.tracing import TensorSpec, spec_of
 
 

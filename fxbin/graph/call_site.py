@@ -13,6 +13,7 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.node_info import Decision, NodeInfo, node_decision, node_info, node_name
+from fxbin.original.plain_conv2d import is_plain_conv2d
 
 CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, torch.ops.aten.conv2d, conv2d)
 """Functions that take the arguments of `F.conv2d` and return its result."""
@@ -182,9 +183,7 @@ def _node(value: Any) -> fx.Node:
 
 def _is_plain(layer: nn.Conv2d) -> bool:
     """Whether `layer` convolves like `nn.Conv2d`; a class that was kept whole may do something else."""
-    own = (layer.forward, torch_private.conv_forward(layer))
-    methods = tuple(getattr(method, "__func__", None) for method in own)
-    return methods == (nn.Conv2d.forward, torch_private.conv_forward(nn.Conv2d))
+    return "forward" not in vars(layer) and is_plain_conv2d(layer)
 
 
 def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:

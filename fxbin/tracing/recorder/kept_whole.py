@@ -11,6 +11,7 @@ from fxbin import torch_private
 from fxbin.graph.calls.structure import UnknownStructureError, check_structure, structure
 from fxbin.graph.containers import leaves, map_nested
 from fxbin.graph.record import OpCall, set_ops, set_spec
+from fxbin.original.plain_conv2d import is_plain_conv2d
 from fxbin.tracing.recorder.assumptions import Assumptions
 from fxbin.tracing.recorder.attributes import Attributes, traced
 from fxbin.tracing.recorder.position import Position
@@ -74,7 +75,7 @@ class KeptWhole:
         if is_changed:
             return False
         # Hooks of a convolution must remain when the convolution itself is replaced.
-        return type(module) is not nn.Conv2d or not _has_attachments(module)
+        return type(module) is not nn.Conv2d or (is_plain_conv2d(module) and not _has_attachments(module))
 
     def is_asked_for(self, module: nn.Module) -> bool:
         """Whether `module` is kept whole for another reason than being a layer of torch."""

@@ -102,7 +102,7 @@ class Reads:
         kind = next((kind for kind in type(module).__mro__ if name in vars(kind)), None)
         if kind is None:
             self._found[path, name] = Read(path, "nowhere", name, MISSING)
-        elif not kind.__module__.startswith("torch."):
+        elif not kind.__module__.startswith("torch.") or name == "forward":
             self._found[path, name] = Read(path, "class", name, vars(kind)[name], kind)
 
     def note_written(self, module: nn.Module, name: str) -> None:
