@@ -208,6 +208,34 @@ def test_the_original_in_place_of_the_copy_is_noticed_after_an_epoch() -> None:
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_another_optimizer_in_place_of_the_one_given_is_noticed_after_an_epoch(first: int) -> None:
+    model = transformed(Net())
+    given, other = SGD(model.parameters(), lr=0.1), SGD(model.parameters(), lr=0.1)
+    schedule = fxbin.StagedSchedule(model, given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(schedule, model, given, range(first))
+        train(schedule, model, other, range(first, first + 1))
+    with pytest.warns(
+        UserWarning, match="the last epoch changed its parameters, but not by its step"
+    ) as caught:
+        train(schedule, model, other, range(first + 1, first + 3))
+    assert len(caught) == 1
+
+
+def test_compiled_steps_count() -> None:
+    model = transformed(Net())
+    optimizer = SGD(model.parameters(), lr=0.1)
+    schedule = fxbin.StagedSchedule(model, optimizer)
+    torch.compiler.reset()
+    # As the documentation of torch has it.
+    optimizer.step = torch.compile(optimizer.step, backend="eager")  # type: ignore[method-assign]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="optimizer")
+        train(schedule, model, optimizer, range(3))
+
+
 def test_call_sites_that_training_never_ran_are_named_once() -> None:
     class Skips(Net):
         skips = True

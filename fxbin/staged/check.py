@@ -79,6 +79,27 @@ def _staged(model: nn.Module) -> Iterator[nn.Parameter]:
             yield from source.parameters()
 
 
+class _Steps:
+    """Whether an optimizer has made a step since `happened` was set to False."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    @classmethod
+    def of(cls, optimizer: Any) -> "_Steps | None":
+        """Note the steps of `optimizer` from now on; None if it has no hooks, as some wrappers."""
+        steps = cls()
+
+        def note(*_: Any) -> None:
+            steps.happened = True  # and not counted, for which torch.compile would compile a step anew
+
+        try:
+            optimizer.register_step_post_hook(note)
+        except AttributeError:
+            return None
+        return steps
+
+
 class EpochWatch:
     """Warns after an epoch that did not train the model, or in which call sites saw no training batch.
 
@@ -94,12 +115,15 @@ class EpochWatch:
         self._versions: dict[int, int] = {}
         """Autograd's version counter of each parameter, by id, when the epoch began."""
         self._has_trained = False
+        self._steps = [found for optimizer in optimizers if (found := _Steps.of(optimizer)) is not None]
         self._warned: set[str] = set()
 
     def begin(self) -> None:
         """Record the state at the start of an epoch; called once the binarizers are switched for it."""
         self._had_no_batch = self._waiting()
         self._versions = self._parameter_versions()
+        for steps in self._steps:
+            steps.happened = False
 
     def end(self) -> None:
         """Warn about the epoch since `begin`, which is over now."""
@@ -112,6 +136,14 @@ class EpochWatch:
                     "optimizer.step.",
                     stacklevel=3,
                 )
+        if self._is_trained_by_others():
+            self._steps = []
+            warnings.warn(
+                "optimizer: the last epoch changed its parameters, but not by its step. If another optimizer "
+                "trains them now, make a StagedSchedule with that one: learning rate and weight decay are "
+                "set in the one that the schedule was made with.",
+                stacklevel=3,
+            )
         unseen = sorted(self._had_no_batch & self._waiting() - self._warned)
         if unseen:
             self._warned.update(unseen)
@@ -133,6 +165,10 @@ class EpochWatch:
             and not site.activation.is_scale_initialized
             and not site.activation.batches_seen
         }
+
+    def _is_trained_by_others(self) -> bool:
+        has_stepped = any(steps.happened for steps in self._steps)
+        return bool(self._steps) and not has_stepped and self._versions != self._parameter_versions()
 
     def _is_unchanged(self) -> bool:
         """Whether no optimizer can have changed a parameter since `begin`.
