@@ -59,6 +59,7 @@ test-newest: .venv-newest/.created
 	@echo "installing the newest of everything"
 	@.venv-newest/bin/$(INSTALL) --upgrade --upgrade-strategy eager torch torchvision --editable '.[all]'
 	@.venv-newest/bin/$(INSTALL) --no-deps --constraint constraints.txt $(ZOO)
+	@.venv-newest/bin/python tests/torch_surface.py
 	.venv-newest/bin/pytest $(PROCESSES) $(ARGS)
 
 test-oldest: .venv-oldest/.created
@@ -66,6 +67,7 @@ test-oldest: .venv-oldest/.created
 	@echo "installing the lower bounds of pyproject.toml"
 	@.venv-oldest/bin/$(INSTALL) --constraint .venv-oldest/constraints.txt torch torchvision --editable '.[all]'
 	@.venv-oldest/bin/$(INSTALL) --no-deps --constraint constraints.txt $(ZOO)
+	@.venv-oldest/bin/python tests/torch_surface.py
 	.venv-oldest/bin/pytest $(PROCESSES) $(ARGS)
 
 format: $(VENV)/.installed-for-tests

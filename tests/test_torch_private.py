@@ -26,6 +26,8 @@ from torch.utils import checkpoint
 
 from fxbin import torch_private
 from fxbin.torch_private import ATTRIBUTES, INHERITED, NAMED, NAMES, REPLACED, Private
+from tests import torch_surface
+from tests.lower_bounds import lower_bounds
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -105,6 +107,19 @@ def test_module_has(home: str, name: str) -> None:
 @pytest.mark.parametrize(("home", "name"), _listed(OF_OBJECTS))
 def test_object_has(home: str, name: str) -> None:
     assert hasattr(OBJECTS[home](), name)
+
+
+def test_surface_of_the_oldest_torch_is_recorded() -> None:
+    recorded = {f"torch=={path.stem}" for path in torch_surface.FOLDER.iterdir()}
+    assert recorded & {*lower_bounds()}
+    assert len(recorded) > 1  # and a newer one
+
+
+@pytest.mark.parametrize("record", sorted(torch_surface.FOLDER.glob("*.txt")), ids=lambda path: path.stem)
+def test_oldest_and_newest_torch_have_every_name(record: Path) -> None:
+    """Without these versions. After `make test-oldest` and `make test-newest`, the records are up to date."""
+    lacking = torch_surface.needed().keys() - {*record.read_text().split()}
+    assert not lacking, f"torch {record.stem} lacks them, or was not asked: make test-oldest test-newest"
 
 
 def _transformed(check: Callable[[Tensor], Any]) -> bool:
