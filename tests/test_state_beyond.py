@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.errors import TraceError
+from fxbin.original.state_places import Numbers
 from tests.test_own_code import batch, runs_a_graph
 from tests.transforming import SMALL
 
@@ -189,6 +190,30 @@ def test_variables_of_a_function_change_as_in_the_original() -> None:
     found = outputs(fxbin.transform(Net(lambda _: count()), SMALL))  # copies of a model share its functions
     assert count() == 4
     torch.testing.assert_close(found[2], 3 * found[0])
+
+
+ARRAYS: dict[str, tuple[Any, Any, Any]] = {
+    "with steps": (np.zeros(6)[::2], 0, 4),
+    "of a number": (np.array(5.0), ..., 9),
+    "of dates": (np.array(["2020"], dtype="datetime64[D]"), 0, "2021"),
+    "of objects": (np.array([Counter()], dtype=object), 0, None),
+    "of text": (np.array(["a"]), 0, "b"),
+    "of Fortran": (np.zeros((2, 3)).T, (0, 0), 1),
+    "of Python": (array.array("d", [1, 2]), 0, 7),
+    "of bytes": (bytearray(b"abc"), 0, 7),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_content_of_arrays_is_compared_and_restored(kind: str) -> None:
+    numbers, key, value = ARRAYS[kind]
+    place, before = Numbers(numbers), numbers[key]
+    assert not [*place.changes()]
+    numbers[key] = value
+    assert [*place.changes()]
+    place.restore()
+    assert numbers[key] == before
+    assert not [*place.changes()]
 
 
 class KeepsInAnObject(nn.Module):

@@ -87,12 +87,7 @@ class HeldValues:
 
     def are_the_same(self) -> bool:
         """Whether all values are what they were when they were taken."""
-        if self._has_changed:
-            return False
-        for entries in self._entries:  # noqa: SIM110
-            if not entries.are_the_same():
-                return False
-        return True
+        return not self._has_changed and _are_the_same(self._entries)
 
     def hold_for_compiler(self) -> bool:
         """Whether items of containers are what they were, as far as torch.compile can guard on them."""
@@ -143,10 +138,7 @@ class GlobalValues:
 
     def are_the_same(self) -> bool:
         """Whether all values are what they were at first."""
-        for entries in self._entries:  # noqa: SIM110  (a generator takes longer)
-            if not entries.are_the_same():
-                return False
-        return True
+        return _are_the_same(self._entries)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -175,13 +167,17 @@ class ClassValues:
 
     def are_the_same(self) -> bool:
         """Whether all values are what they were at first, without those in `values`."""
-        for entries in self._entries:  # noqa: SIM110  (a generator takes longer)
-            if not entries.are_the_same():
-                return False
-        return True
+        return _are_the_same(self._entries)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def _are_the_same(found: Iterable[Entries]) -> bool:
+    for entries in found:  # noqa: SIM110  (a generator takes longer)
+        if not entries.are_the_same():
+            return False
+    return True
 
 
 def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:

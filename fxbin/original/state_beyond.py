@@ -91,7 +91,7 @@ class StateBeyond:
         elif isinstance(item, type):
             self._look_into_class(label, item)
         elif isinstance(item, _ARRAYS):
-            if memoryview(item).nbytes <= LARGEST:
+            if (item.nbytes if isinstance(item, ARRAYS) else len(item)) <= LARGEST:
                 self._keep(label, Numbers(item), is_shared=is_shared)
         elif isinstance(item, _CONTAINERS):
             self._keep(label, Items(item), is_shared=is_shared)

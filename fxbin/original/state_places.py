@@ -1,5 +1,6 @@
 """Places that hold values which code may change, with their content at one moment."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from types import CellType
@@ -69,17 +70,17 @@ class Numbers(Place):
     """An array, or bytes that can change."""
 
     def __init__(self, numbers: Any) -> None:
-        self._numbers = numbers
+        self._numbers, self._copy = numbers, copy.copy(numbers)
         self.content = self.now()
 
     def now(self) -> dict[Any, Any]:
         """What it holds now."""
-        return {"": bytes(memoryview(self._numbers).tobytes())}
+        numbers = self._numbers
+        return {"": bytes(numbers) if isinstance(numbers, bytearray) else numbers.tobytes()}
 
     def restore(self) -> None:
         """Restore what it held."""
-        raw = memoryview(self._numbers).cast("B")
-        raw[:] = self.content[""]
+        self._numbers[... if hasattr(self._numbers, "ndim") else slice(None)] = self._copy
 
     def named(self, key: Any) -> str:
         """The end of the expression that gives what `key` names."""
