@@ -91,7 +91,8 @@ class StateBeyond:
         elif isinstance(item, type):
             self._look_into_class(label, item)
         elif isinstance(item, _ARRAYS):
-            if (item.nbytes if isinstance(item, ARRAYS) else len(item)) <= LARGEST:
+            size = getattr(item, "nbytes", None)
+            if (len(item) if size is None else size) <= LARGEST:
                 self._keep(label, Numbers(item), is_shared=is_shared)
         elif isinstance(item, _CONTAINERS):
             self._keep(label, Items(item), is_shared=is_shared)
