@@ -73,6 +73,7 @@ def test_wheel_holds_the_engine_for_any_python(wheel: Path, tmp_path: Path) -> N
     found = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/nowhere", "HOME": str(tmp_path)},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
