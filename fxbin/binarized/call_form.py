@@ -89,6 +89,15 @@ def arguments_of(graph: fx.Graph) -> tuple[Argument, ...]:
     return tuple(found)
 
 
+def argument_at(graph: fx.Graph, target: str, steps: tuple[Step, ...], value: Any) -> Argument:
+    """The requirement that ``steps`` give `value` for the argument of the placeholder `target` of `graph`."""
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    position = [str(node.target) for node in inputs].index(target)
+    named = frozenset(str(node.target) for node in inputs if not str(node.target).startswith("*"))
+    default = inputs[position].args[0] if inputs[position].args else ...
+    return Argument(position, target, default, named, steps, value, is_given=False)
+
+
 def check_distinguishable(graphs: Sequence[fx.Graph], calls: Sequence[Call]) -> None:
     """Raise TransformError if one of `graphs`, of one call each, is also valid for a later one of `calls`."""
     for index, (args, kwargs) in enumerate(calls):

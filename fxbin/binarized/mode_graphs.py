@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.binarized.asked import Asked, arguments_asked
 from fxbin.binarized.call_form import Argument, arguments_of
 from fxbin.binarized.fused_graph import compiled
 from fxbin.binarized.premises import Premises
@@ -20,7 +21,7 @@ from fxbin.errors import TransformError
 from fxbin.graph.attribute import attribute
 from fxbin.graph.record import Specialisation
 from fxbin.onlookers import is_exported
-from fxbin.tracing import Part, Trace
+from fxbin.tracing import Part, Question, Trace
 
 Run = Callable[[fx.Graph, tuple[Any, ...], dict[str, Any]], Any]
 """``run(graph, args, kwargs)``: runs a graph in place of its generated code."""
@@ -48,7 +49,12 @@ class ModeGraph:
     call: int = 0
     """Index of the example call with which it was traced."""
 
+    questions: tuple[Question, ...] = ()
+    """What the code has asked of torch and of tensors, with the answers."""
+
     def __post_init__(self) -> None:
+        self._asked: Asked | None = None
+        self._asked_of: tuple[Argument, ...] = ()
         self._flags: tuple[tuple[nn.Module, bool], ...] = ()
         self._tensors: tuple[tuple[nn.Module, str, torch.dtype], ...] = ()
         self._arguments: tuple[Argument, ...] = ()
@@ -77,6 +83,8 @@ class ModeGraph:
             self._made = self._made or fingerprint
             self.is_edited = fingerprint != self._made
             self._arguments = arguments_of(self.graph)
+            self._asked_of = arguments_asked(self.questions, self.graph)
+            self._asked = Asked(self.questions, model) if self.questions else None
             self.premises.bind(model, self.graph, path)
             run = run or compiled(self.graph, model, path)
         # Only once, as another thread may run it.
@@ -95,6 +103,8 @@ class ModeGraph:
         """Whether it returns what the module's own code would return now, apart from attributes."""
         if not self.is_for_now():
             return False
+        if self._asked is not None and not self._asked.have_same_answers():
+            return False
         if self.premises is None:
             return True
         is_followed = torch.compiler.is_dynamo_compiling()
@@ -103,6 +113,13 @@ class ModeGraph:
     def takes(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether the graph does what the module's code would do for these arguments."""
         for argument in self._arguments:  # noqa: SIM110
+            if not argument.fits(args, kwargs):
+                return False
+        return True
+
+    def is_answered_by(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether the tensors in these arguments answer what the code asks of them as in the trace."""
+        for argument in self._asked_of:  # noqa: SIM110
             if not argument.fits(args, kwargs):
                 return False
         return True
@@ -214,9 +231,10 @@ class GraphChoice:
     def chosen_for(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModeGraph:
         """The graph that runs for these arguments, or `own_code` if they match no example call."""
         if self.pinned is not None:
-            return self.pinned if self.pinned.takes(args, kwargs) else self.own_code
+            is_valid = self.pinned.takes(args, kwargs) and self.pinned.is_answered_by(args, kwargs)
+            return self.pinned if is_valid else self.own_code
         for variant in self.variants:
-            if variant.takes(args, kwargs) and variant.fits():
+            if variant.takes(args, kwargs) and variant.fits() and variant.is_answered_by(args, kwargs):
                 return variant
         known = self._known(args, kwargs)
         if is_proxied(*args, *kwargs.values()):  # another tracer of torch.fx must get a graph
@@ -226,7 +244,8 @@ class GraphChoice:
         if torch.compiler.is_compiling():
             return self._other(known)
         with one_trace_at_a_time:
-            return self._other(self._known(args, kwargs))
+            other = self._other(self._known(args, kwargs))
+        return other if other.is_answered_by(args, kwargs) else self.own_code
 
     def chosen(self) -> ModeGraph:
         """The graph that runs in the current state of the modules, for the first example call."""
@@ -292,7 +311,14 @@ class GraphChoice:
         variant = self.chosen_for(args, kwargs)
         if variant is not self.own_code:
             return variant
-        return next((known for known in self._known(args, kwargs) if known.computes_the_same()), None)
+        return next(
+            (
+                known
+                for known in self._known(args, kwargs)
+                if known.computes_the_same() and known.is_answered_by(args, kwargs)
+            ),
+            None,
+        )
 
     def _new(self, like: ModeGraph) -> ModeGraph:
         """Trace a graph in the current state of the modules, with the example call of `like`, and add it."""
@@ -346,15 +372,16 @@ def mode_graphs(path: str, part: Part) -> list[ModeGraph]:
         not part.eval_trace.modes
         and not part.train_trace.modes
         and part.eval_trace.final_values == part.train_trace.final_values
+        and for_eval.questions == for_train.questions
     ):
-        return [ModeGraph({}, for_eval.graph, for_eval.dtypes, for_eval.premises)]
-    return [for_eval, ModeGraph(for_train.modes, for_eval.graph, for_train.dtypes, for_train.premises)]
+        return [replace(for_eval, modes={})]
+    return [for_eval, replace(for_train, graph=for_eval.graph)]
 
 
 def traced_graph(modes: dict[str, bool], found: Trace) -> ModeGraph:
     """The graph in `found`, which was traced in `modes`, with the conditions under which it is valid."""
     premises = Premises(found.reads, found.followed, found.iterated, found.final_values)
-    return ModeGraph(modes, found.graph, found.dtypes, premises)
+    return ModeGraph(modes, found.graph, found.dtypes, premises, questions=found.questions)
 
 
 def counted_alone(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fxbin.original.caches import Cache, caches_of
 from fxbin.original.generators import generator_types, has_own_state
-from fxbin.original.python_modules import used_modules
+from fxbin.original.python_modules import namespaces, used_modules
 from fxbin.original.reach import values_held_by
 
 
@@ -45,6 +45,22 @@ class Inventory:
     def caches(self) -> list[Cache]:
         """The cached functions that the code may call."""
         return caches_of((*self._used_modules, *self.classes))
+
+    @cached_property
+    def namespaces(self) -> list[dict[str, Any]]:
+        """The global names of the Python modules with the code of the model."""
+        return namespaces(self.classes)
+
+    @cached_property
+    def imported_functions(self) -> list[tuple[dict[str, Any], str, Any]]:
+        """The functions of torch in `namespaces`: the namespace, the name in it, and the function."""
+        found = (
+            (names, name, value)
+            for names in self.namespaces
+            for name, value in names.items()
+            if type(value) in (FunctionType, BuiltinFunctionType)
+        )
+        return [entry for entry in found if str(entry[2].__module__).partition(".")[0] in ("torch", "None")]
 
     @cached_property
     def generators(self) -> list[Any]:

@@ -9,6 +9,14 @@ from fxbin.tracing.model_trace import (
     with_other_calls,
 )
 from fxbin.tracing.parts import Part
+from fxbin.tracing.recorder.questions import (
+    OfArgument,
+    OfHeld,
+    OfState,
+    Question,
+    answer_about,
+    is_same_answer,
+)
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.trace import Entry, Trace, dtypes_of, operators, trace
 from fxbin.tracing.values.bugs import raise_bug
@@ -20,13 +28,19 @@ __all__ = [
     "Example",
     "Island",
     "ModelTrace",
+    "OfArgument",
+    "OfHeld",
+    "OfState",
     "OpCall",
     "Part",
+    "Question",
     "Read",
     "Specialisation",
     "TensorSpec",
     "Trace",
+    "answer_about",
     "dtypes_of",
+    "is_same_answer",
     "merge_extra_attributes",
     "operators",
     "ops_of",

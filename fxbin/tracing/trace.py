@@ -24,6 +24,7 @@ from fxbin.tracing.recorder.batch import larger_batch, refuse_batch_size, relies
 from fxbin.tracing.recorder.inputs import add_placeholders, bind
 from fxbin.tracing.recorder.location import error_location
 from fxbin.tracing.recorder.outputs import add_output
+from fxbin.tracing.recorder.questions import Question
 from fxbin.tracing.recorder.random_kept import python_random_kept
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.recorder.tracer import Tracer
@@ -70,6 +71,9 @@ class Trace:
 
     final_values: tuple[Read, ...] = ()
     """Values that the code leaves in attributes, which the graph does not; MISSING if they may differ."""
+
+    questions: tuple[Question, ...] = ()
+    """What the code has asked of torch and of tensors, and the answers, which the graph takes for granted."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ def _result(tracer: Tracer, islands: Mapping[nn.Module, str]) -> Trace:
         followed=tuple(state.reads.followed),
         iterated=tuple(state.reads.iterated),
         final_values=(*state.final_values, *_never_final(tracer)),
+        questions=tracer.questions.all,
     )
 
 

@@ -50,6 +50,17 @@ def check_count(parts: Any, expected: int, what: str) -> None:
 
 @fx.node.has_side_effect
 @recordable
+def check_learns(tensor: Tensor, expected: bool, what: str) -> None:
+    """Raise TraceError unless `tensor` requires a gradient, or requires none, as the trace has found."""
+    if tensor.requires_grad != expected:
+        raise TraceError(
+            f"the model was transformed with {what} = {expected}, and now it is {not expected}: keep the "
+            "module whole with `leaf_modules`, as its code depends on that"
+        )
+
+
+@fx.node.has_side_effect
+@recordable
 def register_hook(tensor: Tensor, hook: Callable[[Tensor], Any]) -> None:
     """Call ``tensor.register_hook(hook)`` if the tensor requires a gradient."""
     if tensor.requires_grad:

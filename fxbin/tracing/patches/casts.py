@@ -9,12 +9,10 @@ import copyreg
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
 
 from fxbin.tracing.patches.replacement import Replacement, node_of
 from fxbin.tracing.values.active import active_tracer
@@ -96,7 +94,8 @@ class _TypeOf(_Cast):
         if len(args) != 1:
             return type(*args, **kwargs)
         if type(args[0]) is TracedTensor:
-            return nn.Parameter if args[0]._is_param else Tensor
+            tracer = active_tracer()
+            return args[0]._kind if tracer is None else tracer.answers.class_of(args[0])
         is_traced = type(args[0]) in (TracedValue, TracedSize)
         kind = args[0].__class__ if is_traced else type(original_of(args[0]))
         # The code compares the result with what it finds under these names.
@@ -128,8 +127,8 @@ SIZE = Replacement(torch, "Size", lambda _: _Size, lambda s: node_of(torch.Size(
 
 
 @contextmanager
-def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
-    """Put the replacements of built-in types into the global names of `modules`.
+def casts_traced(namespaces: Iterable[dict[str, Any]]) -> Iterator[None]:
+    """Put the replacements of built-in types into `namespaces`, the global names of Python modules.
 
     Other threads find them there as well, where they behave like the built-in types: global names of a module
     are the same for all threads.
@@ -138,9 +137,9 @@ def casts_traced(modules: Iterable[ModuleType]) -> Iterator[None]:
         stack.enter_context(
             mock.patch.dict(copyreg.dispatch_table, dict.fromkeys((_Cast, _TypeOf), _pickled))
         )
-        for module in modules:
+        for names in namespaces:
             for cast in (_Int, _Float, _Type):
-                if cast._stands_for.__name__ not in vars(module):
-                    vars(module)[cast._stands_for.__name__] = cast
-                    stack.callback(vars(module).pop, cast._stands_for.__name__, None)
+                if cast._stands_for.__name__ not in names:
+                    names[cast._stands_for.__name__] = cast
+                    stack.callback(names.pop, cast._stands_for.__name__, None)
         yield

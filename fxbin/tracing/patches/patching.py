@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from fxbin import torch_private
 from fxbin.original.caches import caches_disabled
-from fxbin.original.python_modules import python_modules
+from fxbin.tracing.patches.asked import answers_now, asking_functions, names_replaced, properties_asked
 from fxbin.tracing.patches.autograd_functions import FUNCTIONS
 from fxbin.tracing.patches.by_thread import by_thread
 from fxbin.tracing.patches.casts import SIZE, casts_traced
@@ -46,11 +46,16 @@ def patched(tracer: Tracer) -> Iterator[None]:
         tracer.attributes.prepare(tracer.reached())
         for namespace, wrappers in recorded_functions().items():
             stack.enter_context(by_thread(namespace, wrappers))
+        tracer.questions.begin(answers_now())
+        for namespace, asking in asking_functions().items():
+            stack.enter_context(by_thread(namespace, asking))
+        stack.enter_context(properties_asked())
         stack.enter_context(replaced(REPLACEMENTS))
         # Compiled functions run uncompiled, because the compiler cannot handle the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         inventory = tracer.attributes.inventory
-        stack.enter_context(casts_traced(python_modules(inventory.classes)))
+        stack.enter_context(casts_traced(inventory.namespaces))
+        stack.enter_context(names_replaced(inventory.imported_functions))
         stack.enter_context(caches_disabled(inventory.caches))
         stack.enter_context(_Mode())
         stack.enter_context(recording(tracer))
@@ -81,11 +86,17 @@ class _Mode(TorchFunctionMode):
         return tracer.call_function(op_name(name, args, kwargs), original, args, kwargs, tracked=True)
 
 
+_FLAGS = ("requires_grad", "is_leaf", "grad_fn", "grad")
+
+
 @speaks_for_user
 def _attribute(tracer: Recording, func: Any, name: str, args: tuple[Any, ...]) -> Any:
     """``tensor.name`` or ``tensor.name = value``, which is recorded if it gives or takes a tensor."""
     if func.__name__ == "__set__":
         return tracer.compute(setattr, (args[0], name, args[1]))
     tensor = args[0]
+    if name in _FLAGS:
+        held = tensor if type(tensor) is TracedTensor else tracer.attributes.stand_in(tensor)
+        return tracer.answers.flag_of(held, name)
     value = getattr(tensor._value if type(tensor) is TracedTensor else tensor, name)
     return tracer.compute(getattr, (tensor, name)) if isinstance(value, Tensor) else value

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fxbin.errors import TorchVersionError
+from fxbin.tracing.patches.asked import asking_checks
 from fxbin.tracing.patches.patching import REPLACEMENTS, patched
 from fxbin.tracing.patches.replacement import Sample, node_of
 from fxbin.tracing.recorder.attributes import traced
@@ -54,6 +55,7 @@ def _checks() -> list[tuple[str, Callable[[Sample], object]]]:
     """All checks that a tracer sees a call, each with the name of what torch must call for that."""
     return [
         *((str(replacement), replacement.is_reached) for replacement in REPLACEMENTS),
+        *asking_checks(),
         ("torch.neg", lambda s: node_of(torch.neg(s.x))),
         ("torch.nn.functional.relu", lambda s: node_of(F.relu(s.x))),
         ("TorchFunctionMode", _sees_plain_tensors),

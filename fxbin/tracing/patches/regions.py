@@ -4,6 +4,7 @@ The graph enters and leaves them as the code does. The setting of the caller is 
 restored: the graph of a model that is called without gradients must not enable them.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,11 +14,13 @@ import torch
 from fxbin import torch_private
 from fxbin.errors import TraceError
 from fxbin.graph.containers import map_nested
-from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
+from fxbin.tracing.patches.asked import is_of_model
+from fxbin.tracing.patches.replacement import Replacement, Sample
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.numbers import TracedValue
 from fxbin.tracing.values.operands import plain_values
+from fxbin.tracing.values.stand_ins import original_of
 
 
 def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
@@ -25,7 +28,11 @@ def _is_grad_enabled(original: Callable[[], bool]) -> Callable[[], Any]:
         tracer = active_tracer()
         if tracer is None or tracer.position.knows_values:
             return original()
-        # Not guarded, because code that reads it does so to save memory, and is valid in both cases.
+        if is_of_model(sys._getframe(1)):
+            if not tracer.answers.sets_gradients:
+                tracer.questions.of_state(original, (), original())
+            return original()
+        # Regions of torch restore it. Not guarded, as torch asks to save memory: it is valid in both cases.
         return TracedValue(tracer, tracer.graph.call_function(original), original(), guarded=False)
 
     return is_grad_enabled
@@ -39,9 +46,12 @@ def _set_grad_enabled(original: Callable[[bool], None]) -> Callable[[Any], None]
             original(mode)
         elif type(mode) is TracedValue:
             tracer.graph.call_function(original, (mode._node,))
+            tracer.answers.sets_gradients = False
             original(mode._value)
         else:
             tracer.graph.call_function(original, (mode,))
+            tracer.answers.sets_gradients = True
+            tracer.answers.has_enabled_gradients |= bool(mode)
             original(mode)
 
     return set_grad_enabled
@@ -96,6 +106,13 @@ def _without_gradients(sample: Sample) -> bool:
         return getattr(sample.last.target, "__name__", "") == torch_private.place("set_grad_enabled")[1]
 
 
+def _notes_question(sample: Sample) -> bool:
+    sample.tracer.answers.sets_gradients = False
+    torch.is_grad_enabled()
+    asked = [getattr(question, "function", None) for question in sample.tracer.questions.all]
+    return original_of(torch.is_grad_enabled) in asked
+
+
 def _casts(sample: Sample, *, left: bool) -> bool:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         entered = sample.last.target is torch_private.enter_autocast
@@ -103,7 +120,7 @@ def _casts(sample: Sample, *, left: bool) -> bool:
 
 
 REGIONS = (
-    Replacement(torch, "is_grad_enabled", _is_grad_enabled, lambda _: node_of(torch.is_grad_enabled())),
+    Replacement(torch, "is_grad_enabled", _is_grad_enabled, _notes_question),
     Replacement(*torch_private.place("set_grad_enabled"), _set_grad_enabled, _without_gradients),
     Replacement(torch.autocast, "__init__", _init_autocast, _keeps_options),
     Replacement(torch.autocast, "__enter__", _enter_autocast, partial(_casts, left=False)),

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxbin import torch_private
+from fxbin.tracing.patches.asked import about_all, about_one, is_of_torch
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.call_targets import CallMapped, CallScripted, CheckAll
@@ -216,6 +217,8 @@ def _check_content(original: Callable[..., Any]) -> Callable[..., Any]:
 def _has_torch_function(original: Callable[..., Any]) -> Callable[..., Any]:
     @speaks_for_user
     def has_torch_function(args: Any) -> Any:
+        if active_tracer() is not None and not is_of_torch(sys._getframe(1)):
+            return about_all(args)
         # Attention layers ask this about all their inputs, and would take another path than without a
         # tracer. `torch._assert` asks about its condition alone, and is recorded if the answer is yes.
         return original(args) if active_tracer() is None or _length(args) == 1 else False
@@ -317,6 +320,18 @@ CALLS = (
         "has_torch_function",
         _has_torch_function,
         lambda s: torch.overrides.has_torch_function((s.x, s.x)) is False,
+    ),
+    Replacement(
+        torch.overrides,
+        "has_torch_function_unary",
+        about_one,
+        lambda s: not torch.overrides.has_torch_function_unary(s.x),
+    ),
+    Replacement(
+        torch.overrides,
+        "has_torch_function_variadic",
+        about_one,
+        lambda s: not torch.overrides.has_torch_function_variadic(s.x, s.x),
     ),
     Replacement(*torch_private.place("verify_batch_size"), _verify_batch_size, _normalizes_one_value),
     Replacement(builtins, "len", _Len, lambda s: node_of(len(s.x))),

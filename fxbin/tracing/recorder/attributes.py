@@ -1,6 +1,7 @@
 """Fetches parameters, buffers, constants and submodules of the root as nodes of a graph."""
 
 from collections.abc import Collection
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -37,6 +38,8 @@ class Attributes:
         self._objects: dict[int, str] = {}
         self._module_paths = dict(inventory.module_paths)
         self._tensor_paths = dict(inventory.tensor_paths)
+        self.inputs: dict[fx.Node, Tensor] = {}
+        """The example of each input that is a tensor, by its node."""
         self._stand_ins: dict[int, TracedTensor] = {}
         self._alive: list[Tensor] = []
         self._buffers: dict[tuple[nn.Module, str], Tensor] = {}
@@ -136,6 +139,25 @@ class Attributes:
             )
         return self.fetch(tensor._source, graph)
 
+    def tensors_of(self, node: fx.Node) -> dict[str, Tensor]:
+        """The tensors of the root that `node` fetches, or that are parameters of the module it calls."""
+        target = str(node.target)
+        if node.op == "call_module":
+            module = self._owners.get(target)
+            return {f"{target}.{name}": x for name, x in module.named_parameters()} if module else {}
+        if node.op != "get_attr":
+            return {}
+        path, _, name = target.rpartition(".")
+        held = vars(self._owners[path]) if path in self._owners else {}
+        places = (held, *(held[registry] for registry in torch_private.REGISTRIES if held))
+        found = next((place[name] for place in places if name in place), None)
+        source = found._source if type(found) is TracedTensor else found
+        return {target: source} if isinstance(source, Tensor) else {}
+
+    @cached_property
+    def _owners(self) -> dict[str, nn.Module]:
+        return {path: module for module, path in self.inventory.module_paths.items()}
+
     def fetch(self, source: Tensor, graph: fx.Graph) -> fx.Node:
         """A new ``get_attr`` node of the parameter, buffer or constant `source`."""
         if id(source) not in self._tensor_paths:
@@ -183,6 +205,8 @@ def traced(
     tensor = value.detach().as_subclass(TracedTensor)
     tensor._value, tensor._node, tensor._tracked = value, node, tracked
     tensor._source, tensor._is_param = source, is_param
+    if is_param:
+        tensor._kind = nn.Parameter
     if source is not None:
         tensor._requires_grad = source.requires_grad
     return tensor

@@ -78,6 +78,11 @@ def _is_made_of(nodes: Iterable[fx.Node], parameters: Container[str]) -> bool:
     )
 
 
+def steps_back(node: fx.Node) -> Iterator[fx.Node]:
+    """Yield `node` and all nodes that it is computed from."""
+    return _back([node], lambda _: True)
+
+
 def _back(nodes: Iterable[fx.Node], goes_on: Callable[[fx.Node], bool]) -> Iterator[fx.Node]:
     """Yield `nodes` and all they are computed from, without duplicates, going on where `goes_on` is true."""
     pending = list(nodes)

@@ -11,10 +11,12 @@ from fxbin.graph.calls.guards import check_given, check_nothing_more, check_pass
 from fxbin.graph.record import OpCall, set_ops, set_spec
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.expressions import describe
+from fxbin.tracing.recorder.questions import Given, answer_about
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.values.active import paused
 from fxbin.tracing.values.bugs import speaks_for_user
 from fxbin.tracing.values.operands import holds, map_results, origin_node, specs
+from fxbin.tracing.values.tensor import TracedTensor
 
 _length = len  # while a model is traced, the built-in is another one
 _SIMPLE = (type(None), bool, int, float, str)
@@ -105,7 +107,7 @@ class _Inputs:
                 self._count += 1
                 if parameter.default is None:
                     self._tracer.graph.call_function(check_given, (node, parameter.name))
-                return traced(self._value(example), node, tracked=True)
+                return self._traced(example, node, tracked=True)
             if isinstance(example, _SIMPLE):
                 self.fix(node, example)
                 return example
@@ -118,7 +120,7 @@ class _Inputs:
         if isinstance(item, _SIMPLE):
             self.fix(origin_node(origin), item)
         if isinstance(item, Tensor):
-            return traced(self._value(item), origin_node(origin), tracked=False)
+            return self._traced(item, origin_node(origin), tracked=False)
         hidden = [name for name, value in getattr(item, "__dict__", {}).items() if holds(value, Tensor)]
         if hidden and not self._tracer.position.with_data:
             raise TraceError(
@@ -126,6 +128,13 @@ class _Inputs:
                 "does not look for them: pass tensors, or tuples, dicts or dataclasses of them"
             )
         return item
+
+    def _traced(self, example: Tensor, node: fx.Node, *, tracked: bool) -> TracedTensor:
+        made = traced(self._value(example), node, tracked=tracked)
+        made._given, made._requires_grad = Given(example, node), example.requires_grad
+        made._kind = answer_about(example, "__class__")
+        self._tracer.attributes.inputs[node] = example
+        return made
 
     @speaks_for_user
     def _value(self, example: Tensor) -> Tensor:

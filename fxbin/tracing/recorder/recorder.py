@@ -95,7 +95,12 @@ class Recorder:
         self, call: Call, tensors: list[TracedTensor], given: tuple[Args, Kwargs]
     ) -> Callable[[Any, Any], Any]:
         """A function that turns an item of a result into what user code gets."""
-        learns = call.op != "detach" and torch.is_grad_enabled() and any(x._requires_grad for x in tensors)
+        learns = (
+            torch.is_grad_enabled()
+            and call.op not in _NOT_LEARNING
+            and any(x._requires_grad for x in tensors)
+            and not (call.op == "getattr" and given[0][1] == "data")
+        )
 
         def wrap(item: Any, origin: Any) -> Any:
             if isinstance(item, Tensor):
@@ -107,13 +112,23 @@ class Recorder:
                             return tensor
                 tracked = call.tracked or (call.op in SAME_OBJECT and tensors[0]._tracked)
                 made = traced(item, origin_node(origin), tracked=tracked)
-                made._requires_grad = learns and item.is_floating_point()
+                made._requires_grad = learns and (item.is_floating_point() or item.is_complex())
+                for tensor in tensors:
+                    if tensor._value is item:  # as for `to` without a change
+                        made._requires_grad = tensor._requires_grad
                 return made
+            if type(item) is str:
+                item = self._type_on_device(item)
             if self._position.knows_values or item is None:
                 return item
             return self.value(origin_node(origin), item, of_content=is_of_content(given))
 
         return wrap
+
+    def _type_on_device(self, name: str) -> str:
+        """The name of a type of tensors, such as ``"torch.FloatTensor"``, on the device of the model."""
+        device = self._attributes.device.type
+        return name.replace("torch.meta.", "torch." if device == "cpu" else f"torch.{device}.")
 
     def value(self, node: Any, value: Any, *, of_content: bool) -> TracedValue:
         """A traced value for user code: `value`, which `node` computes."""
@@ -211,6 +226,16 @@ _DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: to
 
 _SPLITTING = frozenset({"unbind", "split", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit"})
 """Operators that give a number of tensors that depends on a size."""
+
+
+_NOT_LEARNING = frozenset(
+    {
+        "detach", "detach_", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like",
+        "randint_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "bernoulli",
+        "heaviside",
+    }
+)  # fmt: skip
+"""Operators whose result never requires a gradient."""
 
 
 def _is_in_place(op: str) -> bool:

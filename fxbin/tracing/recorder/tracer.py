@@ -15,6 +15,7 @@ from fxbin.tracing.recorder.kept_whole import KeptWhole
 from fxbin.tracing.recorder.module_state import ModuleState
 from fxbin.tracing.recorder.modules import Modules
 from fxbin.tracing.recorder.position import Position
+from fxbin.tracing.recorder.questions import Questions
 from fxbin.tracing.recorder.recorder import Args, Call, Kwargs, Recorder
 from fxbin.tracing.values.dispatch import visible_operator
 from fxbin.tracing.values.reference import UNNAMED_METHODS
@@ -59,7 +60,8 @@ class Tracer:
         self.position = Position(running, with_data=with_data)
         self.assumptions = Assumptions(self.graph, self.position, inventory.parameters)
         self.recorder = Recorder(self, self.attributes, self.position, self.assumptions)
-        self.answers = Answers(self, self.recorder, self.attributes, self.position)
+        self.questions = Questions()
+        self.answers = Answers(self, self.recorder, self.attributes, self.position, self.questions)
         self.state = ModuleState(self.recorder, self.attributes, self.position)
         parts = (self.recorder, self.attributes, self.position, self.assumptions)
         self.kept_whole = KeptWhole(*parts, entry=self.entry, leaf_modules=leaf_modules, islands=islands)

@@ -51,12 +51,47 @@ class Answers(Protocol):
         """The device of the tensor when the graph runs."""
         ...
 
-    def requires_grad_of(self, tensor: TracedTensor) -> Any:
-        """Whether the tensor requires a gradient when the graph runs."""
+    sets_gradients: bool
+    """Whether the code itself has set whether gradients are computed, with a constant, where it is now."""
+
+    has_enabled_gradients: bool
+    """Whether the code itself has enabled gradients anywhere so far."""
+
+    def flag_of(self, tensor: TracedTensor, name: str) -> Any:
+        """``tensor.requires_grad``, ``is_leaf``, ``grad_fn`` or ``grad``, whichever `name` is."""
+        ...
+
+    def class_of(self, tensor: TracedTensor) -> type:
+        """``type(tensor)`` for the code."""
+        ...
+
+    def attribute_of(self, tensor: TracedTensor, name: str) -> Any:
+        """An attribute that tensors do not have, which may have been put on an input."""
+        ...
+
+    def attributes_of(self, tensor: TracedTensor, own: dict[str, Any]) -> dict[str, Any]:
+        """``vars(tensor)``, of which the code has put `own` on the tensor."""
         ...
 
     def add_hook(self, tensor: TracedTensor, hook: Callable[[Tensor], Any]) -> None:
         """Record ``tensor.register_hook(hook)``."""
+        ...
+
+
+class Questions(Protocol):
+    """Questions of the code on whose answers a graph relies, `fxbin.tracing.recorder.questions.Questions`."""
+
+    @property
+    def all(self) -> tuple[Any, ...]:
+        """All questions."""
+        ...
+
+    def begin(self, answers: dict[tuple[Any, ...], Any]) -> None:
+        """Note the answers at the beginning of the trace."""
+        ...
+
+    def of_state(self, function: Callable[..., Any], args: Args, answer: Any) -> None:
+        """Note that the code relies on the answer of ``function(*args)``."""
         ...
 
 
@@ -137,6 +172,11 @@ class Recording(Protocol):
     @property
     def answers(self) -> Answers:
         """Values of tensors that are known only when the graph runs."""
+        ...
+
+    @property
+    def questions(self) -> Questions:
+        """What the code asks of torch and of tensors that are not computed."""
         ...
 
     @property

@@ -44,6 +44,21 @@ class TracedTensor(Tensor):
     _requires_grad: bool = False
     """Whether it would require a gradient in a training step."""
 
+    _given: Any = None
+    """The example that it stands for, a `Given`, if it is an input."""
+
+    _kind: type = Tensor
+    """The class that code finds."""
+
+    # In C, because `isinstance` asks for it.
+    __class__ = property(operator.attrgetter("_kind"))
+
+    @property
+    @speaks_for_user
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        own = {name: value for name, value in _actual_dict(self).items() if name not in _OWN}
+        return own if active_tracer() is None else _tracer().answers.attributes_of(self, own)
+
     def __len__(self) -> int:
         return int(self.shape[0])
 
@@ -84,9 +99,19 @@ class TracedTensor(Tensor):
         self._requires_grad = requires_grad
         return self
 
+    def is_set_to(self, tensor: Tensor) -> Any:
+        """Record the call; without data, only the same tensor has the same memory."""
+        return _tracer().call_plain_method("is_set_to", _is_set_to, (self, tensor), {})
+
     def register_hook(self, hook: Callable[[Tensor], Any]) -> None:
         """Record that `hook` is called with the gradient."""
         _tracer().answers.add_hook(self, hook)
+
+    @speaks_for_user
+    def __getattr__(self, name: str) -> Any:
+        if self._given is None or name.startswith("__") or name == "_stands_for" or active_tracer() is None:
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+        return _tracer().answers.attribute_of(self, name)
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TracedTensor({self._node}, {tuple(self._value.shape)}, {self._value.dtype})"
@@ -114,7 +139,7 @@ _PLAIN_PYTHON = {
     *["as_subclass", "backward", "data_ptr", "get_device", "has_names", "is_shared", "names"],
     *["register_post_accumulate_grad_hook", "retain_grad"],
     *["share_memory_", "storage", "untyped_storage", "storage_type", "record_stream"],
-    *["module_load", "is_set_to"],
+    "module_load",
 }
 
 
@@ -124,6 +149,10 @@ def _tracer() -> "Recording":
     if tracer is None:
         raise RuntimeError("a tensor made while tracing a model was kept and used after the tracing")
     return tracer
+
+
+def _is_set_to(left: Tensor, right: Tensor) -> bool:
+    return left is right if left.is_meta else left.is_set_to(right)
 
 
 def content(tensor: TracedTensor, read: Callable[[Tensor], Any]) -> Any:
@@ -186,7 +215,11 @@ def _device(self: TracedTensor) -> Any:
 
 
 def _requires_grad(self: TracedTensor) -> Any:
-    return _tracer().answers.requires_grad_of(self)
+    return _tracer().answers.flag_of(self, "requires_grad")
+
+
+_actual_dict = vars(Tensor)["__dict__"].__get__
+_OWN = frozenset(TracedTensor.__annotations__)
 
 
 def _install() -> None:
@@ -211,6 +244,7 @@ def _install() -> None:
         _requires_grad, lambda self, value: self.requires_grad_(value)
     )
     TracedTensor.is_cuda = property(lambda self: self.device.type == "cuda")  # type: ignore[assignment]
+    TracedTensor.is_meta = property(lambda self: self.device.type == "meta")  # type: ignore[assignment]
 
 
 def _set_operator(name: str, function: Callable[..., Any], *, reflected: bool = False) -> None:
