@@ -74,7 +74,7 @@ def returns_its_input(binarizer: Binarizer) -> bool:
     """Whether the binarizer is disabled, and neither code of its own nor a hook does something else then."""
     return (
         not binarizer.is_enabled
-        and runs_code_of(binarizer, Binarizer, ("forward",))
+        and any(runs_code_of(binarizer, kind, ("forward",)) for kind in (ActivationBinarizer, Binarizer))
         and not any(torch_private.forward_hooks(binarizer))
     )
 
