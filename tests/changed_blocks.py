@@ -85,6 +85,14 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "another block of the same layers": lambda m: m.body[1].tail.__setitem__(0, nn.Tanh()),
     "a forward of a block": lambda m: setattr(m.body[1], "forward", MethodType(_without_tail, m.body[1])),
     "a forward of a container": lambda m: setattr(m.body[1].tail, "forward", torch.neg),
+    "a forward that is that of a layer": lambda m: setattr(m.body[1], "forward", m.body[1].conv.forward),
+    "a forward that is the call of a layer": lambda m: setattr(m.body[1], "forward", m.body[1].conv.__call__),
+    "a forward that calls that of a layer": lambda m: setattr(
+        m.body[1], "forward", lambda x: m.body[1].conv.forward(2 * x)
+    ),
+    "a wrapped forward of a layer": lambda m: setattr(
+        m.body[1].conv, "forward", lambda x, own=m.body[1].conv.forward: 3 * own(x)
+    ),
     "a method": lambda m: setattr(m.body[1], "scaled", torch.neg),
     "a hook on a block": lambda m: m.body[1].register_forward_hook(lambda _m, _x, y: 3 * y),
     "a hook on a layer": lambda m: m.body[1].conv.register_forward_pre_hook(lambda _m, x: (-x[0],)),

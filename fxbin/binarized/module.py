@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from contextlib import nullcontext
+from itertools import chain, product
 from types import MethodType
 from typing import Any, Self, cast
 
@@ -20,7 +21,14 @@ from fxbin.binarized.mode_graphs import (
     graphs_of_calls,
     mode_graphs,
 )
-from fxbin.binarized.original_class import OriginalInitBarrier, empty, give_class, original_run
+from fxbin.binarized.original_class import (
+    OriginalInitBarrier,
+    derived_classes,
+    empty,
+    give_class,
+    methods_kept,
+    original_run,
+)
 from fxbin.binarized.own_code import OwnCode
 from fxbin.binarized.part_forward import PartForward
 from fxbin.binarized.refused_copies import RefusesCopies
@@ -155,23 +163,32 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
 
     def show_running(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, with_hooks: bool = False
-    ) -> None:
+    ) -> bool:
         """Let `graph` be the graph for these arguments and the current modes, and always run it from now on.
 
         With `with_hooks`, it contains the hooks that the model itself has got since the transform, which no
-        longer run around it. Raises ExportError if there can be no such graph.
+        longer run around it. Returns whether it was traced for this. Raises ExportError if there can be no
+        such graph.
         """
         if "forward" in vars(self):
             raise ExportError(
                 "forward: it was assigned to the model after the transform, and no graph contains it. Remove "
                 "it (del model.forward), or assign it to the original model and transform that"
             )
+        for kind, name in product(derived_classes(self), ("forward", "__call__")):
+            if name in vars(kind):
+                raise ExportError(
+                    f"{name}: {kind.__name__} overrides it, a class that the model was given after the "
+                    "transform, and no graph contains that. Write it into the class of the original model, "
+                    "and transform that"
+                )
         if with_hooks and torch_private.has_any_global_hook():
             raise ExportError(
                 "model: there are hooks for all modules (register_module_forward_hook and the like), which "
                 "a graph runs for some modules only. Remove them for the export, or set them on the modules"
             )
         taken_in = with_hooks and self._take_in_hooks()
+        before = len(self._graph_choice.variants)
         variant = self._graph_choice.graph_for_now(args, kwargs, is_new=taken_in)
         if variant.graph is None:
             hint = ". If a hook on the model only looks at its values, remove it" if taken_in else ""
@@ -181,6 +198,7 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
         self._graph_choice.pinned = variant
         if variant.graph is not self.graph:
             self.graph = variant.graph
+        return len(self._graph_choice.variants) > before
 
     def _take_in_hooks(self) -> bool:
         """Let graphs that are traced from now on contain the model's own forward hooks, if it has any.
@@ -259,7 +277,25 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
         """Generate the code of all graphs; `training` chooses between them at each call."""
         if vars(self).get("_is_rewriting"):
             return None  # the graph that is set now will be replaced again
-        code = super().recompile()
+        is_derived = bool(derived_classes(self))  # and then has the methods of the class that was made
+        with methods_kept(type(self)) if is_derived else nullcontext():
+            code = super().recompile()
+            self._simplify_call()
+        for part in vars(self).get("_traced_parts", {}).values():
+            part.compile()
+        if "_graph_choice" in vars(self):
+            self._graph_choice.compile()
+            forward = counted_alone(_chosen)
+            vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # for inspect.signature
+            if not is_derived:
+                type(self).forward = forward
+            choices = (self._graph_choice, *self._traced_parts.values())
+            left_out = (found for choice in choices for found in choice.left_out)
+            self.specialisations = tuple(dict.fromkeys((*self.specialisations, *left_out)))
+        return code
+
+    def _simplify_call(self) -> None:
+        """Call this model as every module is called."""
         # The handler that GraphModule puts around each call hides errors under torch.compile(fullgraph=True),
         # as the compiler fails on the handler. Tracebacks show the line of the graph without it as well.
         del type(self).__call__
@@ -267,17 +303,6 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
         if type(self).__call__ is not nn.Module.__call__ and (is_made or None not in self._whole_graphs()):
             # A graph contains what the original's __call__ does; that of a graph module does nothing more.
             type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
-        for part in vars(self).get("_traced_parts", {}).values():
-            part.compile()
-        if "_graph_choice" in vars(self):
-            self._graph_choice.compile()
-            forward = counted_alone(_chosen)
-            vars(forward)["__wrapped__"] = self._graph_choice.variants[0].run  # for inspect.signature
-            type(self).forward = forward
-            choices = (self._graph_choice, *self._traced_parts.values())
-            left_out = (found for choice in choices for found in choice.left_out)
-            self.specialisations = tuple(dict.fromkeys((*self.specialisations, *left_out)))
-        return code
 
     def _whole_graphs(self) -> list[fx.Graph | None]:
         """The graphs of the whole model; None stands for its own code."""
@@ -327,20 +352,38 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # GraphModule's own method copies what the graph refers to, and loses the rest.
-        copied: Self = empty(type(self))
-        type(copied).__name__ = type(self).__name__  # scopes begin with it
+        if derived_classes(self):
+            copied: Self = object.__new__(type(self))
+        else:
+            copied = empty(type(self))
+            type(copied).__name__ = type(self).__name__  # scopes begin with it
         memo[id(self)] = copied
         memo |= copy_memo(self)
         for name, value in vars(self).items():
             # A copy of a compiled model is not compiled, as in torch: the compiled code uses the original.
             if name != torch_private.COMPILED_CALL:
                 vars(copied)[name] = copy.deepcopy(value, memo)
-        copied._instance_forward = rebound(self._instance_forward, memo)
+        copied._rebind_forwards(memo)
         copied.graph.owning_module = copied
         copied.recompile()
         for own, new in zip(self._binarizers(), copied._binarizers(), strict=True):
             own.note_copy(new)
         return copied
+
+    def _rebind_forwards(self, copies: dict[int, Any]) -> None:
+        """Let each `forward` that was assigned to a module refer to `copies`, by id of what was copied."""
+        self._instance_forward = rebound(self._instance_forward, copies)
+        for module in self.modules():
+            if "forward" in vars(module):
+                vars(module)["forward"] = rebound(vars(module)["forward"], copies)
+        for caller in self.own_code.callers.values():
+            caller.rebind(copies)
+        for part in self._traced_parts.values():
+            part.rebind(copies)
+        for choice in (self._graph_choice, *self._traced_parts.values()):
+            for variant in choice.variants:
+                if variant.premises is not None:
+                    variant.premises.rebind(copies)
 
 
 def _chosen(self: BinarizedModule, *args: Any, **kwargs: Any) -> Any:

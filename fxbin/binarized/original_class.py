@@ -1,6 +1,7 @@
 """Gives a model a class that is derived from its own, and runs its original code."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar, cast
 
 from torch import fx, nn
@@ -11,6 +12,9 @@ from fxbin.binarized.reserved_names import check_names
 from fxbin.original.reach import HOOKS
 
 GraphModel = TypeVar("GraphModel", bound=fx.GraphModule)
+
+_MADE = "_is_made_for_one_model"
+"""Attribute of the classes made here, but not of those that users derive from them."""
 
 
 class OriginalInitBarrier(nn.Module):
@@ -26,7 +30,34 @@ class OriginalInitBarrier(nn.Module):
 
 def empty(kind: type[GraphModel]) -> GraphModel:
     """An object of `kind`, without attributes; as torch.fx has it, of a new class derived from `kind`."""
-    return fx.GraphModule.__new__(kind)
+    made = fx.GraphModule.__new__(kind)
+    setattr(type(made), _MADE, True)
+    return made
+
+
+def made_class(model: nn.Module) -> type[nn.Module]:
+    """The class that a transformed model got, which is its own unless a user has given it a derived one."""
+    return next(kind for kind in type(model).__mro__ if _MADE in vars(kind))
+
+
+@contextmanager
+def methods_kept(kind: type[nn.Module]) -> Iterator[None]:
+    """Give `kind` back its methods at the end, where `fx.GraphModule.recompile` writes others into it."""
+    before = dict(vars(kind))
+    try:
+        yield
+    finally:
+        for name in vars(kind).keys() - before.keys():
+            delattr(kind, name)
+        for name, value in before.items():
+            if vars(kind).get(name) is not value:
+                setattr(kind, name, value)
+
+
+def derived_classes(model: nn.Module) -> tuple[type[nn.Module], ...]:
+    """The classes that a user has derived from that of the transformed `model`, and given to it."""
+    kinds = type(model).__mro__
+    return kinds[: kinds.index(made_class(model))]
 
 
 def give_class(

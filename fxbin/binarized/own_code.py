@@ -19,6 +19,7 @@ from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import submodule_at
 from fxbin.onlookers import is_followed
+from fxbin.original.closures import rebound
 from fxbin.original.plain_conv2d import is_plain_conv2d
 
 
@@ -39,6 +40,13 @@ class Kernel:
     def is_computed(self) -> bool:
         """Whether it is computed anew in each call, as it also is after `parametrize`."""
         return self._value is None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its module no longer has it."""
+        # `parametrize` puts a property on the class, which computes the weight each time.
+        has_property = bool(self.name) and hasattr(type(self.owners[0]), self.name)
+        return bool(self.name) and not has_property and not hasattr(self.owners[0], self.name)
 
     def is_now(self, weight: Tensor) -> bool:
         """Whether it is `weight` now, or shares all memory with it, as ``weight.detach()`` does."""
@@ -190,6 +198,7 @@ class OwnCode:
         for path, caller in self.callers.items():
             caller.follow_assigned()
             if submodule_at(model, path) is caller.module:
+                caller.check_kernels()
                 caller.find_binarizers(model)
                 continue
             if not caller.is_binarized:
@@ -242,6 +251,16 @@ class ConvCaller:
             self._assigned = now
             self.install()
 
+    def check_kernels(self) -> None:
+        """Raise TransformError if the module no longer has the weight of a binarized call site."""
+        for site in self.sites:
+            if site.weight is not None and site.kernel.is_missing:
+                raise TransformError(
+                    f"{self.path}: its {site.kernel.name} was removed after the transform, and a binarized "
+                    "convolution needs it: put it back, or keep the layer in full precision, with "
+                    f"{site.name!r} in ignored_scopes"
+                )
+
     def find_binarizers(self, model: nn.Module) -> None:
         """Use the binarizers that are at the places of the call sites now, as the graphs do.
 
@@ -289,6 +308,10 @@ class ConvCaller:
         """Replace the module's forward."""
         self.is_installed, self._is_bypassed = True, False
         vars(self.module)["forward"] = self.forward
+
+    def rebind(self, copies: dict[int, Any]) -> None:
+        """Let forwards that were assigned to the module refer to `copies`, by id of what was copied."""
+        self._own, self._assigned = rebound(self._own, copies), rebound(self._assigned, copies)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""

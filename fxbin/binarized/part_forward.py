@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from fxbin.binarized.mode_graphs import GraphChoice, ModeGraph, counted_alone
+from fxbin.original.closures import rebound
 
 
 class PartForward(GraphChoice):
@@ -37,11 +38,17 @@ class PartForward(GraphChoice):
         return run
 
     def uninstall(self) -> None:
-        """Restore the module's own forward."""
-        del vars(self._module)["forward"]
-        if self.own is not None:
-            vars(self._module)["forward"] = self.own
+        """Restore the module's own forward; one that was assigned later stays."""
+        if getattr(vars(self._module).get("forward"), "__self__", None) is self:
+            del vars(self._module)["forward"]
+            if self.own is not None:
+                vars(self._module)["forward"] = self.own
 
     def install(self) -> None:
-        """Replace the module's forward by this graph."""
-        vars(self._module)["forward"] = MethodType(self._run, self)
+        """Replace the module's own forward by this graph."""
+        if vars(self._module).get("forward") is self.own:
+            vars(self._module)["forward"] = MethodType(self._run, self)
+
+    def rebind(self, copies: dict[int, Any]) -> None:
+        """Let the module's own forward refer to `copies`, by id of what was copied, in a copied model."""
+        self.own = rebound(self.own, copies)

@@ -12,8 +12,10 @@ from torch import fx, nn
 from fxbin import torch_private
 from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.guarded_premises import GuardedPremises
+from fxbin.binarized.original_class import made_class
 from fxbin.binarized.values_beyond import ClassValues, GlobalValues, HeldValues, is_held, reached_functions
 from fxbin.binarizers import Binarizer
+from fxbin.original.closures import rebound
 from fxbin.original.mentions import mentions
 from fxbin.original.value_kinds import is_foreign
 from fxbin.tracing import MISSING, Read
@@ -53,6 +55,7 @@ class Premises:
         self._had_hooks = False
         """Whether there were hooks during the trace: the graph contains their effect, but may be outdated."""
         self._fetched: list[tuple[str, str, str]] = []
+        self._of_layers: dict[tuple[type, str], Any] = {}
         self._bypassed: list[str] = []
         self._reads = tuple(read for read in reads if read.kind is not None or not is_held(read))
         functions = reached_functions(reads)
@@ -73,17 +76,16 @@ class Premises:
         self._hooks = [
             hooks for p in self._bypassed if p != path for hooks in torch_private.called_hooks(modules[p])
         ]
-        self._typed, self._types = [modules[p] for p in self._kinds], [*self._kinds.values()]
+        self._typed = [model, *(modules[p] for p in self._kinds)]
+        self._types = [made_class(model), *self._kinds.values()]
         self._children = [torch_private.modules(modules[p]) for p in self._iterated]
         self._structure = Entries(_of_modules(modules, self._is_at))
         # The current forward of a module belongs to the structure, as those of call sites are replaced.
         reads = [read for read in self._reads if read.name != "forward"]
         of_modules = [*_of_modules(modules, [*self._is_at, *reads])]
         of_classes = {(read.kind, read.name): read.value for read in self._reads if read.kind is not None}
-        layers = (module for p, module in modules.items() if p not in self._followed)
         of_classes |= self._of_classes.values
-        of_classes |= {(kind, name): value for kind, name, value in _of_convolutions(layers)}
-        of_classes |= dict.fromkeys(_overriding(modules, self._reads), MISSING)
+        of_classes |= self._of_layers
         self._entries = Entries(
             [*of_modules, *((vars(kind), name, value) for (kind, name), value in of_classes.items())]
         )
@@ -108,6 +110,10 @@ class Premises:
             of_globals=self._of_globals.guarded,
         )
         self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
+
+    def rebind(self, copies: dict[int, Any]) -> None:
+        """Expect the forwards of a copied model, which refer to `copies`, by id of what was copied."""
+        self._is_at = [replace(read, value=rebound(read.value, copies)) for read in self._is_at]
 
     def hold(self) -> bool:
         """Whether all premises hold now."""
@@ -162,6 +168,10 @@ class Premises:
         read = {read.path for read in self._reads} | self.held.paths | {*self._iterated}
         self._modules = bypassed | {p: model.get_submodule(p) for p in read}
         self._is_at = [*_structure(bypassed, self._followed)]
+        # As they are now, not as a copy finds them.
+        layers = (module for p, module in self._modules.items() if p not in self._followed)
+        self._of_layers = {(kind, name): value for kind, name, value in _of_convolutions(layers)}
+        self._of_layers |= dict.fromkeys(_overriding(self._modules, self._reads), MISSING)
         # The class of the model itself is made anew in each copy.
         self._kinds = {p: type(module) for p, module in self._modules.items() if p}
         kinds = dict.fromkeys(kind for p in self._followed for kind in type(model.get_submodule(p)).__mro__)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
@@ -56,11 +56,20 @@ class Binarizer(nn.Module, ABC):
         """Binarize `x` if enabled, else return `x` itself."""
         if is_proxy(x):
             return recorded_call(self, x)  # type: ignore[no-any-return]
+        if x is None:
+            self.refuse_missing()
         if not self.is_enabled:
             return x
         if self.training:
             check_for_inference([self])
         return self.binarize(x)
+
+    def refuse_missing(self) -> NoReturn:
+        """Raise TransformError, as there is None to binarize: a weight that has been removed."""
+        raise TransformError(
+            f"{self.name or type(self).__name__}: it is None, and a binarized convolution needs it: assign "
+            "an nn.Parameter of the shape that it had"
+        )
 
     def enable(self) -> None:
         """Binarize from the next forward on."""

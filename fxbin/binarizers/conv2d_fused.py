@@ -43,6 +43,8 @@ def binarized_conv2d(
     transform, for finite inputs, and if no hook sees the outputs of the binarizers. Otherwise the three
     calls are made.
     """
+    if w is None:
+        weights.refuse_missing()
     if torch.compiler.is_compiling():
         return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
     if not (activations.is_enabled or weights.is_enabled):
@@ -179,5 +181,6 @@ def _is_plain(module: nn.Module) -> bool:
         or own[_BACKWARD_HOOKS]
         or own[_BACKWARD_PRE_HOOKS]
         or "forward" in own
+        or "binarize" in own
         or own.get(COMPILED_CALL)
     )

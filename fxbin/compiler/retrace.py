@@ -108,18 +108,24 @@ def _decisions(model: "BinarizedModule") -> dict[str, Decision]:
 
 
 def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str]) -> None:
-    """Give call sites of a layer that has got another class, as by `parametrize`, their previous names.
+    """Give call sites of a layer their previous names, which have others in `graph`.
 
-    The call sites of a module keep their order.
+    They do if the layer has got another class, as by `parametrize`, or if other code than that of its caller
+    runs it: ``block.forward = block.conv.forward``. The call sites of a layer keep their order.
     """
+    callers = model.own_code.callers
     found: dict[str, list[CallSite]] = {}
     for site in call_sites(model, graph):
-        found.setdefault(site.info.owner, []).append(site)
+        owner = (site.weight_path or "").rpartition(".")[0]
+        is_moved = site.name not in known and owner in callers
+        found.setdefault(owner if is_moved else site.info.owner, []).append(site)
     for path, sites in found.items():
-        caller = model.own_code.callers.get(path)
-        if caller is not None and not any(site.name in known for site in sites):
-            for site, before in zip(sites, caller.sites, strict=False):
-                set_node_info(site.node, replace(site.info, name=before.name))
+        of_layer = callers[path].sites if path in callers else ()
+        new = [site for site in sites if site.name not in known]
+        if len(of_layer) == 1 or len(new) == len(sites):
+            before = of_layer * len(new) if len(of_layer) == 1 else of_layer
+            for site, named in zip(new, before, strict=False):
+                set_node_info(site.node, replace(site.info, name=named.name))
 
 
 @contextmanager

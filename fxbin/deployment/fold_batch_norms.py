@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from fxbin.deployment.graph_facts import called, only_user, runs_alone
+from fxbin.deployment.graph_facts import called, calls_plain, only_user
 from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
@@ -20,18 +20,19 @@ def fold_batch_norms(module: fx.GraphModule) -> None:
     """
     for node in module.graph.find_nodes(op="call_module", sort=True):
         norm_node = only_user(node)
-        norm = None if norm_node is None else called(module, norm_node)
-        if norm_node is None or not _is_constant(norm):
+        if norm_node is None or not _is_constant(module, norm_node):
             continue
+        norm = called(module, norm_node)
         if _folds_into_packed(module, node, norm) or _folds_into_float(module, node, norm):
             set_origin(node, norm_node)
             norm_node.replace_all_uses_with(node)
             module.graph.erase_node(norm_node)
 
 
-def _is_constant(norm: nn.Module | None) -> bool:
-    """Whether it is a BatchNorm2d that scales every picture alike."""
-    if type(norm) is not nn.BatchNorm2d or not runs_alone(norm):
+def _is_constant(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether `node` calls a BatchNorm2d that scales every picture alike."""
+    norm = called(module, node)
+    if not (isinstance(norm, nn.BatchNorm2d) and calls_plain(module, node, nn.BatchNorm2d)):
         return False
     return not norm.training and norm.running_mean is not None and norm.running_var is not None
 
@@ -63,10 +64,10 @@ def _folds_into_packed(module: fx.GraphModule, node: fx.Node, norm: nn.Module | 
 
 def _folds_into_float(module: fx.GraphModule, node: fx.Node, norm: nn.Module | None) -> bool:
     conv = called(module, node)
-    if type(conv) is not nn.Conv2d or conv.weight.dtype not in (torch.float32, torch.float64):
+    if not (isinstance(conv, nn.Conv2d) and calls_plain(module, node, nn.Conv2d)):
         return False
     calls = [each for each in module.graph.find_nodes(op="call_module") if called(module, each) is conv]
-    if len(calls) > 1 or not runs_alone(conv):
+    if len(calls) > 1 or conv.weight.dtype not in (torch.float32, torch.float64):
         return False
     scale, shift = _scale_and_shift(norm, conv.bias)
     dtype, folded = conv.weight.dtype, copy.deepcopy(conv)

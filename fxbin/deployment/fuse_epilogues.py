@@ -10,13 +10,13 @@ from torch import Tensor, fx, nn
 from fxbin.deployment.graph_facts import (
     Shapes,
     called,
+    calls_plain,
     is_relu,
     nodes_between,
     only_reads,
     only_user,
     packed_at,
     packed_nodes,
-    runs_alone,
     shapes_of,
 )
 from fxbin.deployment.origin import set_origin
@@ -89,7 +89,7 @@ def _fuse_activation(packed: PackedConv2d, module: fx.GraphModule, node: fx.Node
         packed.activation = "relu"
         return True
     layer = called(module, node)
-    if type(layer) is nn.PReLU and runs_alone(layer):
+    if isinstance(layer, nn.PReLU) and calls_plain(module, node, nn.PReLU):
         packed.activation, packed.slope = "prelu", _slopes(layer.weight, packed)
         return True
     return False

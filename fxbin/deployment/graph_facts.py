@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from fxbin import torch_private
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.graph.attribute import submodule_at
 from fxbin.lowering.use import writes
+from fxbin.original.plain_code import is_plain
 
 OF_TORCH = ("torch", "_operator")
 RELU_FUNCTIONS: tuple[Any, ...] = (F.relu, torch.relu, torch.relu_, F.relu_)
@@ -68,8 +68,7 @@ def only_user(node: fx.Node) -> fx.Node | None:
 def is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether `node` computes ReLU, in place or not, and no hook sees it."""
     if node.op == "call_module":
-        layer = called(module, node)
-        return type(layer) is nn.ReLU and runs_alone(layer)
+        return calls_plain(module, node, nn.ReLU)
     names = {"call_function": RELU_FUNCTIONS, "call_method": RELU_METHODS}
     return node.target in names.get(node.op, ())
 
@@ -85,7 +84,7 @@ def only_reads(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         layer = called(module, node)
         is_known = type(layer).__module__.startswith(("torch.nn.modules", PackedConv2d.__module__))
-        return is_known and not getattr(layer, "inplace", False) and runs_alone(layer)
+        return is_known and not getattr(layer, "inplace", False) and _runs_only_known_code(layer)
     if writes(node) or node.kwargs.get("inplace", False):
         return False
     if node.op != "call_function":
@@ -94,6 +93,12 @@ def only_reads(module: fx.GraphModule, node: fx.Node) -> bool:
     return is_of_torch and not any(arg is True for arg in node.args)  # as in F.relu(x, True)
 
 
-def runs_alone(module: nn.Module | None) -> bool:
-    """Whether no hook sees what `module` computes."""
-    return module is not None and not any(torch_private.forward_hooks(module))
+def calls_plain(module: fx.GraphModule, node: fx.Node, *kinds: type[nn.Module]) -> bool:
+    """Whether `node` calls a layer of exactly one of `kinds`, which runs the code of its class alone."""
+    layer = called(module, node)
+    return type(layer) in kinds and is_plain(layer, *kinds)
+
+
+def _runs_only_known_code(layer: nn.Module | None) -> bool:
+    """Whether `layer`, and each layer in it, runs the code of its class alone."""
+    return layer is not None and all(is_plain(part, type(part)) for part in layer.modules())

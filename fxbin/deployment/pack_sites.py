@@ -12,7 +12,7 @@ from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.lowering.conv_shapes import padded_sides
 from fxbin.lowering.disabled import why_disabled
-from fxbin.lowering.levels import activation_levels, has_known_levels, scale_varies_inside, weight_levels
+from fxbin.lowering.levels import activation_levels, scale_varies_inside, weight_levels, why_unknown_levels
 from fxbin.lowering.record import Record
 
 PACKED = "packed"
@@ -49,8 +49,9 @@ def why_not_packed(site: CallSite, record: Record) -> str | None:
         missing = "input" if site.activation is None else "weight"
         return f"its {missing} does not come straight from a binarizer"
     for binarizer in (site.activation, site.weight):
-        if not has_known_levels(binarizer):
-            return f"{type(binarizer).__name__} is not a binarizer whose levels fxbin knows"
+        unknown = why_unknown_levels(binarizer)
+        if unknown is not None:
+            return unknown
     weight = record.shapes[site.node].weight
     if weight is None:
         return "its weight depends on the input of the model"

@@ -2,7 +2,7 @@
 
 from torch import fx, nn
 
-from fxbin.deployment.graph_facts import called, is_relu, only_user, runs_alone
+from fxbin.deployment.graph_facts import called, calls_plain, is_relu, only_user
 
 
 def pool_before_relu(module: fx.GraphModule) -> None:
@@ -18,19 +18,22 @@ def pool_before_relu(module: fx.GraphModule) -> None:
         if not is_relu(module, relu):
             continue
         pool, (x, *_) = only_user(relu), relu.all_input_nodes
-        if pool is not None and _makes_smaller(called(module, pool)) and _is_new(module, x):
+        if pool is not None and _makes_smaller(module, pool) and _is_new(module, x):
             _swap(relu, pool, x)
 
 
-def _makes_smaller(pool: nn.Module | None) -> bool:
-    if type(pool) is not nn.MaxPool2d or pool.return_indices or not runs_alone(pool):
+def _makes_smaller(module: fx.GraphModule, node: fx.Node) -> bool:
+    pool = called(module, node)
+    if not (isinstance(pool, nn.MaxPool2d) and calls_plain(module, node, nn.MaxPool2d)):
+        return False
+    if pool.return_indices:
         return False
     stride = pool.stride
     return (stride if isinstance(stride, int) else max(stride)) > 1
 
 
 def _is_new(module: fx.GraphModule, x: fx.Node) -> bool:
-    return type(called(module, x)) in (nn.Conv2d, nn.BatchNorm2d) and len(x.users) == 1
+    return calls_plain(module, x, nn.Conv2d, nn.BatchNorm2d) and len(x.users) == 1
 
 
 def _swap(relu: fx.Node, pool: fx.Node, x: fx.Node) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, fx
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer
 from fxbin.graph.call_site import called_binarizer
-from fxbin.lowering.levels import activation_levels, has_known_levels
+from fxbin.lowering.levels import activation_levels, has_known_levels, returns_its_input
 from fxbin.lowering.record import Record
 
 
@@ -16,7 +16,8 @@ def settle_binarizers(module: fx.GraphModule, record: Record) -> None:
         before:  w -> weight binarizer              after:  a buffer
         before:  x -> disabled binarizer            after:  x
 
-    A binarizer whose levels fxbin does not know stays, and with it the code of its class.
+    A binarizer whose levels fxbin does not know stays, and with it its code and its hooks; one of a weight
+    becomes what it returns.
     """
     for node in list(module.graph.nodes):
         binarizer = called_binarizer(module, node)
@@ -24,12 +25,16 @@ def settle_binarizers(module: fx.GraphModule, record: Record) -> None:
             continue
         (x,) = node.all_input_nodes
         settled: fx.Node | None = None
-        if not binarizer.is_enabled:
+        if returns_its_input(binarizer):
             settled = x
         elif isinstance(binarizer, WeightBinarizer) and node in record.weights:
             with module.graph.inserting_before(node):
                 settled = _constant(module, f"{node.name}_weight", binarizer(record.weights[node]))
-        elif isinstance(binarizer, ActivationBinarizer) and has_known_levels(binarizer):
+        elif (
+            isinstance(binarizer, ActivationBinarizer)
+            and binarizer.is_enabled
+            and has_known_levels(binarizer)
+        ):
             levels = activation_levels(binarizer, *record.operands[node])
             with module.graph.inserting_before(node):
                 settled = _two_levels(module, node.name, x, *levels)

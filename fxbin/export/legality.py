@@ -10,7 +10,7 @@ import torch
 
 from fxbin.graph.call_site import CallSite
 from fxbin.lowering.conv_shapes import ConvShapes, padded_sides
-from fxbin.lowering.levels import has_known_levels, scale_varies_inside
+from fxbin.lowering.levels import scale_varies_inside, why_unknown_levels
 
 CHANNEL_BLOCK = 8
 """The kernel reads input channels in groups of 8; with a remainder it computes wrong numbers."""
@@ -58,8 +58,9 @@ def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
         missing = "input" if site.activation is None else "weight"
         return f"its {missing} does not come straight from a binarizer"
     for binarizer in (site.activation, site.weight):
-        if not has_known_levels(binarizer):
-            return f"{type(binarizer).__name__} is not a binarizer whose levels fxbin knows"
+        unknown = why_unknown_levels(binarizer)
+        if unknown is not None:
+            return unknown
     if len(site.x.users) > 1:
         return "its binarized input is used elsewhere too"
     if shapes.weight is None:

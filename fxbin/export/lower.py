@@ -14,7 +14,13 @@ from fxbin.export.report import NOT_USED, ExportMode, Operators, SiteExport
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
-from fxbin.lowering.levels import Levels, activation_levels, has_known_levels, weight_levels
+from fxbin.lowering.levels import (
+    Levels,
+    activation_levels,
+    has_known_levels,
+    returns_its_input,
+    weight_levels,
+)
 from fxbin.lowering.record import Record
 from fxbin.lowering.use import is_used
 
@@ -124,10 +130,10 @@ def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer
     assert isinstance(x, fx.Node)
     if not node.users:
         return
-    if not binarizer.is_enabled:
+    if returns_its_input(binarizer):
         node.replace_all_uses_with(x)
         return
-    if not has_known_levels(binarizer):
+    if not (binarizer.is_enabled and has_known_levels(binarizer)):
         return
     with module.graph.inserting_before(node):
         if isinstance(binarizer, ActivationBinarizer):

@@ -13,7 +13,7 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.node_info import Decision, NodeInfo, node_decision, node_info, node_name
-from fxbin.original.plain_conv2d import is_plain_conv2d
+from fxbin.original.plain_code import runs_code_of
 
 CONV2D_FUNCTIONS: tuple[Callable[..., Any], ...] = (F.conv2d, torch.conv2d, torch.ops.aten.conv2d, conv2d)
 """Functions that take the arguments of `F.conv2d` and return its result."""
@@ -115,7 +115,7 @@ class CallSite:
         if self.info.name_in_part:
             return None  # the module is a part, and in its graph the convolution is a function
         layer = self.owner.get_submodule(str(self.node.target))
-        if not (isinstance(layer, nn.Conv2d) and _is_plain(layer)):
+        if not (isinstance(layer, nn.Conv2d) and runs_code_of(layer, nn.Conv2d)):
             return f"it runs inside {type(layer).__name__}, which is kept whole (leaf_modules)"
         if any(torch_private.called_hooks(layer)):
             return "its module has hooks, which run around the module as a whole"
@@ -179,11 +179,6 @@ def _node(value: Any) -> fx.Node:
     if not isinstance(value, fx.Node):
         raise TypeError(f"expected a convolution of tensors that the graph computes, got one of {value!r}")
     return value
-
-
-def _is_plain(layer: nn.Conv2d) -> bool:
-    """Whether `layer` convolves like `nn.Conv2d`; a class that was kept whole may do something else."""
-    return "forward" not in vars(layer) and is_plain_conv2d(layer)
 
 
 def _why_not_parameters(owner: nn.Module, weight: fx.Node) -> str | None:

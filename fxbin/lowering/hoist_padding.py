@@ -6,6 +6,7 @@ from torch import fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
+from fxbin.lowering.levels import has_known_levels
 
 
 def hoist_padding(module: fx.GraphModule) -> None:
@@ -22,7 +23,8 @@ def hoist_padding(module: fx.GraphModule) -> None:
         if pad.op != "call_function" or pad.target is not nn.functional.pad:
             continue
         binarized = pad.args[0]
-        if not isinstance(called_binarizer(module, binarized), ActivationBinarizer):
+        binarizer = called_binarizer(module, binarized)
+        if not isinstance(binarizer, ActivationBinarizer) or not has_known_levels(binarizer):
             continue
         feeds_conv = all(user.target in CONV2D_FUNCTIONS for user in pad.users)
         if not (feeds_conv and len(binarized.users) == 1 and _is_spatial(*pad.args[1:], **pad.kwargs)):

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fxbin import torch_private
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.original.plain_code import runs_code_of
+
+_METHODS = ("forward", "binarize")
+"""The methods that make up what a binarizer computes from its levels."""
 
 SMALLEST_SCALE = 2.0**-100
 """Negligible compared with other scales, but far above the smallest normal number, as it is multiplied and
@@ -61,10 +66,33 @@ def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
 
 
 def has_known_levels(binarizer: Binarizer) -> bool:
-    """Whether the forward is that of fxbin, so that `levels` or `scale` describe the binarizer."""
-    cls = type(binarizer)
+    """Whether `levels` or `scale` describe what the binarizer computes while it is enabled."""
+    return why_unknown_levels(binarizer) is None
+
+
+def returns_its_input(binarizer: Binarizer) -> bool:
+    """Whether the binarizer is disabled, and neither code of its own nor a hook does something else then."""
+    return (
+        not binarizer.is_enabled
+        and any(runs_code_of(binarizer, kind, ("forward",)) for kind in (ActivationBinarizer, Binarizer))
+        and not any(torch_private.forward_hooks(binarizer))
+    )
+
+
+def why_unknown_levels(binarizer: Binarizer) -> str | None:
+    """Why `levels` or `scale` do not describe what the binarizer computes; None if they do."""
+    kind = type(binarizer).__name__
     known = ActivationBinarizer if isinstance(binarizer, ActivationBinarizer) else WeightBinarizer
-    return isinstance(binarizer, known) and cls.binarize is known.binarize and cls.forward is known.forward
+    if not isinstance(binarizer, known):
+        return f"{kind} is not a binarizer whose levels fxbin knows"
+    replaced = next((name for name in _METHODS if name in vars(binarizer)), None)
+    if replaced is not None:
+        return f"{replaced} was assigned to its {kind}"
+    if not runs_code_of(binarizer, known, _METHODS):
+        return f"{kind} is not a binarizer whose levels fxbin knows"
+    if any(torch_private.forward_hooks(binarizer)):
+        return f"its {kind} has hooks, which may change what it returns"
+    return None
 
 
 def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:

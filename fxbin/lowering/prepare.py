@@ -9,6 +9,7 @@ import torch
 from fxbin.binarized.module import BinarizedModule
 from fxbin.config.example_inputs import example_inputs as inputs_from_config
 from fxbin.errors import ExportError
+from fxbin.lowering.check_outputs import check_outputs
 from fxbin.lowering.circular_padding import spell_out_circular_padding
 from fxbin.lowering.hoist_padding import hoist_padding
 from fxbin.lowering.inputs import BoundInputs, bind_inputs
@@ -41,8 +42,10 @@ def prepare(
             f"example_inputs: expected a tuple of positional inputs, got {type(args).__name__}; write (x,)"
         )
     args, kwargs = args or (), kwargs or {}
-    module.show_running(args, kwargs, with_hooks=with_hooks)
+    is_new = module.show_running(args, kwargs, with_hooks=with_hooks)
     inputs = _inputs(module, args, kwargs)
+    if is_new:
+        check_outputs(module, model, args, kwargs)
     remove_dropout(module)
     hoist_padding(module)
     spell_out_circular_padding(module)

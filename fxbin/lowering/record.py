@@ -13,6 +13,9 @@ from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binariz
 from fxbin.lowering.conv_shapes import ConvShapes
 from fxbin.lowering.sum_fusion import ends_in_fused_sum
 
+ERRORS_OF_A_RUN = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code raises whose inputs do not fit."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -34,13 +37,18 @@ def record_run(module: fx.GraphModule, inputs: Sequence[Any]) -> Record:
     try:
         with torch.no_grad():
             recorder.run(*inputs)
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        given = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in inputs]
-        raise ExportError(
-            f"example_inputs: the model does not run on the inputs {', '.join(given)}: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
+    except ERRORS_OF_A_RUN as error:
+        raise ExportError(does_not_run(inputs, error)) from error
     return recorder.record
+
+
+def does_not_run(inputs: Sequence[Any], error: Exception) -> str:
+    """The message for `error`, which a run on `inputs` has raised."""
+    given = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in inputs]
+    return (
+        f"example_inputs: the model does not run on the inputs {', '.join(given)}: "
+        f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    )
 
 
 class _Recorder(fx.Interpreter):

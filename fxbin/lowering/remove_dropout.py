@@ -6,6 +6,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import fx, nn
 
+from fxbin.original.plain_code import is_plain
+
 MODULES = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
 )  # fmt: skip
@@ -32,7 +34,7 @@ def _input_of_dropout(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """The input of `node` if it is a dropout that returns it unchanged; None otherwise."""
     if node.op == "call_module":
         called = module.get_submodule(str(node.target))
-        return node.all_input_nodes[0] if type(called) in MODULES and not called.training else None
+        return node.all_input_nodes[0] if is_plain(called, *MODULES) and not called.training else None
     function: Any = node.target
     if function not in FUNCTIONS:
         return None

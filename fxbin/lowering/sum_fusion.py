@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from fxbin import torch_private
 from fxbin.binarizers import ActivationBinarizer, Binarizer
 from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
+from fxbin.original.plain_code import is_plain
 
 ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub)
 ADDITION_METHODS = ("add", "add_", "sub", "sub_", "__add__", "__iadd__", "__radd__", "__sub__", "__rsub__")
@@ -26,8 +26,8 @@ SAFE_FUNCTIONS: tuple[Any, ...] = (
 SAFE_METHODS = ("relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_")
 
 END_MODULES = (
-    Binarizer, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d, nn.Upsample,
+    nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample,
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 END_FUNCTIONS: tuple[Any, ...] = (
     *CONV2D_FUNCTIONS, F.conv_transpose2d, F.linear, F.pad, F.interpolate, F.max_pool2d, F.avg_pool2d,
@@ -66,12 +66,12 @@ def _is_addition(node: fx.Node) -> bool:
 
 def _ends_chain(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        kinds = (*END_MODULES, torch_private.ConvNd)
-        return isinstance(module.get_submodule(str(node.target)), kinds)
+        called = module.get_submodule(str(node.target))
+        return isinstance(called, Binarizer) or is_plain(called, *END_MODULES)
     return node.target in END_FUNCTIONS
 
 
 def _is_activation(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return isinstance(module.get_submodule(str(node.target)), SAFE_MODULES)
+        return is_plain(module.get_submodule(str(node.target)), *SAFE_MODULES)
     return node.target in (SAFE_METHODS if node.op == "call_method" else SAFE_FUNCTIONS)
