@@ -14,6 +14,7 @@ from torch import nn
 
 from fxbin.original.closures import WEAK, referent, variables
 from fxbin.original.mentions import globals_named, mentions, package_of
+from fxbin.original.reach import HOOKS
 from fxbin.original.state_places import Attributes, Globals, Items, Numbers, OfClass, Place
 from fxbin.original.value_kinds import ARRAYS, PLAIN, is_foreign, is_object
 
@@ -59,7 +60,8 @@ class StateBeyond:
             self._pending += [
                 (name, value, False)
                 for name, value in vars(module).items()
-                if name not in without and not isinstance(value, PLAIN)
+                # Most modules have no hooks, and most attributes are numbers.
+                if name not in without and not isinstance(value, PLAIN) and (value or name not in HOOKS)
             ]
         kinds = dict.fromkeys(kind for module in modules for kind in type(module).__mro__)
         self._pending += [(kind.__name__, kind, True) for kind in kinds]
