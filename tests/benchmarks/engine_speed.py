@@ -37,7 +37,7 @@ from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.engine.binary_conv2d import BinaryConv2d
 from fxbin.engine.library import Engine, engine
 from fxbin.engine.native import NativeCall
-from fxbin.engine.signs import pack_signs
+from fxbin.engine.signs import pack_channels, pack_signs
 from fxbin.train.model_spec import build_model
 from tests.binarizing import as_if_trained
 
@@ -69,26 +69,37 @@ class Layer:
         """Multiplications of one of them."""
         return 9 * self.channels * self.filters * (self.size // self.stride) ** 2
 
-    def run(self, x: Tensor, share: float, loaded: Engine, kernel_name: str | None) -> Callable[[], Any]:
-        """Computes one of them on `x`, of which `share` fires, from floats to floats, ReLU included."""
+    def run(
+        self, x: Tensor, share: float, loaded: Engine, kernel_name: str | None, of_bits: bool
+    ) -> Callable[[], Any]:
+        """Computes one of them on `x`, of which `share` fires, ReLU included.
+
+        From floats to floats, with a sum, or from bits to bits: half of those in ResNet18 are of each kind.
+        """
         out = self.size // self.stride
         levels = torch.rand(self.filters) / (9 * self.channels) ** 0.5
+        thresholds = thresholds_for(x, share)
         shortcut = x if self.stride == 1 else new_input(self.filters, out)
+        if of_bits:
+            words = pack_channels(x > thresholds.view(-1, 1, 1))
+            x = words.contiguous(memory_format=torch.channels_last)
         conv = BinaryConv2d.of(
             x,
-            thresholds_for(x, share),
+            thresholds,
             torch.tensor([0.0, 0.7]),
             pack_signs(torch.randn(self.filters, self.channels, 3, 3)),
             levels * torch.tensor([[-1.0], [1.0]]),
             torch.ones(self.filters),
-            shortcut,
+            None if of_bits else shortcut,
+            y_thresholds=torch.ones(self.filters) if of_bits else None,
+            wants_floats=not of_bits,
             kernel_size=(3, 3),
             stride=(self.stride, self.stride),
             padding=(1, 1, 1, 1),
             activation="relu",
         )
         call = NativeCall(loaded, conv, kernel_name)
-        return lambda: call.run(x, shortcut)
+        return lambda: call.run(x, None if of_bits else shortcut)
 
 
 def thresholds_for(x: Tensor, share: float) -> Tensor:
@@ -265,18 +276,18 @@ def print_whole(loaded: Engine, rounds: int) -> bool:
     return is_met
 
 
-def print_kernels(loaded: Engine, rounds: int) -> None:
-    """The table of the kernels by layer: billions of products a second, at 28 % and at 50 %."""
+def print_kernels(loaded: Engine, rounds: int, of_bits: bool) -> None:
+    """A table of the kernels by layer: billions of products a second, at 28 % and at 50 %."""
     inputs = {layer: new_input(layer.channels, layer.size) for layer in LAYERS}
     forms = {
-        (layer, name, share): Timed(stopwatch(layer.run(inputs[layer], share, loaded, name)))
+        (layer, name, share): Timed(stopwatch(layer.run(inputs[layer], share, loaded, name, of_bits)))
         for layer in LAYERS
         for name in (None, *loaded.kernels)
         for share in TARGETS
     }
     in_turns(forms, rounds)
     names = ("chosen", *(f"`{name}`" for name in loaded.kernels))
-    print(f"\n| convolution | {' | '.join(names)} |")
+    print(f"\n| convolution, {'bits to bits' if of_bits else 'floats to floats'} | {' | '.join(names)} |")
     print("| --- |" + " ---: |" * len(names))
     for layer in LAYERS:
         cells = []
@@ -305,7 +316,8 @@ def main() -> None:
         sys.exit("there is no engine to measure")
     is_met = print_whole(loaded, 30 if arguments.quick else 200)
     if not arguments.quick:
-        print_kernels(loaded, 30)
+        for of_bits in (False, True):
+            print_kernels(loaded, 30, of_bits)
     if arguments.check and not is_met:
         sys.exit("a target is missed")
 

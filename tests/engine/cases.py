@@ -85,6 +85,8 @@ def _random_case(choose: random.Random) -> Case | None:
     weight = torch.randn(filters * groups, channels, *kernel)
     levels = torch.tensor(choose.choice(EXACT_LEVELS))
     w_levels = torch.randint(-4, 5, (2, filters * groups)) / 4
+    if w_levels[1, 0] > 0:  # in about half of the cases: levels around 0, as most networks have
+        w_levels[0] = -w_levels[1]
     bias = torch.randint(-8, 9, (filters * groups,)) / 4 if choose.random() < 0.5 else None
     geometry = {
         "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,

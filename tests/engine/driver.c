@@ -117,13 +117,17 @@ static void check_bits(fxbin_weights *weights, const fxbin_shape *s, const fxbin
     float *thresholds = numbers(s->filters);
     call.y_bits = words(out, (int)below(2)), call.y_thresholds = thresholds, call.y_thresholds_size = s->filters;
     if (below(2)) call.y.data = NULL;
-    if (fxbin_convolve(weights, &call) != FXBIN_OK) stop("bits refused", s, in);
     fxbin_tensor of_y = floats->y;
     of_y.data = (void *)y;
-    for (int64_t i = 0; i < out[0] * out[1] * out[2] * out[3]; i++) {
-        int64_t column = i % out[3], row = i / out[3] % out[2], f = i / out[3] / out[2] % out[1];
-        int64_t n = i / out[3] / out[2] / out[1], bit = *word_at(&call.y_bits, n, f, row, column) >> f % 64 & 1;
-        if (bit != (at(&of_y, n, f, row, column) > thresholds[f])) stop("a wrong bit", s, in);
+    for (int64_t kernel = -1; kernel < 0 || fxbin_kernel_name(kernel) != NULL; kernel++) {
+        call.kernel = kernel < 0 ? NULL : fxbin_kernel_name(kernel);
+        memset(call.y_bits.data, 0xff, (size_t)call.y_bits.size * sizeof(uint64_t));
+        if (fxbin_convolve(weights, &call) != FXBIN_OK) stop("bits refused", s, in);
+        for (int64_t i = 0; i < out[0] * out[1] * out[2] * out[3]; i++) {
+            int64_t column = i % out[3], row = i / out[3] % out[2], f = i / out[3] / out[2] % out[1];
+            int64_t n = i / out[3] / out[2] / out[1], bit = *word_at(&call.y_bits, n, f, row, column) >> f % 64 & 1;
+            if (bit != (at(&of_y, n, f, row, column) > thresholds[f])) stop("a wrong bit", s, in);
+        }
     }
     call.y_bits.size--;
     if (fxbin_convolve(weights, &call) != FXBIN_BAD_ARGUMENT) stop("bits outside", s, in);
@@ -181,6 +185,10 @@ static void run_one(void) {
     float *thresholds = numbers(s.channels), *w_levels = numbers(2 * s.filters);
     float *bias = numbers(s.filters), *slope = numbers(s.filters), *x_levels = numbers(2);
     if (below(2)) x_levels[0] = 0;
+    // Levels around 0, as of most networks: then y rises or falls with the sum of a filter, whatever the pixel.
+    if (below(2)) {
+        for (int64_t f = 0; f < s.filters; f++) w_levels[f] = -w_levels[s.filters + f];
+    }
     fxbin_call call = {
         .struct_size = sizeof call,
         .x = tensor(in, (int)below(2)),

@@ -63,7 +63,7 @@ def built(emulated: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 def test_the_kernels_are_those_of_arm(built: Engine) -> None:
-    assert built.kernels == ("portable", "popcnt_neon", "bitsliced_neon")
+    assert built.kernels == ("portable", "popcnt_neon", "bitsliced_neon", "pixelsliced_neon")
 
 
 def test_neon_can_be_left_out(built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

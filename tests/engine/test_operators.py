@@ -84,6 +84,27 @@ def test_bits_are_those_of_the_floats(built: Engine) -> None:
             assert not is_last or bits.stride(1) == 1
 
 
+@pytest.mark.parametrize("activation", ["none", "relu", "prelu"])
+@pytest.mark.parametrize("odd", [1.0, torch.inf, torch.nan])
+def test_bits_alone_are_right_whatever_the_numbers(built: Engine, activation: str, odd: float) -> None:
+    """Kernels may compare sums in place of floats: where y is on its threshold, overflows or is no number."""
+    case = plain(channels=70, filters=67)
+    x = torch.randn(2, 70, 19, 23).contiguous(memory_format=torch.channels_last)
+    w_high = torch.tensor([0.0, -0.0, 1e-45, -1e-3, 0.75, -2.0, 3e38, -3e38]).repeat(9)[:67]
+    bias = torch.tensor([0.0, -0.0, 3.0, -3.0, 1e38, -1e38, odd]).repeat(10)[:67]
+    slope = torch.tensor([0.25, -0.5, 0.0, odd, 2.0]).repeat(14)[:67] if activation == "prelu" else None
+    case.args = x, torch.randn(70) * 0.3, *case.args[2:4], torch.stack([-w_high, w_high]), bias
+    case.options = {"activation": activation, "slope": slope}
+    y = case.run("portable")
+    on_values = y[1, torch.arange(67), torch.arange(67) % 19, torch.arange(67) % 23]
+    others = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan]).repeat(14)[:67]
+    for thresholds in (on_values, others):
+        expected = pack_channels(y > thresholds.view(-1, 1, 1))
+        for name in (None, *built.kernels):
+            arguments = {**case.kwargs, **case.options, "y_thresholds": thresholds, "kernel_name": name}
+            assert torch.equal(binary_conv2d_to_bits(*case.args, **arguments), expected), name
+
+
 def as_bits(case: Case) -> Case:
     """The same convolution, of bits in the layout of its input."""
     x, thresholds, *others = case.args

@@ -24,7 +24,7 @@ typedef struct {
 
 /** Output pixels that are computed together: where they are, and how many of their inputs fire. */
 typedef struct {
-    int64_t pixels;
+    int64_t first, pixels; /**< the number of the first pixel in the band, and how many there are */
     const fxbin_window *windows; /**< by pixel */
     const int32_t *active;       /**< of the group that is computed, by pixel */
     /** By pixel, the element of these tensors of the call that is its first channel. */

@@ -25,6 +25,7 @@
 
 #include "cpu.h"
 #include "kernel.h"
+#include "transpose.h"
 #include "weight_bits.h"
 
 #define ROUND 16
@@ -285,20 +286,6 @@ static ALWAYS_INLINE TARGET int64_t add_rows(
     return start;
 }
 
-/** Swap bits between planes `distance` apart, as one step of a transposition of 8 by 8 bits. */
-static ALWAYS_INLINE TARGET void swap_planes(plane planes[8], int distance, uint8_t mask) {
-    for (int i = 0; i < 8; i++) {
-        if (!(i & distance)) swap_bits(&planes[i], &planes[i + distance], distance, mask);
-    }
-}
-
-/** Eight planes of 256 bits become the bytes that they are the bits of: vector j has bit j of every byte. */
-static ALWAYS_INLINE TARGET void transpose(plane planes[8]) {
-    swap_planes(planes, 4, 0x0f);
-    swap_planes(planes, 2, 0x33);
-    swap_planes(planes, 1, 0x55);
-}
-
 /** Write the sums of the pixels of a vector; `active` and `sums` are of the first of them. */
 static ALWAYS_INLINE TARGET void write_sums(counters *self, const int32_t *active, int together, int32_t *sums) {
     int used = settle(self);
@@ -307,8 +294,8 @@ static ALWAYS_INLINE TARGET void write_sums(counters *self, const int32_t *activ
     for (int i = 0; i < 4; i++) lower[i] = self->low[i];
     for (int i = 0; i < 4; i++) lower[4 + i] = i < used ? self->upper[i] : zero;
     for (int i = 0; i < 8; i++) upper[i] = 4 + i < min_of(used, UPPER) ? self->upper[4 + i] : zero;
-    transpose(lower);
-    if (used > 4) transpose(upper);
+    transpose_bits(lower);
+    if (used > 4) transpose_bits(upper);
     int64_t bytes = VECTOR / together, block = 8 * bytes;
     for (int64_t bit = 0; bit < 8; bit++) {
         sums_of_8 eights[VECTOR / 8];

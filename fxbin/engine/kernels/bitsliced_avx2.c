@@ -5,19 +5,11 @@
 
 #define TARGET AVX2
 
-#include "planes_avx2.h"
-
-static ALWAYS_INLINE AVX2 plane add_planes(plane *sum, plane a, plane b) {
-    plane differ = _mm256_xor_si256(a, b);
-    plane carry = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(differ, *sum));
-    *sum = _mm256_xor_si256(differ, *sum);
-    return carry;
-}
-
+#include "logic_avx2.h"
 #include "bitsliced.h"
 
-static double cost(const fxbin_shape *shape, double share) {
-    return cost_by(shape, share, (step_costs){0.40, 0.60, 1.75, 90, 0.06, 20});
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    return cost_by(shape, work->share, (step_costs){0.40, 0.60, 1.75, 90, 0.06, 20});
 }
 
 const fxbin_kernel bitsliced_avx2_kernel = {
@@ -27,10 +19,12 @@ const fxbin_kernel bitsliced_avx2_kernel = {
     .cost = cost,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
+    .jumps = true,
     .pixel_size = pixel_size,
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
+    .tile = TILE,
     .block = block_of,
     .count = count,
 };

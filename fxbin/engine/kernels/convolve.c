@@ -9,7 +9,9 @@
 #include "epilogue.h"
 #include "errors.h"
 #include "kernels.h"
+#include "limits.h"
 #include "pack.h"
+#include "places.h"
 #include "threads.h"
 #include "weights.h"
 
@@ -23,14 +25,14 @@
 
 /** Bytes of each part of a band's memory. */
 typedef struct {
-    int64_t bits, fired, active, input, gathered, sums;
+    int64_t bits, fired, active, input, gathered, sums, limits;
 } band_sizes;
 
 typedef struct {
     uint64_t *bits;
     int32_t *fired, *active;
     void *input, *gathered;
-    int32_t *sums;
+    int32_t *sums, *limits;
 } band_memory;
 
 typedef struct {
@@ -39,7 +41,9 @@ typedef struct {
     fxbin_shape packed; /**< as bands and tiles take it: with one group where all are computed together */
     const fxbin_call *call;
     const fxbin_kernel *kernel; /**< the one for all bands; null: the best for each */
+    const bool *candidates;     /**< by number, the kernels that may be the best for a band */
     fxbin_coefficients coefficients;
+    bool has_limits; /**< see `has_limits` */
     int64_t out_size[2];
     int64_t band_rows, bands; /**< rows of the output in a band, bands of a picture */
     band_sizes sizes;
@@ -61,7 +65,7 @@ static int64_t input_rows(const convolution *self, int64_t rows) {
 static void make_room(band_sizes *sizes, const fxbin_kernel *kernel, const fxbin_shape *shape, int64_t pixels) {
     sizes->input = max_of(sizes->input, aligned(pixels * kernel->pixel_size(shape)));
     sizes->gathered = max_of(sizes->gathered, aligned(kernel->gathered_size(shape)));
-    sizes->sums = max_of(sizes->sums, aligned(TILE * kernel->block(shape) * (int64_t)sizeof(int32_t)));
+    sizes->sums = max_of(sizes->sums, aligned(kernel->tile * kernel->block(shape) * (int64_t)sizeof(int32_t)));
 }
 
 static band_sizes sizes_of(const convolution *self, int64_t rows) {
@@ -71,11 +75,12 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
         .bits = aligned(pixels * pixel_words(shape) * (int64_t)sizeof(uint64_t)),
         .fired = aligned(pixels * shape->groups * (int64_t)sizeof(int32_t)),
         .active = aligned(rows * self->out_size[1] * shape->groups * (int64_t)sizeof(int32_t)),
+        .limits = self->has_limits ? aligned(limits_size(shape) * (int64_t)sizeof(int32_t)) : 0,
     };
     if (self->kernel != NULL) make_room(&sizes, self->kernel, shape, pixels);
     for (int64_t i = 0; self->kernel == NULL && kernel_at(i) != NULL; i++) {
         // Memory for kernels that are never chosen would only make bands smaller.
-        if (is_ever_best(self->weights, i)) make_room(&sizes, kernel_at(i), shape, pixels);
+        if (self->candidates[i]) make_room(&sizes, kernel_at(i), shape, pixels);
     }
     return sizes;
 }
@@ -99,6 +104,7 @@ static void divide(convolution *self, int64_t threads) {
 /** One block of memory for all parts; false if there is none. To be freed at `bits`. */
 static bool take_memory(const band_sizes *sizes, band_memory *memory) {
     int64_t total = sizes->bits + sizes->fired + sizes->active + sizes->input + sizes->gathered + sizes->sums;
+    total += sizes->limits;
     char *start = aligned_alloc(ALIGNMENT, (size_t)total);
     if (start == NULL) return false;
     memory->bits = (void *)start;
@@ -106,7 +112,8 @@ static bool take_memory(const band_sizes *sizes, band_memory *memory) {
     memory->active = (void *)(start += sizes->fired);
     memory->input = start += sizes->active;
     memory->gathered = start += sizes->input;
-    memory->sums = (void *)(start + sizes->gathered);
+    memory->sums = (void *)(start += sizes->gathered);
+    memory->limits = (void *)(start + sizes->sums);
     return true;
 }
 
@@ -132,70 +139,69 @@ static fxbin_band band_of(const convolution *self, int64_t index, const band_mem
     };
 }
 
-/** How many inputs of the band fire, in steps of all of them. */
-static int64_t steps_fired(const fxbin_band *band) {
+static fxbin_work work_of(const convolution *self, const fxbin_band *band) {
     int64_t counts = band->rows * band->in_size[1] * band->shape->groups, sum = 0;
     for (int64_t i = 0; i < counts; i++) sum += band->fired[i];
-    return counts == 0 ? 0 : (sum * SHARE_STEPS) / (counts * group_channels(band->shape));
+    double inputs = (double)(counts * group_channels(band->shape));
+    return (fxbin_work){
+        .share = counts == 0 ? 0 : (double)sum / inputs,
+        .pixels = band->out_rows * band->out_width,
+        .has_limits = self->has_limits,
+    };
 }
 
-/** Where the pixels of a tile are. */
+/** What a band is computed with. */
 typedef struct {
-    fxbin_window windows[TILE];
-    int64_t y_at[TILE], residual_at[TILE], y_bits_at[TILE];
-} places;
+    const fxbin_kernel *kernel;
+    const void *weights;
+    const band_memory *memory;
+    const fxbin_limits *limits; /**< null where there are none, or the kernel knows none */
+} means;
 
-static ALWAYS_INLINE int64_t element_at(const fxbin_tensor *tensor, int64_t picture, int64_t row, int64_t column) {
-    return picture * tensor->stride[0] + row * tensor->stride[2] + column * tensor->stride[3];
-}
-
-/** Find those of the pixels from number `start` of the band on. */
-static void find_places(
-    const convolution *self, const fxbin_band *band, int64_t picture, int64_t start, int64_t pixels, places *found
+/** Compute `count` filters of a tile, from number `first` of its group on. */
+static void run_block(
+    const convolution *self, const fxbin_band *band, const fxbin_tile *tile, means by, int64_t first, int64_t count
 ) {
-    const fxbin_call *call = self->call;
-    int64_t row = band->first_out_row + start / band->out_width, column = start % band->out_width;
-    taps_inside down = taps_at(self->shape, 0, row, band->in_size[0]);
-    for (int64_t i = 0; i < pixels; i++) {
-        found->windows[i].down = down;
-        found->windows[i].across = taps_at(self->shape, 1, column, band->in_size[1]);
-        found->y_at[i] = element_at(&call->y, picture, row, column);
-        found->residual_at[i] = element_at(&call->residual, picture, row, column);
-        found->y_bits_at[i] = element_at(&call->y_bits, picture, row, column);
-        if (++column == band->out_width) {
-            down = taps_at(self->shape, 0, ++row, band->in_size[0]);
-            column = 0;
-        }
+    const band_memory *memory = by.memory;
+    if (by.limits != NULL) {
+        _Alignas(ALIGNMENT) uint64_t words[MOST_TILE];
+        by.kernel->compare(band, tile, by.weights, memory->gathered, first, count, by.limits, words);
+        finish_words(&self->coefficients, tile, first, count, words);
+    } else {
+        by.kernel->count(band, tile, by.weights, memory->gathered, first, count, memory->sums);
+        finish_tile(&self->coefficients, tile, first, count, memory->sums, by.kernel->block(&self->packed));
     }
 }
 
-/** Compute the pixels of a band by `kernel`, whose forms of the weights and of the band are given. */
-static void run_tiles(
-    const convolution *self, const fxbin_band *band, const fxbin_kernel *kernel, const void *weights,
-    const band_memory *memory, int64_t picture
-) {
-    places found;
+/** Compute the pixels of a band. */
+static void run_tiles(const convolution *self, const fxbin_band *band, means by, int64_t picture) {
+    fxbin_places found;
     int64_t pixels = band->out_rows * band->out_width;
-    int64_t filters = group_filters(&self->packed), block = kernel->block(&self->packed);
-    for (int64_t start = 0; start < pixels; start += TILE) {
+    int64_t filters = group_filters(&self->packed), block = by.kernel->block(&self->packed);
+    for (int64_t start = 0; start < pixels; start += by.kernel->tile) {
         fxbin_tile tile = {
-            .pixels = min_of(TILE, pixels - start),
+            .first = start,
+            .pixels = min_of(by.kernel->tile, pixels - start),
             .windows = found.windows,
             .y_at = found.y_at,
             .residual_at = found.residual_at,
             .y_bits_at = found.y_bits_at,
         };
-        find_places(self, band, picture, start, tile.pixels, &found);
+        find_places(self->call, band, picture, start, tile.pixels, &found);
         for (tile.group = 0; tile.group < self->packed.groups; tile.group++) {
-            tile.active = memory->active + tile.group * pixels + start;
-            kernel->gather(band, memory->input, &tile, memory->gathered);
+            tile.active = by.memory->active + tile.group * pixels + start;
+            by.kernel->gather(band, by.memory->input, &tile, by.memory->gathered);
             for (int64_t first = 0; first < filters; first += block) {
-                int64_t count = min_of(block, filters - first);
-                kernel->count(band, &tile, weights, memory->gathered, first, count, memory->sums);
-                finish_tile(&self->coefficients, &tile, first, count, memory->sums, block);
+                run_block(self, band, &tile, by, first, min_of(block, filters - first));
             }
         }
     }
+}
+
+/** Read `size` bytes in order: from memory, they come into the cache several times as fast as in any other. */
+static void read_in_order(const void *weights, int64_t size) {
+    const volatile char *bytes = weights;
+    for (int64_t i = 0; i < size; i += ALIGNMENT) (void)bytes[i];
 }
 
 static void run_band(void *context, int64_t index) {
@@ -209,14 +215,24 @@ static void run_band(void *context, int64_t index) {
     fxbin_band band = band_of(self, index % self->bands, &memory);
     pack_band(self->call, picture, &band);
     const fxbin_kernel *kernel = self->kernel;
-    if (kernel == NULL) kernel = best_kernel(self->shape, steps_fired(&band));
+    if (kernel == NULL) {
+        fxbin_work work = work_of(self, &band);
+        kernel = best_kernel(self->shape, &work, self->candidates);
+    }
     const void *weights = weights_for(self->weights, kernel, self->call->weight_bits);
     if (weights == NULL) {
         atomic_store(&self->is_out_of_memory, true);
     } else {
+        means by = {.kernel = kernel, .weights = weights, .memory = &memory};
+        fxbin_limits limits;
+        if (self->has_limits && kernel->compare != NULL) {
+            limits = limits_of(&self->coefficients, memory.limits);
+            by.limits = &limits;
+        }
+        if (kernel->jumps) read_in_order(weights, kernel->weights_size(self->shape));
         count_active(&band, memory.active);
         kernel->prepare_band(&band, memory.input);
-        run_tiles(self, &band, kernel, weights, &memory, picture);
+        run_tiles(self, &band, by, picture);
     }
     free(memory.bits);
 }
@@ -237,6 +253,8 @@ static int run(convolution *self) {
         self->coefficients.excess = excess_of_ones(self->weights, call->weight_bits);
         if (self->coefficients.excess == NULL) atomic_store(&self->is_out_of_memory, true);
     }
+    self->has_limits = has_limits(&self->coefficients);
+    self->candidates = ever_best(self->weights, self->out_size[0] * self->out_size[1], self->has_limits);
     // Levels around another value than 0 need the inputs that fire of each group.
     bool is_depthwise = depthwise_kernel.takes(self->shape) && self->coefficients.middle == NULL;
     if (self->kernel == NULL && is_depthwise && call->x_dtype != FXBIN_BITS) {

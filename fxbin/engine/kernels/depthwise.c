@@ -26,8 +26,8 @@ static bool takes(const fxbin_shape *shape) {
 }
 
 /** It is taken wherever it can be. */
-static double cost(const fxbin_shape *shape, double share) {
-    (void)shape, (void)share;
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)shape, (void)work;
     return 0;
 }
 
@@ -146,6 +146,7 @@ const fxbin_kernel depthwise_kernel = {
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
+    .tile = TILE,
     .block = block_of,
     .count = count,
 };

@@ -194,3 +194,15 @@ void finish_tile(
 #endif
     finish(coefficients, tile, of, pack_float);
 }
+
+void finish_words(
+    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
+    const uint64_t *words
+) {
+    const fxbin_tensor *y_bits = &coefficients->call->y_bits;
+    int64_t filter = tile->group * group_filters(coefficients->shape) + first, step = y_bits->stride[1];
+    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
+        uint64_t *to = (uint64_t *)y_bits->data + tile->y_bits_at[pixel] + filter / 64 * step;
+        put_bits(to, step, filter, count, words[pixel]);
+    }
+}

@@ -36,4 +36,11 @@ void finish_tile(
     const int32_t *sums, int64_t step
 );
 
+/** Write the bits of y of a tile and of `count` <= 64 filters from `first` of its group on: a word for each pixel,
+ * bits past `count` are 0. */
+void finish_words(
+    const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
+    const uint64_t *words
+);
+
 #endif

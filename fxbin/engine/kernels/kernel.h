@@ -13,6 +13,14 @@
 #include <stdbool.h>
 
 #include "band.h"
+#include "limits.h"
+
+/** What the choice of a kernel depends on beside the shape. */
+typedef struct {
+    double share;   /**< of the inputs that fires */
+    int64_t pixels; /**< of the output */
+    bool has_limits; /**< whether `compare` will do */
+} fxbin_work;
 
 typedef struct {
     const char *name;
@@ -22,13 +30,16 @@ typedef struct {
     /** Whether the kernel computes convolutions of this shape. */
     bool (*takes)(const fxbin_shape *shape);
 
-    /** Nanoseconds for one pixel and all filters where this share of the inputs fires, beyond what is the same for all
-     * kernels. Measured on Zen 4; what counts is which kernel has the lowest. */
-    double (*cost)(const fxbin_shape *shape, double share);
+    /** Nanoseconds for one pixel and all filters, beyond what is the same for all kernels. Measured on Zen 4; what
+     * counts is which kernel has the lowest. */
+    double (*cost)(const fxbin_shape *shape, const fxbin_work *work);
 
     /** Bytes of its form of the weights, and how it is made of those of `fxbin_call.weight_bits`. */
     int64_t (*weights_size)(const fxbin_shape *shape);
     void (*prepare_weights)(const fxbin_shape *shape, const uint8_t *weight_bits, void *weights);
+
+    /** Whether it jumps about the weights, which the CPU cannot foresee. */
+    bool jumps;
 
     /** Bytes of its form of the input, for each pixel, and how that of a band is made. */
     int64_t (*pixel_size)(const fxbin_shape *shape);
@@ -37,6 +48,9 @@ typedef struct {
     /** Bytes of the inputs of one tile, as `gather` writes them. */
     int64_t (*gathered_size)(const fxbin_shape *shape);
     void (*gather)(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered);
+
+    /** Most pixels of a tile. */
+    int64_t tile;
 
     /** Filters of a block; the last block of a group may be smaller. */
     int64_t (*block)(const fxbin_shape *shape);
@@ -47,10 +61,18 @@ typedef struct {
         const fxbin_band *band, const fxbin_tile *tile, const void *weights, const void *gathered,
         int64_t first, int64_t count, int32_t *sums
     );
+
+    /** Null, or: write no sums, but for each pixel a word whose bit i is set where the sum of filter `first` + i is
+     * within its limit. A block then has at most 64 filters. `words` has room for MOST_TILE at a multiple of 64. */
+    void (*compare)(
+        const fxbin_band *band, const fxbin_tile *tile, const void *weights, const void *gathered,
+        int64_t first, int64_t count, const fxbin_limits *limits, uint64_t *words
+    );
 } fxbin_kernel;
 
-/** Most pixels of a tile. */
+/** Most pixels of a tile: of most kernels, and of any. */
 #define TILE 16
+#define MOST_TILE 256
 
 /** Bytes that a kernel may read past the end of its forms of weights and input, and of what it gathers. */
 #define SLACK 64

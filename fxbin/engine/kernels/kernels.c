@@ -7,10 +7,10 @@
 extern const fxbin_kernel portable_kernel;
 #if FXBIN_X86
 extern const fxbin_kernel popcnt_kernel, lookup_avx2_kernel, bitsliced_avx2_kernel, bitsliced_avx512_kernel;
-extern const fxbin_kernel popcnt_avx512_kernel;
+extern const fxbin_kernel popcnt_avx512_kernel, pixelsliced_avx2_kernel, pixelsliced_avx512_kernel;
 #endif
 #if FXBIN_ARM64
-extern const fxbin_kernel popcnt_neon_kernel, bitsliced_neon_kernel;
+extern const fxbin_kernel popcnt_neon_kernel, bitsliced_neon_kernel, pixelsliced_neon_kernel;
 #endif
 
 static const fxbin_kernel *const all[] = {
@@ -21,10 +21,13 @@ static const fxbin_kernel *const all[] = {
     &bitsliced_avx2_kernel,
     &bitsliced_avx512_kernel,
     &popcnt_avx512_kernel,
+    &pixelsliced_avx2_kernel,
+    &pixelsliced_avx512_kernel,
 #endif
 #if FXBIN_ARM64
     &popcnt_neon_kernel,
     &bitsliced_neon_kernel,
+    &pixelsliced_neon_kernel,
 #endif
 };
 
@@ -44,12 +47,12 @@ const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape) {
     return NULL;
 }
 
-const fxbin_kernel *best_kernel(const fxbin_shape *shape, int64_t steps) {
-    double share = (double)steps / SHARE_STEPS;
-    const fxbin_kernel *best = kernel_at(0);
-    for (int64_t i = 1; kernel_at(i) != NULL; i++) {
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, const fxbin_work *work, const bool *candidates) {
+    const fxbin_kernel *best = NULL;
+    for (int64_t i = 0; kernel_at(i) != NULL; i++) {
         const fxbin_kernel *kernel = kernel_at(i);
-        if (kernel->takes(shape) && kernel->cost(shape, share) < best->cost(shape, share)) best = kernel;
+        if (!kernel->takes(shape) || (candidates != NULL && !candidates[i])) continue;
+        if (best == NULL || kernel->cost(shape, work) < best->cost(shape, work)) best = kernel;
     }
     return best;
 }

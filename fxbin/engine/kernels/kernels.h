@@ -12,10 +12,7 @@ const fxbin_kernel *kernel_at(int64_t index);
 /** The kernel called `name`, for this shape; null if there is none here, or if it does not take the shape. */
 const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape);
 
-/** The share of inputs that fire chooses a kernel, in so many steps. */
-#define SHARE_STEPS 16
-
-/** The fastest kernel for a shape, where `steps` of SHARE_STEPS of the inputs fire. */
-const fxbin_kernel *best_kernel(const fxbin_shape *shape, int64_t steps);
+/** The fastest kernel for a shape, of those whose number is set in `candidates`, or, where that is null, of all. */
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, const fxbin_work *work, const bool *candidates);
 
 #endif

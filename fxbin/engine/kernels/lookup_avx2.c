@@ -52,8 +52,8 @@ static bool takes(const fxbin_shape *shape) {
     return fours_of(shape) <= MOST_FOURS;
 }
 
-static double cost(const fxbin_shape *shape, double share) {
-    (void)share;
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)work;
     double vectors = (double)ceil_div(group_filters(shape), 32);
     return (double)shape->groups * (0.17 * vectors * (double)fours_of(shape) + 15);
 }
@@ -308,6 +308,7 @@ const fxbin_kernel lookup_avx2_kernel = {
     .prepare_band = prepare_band,
     .gathered_size = gathered_size,
     .gather = gather,
+    .tile = TILE,
     .block = block_of,
     .count = count,
 };

@@ -1,4 +1,5 @@
-/* Planes of bits in the registers of AVX2, as bitsliced.h uses them. TARGET is defined in front of it. */
+/* Planes of bits in the registers of AVX2, as bitsliced.h and pixelsliced.h use them. TARGET is defined in front of it;
+ * what AVX-512 does in fewer operations is in logic_avx2.h and logic_avx512.h. */
 #ifndef FXBIN_PLANES_AVX2_H
 #define FXBIN_PLANES_AVX2_H
 
@@ -26,6 +27,52 @@ static ALWAYS_INLINE TARGET plane load_plane(const void *row) {
     return _mm256_load_si256((const __m256i *)row);
 }
 
+static ALWAYS_INLINE TARGET void store_plane(void *to, plane bits) {
+    _mm256_store_si256((__m256i *)to, bits);
+}
+
+static ALWAYS_INLINE TARGET plane invert(plane bits) {
+    return _mm256_xor_si256(bits, _mm256_set1_epi8(-1));
+}
+
+/** Bit number `bit` of each byte, as a byte. */
+static ALWAYS_INLINE TARGET plane lowest_bits(plane bits, int bit) {
+    return _mm256_and_si256(_mm256_srli_epi16(bits, bit), _mm256_set1_epi8(1));
+}
+
+/** A half adder: `*sum` becomes the sum of two planes, and what is carried is returned. */
+static ALWAYS_INLINE TARGET plane add_plane(plane *sum, plane a) {
+    plane carry = _mm256_and_si256(*sum, a);
+    *sum = _mm256_xor_si256(*sum, a);
+    return carry;
+}
+
+/** In each half, put elements of two planes in turns: those of the lower 8 bytes into `a`, the others into `b`. The
+ * names say how many bytes an element has. */
+static ALWAYS_INLINE TARGET void interleave_1(plane *a, plane *b) {
+    plane low = _mm256_unpacklo_epi8(*a, *b);
+    *b = _mm256_unpackhi_epi8(*a, *b);
+    *a = low;
+}
+
+static ALWAYS_INLINE TARGET void interleave_2(plane *a, plane *b) {
+    plane low = _mm256_unpacklo_epi16(*a, *b);
+    *b = _mm256_unpackhi_epi16(*a, *b);
+    *a = low;
+}
+
+static ALWAYS_INLINE TARGET void interleave_4(plane *a, plane *b) {
+    plane low = _mm256_unpacklo_epi32(*a, *b);
+    *b = _mm256_unpackhi_epi32(*a, *b);
+    *a = low;
+}
+
+static ALWAYS_INLINE TARGET void interleave_8(plane *a, plane *b) {
+    plane low = _mm256_unpacklo_epi64(*a, *b);
+    *b = _mm256_unpackhi_epi64(*a, *b);
+    *a = low;
+}
+
 /** Two rows of half a vector, at addresses that their size divides. */
 static ALWAYS_INLINE TARGET plane join_2(const void *a, const void *b) {
     __m256i low = _mm256_castsi128_si256(_mm_load_si128((const __m128i *)a));
@@ -42,14 +89,6 @@ static ALWAYS_INLINE TARGET plane join_4(const void *a, const void *b, const voi
     return _mm256_inserti128_si256(_mm256_castsi128_si256(join_halves(a, b)), join_halves(c, d), 1);
 }
 
-/** In each byte, swap the bits `mask` of `b` and those `distance` above them of `a`. */
-static ALWAYS_INLINE TARGET void swap_bits(plane *a, plane *b, int distance, uint8_t mask) {
-    const __m256i chosen = _mm256_set1_epi8((char)mask);
-    __m256i differ = _mm256_and_si256(_mm256_xor_si256(_mm256_srli_epi16(*a, distance), *b), chosen);
-    *b = _mm256_xor_si256(*b, differ);
-    *a = _mm256_xor_si256(*a, _mm256_slli_epi16(differ, distance));
-}
-
 /** The lower and upper bytes of the sums of 32 filters, joined; in order. */
 static ALWAYS_INLINE TARGET void join_bytes(plane lower, plane upper, sums_of_8 found[VECTOR / 8]) {
     __m256i even = _mm256_unpacklo_epi8(lower, upper), odd = _mm256_unpackhi_epi8(lower, upper);
@@ -63,6 +102,33 @@ static ALWAYS_INLINE TARGET void join_bytes(plane lower, plane upper, sums_of_8 
 static ALWAYS_INLINE TARGET void write_signed(sums_of_8 sums, int32_t active, int32_t *to) {
     __m128i both = _mm_sub_epi16(_mm_add_epi16(sums, sums), _mm_set1_epi16((short)active));
     _mm256_storeu_si256((__m256i *)(void *)to, _mm256_cvtepi16_epi32(both));
+}
+
+/** The numbers of LANES pixels as `write_lanes` takes them away. */
+typedef struct {
+    plane even, odd;
+} lane_numbers;
+
+static ALWAYS_INLINE TARGET lane_numbers spread_lanes(const int32_t numbers[VECTOR / 8]) {
+    __m128i each[VECTOR / 8];
+    for (int i = 0; i < VECTOR / 8; i++) each[i] = _mm_set1_epi16((short)numbers[i]);
+    return (lane_numbers){_mm256_set_m128i(each[2], each[0]), _mm256_set_m128i(each[3], each[1])};
+}
+
+/** Write 2 * sum - active of 8 filters, whose sums have the lower and upper bytes of a lane, for the pixel of each
+ * lane. They are `step` apart. */
+static ALWAYS_INLINE TARGET void write_lanes(
+    plane lower, plane upper, lane_numbers active, int32_t *to, int64_t step
+) {
+    __m256i even = _mm256_unpacklo_epi8(lower, upper), odd = _mm256_unpackhi_epi8(lower, upper);
+    even = _mm256_sub_epi16(_mm256_add_epi16(even, even), active.even);
+    odd = _mm256_sub_epi16(_mm256_add_epi16(odd, odd), active.odd);
+    __m128i each[4] = {_mm256_castsi256_si128(even), _mm256_castsi256_si128(odd)};
+    each[2] = _mm256_extracti128_si256(even, 1);
+    each[3] = _mm256_extracti128_si256(odd, 1);
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_si256((__m256i *)(void *)(to + i * step), _mm256_cvtepi16_epi32(each[i]));
+    }
 }
 
 /** Write (number + `amount`) * `unit` for 8 numbers. */

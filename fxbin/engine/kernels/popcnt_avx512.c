@@ -23,8 +23,8 @@ static bool takes(const fxbin_shape *shape) {
     return true;
 }
 
-static double cost(const fxbin_shape *shape, double share) {
-    (void)share;
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)work;
     double vectors = (double)(ceil_div(group_filters(shape), BLOCK / 2) * (BLOCK / 2 / LANES));
     return (double)shape->groups * (0.42 * vectors * (double)words_of_filter(shape) + 10);
 }
@@ -123,6 +123,7 @@ const fxbin_kernel popcnt_avx512_kernel = {
     .prepare_band = no_preparation,
     .gathered_size = gathered_bits_size,
     .gather = gather_bits,
+    .tile = TILE,
     .block = block_of,
     .count = count,
 };

@@ -37,8 +37,8 @@ static int64_t bytes_of_filter(const fxbin_shape *shape) {
 
 /** Not measured: from the instructions of the inner loop, 13 vector operations for a byte of 4 pixels by 16 filters,
  * on a core of 3 GHz with two vector pipes, as Cortex-A76 and Neoverse N1 are. */
-static double cost(const fxbin_shape *shape, double share) {
-    (void)share;
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)work;
     double vectors = (double)ceil_div(group_filters(shape), LANES);
     return (double)shape->groups * (vectors * (0.56 * (double)bytes_of_filter(shape) + 3) + 20);
 }
@@ -187,6 +187,7 @@ const fxbin_kernel popcnt_neon_kernel = {
     .prepare_band = no_preparation,
     .gathered_size = gathered_bits_size,
     .gather = gather,
+    .tile = TILE,
     .block = block_of,
     .count = count,
 };

@@ -19,8 +19,8 @@ static bool takes_all(const fxbin_shape *shape) {
     return true;
 }
 
-static double cost_portable(const fxbin_shape *shape, double share) {
-    (void)share;
+static double cost_portable(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)work;
     // AArch64 always has an instruction that counts bits; what it costs there is not measured.
     double word = FXBIN_ARM64 ? 1.2 : 2.5;
     return (double)shape->filters * (word * (double)words_of_filter(shape) + 1);
@@ -81,13 +81,14 @@ const fxbin_kernel portable_kernel = {
     .prepare_band = no_preparation,
     .gathered_size = gathered_bits_size,
     .gather = gather_bits,
+    .tile = TILE,
     .block = block_of,
     .count = count_portable,
 };
 
 #if FXBIN_X86
-static double cost_popcnt(const fxbin_shape *shape, double share) {
-    (void)share;
+static double cost_popcnt(const fxbin_shape *shape, const fxbin_work *work) {
+    (void)work;
     return (double)shape->filters * (0.5 * (double)words_of_filter(shape) + 1);
 }
 
@@ -109,6 +110,7 @@ const fxbin_kernel popcnt_kernel = {
     .prepare_band = no_preparation,
     .gathered_size = gathered_bits_size,
     .gather = gather_bits,
+    .tile = TILE,
     .block = block_of,
     .count = count_popcnt,
 };

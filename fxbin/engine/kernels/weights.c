@@ -12,12 +12,18 @@
 
 #define ALIGNMENT 64
 
+/** Shares of inputs that fire for which the best kernel is looked up. */
+#define SHARE_STEPS 16
+
+/** Some kernels need many pixels to be fast: from here on, it does not matter how many. */
+#define MANY_PIXELS 1024
+
 /** What is made of a weight beside the forms of the kernels of `kernel_at`. */
 enum { EXCESS = MAX_KERNELS, DEPTHWISE, FORMS };
 
 struct fxbin_weights {
     fxbin_shape shape;
-    bool is_ever_best[MAX_KERNELS];
+    bool are_best[2][2][MAX_KERNELS]; /**< for few pixels or many, without limits or with */
     pthread_mutex_t making;
     _Atomic(void *) forms[FORMS]; /**< by number of the kernel, then the others */
     atomic_int_fast64_t held;
@@ -29,8 +35,8 @@ const fxbin_shape *shape_of(const fxbin_weights *weights) {
     return &weights->shape;
 }
 
-bool is_ever_best(const fxbin_weights *weights, int64_t index) {
-    return weights->is_ever_best[index];
+const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_limits) {
+    return weights->are_best[pixels >= MANY_PIXELS][has_limits];
 }
 
 static int64_t number_of(const fxbin_kernel *kernel) {
@@ -40,6 +46,19 @@ static int64_t number_of(const fxbin_kernel *kernel) {
     return number;
 }
 
+/** Find the kernels that are the best ones for some share of inputs that fire. */
+static void find_ever_best(fxbin_weights *weights) {
+    for (int step = 0; step < SHARE_STEPS; step++) {
+        for (int has_limits = 0; has_limits < 2; has_limits++) {
+            fxbin_work one = {.share = (step + 0.5) / SHARE_STEPS, .pixels = 1, .has_limits = has_limits};
+            fxbin_work many = {.share = one.share, .pixels = MANY_PIXELS, .has_limits = has_limits};
+            int64_t best = number_of(best_kernel(&weights->shape, &many, NULL));
+            weights->are_best[1][has_limits][best] = weights->are_best[0][has_limits][best] = true;
+            weights->are_best[0][has_limits][number_of(best_kernel(&weights->shape, &one, NULL))] = true;
+        }
+    }
+}
+
 int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights) {
     int status = check_shape(shape);
     if (status != FXBIN_OK) return status;
@@ -47,9 +66,7 @@ int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights) {
     *weights = calloc(1, sizeof **weights);
     if (*weights == NULL) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the weights");
     (*weights)->shape = *shape;
-    for (int64_t steps = 0; steps <= SHARE_STEPS; steps++) {
-        (*weights)->is_ever_best[number_of(best_kernel(shape, steps))] = true;
-    }
+    find_ever_best(*weights);
     pthread_mutex_init(&(*weights)->making, NULL);
     return FXBIN_OK;
 }

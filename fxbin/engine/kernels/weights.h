@@ -6,8 +6,9 @@
 
 const fxbin_shape *shape_of(const fxbin_weights *weights);
 
-/** Whether kernel number `index` is the best one for some share of inputs that fire. */
-bool is_ever_best(const fxbin_weights *weights, int64_t index);
+/** By number of a kernel, whether it is the best one for some share of inputs that fire, where the output has so many
+ * pixels, and the call limits or not. */
+const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_limits);
 
 /** The weights in the form of `kernel`; null if there is no memory for them. */
 const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits);

@@ -1,0 +1,33 @@
+/* Bit-sliced sums of 256 pixels by AVX2: a full adder is 5 operations. */
+#include "cpu.h"
+
+#if FXBIN_X86
+
+#define TARGET AVX2
+
+#include "logic_avx2.h"
+#include "gather_bits.h"
+#include "pixelsliced.h"
+
+static double cost(const fxbin_shape *shape, const fxbin_work *work) {
+    return cost_by(shape, work, (step_costs){0.225, 110, 40});
+}
+
+const fxbin_kernel pixelsliced_avx2_kernel = {
+    .name = "pixelsliced_avx2",
+    .runs_here = cpu_has_avx2,
+    .takes = takes,
+    .cost = cost,
+    .weights_size = weights_size,
+    .prepare_weights = prepare_weights,
+    .pixel_size = no_pixel_size,
+    .prepare_band = no_preparation,
+    .gathered_size = gathered_size,
+    .gather = gather,
+    .tile = PIXELS,
+    .block = block_of,
+    .count = count,
+    .compare = compare,
+};
+
+#endif
