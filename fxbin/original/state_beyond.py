@@ -61,7 +61,7 @@ class StateBeyond:
                 (name, value, False)
                 for name, value in vars(module).items()
                 # Most modules have no hooks, and most attributes are numbers.
-                if name not in without and not isinstance(value, PLAIN) and (value or name not in HOOKS)
+                if name not in without and not isinstance(value, PLAIN) and not (name in HOOKS and not value)
             ]
         kinds = dict.fromkeys(kind for module in modules for kind in type(module).__mro__)
         self._pending += [(kind.__name__, kind, True) for kind in kinds]
