@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TransformError
 from fxbin.original.closures import rebound
+from fxbin.original.value_kinds import PLAIN
 
 _SHARED = (torch.jit.ScriptFunction,)
 """Types of attributes without state that deepcopy refuses: the copy shares them with the original."""
@@ -41,7 +42,8 @@ def copy_model(model: nn.Module) -> nn.Module:
     for module in copied.modules():
         _make_leaves(module)
         for name, value in list(vars(module).items()):
-            vars(module)[name] = rebound(value, memo)
+            if not isinstance(value, PLAIN):
+                vars(module)[name] = rebound(value, memo)
     return copied
 
 

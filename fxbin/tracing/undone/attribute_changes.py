@@ -60,15 +60,17 @@ def _final_values(
 ) -> Iterator[Read]:
     """Yield attributes that the forward has set, with their final value if it is plain, else MISSING."""
     path, now = tracer.attributes.module_path(module), vars(module)
+    written = tracer.state.reads.written
     for name in _changed(containers):
         yield Read(path, "__dict__", name, MISSING)
     for name in {**before, **now}:
-        value = now.get(name, MISSING)
-        is_plain = _is_plain(value)
-        is_changed = not _is_same(value, before.get(name, MISSING))
-        is_set = (module, name) in tracer.state.reads.written  # and not by way of `vars(module)`
-        if (is_changed or (is_set and is_plain)) and name not in _OF_EACH_MODULE:
-            yield Read(path, "__dict__", name, value if is_plain and is_set else MISSING)
+        if name in _OF_EACH_MODULE:
+            continue
+        value, was = now.get(name, MISSING), before.get(name, MISSING)
+        is_set = (module, name) in written  # and not by way of `vars(module)`
+        is_changed = value is not was and not _is_same(value, was)
+        if is_changed or (is_set and _is_plain(value)):
+            yield Read(path, "__dict__", name, value if is_set and _is_plain(value) else MISSING)
 
 
 def _changed(containers: list[Container]) -> dict[str, None]:

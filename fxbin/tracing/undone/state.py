@@ -96,7 +96,7 @@ def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
     """All lists, dicts and sets in `items`, pairs of name and value, also nested, as `Container`."""
     found: list[Container] = []
     seen: set[int] = set()
-    pending = [*items]
+    pending = [held for held in items if isinstance(held[1], (dict, list, set))]
     for name, item in pending:
         if not isinstance(item, (dict, list, set)) or id(item) in seen:
             continue
