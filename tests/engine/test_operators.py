@@ -176,6 +176,27 @@ def test_depthwise_side_by_side(
     assert all(torch.equal(case.run(name), y) for name in built.kernels)
 
 
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 7), (7, 9)])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 8, 9, 16, 24, 31, 32])
+def test_groups_of_few_channels_side_by_side(built: Engine, kernel: tuple[int, int], width: int) -> None:
+    groups, filters = 11, {1: 5, 2: 1, 4: 4, 8: 8, 16: 16, 32: 2}.get(width, 3)
+    weight = torch.randn(groups * filters, width, *kernel)
+    weight[: weight.shape[0] // 2] = 1  # no count can be higher
+    w_high = torch.randint(-4, 5, (groups * filters,)) / 4
+    x = torch.randn(2, groups * width, 13, 12).contiguous(memory_format=torch.channels_last)
+    geometry = {
+        "kernel_size": kernel, "stride": (2, 1), "dilation": (1, 1), "groups": groups,
+        "padding": (kernel[0] // 2, kernel[0] // 2, 1, kernel[1]),
+    }  # fmt: skip
+    for x_levels in ((0.0, 1.0), (0.5, -0.25)):
+        thresholds = torch.randn(groups * width) - 0.7
+        args = x, thresholds, torch.tensor(x_levels), pack_signs(weight), torch.stack([-w_high, w_high]), None
+        case = Case(args, geometry, weight)
+        y = case.run()
+        assert torch.equal(y.double(), case.expected())
+        assert all(torch.equal(case.run(name), y) for name in built.kernels)
+
+
 @pytest.mark.parametrize("channels", [16382, 16383, 32764, 32768, 65535, 65536])
 def test_many_inputs_that_all_fire(built: Engine, channels: int) -> None:
     """About as many as 16 bits can count, with a sign or without."""
