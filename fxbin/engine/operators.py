@@ -56,7 +56,7 @@ def binary_conv2d(
 
     Args:
         x: ``(n, c, h, w)``, of any floating dtype and strides; or bits of `binary_conv2d_to_bits`, int64
-            ``(n, ceil(c / 64), h, w)``, where groups are of multiples of 64 channels, or only one.
+            ``(n, ceil(c / 64), h, w)``.
         thresholds: of each channel, ``(c,)``, in the dtype of x. An input is high where ``x > thresholds``.
             For bits, float32, and only their number counts.
         x_levels: float32 ``(2,)``, low and high.

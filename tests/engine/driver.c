@@ -132,7 +132,6 @@ static void check_bits(fxbin_weights *weights, const fxbin_shape *s, const fxbin
     call.y_bits.size--;
     if (fxbin_convolve(weights, &call) != FXBIN_BAD_ARGUMENT) stop("bits outside", s, in);
     free(call.y_bits.data), free(thresholds);
-    if (s->groups > 1 && s->channels / s->groups % 64) return;
     fxbin_call of_bits = *floats;
     of_bits.x = words(in, (int)below(2)), of_bits.x_dtype = FXBIN_BITS;
     of_bits.thresholds = NULL, of_bits.thresholds_size = 0;

@@ -257,7 +257,7 @@ static int run(convolution *self) {
     self->has_limits = has_limits(&self->coefficients);
     self->candidates = ever_best(self->weights, self->out_size[0] * self->out_size[1], self->has_limits);
     // Levels around another value than 0 need the inputs that fire of each group.
-    if (self->kernel == NULL && self->coefficients.middle == NULL && call->x_dtype != FXBIN_BITS) {
+    if (self->kernel == NULL && self->coefficients.middle == NULL) {
         self->kernel = joined_kernel(self->shape);
         if (self->kernel != NULL) self->packed.groups = 1;
     }

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "channel_bits.h"
 #include "cpu.h"
 #include "weight_bits.h"
 
@@ -94,14 +95,6 @@ static int64_t pixel_size(const fxbin_shape *shape) {
     return tap_bytes(shape) * padded_filters(shape);
 }
 
-/** `count` <= 8 bits of a pixel from number `first` on. */
-static ALWAYS_INLINE uint64_t bits_from(const uint64_t *bits, int64_t first, int64_t count) {
-    int64_t shift = first % 64;
-    uint64_t found = bits[first / 64] >> shift;
-    if (shift + count > 64) found |= bits[first / 64 + 1] << (64 - shift);
-    return found & (((uint64_t)1 << count) - 1);
-}
-
 /** Write a byte `count` times, and up to 7 times more: what lies there is written later, or is slack. */
 static ALWAYS_INLINE void repeat(uint64_t byte, int64_t count, uint8_t *to) {
     byte *= UINT64_C(0x0101010101010101);
@@ -119,7 +112,7 @@ static void prepare_band(const fxbin_band *band, void *input) {
         for (int64_t channel = 0; channel < channels; channel += 8, to += step) {
             int64_t count = min_of(channels - channel, 8);
             for (int64_t group = 0; group < shape->groups; group++) {
-                repeat(bits_from(bits, group * channels + channel, count), filters, to + group * filters);
+                repeat(channel_bits(bits, 1, group * channels + channel, count), filters, to + group * filters);
             }
         }
     }
