@@ -214,6 +214,21 @@ NAMES = {
         "to know which functions of torch are operators, to record their calls",
         "a list in fxbin",
     ),
+    "arranged_weight": Private(
+        "torch.ops.mkldnn",
+        "_reorder_convolution_weight",
+        "to arrange the weight of a convolution for oneDNN once; Inductor uses it, too",
+        "torch.nn.functional.conv2d, which does so in each call",
+    ),
+    "arranged_conv2d": Private(
+        "torch.ops.mkldnn", "_convolution_pointwise", "to compute such a convolution", "as above"
+    ),
+    "has_vnni": Private(
+        "torch.cpu",
+        "_is_vnni_supported",
+        "to multiply bytes only where oneDNN adds the products in 32 bits",
+        "a question to the CPU in the engine",
+    ),
     "foreach_norm": Private(
         "torch",
         "_foreach_norm",

@@ -285,6 +285,13 @@ def _pickles_by_methods() -> bool:
     return "save" in vars(torch_private.PythonPickler) and "save" not in vars(pickle.Pickler)
 
 
+def _arranges_a_weight() -> bool:
+    x, weight, geometry = torch.randn(1, 4, 5, 5), torch.randn(4, 4, 1, 1), ((0, 0), (1, 1), (1, 1), 1)
+    arranged = torch_private.arranged_weight(weight, *geometry, list(x.shape))
+    y = torch_private.arranged_conv2d(x, arranged, None, *geometry, "none", [], "")
+    return torch.allclose(y, nn.functional.conv2d(x, weight), atol=1e-5)
+
+
 CHECKS: dict[str, Callable[[], object]] = {
     "has_transforms": lambda: (
         _transformed(lambda _: torch_private.has_transforms()) and not torch_private.has_transforms()
@@ -316,6 +323,9 @@ CHECKS: dict[str, Callable[[], object]] = {
     "BatchNorm": lambda: isinstance(nn.SyncBatchNorm(1), torch_private.BatchNorm),
     "check_tensor_all": _refuses_false,
     "OperatorNames": lambda: {"conv2d", "relu", "cat"} <= {*dir(torch_private.OperatorNames)},
+    "arranged_weight": _arranges_a_weight,
+    "arranged_conv2d": _arranges_a_weight,
+    "has_vnni": lambda: torch_private.has_vnni() in (True, False),
     "foreach_norm": lambda: torch_private.foreach_norm([torch.tensor([3.0, 4.0])])[0] == 5,
     "pytree": lambda: torch_private.pytree.tree_leaves({"b": 1, "a": (2, 3)}) == [1, 2, 3],
     "PythonPickler": _pickles_by_methods,

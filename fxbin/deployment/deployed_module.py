@@ -1,7 +1,7 @@
 """What `fxbin.deploy` returns."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,6 +27,21 @@ class DeployedSite:
     """Why it is not in 1 bit; empty where it is."""
 
 
+@dataclass(frozen=True)
+class Int8Site:
+    """What became of one layer without binarizers, where `deploy` was given samples to calibrate with."""
+
+    name: str
+    """The layer, as `get_submodule` takes it; for a function, the name of its node in the graph."""
+
+    reason: str
+    """Why it is in float; empty where it is in int8."""
+
+
+Sites = tuple[tuple[DeployedSite, ...], tuple[Int8Site, ...]]
+"""`deployed_sites` and `int8_sites`."""
+
+
 class DeployedModule(fx.GraphModule):
     """A model in eval mode whose binarized convolutions are `PackedConv2d`.
 
@@ -37,13 +52,16 @@ class DeployedModule(fx.GraphModule):
     deployed_sites: tuple[DeployedSite, ...] = ()
     """The call sites that had binarizers, in execution order."""
 
+    int8_sites: tuple[Int8Site, ...] = ()
+    """The other layers with weights, in execution order; empty if there was nothing to calibrate with."""
+
     @classmethod
     def of(
-        cls, module: fx.GraphModule, sites: Sequence[DeployedSite], name: str, hooks: Mapping[str, Any]
+        cls, module: fx.GraphModule, sites: Sites, name: str, hooks: Mapping[str, Any]
     ) -> "DeployedModule":
         """What `module` computes, in a class called `name`; `hooks` has its `FORWARD_HOOKS`, by name."""
         deployed = cls(module, module.graph, class_name=name)
-        deployed.deployed_sites = tuple(sites)
+        deployed.deployed_sites, deployed.int8_sites = sites
         vars(deployed).update({key: copy.copy(hooks[key]) for key in FORWARD_HOOKS})
         return deployed.eval()
 
@@ -58,16 +76,20 @@ class DeployedModule(fx.GraphModule):
     def __deepcopy__(self, memo: dict[int, Any]) -> "DeployedModule":
         copied = super().__deepcopy__(memo)
         hooks = copy.deepcopy({key: vars(self)[key] for key in FORWARD_HOOKS}, memo)
-        copied = DeployedModule.of(copied, self.deployed_sites, type(self).__name__, hooks)
+        copied = DeployedModule.of(copied, self._sites, type(self).__name__, hooks)
         memo[id(self)] = copied
         return copied
 
     def __copy__(self) -> "DeployedModule":
-        return DeployedModule.of(self, self.deployed_sites, type(self).__name__, vars(self))
+        return DeployedModule.of(self, self._sites, type(self).__name__, vars(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         _, (attributes, imports) = super().__reduce__()
-        return _restored, (attributes, imports, self.deployed_sites, type(self).__name__)
+        return _restored, (attributes, imports, self._sites, type(self).__name__)
+
+    @property
+    def _sites(self) -> Sites:
+        return self.deployed_sites, self.int8_sites
 
     @property
     def packed_convolutions(self) -> dict[str, PackedConv2d]:
@@ -81,9 +103,7 @@ class DeployedModule(fx.GraphModule):
         return found
 
 
-def _restored(
-    attributes: dict[str, Any], imports: str, sites: Sequence[DeployedSite], name: str
-) -> DeployedModule:
+def _restored(attributes: dict[str, Any], imports: str, sites: Sites, name: str) -> DeployedModule:
     """The module that was pickled. Its graph is made of its code."""
     module = reduce_graph_module(attributes, imports)
     assert isinstance(module, fx.GraphModule)

@@ -7,7 +7,6 @@ from torch import fx
 
 from fxbin.deployment.graph_facts import called, nodes_between, only_reads, packed_at, packed_nodes
 from fxbin.deployment.packed_conv2d import PackedConv2d
-from fxbin.engine.binary_conv2d import takes_bits
 
 
 def hand_on_bits(module: fx.GraphModule) -> None:
@@ -29,15 +28,10 @@ def _first_reader(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     if packed_at(module, node).thresholds.dtype != torch.float32:  # that of its input, and so of its output
         return None
     for user in node.users:
-        if user.args[:1] == (node,) and _takes_bits(module, user):
+        if user.args[:1] == (node,) and isinstance(called(module, user), PackedConv2d):
             between = nodes_between(node, user)
             return user if all(only_reads(module, each) for each in between) else None
     return None
-
-
-def _takes_bits(module: fx.GraphModule, node: fx.Node) -> bool:
-    packed = called(module, node)
-    return isinstance(packed, PackedConv2d) and takes_bits(len(packed.thresholds), packed.groups)
 
 
 def _hand_on(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> None:

@@ -136,11 +136,6 @@ class BinaryConv2d:
                 f"groups: expected a divisor of {self.channels} channels and {self.filters} filters, "
                 f"got {self.groups}"
             )
-        if is_bits and not takes_bits(self.channels, self.groups):
-            raise EngineError(
-                f"x: bits of {self.channels} channels in {self.groups} groups: expected one group, or groups "
-                "of multiples of 64 channels"
-            )
 
     def _check_constants(self) -> None:
         filters, (kh, kw), device = self.filters, self.kernel_size, self.x.device
@@ -178,11 +173,6 @@ class BinaryConv2d:
 def words_of(channels: int) -> int:
     """Words of 64 bits that hold the bits of so many channels."""
     return -(-channels // 64)
-
-
-def takes_bits(channels: int, groups: int) -> bool:
-    """Whether a convolution reads bits as another one writes them: no word belongs to two groups."""
-    return groups == 1 or channels // groups % 64 == 0
 
 
 def output_size(

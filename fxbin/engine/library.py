@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
@@ -111,6 +113,9 @@ class Engine:
         self._functions.fxbin_weights_destroy.restype = None
         self._functions.fxbin_weights_destroy.argtypes = [ctypes.c_void_p]
         self._functions.fxbin_convolve.argtypes = [ctypes.c_void_p, ctypes.POINTER(EngineCall)]
+        self._functions.fxbin_quantize.argtypes = [
+            ctypes.c_void_p, _Size, ctypes.c_float, _Size, ctypes.c_void_p, _Size, _Size,
+        ]  # fmt: skip
         version = self._functions.fxbin_abi_version()
         if version != ABI_VERSION:
             raise EngineError(f"{path} is of version {version} of the engine, fxbin needs {ABI_VERSION}")
@@ -135,6 +140,14 @@ class Engine:
         found, struct = (_Size * 2)(), shape.as_struct()
         self.check(self._functions.fxbin_output_size(ctypes.byref(struct), (_Size * 2)(*size), found))
         return found[0], found[1]
+
+    def quantize(self, x: Tensor, inverse_scale: float, zero_point: int, y: Tensor, threads: int) -> None:
+        """Write ``round(x * inverse_scale) + zero_point``, clamped, into the memory of `y`.
+
+        Both are dense and in the same layout: x float32, y uint8.
+        """
+        places = x.data_ptr(), x.numel(), inverse_scale, zero_point, y.data_ptr(), y.numel(), threads
+        self.check(self._functions.fxbin_quantize(*places))
 
     def check(self, status: int) -> None:
         """Raise EngineError with the engine's own text, or MemoryError, if `status` is not 0."""

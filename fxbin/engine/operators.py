@@ -1,4 +1,4 @@
-"""The operators ``torch.ops.fxbin.binary_conv2d*``, which torch.compile and torch.export know, too."""
+"""The operators ``torch.ops.fxbin.*``, which torch.compile and torch.export know, too."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fxbin.engine.binary_conv2d import BinaryConv2d
 from fxbin.engine.in_float import run_in_float
+from fxbin.engine.int8_conv2d import INT8_CONV2D, int8_conv2d, int8_conv2d_of_no_numbers
 from fxbin.engine.library import engine
 from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
@@ -24,7 +25,7 @@ BINARY_CONV2D = f"binary_conv2d({_INPUTS}, *, {_OPTIONS}) -> Tensor"
 TO_BITS = f"binary_conv2d_to_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> Tensor"
 AND_BITS = f"binary_conv2d_and_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> (Tensor, Tensor)"
 NOT_DIFFERENTIABLE = (
-    "a convolution in 1 bit has no gradient. Train the model that fxbin.transform returned, even if only "
+    "a layer in 1 bit or int8 has no gradient. Train the model that fxbin.transform returned, even if only "
     "layers in front of it are to be trained, and deploy it afterwards"
 )
 
@@ -56,7 +57,7 @@ def binary_conv2d(
 
     Args:
         x: ``(n, c, h, w)``, of any floating dtype and strides; or bits of `binary_conv2d_to_bits`, int64
-            ``(n, ceil(c / 64), h, w)``, where groups are of multiples of 64 channels, or only one.
+            ``(n, ceil(c / 64), h, w)``.
         thresholds: of each channel, ``(c,)``, in the dtype of x. An input is high where ``x > thresholds``.
             For bits, float32, and only their number counts.
         x_levels: float32 ``(2,)``, low and high.
@@ -149,7 +150,7 @@ def _and_bits_of_no_numbers(
 def without_backward(y: Tensor, x: Tensor) -> Tensor:
     """A copy of `y`, computed from `x` by an operator without a gradient. Its backward is an error.
 
-    Apart from `binary_conv2d`, as a formula for the backward would add a fifth to the time of a small one.
+    Apart from the convolutions, as a formula for the backward would add a fifth to the time of a small one.
     """
     del x
     return y.clone()
@@ -179,6 +180,7 @@ def _declare() -> torch.library.Library:
         (BINARY_CONV2D, binary_conv2d, _of_no_numbers),
         (TO_BITS, binary_conv2d_to_bits, _to_bits_of_no_numbers),
         (AND_BITS, binary_conv2d_and_bits, _and_bits_of_no_numbers),
+        (INT8_CONV2D, int8_conv2d, int8_conv2d_of_no_numbers),
         (WITHOUT_BACKWARD, without_backward, without_backward),
         (NO_GRADIENT, no_gradient, lambda grad, size: grad.new_empty(size)),
     ):

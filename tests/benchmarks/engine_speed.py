@@ -9,7 +9,8 @@ BinaryConvolution layers, with what it has fused into them; the engine's is that
 of the deployed network, with BatchNorm, residual sums and ReLU, and with what Python adds. Thresholds are set
 so that a given share of the inputs of each fires. A ratio is the median over the rounds of the ratio in a
 round; in brackets stands the ratio of the shortest times, of each convolution by itself, which a busy machine
-disturbs less. `--check` exits with 1 where that is below its target. Prints the tables of docs/engine.md.
+disturbs less. Grouped convolutions are timed beside PyTorch in float32, in the layout that is faster there.
+`--check` exits with 1 where a ratio is below its target. Prints the tables of docs/engine.md.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -57,17 +59,24 @@ class Layer:
     stride: int
     count: int
     """How many of them ResNet18 has."""
+    groups: int = 1
 
     @property
     def name(self) -> str:
         """As the table calls it."""
         stride = f", stride {self.stride}" if self.stride > 1 else ""
-        return f"{self.channels} to {self.filters} at {self.size}x{self.size}{stride}"
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        return f"{self.channels} to {self.filters} at {self.size}x{self.size}{stride}{groups}"
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that a filter reads."""
+        return 9 * self.channels // self.groups
 
     @property
     def products(self) -> int:
         """Multiplications of one of them."""
-        return 9 * self.channels * self.filters * (self.size // self.stride) ** 2
+        return self.inputs * self.filters * (self.size // self.stride) ** 2
 
     def run(
         self, x: Tensor, share: float, loaded: Engine, kernel_name: str | None, of_bits: bool
@@ -77,7 +86,7 @@ class Layer:
         From floats to floats, with a sum, or from bits to bits: half of those in ResNet18 are of each kind.
         """
         out = self.size // self.stride
-        levels = torch.rand(self.filters) / (9 * self.channels) ** 0.5
+        levels = torch.rand(self.filters) / self.inputs**0.5
         thresholds = thresholds_for(x, share)
         shortcut = x if self.stride == 1 else new_input(self.filters, out)
         if of_bits:
@@ -87,7 +96,7 @@ class Layer:
             x,
             thresholds,
             torch.tensor([0.0, 0.7]),
-            pack_signs(torch.randn(self.filters, self.channels, 3, 3)),
+            pack_signs(torch.randn(self.filters, self.channels // self.groups, 3, 3)),
             levels * torch.tensor([[-1.0], [1.0]]),
             torch.ones(self.filters),
             None if of_bits else shortcut,
@@ -96,10 +105,17 @@ class Layer:
             kernel_size=(3, 3),
             stride=(self.stride, self.stride),
             padding=(1, 1, 1, 1),
+            groups=self.groups,
             activation="relu",
         )
         call = NativeCall(loaded, conv, kernel_name)
         return lambda: call.run(x, None if of_bits else shortcut)
+
+    def run_float(self, x: Tensor) -> Callable[[], Any]:
+        """Computes one of them on `x` in float32, in the layout of `x`, without what follows it."""
+        weight = torch.randn(self.filters, self.channels // self.groups, 3, 3)
+        weight = weight.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 else weight
+        return lambda: F.conv2d(x, weight, None, self.stride, 1, 1, self.groups)
 
 
 def thresholds_for(x: Tensor, share: float) -> Tensor:
@@ -121,6 +137,14 @@ LAYERS = (
     Layer(256, 512, 14, 2, 1),
     Layer(512, 512, 7, 1, 3),
 )
+
+
+GROUPED = tuple(
+    Layer(channels, channels, size, 1, 0, channels // width)
+    for width in (1, 2, 4, 8, 16, 32)
+    for channels, size in ((128, 28), (128, 56), (256, 28))
+)
+"""Groups of 1 to 32 channels."""
 
 
 def network(share: float) -> tuple[Callable[[], list[float]], float]:
@@ -297,6 +321,30 @@ def print_kernels(loaded: Engine, rounds: int, of_bits: bool) -> None:
         print(f"| {layer.name} | {' | '.join(cells)} |")
 
 
+@torch.inference_mode()
+def print_groups(loaded: Engine, rounds: int) -> bool:
+    """The table of grouped convolutions beside PyTorch in float32; whether none but depthwise is slower."""
+    forms: dict[Any, Timed] = {}
+    for layer in GROUPED:
+        x = new_input(layer.channels, layer.size)
+        forms[layer, "1 bit"] = Timed(stopwatch(layer.run(x, 0.28, loaded, None, of_bits=False)))
+        for layout in (torch.contiguous_format, torch.channels_last):
+            of_layout = x.contiguous(memory_format=layout)
+            forms[layer, layout] = Timed(stopwatch(layer.run_float(of_layout)))
+    in_turns(forms, rounds)
+    print("\n| convolution | channels of a group | float32, ms | 1 bit, ms | times as fast |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    is_met = True
+    for layer in GROUPED:
+        layouts = (torch.contiguous_format, torch.channels_last)
+        in_float = min(forms[layer, layout].shortest for layout in layouts)
+        in_one_bit = forms[layer, "1 bit"].shortest
+        is_met &= in_float >= in_one_bit or layer.groups == layer.channels
+        cells = f"{in_float * 1e3:.2f} | {in_one_bit * 1e3:.2f} | {in_float / in_one_bit:.1f}"
+        print(f"| {layer.name} | {layer.channels // layer.groups} | {cells} |")
+    return is_met
+
+
 def main() -> None:
     """Measure, and print the tables."""
     parser = argparse.ArgumentParser(
@@ -318,6 +366,7 @@ def main() -> None:
     if not arguments.quick:
         for of_bits in (False, True):
             print_kernels(loaded, 30, of_bits)
+        is_met &= print_groups(loaded, 30)
     if arguments.check and not is_met:
         sys.exit("a target is missed")
 

@@ -511,7 +511,7 @@ def test_a_backward_is_an_error(built: Engine, backend: str) -> None:
     y = torch.compile(front, backend=backend, fullgraph=True)(X)
     assert torch.equal(y, deployed(front[0](X)))
     with pytest.raises(
-        EngineError, match=r"backward: a convolution in 1 bit has no gradient\. Train the model"
+        EngineError, match=r"backward: a layer in 1 bit or int8 has no gradient\. Train the model"
     ):
         y.sum().backward()
     packed, _ = copy.deepcopy([*deployed.packed_convolutions.values()])

@@ -128,14 +128,6 @@ def test_bits_must_fit_too(built: Engine, path: str, value: Any, message: str) -
         sound.weights.convolve(sound.call)
 
 
-def test_bits_of_groups_that_share_words_are_refused(built: Engine) -> None:
-    shape = ConvShape(96, 4, 2, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
-    call, kept = Sound(built).call, torch.zeros(1, 2, 5, 5).long()
-    call.x, call.x_dtype = tensor(kept), 2
-    with pytest.raises(EngineError, match="x: as bits, expected one group, or groups of multiples of 64"):
-        built.weights(shape).convolve(call)
-
-
 def test_slopes_need_prelu(built: Engine) -> None:
     sound = Sound(built)
     sound.call.slope, sound.call.slope_size = sound.call.thresholds, 4

@@ -8,7 +8,8 @@
 #include "shape.h"
 
 typedef struct {
-    const fxbin_shape *shape;
+    const fxbin_shape *shape; /**< with one group, where all are computed together */
+    const fxbin_shape *conv;  /**< that of the call */
     int64_t in_size[2];              /**< height, width of the picture */
     int64_t first_row, rows;         /**< of the input, inside the picture, that the band has bits of */
     int64_t first_out_row, out_rows; /**< of the output, that the band is */

@@ -159,9 +159,6 @@ int check_call(const fxbin_shape *shape, const fxbin_call *call) {
     CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
     CHECK(between("threads", call->threads, 1, 1024));
     bool is_bits = call->x_dtype == FXBIN_BITS;
-    if (is_bits && shape->groups > 1 && group_channels(shape) % 64) {
-        return fail(FXBIN_BAD_ARGUMENT, "x: as bits, expected one group, or groups of multiples of 64 channels");
-    }
     size_t item = item_of(call->x_dtype);
 
     const int64_t *in = call->x.shape;

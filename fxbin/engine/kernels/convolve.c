@@ -5,9 +5,9 @@
 #include "active.h"
 #include "check.h"
 #include "cpu.h"
-#include "depthwise.h"
 #include "epilogue.h"
 #include "errors.h"
+#include "joined.h"
 #include "kernels.h"
 #include "limits.h"
 #include "pack.h"
@@ -77,7 +77,7 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
         .active = aligned(rows * self->out_size[1] * shape->groups * (int64_t)sizeof(int32_t)),
         .limits = self->has_limits ? aligned(limits_size(shape) * (int64_t)sizeof(int32_t)) : 0,
     };
-    if (self->kernel != NULL) make_room(&sizes, self->kernel, shape, pixels);
+    if (self->kernel != NULL) make_room(&sizes, self->kernel, self->shape, pixels);
     for (int64_t i = 0; self->kernel == NULL && kernel_at(i) != NULL; i++) {
         // Memory for kernels that are never chosen would only make bands smaller.
         if (self->candidates[i]) make_room(&sizes, kernel_at(i), shape, pixels);
@@ -128,6 +128,7 @@ static fxbin_band band_of(const convolution *self, int64_t index, const band_mem
     int64_t first_row = min_of(max_of(top, 0), height);
     return (fxbin_band){
         .shape = shape,
+        .conv = self->shape,
         .in_size = {height, self->call->x.shape[3]},
         .first_row = first_row,
         .rows = max_of(min_of(bottom, height) - first_row, 0),
@@ -256,10 +257,9 @@ static int run(convolution *self) {
     self->has_limits = has_limits(&self->coefficients);
     self->candidates = ever_best(self->weights, self->out_size[0] * self->out_size[1], self->has_limits);
     // Levels around another value than 0 need the inputs that fire of each group.
-    bool is_depthwise = depthwise_kernel.takes(self->shape) && self->coefficients.middle == NULL;
-    if (self->kernel == NULL && is_depthwise && call->x_dtype != FXBIN_BITS) {
-        self->kernel = &depthwise_kernel;
-        self->packed.groups = 1;
+    if (self->kernel == NULL && self->coefficients.middle == NULL) {
+        self->kernel = joined_kernel(self->shape);
+        if (self->kernel != NULL) self->packed.groups = 1;
     }
     int64_t threads = min_of(call->threads, worthwhile_threads(self));
     divide(self, threads);

@@ -15,11 +15,12 @@
 #define LEAF_1_ECX_AVX (1u << 28)
 #define LEAF_7_EBX_AVX2 (1u << 5)
 #define LEAF_7_EBX_AVX512_F_DQ_BW_VL (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31)
+#define LEAF_7_ECX_BITALG (1u << 12)
 #define LEAF_7_ECX_VPOPCNTDQ (1u << 14)
 #define XCR0_YMM 0x06u
 #define XCR0_ZMM 0xe6u
 
-static bool has_popcnt, has_avx2, has_avx512, has_vpopcntdq;
+static bool has_popcnt, has_avx2, has_avx512, has_bitalg, has_vpopcntdq;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /** The state that the operating system saves. */
@@ -39,6 +40,7 @@ static void ask(void) {
     has_avx2 = has_popcnt && (ebx & LEAF_7_EBX_AVX2) != 0;
     bool has_all = (ebx & LEAF_7_EBX_AVX512_F_DQ_BW_VL) == LEAF_7_EBX_AVX512_F_DQ_BW_VL;
     has_avx512 = has_avx2 && has_all && (xcr0() & XCR0_ZMM) == XCR0_ZMM;
+    has_bitalg = has_avx512 && (ecx & LEAF_7_ECX_BITALG) != 0;
     has_vpopcntdq = has_avx512 && (ecx & LEAF_7_ECX_VPOPCNTDQ) != 0;
 }
 
@@ -47,7 +49,7 @@ static void ask_and_limit(void) {
     ask();
     const char *most = getenv("FXBIN_MAX_CPU");
     if (most == NULL || *most == 0) return;
-    has_avx512 = has_vpopcntdq = false;
+    has_avx512 = has_bitalg = has_vpopcntdq = false;
     if (strcmp(most, "avx2") != 0) has_avx2 = false;
     if (strcmp(most, "portable") == 0) has_popcnt = false;
 }
@@ -60,6 +62,11 @@ bool cpu_has_popcnt(void) {
 bool cpu_has_avx2(void) {
     pthread_once(&once, ask_and_limit);
     return has_avx2;
+}
+
+bool cpu_has_avx512_bitalg(void) {
+    pthread_once(&once, ask_and_limit);
+    return has_bitalg;
 }
 
 bool cpu_has_avx512_vpopcntdq(void) {

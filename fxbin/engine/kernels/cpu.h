@@ -21,6 +21,7 @@
 #define POPCNT __attribute__((target("popcnt")))
 #define AVX2 __attribute__((target("avx2,popcnt")))
 #define AVX512 __attribute__((target("avx2,popcnt,avx512f,avx512vl,avx512bw,avx512dq")))
+#define AVX512_BITALG __attribute__((target("avx2,popcnt,avx512f,avx512vl,avx512bw,avx512bitalg")))
 #define AVX512_VPOPCNTDQ __attribute__((target("avx512f,avx512vpopcntdq")))
 
 bool cpu_has_popcnt(void);
@@ -30,6 +31,9 @@ bool cpu_has_avx2(void);
 
 /** The same of AVX-512 with vectors of all sizes: F, VL, BW and DQ. */
 bool cpu_has_avx512(void);
+
+/** What counts the bits of each byte of a vector, and the above. */
+bool cpu_has_avx512_bitalg(void);
 
 /** What counts the bits of each word of a vector, and the above. */
 bool cpu_has_avx512_vpopcntdq(void);

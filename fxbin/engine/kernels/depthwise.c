@@ -5,7 +5,7 @@
  * Weights: (taps, channels, made up to whole blocks).
  * Input: (pixels, channels, made up), a byte for each bit.
  */
-#include "depthwise.h"
+#include "joined.h"
 
 #include <string.h>
 

@@ -123,6 +123,11 @@ FXBIN_API int fxbin_output_size(const fxbin_shape *shape, const int64_t input[2]
 /** Compute `call`. The weights must be of the shape of the call's bits, and always be given the same bits. */
 FXBIN_API int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call);
 
+/** Write ``round(x / scale) + zero_point``, at least 0 and at most 255, of `size` numbers into as many bytes. */
+FXBIN_API int fxbin_quantize(
+    const float *x, int64_t size, float inverse_scale, int64_t zero_point, uint8_t *y, int64_t y_size, int64_t threads
+);
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "channel_bits.h"
 #include "cpu.h"
 #include "pack_word.h"
 
@@ -94,13 +95,18 @@ static ALWAYS_INLINE void pack_row(
 
 /** Bits that an earlier convolution wrote. What is past the last channel counts for nothing. */
 static ALWAYS_INLINE void copy_row(const row_of_input *row) {
-    int64_t words = pixel_words(row->shape), rest = row->shape->channels % 64;
-    uint64_t last = rest == 0 ? UINT64_MAX : ((uint64_t)1 << rest) - 1;
+    int64_t channels = group_channels(row->shape), step = row->channel_stride;
     const uint64_t *pixel = (const uint64_t *)(const void *)row->x;
     uint64_t *bits = row->bits;
     for (int64_t column = 0; column < row->width; column++, pixel += row->column_stride) {
-        for (int64_t word = 0; word < words; word++) *bits++ = pixel[word * row->channel_stride];
-        bits[-1] &= last;
+        int64_t first = 0;
+        for (int64_t group = 0; group < row->shape->groups; group++) {
+            for (int64_t rest = channels; rest > 0; rest -= 64) {
+                int64_t count = min_of(rest, 64);
+                *bits++ = channel_bits(pixel, step, first, count);
+                first += count;
+            }
+        }
     }
     count_fired(row);
 }

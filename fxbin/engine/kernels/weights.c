@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "depthwise.h"
 #include "errors.h"
 #include "kernels.h"
 #include "weight_bits.h"
@@ -19,7 +18,7 @@
 #define MANY_PIXELS 1024
 
 /** What is made of a weight beside the forms of the kernels of `kernel_at`. */
-enum { EXCESS = MAX_KERNELS, DEPTHWISE, FORMS };
+enum { EXCESS = MAX_KERNELS, JOINED, FORMS };
 
 struct fxbin_weights {
     fxbin_shape shape;
@@ -40,10 +39,10 @@ const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_lim
 }
 
 static int64_t number_of(const fxbin_kernel *kernel) {
-    int64_t number = 0;
-    if (kernel == &depthwise_kernel) return DEPTHWISE;
-    while (kernel_at(number) != kernel) number++;
-    return number;
+    for (int64_t number = 0; kernel_at(number) != NULL; number++) {
+        if (kernel_at(number) == kernel) return number;
+    }
+    return JOINED; // a shape has one of them
 }
 
 /** Find the kernels that are the best ones for some share of inputs that fire. */

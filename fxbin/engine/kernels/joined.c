@@ -1,0 +1,15 @@
+#include "joined.h"
+
+#include "kernels.h"
+
+/** Nanoseconds for one pixel and one group, beside `fxbin_kernel.cost`, where one group is computed after the other:
+ * its inputs are gathered and its outputs finished by themselves. Measured as `cost` is. */
+#define GROUP_COST 10
+
+const fxbin_kernel *joined_kernel(const fxbin_shape *shape) {
+    if (depthwise_kernel.takes(shape)) return &depthwise_kernel;
+    if (shape->groups == 1 || !narrow_groups_kernel.takes(shape)) return NULL;
+    const fxbin_work work = {.share = 0.5, .pixels = 1024};
+    double apart = best_kernel(shape, &work, NULL)->cost(shape, &work) + GROUP_COST * (double)shape->groups;
+    return narrow_groups_kernel.cost(shape, &work) < apart ? &narrow_groups_kernel : NULL;
+}
