@@ -8,6 +8,7 @@
 #include "depthwise.h"
 #include "errors.h"
 #include "kernels.h"
+#include "planar_avx512.h"
 #include "weight_bits.h"
 
 #define ALIGNMENT 64
@@ -19,7 +20,7 @@
 #define MANY_PIXELS 1024
 
 /** What is made of a weight beside the forms of the kernels of `kernel_at`. */
-enum { EXCESS = MAX_KERNELS, DEPTHWISE, FORMS };
+enum { EXCESS = MAX_KERNELS, DEPTHWISE, PLANAR, FORMS };
 
 struct fxbin_weights {
     fxbin_shape shape;
@@ -42,6 +43,9 @@ const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_lim
 static int64_t number_of(const fxbin_kernel *kernel) {
     int64_t number = 0;
     if (kernel == &depthwise_kernel) return DEPTHWISE;
+#if FXBIN_X86
+    if (kernel == &planar_avx512_kernel) return PLANAR;
+#endif
     while (kernel_at(number) != kernel) number++;
     return number;
 }
