@@ -83,6 +83,14 @@ def signatures_read_once() -> None:
         kind.function_ir = once
 
 
+@pytest.fixture
+def in_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep models in float, for what is compared with other ways to run them to the bit."""
+    from fxbin.binarizers import conv2d_fused
+
+    monkeypatch.setattr(conv2d_fused, "training_engine", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def built() -> "Engine":
     """The 1-bit engine; skips where no C compiler is."""

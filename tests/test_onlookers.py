@@ -26,6 +26,8 @@ from fxbin.onlookers import is_exported
 from tests.other_tracers import batch, binarized, in_each_stage
 from tests.transforming import SMALL, Small
 
+pytestmark = pytest.mark.usefixtures("in_float")  # compared to the bit
+
 
 class AddsOneIfExported(nn.Module):
     def forward(self, x: Tensor) -> Tensor:

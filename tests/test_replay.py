@@ -20,6 +20,8 @@ from tests.other_tracers import batch, binarized, in_each_stage
 from tests.tiny_resnet import TinyBlock, TinyResNet
 from tests.transforming import SMALL, Small
 
+pytestmark = pytest.mark.usefixtures("in_float")  # compared to the bit
+
 
 @in_each_stage("Small", "resnet", "efficientnet")
 def test_symbolic_trace_gives_the_same_numbers(name: str, stage: str) -> None:

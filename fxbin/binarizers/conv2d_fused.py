@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,9 +16,14 @@ from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
-from fxbin.binarizers.weight import WeightBinarizer
+from fxbin.binarizers.weight import DoReFaWeightBinarizer, WeightBinarizer, XNORWeightBinarizer
+from fxbin.engine.backward import level_gradients, ste_gradients
+from fxbin.engine.float_conv2d import Geometry, is_by_filter, prepared
+from fxbin.engine.library import Engine, training_engine
+from fxbin.engine.weight_levels import mean_magnitudes, weight_levels
 from fxbin.onlookers import is_proxy
 from fxbin.torch_private import CALLED_HOOKS, COMPILED_CALL
 
@@ -36,12 +42,13 @@ def binarized_conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """``conv2d(activations(x), weights(w), bias, ...)``, bit for bit; gradients agree up to rounding.
+    """``conv2d(activations(x), weights(w), bias, ...)``, and its gradients, up to rounding.
 
-    One autograd function replaces three, which halves the cost of a call apart from the passes over tensors.
-    It applies in training, in float32 or float64 on a CPU, without a compiler, autocast or a functional
-    transform, for finite inputs, and if no hook sees the outputs of the binarizers. Otherwise the three
-    calls are made.
+    One autograd function replaces three, which halves the cost of a call apart from the passes over tensors;
+    in float32, the 1-bit engine computes the output, with exact sums, and the gradients of the levels.
+    It applies in float32 or float64 on a CPU, without a compiler, autocast or a functional transform, for
+    finite inputs, and if no hook sees the outputs of the binarizers; in eval mode, where the engine is.
+    Otherwise the three calls are made.
     """
     if w is None:
         weights.refuse_missing()
@@ -51,28 +58,28 @@ def binarized_conv2d(
         if _passes_on(activations) and _passes_on(weights) and not is_proxy(x):
             return F.conv2d(x, w, bias, stride, padding, dilation, groups)
     elif not isinstance(padding, str) and _is_fused(activations, weights, x, w):
-        low, high = cpu_passes.value_range(x)
-        if math.isfinite(low) and math.isfinite(high):
-            settings = (*map(pair, (stride, padding, dilation)), groups)
-            return _one_step(activations, weights, x, w, bias, low >= 0, settings)
+        y = _fused(activations, weights, x, w, bias, (pair(stride), pair(padding), pair(dilation), groups))
+        if y is not None:
+            return y
     return conv2d(activations(x), weights(w), bias, stride, padding, dilation, groups)
 
 
-def _one_step(
-    activations: Binarizer,
-    weights: Binarizer,
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor | None,
-    nonnegative: bool,
-    settings: tuple[Any, ...],
-) -> Tensor:
+def _fused(
+    activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor, bias: Tensor | None, settings: Geometry
+) -> Tensor | None:
+    """The output in one step; None if the modules have to see a number that is not finite."""
     assert isinstance(activations, ActivationBinarizer)
+    assert isinstance(weights, WeightBinarizer)
+    parameters = activations.scale, activations.threshold
+    if not activations.training and not torch.is_grad_enabled():
+        return _Levels.of(*parameters, activations, weights, w).convolve(x, w, bias, settings)
+    low, high = cpu_passes.value_range(x)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
     if activations.awaits_first_batch:
         activations.start_from(x)
-    levels = activations.scale, activations.threshold
     y: Tensor = _BinarizedConv2d.apply(  # type: ignore[no-untyped-call]
-        x, w, bias, *levels, activations, weights, nonnegative, settings
+        x, w, bias, *parameters, activations, weights, low >= 0, settings
     )
     return y
 
@@ -102,51 +109,151 @@ class _BinarizedConv2d(Function):
         activations: ActivationBinarizer,
         weights: WeightBinarizer,
         nonnegative: bool,
-        settings: tuple[Any, ...],
+        settings: Geometry,
     ) -> Tensor:
         """See the class."""
-        s, t = log_scale.exp(), logit.sigmoid()
-        threshold = t * s
-        fired = cpu_passes.fired(x, threshold)
-        if activations.firing is not None:
-            activations.firing.add(fired)
-        a = weights.scale(w) if weights.is_enabled else None
+        levels = _Levels.of(log_scale, logit, activations, weights, w)
         ctx.save_for_backward(x, w)
-        m = 1.0 if activations.lr_multiplier is None else activations.lr_multiplier
-        ctx.kept = s, t, threshold, a, m, nonnegative, settings
-        return F.conv2d(fired.mul_(s), w if a is None else cpu_passes.signs(w, a), bias, *settings)
+        ctx.kept = levels, nonnegative, settings
+        return levels.convolve(x, w, bias, settings, activations.firing if activations.training else None)
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
         x, w = ctx.saved_tensors
-        s, t, threshold, a, m, nonnegative, (*geometry, groups) = ctx.kept
+        levels, nonnegative, settings = ctx.kept
         wants_x, wants_w, wants_bias, *wants_levels = ctx.needs_input_grad[:5]
-        wants_g = wants_x or any(wants_levels)
-        w = w if a is None else cpu_passes.signs(w, a)
-        fired = cpu_passes.fired(x, threshold)
-        g, grad_w, grad_bias = _convolution_backward(
-            grad_y, fired, w, [len(w)], *geometry, False, (0, 0), groups, (wants_g, wants_w, wants_bias)
+        conv = _Backward(grad_y, levels.two_level(w), settings, wants_w, wants_bias)
+        if not (wants_x or any(wants_levels)):
+            _, grad_w, grad_bias = conv.gradients(cpu_passes.fired(x, levels.threshold), False)
+            return None, grad_w.mul_(levels.s) if wants_w else None, grad_bias, *(None,) * 6
+        found = None
+        if levels.engine is not None and wants_w:
+            found = _by_engine(levels.engine, conv, x, levels)
+        grad_x, *others = found or _by_passes(conv, x, levels, nonnegative)
+        return (grad_x if wants_x else None), *others, *(None,) * 4
+
+
+@dataclass(slots=True)
+class _Levels:
+    """The levels of both binarizers, and what computes with them."""
+
+    s: Tensor
+    t: Tensor
+    threshold: Tensor
+    a: Tensor | None
+    """Scale of the weight, or None if it stays as it is."""
+    m: float
+    engine: Engine | None
+
+    @classmethod
+    def of(
+        cls,
+        log_scale: Tensor,
+        logit: Tensor,
+        activations: ActivationBinarizer,
+        weights: WeightBinarizer,
+        w: Tensor,
+    ) -> "_Levels":
+        """Those that the binarizers have now."""
+        s, t = log_scale.exp(), logit.sigmoid()
+        engine = training_engine() if w.dtype == torch.float32 else None
+        a = _scale(weights, w, engine) if weights.is_enabled else None
+        m = 1.0 if activations.lr_multiplier is None else activations.lr_multiplier
+        return cls(s, t, t * s, a, m, engine)
+
+    def convolve(
+        self, x: Tensor, w: Tensor, bias: Tensor | None, settings: Geometry, firing: FiringCount | None = None
+    ) -> Tensor:
+        """The output; `firing` counts where x is high."""
+        fired = None
+        if firing is not None:
+            fired = cpu_passes.fired(x, self.threshold)
+            firing.add(fired)
+        if self.engine is not None and self.a is not None:
+            conv = prepared(x, w, self.a, bias, settings)
+            if conv is not None:
+                return conv.run(self.engine, x, self.threshold, self.s, w, self.a, bias)
+        fired = cpu_passes.fired(x, self.threshold) if fired is None else fired
+        return F.conv2d(fired.mul_(self.s), self.two_level(w), bias, *settings)
+
+    def two_level(self, w: Tensor) -> Tensor:
+        """The weight that is convolved with."""
+        if self.a is None:
+            return w
+        if self.engine is not None and is_by_filter(self.a, w):
+            return weight_levels(self.engine, w, self.a)
+        return cpu_passes.signs(w, self.a)
+
+
+def _scale(weights: WeightBinarizer, w: Tensor, engine: Engine | None) -> Tensor:
+    """``weights.scale(w)``; of the known ones the engine takes the mean in one pass, without a temporary."""
+    by_filter = type(weights) is XNORWeightBinarizer and weights.scale_axis == "output"
+    if engine is None or w.dim() != 4 or not (by_filter or type(weights) is DoReFaWeightBinarizer):
+        return weights.scale(w)
+    return mean_magnitudes(engine, w, by_filter=by_filter)
+
+
+@dataclass(slots=True)
+class _Backward:
+    """The backward of the convolution with the weight `w`."""
+
+    grad_y: Tensor
+    w: Tensor
+    settings: Geometry
+    wants_w: bool
+    wants_bias: bool
+
+    def gradients(self, fired: Tensor, wants_g: bool) -> tuple[Any, Any, Any]:
+        """Those of input, weight and bias, None where not wanted."""
+        return self._wanted(fired, (wants_g, self.wants_w, self.wants_bias))
+
+    def gradient_of_input(self, x: Tensor) -> Tensor:
+        """That of the input, of which `x` only has the shape."""
+        g: Tensor = self._wanted(x, (True, False, False))[0]
+        return g
+
+    def _wanted(self, fired: Tensor, wanted: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
+        *geometry, groups = self.settings
+        found: tuple[Any, Any, Any] = _convolution_backward(
+            self.grad_y, fired, self.w, [len(self.w)], *geometry, False, (0, 0), groups, wanted
         )
-        if wants_w:
-            grad_w.mul_(s)
-        grad_x = grad_log_scale = grad_logit = None
-        if wants_g:
-            sum_gy = cpu_passes.inner(grad_w, w) if wants_w else cpu_passes.inner(g, fired) * s.item()
-            del fired  # for its memory
-            found = cpu_passes.gradients(g, x, s, None, nonnegative=nonnegative, sum_gy=sum_gy)
-            grad_x, grad_s, grad_t = found or formula_gradients(g, x, threshold.view(-1, 1, 1), s, s.dtype)
-            grad_log_scale = s * (grad_s * m)
-            grad_logit = torch.ops.aten.sigmoid_backward(grad_t.view_as(t).mul_(m), t)
-        return (grad_x if wants_x else None), grad_w, grad_bias, grad_log_scale, grad_logit, *(None,) * 4
+        return found
+
+
+_Gradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor]
+"""Of x, w, bias, log_scale and logit."""
+
+
+def _by_engine(engine: Engine, conv: _Backward, x: Tensor, levels: _Levels) -> _Gradients | None:
+    """All gradients; None if a sum is not finite."""
+    high = levels.s.item()
+    grad_x, fired, sums = ste_gradients(engine, conv.gradient_of_input(x), x, levels.threshold, high)
+    _, grad_w, grad_bias = conv.gradients(fired, False)
+    grad_w, grad_scale, grad_logit = level_gradients(engine, grad_w, conv.w, high, levels.m, sums, levels.t)
+    found = grad_x, grad_w, grad_bias, grad_scale, grad_logit
+    return found if math.isfinite(grad_scale.item()) else None
+
+
+def _by_passes(conv: _Backward, x: Tensor, levels: _Levels, nonnegative: bool) -> _Gradients:
+    s, t = levels.s, levels.t
+    fired = cpu_passes.fired(x, levels.threshold)
+    g, grad_w, grad_bias = conv.gradients(fired, True)
+    if conv.wants_w:
+        grad_w.mul_(s)
+    sum_gy = cpu_passes.inner(grad_w, conv.w) if conv.wants_w else cpu_passes.inner(g, fired) * s.item()
+    del fired  # for its memory
+    found = cpu_passes.gradients(g, x, s, None, nonnegative=nonnegative, sum_gy=sum_gy)
+    grad_x, grad_s, grad_t = found or formula_gradients(g, x, levels.threshold.view(-1, 1, 1), s, s.dtype)
+    grad_logit = torch.ops.aten.sigmoid_backward(grad_t.view_as(t).mul_(levels.m), t)
+    return grad_x, grad_w, grad_bias, s * (grad_s * levels.m), grad_logit
 
 
 def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) -> bool:
     """Whether `_BinarizedConv2d` computes what the two modules would, and supports these tensors."""
     return (
         type(activations) is ActivationBinarizer
-        and activations.training
         and activations.is_enabled
         and _is_plain(activations)
         and isinstance(weights, WeightBinarizer)
@@ -161,7 +268,9 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and x.dim() == 4
         and x.shape[1] == activations.channels
         and x.numel() > 0
+        and not (x.is_neg() or w.is_neg())
         and not torch.is_autocast_enabled("cpu")
+        and (activations.training or (x.dtype == torch.float32 and training_engine() is not None))
     )
 
 

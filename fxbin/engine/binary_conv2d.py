@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fxbin.engine.memory import is_channels_last
 from fxbin.errors import EngineError
 
 ACTIVATIONS = ("none", "relu", "prelu")
@@ -88,7 +89,7 @@ class BinaryConv2d:
         x = self.x
         if x.dtype == torch.int64:  # one word for each pixel is contiguous in both layouts
             return x.stride(1) == 1 and x.shape[2:].numel() > 1
-        return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return is_channels_last(x)
 
     @property
     def output_dtype(self) -> torch.dtype:

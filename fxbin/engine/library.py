@@ -15,10 +15,13 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """What the environment variable FXBIN_MAX_CPU limits the instructions of kernels to, where it is set."""
+
+TRAINING = ("1bit", "float")
+"""What the environment variable FXBIN_TRAINING chooses between: whether models in training use the engine."""
 
 _Size = ctypes.c_int64
 
@@ -78,6 +81,69 @@ class EngineCall(ctypes.Structure):
     )
 
 
+class FloatCall(ctypes.Structure):
+    """``fxbin_float_call``."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("shape", _Shape),
+        ("x", EngineTensor),
+        ("thresholds", ctypes.c_void_p),
+        ("thresholds_size", _Size),
+        ("high", ctypes.c_float),
+        ("weight", ctypes.c_void_p),
+        ("weight_size", _Size),
+        ("scales", ctypes.c_void_p),
+        ("scales_size", _Size),
+        ("bias", ctypes.c_void_p),
+        ("bias_size", _Size),
+        ("y", EngineTensor),
+        ("threads", _Size),
+    )
+
+
+class SteCall(ctypes.Structure):
+    """``fxbin_ste_call``."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("g", ctypes.c_void_p),
+        ("x", ctypes.c_void_p),
+        ("grad_x", ctypes.c_void_p),
+        ("fired", ctypes.c_void_p),
+        ("size", _Size),
+        ("pictures", _Size),
+        ("channels", _Size),
+        ("plane", _Size),
+        ("is_planar", _Size),
+        ("thresholds", ctypes.c_void_p),
+        ("thresholds_size", _Size),
+        ("high", ctypes.c_float),
+        ("sums", ctypes.c_void_p),
+        ("sums_size", _Size),
+        ("threads", _Size),
+    )
+
+
+class LevelCall(ctypes.Structure):
+    """``fxbin_level_call``."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("grad_w", ctypes.c_void_p),
+        ("w", ctypes.c_void_p),
+        ("w_size", _Size),
+        ("high", ctypes.c_float),
+        ("multiplier", ctypes.c_double),
+        ("sums", ctypes.c_void_p),
+        ("sums_size", _Size),
+        ("t", ctypes.c_void_p),
+        ("channels", _Size),
+        ("grad_scale", ctypes.c_void_p),
+        ("grad_logit", ctypes.c_void_p),
+    )
+
+
 @dataclass(frozen=True)
 class ConvShape:
     """What does not change between the calls of a convolution."""
@@ -116,6 +182,12 @@ class Engine:
         self._functions.fxbin_quantize.argtypes = [
             ctypes.c_void_p, _Size, ctypes.c_float, _Size, ctypes.c_void_p, _Size, _Size,
         ]  # fmt: skip
+        self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
+        self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
+        self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
+        address = ctypes.c_void_p
+        self._functions.fxbin_mean_magnitudes.argtypes = [address, _Size, address, _Size]
+        self._functions.fxbin_weight_levels.argtypes = [address, _Size, address, _Size, address]
         version = self._functions.fxbin_abi_version()
         if version != ABI_VERSION:
             raise EngineError(f"{path} is of version {version} of the engine, fxbin needs {ABI_VERSION}")
@@ -149,6 +221,26 @@ class Engine:
         places = x.data_ptr(), x.numel(), inverse_scale, zero_point, y.data_ptr(), y.numel(), threads
         self.check(self._functions.fxbin_quantize(*places))
 
+    def convolve_floats(self, call: FloatCall) -> None:
+        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_convolve_floats(ctypes.byref(call)))
+
+    def ste_gradients(self, call: SteCall) -> None:
+        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
+
+    def mean_magnitudes(self, w: int, size: int, means: int, means_size: int) -> None:
+        """Write the means of the magnitudes of a weight; `w` and `means` are addresses, see the C header."""
+        self.check(self._functions.fxbin_mean_magnitudes(w, size, means, means_size))
+
+    def weight_levels(self, w: int, size: int, scales: int, scales_size: int, y: int) -> None:
+        """Write a weight of two levels to `y`; `w`, `scales` and `y` are addresses, see the C header."""
+        self.check(self._functions.fxbin_weight_levels(w, size, scales, scales_size, y))
+
+    def level_gradients(self, call: LevelCall) -> None:
+        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_level_gradients(ctypes.byref(call)))
+
     def check(self, status: int) -> None:
         """Raise EngineError with the engine's own text, or MemoryError, if `status` is not 0."""
         if status:
@@ -179,15 +271,41 @@ def engine() -> Engine | None:
 
     Raises EngineError if an environment variable is wrong.
     """
+    found = engine_or_why_not()
+    if isinstance(found, Engine):
+        return found
+    warnings.warn(
+        f"fxbin's 1-bit engine is not available: {found}. Deployed models compute the same numbers with "
+        "PyTorch's operators instead, in float and several times slower.",
+        stacklevel=2,
+    )
+    return None
+
+
+@functools.cache
+def engine_or_why_not() -> "Engine | EngineError | OSError":
+    """The engine, built if need be, or the error for which it cannot be.
+
+    Raises EngineError if an environment variable is wrong.
+    """
     most = os.environ.get("FXBIN_MAX_CPU", "")
     if most not in ("", *MAX_CPU):
         raise EngineError(f"FXBIN_MAX_CPU: expected one of {MAX_CPU}, got {most!r}")
     try:
         return Engine(built_library())
     except (EngineError, OSError) as error:
-        warnings.warn(
-            f"fxbin's 1-bit engine is not available: {error}. Deployed models compute the same numbers with "
-            "PyTorch's operators instead, in float and several times slower.",
-            stacklevel=2,
-        )
-        return None
+        return error
+
+
+@functools.cache
+def training_engine() -> Engine | None:
+    """The engine for models in training, built if need be; None where it cannot be, or is switched off.
+
+    Without a warning, as training needs no engine: it computes the same in float.
+    Raises EngineError if an environment variable is wrong.
+    """
+    chosen = os.environ.get("FXBIN_TRAINING", "")
+    if chosen not in ("", *TRAINING):
+        raise EngineError(f"FXBIN_TRAINING: expected one of {TRAINING}, got {chosen!r}")
+    found = None if chosen == "float" else engine_or_why_not()
+    return found if isinstance(found, Engine) else None

@@ -10,19 +10,16 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fxbin import torch_private
 from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
+from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineWeights
+from fxbin.engine.memory import Like, aligned, dense, extent, place, thread_count
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
 """``enum fxbin_dtype``."""
-
-MOST_THREADS = 64
-"""More are not started."""
 
 MOST_CALLS = 16
 """Shapes of inputs that are remembered for a convolution."""
 
 _CALL_SIZE = sizeof(EngineCall)
-_NOTHING = EngineTensor()
 
 _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """By tensor of weight bits: its state and shape when the engine took it, and what the engine keeps."""
@@ -43,28 +40,30 @@ class NativeCall:
         vectors = conv.thresholds, conv.x_levels, conv.weight_bits, conv.w_levels
         optional = conv.bias, conv.slope, conv.y_thresholds
         given = _input(conv.thresholds), *vectors[1:], *optional
-        thresholds, x_levels, bits, w_levels, bias, slope, y_thresholds = kept = [*map(_vector, given)]
+        thresholds, x_levels, bits, w_levels, bias, slope, y_thresholds = kept = [
+            None if each is None else dense(each) for each in given
+        ]
         self._kept = kept
         x, residual = _input(conv.x), _residual(conv.residual)
         y = conv.new_output(torch.float32) if conv.wants_floats else None
         y_bits = None if y_thresholds is None else conv.new_bits()
-        self._outputs = [None if each is None else _Output(each) for each in (y, y_bits)]
+        self._outputs = [None if each is None else Like(each) for each in (y, y_bits)]
         self._dtype, self._weights = conv.output_dtype, _weights_of(engine, conv)
         self._call = EngineCall(
             _CALL_SIZE,
-            _tensor(x),
+            extent(x),
             _DTYPES[x.dtype],
-            *((None, 0) if x.dtype == torch.int64 else _place(thresholds)),
-            *_place(x_levels),
-            *_place(bits),
-            *_place(w_levels),
-            *_place(bias),
-            _tensor(residual),
+            *((None, 0) if x.dtype == torch.int64 else place(thresholds)),
+            *place(x_levels),
+            *place(bits),
+            *place(w_levels),
+            *place(bias),
+            extent(residual),
             ACTIVATIONS.index(conv.activation),
-            *_place(slope),
-            _tensor(y),
-            _tensor(y_bits),
-            *_place(y_thresholds),
+            *place(slope),
+            extent(y),
+            extent(y_bits),
+            *place(y_thresholds),
             None if kernel_name is None else kernel_name.encode(),
         )
 
@@ -90,7 +89,7 @@ class NativeCall:
         if y_bits is not None:
             made.append(y_bits.make())
             call.y_bits.data = made[-1].data_ptr()
-        call.threads = min(torch.get_num_threads(), MOST_THREADS)
+        call.threads = thread_count()
         if x.shape[0]:
             self._weights.convolve(call)
         if y is not None and self._dtype != torch.float32:
@@ -162,16 +161,6 @@ def _places(tensors: list[Tensor | None]) -> list[int]:
     return [each.data_ptr() for each in tensors if each is not None]
 
 
-class _Output:
-    """How memory for an output is made: as a tensor of the same kind was."""
-
-    def __init__(self, made: Tensor) -> None:
-        self._shape, self._stride, self._dtype = made.shape, made.stride(), made.dtype
-
-    def make(self) -> Tensor:
-        return torch.empty_strided(self._shape, self._stride, dtype=self._dtype)
-
-
 def held_bytes(weight_bits: Tensor) -> int:
     """Bytes that the engine keeps of `weight_bits`, beside the tensor itself."""
     found = _prepared.get(weight_bits)
@@ -203,30 +192,8 @@ def _is_unwritten(bits: Tensor, state: int | Tensor) -> bool:
 
 def _input(values: Tensor) -> Tensor:
     """`values` in a dtype that the engine reads: float32 has all numbers of dtypes with fewer bits."""
-    return _aligned(values if values.dtype in _DTYPES else values.float())
+    return aligned(values if values.dtype in _DTYPES else values.float())
 
 
 def _residual(values: Tensor | None) -> Tensor | None:
-    return None if values is None else _aligned(values.float())
-
-
-def _vector(values: Tensor | None) -> Tensor | None:
-    return None if values is None else _aligned(values.contiguous())
-
-
-def _aligned(values: Tensor) -> Tensor:
-    """`values`, copied if they are in the middle of something else, such as a file that was read."""
-    return values.clone() if values.data_ptr() % values.element_size() else values
-
-
-def _place(values: Tensor | None) -> tuple[int | None, int]:
-    return (None, 0) if values is None else (values.data_ptr(), values.numel())
-
-
-def _tensor(values: Tensor | None) -> EngineTensor:
-    """`values` up to the last element that its strides reach, without a place."""
-    if values is None:
-        return _NOTHING
-    shape, stride = values.shape, values.stride()
-    reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1
-    return EngineTensor(None, 0 if 0 in shape else reach, shape, stride)
+    return None if values is None else aligned(values.float())

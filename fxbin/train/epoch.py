@@ -14,6 +14,7 @@ from fxbin.binarized.unwrap import unwrapped
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.diagnostics.nonfinite import first_nonfinite
 from fxbin.errors import DataError
+from fxbin.train.evaluated import evaluated_form
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -136,11 +137,15 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """The logits ``(n, classes)`` of all `images` in eval mode; the model's mode is restored afterwards."""
+    """The logits ``(n, classes)`` of all `images` in eval mode; the model's mode is restored afterwards.
+
+    They may be computed by a deployed form of the model, which gives the same up to rounding.
+    """
     was_training = model.training
     model.eval()
     try:
-        return torch.cat([model(part) for part in images.split(EVALUATION_BATCH)])
+        form = evaluated_form(model, len(images))
+        return torch.cat([form(part) for part in images.split(EVALUATION_BATCH)])
     finally:
         model.train(was_training)
 

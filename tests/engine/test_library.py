@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, engine
+from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, engine_or_why_not
 from fxbin.errors import EngineError
 
 SHAPE = ConvShape(8, 4, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
@@ -222,4 +222,4 @@ def test_instructions_can_be_limited(built: Engine, most: str, left_out: set[str
 def test_an_unknown_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FXBIN_MAX_CPU", "AVX")
     with pytest.raises(EngineError, match=r"FXBIN_MAX_CPU: expected one of .*'avx2'.*, got 'AVX'"):
-        engine.__wrapped__()
+        engine_or_why_not.__wrapped__()

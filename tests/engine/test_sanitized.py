@@ -31,7 +31,7 @@ def works(compiler: Compiler, folder: Path, start: Callable[[Path], list[str]] =
     return b"heap-buffer-overflow" in subprocess.run(start(program), capture_output=True, check=False).stderr
 
 
-@pytest.mark.parametrize("driver", ["driver", "onnxruntime_driver"])
+@pytest.mark.parametrize("driver", ["driver", "onnxruntime_driver", "training_driver"])
 def test_kernels_read_and_write_nothing_else(tmp_path: Path, driver: str) -> None:
     compiler = next((each for each in find_compilers() if works(each, tmp_path)), None)
     if compiler is None:

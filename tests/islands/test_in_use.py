@@ -39,6 +39,7 @@ def step(model: BinarizedModule, run: Callable[[Tensor], Tensor], x: Tensor) -> 
     return y.detach(), [p.grad for p in model.parameters() if p.grad is not None]
 
 
+@pytest.mark.usefixtures("in_float")
 def test_compiled_with_graph_breaks_it_is_what_it_is_eagerly() -> None:
     torch.compiler.reset()
     model = inside()

@@ -17,6 +17,7 @@ const fxbin_kernel bitsliced_avx512_kernel = {
     .runs_here = cpu_has_avx512,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 6.7,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .jumps = true,

@@ -18,6 +18,7 @@ const fxbin_kernel bitsliced_neon_kernel = {
     .runs_here = cpu_has_neon,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 6.7,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .jumps = true,

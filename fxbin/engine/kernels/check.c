@@ -18,6 +18,8 @@
 /** Pixels of a picture. Some bytes for every channel of each of them still fit into 63 bits. */
 #define MAX_PIXELS ((int64_t)1 << 32)
 
+#define MAX_THREADS 1024
+
 static int between(const char *name, int64_t value, int64_t least, int64_t most) {
     if (value >= least && value <= most) return FXBIN_OK;
     return fail(
@@ -157,7 +159,7 @@ int check_call(const fxbin_shape *shape, const fxbin_call *call) {
     }
     CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_BITS));
     CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
-    CHECK(between("threads", call->threads, 1, 1024));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
     bool is_bits = call->x_dtype == FXBIN_BITS;
     size_t item = item_of(call->x_dtype);
 
@@ -184,4 +186,63 @@ int check_call(const fxbin_shape *shape, const fxbin_call *call) {
         return fail(FXBIN_BAD_ARGUMENT, "slope: expected null without FXBIN_PRELU");
     }
     return check_vector("slope", call->slope, call->slope_size, filters, sizeof(float), !has_slope);
+}
+
+int check_weight(const fxbin_float_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_float_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    const fxbin_shape *shape = &call->shape;
+    CHECK(check_shape(shape));
+    int64_t values = shape->filters * inputs_of(shape), scales = call->scales_size == 1 ? 1 : shape->filters;
+    CHECK(check_vector("weight", call->weight, call->weight_size, values, sizeof(float), false));
+    return check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false);
+}
+
+int check_ste(const fxbin_ste_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_ste_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(between("pictures", call->pictures, 1, MAX_SIZE));
+    CHECK(between("channels", call->channels, 1, MAX_SIZE));
+    CHECK(between("plane", call->plane, 1, MAX_PIXELS));
+    CHECK(between("numbers of a picture", call->channels * call->plane, 1, MAX_ELEMENTS / call->pictures));
+    CHECK(between("is_planar", call->is_planar, 0, 1));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
+    int64_t count = call->pictures * call->channels * call->plane;
+    CHECK(check_vector("g", call->g, call->size, count, sizeof(float), false));
+    CHECK(check_vector("x", call->x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("grad_x", call->grad_x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("fired", call->fired, call->size, count, sizeof(float), false));
+    CHECK(check_vector(
+        "thresholds", call->thresholds, call->thresholds_size, call->channels, sizeof(float), false
+    ));
+    return check_vector("sums", call->sums, call->sums_size, call->channels + 1, sizeof(double), false);
+}
+
+int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y) {
+    CHECK(between("scales", scales_size, 1, MAX_SIZE));
+    CHECK(between("weights", size, 1, MAX_ELEMENTS));
+    if (size % scales_size) return fail(FXBIN_BAD_ARGUMENT, "scales: expected a divisor of the number of weights");
+    CHECK(check_vector("w", w, size, size, sizeof(float), false));
+    CHECK(check_vector("scales", scales, scales_size, scales_size, sizeof(float), false));
+    return check_vector("y", y, size, size, sizeof(float), false);
+}
+
+int check_level_call(const fxbin_level_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_level_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    int64_t channels = call->channels, size = call->w_size;
+    CHECK(between("channels", channels, 1, MAX_SIZE));
+    CHECK(between("weights", size, 1, MAX_ELEMENTS));
+    CHECK(check_vector("grad_w", call->grad_w, size, size, sizeof(float), false));
+    CHECK(check_vector("w", call->w, size, size, sizeof(float), false));
+    CHECK(check_vector("sums", call->sums, call->sums_size, channels + 1, sizeof(double), false));
+    CHECK(check_vector("t", call->t, channels, channels, sizeof(float), false));
+    CHECK(check_vector("grad_scale", call->grad_scale, 1, 1, sizeof(float), false));
+    return check_vector("grad_logit", call->grad_logit, channels, channels, sizeof(float), false);
 }

@@ -9,4 +9,13 @@ int check_shape(const fxbin_shape *shape);
 /** FXBIN_OK if the call fits the shape; what was derived from both then holds: sizes do not overflow. */
 int check_call(const fxbin_shape *shape, const fxbin_call *call);
 
+/** FXBIN_OK if the weight and its scales fit the shape. */
+int check_weight(const fxbin_float_call *call);
+
+int check_ste(const fxbin_ste_call *call);
+
+int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y);
+
+int check_level_call(const fxbin_level_call *call);
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "active.h"
 #include "check.h"
+#include "convolve.h"
 #include "cpu.h"
 #include "epilogue.h"
 #include "errors.h"
@@ -12,6 +13,7 @@
 #include "limits.h"
 #include "pack.h"
 #include "places.h"
+#include "planar_avx512.h"
 #include "threads.h"
 #include "weights.h"
 
@@ -22,6 +24,11 @@
 
 /** Work, in weights times output pixels, that is worth another thread. */
 #define WORK_OF_A_THREAD (16 * 1024 * 1024)
+
+/** Nanoseconds that kernels take which count the filters of one pixel together: for each pixel, and for each number of y
+ * that is written to a plane. */
+#define COST_OF_A_PIXEL 20
+#define COST_OF_A_NUMBER 0.3
 
 /** Bytes of each part of a band's memory. */
 typedef struct {
@@ -37,11 +44,13 @@ typedef struct {
 
 typedef struct {
     fxbin_weights *weights;
+    bool is_weight_new; /**< whether this call pays for the forms of the weight, as the next one has another */
     const fxbin_shape *shape;
     fxbin_shape packed; /**< as bands and tiles take it: with one group where all are computed together */
     const fxbin_call *call;
     const fxbin_kernel *kernel; /**< the one for all bands; null: the best for each */
     const bool *candidates;     /**< by number, the kernels that may be the best for a band */
+    bool is_planar;             /**< whether it computes whole bands across pixels */
     fxbin_coefficients coefficients;
     bool has_limits; /**< see `has_limits` */
     int64_t out_size[2];
@@ -77,6 +86,10 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
         .active = aligned(rows * self->out_size[1] * shape->groups * (int64_t)sizeof(int32_t)),
         .limits = self->has_limits ? aligned(limits_size(shape) * (int64_t)sizeof(int32_t)) : 0,
     };
+    if (self->is_planar) {
+        sizes.input = aligned(planar_input_size(shape, rows * self->out_size[1]));
+        return sizes;
+    }
     if (self->kernel != NULL) make_room(&sizes, self->kernel, self->shape, pixels);
     for (int64_t i = 0; self->kernel == NULL && kernel_at(i) != NULL; i++) {
         // Memory for kernels that are never chosen would only make bands smaller.
@@ -223,6 +236,10 @@ static void run_band(void *context, int64_t index) {
     const void *weights = weights_for(self->weights, kernel, self->call->weight_bits);
     if (weights == NULL) {
         atomic_store(&self->is_out_of_memory, true);
+    } else if (self->is_planar) {
+        const int64_t *stride = self->call->y.stride;
+        float *y = (float *)self->call->y.data + picture * stride[0] + band.first_out_row * stride[2];
+        run_planar(&self->coefficients, &band, weights, memory.input, y);
     } else {
         means by = {.kernel = kernel, .weights = weights, .memory = &memory};
         fxbin_limits limits;
@@ -245,6 +262,27 @@ static int64_t worthwhile_threads(const convolution *self) {
     return (int64_t)max_of(1, (int64_t)(work / WORK_OF_A_THREAD));
 }
 
+/** Take the kernel that counts across pixels where there is one, where y is all that is written, in planes, and where it
+ * is faster than what has been chosen. */
+static void choose_planar(convolution *self) {
+#if FXBIN_X86
+    const fxbin_kernel *planar = &planar_avx512_kernel;
+    const fxbin_call *call = self->call;
+    const fxbin_coefficients *c = &self->coefficients;
+    bool is_plain = call->y_bits.data == NULL && call->residual.data == NULL && c->middle == NULL && c->excess == NULL;
+    bool has_planes = call->y.stride[3] == 1 && call->y.stride[2] == self->out_size[1] && call->y.stride[1] != 1;
+    if (!is_plain || !has_planes || call->activation != FXBIN_NO_ACTIVATION || call->kernel != NULL) return;
+    if (!planar->runs_here() || !planar->takes(self->shape)) return;
+    fxbin_work work = {.share = 0.5, .pixels = self->out_size[0] * self->out_size[1]};
+    const fxbin_kernel *other = self->kernel == NULL ? best_kernel(self->shape, &work, NULL) : self->kernel;
+    double rest = COST_OF_A_PIXEL + COST_OF_A_NUMBER * (double)self->shape->filters;
+    double mine = planar->cost(self->shape, &work) * planar_excess(work.pixels);
+    if (mine > other->cost(self->shape, &work) + rest) return;
+    self->kernel = planar;
+    self->is_planar = true;
+#endif
+}
+
 static int run(convolution *self) {
     const fxbin_call *call = self->call;
     float *storage = malloc((size_t)coefficients_size(self->shape) * sizeof *storage);
@@ -261,6 +299,10 @@ static int run(convolution *self) {
         self->kernel = joined_kernel(self->shape);
         if (self->kernel != NULL) self->packed.groups = 1;
     }
+    if (self->kernel == NULL && self->is_weight_new) {
+        self->kernel = best_kernel_once(self->shape, call->x.shape[0], self->out_size[0] * self->out_size[1]);
+    }
+    choose_planar(self);
     int64_t threads = min_of(call->threads, worthwhile_threads(self));
     divide(self, threads);
     int64_t count = call->x.shape[0] * self->bands;
@@ -276,9 +318,14 @@ static int run(convolution *self) {
     return FXBIN_OK;
 }
 
-int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {
+int convolve(fxbin_weights *weights, const fxbin_call *call, bool is_weight_new) {
     if (weights == NULL) return fail(FXBIN_BAD_ARGUMENT, "weights: expected a pointer, got null");
-    convolution self = {.weights = weights, .shape = shape_of(weights), .call = call};
+    convolution self = {
+        .weights = weights,
+        .is_weight_new = is_weight_new,
+        .shape = shape_of(weights),
+        .call = call,
+    };
     self.packed = *self.shape;
     int status = check_call(self.shape, call);
     if (status != FXBIN_OK || call->x.shape[0] == 0) return status;
@@ -294,4 +341,8 @@ int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {
     }
     fxbin_output_size(self.shape, call->x.shape + 2, self.out_size);
     return run(&self);
+}
+
+int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {
+    return convolve(weights, call, false);
 }

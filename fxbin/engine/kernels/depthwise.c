@@ -140,6 +140,7 @@ const fxbin_kernel depthwise_kernel = {
     .runs_here = always,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 0,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .pixel_size = pixel_size,

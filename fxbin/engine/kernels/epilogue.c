@@ -73,24 +73,80 @@ static ALWAYS_INLINE void put_bits(uint64_t *words, int64_t step, int64_t filter
     }
 }
 
+/** Writes up to CHUNK filters of the pixels of a tile, which are neighbours in memory from `y` on, each filter `step`
+ * numbers after the one before. */
+typedef void (*writes_planes)(const float values[TILE][CHUNK], int64_t pixels, int64_t count, float *y, int64_t step);
+
+static ALWAYS_INLINE void write_part(
+    const float values[TILE][CHUNK], int64_t first_pixel, int64_t pixels, int64_t first, int64_t count, float *y,
+    int64_t step
+) {
+    for (int64_t i = first; i < count; i++) {
+        for (int64_t pixel = first_pixel; pixel < pixels; pixel++) y[i * step + pixel] = values[pixel][i];
+    }
+}
+
+static ALWAYS_INLINE void write_planes(
+    const float values[TILE][CHUNK], int64_t pixels, int64_t count, float *y, int64_t step
+) {
+    write_part(values, 0, pixels, 0, count, y, step);
+}
+
+#if FXBIN_X86
+/** Filters `i` to i + 7 of pixels `pixel` to pixel + 7. */
+static ALWAYS_INLINE AVX2 void write_8_by_8(
+    const float values[TILE][CHUNK], int64_t pixel, int64_t i, float *y, int64_t step
+) {
+    __m256 a[8], b[8];
+    for (int k = 0; k < 8; k++) a[k] = _mm256_loadu_ps(&values[pixel + k][i]);
+    for (int k = 0; k < 8; k += 2) {
+        b[k] = _mm256_unpacklo_ps(a[k], a[k + 1]);
+        b[k + 1] = _mm256_unpackhi_ps(a[k], a[k + 1]);
+    }
+    for (int k = 0; k < 8; k += 4) {
+        a[k] = _mm256_shuffle_ps(b[k], b[k + 2], 0x44);
+        a[k + 1] = _mm256_shuffle_ps(b[k], b[k + 2], 0xee);
+        a[k + 2] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0x44);
+        a[k + 3] = _mm256_shuffle_ps(b[k + 1], b[k + 3], 0xee);
+    }
+    float *to = y + i * step + pixel;
+    for (int k = 0; k < 4; k++) {
+        _mm256_storeu_ps(to + k * step, _mm256_permute2f128_ps(a[k], a[k + 4], 0x20));
+        _mm256_storeu_ps(to + (k + 4) * step, _mm256_permute2f128_ps(a[k], a[k + 4], 0x31));
+    }
+}
+
+static ALWAYS_INLINE AVX2 void write_planes_avx2(
+    const float values[TILE][CHUNK], int64_t pixels, int64_t count, float *y, int64_t step
+) {
+    int64_t whole_pixels = pixels / 8 * 8, whole = count / 8 * 8;
+    for (int64_t i = 0; i < whole; i += 8) {
+        for (int64_t pixel = 0; pixel < whole_pixels; pixel += 8) write_8_by_8(values, pixel, i, y, step);
+    }
+    write_part(values, whole_pixels, pixels, 0, whole, y, step);
+    write_part(values, 0, pixels, whole, count, y, step);
+}
+#endif
+
 /** What differs between calls, as constants where this is inlined. */
 typedef struct {
     bool has_residual, has_levels, is_residual_together;
     int64_t activation;
     packs_word pack;
+    writes_planes write_planes;
 } form;
 
-/** Up to CHUNK filters of one pixel, from filter number `filter` of all on. */
+/** Up to CHUNK filters of one pixel, from filter number `filter` of all on: their values, and their bits. */
 static ALWAYS_INLINE void finish_chunk(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count,
-    const int32_t *sums, form is
+    const int32_t *sums, form is, float *values
 ) {
     const fxbin_call *call = c->call;
     const float *factor = c->factor + filter, *added = c->bias + filter, *residual = call->residual.data;
     const float *slope = call->slope == NULL ? NULL : call->slope + filter;
     int64_t residual_step = is.is_residual_together ? 1 : call->residual.stride[1];
     if (is.has_residual) residual += tile->residual_at[pixel] + filter * residual_step;
-    float levels[CHUNK], values[CHUNK];
+    float levels[CHUNK];
     if (is.has_levels) {
         add_levels(c, tile, pixel, filter, count, levels);
         added = levels;
@@ -109,15 +165,6 @@ static ALWAYS_INLINE void finish_chunk(
         uint64_t *words = (uint64_t *)call->y_bits.data + tile->y_bits_at[pixel] + filter / 64 * step;
         put_bits(words, step, filter, count, is.pack(values, call->y_thresholds + filter, count));
     }
-    if (call->y.data != NULL) {
-        int64_t step = call->y.stride[1];
-        float *y = (float *)call->y.data + tile->y_at[pixel] + filter * step;
-        if (step == 1) {
-            memcpy(y, values, (size_t)count * sizeof *y);
-        } else {
-            for (int64_t i = 0; i < count; i++) y[i * step] = values[i];
-        }
-    }
 }
 
 /** The sums of a block of filters of a tile. */
@@ -127,16 +174,47 @@ typedef struct {
     int64_t step; /**< from pixel to pixel */
 } block_sums;
 
+/** Write the values of one pixel. */
+static ALWAYS_INLINE void write_pixel(const float *values, int64_t count, float *y, int64_t step) {
+    if (step == 1) {
+        memcpy(y, values, (size_t)count * sizeof *y);
+    } else {
+        for (int64_t i = 0; i < count; i++) y[i * step] = values[i];
+    }
+}
+
+/** Whether the pixels of the tile are neighbours in y, and its filters are not. */
+static ALWAYS_INLINE bool is_planar(const fxbin_call *call, const fxbin_tile *tile) {
+    int64_t last = tile->pixels - 1;
+    return call->y.stride[1] != 1 && last > 0 && tile->y_at[last] - tile->y_at[0] == last;
+}
+
+static ALWAYS_INLINE void finish_part(
+    const fxbin_coefficients *c, const fxbin_tile *tile, int64_t filter, int64_t count, const int32_t *sums,
+    int64_t sums_step, form is
+) {
+    const fxbin_call *call = c->call;
+    int64_t step = call->y.stride[1];
+    float values[TILE][CHUNK], *y = call->y.data;
+    bool has_planes = y != NULL && is_planar(call, tile);
+    if (y != NULL) y += filter * step;
+    for (int64_t start = 0; start < tile->pixels; start += TILE) {
+        int64_t pixels = min_of(tile->pixels - start, TILE);
+        for (int64_t i = 0; i < pixels; i++) {
+            int64_t pixel = start + i;
+            finish_chunk(c, tile, pixel, filter, count, sums + pixel * sums_step, is, values[i]);
+            if (y != NULL && !has_planes) write_pixel(values[i], count, y + tile->y_at[pixel], step);
+        }
+        if (has_planes) is.write_planes(values, pixels, count, y + tile->y_at[start], step);
+    }
+}
+
 static ALWAYS_INLINE void finish_pixels(
     const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, form is
 ) {
-    int64_t filter = tile->group * group_filters(c->shape) + of.first;
-    for (int64_t pixel = 0; pixel < tile->pixels; pixel++) {
-        const int32_t *sums = of.sums + pixel * of.step;
-        int64_t i = 0;
-        for (; i + CHUNK <= of.count; i += CHUNK) finish_chunk(c, tile, pixel, filter + i, CHUNK, sums + i, is);
-        if (i < of.count) finish_chunk(c, tile, pixel, filter + i, of.count - i, sums + i, is);
-    }
+    int64_t filter = tile->group * group_filters(c->shape) + of.first, i = 0;
+    for (; i + CHUNK <= of.count; i += CHUNK) finish_part(c, tile, filter + i, CHUNK, of.sums + i, of.step, is);
+    if (i < of.count) finish_part(c, tile, filter + i, of.count - i, of.sums + i, of.step, is);
 }
 
 static ALWAYS_INLINE void finish_activation(
@@ -152,28 +230,28 @@ static ALWAYS_INLINE void finish_activation(
 
 /** One loop for all calls, compiled for the usual ones, and once for all others. */
 static ALWAYS_INLINE void finish(
-    const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, packs_word pack
+    const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, packs_word pack, writes_planes write
 ) {
-    form is = {.pack = pack, .has_levels = c->middle != NULL || c->excess != NULL};
+    form is = {.pack = pack, .write_planes = write, .has_levels = c->middle != NULL || c->excess != NULL};
     is.has_residual = c->call->residual.data != NULL;
     is.is_residual_together = is.has_residual && c->call->residual.stride[1] == 1;
     if (is.has_levels || is.has_residual != is.is_residual_together) {
         is.activation = c->call->activation;
         finish_pixels(c, tile, of, is);
     } else if (is.has_residual) {
-        finish_activation(c, tile, of, (form){true, false, true, 0, pack});
+        finish_activation(c, tile, of, (form){true, false, true, 0, pack, write});
     } else {
-        finish_activation(c, tile, of, (form){false, false, false, 0, pack});
+        finish_activation(c, tile, of, (form){false, false, false, 0, pack, write});
     }
 }
 
 #if FXBIN_X86
 static AVX2 void finish_avx2(const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of) {
-    finish(c, tile, of, pack_float_avx2);
+    finish(c, tile, of, pack_float_avx2, write_planes_avx2);
 }
 
 static AVX512 void finish_avx512(const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of) {
-    finish(c, tile, of, pack_float_avx512);
+    finish(c, tile, of, pack_float_avx512, write_planes_avx2);
 }
 #endif
 
@@ -192,7 +270,7 @@ void finish_tile(
         return;
     }
 #endif
-    finish(coefficients, tile, of, pack_float);
+    finish(coefficients, tile, of, pack_float, write_planes);
 }
 
 void finish_words(

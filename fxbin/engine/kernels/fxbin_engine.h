@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 /** Goes up when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 2
+#define FXBIN_ABI_VERSION 3
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
@@ -127,6 +127,89 @@ FXBIN_API int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call);
 FXBIN_API int fxbin_quantize(
     const float *x, int64_t size, float inverse_scale, int64_t zero_point, uint8_t *y, int64_t y_size, int64_t threads
 );
+
+/** One convolution of a weight in float, which training changes at every step: nothing is kept of it.
+ *
+ * As `fxbin_convolve`, with the levels 0 and `high` of x, and w = scale[f] where weight > 0, else -scale[f].
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_float_call)`` */
+    fxbin_shape shape;
+    fxbin_tensor x;          /**< float32 */
+    const float *thresholds; /**< of each channel */
+    int64_t thresholds_size;
+    float high;
+    const float *weight; /**< (filters, channels / groups, kernel height, kernel width) */
+    int64_t weight_size;
+    const float *scales; /**< of each filter, or one for all */
+    int64_t scales_size;
+    const float *bias; /**< of each filter; may be null */
+    int64_t bias_size;
+    fxbin_tensor y; /**< float32 */
+    int64_t threads;
+} fxbin_float_call;
+
+FXBIN_API int fxbin_convolve_floats(const fxbin_float_call *call);
+
+/** The backward of an activation binarizer with the levels 0 and `high`, whose gradient passes where 0 <= x <= high.
+ *
+ *     grad_x = g where 0 <= x <= high, else 0
+ *     fired = 1 where x > t of the channel, else 0
+ *     sums[c] = sum of g where 0 < x < high, over channel c
+ *     sums[channels] = sum of g x where x <= high, over all
+ *
+ * All four tensors are dense and in one layout. grad_x may be g, or fired x.
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_ste_call)`` */
+    const float *g, *x;
+    float *grad_x, *fired;
+    int64_t size; /**< of each of them: pictures * channels * plane */
+    int64_t pictures, channels, plane;
+    int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
+    const float *thresholds; /**< of each channel */
+    int64_t thresholds_size;
+    float high;
+    double *sums;
+    int64_t sums_size; /**< channels + 1 */
+    int64_t threads;   /**< at most so many */
+} fxbin_ste_call;
+
+FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
+
+/** The mean of ``|w|`` of each filter, or, with one of `means`, of all: filters follow each other in w. */
+FXBIN_API int fxbin_mean_magnitudes(const float *w, int64_t size, float *means, int64_t means_size);
+
+/** Write a weight of two levels: y = scale of the filter where w > 0, else -scale. `size` numbers of w and of y, whose
+ * filters follow each other; scales of each filter, or one for all. */
+FXBIN_API int fxbin_weight_levels(
+    const float *w, int64_t size, const float *scales, int64_t scales_size, float *y
+);
+
+/** The end of the backward of a convolution and its binarizers, after `fxbin_ste_gradients`.
+ *
+ * With the gradient of the weight for an input of 0 and 1:
+ *
+ *     grad_w = high grad_w                                    in place
+ *     grad_scale = high m (sum(grad_w w) - sums[channels]) / high
+ *     grad_logit[c] = -m sums[c] t[c] (1 - t[c])
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_level_call)`` */
+    float *grad_w;
+    const float *w;
+    int64_t w_size; /**< of both */
+    float high;
+    double multiplier; /**< m */
+    const double *sums;
+    int64_t sums_size; /**< channels + 1 */
+    const float *t;
+    int64_t channels;
+    float *grad_scale; /**< one number */
+    float *grad_logit; /**< of each channel */
+} fxbin_level_call;
+
+FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
 
 #ifdef __cplusplus
 }

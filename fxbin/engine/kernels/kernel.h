@@ -34,6 +34,9 @@ typedef struct {
      * counts is which kernel has the lowest. */
     double (*cost)(const fxbin_shape *shape, const fxbin_work *work);
 
+    /** Nanoseconds for making one weight's part of its form. */
+    double prepare_cost;
+
     /** Bytes of its form of the weights, and how it is made of those of `fxbin_call.weight_bits`. */
     int64_t (*weights_size)(const fxbin_shape *shape);
     void (*prepare_weights)(const fxbin_shape *shape, const uint8_t *weight_bits, void *weights);

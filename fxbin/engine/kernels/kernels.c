@@ -1,5 +1,6 @@
 #include "kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "cpu.h"
@@ -47,14 +48,31 @@ const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape) {
     return NULL;
 }
 
-const fxbin_kernel *best_kernel(const fxbin_shape *shape, const fxbin_work *work, const bool *candidates) {
+/** The fastest kernel, where making a weight's part of its form counts `prepare` times for every pixel. */
+static const fxbin_kernel *fastest(
+    const fxbin_shape *shape, const fxbin_work *work, double prepare, const bool *candidates
+) {
     const fxbin_kernel *best = NULL;
+    double least = INFINITY;
     for (int64_t i = 0; kernel_at(i) != NULL; i++) {
         const fxbin_kernel *kernel = kernel_at(i);
         if (!kernel->takes(shape) || (candidates != NULL && !candidates[i])) continue;
-        if (best == NULL || kernel->cost(shape, work) < best->cost(shape, work)) best = kernel;
+        double cost = kernel->cost(shape, work) + prepare * kernel->prepare_cost;
+        if (cost >= least) continue;
+        best = kernel;
+        least = cost;
     }
     return best;
+}
+
+const fxbin_kernel *best_kernel(const fxbin_shape *shape, const fxbin_work *work, const bool *candidates) {
+    return fastest(shape, work, 0, candidates);
+}
+
+const fxbin_kernel *best_kernel_once(const fxbin_shape *shape, int64_t pictures, int64_t pixels) {
+    fxbin_work work = {.share = 0.5, .pixels = pixels};
+    double weights = (double)(shape->filters * inputs_of(shape));
+    return fastest(shape, &work, weights / (double)(pictures * pixels), NULL);
 }
 
 const char *fxbin_kernel_name(int64_t index) {

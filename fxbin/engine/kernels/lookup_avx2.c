@@ -302,6 +302,7 @@ const fxbin_kernel lookup_avx2_kernel = {
     .runs_here = runs_here,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 1.3,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .pixel_size = pixel_size,

@@ -18,24 +18,87 @@ typedef struct {
     int64_t fired_stride; /**< from group to group */
 } row_of_input;
 
-/** Sets bit number `bit` in every `words`-th word of `bits` whose value is above the threshold of its channel. */
-typedef void (*packs_channel)(
-    const row_of_input *row, const char *x, const char *threshold, uint64_t *bits, int64_t words, int bit
+/** Columns that are packed together. */
+#define COLUMNS 8
+
+/** Writes the bits of up to 64 channels of `columns` <= COLUMNS columns, each to every `words`-th word. */
+typedef void (*packs_columns)(
+    const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,
+    uint64_t *bits, int64_t words
 );
 
-#define DEFINE_PACK_CHANNEL(type)                                                                             \
-    static ALWAYS_INLINE void pack_channel_##type(                                                            \
-        const row_of_input *row, const char *x, const char *threshold, uint64_t *bits, int64_t words, int bit \
+#define DEFINE_PACK_COLUMNS(type)                                                                             \
+    static ALWAYS_INLINE void pack_columns_##type(                                                            \
+        const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,    \
+        uint64_t *bits, int64_t words                                                                         \
     ) {                                                                                                       \
-        const type *values = (const type *)(const void *)x;                                                   \
-        type bound = *(const type *)(const void *)threshold;                                                  \
-        for (int64_t column = 0; column < row->width; column++) {                                             \
-            bits[column * words] |= (uint64_t)(values[column * row->column_stride] > bound) << bit;           \
+        const type *values = (const type *)(const void *)x, *bounds = (const type *)(const void *)thresholds; \
+        uint64_t found[COLUMNS] = {0};                                                                        \
+        for (int64_t channel = 0; channel < channels; channel++, values += row->channel_stride) {             \
+            for (int64_t column = 0; column < columns; column++) {                                            \
+                uint64_t bit = values[column * row->column_stride] > bounds[channel];                         \
+                found[column] |= bit << channel;                                                              \
+            }                                                                                                 \
         }                                                                                                     \
+        for (int64_t column = 0; column < columns; column++) bits[column * words] = found[column];            \
     }
 
-DEFINE_PACK_CHANNEL(float)
-DEFINE_PACK_CHANNEL(double)
+DEFINE_PACK_COLUMNS(float)
+DEFINE_PACK_COLUMNS(double)
+
+#if FXBIN_X86
+/** Of whole vectors, which are neighbours in memory; other columns as above. */
+static ALWAYS_INLINE AVX2 void pack_columns_float_avx2(
+    const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,
+    uint64_t *bits, int64_t words
+) {
+    if (columns < COLUMNS || row->column_stride != 1) {
+        pack_columns_float(row, x, thresholds, channels, columns, bits, words);
+        return;
+    }
+    const float *values = (const float *)(const void *)x, *bounds = (const float *)(const void *)thresholds;
+    __m256i low = _mm256_setzero_si256(), high = low, bit = _mm256_set1_epi64x(1);
+    for (int64_t channel = 0; channel < channels; channel++, values += row->channel_stride) {
+        __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(values), _mm256_set1_ps(bounds[channel]), _CMP_GT_OQ);
+        __m256i is_set = _mm256_castps_si256(above);
+        __m256i first = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(is_set));
+        __m256i second = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(is_set, 1));
+        low = _mm256_or_si256(low, _mm256_and_si256(first, bit));
+        high = _mm256_or_si256(high, _mm256_and_si256(second, bit));
+        bit = _mm256_add_epi64(bit, bit);
+    }
+    uint64_t found[COLUMNS];
+    _mm256_storeu_si256((__m256i *)(void *)found, low);
+    _mm256_storeu_si256((__m256i *)(void *)(found + 4), high);
+    for (int column = 0; column < COLUMNS; column++) bits[column * words] = found[column];
+}
+
+static ALWAYS_INLINE AVX512 void pack_columns_float_avx512(
+    const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,
+    uint64_t *bits, int64_t words
+) {
+    if (row->column_stride != 1) {
+        pack_columns_float(row, x, thresholds, channels, columns, bits, words);
+        return;
+    }
+    const float *values = (const float *)(const void *)x, *bounds = (const float *)(const void *)thresholds;
+    __mmask8 there = (__mmask8)((1u << columns) - 1);
+    __m512i found = _mm512_setzero_si512(), bit = _mm512_set1_epi64(1);
+    for (int64_t channel = 0; channel < channels; channel++, values += row->channel_stride) {
+        __m256 some = _mm256_maskz_loadu_ps(there, values);
+        __mmask8 above = _mm256_mask_cmp_ps_mask(there, some, _mm256_set1_ps(bounds[channel]), _CMP_GT_OQ);
+        found = _mm512_mask_or_epi64(found, above, found, bit);
+        bit = _mm512_add_epi64(bit, bit);
+    }
+    if (words == 1) {
+        _mm512_mask_storeu_epi64(bits, there, found);
+        return;
+    }
+    uint64_t each[COLUMNS];
+    _mm512_storeu_si512(each, found);
+    for (int64_t column = 0; column < columns; column++) bits[column * words] = each[column];
+}
+#endif
 
 /** Channels that are neighbours in memory (channels_last): pixel by pixel. */
 static ALWAYS_INLINE void pack_pixels(const row_of_input *row, packs_word pack, size_t item) {
@@ -55,17 +118,20 @@ static ALWAYS_INLINE void pack_pixels(const row_of_input *row, packs_word pack, 
     }
 }
 
-/** Any other layout: channel by channel. */
-static ALWAYS_INLINE void pack_channels(const row_of_input *row, packs_channel pack, size_t item) {
+/** Any other layout: some columns at a time. */
+static ALWAYS_INLINE void pack_channels(const row_of_input *row, packs_columns pack, size_t item) {
     int64_t channels = group_channels(row->shape), words = pixel_words(row->shape);
-    memset(row->bits, 0, (size_t)(row->width * words) * sizeof *row->bits);
-    const char *x = row->x, *threshold = row->thresholds;
-    for (int64_t group = 0; group < row->shape->groups; group++) {
-        for (int64_t channel = 0; channel < channels; channel++) {
-            uint64_t *first = row->bits + group * group_words(row->shape) + channel / 64;
-            pack(row, x, threshold, first, words, (int)(channel % 64));
-            x += row->channel_stride * (int64_t)item;
-            threshold += item;
+    for (int64_t column = 0; column < row->width; column += COLUMNS) {
+        int64_t columns = min_of(COLUMNS, row->width - column);
+        const char *x = row->x + column * row->column_stride * (int64_t)item, *thresholds = row->thresholds;
+        uint64_t *bits = row->bits + column * words;
+        for (int64_t group = 0; group < row->shape->groups; group++) {
+            for (int64_t rest = channels; rest > 0; rest -= 64) {
+                int64_t count = min_of(rest, 64);
+                pack(row, x, thresholds, count, columns, bits++, words);
+                x += count * row->channel_stride * (int64_t)item;
+                thresholds += count * (int64_t)item;
+            }
         }
     }
 }
@@ -83,12 +149,12 @@ static ALWAYS_INLINE void count_fired(const row_of_input *row) {
 }
 
 static ALWAYS_INLINE void pack_row(
-    const row_of_input *row, packs_word by_word, packs_channel by_channel, size_t item
+    const row_of_input *row, packs_word by_word, packs_columns by_columns, size_t item
 ) {
     if (row->channel_stride == 1 || row->shape->channels == 1) {
         pack_pixels(row, by_word, item);
     } else {
-        pack_channels(row, by_channel, item);
+        pack_channels(row, by_columns, item);
     }
     count_fired(row);
 }
@@ -114,11 +180,11 @@ static ALWAYS_INLINE void copy_row(const row_of_input *row) {
 typedef void (*packs_row)(const row_of_input *row);
 
 static void pack_row_float(const row_of_input *row) {
-    pack_row(row, pack_float, pack_channel_float, sizeof(float));
+    pack_row(row, pack_float, pack_columns_float, sizeof(float));
 }
 
 static void pack_row_double(const row_of_input *row) {
-    pack_row(row, pack_double, pack_channel_double, sizeof(double));
+    pack_row(row, pack_double, pack_columns_double, sizeof(double));
 }
 
 static void pack_row_bits(const row_of_input *row) {
@@ -127,11 +193,15 @@ static void pack_row_bits(const row_of_input *row) {
 
 #if FXBIN_X86
 static AVX2 void pack_row_float_avx2(const row_of_input *row) {
-    pack_row(row, pack_float_avx2, pack_channel_float, sizeof(float));
+    pack_row(row, pack_float_avx2, pack_columns_float_avx2, sizeof(float));
 }
 
 static AVX2 void pack_row_double_avx2(const row_of_input *row) {
-    pack_row(row, pack_double, pack_channel_double, sizeof(double));
+    pack_row(row, pack_double, pack_columns_double, sizeof(double));
+}
+
+static AVX512 void pack_row_float_avx512(const row_of_input *row) {
+    pack_row(row, pack_float_avx512, pack_columns_float_avx512, sizeof(float));
 }
 
 static AVX2 void pack_row_bits_avx2(const row_of_input *row) {
@@ -143,6 +213,7 @@ static packs_row packer_of(int64_t dtype) {
     static const packs_row by_dtype[] = {pack_row_float, pack_row_double, pack_row_bits};
 #if FXBIN_X86
     static const packs_row avx2_by_dtype[] = {pack_row_float_avx2, pack_row_double_avx2, pack_row_bits_avx2};
+    if (dtype == FXBIN_FLOAT32 && cpu_has_avx512()) return pack_row_float_avx512;
     if (cpu_has_avx2()) return avx2_by_dtype[dtype];
 #endif
     return by_dtype[dtype];
@@ -153,8 +224,12 @@ void pack_band(const fxbin_call *call, int64_t picture, fxbin_band *band) {
     const int64_t *stride = call->x.stride;
     size_t item = item_of(call->x_dtype);
     packs_row pack = packer_of(call->x_dtype);
-    int64_t width = band->in_size[1];
-    for (int64_t i = 0; i < band->rows; i++) {
+    int64_t width = band->in_size[1], rows = band->rows;
+    if (rows > 0 && stride[2] == width * stride[3]) {  // rows that follow each other are a long one
+        width *= rows;
+        rows = 1;
+    }
+    for (int64_t i = 0; i < rows; i++) {
         int64_t element = picture * stride[0] + (band->first_row + i) * stride[2];
         row_of_input row = {
             .shape = shape,
@@ -165,7 +240,7 @@ void pack_band(const fxbin_call *call, int64_t picture, fxbin_band *band) {
             .width = width,
             .bits = band->bits + i * width * pixel_words(shape),
             .fired = band->fired + i * width,
-            .fired_stride = band->rows * width,
+            .fired_stride = rows * width,
         };
         pack(&row);
     }

@@ -18,6 +18,7 @@ const fxbin_kernel pixelsliced_neon_kernel = {
     .runs_here = cpu_has_neon,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 20,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .pixel_size = no_pixel_size,

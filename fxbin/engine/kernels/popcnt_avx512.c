@@ -117,6 +117,7 @@ const fxbin_kernel popcnt_avx512_kernel = {
     .runs_here = cpu_has_avx512_vpopcntdq,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 0.08,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .pixel_size = no_pixel_size,

@@ -181,6 +181,7 @@ const fxbin_kernel popcnt_neon_kernel = {
     .runs_here = cpu_has_neon,
     .takes = takes,
     .cost = cost,
+    .prepare_cost = 0.5,
     .weights_size = weights_size,
     .prepare_weights = prepare_weights,
     .pixel_size = no_pixel_size,

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "errors.h"
 #include "kernels.h"
+#include "planar_avx512.h"
 #include "weight_bits.h"
 
 #define ALIGNMENT 64
@@ -18,7 +19,7 @@
 #define MANY_PIXELS 1024
 
 /** What is made of a weight beside the forms of the kernels of `kernel_at`. */
-enum { EXCESS = MAX_KERNELS, JOINED, FORMS };
+enum { EXCESS = MAX_KERNELS, JOINED, PLANAR, FORMS };
 
 struct fxbin_weights {
     fxbin_shape shape;
@@ -39,6 +40,9 @@ const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_lim
 }
 
 static int64_t number_of(const fxbin_kernel *kernel) {
+#if FXBIN_X86
+    if (kernel == &planar_avx512_kernel) return PLANAR;
+#endif
     for (int64_t number = 0; kernel_at(number) != NULL; number++) {
         if (kernel_at(number) == kernel) return number;
     }

@@ -1,0 +1,62 @@
+"""The backward of a convolution and its binarizers, but for the two convolutions in it, by the engine."""
+
+from ctypes import sizeof
+
+import torch
+from torch import Tensor
+
+from fxbin.engine.library import Engine, LevelCall, SteCall
+from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
+
+
+def ste_gradients(
+    engine: Engine, g: Tensor, x: Tensor, threshold: Tensor, high: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the backward of an activation binarizer needs, in one pass over `g` and `x`.
+
+    Shapes: g and x ``(n, c, h, w)``, float32, not empty; threshold ``(1, c, 1, 1)``. `g` is overwritten.
+
+    Returns:
+        `g` where ``0 <= x <= high``, else 0, in the memory of `g` if that has the layout of x;
+        1 where ``x > threshold``, else 0;
+        float64 ``(c + 1,)``: the sum of `g` where ``0 < x < high`` for each channel, then the sum of ``g x``
+        where ``x <= high``.
+    """
+    is_last = is_channels_last(x)
+    x, g = in_layout(x, is_last), in_layout(g, is_last)
+    fired, threshold = torch.empty_like(x), dense(threshold)
+    pictures, channels, height, width = x.shape
+    sums = torch.empty(channels + 1, dtype=torch.float64)
+    g_place, size = g.data_ptr(), x.numel()
+    engine.ste_gradients(
+        SteCall(
+            sizeof(SteCall), g_place, x.data_ptr(), g_place, fired.data_ptr(), size, pictures, channels,
+            height * width, not is_last, threshold.data_ptr(), threshold.numel(), high, sums.data_ptr(),
+            channels + 1, thread_count(),
+        )
+    )  # fmt: skip
+    return g, fired, sums
+
+
+def level_gradients(
+    engine: Engine, grad_w: Tensor, w: Tensor, high: float, multiplier: float, sums: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the weight, of ``log(high)`` and of ``logit(t)``, from `grad_w` for an input of 0 and 1.
+
+    The levels enter a convolution by the product of its input and its gradient, which equals that of its
+    weight and its gradient, as it is linear in both. `grad_w` is overwritten.
+
+    Shapes: grad_w and w ``(f, c / groups, kh, kw)``; sums as `ste_gradients` gives them; t ``(1, c, 1, 1)``.
+    Returns: like w, ``(1,)`` and ``(1, c, 1, 1)``; the second is not finite if a sum is not.
+    """
+    is_last = is_channels_last(grad_w)
+    grad_w, w = in_layout(grad_w, is_last), in_layout(w, is_last)
+    grad_scale, grad_logit = t.new_empty(1), torch.empty_like(t)
+    engine.level_gradients(
+        LevelCall(
+            sizeof(LevelCall), grad_w.data_ptr(), w.data_ptr(), grad_w.numel(), high, multiplier,
+            sums.data_ptr(), sums.numel(), t.data_ptr(), t.numel(), grad_scale.data_ptr(),
+            grad_logit.data_ptr(),
+        )
+    )  # fmt: skip
+    return grad_w, grad_scale, grad_logit

@@ -1,0 +1,200 @@
+/* The gradients of an activation binarizer in one pass over its input: see `fxbin_ste_call`. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "cpu.h"
+#include "errors.h"
+#include "shape.h"
+#include "threads.h"
+
+/** Numbers that are computed together: sums of so many lanes do not wait for one another. */
+#define LANES 16
+
+/** Sums are taken in float32 over so many numbers, and in float64 over these sums. */
+#define TURNS 64
+
+/** Numbers of a plane from which on it is worth a loop of its own. */
+#define LONG_PLANE 64
+
+/** Numbers that are worth another thread. */
+#define NUMBERS_OF_A_THREAD (1024 * 1024)
+
+typedef struct {
+    const fxbin_ste_call *call;
+    int64_t channels, plane, picture; /**< numbers of each */
+    bool is_planar;
+    const float *thresholds; /**< of the numbers of a picture or, in channels_last, of a pixel */
+    int64_t period;          /**< how many of them */
+    int64_t parts;
+    double *sums; /**< (parts, channels + 1): of each channel, and the products of all */
+    atomic_bool is_out_of_memory;
+} gradients;
+
+typedef struct {
+    const float *g, *x;
+    float *grad_x, *fired;
+    float high;
+} numbers;
+
+static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t first) {
+    return (numbers){
+        .g = call->g + first,
+        .x = call->x + first,
+        .grad_x = call->grad_x + first,
+        .fired = call->fired + first,
+        .high = call->high,
+    };
+}
+
+/** Number i: what it adds to the two sums is added to `inside` and `product`. */
+static ALWAYS_INLINE void step(const numbers *at, int64_t i, float threshold, float *inside, float *product) {
+    float x = at->x[i], g = at->g[i];
+    float below = x <= at->high ? g : 0;
+    at->grad_x[i] = x >= 0 ? below : 0;
+    at->fired[i] = x > threshold ? 1 : 0;
+    *inside += x > 0 && x < at->high ? g : 0;
+    *product += below * (x <= at->high ? x : 0);
+}
+
+static ALWAYS_INLINE double sum_of(const float *lanes) {
+    double sum = 0;
+    for (int i = 0; i < LANES; i++) sum += (double)lanes[i];
+    return sum;
+}
+
+/** `count` numbers of one channel. */
+static ALWAYS_INLINE void run_plane(numbers at, int64_t count, float threshold, double *inside, double *product) {
+    for (int64_t i = 0; i < count;) {
+        float insides[LANES] = {0}, products[LANES] = {0};
+        int64_t end = min_of(i + TURNS * LANES, count);
+        for (; i + LANES <= end; i += LANES) {
+            INDEPENDENT
+            for (int lane = 0; lane < LANES; lane++) {
+                step(&at, i + lane, threshold, &insides[lane], &products[lane]);
+            }
+        }
+        for (int lane = 0; i < end; i++, lane++) step(&at, i, threshold, &insides[lane], &products[lane]);
+        *inside += sum_of(insides), *product += sum_of(products);
+    }
+}
+
+/** As many numbers as there are thresholds. */
+static ALWAYS_INLINE void run_period(
+    numbers at, int64_t count, const float *thresholds, float *inside, float *products
+) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        INDEPENDENT
+        for (int lane = 0; lane < LANES; lane++) {
+            step(&at, i + lane, thresholds[i + lane], &inside[i + lane], &products[lane]);
+        }
+    }
+    for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], &products[lane]);
+}
+
+/** The numbers from `first` to `last`, which are whole periods; `inside` has room for the sums of one. */
+static ALWAYS_INLINE void run_periods(
+    const gradients *self, int64_t first, int64_t last, float *inside, double *sums
+) {
+    int64_t period = self->period, of_channel = period / self->channels;
+    for (int64_t i = first; i < last;) {
+        float products[LANES] = {0};
+        memset(inside, 0, (size_t)period * sizeof *inside);
+        for (int64_t end = min_of(i + TURNS * period, last); i < end; i += period) {
+            run_period(numbers_from(self->call, i), period, self->thresholds, inside, products);
+        }
+        for (int64_t j = 0; j < period; j++) sums[j / of_channel] += (double)inside[j];
+        sums[self->channels] += sum_of(products);
+    }
+}
+
+static ALWAYS_INLINE void run_planes(const gradients *self, int64_t first, int64_t last, double *sums) {
+    for (int64_t i = first; i < last; i += self->plane) {
+        int64_t channel = i / self->plane % self->channels;
+        numbers at = numbers_from(self->call, i);
+        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], &sums[self->channels]);
+    }
+}
+
+static ALWAYS_INLINE void run_part(gradients *self, int64_t index) {
+    int64_t pictures = self->call->pictures;
+    int64_t first = pictures * index / self->parts * self->picture;
+    int64_t last = pictures * (index + 1) / self->parts * self->picture;
+    double *sums = self->sums + index * (self->channels + 1);
+    if (self->is_planar && self->plane >= LONG_PLANE) {
+        run_planes(self, first, last, sums);
+        return;
+    }
+    float *inside = malloc((size_t)self->period * sizeof *inside);
+    if (inside == NULL) {
+        atomic_store(&self->is_out_of_memory, true);
+        return;
+    }
+    run_periods(self, first, last, inside, sums);
+    free(inside);
+}
+
+static void run_part_anywhere(void *self, int64_t index) {
+    run_part(self, index);
+}
+
+#if FXBIN_X86
+static AVX2 void run_part_avx2(void *self, int64_t index) {
+    run_part(self, index);
+}
+
+static AVX512 void run_part_avx512(void *self, int64_t index) {
+    run_part(self, index);
+}
+#endif
+
+static void (*part_runner(void))(void *, int64_t) {
+#if FXBIN_X86
+    if (cpu_has_avx512()) return run_part_avx512;
+    if (cpu_has_avx2()) return run_part_avx2;
+#endif
+    return run_part_anywhere;
+}
+
+/** Run all parts, and add their sums in order. */
+static int run(gradients *self) {
+    const fxbin_ste_call *call = self->call;
+    int64_t count = self->channels + 1;
+    run_on_threads(self->parts, self->parts, part_runner(), self);
+    if (atomic_load(&self->is_out_of_memory)) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
+    memset(call->sums, 0, (size_t)count * sizeof *call->sums);
+    for (int64_t i = 0; i < self->parts * count; i++) call->sums[i % count] += self->sums[i];
+    return FXBIN_OK;
+}
+
+/** The threshold of each number of a period. */
+static void repeat_thresholds(const gradients *self, float *thresholds) {
+    int64_t of_channel = self->period / self->channels;
+    for (int64_t i = 0; i < self->period; i++) thresholds[i] = self->call->thresholds[i / of_channel];
+}
+
+int fxbin_ste_gradients(const fxbin_ste_call *call) {
+    int status = check_ste(call);
+    if (status != FXBIN_OK) return status;
+    gradients self = {.call = call, .channels = call->channels, .plane = call->plane};
+    self.picture = call->channels * call->plane;
+    self.is_planar = call->is_planar && call->plane > 1;
+    self.period = self.is_planar && call->plane < LONG_PLANE ? self.picture : call->channels;
+    self.parts = max_of(call->pictures * self.picture / NUMBERS_OF_A_THREAD, 1);
+    self.parts = min_of(min_of(self.parts, call->threads), max_of(call->pictures, 1));
+    float *thresholds = malloc((size_t)self.period * sizeof *thresholds);
+    self.sums = calloc((size_t)(self.parts * (self.channels + 1)), sizeof *self.sums);
+    if (thresholds == NULL || self.sums == NULL) {
+        status = fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
+    } else {
+        repeat_thresholds(&self, thresholds);
+        self.thresholds = thresholds;
+        status = run(&self);
+    }
+    free(thresholds);
+    free(self.sums);
+    return status;
+}

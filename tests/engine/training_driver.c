@@ -1,0 +1,198 @@
+/* Runs what training asks of the engine, on random shapes, for sanitizers to watch: every buffer is a block of the heap
+ * of exactly the size that is told. Numbers must be those of plain loops; what does not fit must be refused.
+ *
+ *     training_driver SECONDS SEED
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fxbin_engine.h"
+
+static uint64_t state;
+
+static int64_t below(int64_t count) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (int64_t)((state >> 33) % (uint64_t)count);
+}
+
+/** Numbers of which some are 0, and some are equal. */
+static float *numbers(int64_t count) {
+    float *made = malloc((size_t)count * sizeof *made);
+    for (int64_t i = 0; i < count; i++) made[i] = (float)(below(41) - 20) / 16;
+    return made;
+}
+
+static void stop(const char *what, const int64_t *sizes) {
+    printf("%s:", what);
+    for (int i = 0; i < 8; i++) printf(" %lld", (long long)sizes[i]);
+    printf(": %s\n", fxbin_last_error());
+    exit(1);
+}
+
+static void check(int is_right, const char *what, const int64_t *sizes) {
+    if (!is_right) stop(what, sizes);
+}
+
+static fxbin_tensor tensor(const int64_t shape[4], int is_last) {
+    int64_t picture = shape[1] * shape[2] * shape[3], size = shape[0] * picture;
+    fxbin_tensor made = {.data = numbers(size), .size = size};
+    int64_t planar[4] = {picture, shape[2] * shape[3], shape[3], 1}, last[4] = {picture, 1, shape[3] * shape[1], shape[1]};
+    memcpy(made.shape, shape, sizeof made.shape);
+    memcpy(made.stride, is_last ? last : planar, sizeof made.stride);
+    return made;
+}
+
+static float at(const fxbin_tensor *t, int64_t n, int64_t c, int64_t y, int64_t x) {
+    return ((float *)t->data)[n * t->stride[0] + c * t->stride[1] + y * t->stride[2] + x * t->stride[3]];
+}
+
+/** One sum of signs by the definition. */
+static int64_t sum_at(const fxbin_float_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox) {
+    const fxbin_shape *s = &call->shape;
+    int64_t channels = s->channels / s->groups, group = f / (s->filters / s->groups), sum = 0;
+    for (int64_t i = 0; i < channels * s->kernel[0] * s->kernel[1]; i++) {
+        int64_t kx = i % s->kernel[1], ky = i / s->kernel[1] % s->kernel[0], c = i / s->kernel[1] / s->kernel[0];
+        int64_t y = oy * s->stride[0] - s->padding[0] + ky * s->dilation[0];
+        int64_t x = ox * s->stride[1] - s->padding[2] + kx * s->dilation[1];
+        if (y < 0 || y >= call->x.shape[2] || x < 0 || x >= call->x.shape[3]) continue;
+        c += group * channels;
+        if (at(&call->x, n, c, y, x) > call->thresholds[c]) {
+            sum += call->weight[f * channels * s->kernel[0] * s->kernel[1] + i] > 0 ? 1 : -1;
+        }
+    }
+    return sum;
+}
+
+static void refuse_floats(const fxbin_float_call *good, const int64_t *sizes) {
+    for (int i = 0; i < 7; i++) {
+        fxbin_float_call bad = *good;
+        if (i == 0) bad.x.size--;
+        if (i == 1) bad.y.size--;
+        if (i == 2) bad.thresholds_size--;
+        if (i == 3) bad.weight_size--;
+        if (i == 4) bad.scales_size = good->shape.filters + 1;
+        if (i == 5) bad.struct_size--;
+        if (i == 6) bad.shape.groups = 0;
+        check(fxbin_convolve_floats(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
+    }
+}
+
+static void convolve(void) {
+    static const int64_t channels[] = {1, 2, 3, 5, 16, 21, 22, 32, 33, 64, 65, 130};
+    int64_t groups = below(4) ? 1 : 1 + below(3), depth = channels[below(12)];
+    fxbin_shape s = {.groups = groups, .channels = groups * depth, .filters = groups * (1 + below(20))};
+    for (int axis = 0; axis < 2; axis++) {
+        s.kernel[axis] = 1 + below(4), s.stride[axis] = 1 + below(3), s.dilation[axis] = 1 + below(3);
+    }
+    for (int side = 0; side < 4; side++) s.padding[side] = below(5);
+    int64_t in[4] = {1 + below(2), s.channels, 1 + below(12), 1 + below(12)}, out[4] = {in[0], s.filters, 0, 0};
+    if (fxbin_output_size(&s, in + 2, out + 2) != FXBIN_OK) return;
+    int64_t sizes[8] = {s.channels, s.filters, groups, s.kernel[0], s.kernel[1], in[0], in[2], in[3]};
+    int64_t weights = s.filters * depth * s.kernel[0] * s.kernel[1], scales = below(2) ? 1 : s.filters;
+    float *thresholds = numbers(s.channels), *weight = numbers(weights), *scale = numbers(scales);
+    float *bias = numbers(s.filters);
+    fxbin_float_call call = {
+        sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, 0.75f, weight, weights, scale, scales,
+        NULL, 0, tensor(out, (int)below(2)), 1 + below(2),
+    };
+    if (below(2)) call.bias = bias, call.bias_size = s.filters;
+    check(fxbin_convolve_floats(&call) == FXBIN_OK, "refused", sizes);
+    for (int i = 0; i < 40; i++) {
+        int64_t n = below(out[0]), f = below(out[1]), y = below(out[2]), x = below(out[3]);
+        float expected = scale[scales == 1 ? 0 : f] * 0.75f * (float)sum_at(&call, n, f, y, x);
+        check(at(&call.y, n, f, y, x) == expected + (call.bias == NULL ? 0 : bias[f]), "a wrong number", sizes);
+    }
+    refuse_floats(&call, sizes);
+    free(thresholds), free(weight), free(scale), free(bias), free(call.x.data), free(call.y.data);
+}
+
+/** The place of a number's channel in the layout of the call. */
+static int64_t channel_of(const fxbin_ste_call *call, int64_t i) {
+    return call->is_planar ? i / call->plane % call->channels : i % call->channels;
+}
+
+static void check_ste(const fxbin_ste_call *call, const float *g, const float *x, const int64_t *sizes) {
+    double *sums = calloc((size_t)(call->channels + 1), sizeof *sums);
+    for (int64_t i = 0; i < call->size; i++) {
+        int64_t c = channel_of(call, i);
+        check(call->grad_x[i] == (x[i] >= 0 && x[i] <= call->high ? g[i] : 0), "a wrong gradient", sizes);
+        check(call->fired[i] == (x[i] > call->thresholds[c]), "a wrong level", sizes);
+        if (x[i] > 0 && x[i] < call->high) sums[c] += (double)g[i];
+        if (x[i] <= call->high) sums[call->channels] += (double)g[i] * (double)x[i];
+    }
+    // All of these are multiples of a power of two, and so are their sums.
+    check(!memcmp(sums, call->sums, (size_t)(call->channels + 1) * sizeof *sums), "a wrong sum", sizes);
+    free(sums);
+}
+
+static void ste(void) {
+    int64_t pictures = 1 + below(90), channels = 1 + below(40), plane = below(3) ? 1 + below(20) : 60 + below(30);
+    int64_t size = pictures * channels * plane, sizes[8] = {pictures, channels, plane};
+    float *g = numbers(size), *x = numbers(size), *thresholds = numbers(channels), *of_g = numbers(size);
+    double *sums = malloc((size_t)(channels + 1) * sizeof *sums);
+    memcpy(of_g, g, (size_t)size * sizeof *g);
+    fxbin_ste_call call = {
+        sizeof call, of_g, x, of_g, numbers(size), size, pictures, channels, plane, below(2), thresholds, channels, 0.5f,
+        sums, channels + 1, 1 + below(3),
+    };
+    check(fxbin_ste_gradients(&call) == FXBIN_OK, "refused", sizes);
+    check_ste(&call, g, x, sizes);
+    for (int i = 0; i < 4; i++) {
+        fxbin_ste_call bad = call;
+        if (i == 0) bad.size--;
+        if (i == 1) bad.thresholds_size--;
+        if (i == 2) bad.sums_size--;
+        if (i == 3) bad.pictures = 0;
+        check(fxbin_ste_gradients(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
+    }
+    free(g), free(x), free(thresholds), free(of_g), free(sums), free(call.fired);
+}
+
+static void levels(void) {
+    int64_t filters = 1 + below(9), inputs = 1 + below(300), size = filters * inputs, channels = 1 + below(9);
+    int64_t scales = below(2) ? 1 : filters, sizes[8] = {filters, inputs, channels, scales};
+    float *w = numbers(size), *scale = numbers(scales), *y = numbers(size), *grad = numbers(size), *t = numbers(channels);
+    float *before = numbers(size), *grad_scale = numbers(1), *grad_logit = numbers(channels);
+    double *sums = malloc((size_t)(channels + 1) * sizeof *sums), product = 0;
+    for (int64_t i = 0; i <= channels; i++) sums[i] = (double)below(100);
+    memcpy(before, grad, (size_t)size * sizeof *grad);
+    check(fxbin_weight_levels(w, size, scale, size + 1, y) == FXBIN_BAD_ARGUMENT, "scales", sizes);
+    check(fxbin_mean_magnitudes(w, size, scale, scales) == FXBIN_OK, "refused", sizes);
+    for (int64_t f = 0; f < scales; f++) {
+        double sum = 0;
+        for (int64_t i = 0; i < size / scales; i++) sum += fabs((double)w[f * (size / scales) + i]);
+        check(scale[f] == (float)(sum / (double)(size / scales)), "a wrong mean", sizes);
+    }
+    check(fxbin_weight_levels(w, size, scale, scales, y) == FXBIN_OK, "refused", sizes);
+    for (int64_t i = 0; i < size; i++) {
+        float a = scale[scales == 1 ? 0 : i / inputs];
+        check(y[i] == (w[i] > 0 ? a : -a), "a wrong weight", sizes);
+        product += (double)before[i] * 0.5 * (double)y[i];
+    }
+    fxbin_level_call call = {
+        sizeof call, grad, y, size, 0.5f, 2, sums, channels + 1, t, channels, grad_scale, grad_logit,
+    };
+    check(fxbin_level_gradients(&call) == FXBIN_OK, "refused", sizes);
+    for (int64_t i = 0; i < size; i++) check(grad[i] == before[i] / 2, "a wrong gradient of the weight", sizes);
+    check(fabs((double)*grad_scale - 2 * (product - sums[channels])) < 1e-3, "a wrong gradient of the scale", sizes);
+    for (int64_t c = 0; c < channels; c++) {
+        double expected = -2 * sums[c] * (double)t[c] * (1 - (double)t[c]);
+        check(fabs((double)grad_logit[c] - expected) < 1e-3, "a wrong gradient of a threshold", sizes);
+    }
+    call.sums_size--;
+    check(fxbin_level_gradients(&call) == FXBIN_BAD_ARGUMENT, "sums", sizes);
+    free(w), free(scale), free(y), free(grad), free(t), free(before), free(grad_scale), free(grad_logit), free(sums);
+}
+
+int main(int count, char **arguments) {
+    if (count != 3) return 2;
+    state = (uint64_t)atoll(arguments[2]);
+    clock_t end = clock() + (clock_t)(atof(arguments[1]) * CLOCKS_PER_SEC);
+    int runs = 0;
+    for (; clock() < end; runs++) convolve(), ste(), levels();
+    printf("%d shapes\n", runs);
+    return runs < 10;
+}
