@@ -135,6 +135,7 @@ def test_other_calls_live_on_when_the_model_is_changed(change: Callable[[Any], N
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.usefixtures("in_float")  # compared to the bit
 def test_compiled() -> None:
     model = trained(made())
     compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -234,15 +234,16 @@ class ConvCaller:
         self._calls = calls
         self._own = own
         self._assigned: Any = None
-        self._is_plain = own is None and is_plain_conv2d(module)
         self._is_bypassed = False
+        # Bound once, as Dynamo cannot bind them.
+        is_plain = own is None and is_plain_conv2d(module)
+        self._own_forward = MethodType(ConvCaller._convolve_layer if is_plain else ConvCaller._run_own, self)
+        self._assigned_forward = MethodType(ConvCaller._run_assigned, self)
 
     @property
     def forward(self) -> Callable[..., Any]:
         """The forward of the module, with binarizers."""
-        if self._assigned is not None:
-            return MethodType(ConvCaller._run_assigned, self)
-        return MethodType(ConvCaller._convolve_layer if self._is_plain else ConvCaller._run_own, self)
+        return self._own_forward if self._assigned is None else self._assigned_forward
 
     def follow_assigned(self) -> None:
         """Run with binarizers what has been assigned as ``module.forward`` since, until it is deleted."""

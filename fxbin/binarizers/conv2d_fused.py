@@ -28,6 +28,8 @@ from fxbin.onlookers import is_proxy
 from fxbin.torch_private import CALLED_HOOKS, COMPILED_CALL
 
 _HOOKS, _PRE_HOOKS, _BACKWARD_HOOKS, _BACKWARD_PRE_HOOKS = CALLED_HOOKS
+# What the fused function computes; the classes may be patched.
+_BINARIZE_ACTIVATION, _BINARIZE_WEIGHT = ActivationBinarizer.binarize, WeightBinarizer.binarize
 _convolution_backward = torch.ops.aten.convolution_backward.default
 
 
@@ -257,7 +259,8 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and activations.is_enabled
         and _is_plain(activations)
         and isinstance(weights, WeightBinarizer)
-        and type(weights).binarize is WeightBinarizer.binarize
+        and ActivationBinarizer.binarize is _BINARIZE_ACTIVATION
+        and type(weights).binarize is _BINARIZE_WEIGHT
         and type(weights).forward is Binarizer.forward
         and _is_plain(weights)
         and not torch_private.has_any_global_hook()

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ def test_special_values_hold_every_kind_in_every_channel() -> None:
         assert (torch.signbit(found) & (found == 0)).any()
 
 
+@pytest.mark.usefixtures("in_float")  # compared to the bit
 def test_a_value_at_its_threshold_is_seen_in_the_outputs_and_others_are_not() -> None:
     x = torch.rand(1, 8, 4, 4)
     model = binarize(nn.Conv2d(8, 4, 1), x)

@@ -301,6 +301,7 @@ class Twice(nn.Module):
         return y
 
 
+@pytest.mark.usefixtures("in_float")  # compared to the bit
 def test_one_of_two_calls_of_a_conv_can_be_ignored() -> None:
     scopes: dict[str, Any] = {"ignored_scopes": ["Twice/NNCFConv2d[conv]/conv2d_0"]}
     model: Any = fxbin.transform(Twice(), config(**scopes))

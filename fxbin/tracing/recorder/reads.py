@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fxbin import torch_private
 from fxbin.original.inventory import Inventory
@@ -102,7 +102,10 @@ class Reads:
         kind = next((kind for kind in type(module).__mro__ if name in vars(kind)), None)
         if kind is None:
             self._found[path, name] = Read(path, "nowhere", name, MISSING)
-        elif not kind.__module__.startswith("torch.") or name == "forward":
+        # The forward of a graph module is made anew whenever its graph is another one.
+        elif not kind.__module__.startswith("torch.") or (
+            name == "forward" and not issubclass(kind, fx.GraphModule)
+        ):
             self._found[path, name] = Read(path, "class", name, vars(kind)[name], kind)
 
     def note_written(self, module: nn.Module, name: str) -> None:
