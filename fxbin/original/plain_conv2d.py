@@ -1,5 +1,7 @@
 """Tells whether a layer is a conv2d of torch whose code is torch's own."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -14,11 +16,14 @@ def is_plain_conv2d(module: nn.Module) -> bool:
     """
     if not isinstance(module, nn.Conv2d):
         return False
-    methods = (type(module).forward, torch_private.conv_forward(module))
+    kind: Any = type(module)
+    if torch.compiler.is_compiling():  # Dynamo knows no `__globals__`, and that of torch 2.9 no attrgetter
+        own = torch_private.CONV_FORWARD in vars(module)
+        method = getattr(kind, torch_private.CONV_FORWARD)
+        return not own and kind.forward is _FORWARD and method is _CONV_FORWARD
+    methods = (kind.forward, torch_private.conv_forward(module))
     return all(getattr(method, "__globals__", None) is _OF_TORCH for method in methods)
 
 
-# Dynamo, which knows no `__globals__`, runs it as it is.
-setattr(is_plain_conv2d, torch_private.MARKED_CONSTANT, True)
-
 _OF_TORCH = vars(torch.nn.modules.conv)
+_FORWARD, _CONV_FORWARD = nn.Conv2d.forward, torch_private.conv_forward(nn.Conv2d)

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 from fxbin.graph.calls.guards import check_learns, register_hook
 from fxbin.tracing.recorder.attributes import Attributes
 from fxbin.tracing.recorder.expressions import describe, steps_back
-from fxbin.tracing.recorder.location import user_location
+from fxbin.tracing.recorder.location import is_asked_by_torch, user_location
 from fxbin.tracing.recorder.position import Position
 from fxbin.tracing.recorder.questions import Questions, answer_about
 from fxbin.tracing.recorder.reads import MISSING
@@ -73,7 +73,8 @@ class Answers:
         example = self._example(tensor)
         if example is not None:
             return self._flag_of_example(tensor, example, name)
-        self._rely_on_learning(tensor)
+        if not is_asked_by_torch():  # as torch.utils.checkpoint of torch 2.9 asks whether there is a backward
+            self._rely_on_learning(tensor)
         learns = tensor._requires_grad
         is_leaf = not learns or (tensor._node is not None and tensor._node.target == "requires_grad_")
         known = {"requires_grad": learns, "is_leaf": is_leaf, "grad": None}

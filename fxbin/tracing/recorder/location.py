@@ -21,6 +21,17 @@ def user_location() -> str | None:
     return None
 
 
+def is_asked_by_torch() -> bool:
+    """Whether code of torch other than its layers asks, and not that of a model."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        home = f"{frame.f_globals.get('__name__')}."
+        if not home.startswith(("fxbin.", "torch._tensor.", "torch.overrides.")):
+            return home.startswith("torch.") and not home.startswith("torch.nn.")
+        frame = frame.f_back
+    return False
+
+
 def error_location(trace: TracebackType | None) -> str | None:
     """``"file.py:12"`` of the innermost line in `trace` that is neither in torch nor in fxbin."""
     for frame, line in reversed(list(traceback.walk_tb(trace))):
