@@ -1,11 +1,17 @@
 """What gets installed is what is in the repository."""
 
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 from setuptools import find_packages
 
+from fxbin.engine.compiler import find_compilers
 from fxbin.tracing.patches.reached import NEWEST_TESTED
 from tests.lower_bounds import lower_bounds
 
@@ -26,6 +32,64 @@ def test_sources_of_the_engine_are_installed() -> None:
     sources = [path.relative_to(ROOT / "fxbin") for path in (ROOT / "fxbin/engine/kernels").iterdir()]
     assert len(sources) > 20
     assert [path for path in sources if not any(path.match(pattern) for pattern in patterns)] == []
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A wheel built from a copy of the sources, with a compiler that does not optimize, or with none."""
+    copied = tmp_path / "copied"
+    for name in ("fxbin", "passes"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copied / name, symlinks=True, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copied)
+    command = "/nowhere/cc"
+    if request.param:
+        command = str(tmp_path / "cc")
+        Path(command).write_text(f'#!/bin/sh\nexec {find_compilers()[0].command[0]} "$@" -O0\n')
+        Path(command).chmod(0o700)
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, copied)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", *options],
+        env=os.environ | {"CC": command},
+        check=True,
+        capture_output=True,
+    )
+    (made,) = tmp_path.glob("*.whl")
+    return made
+
+
+@pytest.mark.skipif(not find_compilers(), reason="no C compiler")
+@pytest.mark.parametrize("wheel", [True], indirect=True)
+def test_wheel_holds_the_engine_for_any_python(wheel: Path, tmp_path: Path) -> None:
+    assert "-py3-none-" in wheel.name
+    assert not wheel.name.endswith("-any.whl")
+    assert sys.platform != "linux" or "manylinux_2_" in wheel.name
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    code = (
+        "from fxbin.engine.build import built_library; from fxbin.engine.library import Engine;"
+        "path = built_library(); print(path); print(Engine(path).kernels)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/nowhere", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path, kernels = found.stdout.splitlines()
+    assert Path(path).parent == tmp_path / "installed/fxbin/engine"
+    assert "portable" in kernels
+
+
+@pytest.mark.parametrize("wheel", [False], indirect=True)
+def test_wheel_without_a_compiler_holds_the_sources(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in names if name.endswith(".so")]
+    assert "fxbin/engine/kernels/epilogue.c" in names
+    assert "fxbin/passes/base.py" in names
 
 
 def test_passes_have_one_name() -> None:

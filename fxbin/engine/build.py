@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,14 +26,27 @@ class CompilerError(EngineError):
 
 
 def built_library() -> Path:
-    """The engine as a shared library, which is built if it has not been, by the first compiler that can.
+    """The engine as a shared library: that of the wheel, or one that is built by the first compiler that can.
 
-    Raises EngineError if there is no compiler, or if each fails: then with the error of the first.
+    It is built once. Where CC names a compiler, that of the wheel does not count. Raises EngineError if there
+    is no compiler, or if each fails: then with the error of the first.
     """
+    shipped = Path(__file__).parent / shipped_name()
+    if shipped.exists() and not os.environ.get("CC"):
+        return shipped
+    return _built(_built_by)
+
+
+def build_into(folder: Path) -> Path:
+    """Build the engine for a wheel, into the folder of this file there. Raises as `built_library`."""
+    return _built(lambda compiler: _build(compiler, folder, lambda _: shipped_name()))
+
+
+def _built(build: Callable[[Compiler], Path]) -> Path:
     errors = []
     for compiler in find_compilers():
         try:
-            return _built_by(compiler)
+            return build(compiler)
         except CompilerError as error:
             errors.append(error)
     raise errors[0] if errors else EngineError(NO_COMPILER)
@@ -47,7 +60,9 @@ def _built_by(compiler: Compiler) -> Path:
         return kept
     folder = cache_folder()
     with _only_one(folder / f"fxbin_engine_{name}.lock"):
-        return _kept(folder, name) or _build(compiler, folder, name)
+        return _kept(folder, name) or _build(
+            compiler, folder, lambda made: f"fxbin_engine_{name}_{_digest(made)}.so"
+        )
 
 
 def key(compiler: Compiler) -> str:
@@ -59,9 +74,20 @@ def key(compiler: Compiler) -> str:
     digest = hashlib.sha256()
     for part in (*FLAGS, *LIBRARIES, *compiler.command, version, platform.platform()):
         digest.update(part.encode() + b"\0")
+    _add_sources(digest)
+    return digest.hexdigest()[:20]
+
+
+def shipped_name() -> str:
+    """The name of the library in a wheel, with a digest of the sources, which may not be others."""
+    digest = hashlib.sha256()
+    _add_sources(digest)
+    return f"fxbin_engine_{digest.hexdigest()[:20]}.so"
+
+
+def _add_sources(digest: "hashlib._Hash") -> None:
     for source in sorted(SOURCES.glob("*.[ch]")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()[:20]
 
 
 def chosen_folder() -> Path | None:
@@ -115,8 +141,8 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
 
 
-def _build(compiler: Compiler, folder: Path, name: str) -> Path:
-    """Build the library beside its place, and put it there in one step, under the digest of its content."""
+def _build(compiler: Compiler, folder: Path, named: Callable[[Path], str]) -> Path:
+    """Build the library beside its place in `folder`, and put it there in one step, under its name."""
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         made = Path(beside) / "fxbin_engine.so"
         problem = compiler.build(sorted(SOURCES.glob("*.c")), made)
@@ -124,7 +150,7 @@ def _build(compiler: Compiler, folder: Path, name: str) -> Path:
             problem = "it wrote no file"
         if problem:
             raise CompilerError(f"the C compiler {compiler.command[0]!r} failed: {_first_error(problem)}")
-        return made.replace(folder / f"fxbin_engine_{name}_{_digest(made)}.so")
+        return made.replace(folder / named(made))
 
 
 def _first_error(problem: str) -> str:

@@ -39,7 +39,10 @@ class Compiler:
     def build(self, sources: list[Path], output: Path) -> str:
         """Compile `sources` into the shared library `output`; return what went wrong, empty for nothing."""
         command = [*self.command, *FLAGS, *map(str, sources), "-o", str(output), *LIBRARIES]
-        found = _run(command)
+        try:
+            found = _run(command)
+        except OSError as error:
+            return f"it does not start: {error}"
         if found.returncode == 0:
             return ""
         return found.stderr.strip() or f"it ended with exit code {found.returncode}"
