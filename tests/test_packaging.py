@@ -14,6 +14,7 @@ from setuptools import find_packages
 from fxbin.engine.compiler import find_compilers
 from fxbin.tracing.patches.reached import NEWEST_TESTED
 from tests.lower_bounds import lower_bounds
+from tests.quick_compiler import quick_compiler
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,11 +44,7 @@ def wheel(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         shutil.copytree(ROOT / name, copied / name, symlinks=True, ignore=ignored)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copied)
-    command = "/nowhere/cc"
-    if request.param:
-        command = str(tmp_path / "cc")
-        Path(command).write_text(f'#!/bin/sh\nexec {find_compilers()[0].command[0]} "$@" -O0\n')
-        Path(command).chmod(0o700)
+    command = quick_compiler(tmp_path) if request.param else "/nowhere/cc"
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, copied)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", *options],

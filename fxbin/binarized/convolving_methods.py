@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from fxbin import torch_private
+from fxbin.original.value_kinds import is_foreign
 
 DIRECT_CALLS = "_fxbin_direct_calls"
 """The attribute of a module that holds its `DirectCalls`, which run the methods."""
@@ -54,7 +55,7 @@ def attributes_with_convolutions(kind: type[nn.Module]) -> dict[str, Any]:
     """Methods and properties of the class `kind` that call `F.conv2d`, with binarizers if called directly."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
     # Those of torch are called by forwards, which have binarizers.
-    names = {name for cls in classes if not _is_of_torch(cls.__module__) for name in vars(cls)}
+    names = {name for cls in classes if not is_foreign(cls, ("torch",)) for name in vars(cls)}
     convolving = {"conv2d", torch_private.CONV_FORWARD} | (
         {"forward"} if issubclass(kind, nn.Conv2d) else set()
     )
@@ -108,7 +109,7 @@ def _mentions(function: Any, wanted: set[str], seen: set[Any] | None = None) -> 
     """Whether the code of `function`, or of a function of Python that it names, mentions one of `wanted`."""
     seen = set() if seen is None else seen
     function = inspect.unwrap(function) if isinstance(function, FunctionType) else None
-    if not isinstance(function, FunctionType) or function in seen or _is_of_torch(function.__module__):
+    if not isinstance(function, FunctionType) or function in seen or is_foreign(function, ("torch",)):
         return False
     seen.add(function)
     names, space = _names(function.__code__), function.__globals__
@@ -123,7 +124,3 @@ def _mentions(function: Any, wanted: set[str], seen: set[Any] | None = None) -> 
 def _names(code: CodeType) -> set[str]:
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return {*code.co_names}.union(*map(_names, inner))
-
-
-def _is_of_torch(name: str | None) -> bool:
-    return str(name).partition(".")[0] == "torch"

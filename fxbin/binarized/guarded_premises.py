@@ -9,12 +9,11 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from fxbin.original.value_kinds import SIMPLE
 from fxbin.tracing import MISSING
 
 _EQUAL = (bool, int, float, str, bytes, tuple, list, dict, Set)
 """Types of values that are compared by content, which may change in place."""
-
-_PLAIN = (bool, int, float, str)
 
 _THE_SAME = (nn.Module, FunctionType, BuiltinFunctionType, type, ModuleType, Enum, torch.dtype, type(None))
 """Types of values that are compared by identity."""
@@ -56,7 +55,7 @@ class GuardedPremises:
         self._places = tuple(p for p in places if p[2] is MISSING or isinstance(p[2], FunctionType))
         self._methods = tuple((held, n, m.__self__) for held, n, m in places if isinstance(m, MethodType))
         found = [*attributes, *_of_python_modules(of_globals)]
-        found += [entry for entry in of_classes if isinstance(entry[2], (FunctionType, *_PLAIN))]
+        found += [entry for entry in of_classes if isinstance(entry[2], (FunctionType, *SIMPLE))]
         self._same = tuple(entry for entry in found if isinstance(entry[2], _THE_SAME))
         self._equal = tuple(entry for entry in found if isinstance(entry[2], _EQUAL))
 

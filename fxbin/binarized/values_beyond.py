@@ -12,15 +12,13 @@ from fxbin.binarized.kept import by_identity, told_by_identity
 from fxbin.binarized.search import Search
 from fxbin.graph.record import Specialisation
 from fxbin.original.mentions import Mentions, globals_named, mentions, package_of
-from fxbin.original.value_kinds import PLAIN, is_foreign, is_object
+from fxbin.original.value_kinds import PLAIN, SIMPLE, is_foreign, is_object
 from fxbin.tracing import MISSING, Read
 
 _GUARDED = 1_000
 """Number of items of containers on which torch.compile is to guard."""
 
 _NONE = Mentions()
-
-_COMPARED = (bool, int, float, str)
 
 _CODE = (FunctionType, BuiltinFunctionType, type, nn.Module)
 """Types of values that are compared by identity."""
@@ -68,8 +66,8 @@ class HeldValues:
             mentioned = more
         self._entries = search.found
         items = search.items[:_GUARDED]
-        self._plain_items = [item for item in items if isinstance(item[2], _COMPARED)]
-        self._other_items = [item for item in items if not isinstance(item[2], _COMPARED)]
+        self._plain_items = [item for item in items if isinstance(item[2], SIMPLE)]
+        self._other_items = [item for item in items if not isinstance(item[2], SIMPLE)]
         self.left_out = tuple(dict.fromkeys(search.left_out))
 
     def _added(self, search: Search, modules: Mapping[str, nn.Module]) -> Iterator[tuple[Any, str, Any]]:

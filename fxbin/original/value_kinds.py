@@ -26,6 +26,9 @@ PLAIN = (
 )
 """Types of values that cannot change and that are compared by `==`."""
 
+SIMPLE = (bool, int, float, str)
+"""Types of numbers and text, such as most settings are."""
+
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 """Types whose items are compared, with their subclasses."""
 

@@ -1,7 +1,6 @@
 """How the engine gets built: compilers, the cache, several processes, and what is said where it cannot be."""
 
 import os
-import shlex
 import subprocess
 import sys
 import warnings
@@ -16,6 +15,7 @@ from fxbin.engine.compiler import Compiler, find_compilers
 from fxbin.engine.library import ABI_VERSION, Engine, engine, engine_or_why_not, training_engine
 from fxbin.errors import EngineError
 from tests.engine.cases import random_cases
+from tests.quick_compiler import quick_compiler
 
 needs_compiler = pytest.mark.skipif(not find_compilers(), reason="no C compiler")
 
@@ -31,16 +31,12 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick_compiler(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler that does not optimize, which takes a third of the time."""
-    command = tmp_path_factory.mktemp("compiler") / "cc"
-    command.write_text(f'#!/bin/sh\nexec {shlex.join(find_compilers()[0].command)} "$@" -O0\n')
-    command.chmod(0o700)
-    monkeypatch.setenv("CC", str(command))
+def cc_is_quick(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", quick_compiler(tmp_path_factory.mktemp("compiler")))
 
 
 @needs_compiler
-@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.usefixtures("cc_is_quick")
 def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
     processes = [
@@ -57,7 +53,7 @@ def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_compiler
-@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.usefixtures("cc_is_quick")
 @pytest.mark.parametrize("size", [0, 5000])
 def test_a_library_that_was_cut_off_is_built_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
@@ -134,7 +130,7 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_compiler
-@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.usefixtures("cc_is_quick")
 def test_the_next_compiler_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cc, *_) = find_compilers()
     (tmp_path / "cc").write_text("#!/bin/sh\nexit 1\n")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.backends import cuda, cudnn, mha, mkldnn
 
 from fxbin.tracing.patches.replacement import Sample
+from fxbin.tracing.recorder.location import home_of
 from fxbin.tracing.recorder.questions import OfState
 from fxbin.tracing.values.active import active_tracer
 from fxbin.tracing.values.bugs import speaks_for_user
@@ -59,12 +60,12 @@ def answers_now() -> dict[tuple[Any, ...], Any]:
 
 def is_of_model(frame: FrameType) -> bool:
     """Whether the code of `frame` belongs to a model: to its own files, or to layers of torch."""
-    return not is_of_torch(frame) or str(frame.f_globals.get("__name__")).startswith("torch.nn.")
+    return not is_of_torch(frame) or home_of(frame).startswith("torch.nn.")
 
 
 def is_of_torch(frame: FrameType) -> bool:
     """Whether the code of `frame` belongs to torch."""
-    return f"{frame.f_globals.get('__name__')}.".startswith("torch.")
+    return home_of(frame).startswith("torch.")
 
 
 def asking_functions() -> dict[ModuleType, dict[str, Callable[..., Any]]]:

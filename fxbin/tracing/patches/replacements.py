@@ -4,7 +4,6 @@ import builtins
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from fxbin.tracing.patches.asked import about_all, about_one, is_of_torch
 from fxbin.tracing.patches.replacement import Replacement, Sample, node_of
 from fxbin.tracing.recorder.attributes import traced
 from fxbin.tracing.recorder.call_targets import CallMapped, CallScripted, CheckAll
+from fxbin.tracing.recorder.location import home_of
 from fxbin.tracing.recorder.reads import OF_EACH_MODULE
 from fxbin.tracing.values.active import active_tracer, is_tracing, paused
 from fxbin.tracing.values.bugs import speaks_for_user
@@ -24,6 +24,9 @@ from fxbin.tracing.values.numbers import TracedSize, TracedValue
 from fxbin.tracing.values.tensor import TracedTensor
 
 _length = len  # while a model is traced, the built-in is another one
+
+_LIBRARIES = ("torch.", "fxbin.", "copy.", "copyreg.")
+"""Code that reads ``vars(module)`` for its own ends, not for what a forward computes."""
 
 
 def _module_call(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,17 +49,13 @@ def _module_getattribute(original: Callable[..., Any]) -> Callable[..., Any]:
             tracer = active_tracer()
             if tracer is not None:
                 tracer.state.note_read(module, name, value)
-        elif name == "__dict__" and not _is_of_torch(sys._getframe(1)):
+        elif name == "__dict__" and not home_of(sys._getframe(1)).startswith(_LIBRARIES):
             tracer = active_tracer()
             if tracer is not None:
                 tracer.state.note_all_read(module)
         return value
 
     return get
-
-
-def _is_of_torch(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).startswith(("torch.", "fxbin.", "copy"))
 
 
 def _module_getattr(original: Callable[..., Any]) -> Callable[..., Any]:

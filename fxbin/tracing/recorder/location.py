@@ -21,11 +21,16 @@ def user_location() -> str | None:
     return None
 
 
+def home_of(frame: FrameType) -> str:
+    """The Python module whose code `frame` runs, with a dot at the end: ``"torch.nn.functional."``."""
+    return f"{frame.f_globals.get('__name__')}."
+
+
 def is_asked_by_torch() -> bool:
     """Whether code of torch other than its layers asks, and not that of a model."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        home = f"{frame.f_globals.get('__name__')}."
+        home = home_of(frame)
         if not home.startswith(("fxbin.", "torch._tensor.", "torch.overrides.")):
             return home.startswith("torch.") and not home.startswith("torch.nn.")
         frame = frame.f_back

@@ -8,6 +8,7 @@ from torch import nn
 
 from fxbin import torch_private
 from fxbin.graph.record import Specialisation
+from fxbin.original.value_kinds import SIMPLE
 from fxbin.tracing.recorder.reads import MISSING, Read
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.state import Container, attributes_of, entries
@@ -102,16 +103,15 @@ def _is_same(value: Any, before: Any) -> bool:
         return False
     if isinstance(value, list | tuple):
         return len(value) == len(before) and all(map(_is_same, value, before))
-    return type(value) in _PLAIN and bool(value == before)
+    return type(value) in SIMPLE and bool(value == before)
 
 
 def _is_plain(value: Any) -> bool:
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     # By `type`, because traced values pass for the type that they carry.
-    return value is None or type(value) in _PLAIN
+    return value is None or type(value) in SIMPLE
 
 
-_PLAIN = (bool, int, float, str)
 _, _BUFFERS, _ = torch_private.REGISTRIES
 _OF_EACH_MODULE = frozenset(vars(nn.Module())) - {"training"}
