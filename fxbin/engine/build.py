@@ -74,20 +74,21 @@ def key(compiler: Compiler) -> str:
     digest = hashlib.sha256()
     for part in (*FLAGS, *LIBRARIES, *compiler.command, version, platform.platform()):
         digest.update(part.encode() + b"\0")
-    _add_sources(digest)
+    digest.update(_sources())
     return digest.hexdigest()[:20]
 
 
 def shipped_name() -> str:
     """The name of the library in a wheel, with a digest of the sources, which may not be others."""
-    digest = hashlib.sha256()
-    _add_sources(digest)
-    return f"fxbin_engine_{digest.hexdigest()[:20]}.so"
+    return f"fxbin_engine_{hashlib.sha256(_sources()).hexdigest()[:20]}.so"
 
 
-def _add_sources(digest: "hashlib._Hash") -> None:
-    for source in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+def _sources() -> bytes:
+    """Names and contents of all sources."""
+    return b"".join(
+        source.name.encode() + b"\0" + source.read_bytes() + b"\0"
+        for source in sorted(SOURCES.glob("*.[ch]"))
+    )
 
 
 def chosen_folder() -> Path | None:
