@@ -12,6 +12,7 @@ from fxbin.binarized.weight_source import computed_by
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
+from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
 from fxbin.original.plain_conv2d import is_plain_conv2d
 from fxbin.tracing import TensorSpec, spec_of
@@ -35,8 +36,8 @@ def _sites(module: BinarizedModule) -> list[Site]:
     for site in sites_of_calls(module, module.eval_graphs):
         decision = site.selected
         if decision is not None:
-            activation = module.get_submodule(decision.activation)
-            weight = module.get_submodule(decision.weight)
+            activation = submodule_at(module, decision.activation)
+            weight = submodule_at(module, decision.weight)
             assert isinstance(activation, ActivationBinarizer)
             assert isinstance(weight, WeightBinarizer)
             sites.append(Site(site.info.name, activation, weight))
@@ -73,7 +74,7 @@ def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
     if decision is None:
         return SiteBinarizers(site.info.name, None, None, kernel=kernel)
     places = (decision.activation, decision.weight)
-    activation, weight = map(module.get_submodule, places)
+    activation, weight = (submodule_at(module, place) for place in places)
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
     return SiteBinarizers(site.info.name, activation, weight, places, kernel)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fxbin import torch_private
+
 
 @dataclass(frozen=True, eq=False)
 class ScopeElement:
@@ -57,8 +59,8 @@ def paths_below(root: nn.Module) -> dict[nn.Module, Scope]:
     queue = deque([root])
     while queue:
         parent = queue.popleft()
-        for field, child in parent.named_children():
-            if child not in paths:
+        for field, child in torch_private.modules(parent).items():
+            if child is not None and child not in paths:
                 paths[child] = (*paths[parent], ScopeElement(child, field))
                 queue.append(child)
     return paths

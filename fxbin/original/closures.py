@@ -52,7 +52,8 @@ def rebound(value: Any, copies: MutableMapping[int, Any]) -> Any:
         return found
     if type(value) in WEAK:
         return _weak(value, copies)
-    if not isinstance(value, _HOLDERS):
+    # Most registries of modules are empty.
+    if not isinstance(value, _HOLDERS) or (isinstance(value, dict) and not value):
         return value
     copies[id(value)] = value  # or a container that contains itself would never end
     copies[id(value)] = result = _holder(value, copies)

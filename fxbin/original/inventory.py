@@ -1,6 +1,6 @@
 """Names and contents of a model, collected once for all traces of it and of its parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -22,14 +22,18 @@ class Inventory:
     """
 
     def __init__(self, root: nn.Module) -> None:
-        tensors = [*root.parameters(), *root.buffers()]
+        parameters, buffers = dict(root.named_parameters()), dict(root.named_buffers())
+        tensors = [*parameters.values(), *buffers.values()]
         self.module_paths: dict[nn.Module, str] = {module: path for path, module in root.named_modules()}
         """Qualified name of each module."""
-        self.tensor_paths = {id(tensor): path for path, tensor in _named_tensors(root)}
+        self.tensor_paths = {
+            id(tensor): path
+            for path, tensor in [*_plain_tensors(self.module_paths), *buffers.items(), *parameters.items()]
+        }
         """Qualified name of each tensor, by id."""
         self.names = frozenset(dir(root))
         """Names of all attributes of `root`."""
-        self.parameters = frozenset(path for path, _ in root.named_parameters())
+        self.parameters = frozenset(parameters)
         """Qualified names of the parameters."""
         self.registered = frozenset(map(id, tensors))
         """Ids of parameters and buffers."""
@@ -76,12 +80,10 @@ class Inventory:
         return used_modules(self.classes)
 
 
-def _named_tensors(root: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield paths and tensors: plain attributes, which `nn.Module` does not list, buffers, parameters."""
-    for path, module in root.named_modules():
+def _plain_tensors(module_paths: Mapping[nn.Module, str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield paths and tensors of plain attributes, which `nn.Module` does not list."""
+    for module, path in module_paths.items():
         prefix = f"{path}." if path else ""
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 yield prefix + name, value
-    yield from root.named_buffers()
-    yield from root.named_parameters()

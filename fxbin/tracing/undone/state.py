@@ -1,7 +1,8 @@
 """Restores what running a model changes outside of its graph."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from fxbin.tracing.undone.writes import writes_undone
 
 Container = tuple[str, Any, Any]
 """Name of an attribute, a list, dict or set in it, and a copy of the content of that."""
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 Held = tuple[nn.Module, dict[str, Any], list[Container]]
 """A module, a copy of its attributes, and the containers in these."""
@@ -75,7 +78,7 @@ def attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             if is_switched and isinstance(module, fx.GraphModule):
                 module.recompile()  # its generated code belongs to its class
             for _, container, content in containers:
-                if not container and not content:  # like most registries of modules
+                if not container and not content:
                     continue
                 # Only if it has changed, because some containers are read-only.
                 if [*map(id, entries(container))] != [*map(id, entries(content))]:
@@ -99,6 +102,9 @@ def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
     pending = [held for held in items if isinstance(held[1], (dict, list, set))]
     for name, item in pending:
         if not isinstance(item, (dict, list, set)) or id(item) in seen:
+            continue
+        if not item:  # like most registries of modules
+            found.append((name, item, _EMPTY))
             continue
         seen.add(id(item))
         found.append((name, item, dict(item) if isinstance(item, dict) else list(item)))
