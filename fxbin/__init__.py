@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fxbin.export import ExportMode as ExportMode
     from fxbin.export import ExportReport as ExportReport
     from fxbin.export import export_onnx as export_onnx
+    from fxbin.export import export_program as export_program
     from fxbin.nncf import NNCFCheckpointReport as NNCFCheckpointReport
     from fxbin.nncf import load_nncf_checkpoint as load_nncf_checkpoint
     from fxbin.nncf import save_nncf_checkpoint as save_nncf_checkpoint
@@ -99,7 +100,7 @@ _HOMES = {
         "TransformError",
         "VerificationError",
     ),
-    "fxbin.export": ("ExportMode", "ExportReport", "export_onnx"),
+    "fxbin.export": ("ExportMode", "ExportReport", "export_onnx", "export_program"),
     "fxbin.nncf": ("NNCFCheckpointReport", "load_nncf_checkpoint", "save_nncf_checkpoint"),
     "fxbin.passes": ("PassRun", "watch_passes"),
     "fxbin.report.summarize": ("summary",),

@@ -255,7 +255,7 @@ for command in (exported.export, exported.verify, exported.bench):
 
 
 def print_result(report: dict[str, Any], console: Console) -> None:
-    """Print the held-out accuracy after each step of the run, and how runtimes of the ONNX file compare."""
+    """Print the held-out accuracy after each step of the run, and how the runtimes compare."""
     found = report["accuracy"]
     table = Table(title="held-out images")
     table.add_column("network")
@@ -268,11 +268,13 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     check = report["onnx"]
     if check is not None:
         table.add_row("[b]final, onnxruntime[/b]", f"[b]{found['onnxruntime']:.2f}[/b]")
-    openvino = report["openvino"]
+    engine, openvino = report["engine"], report["openvino"]
+    if engine is not None:
+        table.add_row("[b]final, 1-bit engine[/b]", f"[b]{engine['accuracy']:.2f}[/b]")
     if openvino is not None:
         table.add_row("[b]final, OpenVINO[/b]", f"[b]{openvino['accuracy']:.2f}[/b]")
     console.print(table)
-    for name, compared in (("onnxruntime", check), ("OpenVINO", openvino)):
+    for name, compared in (("onnxruntime", check), ("1-bit engine", engine), ("OpenVINO", openvino)):
         if compared is not None:
             console.print(
                 f"PyTorch and {name}: {compared['differing_predictions']} of {report['images']['held_out']} "

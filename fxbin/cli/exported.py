@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fxbin.cli.source import config_for
-from fxbin.errors import VerificationError
+from fxbin.errors import ExportError, VerificationError
 from fxbin.export.output_path import check_output_name
 from fxbin.verification.time_limit import TIME_LIMIT
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+PROGRAM_SUFFIX = ".pt2"
+DEFAULT_OPSET = 18
 
 SourceArgument = Annotated[
     str,
@@ -58,9 +60,11 @@ class Precision(StrEnum):
 
 def export(
     source: SourceArgument,
-    output: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The file to write: OUT.onnx, or OUT.pt2 for PyTorch.")
+    ],
     input_size: InputOption = None,
-    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = 18,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
     dynamic_batch: Annotated[
         bool,
         typer.Option(
@@ -78,18 +82,29 @@ def export(
         Weights, typer.Option(help="Store binarized weights as bits, or as float32.")
     ] = Weights.PACKED,
 ) -> None:
-    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO, or for other tools.
+    """Write the binarized model as one ONNX file for onnxruntime and OpenVINO, or as a program for PyTorch.
 
     From a checkpoint, this exports the trained network in the stage that it has reached; from a config or a
     name, the untrained network with everything binarized, to try a deployment before training.
 
-    Example: `fxbin export runs/demo/checkpoint.pt demo.onnx`
-    """
-    from fxbin.export import export_onnx
+    OUT.pt2 holds what fxbin.deploy makes: torch.export.load runs it in fxbin's 1-bit engine.
 
-    check_output_name(output, ".onnx", "OUT.onnx")
+    Examples: `fxbin export runs/demo/checkpoint.pt demo.onnx`,
+    `fxbin export runs/demo/checkpoint.pt demo.pt2 --dynamic-batch`
+    """
+    from fxbin.export import export_onnx, export_program
+
+    check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
+    if output.suffix == PROGRAM_SUFFIX:
+        _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
     model = model_from(source, input_size)
     output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == PROGRAM_SUFFIX:
+        deployed = export_program(model, output, dynamic_batch=dynamic_batch)
+        one_bit, sites = len(deployed.packed_convolutions), len(deployed.deployed_sites)
+        size = output.stat().st_size / 1024
+        typer.echo(f"wrote {output} ({size:.0f} KiB; {one_bit} of {sites} binarized convolutions in 1 bit)")
+        return
     report = export_onnx(
         model,
         output,
@@ -99,6 +114,17 @@ def export(
         weights=weights.value,
     )
     typer.echo(str(report))
+
+
+def _refuse_onnx_options(*, opset: int, operators: Operators, weights: Weights) -> None:
+    """Raise ExportError if an option about ONNX has another value than its default."""
+    defaults = {"opset": DEFAULT_OPSET, "operators": Operators.OPENVINO, "weights": Weights.PACKED}
+    for name, value in {"opset": opset, "operators": operators, "weights": weights}.items():
+        if value != defaults[name]:
+            raise ExportError(
+                f"--{name}: got {value}, but a {PROGRAM_SUFFIX} file has no ONNX operators; leave the option "
+                "out, or write to OUT.onnx"
+            )
 
 
 def verify(
@@ -205,7 +231,7 @@ def bench(
     from fxbin import benchmark
 
     if output is not None:
-        check_output_name(output, ".json", "--output")
+        check_output_name(output, "--output", ".json")
     report = benchmark(
         model_from(source, input_size),
         runtimes=_names(runtimes),

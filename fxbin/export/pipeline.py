@@ -12,7 +12,7 @@ from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.capture import capture_onnx
 from fxbin.export.file_names import FileNames
-from fxbin.export.output_path import check_output_path
+from fxbin.export.output_path import check_output_path, checked_order
 from fxbin.export.packages import require
 from fxbin.export.plan import lower
 from fxbin.export.report import ExportMode, ExportReport, Operators, WeightStorage
@@ -78,7 +78,7 @@ def export_onnx(
         UserWarning: a selected call site is not fully binarized at this stage, or no training batch has
             initialized its activation scale.
     """
-    path = _checked_order(model, path)
+    path = checked_order(model, path, "export_onnx", ".onnx")
     _check_arguments(path, opset, operators, weights, dynamic_batch, external_data)
     binarized = transformed(model, "export_onnx")
     # Imported here because they need packages whose presence has just been checked.
@@ -95,17 +95,6 @@ def export_onnx(
     used = [site.name for site in sites if site.mode is not ExportMode.LEFT_OUT]
     warn_if_untrained(binarized.binarization, [site.name for site in sites], used, "exported")
     return ExportReport(path, opset, operators, weights, size, sites)
-
-
-def _checked_order(model: Any, path: Any) -> Path:
-    """`path` as a `Path`. Raises ExportError if it is not a path, or if `model` is one."""
-    if isinstance(model, str | os.PathLike):
-        raise ExportError(
-            f"model: got the path {os.fspath(model)!r}; the model comes first: export_onnx(model, path)"
-        )
-    if not isinstance(path, str | os.PathLike):
-        raise ExportError(f"path: expected a name such as 'model.onnx', got {type(path).__name__}")
-    return Path(path)
 
 
 def _check_arguments(

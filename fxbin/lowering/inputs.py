@@ -83,8 +83,9 @@ def with_batches(inputs: BoundInputs) -> BoundInputs:
 
     ``torch.export`` makes an axis of size 1 static, and of one sample everything would broadcast to more.
     """
-    return BoundInputs(inputs.with_tensors([_with_batch(x) for x in inputs.tensors]), inputs.names)
+    return BoundInputs(inputs.with_tensors([with_batch(x) for x in inputs.tensors]), inputs.names)
 
 
-def _with_batch(x: Tensor) -> Tensor:
+def with_batch(x: Tensor) -> Tensor:
+    """`x`, repeated on axis 0 if that has size 1."""
     return torch.cat([x, x]) if x.dim() > 0 and x.shape[0] == 1 else x

@@ -144,10 +144,14 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        form = evaluated_form(model, len(images))
-        return torch.cat([form(part) for part in images.split(EVALUATION_BATCH)])
+        return predict_as_it_is(evaluated_form(model, len(images)), images)
     finally:
         model.train(was_training)
+
+
+def predict_as_it_is(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits ``(n, classes)`` of all `images`, computed by `model` itself in its present mode."""
+    return torch.cat([model(part) for part in images.split(EVALUATION_BATCH)])
 
 
 def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -1,36 +1,16 @@
 """Compares an exported file with PyTorch on the held-out images."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fxbin.errors import ExportError
-from fxbin.train.epoch import EVALUATION_BATCH, accuracy
-
-
-@dataclass(frozen=True)
-class OnnxCheck:
-    """The predictions of a runtime compared with those of PyTorch, on the held-out images."""
-
-    accuracy: float
-    """Accuracy of that runtime, in per cent."""
-
-    differing_predictions: int
-    """Number of images that the two assign to different classes."""
-
-    largest_logit_difference: float
-    """Largest absolute difference of logits over all images and classes."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+from fxbin.train.epoch import EVALUATION_BATCH
+from fxbin.train.predictions import ComparedPredictions, compare_predictions
 
 
 def why_unavailable() -> str | None:
@@ -39,26 +19,9 @@ def why_unavailable() -> str | None:
     return f"{', '.join(missing)} not installed: `pip install 'fxbin[onnx]'`" if missing else None
 
 
-def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> OnnxCheck:
+def check_onnx(path: Path, images: Tensor, labels: Tensor, logits: Tensor) -> ComparedPredictions:
     """Run the file at `path` on `images` and compare with PyTorch's `logits`."""
-    return compare_logits(path, predict_with_onnxruntime(path, images), logits, labels)
-
-
-def compare_logits(path: Path, found: Tensor, logits: Tensor, labels: Tensor) -> OnnxCheck:
-    """Compare the logits `found` of a runtime that ran the file at `path` with PyTorch's `logits`.
-
-    Both are ``(n, classes)``; raises ExportError if their shapes differ.
-    """
-    expected = logits.cpu().float()
-    if found.shape != expected.shape:
-        raise ExportError(
-            f"{path} gives outputs of shape {tuple(found.shape)}, PyTorch {tuple(expected.shape)}"
-        )
-    return OnnxCheck(
-        accuracy=accuracy(found, labels.cpu()),
-        differing_predictions=int((found.argmax(1) != expected.argmax(1)).sum()),
-        largest_logit_difference=float((found - expected).abs().max()),
-    )
+    return compare_predictions(path, predict_with_onnxruntime(path, images), logits, labels)
 
 
 def predict_with_onnxruntime(path: Path, images: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor, fx
 
 from fxbin import openvino
-from fxbin.train.onnx_check import OnnxCheck, compare_logits, in_batches
+from fxbin.train.onnx_check import in_batches
+from fxbin.train.predictions import ComparedPredictions, compare_predictions
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class OpenVINOCheck:
     one_bit: int
     """Number of convolutions that OpenVINO runs in 1 bit."""
 
-    predictions: OnnxCheck
+    predictions: ComparedPredictions
     """OpenVINO's predictions compared with PyTorch's."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,5 +56,5 @@ def check_openvino(
         runtime=report.runtime.partition("-")[0],
         promised=report.promised,
         one_bit=report.found,
-        predictions=compare_logits(path, found, logits, labels),
+        predictions=compare_predictions(path, found, logits, labels),
     )

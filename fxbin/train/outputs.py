@@ -13,9 +13,11 @@ from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.report.summarize import summary
 from fxbin.train.curves import draw_curves
-from fxbin.train.epoch import accuracy, predict
-from fxbin.train.onnx_check import OnnxCheck, check_onnx, why_unavailable
+from fxbin.train.engine_check import EngineCheck, check_engine
+from fxbin.train.epoch import accuracy, predict_as_it_is
+from fxbin.train.onnx_check import check_onnx, why_unavailable
 from fxbin.train.openvino_check import OpenVINOCheck, check_openvino, why_no_openvino
+from fxbin.train.predictions import ComparedPredictions
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.report import accuracies, versions, write_report
 from fxbin.train.run import Trained
@@ -26,17 +28,21 @@ SOURCES = {".dot", ".gv"}
 
 def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
     """Write all files except the checkpoint, which exists already; return the content of `report.json`."""
-    logits = predict(trained.model, trained.data.test_x)
+    # The network itself, not a deployed form, which is compared with it.
+    with torch.no_grad():
+        logits = predict_as_it_is(trained.model, trained.data.test_x)
     final = accuracy(logits, trained.data.test_y)
     write_curves(trained, output / "curves.svg", progress)
     write_graph(trained, output, progress)
     check = write_onnx(trained, logits, output / "model.onnx", progress)
     verified = verify_onnx(trained, logits, output / "model.onnx", progress) if check else None
+    engine = run_in_engine(trained, logits, progress)
     report = {
         "data": trained.data.name,
         "images": {"train": len(trained.data.train_y), "held_out": len(trained.data.test_y)},
         "accuracy": accuracies(trained.history, final, check.accuracy if check else None),
         "onnx": check.to_dict() if check else None,
+        "engine": engine.to_dict() if engine else None,
         "openvino": verified.to_dict() if verified else None,
         "network": summary(trained.model).to_dict(),
         "history": [record.to_dict() for record in trained.history],
@@ -94,7 +100,20 @@ def check_graph_path(path: Path) -> None:
         raise ExportError(f"{path}: Graphviz's program `dot` is not installed (`apt install graphviz`)")
 
 
-def write_onnx(trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress) -> OnnxCheck | None:
+def run_in_engine(trained: Trained, logits: Tensor, progress: TrainingProgress) -> EngineCheck | None:
+    """Run the network in the 1-bit engine and compare it with `logits`; None if it cannot be deployed."""
+    try:
+        checked = check_engine(trained.model, trained.data.test_x, trained.data.test_y, logits)
+    except ExportError as error:
+        progress.note(f"not run in the 1-bit engine: {error}")
+        return None
+    progress.note(f"ran the 1-bit engine: {checked.one_bit} of {checked.binarized} in 1 bit")
+    return checked
+
+
+def write_onnx(
+    trained: Trained, logits: Tensor, path: Path, progress: TrainingProgress
+) -> ComparedPredictions | None:
     """Write `model.onnx` and compare it with PyTorch's `logits`; None if packages are missing."""
     reason = why_unavailable()
     if reason is not None:

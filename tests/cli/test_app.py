@@ -81,7 +81,10 @@ def test_train_writes_everything_and_prints_the_accuracies(
         "activations",
         "activations and weights",
     ]
-    assert report["accuracy"]["final"] == report["accuracy"]["onnxruntime"]
+    assert "PyTorch and 1-bit engine: 0 of 10 predictions differ, largest logit difference" in shown
+    assert (report["engine"]["one_bit"], report["engine"]["binarized"]) == (6, 6)
+    assert report["engine"]["largest_logit_difference"] <= 1e-4
+    assert report["accuracy"]["final"] == report["accuracy"]["onnxruntime"] == report["engine"]["accuracy"]
     assert report["onnx"]["largest_logit_difference"] <= 1e-4
     assert sum(site["binarized"] for site in report["network"]["sites"]) == 6
     assert report["versions"]["torch"]
@@ -222,6 +225,15 @@ def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.Capt
     assert Path("new/trained.onnx").is_file()
 
 
+def test_export_writes_a_program_for_pytorch(
+    built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("export", config, "new/model.pt2", "--dynamic-batch") == 0
+    assert "6 of 6 binarized convolutions in 1 bit" in capsys.readouterr().out
+    loaded = torch.export.load("new/model.pt2").module()
+    assert loaded(torch.randn(3, 1, 12, 12)).shape[0] == 3
+
+
 def test_export_says_that_a_network_is_untrained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnx")
     assert exit_code("export", config, "untrained.onnx") == 0
@@ -322,7 +334,14 @@ def test_bench_times_the_engine(built: Engine, config: Path, capsys: pytest.Capt
     [
         (["train", "none.json5"], "none.json5: no such file"),
         (["export", "none.pt", "out.onnx"], "checkpoint none.pt does not exist"),
-        (["export", "none.pt", "new/out.pt"], "OUT.onnx: 'new/out.pt': expected a name that ends in .onnx"),
+        (
+            ["export", "none.pt", "new/out.pt"],
+            "OUT: 'new/out.pt': expected a name that ends in .onnx or .pt2",
+        ),
+        (
+            ["export", "none.pt", "out.pt2", "--weights", "float"],
+            "--weights: got float, but a .pt2 file has no ONNX operators",
+        ),
         (
             ["bench", "none.pt", "-o", "."],
             "--output: '.' is a folder; give the name of a file, such as model.json",

@@ -82,6 +82,32 @@ def test_the_check_runs_files_of_any_fixed_batch_and_counts_differences(
         check_onnx(path, images, trained.data.test_y, logits[:, :2])
 
 
+def test_engine_is_compared_with_the_network_itself(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("fxbin.train.openvino_check.find_spec", lambda _name: None)
+    notes = Notes()
+    report = write_outputs(trained, tmp_path, notes)
+    assert report["engine"]["binarized"] == report["engine"]["one_bit"] == 2
+    assert report["engine"]["differing_predictions"] == 0
+    assert report["engine"]["largest_logit_difference"] < 1e-5
+    assert "ran the 1-bit engine: 2 of 2 in 1 bit" in notes.lines
+
+
+def test_network_that_cannot_be_deployed_is_noted(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_model: nn.Module) -> None:
+        raise ExportError("model: Net has code that no graph can hold")
+
+    monkeypatch.setattr("fxbin.train.engine_check.deploy", refuse)
+    notes = Notes()
+    report = write_outputs(trained, tmp_path, notes)
+    assert report["engine"] is None
+    assert "not run in the 1-bit engine: model: Net has code that no graph can hold" in notes.lines
+
+
 def test_without_openvino_the_demo_says_so(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
