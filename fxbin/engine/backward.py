@@ -1,4 +1,4 @@
-"""The backward of a convolution and its binarizers, but for the two convolutions in it, by the engine."""
+"""The backward of a convolution and its binarizers, except for its two convolutions, by the engine."""
 
 from ctypes import sizeof
 
@@ -12,12 +12,12 @@ from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
 def ste_gradients(
     engine: Engine, g: Tensor, x: Tensor, threshold: Tensor, high: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the backward of an activation binarizer needs, in one pass over `g` and `x`.
+    """Compute what the backward of an activation binarizer needs, in one pass over `g` and `x`.
 
-    Shapes: g and x ``(n, c, h, w)``, float32, not empty; threshold ``(1, c, 1, 1)``. `g` is overwritten.
+    Shapes: g and x ``(n, c, h, w)``, float32, not empty; threshold ``(1, c, 1, 1)``.
 
     Returns:
-        `g` where ``0 <= x <= high``, else 0, in the memory of `g` if that has the layout of x;
+        `g` where ``0 <= x <= high``, else 0; this overwrites `g` if it has the layout of x;
         1 where ``x > threshold``, else 0;
         float64 ``(c + 1,)``: the sum of `g` where ``0 < x < high`` for each channel, then the sum of ``g x``
         where ``x <= high``.
@@ -41,12 +41,13 @@ def ste_gradients(
 def level_gradients(
     engine: Engine, grad_w: Tensor, w: Tensor, high: float, multiplier: float, sums: Tensor, t: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the weight, of ``log(high)`` and of ``logit(t)``, from `grad_w` for an input of 0 and 1.
+    """Compute gradients of the weight, ``log(high)`` and ``logit(t)``, from `grad_w` for an input of 0 and 1.
 
-    The levels enter a convolution by the product of its input and its gradient, which equals that of its
-    weight and its gradient, as it is linear in both. `grad_w` is overwritten.
+    The gradient of the levels contains the inner product of the convolution's input and its gradient. This
+    equals the inner product of the weight and its gradient, because a convolution is linear in both. `grad_w`
+    is overwritten if it has no gaps.
 
-    Shapes: grad_w and w ``(f, c / groups, kh, kw)``; sums as `ste_gradients` gives them; t ``(1, c, 1, 1)``.
+    Shapes: grad_w and w ``(f, c / groups, kh, kw)``; sums as returned by `ste_gradients`; t ``(1, c, 1, 1)``.
     Returns: like w, ``(1,)`` and ``(1, c, 1, 1)``; the second is not finite if a sum is not.
     """
     is_last = is_channels_last(grad_w)

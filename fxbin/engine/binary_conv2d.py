@@ -1,4 +1,4 @@
-"""The arguments of one two-level convolution, checked."""
+"""The checked arguments of one two-level convolution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from fxbin.engine.memory import is_channels_last
 from fxbin.errors import EngineError
 
 ACTIVATIONS = ("none", "relu", "prelu")
-"""In the order of ``enum fxbin_activation``."""
+"""Names of the activations, in the order of the C enum ``fxbin_activation``."""
 
 
 @dataclass(slots=True)
 class BinaryConv2d:
-    """What ``torch.ops.fxbin.binary_conv2d`` is given, see there; shapes and dtypes fit together."""
+    """The arguments of ``torch.ops.fxbin.binary_conv2d``, whose shapes and dtypes fit each other."""
 
     x: Tensor
     thresholds: Tensor
@@ -27,7 +27,7 @@ class BinaryConv2d:
     slope: Tensor | None
     y_thresholds: Tensor | None
     wants_floats: bool
-    """Whether y is an output. The bits ``y > y_thresholds`` are, if there are such thresholds."""
+    """Whether y is an output. The bits ``y > y_thresholds`` are one if `y_thresholds` is not None."""
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
@@ -56,7 +56,7 @@ class BinaryConv2d:
         groups: int = 1,
         activation: str = "none",
     ) -> "BinaryConv2d":
-        """Check the arguments. Raises EngineError."""
+        """Create an instance of checked arguments. Raises EngineError if they do not fit."""
         (height, width), (down, across), (down_step, across_step) = kernel_size, stride, dilation
         top, bottom, left, right = padding
         conv = cls(
@@ -69,39 +69,39 @@ class BinaryConv2d:
 
     @property
     def channels(self) -> int:
-        """Channels of the input."""
+        """Number of channels of the input."""
         return self.thresholds.shape[0]
 
     @property
     def filters(self) -> int:
-        """Channels of the output."""
+        """Number of channels of the output."""
         return self.weight_bits.shape[0]
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
-        """``(n, f, oh, ow)``."""
+        """Shape of the output: ``(n, f, oh, ow)``."""
         geometry = self.kernel_size, self.stride, self.padding, self.dilation
         return self.x.shape[0], self.filters, *output_size(self.x.shape[2:], *geometry)
 
     @property
     def is_channels_last(self) -> bool:
-        """Whether x is, and so the output."""
+        """Whether x is in channels_last, and so the output."""
         x = self.x
-        if x.dtype == torch.int64:  # one word for each pixel is contiguous in both layouts
+        if x.dtype == torch.int64:  # one word per pixel is contiguous in both layouts
             return x.stride(1) == 1 and x.shape[2:].numel() > 1
         return is_channels_last(x)
 
     @property
     def output_dtype(self) -> torch.dtype:
-        """That of x, or, where x is bits, float32."""
+        """Dtype of the output: that of x, or float32 if x is bits."""
         return torch.float32 if self.x.dtype == torch.int64 else self.x.dtype
 
     def new_output(self, dtype: torch.dtype | None = None) -> Tensor:
-        """Memory for y, in `output_dtype` by default."""
+        """Return a tensor of undefined content for y, in `output_dtype` by default."""
         return self._new(self.output_shape, self.output_dtype if dtype is None else dtype)
 
     def new_bits(self) -> Tensor:
-        """Memory for the bits of y: int64 ``(n, ceil(f / 64), oh, ow)``."""
+        """Return a tensor of undefined content for the bits of y, int64 ``(n, ceil(f / 64), oh, ow)``."""
         n, filters, height, width = self.output_shape
         return self._new((n, words_of(filters), height, width), torch.int64)
 
@@ -172,7 +172,7 @@ class BinaryConv2d:
 
 
 def words_of(channels: int) -> int:
-    """Words of 64 bits that hold the bits of so many channels."""
+    """Return the number of 64-bit words that hold the bits of so many channels."""
     return -(-channels // 64)
 
 
@@ -183,7 +183,7 @@ def output_size(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[int, int]:
-    """Height and width of the output for an input of the height and width `size`."""
+    """Return height and width of the output for an input of the height and width `size`."""
     (h, w), (kh, kw), (sh, sw), (dh, dw) = size, kernel_size, stride, dilation
     top, bottom, left, right = padding
     return (h + top + bottom - (kh - 1) * dh - 1) // sh + 1, (w + left + right - (kw - 1) * dw - 1) // sw + 1
@@ -197,7 +197,7 @@ def broadcasts(shape: Sequence[int], wanted: Sequence[int]) -> bool:
 
 
 def _broadcast(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`tensor` as one of `shape`, where it broadcasts to that; itself if not."""
+    """Return `tensor` expanded to `shape` if it broadcasts to that, else unchanged."""
     return tensor.expand(shape) if tensor.shape != shape and broadcasts(tensor.shape, shape) else tensor
 
 

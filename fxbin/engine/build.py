@@ -1,4 +1,4 @@
-"""Builds the engine once for each version of its sources, and keeps it."""
+"""Builds the engine once for each version of its sources, compiler and machine, and caches it."""
 
 import atexit
 import hashlib
@@ -22,14 +22,14 @@ NO_COMPILER = (
 
 
 class CompilerError(EngineError):
-    """A compiler does not start or does not compile: another one may."""
+    """A compiler does not start or does not compile; another one may."""
 
 
 def built_library() -> Path:
-    """The engine as a shared library: that of the wheel, or one that is built by the first compiler that can.
+    """Return the engine as a shared library: that of the wheel, or one by the first compiler that works.
 
-    It is built once. Where CC names a compiler, that of the wheel does not count. Raises EngineError if there
-    is no compiler, or if each fails: then with the error of the first.
+    It is built once. If CC names a compiler, the library in the wheel is not used. Raises EngineError if
+    there is no compiler, or the error of the first compiler if all of them fail.
     """
     shipped = Path(__file__).parent / shipped_name()
     if shipped.exists() and not os.environ.get("CC"):
@@ -38,7 +38,7 @@ def built_library() -> Path:
 
 
 def build_into(folder: Path) -> Path:
-    """Build the engine for a wheel, into the folder of this file there. Raises as `built_library`."""
+    """Build the engine for a wheel into `folder`, that of this file there. Raises like `built_library`."""
     return _built(lambda compiler: _build(compiler, folder, lambda _: shipped_name()))
 
 
@@ -54,7 +54,7 @@ def _built(build: Callable[[Compiler], Path]) -> Path:
 
 def _built_by(compiler: Compiler) -> Path:
     name = key(compiler)
-    # Before anything is written: an image may come with a cache that its users can only read.
+    # Before anything is written: a container image may come with a cache that its users can only read.
     kept = _kept(chosen_folder(), name)
     if kept is not None:
         return kept
@@ -66,7 +66,7 @@ def _built_by(compiler: Compiler) -> Path:
 
 
 def key(compiler: Compiler) -> str:
-    """A name for all that the library is made of: sources, flags, compiler and machine."""
+    """Return a digest of all that determines the library: sources, flags, compiler and machine."""
     try:
         version = compiler.version()
     except OSError as error:
@@ -79,12 +79,12 @@ def key(compiler: Compiler) -> str:
 
 
 def shipped_name() -> str:
-    """The name of the library in a wheel, with a digest of the sources, which may not be others."""
+    """Return the name of the library in a wheel; its digest of the sources excludes other versions."""
     return f"fxbin_engine_{hashlib.sha256(_sources()).hexdigest()[:20]}.so"
 
 
 def _sources() -> bytes:
-    """Names and contents of all sources."""
+    """Return the names and contents of all sources."""
     return b"".join(
         source.name.encode() + b"\0" + source.read_bytes() + b"\0"
         for source in sorted(SOURCES.glob("*.[ch]"))
@@ -92,7 +92,7 @@ def _sources() -> bytes:
 
 
 def chosen_folder() -> Path | None:
-    """The folder of built libraries: FXBIN_CACHE_DIR, or ``fxbin`` in the user's cache; None without home."""
+    """Return FXBIN_CACHE_DIR, or else ``fxbin`` in the user's cache; None if the user has no home folder."""
     if chosen := os.environ.get("FXBIN_CACHE_DIR"):
         return Path(chosen)
     try:
@@ -102,10 +102,11 @@ def chosen_folder() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """`chosen_folder`, which is created.
+    """Return `chosen_folder`, created if necessary, as a folder that can be written to.
 
-    Only its owner may write there, as what lies there is loaded into the process. Where there can be no such
-    folder, it is a new temporary one, and every process builds for itself.
+    A new one can be written to only by its owner, because its content is loaded into the process. If that
+    fails, it is a new temporary folder, so every process builds for itself; but if FXBIN_CACHE_DIR is set,
+    that is an EngineError.
     """
     folder = chosen_folder()
     if folder is not None:
@@ -125,9 +126,9 @@ def cache_folder() -> Path:
 
 
 def _kept(folder: Path | None, name: str) -> Path | None:
-    """The library of that name in `folder`, if it is there whole.
+    """Return the library of that name in `folder`, if it is there and complete.
 
-    To load a part of one, which a full disk or a loss of power can leave, may end the process.
+    Loading an incomplete one, which a full disk or a loss of power can leave, may end the process.
     """
     if folder is None:
         return None
@@ -143,7 +144,7 @@ def _digest(path: Path) -> str:
 
 
 def _build(compiler: Compiler, folder: Path, named: Callable[[Path], str]) -> Path:
-    """Build the library beside its place in `folder`, and put it there in one step, under its name."""
+    """Build the library beside its place in `folder`, and move it there in one step, under its name."""
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         made = Path(beside) / "fxbin_engine.so"
         problem = compiler.build(sorted(SOURCES.glob("*.c")), made)
@@ -163,7 +164,8 @@ def _first_error(problem: str) -> str:
 def _only_one(lock: Path) -> Iterator[None]:
     """Wait until no other process is building the same library.
 
-    Only saves work: a library is put in its place whole. Systems without such locks build twice.
+    This only saves work, because a library is moved to its place in one step. Where the system has no such
+    locks, two processes may both build it.
     """
     try:
         import fcntl

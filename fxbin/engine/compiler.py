@@ -19,7 +19,7 @@ FLAGS = (
     "-fvisibility=hidden",
     # One rounding per operation, whatever the CPU: all kernels give the same floats.
     "-ffp-contract=off",
-    # zig adds checks of its own otherwise.
+    # Otherwise zig adds checks of its own.
     "-fno-sanitize=undefined",
 )
 LIBRARIES = ("-lpthread",)
@@ -30,14 +30,14 @@ class Compiler:
     """A C compiler with the syntax of gcc."""
 
     command: tuple[str, ...]
-    """What starts it: ``("cc",)``, ``("python", "-m", "ziglang", "cc")``."""
+    """The command that starts it: ``("cc",)``, ``("python", "-m", "ziglang", "cc")``."""
 
     def version(self) -> str:
-        """What it says about itself; empty if it says nothing."""
+        """Return what it prints for ``--version``; empty if it prints nothing."""
         return _run([*self.command, "--version"]).stdout
 
     def build(self, sources: list[Path], output: Path) -> str:
-        """Compile `sources` into the shared library `output`; return what went wrong, empty for nothing."""
+        """Compile `sources` into the shared library `output`; return what went wrong, or an empty string."""
         command = [*self.command, *FLAGS, *map(str, sources), "-o", str(output), *LIBRARIES]
         try:
             found = _run(command)
@@ -49,9 +49,9 @@ class Compiler:
 
 
 def find_compilers() -> list[Compiler]:
-    """The one that the environment variable CC names; without it cc, gcc and clang, then that of ziglang.
+    """Return the compiler that the environment variable CC names; without it, cc, gcc, clang and ziglang's.
 
-    Raises EngineError if CC is no command.
+    Those that are not installed are left out. Raises EngineError if CC is not a command.
     """
     chosen = os.environ.get("CC", "")
     try:
@@ -61,13 +61,13 @@ def find_compilers() -> list[Compiler]:
         raise EngineError(f"CC: expected a command as in a shell, got {chosen!r}: {error}") from error
     found = [Compiler((path,)) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     if find_spec("ziglang") is not None:
-        # By default zig uses all that this CPU has, and other machines may share the cache.
+        # By default, zig uses all instructions of this CPU, but other machines may share the cache.
         found.append(Compiler((sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline")))
     return found
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run the user's own compiler; what it says may be in any encoding."""
+    """Run the user's own compiler, whose output may be in any encoding."""
     return subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, errors="replace", check=False
     )

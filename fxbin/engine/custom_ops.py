@@ -1,4 +1,4 @@
-"""The engine as operators of onnxruntime."""
+"""Registers the engine as operators of onnxruntime."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,26 +12,27 @@ if TYPE_CHECKING:
     import onnxruntime
 
 OLDEST = (1, 18)
-"""The first version of onnxruntime that reads the files. Operators can use its threads since 1.17."""
+"""Oldest version of onnxruntime that reads the exported files. Operators can use its threads since 1.17."""
 
 
 def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
-    """Let sessions with `options` compute the operators of files of `fxbin.export_onnx` in 1 bit.
+    """Register fxbin's operators in `options`: sessions then run files of `fxbin.export_onnx` in 1 bit.
 
         options = onnxruntime.SessionOptions()
         fxbin.register_custom_ops(options)
         session = onnxruntime.InferenceSession("model.onnx", options)
 
-    For files with ``operators="fxbin"``; others run as before. The library is built if it has not been. It
-    uses the threads of the session, and needs neither Python nor PyTorch: the function that registers it is
-    ``RegisterCustomOps``, which onnxruntime finds in any language.
+    This concerns files with ``operators="fxbin"``; others run as before. The library is built if it does not
+    exist yet. It uses the threads of the session, and needs neither Python nor PyTorch: it is registered by
+    its function ``RegisterCustomOps``, which onnxruntime finds from any language.
 
     Returns:
-        The library that was registered, for a program without Python, on a machine of the same kind.
+        The path of the registered library, which a program without Python can register as well, on a machine
+        of the same kind.
 
     Raises:
         EngineError: onnxruntime is not installed or too old, `options` are not its SessionOptions, or the
-            library cannot be built. A file runs without it, in float.
+            library cannot be built. Files also run without the library, in float.
     """
     runtime = _installed()
     if not isinstance(options, runtime.SessionOptions):

@@ -1,4 +1,4 @@
-"""A two-level convolution whose input and weight are in float, as they are during training."""
+"""A two-level convolution whose input and weight are given in float, as during training."""
 
 from ctypes import sizeof
 from functools import lru_cache
@@ -12,14 +12,14 @@ from fxbin.engine.memory import Like, aligned, dense, extent, extent_of, is_chan
 
 Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair, int]
-"""Stride, padding and dilation, vertical and horizontal, and the number of groups."""
+"""Stride, padding and dilation, each vertical and horizontal, and the number of groups."""
 
 MOST_INPUTS = 2**23
-"""Inputs of a filter whose sums are exact in float32."""
+"""Maximum number of inputs of a filter for which sums are exact in float32."""
 
 
 class FloatConv2d:
-    """A convolution of inputs and weights of some shapes, in float32: `prepared` makes it.
+    """A convolution of float32 inputs and weights of fixed shapes, created by `prepared`.
 
     It holds no tensors. Threads may share it.
     """
@@ -37,9 +37,10 @@ class FloatConv2d:
         scale: Tensor,
         bias: Tensor | None,
     ) -> Tensor:
-        """``conv2d(where(x > threshold, high, 0), where(w > 0, scale, -scale), bias)``, computed on bits.
+        """Return ``conv2d(where(x > threshold, high, 0), where(w > 0, scale, -scale), bias)``.
 
-        The sums are exact. Nothing is kept of the weight, which training changes at every step.
+        It is computed on bits, with exact sums. Nothing is kept of the weight, because training changes it at
+        every step.
 
         Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; high ``(1,)``; w ``(f, c / groups, kh, kw)``;
                 scale one number, or ``(f, 1, 1, 1)``; bias ``(f,)``.
@@ -60,14 +61,14 @@ class FloatConv2d:
 
 
 def is_by_filter(scale: Tensor, w: Tensor) -> bool:
-    """Whether each filter of `w` has one scale."""
+    """Whether `scale` is float32 and has one value for each filter of `w`, or one for all."""
     return scale.dtype == torch.float32 and (scale.numel() == 1 or scale.shape == (len(w), 1, 1, 1))
 
 
 def prepared(
     x: Tensor, w: Tensor, scale: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> FloatConv2d | None:
-    """What convolves these; None if the engine cannot, or if they do not fit: PyTorch has the messages."""
+    """Return what convolves these; None if the engine cannot, or if they do not fit (PyTorch then raises)."""
     if not (
         is_by_filter(scale, w) and (bias is None or (bias.shape == (len(w),) and bias.dtype == torch.float32))
     ):

@@ -1,4 +1,4 @@
-"""A two-level convolution by PyTorch's own operators, where there is no engine."""
+"""Computes a two-level convolution with PyTorch's own operators, where the engine is not available."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from fxbin.engine.signs import pack_channels, unpack_channels, unpack_signs
 
 
 def run_in_float(conv: BinaryConv2d) -> tuple[Tensor, ...]:
-    """The output of `conv`, its bits or both, equal to the engine's to the last bit.
+    """Return the output of `conv`, its bits, or both, bit-identical to those of the engine.
 
     Sums of at most 2 ** 23 zeros and signs are exact in float32, in whatever order a convolution adds them.
-    What follows is computed in the engine's order: ``kernels/epilogue.h`` has the formula.
+    Everything after the sums is computed in the engine's order: ``kernels/epilogue.h`` has the formula.
     """
     fired = _fired(conv)
     signs = unpack_signs(conv.weight_bits, fired.shape[1] // conv.groups, conv.kernel_size)
@@ -41,7 +41,7 @@ def run_in_float(conv: BinaryConv2d) -> tuple[Tensor, ...]:
 
 
 def _fired(conv: BinaryConv2d) -> Tensor:
-    """0 or 1 in float32: which inputs are above their thresholds."""
+    """Return 1 where an input is above its threshold, else 0, in float32."""
     if conv.x.dtype == torch.int64:
         return unpack_channels(conv.x, conv.channels).float()
     return (conv.x > conv.thresholds.view(-1, 1, 1)).float()

@@ -1,4 +1,4 @@
-"""The operator ``torch.ops.fxbin.int8_conv2d``: what is not in 1 bit, in int8, by PyTorch's own oneDNN."""
+"""The operator ``torch.ops.fxbin.int8_conv2d``: layers that are not in 1 bit, in int8 by PyTorch's oneDNN."""
 
 import math
 import operator
@@ -23,15 +23,15 @@ INT8_CONV2D = (
     "int[2] padding=0, int[2] dilation=1, int groups=1, bool relu=False, int[]? pool=None) -> Tensor"
 )
 HIGHEST = 255
-"""Of a quantized input; the lowest is 0."""
+"""Highest level of a quantized input; the lowest is 0."""
 
 _Geometry = tuple[list[int], list[int], list[int], int]
 
 _Constants = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Weight, its scales, scale and zero point of the input."""
+"""The weight, its scales, and the scale and zero point of the input."""
 
 _kept: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""By weight: a `_Prepared`."""
+"""The `_Prepared` of each weight."""
 
 
 def int8_conv2d(
@@ -51,34 +51,34 @@ def int8_conv2d(
     relu: bool = False,
     pool: Sequence[int] | None = None,
 ) -> Tensor:
-    """``conv2d(q(x), q(w)) + bias``, on bytes where the CPU has instructions for that, else in float.
+    """Return ``conv2d(q(x), q(w)) + bias``, computed on bytes where the CPU can, else in float.
 
     Quantization: ``q(x) = x_scale * (clamp(round(x / x_scale) + x_zero_point, 0, 255) - x_zero_point)``, and
-    ``q(w) = weight_scales * weight``. Sums are exact integers on bytes; in float, up to rounding. With
-    `pool`, the output is quantized as the input is, and pooled as bytes, a quarter of the memory. NaN becomes
-    the lowest level.
+    ``q(w) = weight_scales * weight``. On bytes, sums are exact integers; in float, they are rounded. With
+    `pool`, the output is quantized like the input and pooled as bytes, which take a quarter of the memory.
+    NaN becomes the lowest level.
 
     Args:
         x: float32 ``(n, c, h, w)``.
-        weight: int8 ``(f, c / groups, kh, kw)``, of -127 to 127.
-        weight_scales: of each filter, float32 ``(f,)``.
+        weight: int8 ``(f, c / groups, kh, kw)``, from -127 to 127.
+        weight_scales: the scale of each filter, float32 ``(f,)``.
         x_scale: the step between two levels of the input, float32, of one element.
-        x_zero_point: the level that is 0, from 0 to 255, int64, of one element.
+        x_zero_point: the level that stands for 0, from 0 to 255, int64, of one element.
         bias: float32 ``(f,)``.
-        y_scale: as `x_scale`, of the output in front of a pooling; only with `pool`.
-        y_zero_point: as `x_zero_point`, with `y_scale`.
+        y_scale: like `x_scale`, for the output before the pooling; only with `pool`.
+        y_zero_point: like `x_zero_point`, given together with `y_scale`.
         stride: vertical, horizontal.
         padding: rows of zeros above and below, columns on the left and on the right.
         dilation: vertical, horizontal.
         groups: as for `F.conv2d`.
-        relu: whether ReLU follows.
-        pool: size, stride and padding of a max pooling that follows, two numbers of each.
+        relu: whether to apply ReLU.
+        pool: size, stride and padding of a max pooling to apply, two numbers each.
 
     Returns:
         float32 ``(n, f, oh, ow)``, channels_last.
 
     Raises:
-        EngineError: an argument has another shape, dtype or device.
+        EngineError: an argument has a wrong shape, dtype, device or value.
     """
     constants = weight, weight_scales, x_scale, x_zero_point
     geometry = list(stride), list(padding), list(dilation), groups
@@ -97,7 +97,7 @@ def int8_conv2d(
     return y.contiguous(memory_format=torch.channels_last)
 
 
-def int8_conv2d_of_no_numbers(
+def fake_int8_conv2d(
     x: Tensor,
     weight: Tensor,
     *_constants: Tensor | None,
@@ -108,7 +108,7 @@ def int8_conv2d_of_no_numbers(
     pool: Sequence[int] | None = None,
     **_options: Any,
 ) -> Tensor:
-    """The result without its numbers, for compilers."""
+    """Return a tensor like the result, without computing it: the fake kernel, for compilers."""
     y = F.conv2d(x, weight.to(x.dtype), None, list(stride), list(padding), list(dilation), groups)
     y = F.max_pool2d(y, list(pool[:2]), list(pool[2:4]), list(pool[4:])) if pool else y
     return y.contiguous(memory_format=torch.channels_last)
@@ -116,7 +116,7 @@ def int8_conv2d_of_no_numbers(
 
 @dataclass(frozen=True)
 class _Output:
-    """What becomes of the output."""
+    """What happens to the output: ReLU, and quantization if the dtype is uint8."""
 
     relu: bool
     scale: float = 1.0
@@ -125,9 +125,9 @@ class _Output:
 
 
 def runs_on_bytes(x: Tensor) -> bool:
-    """Whether the engine is there, and `x` on a CPU with AVX-512 VNNI.
+    """Whether the engine is available and `x` is on a CPU with AVX-512 VNNI.
 
-    Without such instructions, oneDNN adds products of bytes in 16 bits, where they saturate.
+    Without these instructions, oneDNN adds products of bytes in 16 bits, where they saturate.
     """
     return x.device.type == "cpu" and torch_private.has_vnni() and engine() is not None
 
@@ -167,7 +167,7 @@ def _on_bytes(
 
 
 class _Prepared:
-    """What oneDNN is given for the constants of a layer, beside them."""
+    """The arguments of oneDNN that are derived from the constants of a layer."""
 
     def __init__(
         self, levels: Tensor, constants: _Constants, geometry: _Geometry, *, is_product: bool
@@ -190,7 +190,7 @@ class _Prepared:
             )
 
     def fits(self, constants: _Constants, geometry: _Geometry, *, is_product: bool) -> bool:
-        """Whether it was made of these very constants, which nobody has written to since."""
+        """Whether this was made from these very tensors, and nobody has written to them since."""
         return (
             is_product == self.is_product
             and all(map(operator.is_, constants[1:], self.others))
@@ -202,7 +202,7 @@ class _Prepared:
 
 def _prepared(levels: Tensor, constants: _Constants, geometry: _Geometry) -> _Prepared:
     weight = constants[0]
-    # A matrix product, which PyTorch computes faster as such: 1x1, of one pixel, in one group.
+    # A 1x1 kernel on one pixel in one group is a matrix product, which PyTorch computes faster as such.
     is_product = levels.shape[2:].numel() == 1 and weight.shape[1:] == (levels.shape[1], 1, 1)
     is_product &= not any(geometry[1])
     found: _Prepared | None = _kept.get(weight)
@@ -212,7 +212,7 @@ def _prepared(levels: Tensor, constants: _Constants, geometry: _Geometry) -> _Pr
 
 
 def _versions(constants: _Constants) -> list[int] | None:
-    """What tells whether they were written; None for tensors of inference mode, which do not tell."""
+    """Versions and addresses, which show writes to `constants`; None if inference tensors have no version."""
     if any(each.is_inference() for each in constants):
         return None
     return [*map(torch_private.version, constants), *(each.data_ptr() for each in constants)]

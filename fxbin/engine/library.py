@@ -1,4 +1,4 @@
-"""The engine as a loaded C library: its structs, and its functions with Python's errors."""
+"""The engine as a loaded C library: its structs, and its functions with Python exceptions."""
 
 import ctypes
 import functools
@@ -18,10 +18,10 @@ from fxbin.errors import EngineError
 ABI_VERSION = 3
 
 MAX_CPU = ("portable", "popcnt", "avx2")
-"""What the environment variable FXBIN_MAX_CPU limits the instructions of kernels to, where it is set."""
+"""Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""
 
 TRAINING = ("1bit", "float")
-"""What the environment variable FXBIN_TRAINING chooses between: whether models in training use the engine."""
+"""Values of the environment variable FXBIN_TRAINING: whether models in training use the engine."""
 
 _Size = ctypes.c_int64
 
@@ -39,7 +39,7 @@ class _Shape(ctypes.Structure):
 
 
 class EngineTensor(ctypes.Structure):
-    """``fxbin_tensor``."""
+    """The C struct ``fxbin_tensor``: address, number of elements, shape and strides of a tensor."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),
@@ -50,7 +50,7 @@ class EngineTensor(ctypes.Structure):
 
 
 class EngineCall(ctypes.Structure):
-    """``fxbin_call``."""
+    """The C struct ``fxbin_call``: one convolution of weight bits."""
 
     _fields_ = (
         ("struct_size", _Size),
@@ -82,7 +82,7 @@ class EngineCall(ctypes.Structure):
 
 
 class FloatCall(ctypes.Structure):
-    """``fxbin_float_call``."""
+    """The C struct ``fxbin_float_call``: one convolution of a float weight, as in training."""
 
     _fields_ = (
         ("struct_size", _Size),
@@ -103,7 +103,7 @@ class FloatCall(ctypes.Structure):
 
 
 class SteCall(ctypes.Structure):
-    """``fxbin_ste_call``."""
+    """The C struct ``fxbin_ste_call``: the backward of an activation binarizer."""
 
     _fields_ = (
         ("struct_size", _Size),
@@ -126,7 +126,7 @@ class SteCall(ctypes.Structure):
 
 
 class LevelCall(ctypes.Structure):
-    """``fxbin_level_call``."""
+    """The C struct ``fxbin_level_call``: gradients of a weight and of the levels of its input."""
 
     _fields_ = (
         ("struct_size", _Size),
@@ -146,27 +146,27 @@ class LevelCall(ctypes.Structure):
 
 @dataclass(frozen=True)
 class ConvShape:
-    """What does not change between the calls of a convolution."""
+    """The sizes that all calls of a convolution have in common."""
 
     channels: int
     filters: int
     groups: int
     kernel: tuple[int, int]
-    """Height, width; so are `stride` and `dilation`."""
+    """Height, width; `stride` and `dilation` are vertical, horizontal."""
     stride: tuple[int, int]
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]
     """Top, bottom, left, right."""
 
     def as_struct(self) -> _Shape:
-        """``fxbin_shape``."""
+        """Return the C struct ``fxbin_shape`` with these sizes."""
         return _Shape(
             self.channels, self.filters, self.groups, self.kernel, self.stride, self.dilation, self.padding
         )
 
 
 class Engine:
-    """The loaded library."""
+    """The functions of the loaded library."""
 
     def __init__(self, path: Path) -> None:
         self._functions: Any = ctypes.CDLL(str(path))
@@ -194,55 +194,55 @@ class Engine:
 
     @property
     def kernels(self) -> tuple[str, ...]:
-        """Names of the kernels that this CPU runs."""
+        """Names of the kernels that this CPU can run."""
         names: list[str] = []
         while name := self._functions.fxbin_kernel_name(len(names)):
             names.append(name.decode())
         return tuple(names)
 
     def weights(self, shape: ConvShape) -> "EngineWeights":
-        """What the engine keeps of the weight of one convolution: nothing until it is used."""
+        """Create the `EngineWeights` of one convolution, which are empty until it is first computed."""
         handle = ctypes.c_void_p()
         struct = shape.as_struct()
         self.check(self._functions.fxbin_weights_create(ctypes.byref(struct), ctypes.byref(handle)))
         return EngineWeights(self, handle)
 
     def output_size(self, shape: ConvShape, size: Sequence[int]) -> tuple[int, int]:
-        """Height and width of the output for an input of the height and width `size`."""
+        """Return height and width of the output for an input of the height and width `size`."""
         found, struct = (_Size * 2)(), shape.as_struct()
         self.check(self._functions.fxbin_output_size(ctypes.byref(struct), (_Size * 2)(*size), found))
         return found[0], found[1]
 
     def quantize(self, x: Tensor, inverse_scale: float, zero_point: int, y: Tensor, threads: int) -> None:
-        """Write ``round(x * inverse_scale) + zero_point``, clamped, into the memory of `y`.
+        """Write ``round(x * inverse_scale) + zero_point``, clamped to 0 .. 255, into the memory of `y`.
 
-        Both are dense and in the same layout: x float32, y uint8.
+        Both tensors are dense and in the same layout: x float32, y uint8.
         """
         places = x.data_ptr(), x.numel(), inverse_scale, zero_point, y.data_ptr(), y.numel(), threads
         self.check(self._functions.fxbin_quantize(*places))
 
     def convolve_floats(self, call: FloatCall) -> None:
-        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        """Compute the convolution `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_convolve_floats(ctypes.byref(call)))
 
     def ste_gradients(self, call: SteCall) -> None:
-        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
 
     def mean_magnitudes(self, w: int, size: int, means: int, means_size: int) -> None:
-        """Write the means of the magnitudes of a weight; `w` and `means` are addresses, see the C header."""
+        """Write mean magnitudes of a weight to `means`; `w` and `means` are addresses, see the C header."""
         self.check(self._functions.fxbin_mean_magnitudes(w, size, means, means_size))
 
     def weight_levels(self, w: int, size: int, scales: int, scales_size: int, y: int) -> None:
-        """Write a weight of two levels to `y`; `w`, `scales` and `y` are addresses, see the C header."""
+        """Write a two-level weight to `y`; `w`, `scales` and `y` are addresses, see the C header."""
         self.check(self._functions.fxbin_weight_levels(w, size, scales, scales_size, y))
 
     def level_gradients(self, call: LevelCall) -> None:
-        """Compute `call`. Raises EngineError if its sizes do not fit one another."""
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_level_gradients(ctypes.byref(call)))
 
     def check(self, status: int) -> None:
-        """Raise EngineError with the engine's own text, or MemoryError, if `status` is not 0."""
+        """Raise EngineError or MemoryError with the engine's own message if `status` is not 0."""
         if status:
             message = self._functions.fxbin_last_error().decode()
             raise MemoryError(message) if status == 2 else EngineError(message)
@@ -257,17 +257,17 @@ class EngineWeights:
 
     @property
     def held(self) -> int:
-        """Bytes that the forms made so far take."""
+        """Number of bytes that the forms made so far take."""
         return int(self._engine._functions.fxbin_weights_held(self._handle))
 
     def convolve(self, call: EngineCall) -> None:
-        """Compute `call`. Raises EngineError if it does not fit the shape, or reaches outside of its data."""
+        """Compute `call`. Raises EngineError if it does not fit the shape, or a tensor exceeds its memory."""
         self._engine.check(self._engine._functions.fxbin_convolve(self._handle, ctypes.byref(call)))
 
 
 @functools.cache
 def engine() -> Engine | None:
-    """The engine, built if need be; None, after one warning, where it cannot be.
+    """Return the engine, built if necessary; None, after one warning, if that is not possible.
 
     Raises EngineError if an environment variable is wrong.
     """
@@ -284,7 +284,7 @@ def engine() -> Engine | None:
 
 @functools.cache
 def engine_or_why_not() -> "Engine | EngineError | OSError":
-    """The engine, built if need be, or the error for which it cannot be.
+    """Return the engine, built if necessary, or the error that prevents it.
 
     Raises EngineError if an environment variable is wrong.
     """
@@ -299,9 +299,9 @@ def engine_or_why_not() -> "Engine | EngineError | OSError":
 
 @functools.cache
 def training_engine() -> Engine | None:
-    """The engine for models in training, built if need be; None where it cannot be, or is switched off.
+    """Return the engine for training, built if necessary; None if that is not possible or it is switched off.
 
-    Without a warning, as training needs no engine: it computes the same in float.
+    There is no warning, because training does not need the engine: it computes the same in float.
     Raises EngineError if an environment variable is wrong.
     """
     chosen = os.environ.get("FXBIN_TRAINING", "")

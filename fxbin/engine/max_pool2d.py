@@ -1,14 +1,14 @@
-"""Max pooling of bytes, which PyTorch does not have."""
+"""Max pooling of uint8 tensors in channels_last; PyTorch's own rejects all but the smallest of them."""
 
 import torch
 from torch import Tensor
 
 
 def max_pool2d(levels: Tensor, size: list[int], stride: list[int], padding: list[int]) -> Tensor:
-    """The largest of each window of `levels`, uint8 ``(n, c, h, w)``, as `F.max_pool2d` finds it of floats.
+    """Return the maximum of each window of `levels`, uint8 ``(n, c, h, w)``, like `F.max_pool2d` of floats.
 
-    Row by row, then column by column: maxima of whole slices, which take a sixth of the time of floats in
-    channels_last. A padding is at most half of the size. The result has the layout of `levels`.
+    Rows are pooled first, then columns, by maxima of whole slices, which takes a sixth of the time of pooling
+    floats in channels_last. `padding` must be at most half of `size`. The result has the layout of `levels`.
     """
     for axis in range(2):
         levels = _along(levels, axis + 2, size[axis], stride[axis], padding[axis])
@@ -16,7 +16,7 @@ def max_pool2d(levels: Tensor, size: list[int], stride: list[int], padding: list
 
 
 def _along(x: Tensor, dim: int, size: int, stride: int, padding: int) -> Tensor:
-    """The largest of each window of `size` rows (or columns)."""
+    """Return the maximum of each window of `size` rows (or columns), along the axis `dim`."""
     count = (x.shape[dim] + 2 * padding - size) // stride + 1
     parts = [_part(x, dim, tap - padding, stride, count) for tap in range(size)]
     whole = [part for _, part in parts if part.shape[dim] == count]
@@ -36,7 +36,7 @@ def _along(x: Tensor, dim: int, size: int, stride: int, padding: int) -> Tensor:
 
 
 def _part(x: Tensor, dim: int, offset: int, stride: int, count: int) -> tuple[int, Tensor]:
-    """The first i below `count` with a row ``i * stride + offset`` in x, and all such rows."""
+    """Return the first i below `count` for which x has a row ``i * stride + offset``, and all such rows."""
     first = max(0, -(offset // stride))
     last = min(count, (x.shape[dim] - 1 - offset) // stride + 1)
     if last <= first:

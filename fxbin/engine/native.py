@@ -1,4 +1,4 @@
-"""A two-level convolution by the engine."""
+"""Computes a two-level convolution with the engine."""
 
 import operator
 from ctypes import sizeof
@@ -14,24 +14,24 @@ from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineWeights
 from fxbin.engine.memory import Like, aligned, dense, extent, place, thread_count
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
-"""``enum fxbin_dtype``."""
+"""Values of the C enum ``fxbin_dtype``."""
 
 MOST_CALLS = 16
-"""Shapes of inputs that are remembered for a convolution."""
+"""Maximum number of calls that are kept for one convolution."""
 
 _CALL_SIZE = sizeof(EngineCall)
 
 _prepared: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""By tensor of weight bits: its state and shape when the engine took it, and what the engine keeps."""
+"""For each tensor of weight bits: its state, the `ConvShape`, and the `EngineWeights` made for them."""
 
 
 def run_natively(engine: Engine, conv: BinaryConv2d, kernel_name: str | None = None) -> tuple[Tensor, ...]:
-    """The outputs of `conv`, computed by the kernel of that name, by default the fastest."""
+    """Return the outputs of `conv`, computed by the kernel `kernel_name`, by default the fastest."""
     return NativeCall(engine, conv, kernel_name).run(conv.x, conv.residual)
 
 
 class NativeCall:
-    """A convolution of inputs of one shape, layout and dtype, as the engine takes it.
+    """A call of the engine, prepared for inputs of one shape, layout and dtype.
 
     It holds the constants of `conv`, but not its inputs. Threads may share it.
     """
@@ -68,13 +68,13 @@ class NativeCall:
         )
 
     def reads(self, constants: list[Tensor | None]) -> bool:
-        """Whether it reads these tensors themselves, not copies, and so sees what is written to them."""
+        """Whether the call reads `constants` themselves, not copies of them, and so sees writes to them."""
         return all(kept is None or any(kept is each for each in constants) for kept in self._kept)
 
     def run(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, ...]:
         """Compute the output, its bits or both, into new memory.
 
-        `x` and `residual` must be of the shape, strides and dtype that the call was made for.
+        `x` and `residual` must have the shape, strides and dtype that the call was made for.
         """
         x, residual = _input(x), _residual(residual)
         call = EngineCall.from_buffer_copy(self._call)
@@ -98,9 +98,9 @@ class NativeCall:
 
 
 class NativeCalls:
-    """The calls of a convolution whose constants rarely change, by what they were made for.
+    """A cache of the calls of one convolution, whose constants rarely change.
 
-    A copy is empty: it belongs to a convolution with tensors of its own.
+    A copy of the cache is empty, because it belongs to a convolution with tensors of its own.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class NativeCalls:
         weight_bits: Tensor,
         options: Any,
     ) -> tuple[Tensor, ...] | None:
-        """The outputs, if there was a call with such inputs, the same constants and equal options before."""
+        """Return the outputs if a call for such inputs, constants and options is cached; None otherwise."""
         call = self._calls.get(_key(x, residual, options))
         return call.run(x, residual) if call and self._are_of(constants, weight_bits) else None
 
@@ -130,7 +130,7 @@ class NativeCalls:
         weight_bits: Tensor,
         options: Any,
     ) -> tuple[Tensor, ...]:
-        """The outputs of `call`, which is kept for the next such inputs."""
+        """Return the outputs of `call`, and keep it for the next such inputs if it reads `constants`."""
         if not self._are_of(constants, weight_bits):
             self._constants, self._places = constants, _places(constants)
             self._bits_state, self._calls = _state(weight_bits), {}
@@ -140,7 +140,7 @@ class NativeCalls:
         return call.run(x, residual)
 
     def _are_of(self, constants: list[Tensor | None], weight_bits: Tensor) -> bool:
-        """Whether these tensors are the same as before, at the same places, with the same weight."""
+        """Whether the cached calls have these tensors, at the same addresses, with unwritten weight bits."""
         return (
             len(constants) == len(self._constants)
             and all(map(operator.is_, constants, self._constants))
@@ -162,7 +162,7 @@ def _places(tensors: list[Tensor | None]) -> list[int]:
 
 
 def held_bytes(weight_bits: Tensor) -> int:
-    """Bytes that the engine keeps of `weight_bits`, beside the tensor itself."""
+    """Number of bytes that the engine keeps for `weight_bits`, in addition to the tensor itself."""
     found = _prepared.get(weight_bits)
     return 0 if found is None else found[-1].held
 
@@ -182,7 +182,7 @@ def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
 
 
 def _state(bits: Tensor) -> int | Tensor:
-    """What tells whether `bits` were written: a version, or a copy, as inference tensors have none."""
+    """Return what shows later writes to `bits`: its version, or a copy if an inference tensor has none."""
     return bits.clone() if bits.is_inference() else torch_private.version(bits)
 
 
@@ -191,7 +191,7 @@ def _is_unwritten(bits: Tensor, state: int | Tensor) -> bool:
 
 
 def _input(values: Tensor) -> Tensor:
-    """`values` in a dtype that the engine reads: float32 has all numbers of dtypes with fewer bits."""
+    """Return `values` in a dtype that the engine reads; float32 has all numbers of the narrower dtypes."""
     return aligned(values if values.dtype in _DTYPES else values.float())
 
 

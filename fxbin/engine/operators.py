@@ -1,4 +1,4 @@
-"""The operators ``torch.ops.fxbin.*``, which torch.compile and torch.export know, too."""
+"""The operators ``torch.ops.fxbin.*``, which torch.compile and torch.export support as well."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fxbin.engine.binary_conv2d import BinaryConv2d
 from fxbin.engine.in_float import run_in_float
-from fxbin.engine.int8_conv2d import INT8_CONV2D, int8_conv2d, int8_conv2d_of_no_numbers
+from fxbin.engine.int8_conv2d import INT8_CONV2D, fake_int8_conv2d, int8_conv2d
 from fxbin.engine.library import engine
 from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
@@ -51,35 +51,35 @@ def binary_conv2d(
     activation: str = "none",
     kernel_name: str | None = None,
 ) -> Tensor:
-    """A convolution of two-level inputs and weights: on bits on a CPU where the engine is, else in float.
+    """Convolve two-level inputs and weights: on bits on a CPU with the engine, else in float.
 
-    Both give the same floats: sums are integers, and what follows them is computed in one order.
+    Both give the same floats: sums are integers, and all that follows is computed in the same order.
 
     Args:
         x: ``(n, c, h, w)``, of any floating dtype and strides; or bits of `binary_conv2d_to_bits`, int64
             ``(n, ceil(c / 64), h, w)``.
-        thresholds: of each channel, ``(c,)``, in the dtype of x. An input is high where ``x > thresholds``.
-            For bits, float32, and only their number counts.
+        thresholds: that of each channel, ``(c,)``, in the dtype of x. An input is high where
+            ``x > thresholds``. If x is bits, they are float32, and only their number matters.
         x_levels: float32 ``(2,)``, low and high.
         weight_bits: uint8 ``(f, kh * kw, ceil(c / groups / 8))``, see `fxbin.engine.signs.pack_signs`.
-        w_levels: float32 ``(2, f)``: the weights where the bit is 0, and where it is 1, of each filter.
+        w_levels: float32 ``(2, f)``: for each filter, the weight where the bit is 0, and where it is 1.
         bias: float32 ``(f,)``.
-        residual: ``(n, f, oh, ow)`` or what broadcasts to it, added before the activation, in the dtype of
-            the output.
+        residual: ``(n, f, oh, ow)`` or a shape that broadcasts to it, in the dtype of the output; it is added
+            before the activation.
         slope: float32 ``(f,)``, for the activation "prelu".
         kernel_size: height, width.
         stride: vertical, horizontal.
-        padding: zeros above, below, left, right.
+        padding: rows of zeros above and below, columns on the left and on the right.
         dilation: vertical, horizontal.
         groups: as for `F.conv2d`.
         activation: "none", "relu" or "prelu".
         kernel_name: one of `Engine.kernels`, for tests; by default the fastest.
 
     Returns:
-        ``(n, f, oh, ow)`` in the dtype of x, for bits in float32; channels_last if x is.
+        ``(n, f, oh, ow)`` in the dtype of x, or in float32 if x is bits; in channels_last if x is.
 
     Raises:
-        EngineError: an argument has another shape, dtype or device.
+        EngineError: an argument has a wrong shape, dtype, device or value.
     """
     conv = BinaryConv2d.of(
         x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope,
@@ -91,19 +91,19 @@ def binary_conv2d(
 
 
 def binary_conv2d_to_bits(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
-    """The bits ``y > y_thresholds`` of the output y of `binary_conv2d`, for the next convolution to read.
+    """Return the bits ``y > y_thresholds`` of the output y of `binary_conv2d`, for the next convolution.
 
     Args:
         args: those of `binary_conv2d`; x float32 or bits.
-        kernel_name: as there.
+        kernel_name: as for `binary_conv2d`.
         kwargs: those of `binary_conv2d`, and `y_thresholds`: float32 ``(f,)``.
 
     Returns:
-        int64 ``(n, ceil(f / 64), oh, ow)``, 64 channels a word; the first channel is the lowest bit.
+        int64 ``(n, ceil(f / 64), oh, ow)``, 64 channels per word; the first channel is the lowest bit. In
         channels_last if x is.
 
     Raises:
-        EngineError: as there.
+        EngineError: as for `binary_conv2d`.
     """
     (bits,) = _run(BinaryConv2d.of(*args, **kwargs, wants_floats=False), kernel_name)
     return bits
@@ -112,7 +112,7 @@ def binary_conv2d_to_bits(*args: Any, kernel_name: str | None = None, **kwargs: 
 def binary_conv2d_and_bits(
     *args: Any, kernel_name: str | None = None, **kwargs: Any
 ) -> tuple[Tensor, Tensor]:
-    """The output of `binary_conv2d`, and that of `binary_conv2d_to_bits`, which see."""
+    """Return the outputs of `binary_conv2d` and of `binary_conv2d_to_bits`, with arguments of the latter."""
     y, bits = _run(BinaryConv2d.of(*args, **kwargs), kernel_name)
     return y, bits
 
@@ -128,29 +128,28 @@ def _run(conv: BinaryConv2d, kernel_name: str | None) -> tuple[Tensor, ...]:
     return run_in_float(conv)
 
 
-def _of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
-    """The result without its numbers, for compilers."""
+def _fake(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
+    """Return a tensor like the result, without computing it: the fake kernel, for compilers."""
     del kernel_name
     return BinaryConv2d.of(*args, **kwargs).new_output()
 
 
-def _to_bits_of_no_numbers(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
+def _fake_to_bits(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> Tensor:
     del kernel_name
     return BinaryConv2d.of(*args, **kwargs).new_bits()
 
 
-def _and_bits_of_no_numbers(
-    *args: Any, kernel_name: str | None = None, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
+def _fake_and_bits(*args: Any, kernel_name: str | None = None, **kwargs: Any) -> tuple[Tensor, Tensor]:
     del kernel_name
     conv = BinaryConv2d.of(*args, **kwargs)
     return conv.new_output(), conv.new_bits()
 
 
 def without_backward(y: Tensor, x: Tensor) -> Tensor:
-    """A copy of `y`, computed from `x` by an operator without a gradient. Its backward is an error.
+    """Return a copy of `y`, which was computed from `x` without a gradient; its backward is an error.
 
-    Apart from the convolutions, as a formula for the backward would add a fifth to the time of a small one.
+    The convolutions do not have this backward themselves, because it would make a small one take a fifth more
+    time.
     """
     del x
     return y.clone()
@@ -159,7 +158,7 @@ def without_backward(y: Tensor, x: Tensor) -> Tensor:
 def no_gradient(grad: Tensor, size: Sequence[int]) -> Tensor:
     """Raise EngineError: the backward of `without_backward`.
 
-    An operator, as compilers take in every backward, whether it is called or not.
+    It is an operator because compilers trace every backward, whether it is called or not.
     """
     del grad, size
     raise EngineError(f"backward: {NOT_DIFFERENTIABLE}")
@@ -176,18 +175,18 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
 
 def _declare() -> torch.library.Library:
     library = torch.library.Library("fxbin", "FRAGMENT")
-    for schema, function, of_no_numbers in (
-        (BINARY_CONV2D, binary_conv2d, _of_no_numbers),
-        (TO_BITS, binary_conv2d_to_bits, _to_bits_of_no_numbers),
-        (AND_BITS, binary_conv2d_and_bits, _and_bits_of_no_numbers),
-        (INT8_CONV2D, int8_conv2d, int8_conv2d_of_no_numbers),
+    for schema, function, fake in (
+        (BINARY_CONV2D, binary_conv2d, _fake),
+        (TO_BITS, binary_conv2d_to_bits, _fake_to_bits),
+        (AND_BITS, binary_conv2d_and_bits, _fake_and_bits),
+        (INT8_CONV2D, int8_conv2d, fake_int8_conv2d),
         (WITHOUT_BACKWARD, without_backward, without_backward),
         (NO_GRADIENT, no_gradient, lambda grad, size: grad.new_empty(size)),
     ):
         name = function.__name__
         library.define(schema, tags=[torch.Tag.pt2_compliant_tag])
         library.impl(name, function, "CompositeExplicitAutograd")
-        torch.library.register_fake(f"fxbin::{name}", of_no_numbers, lib=library)
+        torch.library.register_fake(f"fxbin::{name}", fake, lib=library)
     torch.library.register_autograd(
         "fxbin::without_backward", _backward, setup_context=_keep_size, lib=library
     )
@@ -195,11 +194,11 @@ def _declare() -> torch.library.Library:
 
 
 _LIBRARY = _declare()
-"""The operators exist as long as this object."""
+"""The operators exist as long as this object does."""
 
 OPERATORS: dict[str, Any] = {
     "floats": torch.ops.fxbin.binary_conv2d,
     "bits": torch.ops.fxbin.binary_conv2d_to_bits,
     "both": torch.ops.fxbin.binary_conv2d_and_bits,
 }
-"""Operators by what they return."""
+"""The operators of binarized convolutions, by what they return."""

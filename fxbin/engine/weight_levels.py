@@ -1,4 +1,4 @@
-"""The two levels of a weight, by the engine."""
+"""The scales and the two levels of a weight, computed by the engine."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,10 @@ from fxbin.engine.memory import dense, in_layout, is_channels_last
 
 
 def mean_magnitudes(engine: Engine, w: Tensor, *, by_filter: bool) -> Tensor:
-    """The mean of ``|w|``, ``(1, 1, 1, 1)``, or of each filter, ``(f, 1, 1, 1)``; w ``(f, ...)``, float32."""
+    """Return the mean of ``|w|``, ``(1, 1, 1, 1)``, or that of each filter, ``(f, 1, 1, 1)``.
+
+    `w` is float32 ``(f, ...)``.
+    """
     w = in_layout(w, is_channels_last(w))
     means = torch.empty(len(w) if by_filter else 1, 1, 1, 1)
     engine.mean_magnitudes(w.data_ptr(), w.numel(), means.data_ptr(), len(means))
@@ -16,7 +19,7 @@ def mean_magnitudes(engine: Engine, w: Tensor, *, by_filter: bool) -> Tensor:
 
 
 def weight_levels(engine: Engine, w: Tensor, scale: Tensor) -> Tensor:
-    """`scale` where w > 0, else ``-scale``; `scale` is one number or ``(f, 1, 1, 1)``, all float32."""
+    """Return `scale` where w > 0, else ``-scale``; `scale` is one number or ``(f, 1, 1, 1)``; all float32."""
     w, scale = in_layout(w, is_channels_last(w)), dense(scale)
     y = torch.empty_like(w)
     engine.weight_levels(w.data_ptr(), w.numel(), scale.data_ptr(), scale.numel(), y.data_ptr())

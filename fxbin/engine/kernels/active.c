@@ -2,7 +2,7 @@
 
 #include "cpu.h"
 
-/** Add `stride`-th values of `fired`, those of one tap, to the outputs that have the tap inside. */
+/** Add every `stride`-th value of `fired`, those of one tap, to the outputs for which the tap is inside. */
 static ALWAYS_INLINE void add_tap(const int32_t *fired, int64_t stride, int64_t count, int32_t *active) {
     if (stride == 1) {
         for (int64_t i = 0; i < count; i++) active[i] += fired[i];
@@ -11,7 +11,7 @@ static ALWAYS_INLINE void add_tap(const int32_t *fired, int64_t stride, int64_t 
     }
 }
 
-/** The first output whose tap, `offset` before or after it, is not left of the picture; `width` if none is. */
+/** The first output whose tap, `offset` pixels from it, is not left of the picture; `width` if there is none. */
 static ALWAYS_INLINE int64_t first_inside(int64_t offset, int64_t stride, int64_t width) {
     return min_of(offset < 0 ? ceil_div(-offset, stride) : 0, width);
 }

@@ -1,4 +1,4 @@
-/* How many inputs of a filter fire. */
+/* Counts how many inputs of a filter fire. */
 #ifndef FXBIN_ACTIVE_H
 #define FXBIN_ACTIVE_H
 

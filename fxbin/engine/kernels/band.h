@@ -1,4 +1,4 @@
-/* A band: some rows of the output of one picture, and the bits of the rows of the input under them. */
+/* A band: some rows of the output for one picture, and the bits of the input rows under them. */
 #ifndef FXBIN_BAND_H
 #define FXBIN_BAND_H
 
@@ -8,11 +8,11 @@
 #include "shape.h"
 
 typedef struct {
-    const fxbin_shape *shape; /**< with one group, where all are computed together */
-    const fxbin_shape *conv;  /**< that of the call */
+    const fxbin_shape *shape; /**< with one group if all groups are computed together */
+    const fxbin_shape *conv;  /**< the shape of the call */
     int64_t in_size[2];              /**< height, width of the picture */
-    int64_t first_row, rows;         /**< of the input, inside the picture, that the band has bits of */
-    int64_t first_out_row, out_rows; /**< of the output, that the band is */
+    int64_t first_row, rows;         /**< of the input, inside the picture, whose bits the band has */
+    int64_t first_out_row, out_rows; /**< of the output, which the band consists of */
     int64_t out_width;
     uint64_t *bits; /**< (rows, width, groups, group_words) */
     int32_t *fired; /**< (groups, rows, width): how many of these bits are set */
@@ -27,8 +27,8 @@ typedef struct {
 typedef struct {
     int64_t first, pixels; /**< the number of the first pixel in the band, and how many there are */
     const fxbin_window *windows; /**< by pixel */
-    const int32_t *active;       /**< of the group that is computed, by pixel */
-    /** By pixel, the element of these tensors of the call that is its first channel. */
+    const int32_t *active;       /**< for the group that is computed, by pixel */
+    /** By pixel, the index of its first channel among the elements of these tensors of the call. */
     const int64_t *y_at, *residual_at, *y_bits_at;
     int64_t group;
 } fxbin_tile;

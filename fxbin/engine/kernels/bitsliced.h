@@ -1,24 +1,24 @@
-/* Adds, for each input that fires, its weights to bit-sliced counters; the others cost nothing.
+/* Adds the weights of each input that fires to bit-sliced counters; inputs that do not fire cost nothing.
  *
- * The body of the kernels bitsliced_*.c, which define, in front of it,
+ * The body of the kernels bitsliced_*.c, which must define before they include it:
  *
  *     TARGET       the attribute of functions that use the CPU's instructions
- *     plane        a vector of VECTOR bytes, and what else is in planes_avx2.h
- *     UNIT         lists hold this times the number of a row, which addressing makes a place in bytes
- *     add_planes   a full adder: `*sum` becomes the sum of three planes, and what is carried is returned
+ *     plane        a vector of VECTOR bytes, and everything else in planes_avx2.h
+ *     UNIT         lists hold the number of a row times this, which addressing converts to a place in bytes
+ *     add_planes   a full adder: `*sum` becomes the sum of three planes, and the carry is returned
  *
- * A row of weights is one bit a filter. A vector holds a row of 256 filters for one pixel, of 128 for two, or of 64
- * for four: as many filters as a group has, about. Counters are planes of bits, too: plane i holds bit i of the counts
- * of all that is in a vector. A full adder takes three planes of one weight to one of that weight and one of
- * twice it. A round adds 16 rows by a tree of 15 of them, and carries one plane of weight 16.
+ * A row of weights has one bit per filter. A vector holds a row of 256 filters for one pixel, of 128 for two, or of 64
+ * for four, depending on how many filters a group has. Counters are planes of bits, too: plane i holds bit i of all
+ * counts in a vector. A full adder turns three planes of one weight into one of that weight and one of twice
+ * that weight. A round adds 16 rows by a tree of 15 adders, and carries one plane of weight 16.
  *
  * All pixels of a tile go through a part of the weights that fits into the first cache before the next part.
  *
  * Weights: (blocks of filters, inputs + 1, bytes of a row), the last row 0. Filter f of a block is bit f / bytes of
  * byte f % bytes.
- * Input: (pixels, groups), the channels that fire in order, after their number.
- * Gathered: for each pixel of a tile the rows under it, made up by rows of 0 to whole rounds, as many as the pixels
- * beside it in a vector have; then the length of each of these lists.
+ * Input: (pixels, groups) lists, each with the number of channels that fire, then these channels in order.
+ * Gathered: for each pixel of a tile the list of rows under it, filled up with rows of 0 to whole rounds and to the
+ * length of the other pixels in its vector; then the length of each of these lists.
  */
 #include <pthread.h>
 #include <string.h>
@@ -30,10 +30,10 @@
 
 #define ROUND 16
 
-/** Bytes of the weights that are in use at a time: half of the first cache. */
+/** Bytes of the weights that are used at a time: half of the first-level cache. */
 #define PART_BYTES (16 * 1024)
 
-/** Most inputs of a filter: lists have 16 bits for UNIT, which is at most 4, times the number of a row. */
+/** Maximum number of inputs of a filter: lists have 16 bits for the number of a row times UNIT, which is at most 4. */
 #define MOST_INPUTS (65535 / 4 - 1)
 
 /** Planes of the counters above the four of a round: one for each bit of the number of rounds, at most 1024. */
@@ -41,7 +41,7 @@
 
 /** Nanoseconds. */
 typedef struct {
-    double add_1, add_2, add_4; /**< for adding one vector of rows, by how many pixels it is of */
+    double add_1, add_2, add_4; /**< for adding one vector of rows of 1, 2 or 4 pixels */
     double write;               /**< for the sums of a vector */
     double list;                /**< for each row of the list of a pixel */
     double pixel;
@@ -51,7 +51,7 @@ static bool takes(const fxbin_shape *shape) {
     return inputs_of(shape) <= MOST_INPUTS;
 }
 
-/** Filters of a block, whose row is a vector, half of one or a quarter. */
+/** Number of filters of a block, whose row is a vector, half of one, or a quarter. */
 static int64_t block_of(const fxbin_shape *shape) {
     int64_t filters = group_filters(shape);
     return filters <= 64 ? 64 : filters <= 128 ? 128 : 256;
@@ -61,7 +61,7 @@ static int64_t row_bytes(const fxbin_shape *shape) {
     return block_of(shape) / 8;
 }
 
-/** Pixels that share a vector. */
+/** Number of pixels that share a vector. */
 static int64_t pixels_of_vector(const fxbin_shape *shape) {
     return VECTOR / row_bytes(shape);
 }
@@ -101,7 +101,7 @@ static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits
     }
 }
 
-/** Numbers of the list of one pixel of the input: how many, then room for the channels and a vector more. */
+/** Length of the list of one pixel of the input: a count, then room for the channels and one more vector. */
 static int64_t channel_list(const fxbin_shape *shape) {
     return 1 + group_channels(shape) + 16;
 }
@@ -110,7 +110,7 @@ static int64_t pixel_size(const fxbin_shape *shape) {
     return shape->groups * channel_list(shape) * (int64_t)sizeof(uint16_t);
 }
 
-/** By byte: the numbers of its bits that are set, in order. */
+/** For each byte, the indices of its set bits in order. */
 static uint8_t set_bits[256][8];
 static pthread_once_t set_bits_once = PTHREAD_ONCE_INIT;
 
@@ -123,7 +123,7 @@ static void fill_set_bits(void) {
     }
 }
 
-/** Write the channels that fire to `to`, UNIT times each, and return how many. It may write 8 numbers more. */
+/** Write the channels that fire to `to`, each times UNIT, and return their number. May write 8 numbers more. */
 static ALWAYS_INLINE TARGET int64_t list_channels(const uint64_t *bits, int64_t channels, uint16_t *to) {
     int64_t count = 0;
     for (int64_t channel = 0; channel < channels; channel += 8) {
@@ -147,7 +147,7 @@ static TARGET void prepare_band(const fxbin_band *band, void *input) {
     }
 }
 
-/** Numbers of the list of rows under a pixel, with what makes it up to rounds, and room for a vector more. */
+/** Length of the list of rows under a pixel, filled up to rounds, with room for one more vector. */
 static int64_t row_list(const fxbin_shape *shape) {
     return ceil_div(inputs_of(shape), ROUND) * ROUND + 2 * ROUND;
 }
@@ -161,7 +161,7 @@ static ALWAYS_INLINE TARGET int64_t copy_plus(const uint16_t *from, int64_t coun
     return count;
 }
 
-/** The rows under one pixel; returns how many. */
+/** List the rows under one pixel; return their number. */
 static TARGET int64_t list_rows(
     const fxbin_band *band, const uint16_t *input, const fxbin_tile *tile, int64_t pixel, uint16_t *to
 ) {
@@ -179,7 +179,7 @@ static TARGET int64_t list_rows(
     return found;
 }
 
-/** Make a list up to `length` by the row of 0. It may write 15 numbers more. */
+/** Fill a list up to `length` with the row of 0. May write 15 numbers more. */
 static ALWAYS_INLINE TARGET void fill_up(const fxbin_shape *shape, uint16_t *list, int64_t count, int64_t length) {
     for (; count < length; count += 16) fill_16(UNIT * inputs_of(shape), list + count);
 }
@@ -207,11 +207,11 @@ static TARGET void gather(const fxbin_band *band, const void *input, const fxbin
 typedef struct {
     plane low[4];         /**< planes 0 to 3 */
     plane upper[UPPER];   /**< planes 4, 5, ... */
-    plane waiting[UPPER]; /**< a second plane of that weight, where the bit of `rounds` is set */
+    plane waiting[UPPER]; /**< a second plane of that weight, if that bit of `rounds` is set */
     int64_t rounds;
 } counters;
 
-/** The rows of the pixels of a vector: of each, the next of its list. */
+/** The next rows of the pixels of a vector: for each pixel, the rest of its list. */
 typedef struct {
     const uint8_t *weights;
     const uint16_t *lists[VECTOR / 8];
@@ -228,7 +228,7 @@ static ALWAYS_INLINE TARGET plane row_at(next_rows from, int64_t i, int together
     return join_4(row_of(from, 0, i, 4), row_of(from, 1, i, 4), row_of(from, 2, i, 4), row_of(from, 3, i, 4));
 }
 
-/** Add 4 rows; returns a plane of weight 4. */
+/** Add 4 rows; return a plane of weight 4. */
 static ALWAYS_INLINE TARGET plane add_4(plane *low, next_rows from, int64_t i, int together) {
     plane first = add_planes(&low[0], row_at(from, i, together), row_at(from, i + 1, together));
     plane second = add_planes(&low[0], row_at(from, i + 2, together), row_at(from, i + 3, together));
@@ -247,7 +247,7 @@ static ALWAYS_INLINE TARGET plane add_16(plane *low, next_rows from, int64_t i, 
     return add_planes(&low[3], first, second);
 }
 
-/** Add a plane of weight 16: as a number counts up, each level is reached half as often as the one below. */
+/** Add a plane of weight 16. As in a binary counter, each level is reached half as often as the one below. */
 static ALWAYS_INLINE TARGET void carry_up(counters *self, plane carry) {
     int level = 0;
     for (int64_t rounds = self->rounds++; rounds & 1; rounds >>= 1, level++) {
@@ -256,7 +256,7 @@ static ALWAYS_INLINE TARGET void carry_up(counters *self, plane carry) {
     self->waiting[level] = carry;
 }
 
-/** Add the planes that wait, and return how many upper planes are in use. */
+/** Add the waiting planes, and return how many upper planes are in use. */
 static ALWAYS_INLINE TARGET int settle(counters *self) {
     plane carry = no_bits();
     int level = 0;
@@ -274,7 +274,7 @@ static ALWAYS_INLINE bool ends_before(next_rows from, int64_t start, int64_t end
     return ends;
 }
 
-/** Add rows from `start` on, as far as whole rounds end before row `end`; returns where it stopped. */
+/** Add rows from `start` on, in whole rounds that end before row `end`; return where it stopped. */
 static ALWAYS_INLINE TARGET int64_t add_rows(
     counters *self, next_rows from, int64_t start, int64_t count, int64_t end, int together
 ) {
@@ -286,7 +286,7 @@ static ALWAYS_INLINE TARGET int64_t add_rows(
     return start;
 }
 
-/** Write the sums of the pixels of a vector; `active` and `sums` are of the first of them. */
+/** Write the sums of the pixels of a vector; `active` and `sums` belong to the first of them. */
 static ALWAYS_INLINE TARGET void write_sums(counters *self, const int32_t *active, int together, int32_t *sums) {
     int used = settle(self);
     const plane zero = no_bits();

@@ -1,4 +1,4 @@
-/* Bit-sliced counters by AVX2: a full adder is 5 operations. */
+/* Bit-sliced counters with AVX2: a full adder is 5 operations. */
 #include "cpu.h"
 
 #if FXBIN_X86

@@ -1,4 +1,4 @@
-/* Bit-sliced counters by AVX-512 on vectors of 256 bits: a full adder is 2 operations. */
+/* Bit-sliced counters with AVX-512 on vectors of 256 bits: a full adder is 2 operations. */
 #include "cpu.h"
 
 #if FXBIN_X86

@@ -1,4 +1,4 @@
-/* Bits of channels, wherever they begin in their words. */
+/* Reads bits of channels that may begin anywhere in a word. */
 #ifndef FXBIN_CHANNEL_BITS_H
 #define FXBIN_CHANNEL_BITS_H
 

@@ -6,16 +6,16 @@
 #include "errors.h"
 #include "shape.h"
 
-/** Every single size stays below this, so that products of two fit easily. */
+/** Every size is at most this, so that products of two sizes cannot overflow. */
 #define MAX_SIZE ((int64_t)1 << 24)
 
 /** Sums over more inputs than this would not be exact in float32. */
 #define MAX_INPUTS ((int64_t)1 << 23)
 
-/** Weights of a convolution, and elements from the first to the last of a tensor. */
+/** Maximum number of weights of a convolution, and of elements between the first and the last of a tensor. */
 #define MAX_ELEMENTS ((int64_t)1 << 46)
 
-/** Pixels of a picture. Some bytes for every channel of each of them still fit into 63 bits. */
+/** Maximum number of pixels of a picture. Some bytes for each channel of each pixel still fit into 63 bits. */
 #define MAX_PIXELS ((int64_t)1 << 32)
 
 #define MAX_THREADS 1024
@@ -79,7 +79,7 @@ int fxbin_output_size(const fxbin_shape *shape, const int64_t input[2], int64_t 
     return FXBIN_OK;
 }
 
-/** Whether a tensor of this shape has its elements where it says, `item` bytes each. */
+/** Check that a tensor has this shape, and that its elements, `item` bytes each, lie inside its memory. */
 static int check_tensor(const char *name, const fxbin_tensor *tensor, const int64_t shape[4], size_t item) {
     int64_t last = 0;
     for (int axis = 0; axis < 4; axis++) {
@@ -117,7 +117,7 @@ static int check_tensor(const char *name, const fxbin_tensor *tensor, const int6
     return FXBIN_OK;
 }
 
-/** Whether `data` holds `count` values of `item` bytes; where it is optional, null with size 0 is right, too. */
+/** Check that `data` holds `count` values of `item` bytes; if it is optional, null with size 0 is also valid. */
 static int check_vector(
     const char *name, const void *data, int64_t size, int64_t count, size_t item, bool is_optional
 ) {
@@ -138,7 +138,7 @@ static int check_vector(
     return FXBIN_OK;
 }
 
-/** Whether y or its bits, or both, have a place. */
+/** Check that y, its bits, or both have memory. */
 static int check_output(const fxbin_shape *shape, const fxbin_call *call, const int64_t out[4]) {
     bool has_bits = call->y_bits.data != NULL;
     if (call->y.data != NULL || !has_bits) CHECK(check_tensor("y", &call->y, out, sizeof(float)));

@@ -1,4 +1,4 @@
-/* The door of the engine: whether what a caller gives can be computed without reading outside of it. */
+/* Checks that what a caller passes can be computed without reading or writing outside of it. */
 #ifndef FXBIN_CHECK_H
 #define FXBIN_CHECK_H
 
@@ -6,7 +6,7 @@
 
 int check_shape(const fxbin_shape *shape);
 
-/** FXBIN_OK if the call fits the shape; what was derived from both then holds: sizes do not overflow. */
+/** FXBIN_OK if the call fits the shape; sizes that are derived from both then cannot overflow. */
 int check_call(const fxbin_shape *shape, const fxbin_call *call);
 
 /** FXBIN_OK if the weight and its scales fit the shape. */

@@ -1,4 +1,4 @@
-/* A call, step by step: bands of the output, tiles of a band, groups, blocks of filters. */
+/* Computes a call step by step: bands of the output, tiles of a band, groups, blocks of filters. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -22,15 +22,15 @@
 /** Bytes that the input of a band may take, so that it stays in the cache while the band is computed. */
 #define BAND_BYTES (256 * 1024)
 
-/** Work, in weights times output pixels, that is worth another thread. */
+/** Amount of work, in weights times output pixels, that is worth another thread. */
 #define WORK_OF_A_THREAD (16 * 1024 * 1024)
 
-/** Nanoseconds that kernels take which count the filters of one pixel together: for each pixel, and for each number of y
- * that is written to a plane. */
+/** Nanoseconds that kernels take that count the filters of one pixel together: for each pixel, and for each number of y
+ * that they write to a plane. */
 #define COST_OF_A_PIXEL 20
 #define COST_OF_A_NUMBER 0.3
 
-/** Bytes of each part of a band's memory. */
+/** Size in bytes of each part of a band's memory. */
 typedef struct {
     int64_t bits, fired, active, input, gathered, sums, limits;
 } band_sizes;
@@ -44,17 +44,17 @@ typedef struct {
 
 typedef struct {
     fxbin_weights *weights;
-    bool is_weight_new; /**< whether this call pays for the forms of the weight, as the next one has another */
+    bool is_weight_new; /**< whether this call alone pays for the forms of the weight */
     const fxbin_shape *shape;
-    fxbin_shape packed; /**< as bands and tiles take it: with one group where all are computed together */
+    fxbin_shape packed; /**< the shape for bands and tiles: with one group if all groups are computed together */
     const fxbin_call *call;
-    const fxbin_kernel *kernel; /**< the one for all bands; null: the best for each */
-    const bool *candidates;     /**< by number, the kernels that may be the best for a band */
-    bool is_planar;             /**< whether it computes whole bands across pixels */
+    const fxbin_kernel *kernel; /**< the kernel for all bands; null to choose the fastest for each band */
+    const bool *candidates;     /**< by number, whether a kernel may be the fastest for a band */
+    bool is_planar;             /**< whether `kernel` computes whole bands across pixels */
     fxbin_coefficients coefficients;
     bool has_limits; /**< see `has_limits` */
     int64_t out_size[2];
-    int64_t band_rows, bands; /**< rows of the output in a band, bands of a picture */
+    int64_t band_rows, bands; /**< number of output rows in a band, and of bands in a picture */
     band_sizes sizes;
     atomic_bool is_out_of_memory;
 } convolution;
@@ -63,14 +63,14 @@ static int64_t aligned(int64_t size) {
     return ceil_div(size + SLACK, ALIGNMENT) * ALIGNMENT;
 }
 
-/** Rows of the input under `rows` rows of the output, at most. */
+/** Maximum number of input rows under `rows` rows of the output. */
 static int64_t input_rows(const convolution *self, int64_t rows) {
     const fxbin_shape *shape = self->shape;
     int64_t reach = (rows - 1) * shape->stride[0] + (shape->kernel[0] - 1) * shape->dilation[0] + 1;
     return min_of(reach, self->call->x.shape[2]);
 }
 
-/** Make room for what `kernel` needs of a band of so many pixels of the input. */
+/** Make room for what `kernel` needs for a band with so many pixels of the input. */
 static void make_room(band_sizes *sizes, const fxbin_kernel *kernel, const fxbin_shape *shape, int64_t pixels) {
     sizes->input = max_of(sizes->input, aligned(pixels * kernel->pixel_size(shape)));
     sizes->gathered = max_of(sizes->gathered, aligned(kernel->gathered_size(shape)));
@@ -98,14 +98,14 @@ static band_sizes sizes_of(const convolution *self, int64_t rows) {
     return sizes;
 }
 
-/** Choose the height of a band: as much as fits the cache, and a band for each thread. */
+/** Choose the height of a band: as many rows as fit the cache, but at least one band for each thread. */
 static void divide(convolution *self, int64_t threads) {
     int64_t rows = self->out_size[0], pictures = self->call->x.shape[0];
     rows = min_of(rows, ceil_div(self->out_size[0] * pictures, threads));
     while (rows > 1) {
         band_sizes sizes = sizes_of(self, rows);
         if (sizes.bits + sizes.input <= BAND_BYTES) break;
-        // Rows at the edge are packed by both bands: a band of a few kernels' height, whatever the cache.
+        // Both neighbours of an edge pack the rows there, so a band is a few kernels high, whatever the cache holds.
         if (rows <= 4 * input_rows(self, 1)) break;
         rows = ceil_div(rows, 2);
     }
@@ -114,7 +114,7 @@ static void divide(convolution *self, int64_t threads) {
     self->sizes = sizes_of(self, rows);
 }
 
-/** One block of memory for all parts; false if there is none. To be freed at `bits`. */
+/** Allocate one block of memory for all parts, to be freed at `bits`; return false if there is none. */
 static bool take_memory(const band_sizes *sizes, band_memory *memory) {
     int64_t total = sizes->bits + sizes->fired + sizes->active + sizes->input + sizes->gathered + sizes->sums;
     total += sizes->limits;
@@ -130,7 +130,7 @@ static bool take_memory(const band_sizes *sizes, band_memory *memory) {
     return true;
 }
 
-/** Band number `index` of a picture, and the rows of the input under it. */
+/** Band number `index` of a picture, with the input rows under it. */
 static fxbin_band band_of(const convolution *self, int64_t index, const band_memory *memory) {
     const fxbin_shape *shape = &self->packed;
     int64_t height = self->call->x.shape[2], first = index * self->band_rows;
@@ -169,10 +169,10 @@ typedef struct {
     const fxbin_kernel *kernel;
     const void *weights;
     const band_memory *memory;
-    const fxbin_limits *limits; /**< null where there are none, or the kernel knows none */
+    const fxbin_limits *limits; /**< null if there are none, or if the kernel does not use them */
 } means;
 
-/** Compute `count` filters of a tile, from number `first` of its group on. */
+/** Compute `count` filters of a tile, from filter `first` of its group on. */
 static void run_block(
     const convolution *self, const fxbin_band *band, const fxbin_tile *tile, means by, int64_t first, int64_t count
 ) {
@@ -212,7 +212,7 @@ static void run_tiles(const convolution *self, const fxbin_band *band, means by,
     }
 }
 
-/** Read `size` bytes in order: from memory, they come into the cache several times as fast as in any other. */
+/** Read `size` bytes in order, which brings them from memory into the cache several times as fast as in any other. */
 static void read_in_order(const void *weights, int64_t size) {
     const volatile char *bytes = weights;
     for (int64_t i = 0; i < size; i += ALIGNMENT) (void)bytes[i];
@@ -262,8 +262,8 @@ static int64_t worthwhile_threads(const convolution *self) {
     return (int64_t)max_of(1, (int64_t)(work / WORK_OF_A_THREAD));
 }
 
-/** Take the kernel that counts across pixels where there is one, where y is all that is written, in planes, and where it
- * is faster than what has been chosen. */
+/** Choose the kernel that counts across pixels if this CPU can run it, if only y is written, in planes, and if it is
+ * faster than what has been chosen so far. */
 static void choose_planar(convolution *self) {
 #if FXBIN_X86
     const fxbin_kernel *planar = &planar_avx512_kernel;
@@ -294,7 +294,7 @@ static int run(convolution *self) {
     }
     self->has_limits = has_limits(&self->coefficients);
     self->candidates = ever_best(self->weights, self->out_size[0] * self->out_size[1], self->has_limits);
-    // Levels around another value than 0 need the inputs that fire of each group.
+    // Weight levels around a value other than 0 need the number of inputs that fire in each group.
     if (self->kernel == NULL && self->coefficients.middle == NULL) {
         self->kernel = joined_kernel(self->shape);
         if (self->kernel != NULL) self->packed.groups = 1;

@@ -1,4 +1,4 @@
-/* A convolution of a weight in float: its signs become bits, which the kernels work on. */
+/* Computes a convolution of a float weight: its signs become bits, which the kernels work on. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -29,14 +29,14 @@ static void compare_filter(const float *values, int64_t count, uint8_t *above) {
     compare(values, count, above);
 }
 
-/** The first `channels` <= 8 values as bits, `step` bytes apart. */
+/** Pack `channels` <= 8 values, `step` bytes apart, into the lowest bits of a byte. */
 static ALWAYS_INLINE uint8_t byte_of(const uint8_t *above, int64_t step, int64_t channels) {
     unsigned byte = 0;
     for (int64_t i = 0; i < channels; i++) byte |= (unsigned)above[i * step] << i;
     return (uint8_t)byte;
 }
 
-/** The bits of one filter, from ``(channels, taps)`` to ``(taps, channels)``. */
+/** Pack the bits of one filter, from ``(channels, taps)`` to ``(taps, channels)``. */
 static void pack_filter(const fxbin_shape *shape, const uint8_t *above, uint8_t *bits) {
     int64_t taps = taps_of(shape), channels = group_channels(shape);
     for (int64_t tap = 0; tap < taps; tap++) {
@@ -60,7 +60,7 @@ static int pack_signs(const fxbin_shape *shape, const float *weight, uint8_t *bi
     return FXBIN_OK;
 }
 
-/** The call as one of bits, which are written to `bits`, and the levels to `levels`. */
+/** Compute the call as one of weight bits, which are written to `bits`, and levels, which are written to `levels`. */
 static int convolve_bits(const fxbin_float_call *call, fxbin_weights *weights, uint8_t *bits, float *levels) {
     const fxbin_shape *shape = &call->shape;
     int64_t filters = shape->filters;

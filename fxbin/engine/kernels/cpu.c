@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Asked by hand: with zig, __builtin_cpu_supports is always 0. */
+/* CPUID is read directly, because with zig __builtin_cpu_supports is always 0. */
 
 #define LEAF_1_ECX_POPCNT (1u << 23)
 #define LEAF_1_ECX_OSXSAVE (1u << 27)
@@ -23,7 +23,7 @@
 static bool has_popcnt, has_avx2, has_avx512, has_bitalg, has_vpopcntdq;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/** The state that the operating system saves. */
+/** The register state that the operating system saves. */
 static uint32_t xcr0(void) {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -44,7 +44,7 @@ static void ask(void) {
     has_vpopcntdq = has_avx512 && (ecx & LEAF_7_ECX_VPOPCNTDQ) != 0;
 }
 
-/** Leave out what FXBIN_MAX_CPU does not allow, to compare kernels as another CPU chooses among them. */
+/** Find what the CPU has, without what FXBIN_MAX_CPU excludes, so that kernels are chosen as on another CPU. */
 static void ask_and_limit(void) {
     ask();
     const char *most = getenv("FXBIN_MAX_CPU");

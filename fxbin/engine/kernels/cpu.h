@@ -1,13 +1,13 @@
-/* What the CPU that runs this has, and how functions are compiled for it. */
+/* The instructions that this CPU has, and how functions are compiled for them. */
 #ifndef FXBIN_CPU_H
 #define FXBIN_CPU_H
 
 #include <stdbool.h>
 
-/** Into functions for any CPU: what is written once is compiled for each. */
+/** For inlining into functions for different CPUs: code that is written once is compiled for each. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-/** In front of a loop: what one turn writes, no other one reads. */
+/** To put before a loop: no iteration reads what another one writes. */
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -26,16 +26,16 @@
 
 bool cpu_has_popcnt(void);
 
-/** AVX2, which the operating system must save the registers of, and POPCNT. */
+/** AVX2, whose registers the operating system must save, and POPCNT. */
 bool cpu_has_avx2(void);
 
-/** The same of AVX-512 with vectors of all sizes: F, VL, BW and DQ. */
+/** The same for AVX-512 with vectors of all sizes: F, VL, BW and DQ. */
 bool cpu_has_avx512(void);
 
-/** What counts the bits of each byte of a vector, and the above. */
+/** AVX-512 BITALG, which counts the bits of each byte of a vector, and the above. */
 bool cpu_has_avx512_bitalg(void);
 
-/** What counts the bits of each word of a vector, and the above. */
+/** AVX-512 VPOPCNTDQ, which counts the bits of each word of a vector, and AVX-512 as above. */
 bool cpu_has_avx512_vpopcntdq(void);
 
 #else
@@ -46,7 +46,7 @@ bool cpu_has_avx512_vpopcntdq(void);
 #if defined(__aarch64__) && !defined(__AARCH64EB__)
 #define FXBIN_ARM64 1
 
-/** NEON, which is part of every AArch64: what FXBIN_MAX_CPU allows. */
+/** NEON, which every AArch64 has: whether FXBIN_MAX_CPU allows it. */
 bool cpu_has_neon(void);
 
 #else

@@ -1,9 +1,9 @@
-/* Adds the weights of 64 channels at a time, where their inputs fire.
+/* Adds the weights of those inputs that fire, for 64 channels at a time.
  *
  *     sum += a & w                                  bytes: a is 0 or -1, w is -1 or 1
  *
- * Weights: (taps, channels, made up to whole blocks).
- * Input: (pixels, channels, made up), a byte for each bit.
+ * Weights: (taps, channels filled up to whole blocks).
+ * Input: (pixels, channels filled up), a byte for each bit.
  */
 #include "joined.h"
 
@@ -25,7 +25,7 @@ static bool takes(const fxbin_shape *shape) {
     return group_channels(shape) == 1 && group_filters(shape) == 1 && taps_of(shape) <= MOST_TAPS;
 }
 
-/** It is taken wherever it can be. */
+/** It is chosen wherever it takes the shape. */
 static double cost(const fxbin_shape *shape, const fxbin_work *work) {
     (void)shape, (void)work;
     return 0;
@@ -60,7 +60,7 @@ static int64_t pixel_size(const fxbin_shape *shape) {
 
 /** Write 0 or 255 for each of eight bits. */
 static ALWAYS_INLINE void write_bytes(uint8_t bits, uint8_t *to) {
-    // Byte i keeps bit i, becomes 128 or 0 by a carry within it, then 1 or 0, then 255 or 0.
+    // Byte i keeps bit i, then becomes 128 or 0 by a carry within it, then 1 or 0, then 255 or 0.
     uint64_t apart = bits * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
     apart = (apart + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
     apart *= 255;
@@ -75,7 +75,7 @@ static void prepare_band(const fxbin_band *band, void *input) {
     }
 }
 
-/** Nothing is gathered but the place of the input. */
+/** Only the address of the input is gathered. */
 static int64_t gathered_size(const fxbin_shape *shape) {
     (void)shape;
     return (int64_t)sizeof(const void *);

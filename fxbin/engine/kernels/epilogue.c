@@ -10,7 +10,7 @@
 
 /* Compiled without contraction to fused multiply-adds, so that all kernels and CPUs give the same floats. */
 
-/** Filters that are computed at a time, and packed into a word. */
+/** Number of filters that are computed at a time, and packed into a word. */
 #define CHUNK 64
 
 fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *call, float *storage) {
@@ -36,8 +36,9 @@ fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *c
     };
 }
 
-/** What is added to the sums of `count` filters of one pixel: the bias, and what levels other than 0 and those
- * around 0 give, which depends on the taps inside and on the number of inputs that fire. */
+/** Compute what is added to the sums of `count` filters of one pixel: the bias, and what a low level of x other than 0
+ * and weight levels around a value other than 0 contribute. This depends on the taps inside and on how many inputs
+ * fire. */
 static ALWAYS_INLINE void add_levels(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count, float *added
 ) {
@@ -61,8 +62,8 @@ static ALWAYS_INLINE void add_levels(
     }
 }
 
-/** Write the bits of `count` <= CHUNK filters from number `filter` on. The first bits of a word come first, so that
- * they need not find zeros there. */
+/** Write the bits of `count` <= CHUNK filters from number `filter` on. The first bits of a word are written first, so
+ * that the word need not contain zeros before. */
 static ALWAYS_INLINE void put_bits(uint64_t *words, int64_t step, int64_t filter, int64_t count, uint64_t bits) {
     int64_t used = filter % 64;
     if (used == 0) {
@@ -73,8 +74,8 @@ static ALWAYS_INLINE void put_bits(uint64_t *words, int64_t step, int64_t filter
     }
 }
 
-/** Writes up to CHUNK filters of the pixels of a tile, which are neighbours in memory from `y` on, each filter `step`
- * numbers after the one before. */
+/** Writes up to CHUNK filters of the pixels of a tile, which are neighbours in memory from `y` on; filters are `step`
+ * numbers apart. */
 typedef void (*writes_planes)(const float values[TILE][CHUNK], int64_t pixels, int64_t count, float *y, int64_t step);
 
 static ALWAYS_INLINE void write_part(
@@ -93,7 +94,7 @@ static ALWAYS_INLINE void write_planes(
 }
 
 #if FXBIN_X86
-/** Filters `i` to i + 7 of pixels `pixel` to pixel + 7. */
+/** Write filters i to i + 7 of pixels `pixel` to `pixel` + 7. */
 static ALWAYS_INLINE AVX2 void write_8_by_8(
     const float values[TILE][CHUNK], int64_t pixel, int64_t i, float *y, int64_t step
 ) {
@@ -128,7 +129,7 @@ static ALWAYS_INLINE AVX2 void write_planes_avx2(
 }
 #endif
 
-/** What differs between calls, as constants where this is inlined. */
+/** The differences between calls that are constants where functions are inlined. */
 typedef struct {
     bool has_residual, has_levels, is_residual_together;
     int64_t activation;
@@ -136,7 +137,7 @@ typedef struct {
     writes_planes write_planes;
 } form;
 
-/** Up to CHUNK filters of one pixel, from filter number `filter` of all on: their values, and their bits. */
+/** Compute the values and bits of up to CHUNK filters of one pixel, from number `filter` of all filters on. */
 static ALWAYS_INLINE void finish_chunk(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count,
     const int32_t *sums, form is, float *values
@@ -155,7 +156,7 @@ static ALWAYS_INLINE void finish_chunk(
     for (int64_t i = 0; i < count; i++) {
         float value = factor[i] * (float)sums[i] + added[i];
         if (is.has_residual) value += residual[i * residual_step];
-        // Written so that a NaN stays one, as PyTorch has it.
+        // Written so that NaN stays NaN, as in PyTorch.
         if (is.activation == FXBIN_RELU) value = value < 0 ? 0 : value;
         if (is.activation == FXBIN_PRELU) value = value < 0 ? value * slope[i] : value;
         values[i] = value;
@@ -171,7 +172,7 @@ static ALWAYS_INLINE void finish_chunk(
 typedef struct {
     int64_t first, count;
     const int32_t *sums;
-    int64_t step; /**< from pixel to pixel */
+    int64_t step; /**< from one pixel to the next */
 } block_sums;
 
 /** Write the values of one pixel. */
@@ -228,7 +229,7 @@ static ALWAYS_INLINE void finish_activation(
     if (c->call->activation == FXBIN_PRELU) finish_pixels(c, tile, of, is);
 }
 
-/** One loop for all calls, compiled for the usual ones, and once for all others. */
+/** One loop for all calls, which is compiled for each of the usual kinds and once for all others. */
 static ALWAYS_INLINE void finish(
     const fxbin_coefficients *c, const fxbin_tile *tile, block_sums of, packs_word pack, writes_planes write
 ) {

@@ -1,4 +1,4 @@
-/* From sums of signs to y: levels, bias, residual, activation, and the bits of the next convolution. */
+/* Computes y from sums of signs: levels, bias, residual, activation, and the bits for the next convolution. */
 #ifndef FXBIN_EPILOGUE_H
 #define FXBIN_EPILOGUE_H
 
@@ -9,35 +9,35 @@
  *
  *     h (d sum(a s) + x_low sum(s)) + m (d sum(a) + x_low n)
  *
- * Kernels count sum(a s); sum(a) and the number n of inputs belong to a pixel, sum(s) to the taps inside.
+ * Kernels count sum(a s); sum(a) and the number n of inputs depend on the pixel, sum(s) on the taps inside.
  */
 typedef struct {
     const fxbin_shape *shape;
     const fxbin_call *call;
     const float *factor;  /**< h d, of each filter */
     const float *half;    /**< h */
-    const float *middle;  /**< m; null where it is 0 for every filter */
-    const float *bias;    /**< zeros where the call has none */
-    const int32_t *excess; /**< see `excess_of_ones`; null where x_low is 0 */
+    const float *middle;  /**< m; null if it is 0 for every filter */
+    const float *bias;    /**< zeros if the call has none */
+    const int32_t *excess; /**< see `excess_of_ones`; null if x_low is 0 */
 } fxbin_coefficients;
 
-/** Floats that the coefficients of a call take. */
+/** Number of floats that the coefficients of a call take. */
 static inline int64_t coefficients_size(const fxbin_shape *shape) {
     return 4 * shape->filters;
 }
 
-/** Compute the coefficients into `storage`, but for `excess`. */
+/** Compute the coefficients, except `excess`, in `storage`. */
 fxbin_coefficients coefficients_of(const fxbin_shape *shape, const fxbin_call *call, float *storage);
 
-/** Write the y of a tile and of `count` filters from `first` of its group on; sums as `fxbin_kernel.count`
- * gives them, `step` from pixel to pixel. */
+/** Write y and its bits, as far as the call has memory for them, for `count` filters of a tile from number `first` of
+ * its group on. Sums are as `fxbin_kernel.count` writes them, `step` apart from pixel to pixel. */
 void finish_tile(
     const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
     const int32_t *sums, int64_t step
 );
 
-/** Write the bits of y of a tile and of `count` <= 64 filters from `first` of its group on: a word for each pixel,
- * bits past `count` are 0. */
+/** Write the bits of y for `count` <= 64 filters of a tile from number `first` of its group on, from one word for each
+ * pixel, whose bits past `count` are 0. */
 void finish_words(
     const fxbin_coefficients *coefficients, const fxbin_tile *tile, int64_t first, int64_t count,
     const uint64_t *words

@@ -1,8 +1,8 @@
-/* The text of the last error of each thread. */
+/* The message of the last error in each thread. */
 #ifndef FXBIN_ERRORS_H
 #define FXBIN_ERRORS_H
 
-/** Note the text, as printf would write it, and return `status`. */
+/** Store the message, formatted as by printf, and return `status`. */
 __attribute__((format(printf, 2, 3))) int fail(int status, const char *format, ...);
 
 #endif

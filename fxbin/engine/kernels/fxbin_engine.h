@@ -1,4 +1,4 @@
-/* The 1-bit engine of fxbin: two-level convolutions on bits. This header is the whole interface.
+/* The 1-bit engine of fxbin: two-level convolutions computed on bits. This header is the whole interface.
  *
  * For an input x ``(n, c, h, w)``, thresholds t of its channels, and any levels:
  *
@@ -7,14 +7,15 @@
  *     w = w_high[f] where the weight's bit is set, else w_low[f]
  *     y = activation(sum + bias[f] + residual[n, f, i, j])
  *
- * Padding is the value 0, whatever the levels are, as it is for a convolution of floats.
+ * Padding has the value 0, whatever the levels are, as in a convolution of floats.
  *
- * Between convolutions, bits may take the place of floats: y > t of the next one is written as its bits a, 64
- * channels a word, the first of them the lowest bit, and the next one reads a instead of x.
+ * Between convolutions, bits may take the place of floats: a convolution writes the bits a = y > t with the
+ * thresholds t of the next one, 64 channels per word, the first channel in the lowest bit, and the next one
+ * reads a instead of x.
  *
- * Every function checks all that it is given before it reads any of it, and returns a status; the text of
- * the last error of a thread is at `fxbin_last_error`. All functions may be called by several threads at
- * once, also with the same weights, except that nobody may use weights while they are destroyed.
+ * Functions that return a status check all arguments before they read any data; `fxbin_last_error` has the
+ * message of the last error in a thread. All functions may be called by several threads at once, also with
+ * the same weights, but weights must not be in use while they are destroyed.
  */
 #ifndef FXBIN_ENGINE_H
 #define FXBIN_ENGINE_H
@@ -31,17 +32,17 @@
 extern "C" {
 #endif
 
-/** Goes up when a struct or the meaning of a field changes. */
+/** Increases when a struct or the meaning of a field changes. */
 #define FXBIN_ABI_VERSION 3
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
-/** FXBIN_BITS: words of 64 bits, one for 64 channels. They are on axis c, ``(n, ceil(c / 64), h, w)``. */
+/** FXBIN_BITS: 64-bit words of 64 channels each, along axis c: ``(n, ceil(c / 64), h, w)``. */
 enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1, FXBIN_BITS = 2 };
 
 enum fxbin_activation { FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2 };
 
-/** What does not change between calls. Every number is at least 1, a padding at least 0. */
+/** The sizes that all calls of a convolution have in common. Every number is at least 1, paddings at least 0. */
 typedef struct {
     int64_t channels;
     int64_t filters;
@@ -52,10 +53,10 @@ typedef struct {
     int64_t padding[4];  /**< top, bottom, left, right */
 } fxbin_shape;
 
-/** The forms of one weight that kernels work with; made when a kernel first needs them. */
+/** The forms of one weight that kernels work with; each is made when a kernel first needs it. */
 typedef struct fxbin_weights fxbin_weights;
 
-/** A tensor: `size` elements may be read (or written) from `data` on. Strides count elements, none is negative. */
+/** A tensor: `size` elements from `data` on may be read (or written). Strides count elements and are not negative. */
 typedef struct {
     void *data;
     int64_t size;
@@ -63,12 +64,12 @@ typedef struct {
     int64_t stride[4]; /**< of n, c, h, w */
 } fxbin_tensor;
 
-/** Calls ``body(body_context, i)`` for every i in 0 .. count - 1, in any order, and returns when all have. */
+/** Calls ``body(body_context, i)`` for every i in 0 .. count - 1, in any order, and returns when all calls have. */
 typedef void (*fxbin_parallel_for)(
     void *context, int64_t count, void (*body)(void *body_context, int64_t index), void *body_context
 );
 
-/** One convolution. Pointers may be null where that is said. */
+/** One convolution. Pointers may be null only where this is stated. */
 typedef struct {
     int64_t struct_size; /**< ``sizeof(fxbin_call)`` */
 
@@ -97,40 +98,40 @@ typedef struct {
     int64_t y_thresholds_size;
 
     const char *kernel; /**< a name of `fxbin_kernel_name`; null lets the engine choose */
-    int64_t threads;    /**< at most so many threads of the engine's own; those of `parallel_for` where it is given */
-    fxbin_parallel_for parallel_for; /**< the host's; may be null */
+    int64_t threads;    /**< most threads of the engine; with `parallel_for`, the number to divide work for */
+    fxbin_parallel_for parallel_for; /**< of the host, to run the work on its threads; may be null */
     void *parallel_context;
 } fxbin_call;
 
 FXBIN_API int64_t fxbin_abi_version(void);
 
-/** Text of the last error in this thread; empty if there was none. Valid until the next call. */
+/** Message of the last error in this thread; empty if there was none. Valid until the next call. */
 FXBIN_API const char *fxbin_last_error(void);
 
-/** Name of the kernel number `index` that this CPU runs; null past the last one. */
+/** Name of number `index` of the kernels that this CPU can run; null past the last one. */
 FXBIN_API const char *fxbin_kernel_name(int64_t index);
 
 FXBIN_API int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights);
 
-/** Bytes that the forms made so far take. */
+/** Number of bytes that the forms made so far take. */
 FXBIN_API int64_t fxbin_weights_held(fxbin_weights *weights);
 
 FXBIN_API void fxbin_weights_destroy(fxbin_weights *weights);
 
-/** The height and width of y for an input ``(height, width)``. */
+/** Find the height and width of y for an input ``(height, width)``. */
 FXBIN_API int fxbin_output_size(const fxbin_shape *shape, const int64_t input[2], int64_t output[2]);
 
-/** Compute `call`. The weights must be of the shape of the call's bits, and always be given the same bits. */
+/** Compute `call`. Its bits must have the shape of `weights`, and be the same in every call with these weights. */
 FXBIN_API int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call);
 
-/** Write ``round(x / scale) + zero_point``, at least 0 and at most 255, of `size` numbers into as many bytes. */
+/** Write ``round(x * inverse_scale) + zero_point``, clamped to 0 .. 255, for `size` numbers into as many bytes. */
 FXBIN_API int fxbin_quantize(
     const float *x, int64_t size, float inverse_scale, int64_t zero_point, uint8_t *y, int64_t y_size, int64_t threads
 );
 
-/** One convolution of a weight in float, which training changes at every step: nothing is kept of it.
+/** One convolution of a float weight, of which nothing is kept, because training changes it at every step.
  *
- * As `fxbin_convolve`, with the levels 0 and `high` of x, and w = scale[f] where weight > 0, else -scale[f].
+ * Like `fxbin_convolve`, with the levels 0 and `high` of x, and w = scale[f] where weight > 0, else -scale[f].
  */
 typedef struct {
     int64_t struct_size; /**< ``sizeof(fxbin_float_call)`` */
@@ -172,25 +173,25 @@ typedef struct {
     float high;
     double *sums;
     int64_t sums_size; /**< channels + 1 */
-    int64_t threads;   /**< at most so many */
+    int64_t threads;   /**< most threads to use */
 } fxbin_ste_call;
 
 FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
 
-/** The mean of ``|w|`` of each filter, or, with one of `means`, of all: filters follow each other in w. */
+/** Write the mean of ``|w|`` of each filter, or of all if `means_size` is 1. Filters follow each other in w. */
 FXBIN_API int fxbin_mean_magnitudes(const float *w, int64_t size, float *means, int64_t means_size);
 
-/** Write a weight of two levels: y = scale of the filter where w > 0, else -scale. `size` numbers of w and of y, whose
- * filters follow each other; scales of each filter, or one for all. */
+/** Write a two-level weight: y = scale of the filter where w > 0, else -scale. w and y have `size` numbers, filter
+ * after filter; there is one scale for each filter, or one for all. */
 FXBIN_API int fxbin_weight_levels(
     const float *w, int64_t size, const float *scales, int64_t scales_size, float *y
 );
 
 /** The end of the backward of a convolution and its binarizers, after `fxbin_ste_gradients`.
  *
- * With the gradient of the weight for an input of 0 and 1:
+ * With grad_w, the gradient of the weight for an input of 0 and 1:
  *
- *     grad_w = high grad_w                                    in place
+ *     grad_w = high grad_w                                    in place; below is the new one
  *     grad_scale = high m (sum(grad_w w) - sums[channels]) / high
  *     grad_logit[c] = -m sums[c] t[c] (1 - t[c])
  */

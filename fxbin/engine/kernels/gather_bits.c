@@ -19,7 +19,7 @@ int64_t gathered_bits_size(const fxbin_shape *shape) {
 
 #define AT_ONCE 4
 
-/** May read and write AT_ONCE - 1 words more: what lies there is written later, or is slack. */
+/** May read and write AT_ONCE - 1 words more, which are written later or are slack. */
 static ALWAYS_INLINE uint64_t *copy_words(const uint64_t *from, int64_t count, uint64_t *to) {
     for (int64_t i = 0; i < count; i += AT_ONCE) memcpy(to + i, from + i, AT_ONCE * sizeof *to);
     return to + count;
@@ -30,7 +30,7 @@ static ALWAYS_INLINE uint64_t *write_zeros(int64_t count, uint64_t *to) {
     return to + count;
 }
 
-/** The words of one pixel, some of whose taps are outside of the picture. */
+/** Write the words of one pixel, some of whose taps are outside the picture. */
 static uint64_t *gather_edge(const fxbin_band *band, const uint64_t *bits, const fxbin_window *window, uint64_t *to) {
     const fxbin_shape *shape = band->shape;
     int64_t words = group_words(shape), height = shape->kernel[0], width = shape->kernel[1];

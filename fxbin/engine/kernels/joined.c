@@ -2,8 +2,8 @@
 
 #include "kernels.h"
 
-/** Nanoseconds for one pixel and one group, beside `fxbin_kernel.cost`, where one group is computed after the other:
- * its inputs are gathered and its outputs finished by themselves. Measured as `cost` is. */
+/** Nanoseconds for one pixel and one group, in addition to `fxbin_kernel.cost`, if one group is computed after the
+ * other, because inputs are gathered and outputs finished for each group. Measured like `cost`. */
 #define GROUP_COST 10
 
 const fxbin_kernel *joined_kernel(const fxbin_shape *shape) {

@@ -48,7 +48,7 @@ const fxbin_kernel *kernel_named(const char *name, const fxbin_shape *shape) {
     return NULL;
 }
 
-/** The fastest kernel, where making a weight's part of its form counts `prepare` times for every pixel. */
+/** The fastest kernel, if its `prepare_cost` counts `prepare` times for each pixel. */
 static const fxbin_kernel *fastest(
     const fxbin_shape *shape, const fxbin_work *work, double prepare, const bool *candidates
 ) {

@@ -15,7 +15,7 @@ bool has_limits(const fxbin_coefficients *c) {
     return true;
 }
 
-/** By bisection, all filters side by side: y is computed as the epilogue does, so that every bit is the same. */
+/** Bisect for all filters side by side. y is computed as in the epilogue, so that every bit is the same. */
 static ALWAYS_INLINE void bisect(const fxbin_coefficients *c, int32_t most, int32_t *least, int32_t *is_falling) {
     const float *threshold = c->call->y_thresholds;
     bool is_relu = c->call->activation == FXBIN_RELU;

@@ -1,20 +1,19 @@
-/* Looks sums up instead of computing them, for two pixels at once.
+/* Looks up sums instead of computing them, for two pixels at once.
  *
- * The weights of four inputs, one filter a byte, are the indices of a shuffle; the table that it takes is
- * chosen by the inputs: row (a0, a1) has, for each pattern of four weights, how many of them meet an input that
- * fires, in the lower half of a byte for pixel 0, in the upper half for pixel 1. So one shuffle does 4 inputs of
- * 2 pixels for 32 filters.
+ * The weights of four inputs, one byte per filter, are the indices of a shuffle. Its table is chosen by the inputs: for
+ * each pattern of four weights, row (a0, a1) contains how many of them meet an input that fires, in the lower half of a
+ * byte for pixel 0, in the upper half for pixel 1. So one shuffle processes 4 inputs of 2 pixels for 32 filters.
  *
- * Three rows are added before a half overflows (3 x 4 < 16). Then, with 16-bit words of two bytes
+ * Three rows are added before a half can overflow (3 x 4 < 16). Then, with 16-bit words of two bytes
  *
  *     all += x        each byte: 16 H + L           mod 256, of the two pixels' sums H and L
  *     high += x >> 4  upper byte: H, lower: 16 L of the upper byte + H
  *
- * after which all four follow, as each is below 256 for up to STEP groups of four inputs.
+ * from which all four sums follow, as each is below 256 for up to STEP groups of four inputs.
  *
  * Weights: (blocks of 64 filters, fours of inputs, 64 bytes); a four belongs to one tap. In a vector of 32 filters,
- * byte 2 i is filter i, byte 2 i + 1 filter 16 + i, so that sums come out in order.
- * Input: (pixels, groups, fours of channels), 16 times the four bits.
+ * byte 2 i is filter i and byte 2 i + 1 is filter 16 + i, so that sums come out in order.
+ * Input: (pixels, groups, fours of channels), the four bits times 16.
  * Gathered: (pairs of pixels, fours of inputs), the place of the row in the table.
  */
 #include "cpu.h"
@@ -32,14 +31,14 @@
 #define ROW 16
 #define PAIRS (TILE / 2)
 
-/** Most fours of inputs of a filter: sums of more would not fit into 16 bits. */
+/** Maximum number of fours of inputs of a filter: sums of more would not fit into 16 bits. */
 #define MOST_FOURS (32767 / 4)
 
 static int64_t fours_of_tap(const fxbin_shape *shape) {
     return ceil_div(group_channels(shape), 4);
 }
 
-/** Fours of inputs of a filter, made up to a multiple of three. */
+/** Number of fours of inputs of a filter, rounded up to a multiple of three. */
 static int64_t fours_of(const fxbin_shape *shape) {
     return ceil_div(taps_of(shape) * fours_of_tap(shape), 3) * 3;
 }
@@ -92,7 +91,7 @@ static int64_t pixel_size(const fxbin_shape *shape) {
     return shape->groups * fours_of_tap(shape) * (int64_t)sizeof(uint16_t);
 }
 
-/** 16 times each four of the bits of a word: 16 numbers. */
+/** Write each four bits of a word times 16: 16 numbers. */
 static ALWAYS_INLINE AVX2 void write_fours(uint64_t word, uint16_t *to) {
     __m128i bytes = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((long long)word));
     __m128i low = _mm_slli_epi16(_mm_and_si128(bytes, _mm_set1_epi16(15)), 4);
@@ -117,10 +116,10 @@ static int64_t gathered_size(const fxbin_shape *shape) {
     return PAIRS * fours_of(shape) * (int64_t)sizeof(uint16_t);
 }
 
-/** What a pixel outside of the picture has, at all taps of a row. */
+/** The fours of a pixel outside the picture, at all taps of a row. */
 static uint16_t nothing[MOST_FOURS + SLACK];
 
-/** Rows of the table for `count` fours of two pixels. It may write 15 numbers more. */
+/** Write the rows of the table for `count` fours of two pixels. May write 15 numbers more. */
 static ALWAYS_INLINE AVX2 void join(const uint16_t *first, const uint16_t *second, int64_t count, uint16_t *to) {
     for (int64_t i = 0; i < count; i += 16) {
         __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(first + i));
@@ -137,11 +136,11 @@ static ALWAYS_INLINE bool holds(const taps_inside *taps, int64_t tap) {
 typedef struct {
     const fxbin_band *band;
     const uint16_t *input; /**< that of the tile's group */
-    int64_t fours;         /**< of a tap */
-    int64_t rest;          /**< to a multiple of three */
+    int64_t fours;         /**< number for a tap */
+    int64_t rest;          /**< number up to a multiple of three */
 } source;
 
-/** The fours of one pixel at a tap; `nothing` outside of the picture. */
+/** The fours of one pixel at a tap; `nothing` outside the picture. */
 static ALWAYS_INLINE const uint16_t *fours_at(const source *from, const fxbin_window *at, int64_t ky, int64_t kx) {
     if (!holds(&at->down, ky) || !holds(&at->across, kx)) return nothing;
     int64_t row = at->down.start + ky * at->down.step, column = at->across.start + kx * at->across.step;
@@ -152,7 +151,7 @@ static ALWAYS_INLINE bool is_whole(const taps_inside *taps, int64_t count) {
     return taps->last - taps->first == count;
 }
 
-/** The rows of the table for two pixels; returns where the next ones go. */
+/** Write the rows of the table for two pixels; return where the next ones go. */
 static ALWAYS_INLINE AVX2 uint16_t *gather_pair(
     const source *from, const fxbin_window *a, const fxbin_window *b, uint16_t *to
 ) {
@@ -178,7 +177,7 @@ static AVX2 void gather(const fxbin_band *band, const void *input, const fxbin_t
     from.rest = fours_of(shape) - taps_of(shape) * from.fours;
     const fxbin_window none = {0};
     uint16_t *to = gathered;
-    // Two pairs are counted at a time: the second may be of no pixels.
+    // Two pairs are counted at a time; the second may have no pixels.
     for (int64_t pixel = 0; pixel < ceil_div(tile->pixels, 4) * 4; pixel += 2) {
         const fxbin_window *a = pixel < tile->pixels ? &tile->windows[pixel] : &none;
         const fxbin_window *b = pixel + 1 < tile->pixels ? &tile->windows[pixel + 1] : &none;
@@ -195,7 +194,7 @@ static AVX2 void gather(const fxbin_band *band, const void *input, const fxbin_t
 #define FOUR_ROWS(row) TABLE_ROW(row), TABLE_ROW((row) + 1), TABLE_ROW((row) + 2), TABLE_ROW((row) + 3)
 #define SIXTEEN_ROWS(row) FOUR_ROWS(row), FOUR_ROWS((row) + 4), FOUR_ROWS((row) + 8), FOUR_ROWS((row) + 12)
 
-/** By the inputs of two pixels, then by four weights: see the top. */
+/** Counts by the inputs of two pixels, then by four weights: see the top. */
 static const _Alignas(64) uint8_t table[256][ROW] = {
     SIXTEEN_ROWS(0),   SIXTEEN_ROWS(16),  SIXTEEN_ROWS(32),  SIXTEEN_ROWS(48),
     SIXTEEN_ROWS(64),  SIXTEEN_ROWS(80),  SIXTEEN_ROWS(96),  SIXTEEN_ROWS(112),
@@ -203,7 +202,7 @@ static const _Alignas(64) uint8_t table[256][ROW] = {
     SIXTEEN_ROWS(192), SIXTEEN_ROWS(208), SIXTEEN_ROWS(224), SIXTEEN_ROWS(240),
 };
 
-/** What the fours at `place` of a pair add, for a vector of filters. */
+/** Look up what the fours of a pair at `place` add, for a vector of filters. */
 static ALWAYS_INLINE AVX2 __m256i look_up(const uint16_t *place, __m256i weights) {
     const __m128i *row = (const __m128i *)(const void *)((const char *)table + *place);
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(row)), weights);
@@ -228,7 +227,7 @@ static ALWAYS_INLINE AVX2 void split(__m256i all, __m256i high, pair_sums *sums)
     sums->of[1][1] = _mm256_add_epi16(sums->of[1][1], second_1);
 }
 
-/** Write 2 * sum - active of 16 filters. */
+/** Write 2 * sum - active for 16 filters. */
 static ALWAYS_INLINE AVX2 void write_signed(__m256i sums, int32_t active, int32_t *to) {
     __m256i both = _mm256_sub_epi16(_mm256_add_epi16(sums, sums), _mm256_set1_epi16((short)active));
     __m256i low = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(both));
@@ -237,7 +236,7 @@ static ALWAYS_INLINE AVX2 void write_signed(__m256i sums, int32_t active, int32_
     _mm256_storeu_si256((__m256i *)(void *)(to + 8), high);
 }
 
-/** Two pairs of pixels by `vectors` times 32 filters. */
+/** Count two pairs of pixels by `vectors` times 32 filters. */
 static ALWAYS_INLINE AVX2 void count_pairs(
     const uint16_t *gathered, const uint8_t *weights, int64_t fours, int vectors, pair_sums sums[2][2]
 ) {

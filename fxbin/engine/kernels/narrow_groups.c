@@ -1,9 +1,9 @@
 /* Counts groups of few channels side by side: a byte for each filter holds up to 8 channels of its group at one tap.
  *
- *     sum = popcount(w) - popcount(a ^ w)           over all taps: outside of the picture, a is 0
+ *     sum = popcount(w) - popcount(a ^ w)           over all taps; outside the picture, a is 0
  *
- * Weights: (taps, bytes of a group, filters, made up to whole blocks), then popcount(w) of each filter, int32.
- * Input: (pixels, bytes of a group, filters, made up): the channels that fire, once for each filter of the group.
+ * Weights: (taps, bytes of a group, filters filled up to whole blocks), then popcount(w) of each filter, int32.
+ * Input: (pixels, bytes of a group, filters filled up): the channels that fire, repeated for each filter of the group.
  */
 #include "joined.h"
 
@@ -22,10 +22,10 @@
 
 #define BLOCK 64
 
-/** Bytes whose set bits are counted in one: 31 x 8 < 256. */
+/** Number of bytes whose set bits can be counted in one byte: 31 x 8 < 256. */
 #define STEP 31
 
-/** Of a group. Of more, kernels that compute one group after the other fill their words. */
+/** Maximum number of channels of a group. With more, kernels that compute group after group fill their words. */
 #define MOST_CHANNELS 32
 
 /** A byte for each of 32 filters. */
@@ -45,7 +45,7 @@ static int64_t padded_filters(const fxbin_shape *shape) {
     return ceil_div(shape->filters, BLOCK) * BLOCK;
 }
 
-/** Nanoseconds to count the bytes of a block of filters at one tap. */
+/** Nanoseconds for counting the bytes of a block of filters at one tap. */
 static double cost_of_block(void) {
 #if FXBIN_X86
     if (cpu_has_avx512_bitalg()) return 0.9;
@@ -95,7 +95,7 @@ static int64_t pixel_size(const fxbin_shape *shape) {
     return tap_bytes(shape) * padded_filters(shape);
 }
 
-/** Write a byte `count` times, and up to 7 times more: what lies there is written later, or is slack. */
+/** Write a byte `count` times, and up to 7 times more, to bytes that are written later or are slack. */
 static ALWAYS_INLINE void repeat(uint64_t byte, int64_t count, uint8_t *to) {
     byte *= UINT64_C(0x0101010101010101);
     memcpy(to, &byte, sizeof byte);
@@ -118,7 +118,7 @@ static void prepare_band(const fxbin_band *band, void *input) {
     }
 }
 
-/** Gathered: a pixel outside of the picture, then the places of (pixels, taps). */
+/** Gathered: a pixel outside the picture, then the addresses of (pixels, taps). */
 static int64_t gathered_size(const fxbin_shape *shape) {
     return pixel_size(shape) + TILE * taps_of(shape) * (int64_t)sizeof(const uint8_t *);
 }
@@ -151,7 +151,7 @@ static ALWAYS_INLINE void count_bits(lanes *of) {
     *of = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
 }
 
-/** Add, in each byte, how many bits of it differ. */
+/** Add to each byte the number of bits that differ. */
 static ALWAYS_INLINE void add_differing(const uint8_t *a, const uint8_t *w, counts_bits count_bits_of, lanes *sum) {
     lanes x, other;
     memcpy(&x, a, sizeof x);
@@ -168,7 +168,7 @@ static ALWAYS_INLINE void take_away(const int32_t *from, const lanes *counted, i
     for (size_t i = 0; i < sizeof bytes; i++) sums[i] = from[i] - bytes[i];
 }
 
-/** The block of filters from number `first` on of one pixel, whose taps are at `places`. */
+/** Count a block of filters, from number `first` on, for one pixel whose taps are at `places`. */
 static ALWAYS_INLINE void count_pixel(
     const fxbin_shape *shape, const uint8_t *const *places, const uint8_t *weights, const int32_t *ones, int64_t first,
     counts_bits count_bits_of, int32_t *sums

@@ -5,10 +5,10 @@
  *     BinaryConv2d, BinaryConv2dRelu, BinaryConv2dPRelu:           x, thresholds, x_levels, weight_bits, w_levels,
  *     BinaryConv2dAdd, BinaryConv2dAddRelu, BinaryConv2dAddPRelu:  bias, then the residual, then the slope
  *
- * in the dtypes and sizes of `fxbin_call`, with the attributes of ONNX's Conv, all given. x, the residual and y are
+ * in the dtypes and sizes of `fxbin_call`, with the attributes of ONNX's Conv, all required. x, the residual and y are
  * ``(n, h, w, c)``: the engine reads and writes all channels of a pixel at a time. Files that
  * `fxbin.export_onnx` writes define the same names as functions of standard operators, which run where this library
- * is not registered. A name has all its inputs, as a function cannot tell whether one is given.
+ * is not registered. Every input of an operator is required, as a function cannot tell whether one is given.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -27,7 +27,7 @@
 enum { X, THRESHOLDS, X_LEVELS, WEIGHT_BITS, W_LEVELS, BIAS, ALWAYS };
 
 typedef struct {
-    OrtCustomOp face; /**< first, as onnxruntime hands over where it is */
+    OrtCustomOp face; /**< first, because onnxruntime passes its address */
     const char *name;
     bool has_residual;
     int64_t activation; /**< enum fxbin_activation */
@@ -45,7 +45,7 @@ typedef struct {
     void *data;
     int64_t size; /**< in elements */
     size_t axes;
-    int64_t shape[4]; /**< of the first four axes at most */
+    int64_t shape[4]; /**< of at most the first four axes */
 } tensor_value;
 
 #define TRY(expression)                          \
@@ -54,7 +54,7 @@ typedef struct {
         if (status_ != NULL) return status_;     \
     } while (0)
 
-/** The engine's own text as a status, or null where it is FXBIN_OK. */
+/** Turn a status of the engine into one of onnxruntime with the engine's message; null for FXBIN_OK. */
 static OrtStatus *status_of(const OrtApi *api, int status) {
     if (status == FXBIN_OK) return NULL;
     return api->CreateStatus(status == FXBIN_BAD_ARGUMENT ? ORT_INVALID_ARGUMENT : ORT_FAIL, fxbin_last_error());
@@ -85,7 +85,7 @@ static OrtStatus *read_input(
     return read_value(api, value, found);
 }
 
-/** What must be the same in every call, since the engine keeps forms of it. */
+/** Read an input that must be the same in every call, because the engine keeps forms of it. */
 static OrtStatus *read_constant(
     const OrtApi *api, const OrtKernelInfo *info, size_t index, const char *name, size_t axes, tensor_value *found
 ) {
@@ -108,7 +108,7 @@ static OrtStatus *read_numbers(
     size_t found = count;
     OrtStatus *status = api->KernelInfoGetAttributeArray_int64(info, name, numbers, &found);
     if (status == NULL && found == count) return NULL;
-    // Of what is missing, onnxruntime does not say the name.
+    // onnxruntime does not say the name of what is missing.
     if (status != NULL) api->ReleaseStatus(status);
     return status_of(api, fail(FXBIN_BAD_ARGUMENT, "%s: expected %d numbers", name, (int)count));
 }
@@ -120,7 +120,7 @@ static OrtStatus *read_attributes(const OrtApi *api, const OrtKernelInfo *info, 
     TRY(read_numbers(api, info, "dilations", shape->dilation, 2));
     TRY(read_numbers(api, info, "pads", pads, 4));
     for (int side = 0; side < 4; side++) {
-        shape->padding[side] = pads[2 * (side % 2) + side / 2]; // ONNX has top, left, bottom, right
+        shape->padding[side] = pads[2 * (side % 2) + side / 2]; // ONNX has the order top, left, bottom, right
     }
     OrtStatus *status = api->KernelInfoGetAttribute_int64(info, "group", &shape->groups);
     if (status == NULL) return NULL;
@@ -128,7 +128,7 @@ static OrtStatus *read_attributes(const OrtApi *api, const OrtKernelInfo *info, 
     return status_of(api, fail(FXBIN_BAD_ARGUMENT, "group: expected a number"));
 }
 
-/** Whether the bits are those of the shape: another one could have as many of them. */
+/** Check the shape of the bits: a wrong one may have the right number of them. */
 static int check_bits(const fxbin_shape *shape, const int64_t found[3]) {
     const int64_t expected[3] = {shape->filters, taps_of(shape), tap_bytes(shape)};
     for (int axis = 0; axis < 3; axis++) {
@@ -157,7 +157,7 @@ static OrtStatus *read_kernel(conv_kernel *self, const OrtKernelInfo *info) {
     return status_of(api, check_bits(&self->shape, bits.shape));
 }
 
-/** A session does not say how many threads it has: work is divided for one on each CPU. */
+/** A session does not say how many threads it has, so work is divided as for one thread on each CPU. */
 static int64_t count_cpus(void) {
     return max_of(1, min_of(sysconf(_SC_NPROCESSORS_ONLN), MOST_THREADS));
 }
@@ -168,7 +168,7 @@ static void destroy_kernel(void *kernel) {
     free(self);
 }
 
-/** `status` with the name of the node: while a session is made, onnxruntime does not say it. */
+/** Add the name of the node to `status`, which onnxruntime does not say while it creates a session. */
 static OrtStatus *of_node(const OrtApi *api, const OrtKernelInfo *info, OrtStatus *status) {
     char name[512], text[1024];
     size_t size = sizeof name;
@@ -200,7 +200,7 @@ static OrtStatus *create_kernel(
     return NULL;
 }
 
-/** A dense tensor ``(n, h, w, c)`` as the engine takes it. */
+/** Describe a dense tensor ``(n, h, w, c)`` for the engine. */
 static OrtStatus *as_tensor(const OrtApi *api, const char *name, const tensor_value *value, fxbin_tensor *tensor) {
     if (value->axes != 4) {
         return status_of(api, fail(FXBIN_BAD_ARGUMENT, "%s: expected 4 axes, got %d", name, (int)value->axes));
@@ -212,20 +212,20 @@ static OrtStatus *as_tensor(const OrtApi *api, const char *name, const tensor_va
     for (int axis = 3; axis >= 0; axis--) {
         tensor->shape[axes[axis]] = value->shape[axis];
         tensor->stride[axes[axis]] = stride;
-        // Without overflow: sizes behind a batch of 0 may be any. The engine refuses what is below 0.
+        // Without overflow: after a batch of 0, sizes may be anything. The engine rejects what is below 0.
         stride = (int64_t)((uint64_t)stride * (uint64_t)value->shape[axis]);
     }
     return NULL;
 }
 
-/** Repeat axes of one element of the residual, as Add does. */
+/** Repeat axes of the residual that have one element, like Add. */
 static void broadcast(fxbin_tensor *residual, const int64_t shape[4]) {
     for (int axis = 0; axis < 4; axis++) {
         if (residual->shape[axis] == 1) residual->shape[axis] = shape[axis], residual->stride[axis] = 0;
     }
 }
 
-/** The session's threads. */
+/** The threads of the session. */
 typedef struct {
     const OrtApi *api;
     const OrtKernelContext *context;
@@ -335,7 +335,7 @@ static int is_required(const OrtCustomOp *op, size_t index) {
     return ORT_REQUIRED;
 }
 
-/** OrtMemTypeDefault. */
+/** Return OrtMemTypeDefault. */
 static int memory_type(const OrtCustomOp *op, size_t index) {
     (void)op, (void)index;
     return 0;
@@ -376,7 +376,7 @@ static const binary_conv2d operators[] = {
 
 static pthread_mutex_t making_domain = PTHREAD_MUTEX_INITIALIZER;
 
-/** The domain for one onnxruntime, made once: sessions point to it, so it is never freed. */
+/** Return the domain for one onnxruntime. It is created once and never freed, because sessions point to it. */
 static OrtStatus *domain_of(const OrtApi *api, OrtCustomOpDomain **domain) {
     static const OrtApi *its_api;
     static OrtCustomOpDomain *made;

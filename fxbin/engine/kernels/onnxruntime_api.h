@@ -1,5 +1,5 @@
-/* What the engine calls of onnxruntime, and what onnxruntime calls of a library of operators: the part of its C
- * interface that is used here, whose parts keep their places from version to version.
+/* The functions of onnxruntime that the engine calls, and those that onnxruntime calls in a library of operators: the
+ * part of its C interface that is used here, whose members keep their places from version to version.
  *
  * Source: onnxruntime_c_api.h of onnxruntime, version 17 of the interface.
  */
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The version that is asked for: the first with `KernelContext_ParallelFor`. */
+/** The version that is requested: the first with `KernelContext_ParallelFor`. */
 #define ORT_VERSION 17
 
 typedef struct OrtStatus OrtStatus; /**< null where nothing went wrong */
@@ -31,7 +31,7 @@ typedef void (*ort_unused)(void);
 typedef struct {
     OrtStatus *(*CreateStatus)(int code, const char *message);
     int (*GetErrorCode)(const OrtStatus *status);
-    const char *(*GetErrorMessage)(const OrtStatus *status); /**< as long as the status is there */
+    const char *(*GetErrorMessage)(const OrtStatus *status); /**< valid as long as the status */
     ort_unused from_3[23];
     OrtStatus *(*CreateCustomOpDomain)(const char *name, OrtCustomOpDomain **domain);
     OrtStatus *(*CustomOpDomain_Add)(OrtCustomOpDomain *domain, const OrtCustomOp *op);
@@ -56,19 +56,19 @@ typedef struct {
     ort_unused from_94[5];
     void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *info);
     ort_unused from_100[63];
-    /** `count` is the room at `values`, then how many there are; too little room is an error. */
+    /** `count` is the room at `values`, then their number; too little room is an error. */
     OrtStatus *(*KernelInfoGetAttributeArray_int64)(
         const OrtKernelInfo *info, const char *name, int64_t *values, size_t *count
     );
     ort_unused from_164[80];
-    /** `size` is the room at `name`, then what it takes with its 0; too little room is an error. */
+    /** `size` is the room at `name`, then its length with the final 0; too little room is an error. */
     OrtStatus *(*KernelInfo_GetNodeName)(const OrtKernelInfo *info, char *name, size_t *size);
     ort_unused from_245[4];
     OrtStatus *(*KernelInfoGetConstantInput_tensor)(
         const OrtKernelInfo *info, size_t index, int *is_constant, const OrtValue **value
     );
     ort_unused from_250[24];
-    /** Calls ``body(data, i)`` for every i below `total` on the session's threads; `batches` 0 lets it divide. */
+    /** Calls ``body(data, i)`` for every i below `total` on the session's threads; with 0 `batches`, it chooses. */
     OrtStatus *(*KernelContext_ParallelFor)(
         const OrtKernelContext *context, void (*body)(void *data, size_t index), size_t total, size_t batches,
         void *data
@@ -92,15 +92,15 @@ ORT_AT(KernelInfo_GetNodeName, 244);
 ORT_AT(KernelInfoGetConstantInput_tensor, 249);
 ORT_AT(KernelContext_ParallelFor, 274);
 
-/** Where the table is had from. */
+/** The source of the table of functions. */
 typedef struct {
-    const OrtApi *(*GetApi)(uint32_t version); /**< null where onnxruntime is older */
+    const OrtApi *(*GetApi)(uint32_t version); /**< null if onnxruntime is older */
     const char *(*GetVersionString)(void);
 } OrtApiBase;
 
-/** An operator. Null stands for what it does not have. */
+/** An operator. What it does not have is null. */
 struct OrtCustomOp {
-    uint32_t version; /**< up to which version of the interface this struct goes */
+    uint32_t version; /**< version of the interface that this struct is made for */
     ort_unused CreateKernel;
     const char *(*GetName)(const OrtCustomOp *op);
     const char *(*GetExecutionProviderType)(const OrtCustomOp *op);

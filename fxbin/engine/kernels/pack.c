@@ -6,7 +6,7 @@
 #include "cpu.h"
 #include "pack_word.h"
 
-/** One row of the input: where its first value is, and where its bits and their counts go. */
+/** One row of the input: the address of its first value, and the addresses for its bits and their counts. */
 typedef struct {
     const fxbin_shape *shape;
     const char *x;
@@ -15,13 +15,13 @@ typedef struct {
     int64_t width;
     uint64_t *bits;
     int32_t *fired;
-    int64_t fired_stride; /**< from group to group */
+    int64_t fired_stride; /**< from one group to the next */
 } row_of_input;
 
-/** Columns that are packed together. */
+/** Number of columns that are packed together. */
 #define COLUMNS 8
 
-/** Writes the bits of up to 64 channels of `columns` <= COLUMNS columns, each to every `words`-th word. */
+/** Writes the bits of up to 64 channels of `columns` <= COLUMNS columns, those of each column `words` words apart. */
 typedef void (*packs_columns)(
     const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,
     uint64_t *bits, int64_t words
@@ -47,7 +47,7 @@ DEFINE_PACK_COLUMNS(float)
 DEFINE_PACK_COLUMNS(double)
 
 #if FXBIN_X86
-/** Of whole vectors, which are neighbours in memory; other columns as above. */
+/** Pack whole vectors of columns that are neighbours in memory; other columns as above. */
 static ALWAYS_INLINE AVX2 void pack_columns_float_avx2(
     const row_of_input *row, const char *x, const char *thresholds, int64_t channels, int64_t columns,
     uint64_t *bits, int64_t words
@@ -100,7 +100,7 @@ static ALWAYS_INLINE AVX512 void pack_columns_float_avx512(
 }
 #endif
 
-/** Channels that are neighbours in memory (channels_last): pixel by pixel. */
+/** Pack channels that are neighbours in memory (channels_last), pixel by pixel. */
 static ALWAYS_INLINE void pack_pixels(const row_of_input *row, packs_word pack, size_t item) {
     int64_t channels = group_channels(row->shape);
     const char *pixel = row->x;
@@ -118,7 +118,7 @@ static ALWAYS_INLINE void pack_pixels(const row_of_input *row, packs_word pack, 
     }
 }
 
-/** Any other layout: some columns at a time. */
+/** Pack any other layout, some columns at a time. */
 static ALWAYS_INLINE void pack_channels(const row_of_input *row, packs_columns pack, size_t item) {
     int64_t channels = group_channels(row->shape), words = pixel_words(row->shape);
     for (int64_t column = 0; column < row->width; column += COLUMNS) {
@@ -159,7 +159,7 @@ static ALWAYS_INLINE void pack_row(
     count_fired(row);
 }
 
-/** Bits that an earlier convolution wrote. What is past the last channel counts for nothing. */
+/** Copy bits that an earlier convolution wrote, and ignore those past the last channel. */
 static ALWAYS_INLINE void copy_row(const row_of_input *row) {
     int64_t channels = group_channels(row->shape), step = row->channel_stride;
     const uint64_t *pixel = (const uint64_t *)(const void *)row->x;
@@ -225,7 +225,7 @@ void pack_band(const fxbin_call *call, int64_t picture, fxbin_band *band) {
     size_t item = item_of(call->x_dtype);
     packs_row pack = packer_of(call->x_dtype);
     int64_t width = band->in_size[1], rows = band->rows;
-    if (rows > 0 && stride[2] == width * stride[3]) {  // rows that follow each other are a long one
+    if (rows > 0 && stride[2] == width * stride[3]) {  // rows that follow each other are packed as one long row
         width *= rows;
         rows = 1;
     }

@@ -1,4 +1,4 @@
-/* The bits of up to 64 numbers: which are above their thresholds. */
+/* Packs up to 64 numbers into bits that say which are above their thresholds. */
 #ifndef FXBIN_PACK_WORD_H
 #define FXBIN_PACK_WORD_H
 

@@ -1,14 +1,14 @@
-/* Adds inputs of 256 pixels at a time, to bit-sliced sums: for each filter those whose weight is set.
+/* Adds inputs of 256 pixels at a time to bit-sliced sums: for each filter the inputs whose weight is set.
  *
- * The body of the kernels pixelsliced_*.c, which define in front of it what bitsliced.h asks for.
+ * The body of the kernels pixelsliced_*.c, which must define what bitsliced.h requires before they include it.
  *
- * An input (a channel at a tap) of a tile is a plane: a bit for each pixel. Which inputs a filter adds is known when
- * weights are prepared; the others cost nothing. Three filters share their work: an input is added once, to the sum of
- * the set of those filters whose weight is set there. There are 7 such sets, and the sum of a filter is that of the 4
- * sets it is in. So a filter costs 7/24 of an addition for each input, where half of its weights are set, and some for
- * the sums of sets. Sums are planes, too: plane i holds bit i of the sums of all pixels.
+ * An input (a channel at a tap) of a tile is a plane: one bit for each pixel. The inputs that a filter adds are known
+ * when weights are prepared; the others cost nothing. Three filters share their work: an input is added once, to the
+ * sum of the set of those filters whose weight is set there. There are 7 such sets, and the sum of a filter is that of
+ * the 4 sets it is in. So if half of its weights are set, a filter costs 7/24 of an addition for each input, and a few
+ * additions for the sums of sets. Sums are planes, too: plane i holds bit i of the sums of all pixels.
  *
- * Where y is wanted as bits alone, sums are compared as they are, see `compare`.
+ * If y is wanted only as bits, sums are compared as planes, see `compare`.
  *
  * Weights: see pixelsliced_weights.h.
  * Gathered: (taps, group_words, 64 channels) planes, then one of zeros.
@@ -21,14 +21,14 @@
 #include "pixelsliced_weights.h"
 #include "sliced_number.h"
 
-/** Filters whose sums are there at a time. */
+/** Number of filters whose sums are kept at a time. */
 #define CHUNK (8 * THREE)
 
 /** Nanoseconds. */
 typedef struct {
-    double plane;    /**< for adding an input of a tile to one filter, where it is set or not */
+    double plane;    /**< for one input of a tile and one filter, whether its weight is set or not */
     double word;     /**< for gathering 64 inputs of a tile */
-    double compared; /**< what is saved for each filter of a tile where no sums are written */
+    double compared; /**< saved for each filter of a tile if no sums are written */
 } step_costs;
 
 static bool takes(const fxbin_shape *shape) {
@@ -50,7 +50,7 @@ static int64_t gathered_size(const fxbin_shape *shape) {
     return (planes_of(shape) + 1) * VECTOR;
 }
 
-/** One word of each pixel of a tile becomes 64 planes. */
+/** Turn one word of each pixel of a tile into 64 planes. */
 static TARGET void write_planes(const uint64_t *words, uint8_t *to) {
     plane rows[8][8];
     for (int j = 0; j < 8; j++) {
@@ -65,7 +65,7 @@ static TARGET void write_planes(const uint64_t *words, uint8_t *to) {
     }
 }
 
-/** Copy one word of the pixels of a tile that are in one row of the output, at one tap. */
+/** Copy one word, at one tap, of the pixels of a tile that are in one row of the output. */
 static ALWAYS_INLINE void copy_row(
     const fxbin_band *band, const uint64_t *bits, const fxbin_window *windows, int64_t count, int64_t ky, int64_t kx,
     uint64_t *to
@@ -117,7 +117,7 @@ static ALWAYS_INLINE TARGET plane plane_at(const uint8_t *planes, const uint16_t
     return load_plane(planes + (int64_t)list[i] * (VECTOR / UNIT));
 }
 
-/** Add 8 inputs; returns a plane of weight 8. */
+/** Add 8 inputs; return a plane of weight 8. */
 static ALWAYS_INLINE TARGET plane add_8(plane *low, const uint8_t *planes, const uint16_t *list) {
     plane fours[2];
     for (int i = 0; i < 2; i++, list += 4) {
@@ -140,7 +140,7 @@ static ALWAYS_INLINE TARGET plane add_32(plane *low, const uint8_t *planes, cons
     return add_planes(&low[4], first, second);
 }
 
-/** The sum of the inputs of a list, whose planes above the lowest five are `width`. */
+/** Sum the inputs of a list; the sum's planes above the lowest five are `width`. */
 static ALWAYS_INLINE TARGET void sum_rounds(
     const uint8_t *planes, const uint16_t *list, int64_t rounds, int width, number *sum
 ) {
@@ -158,7 +158,7 @@ static ALWAYS_INLINE TARGET void sum_rounds(
     sum->width = rounds < 4 ? 5 : bits_of(ROUND * rounds);
 }
 
-/** The same; the usual widths are known when this is compiled. */
+/** The same, with the usual widths known at compile time. */
 static TARGET void sum_list(const uint8_t *planes, const uint16_t *list, int64_t rounds, number *sum) {
     if (rounds < 1 << 3) {
         sum_rounds(planes, list, rounds, 1, sum);
@@ -171,7 +171,7 @@ static TARGET void sum_list(const uint8_t *planes, const uint16_t *list, int64_t
     }
 }
 
-/** The sums of three filters. */
+/** Compute the sums of three filters. */
 static TARGET void sum_three(const uint8_t *planes, const uint16_t *rounds, number sums[THREE]) {
     number of[SETS], a, b;
     const uint16_t *list = rounds + SETS;
@@ -186,7 +186,7 @@ static TARGET void sum_three(const uint8_t *planes, const uint16_t *rounds, numb
     add_numbers(&a, &b, &sums[0]);
 }
 
-/** Write the sums of 8 filters, also those of the pixels of the last LANES that are none. */
+/** Write the sums of 8 filters for whole parts of a tile, also past the last pixel. */
 static TARGET void write_sums(const number sums[8], const lane_numbers *active, int64_t pixels, int32_t *to) {
     plane lower[8][8], upper[8][8]; // by filter, then by part of the tile
     for (int i = 0; i < 8; i++) {
@@ -202,7 +202,7 @@ static TARGET void write_sums(const number sums[8], const lane_numbers *active, 
     }
 }
 
-/** The sums of up to CHUNK filters; zeros past `count`. Returns where the next ones start. */
+/** Compute the sums of up to CHUNK filters, zeros past `count`; return where the next ones start. */
 static TARGET const uint16_t *sum_chunk(
     const fxbin_shape *shape, const void *planes, const uint16_t *three, int64_t count, number sums[CHUNK]
 ) {
@@ -235,7 +235,7 @@ static TARGET void count(
     }
 }
 
-/** What all comparisons of a tile have in common. */
+/** The values that all comparisons of a tile share. */
 typedef struct {
     plane inactive[WIDTH]; /**< the inverse of the inputs that fire */
     plane ends[2];         /**< no bits, all bits */
@@ -258,7 +258,7 @@ static ALWAYS_INLINE TARGET plane is_negative(const comparison *with, const numb
     }
 }
 
-/** Bit i of the word of a pixel becomes that of the pixel in plane i. */
+/** Write a word for each pixel, whose bit i is that of the pixel in plane i. */
 static TARGET void write_words(plane of_filters[BLOCK], uint64_t *words) {
     for (int byte = 0; byte < 8; byte++) transpose_bits(of_filters + 8 * byte);
     for (int j = 0; j < 8; j++) {
@@ -269,7 +269,7 @@ static TARGET void write_words(plane of_filters[BLOCK], uint64_t *words) {
     }
 }
 
-/** Whether sums are within the limits of `count` filters: a plane for each. */
+/** Compare the sums of `count` filters with their limits: a plane for each filter. */
 static TARGET void compare_chunk(
     const comparison *with, const number *sums, const int32_t *least, const int32_t *is_falling, int64_t count,
     plane *found

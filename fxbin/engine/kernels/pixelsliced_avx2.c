@@ -1,4 +1,4 @@
-/* Bit-sliced sums of 256 pixels by AVX2: a full adder is 5 operations. */
+/* Bit-sliced sums of 256 pixels with AVX2: a full adder is 5 operations. */
 #include "cpu.h"
 
 #if FXBIN_X86

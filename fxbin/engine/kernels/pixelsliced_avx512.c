@@ -1,4 +1,4 @@
-/* Bit-sliced sums of 256 pixels by AVX-512: a full adder is 2 operations. */
+/* Bit-sliced sums of 256 pixels with AVX-512: a full adder is 2 operations. */
 #include "cpu.h"
 
 #if FXBIN_X86

@@ -1,4 +1,4 @@
-/* Bit-sliced sums of 256 pixels by NEON: a full adder is 3 operations. */
+/* Bit-sliced sums of 256 pixels with NEON: a full adder is 3 operations. */
 #include "cpu.h"
 
 #if FXBIN_ARM64
@@ -7,8 +7,8 @@
 #include "gather_bits.h"
 #include "pixelsliced.h"
 
-/** Not measured: from the instructions for a plane, 6 of them vector operations, and half as many for what is done
- * with sums, on a core of 3 GHz with two vector pipes, as Cortex-A76 and Neoverse N1 are. */
+/** Not measured, but estimated from the instructions for a plane, 6 of them vector operations, and half as many for the
+ * work on sums, on a core of 3 GHz with two vector pipes, as Cortex-A76 and Neoverse N1 are. */
 static double cost(const fxbin_shape *shape, const fxbin_work *work) {
     return cost_by(shape, work, (step_costs){0.5, 250, 100});
 }

@@ -1,7 +1,8 @@
-/* The weights of pixelsliced.h: for three filters at a time, which inputs each set of them adds.
+/* The weights of pixelsliced.h: for three filters at a time, the inputs that each set of them adds.
  *
- * (groups, blocks of filters, threes, numbers of a three): how many rounds of inputs each set has, then these inputs,
- * set by set, made up to rounds by the plane of zeros. An input is UNIT times its number among (taps, group_words, 64).
+ * (groups, blocks of filters, threes, numbers of a three): the number of rounds of inputs of each set, then these
+ * inputs, set by set, filled up to rounds with the plane of zeros. An input is its number among (taps, group_words, 64)
+ * times UNIT.
  */
 #ifndef FXBIN_PIXELSLICED_WEIGHTS_H
 #define FXBIN_PIXELSLICED_WEIGHTS_H
@@ -15,19 +16,19 @@
 #define ROUND 8
 #define BLOCK 64
 
-/** Most planes of a tile: lists have 16 bits for UNIT, which is at most 4, times the number of one. */
+/** Maximum number of planes of a tile: lists have 16 bits for the number of one times UNIT, which is at most 4. */
 #define MOST_PLANES (65535 / 4)
 
 static int64_t planes_of(const fxbin_shape *shape) {
     return taps_of(shape) * group_words(shape) * 64;
 }
 
-/** Numbers of a three: a set has its inputs, made up to rounds. */
+/** How many numbers a three has: each set has its inputs, filled up to rounds. */
 static int64_t numbers_of(const fxbin_shape *shape) {
     return SETS + ceil_div(inputs_of(shape) + (SETS - 1) * (ROUND - 1), ROUND) * ROUND;
 }
 
-/** Numbers of a block. */
+/** How many numbers a block has. */
 static int64_t block_numbers(const fxbin_shape *shape) {
     return ceil_div(BLOCK, THREE) * numbers_of(shape);
 }
@@ -40,12 +41,12 @@ static int64_t weights_size(const fxbin_shape *shape) {
     return shape->groups * blocks_of(shape) * block_numbers(shape) * (int64_t)sizeof(uint16_t);
 }
 
-/** The words of the weights of three filters, as those of the inputs of a pixel are. */
+/** The words of the weights of three filters, arranged like the inputs of a pixel. */
 typedef struct {
     uint64_t of[THREE][MOST_PLANES / 64];
 } three_words;
 
-/** Read those of `count` filters from number `first` on; 0 past them. */
+/** Read the words of `count` filters from number `first` on; 0 past them. */
 static void read_words(
     const fxbin_shape *shape, const uint8_t *weight_bits, int64_t first, int64_t count, three_words *words
 ) {
@@ -59,7 +60,7 @@ static void read_words(
     }
 }
 
-/** The bits of one word where the filters whose weight is set are `set`. */
+/** The bits of one word where the weight is set in exactly the filters of `set`. */
 static uint64_t bits_of_set(const three_words *words, int64_t word, int set) {
     uint64_t bits = UINT64_MAX;
     for (int i = 0; i < THREE; i++) bits &= set >> i & 1 ? words->of[i][word] : ~words->of[i][word];

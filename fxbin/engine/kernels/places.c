@@ -8,7 +8,7 @@ static ALWAYS_INLINE int64_t element_at(const fxbin_tensor *tensor, int64_t pict
     return picture * tensor->stride[0] + row * tensor->stride[2] + column * tensor->stride[3];
 }
 
-/** The elements of `tensor` at `count` columns of a row, from column number `column` on, where it has data. */
+/** Find the elements of `tensor` at `count` columns of a row, from number `column` on, if it has data. */
 static ALWAYS_INLINE void find_elements(
     const fxbin_tensor *tensor, int64_t picture, int64_t row, int64_t column, int64_t count, int64_t *found
 ) {

@@ -1,12 +1,12 @@
-/* Counts bits across pixels, where the output is in planes of channels.
+/* Counts bits across pixels, for an output in planes of channels.
  *
  *     sum = 2 popcount(a & w) - popcount(a)
  *
- * A vector holds one word of eight pixels, so that eight neighbours of one plane come out together, where other kernels
- * have the filters of one pixel together. Channels that leave room in a word share it with the taps beside them.
+ * A vector holds one word of eight pixels, so that eight neighbours of one plane are computed together; other kernels
+ * compute filters of one pixel together. If channels leave room in a word, neighbouring taps share it.
  *
  * Weights: (blocks of FILTERS filters, words, FILTERS).
- * Input: (words, pixels of the output, made up to whole blocks).
+ * Input: (words, pixels of the output filled up to whole blocks).
  */
 #include "cpu.h"
 
@@ -22,12 +22,12 @@
 #define FILTERS 4
 #define PIXELS 16
 
-/** Taps of a row of the kernel that lie in one word. */
+/** Number of taps of a row of the kernel that share one word. */
 static int64_t taps_of_word(const fxbin_shape *shape) {
     return group_channels(shape) > 64 ? 1 : 64 / group_channels(shape);
 }
 
-/** Words of a row of the kernel. */
+/** Number of words of a row of the kernel. */
 static int64_t row_words(const fxbin_shape *shape) {
     return ceil_div(shape->kernel[1], taps_of_word(shape)) * group_words(shape);
 }
@@ -36,7 +36,7 @@ static int64_t words_of_kernel(const fxbin_shape *shape) {
     return shape->kernel[0] * row_words(shape);
 }
 
-/** The word, and the bit in it, where tap number `kx` of a row begins. */
+/** The word in which tap number `kx` of a row begins, and the bit in it. */
 static int64_t word_of_tap(const fxbin_shape *shape, int64_t kx) {
     return kx / taps_of_word(shape) * group_words(shape);
 }
@@ -97,7 +97,7 @@ double planar_excess(int64_t out_pixels) {
     return (double)padded(out_pixels) / (double)out_pixels;
 }
 
-/** One tap of a row of the kernel: the columns of the output that have it inside, and where its bits go. */
+/** One tap of a row of the kernel: the columns of the output for which it is inside, and where its bits go. */
 typedef struct {
     int64_t first, last;
     int64_t offset; /**< of the first column's input in the row, in pixels */
@@ -128,7 +128,7 @@ static ALWAYS_INLINE void add_bits(const uint64_t *from, int64_t stride, int64_t
     }
 }
 
-/** What the outputs of a band see, word by word. */
+/** Gather the inputs of the outputs of a band, word by word. */
 static AVX512_VPOPCNTDQ void gather_words(const fxbin_band *band, uint64_t *input) {
     const fxbin_shape *shape = band->shape;
     int64_t step = padded(band->out_rows * band->out_width), words = group_words(shape);
@@ -148,7 +148,7 @@ static AVX512_VPOPCNTDQ void gather_words(const fxbin_band *band, uint64_t *inpu
     }
 }
 
-/** The sums of FILTERS filters at PIXELS pixels, as float32. */
+/** Compute the sums of FILTERS filters at PIXELS pixels, as float32. */
 static ALWAYS_INLINE AVX512_VPOPCNTDQ void count_block(
     const uint64_t *input, int64_t step, const uint64_t *weights, int64_t words, const __m512i active[2],
     __m512 sums[FILTERS]
@@ -173,7 +173,7 @@ static ALWAYS_INLINE AVX512_VPOPCNTDQ void count_block(
     }
 }
 
-/** How many inputs of each pixel fire. */
+/** Count the inputs of each pixel that fire. */
 static ALWAYS_INLINE AVX512_VPOPCNTDQ void count_fired(
     const uint64_t *input, int64_t step, int64_t words, __m512i active[2]
 ) {

@@ -1,4 +1,4 @@
-/* The kernel that counts across pixels, and writes planes of floats: it computes whole bands. */
+/* The kernel that counts across pixels and writes planes of floats. It computes whole bands. */
 #ifndef FXBIN_PLANAR_AVX512_H
 #define FXBIN_PLANAR_AVX512_H
 
@@ -9,16 +9,16 @@
 #include "epilogue.h"
 #include "kernel.h"
 
-/** What a call chooses by, and its form of the weights; it gathers and counts nothing for tiles. */
+/** Its cost and its form of the weights; it has no functions for tiles. */
 extern const fxbin_kernel planar_avx512_kernel;
 
-/** Bytes of its form of the input of so many pixels of the output. */
+/** Number of bytes of its form of the input for so many pixels of the output. */
 int64_t planar_input_size(const fxbin_shape *shape, int64_t out_pixels);
 
-/** How many times as many pixels it computes as there are. */
+/** Number of pixels that it computes, divided by the number of pixels of the output. */
 double planar_excess(int64_t out_pixels);
 
-/** Compute a band; `y` is the place of its first pixel and first filter. */
+/** Compute a band; `y` is the address of its first pixel and first filter. */
 void run_planar(
     const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y
 );

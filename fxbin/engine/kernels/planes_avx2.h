@@ -1,5 +1,5 @@
-/* Planes of bits in the registers of AVX2, as bitsliced.h and pixelsliced.h use them. TARGET is defined in front of it;
- * what AVX-512 does in fewer operations is in logic_avx2.h and logic_avx512.h. */
+/* Planes of bits in the registers of AVX2, for bitsliced.h and pixelsliced.h. TARGET must be defined before; what
+ * AVX-512 does in fewer operations is in logic_avx2.h and logic_avx512.h. */
 #ifndef FXBIN_PLANES_AVX2_H
 #define FXBIN_PLANES_AVX2_H
 
@@ -10,19 +10,19 @@
 
 #define VECTOR 32
 
-/** Addresses may contain 1 to 8 times a register. */
+/** Addresses may contain a register times 1, 2, 4 or 8. */
 #define UNIT 4
 
 typedef __m256i plane;
 
-/** The sums of 8 filters, of 16 bits. */
+/** The 16-bit sums of 8 filters. */
 typedef __m128i sums_of_8;
 
 static ALWAYS_INLINE TARGET plane no_bits(void) {
     return _mm256_setzero_si256();
 }
 
-/** The row at an address that VECTOR divides. */
+/** Load the row at an address that is a multiple of VECTOR. */
 static ALWAYS_INLINE TARGET plane load_plane(const void *row) {
     return _mm256_load_si256((const __m256i *)row);
 }
@@ -35,19 +35,19 @@ static ALWAYS_INLINE TARGET plane invert(plane bits) {
     return _mm256_xor_si256(bits, _mm256_set1_epi8(-1));
 }
 
-/** Bit number `bit` of each byte, as a byte. */
+/** Bit `bit` of each byte, as a byte of 0 or 1. */
 static ALWAYS_INLINE TARGET plane lowest_bits(plane bits, int bit) {
     return _mm256_and_si256(_mm256_srli_epi16(bits, bit), _mm256_set1_epi8(1));
 }
 
-/** A half adder: `*sum` becomes the sum of two planes, and what is carried is returned. */
+/** A half adder: `*sum` becomes the sum of two planes, and the carry is returned. */
 static ALWAYS_INLINE TARGET plane add_plane(plane *sum, plane a) {
     plane carry = _mm256_and_si256(*sum, a);
     *sum = _mm256_xor_si256(*sum, a);
     return carry;
 }
 
-/** In each half, put elements of two planes in turns: those of the lower 8 bytes into `a`, the others into `b`. The
+/** In each half, interleave the elements of two planes: those of the lower 8 bytes go to `a`, the others to `b`. The
  * names say how many bytes an element has. */
 static ALWAYS_INLINE TARGET void interleave_1(plane *a, plane *b) {
     plane low = _mm256_unpacklo_epi8(*a, *b);
@@ -73,7 +73,7 @@ static ALWAYS_INLINE TARGET void interleave_8(plane *a, plane *b) {
     *a = low;
 }
 
-/** Two rows of half a vector, at addresses that their size divides. */
+/** Join two rows of half a vector, at addresses that are multiples of their size. */
 static ALWAYS_INLINE TARGET plane join_2(const void *a, const void *b) {
     __m256i low = _mm256_castsi128_si256(_mm_load_si128((const __m128i *)a));
     return _mm256_inserti128_si256(low, _mm_load_si128((const __m128i *)b), 1);
@@ -84,12 +84,12 @@ static ALWAYS_INLINE TARGET __m128i join_halves(const void *a, const void *b) {
     return _mm_castpd_si128(_mm_loadh_pd(low, (const double *)b));
 }
 
-/** Four rows of a quarter of a vector. */
+/** Join four rows of a quarter of a vector. */
 static ALWAYS_INLINE TARGET plane join_4(const void *a, const void *b, const void *c, const void *d) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(join_halves(a, b)), join_halves(c, d), 1);
 }
 
-/** The lower and upper bytes of the sums of 32 filters, joined; in order. */
+/** Join the lower and upper bytes of the sums of 32 filters, in order. */
 static ALWAYS_INLINE TARGET void join_bytes(plane lower, plane upper, sums_of_8 found[VECTOR / 8]) {
     __m256i even = _mm256_unpacklo_epi8(lower, upper), odd = _mm256_unpackhi_epi8(lower, upper);
     found[0] = _mm256_castsi256_si128(even);
@@ -104,7 +104,7 @@ static ALWAYS_INLINE TARGET void write_signed(sums_of_8 sums, int32_t active, in
     _mm256_storeu_si256((__m256i *)(void *)to, _mm256_cvtepi16_epi32(both));
 }
 
-/** The numbers of LANES pixels as `write_lanes` takes them away. */
+/** The numbers of LANES pixels, in the form that `write_lanes` subtracts. */
 typedef struct {
     plane even, odd;
 } lane_numbers;
@@ -115,8 +115,8 @@ static ALWAYS_INLINE TARGET lane_numbers spread_lanes(const int32_t numbers[VECT
     return (lane_numbers){_mm256_set_m128i(each[2], each[0]), _mm256_set_m128i(each[3], each[1])};
 }
 
-/** Write 2 * sum - active of 8 filters, whose sums have the lower and upper bytes of a lane, for the pixel of each
- * lane. They are `step` apart. */
+/** Write 2 * sum - active for 8 filters, whose sums have the lower and upper bytes of a lane, for the pixel of each
+ * lane. The results of pixels are `step` apart. */
 static ALWAYS_INLINE TARGET void write_lanes(
     plane lower, plane upper, lane_numbers active, int32_t *to, int64_t step
 ) {

@@ -1,5 +1,5 @@
-/* Planes of bits in pairs of registers of NEON, as bitsliced.h and pixelsliced.h use them. A full adder is 3 operations
- * for each register. */
+/* Planes of bits in pairs of registers of NEON, for bitsliced.h and pixelsliced.h. A full adder is 3 operations for
+ * each register. */
 #ifndef FXBIN_PLANES_NEON_H
 #define FXBIN_PLANES_NEON_H
 
@@ -14,12 +14,12 @@
 /** Addresses may contain a register times the size of what is loaded. */
 #define UNIT 1
 
-/** Two registers: the additions of one do not wait for those of the other, and both take one place of a list. */
+/** Two registers: the additions of one do not wait for those of the other, and both use one entry of a list. */
 typedef struct {
     uint8x16_t low, high;
 } plane;
 
-/** The sums of 8 filters, of 16 bits. */
+/** The 16-bit sums of 8 filters. */
 typedef uint16x8_t sums_of_8;
 
 static ALWAYS_INLINE plane no_bits(void) {
@@ -41,14 +41,14 @@ static ALWAYS_INLINE plane invert(plane bits) {
     return (plane){vmvnq_u8(bits.low), vmvnq_u8(bits.high)};
 }
 
-/** Bit number `bit` of each byte, as a byte. */
+/** Bit `bit` of each byte, as a byte of 0 or 1. */
 static ALWAYS_INLINE plane lowest_bits(plane bits, int bit) {
     const int8x16_t down = vdupq_n_s8((int8_t)-bit);
     const uint8x16_t one = vdupq_n_u8(1);
     return (plane){vandq_u8(vshlq_u8(bits.low, down), one), vandq_u8(vshlq_u8(bits.high, down), one)};
 }
 
-/** A half adder: `*sum` becomes the sum of two planes, and what is carried is returned. */
+/** A half adder: `*sum` becomes the sum of two planes, and the carry is returned. */
 static ALWAYS_INLINE plane add_plane(plane *sum, plane a) {
     plane carry = {vandq_u8(sum->low, a.low), vandq_u8(sum->high, a.high)};
     *sum = (plane){veorq_u8(sum->low, a.low), veorq_u8(sum->high, a.high)};
@@ -67,7 +67,7 @@ static ALWAYS_INLINE plane add_plane(plane *sum, plane a) {
 #define zip1(type, a, b) vzip1q_##type(vreinterpretq_##type##_u8(a), vreinterpretq_##type##_u8(b))
 #define zip2(type, a, b) vzip2q_##type(vreinterpretq_##type##_u8(a), vreinterpretq_##type##_u8(b))
 
-/* In each register, put elements of two planes in turns: those of the lower 8 bytes into `a`, the others into `b`. The
+/* In each register, interleave the elements of two planes: those of the lower 8 bytes go to `a`, the others to `b`. The
  * names say how many bytes an element has. */
 DEFINE_INTERLEAVE(2, u16)
 DEFINE_INTERLEAVE(4, u32)
@@ -79,21 +79,21 @@ static ALWAYS_INLINE void interleave_1(plane *a, plane *b) {
     *b = (plane){vzip2q_u8(first.low, second.low), vzip2q_u8(first.high, second.high)};
 }
 
-/** Two rows of half a vector. */
+/** Join two rows of half a vector. */
 static ALWAYS_INLINE plane join_2(const uint8_t *a, const uint8_t *b) {
     return (plane){vld1q_u8(a), vld1q_u8(b)};
 }
 
-/** Four rows of a quarter of a vector. */
+/** Join four rows of a quarter of a vector. */
 static ALWAYS_INLINE plane join_4(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d) {
     return (plane){vcombine_u8(vld1_u8(a), vld1_u8(b)), vcombine_u8(vld1_u8(c), vld1_u8(d))};
 }
 
-/** Where two bits differ, the third one is the majority. EOR3 of the extension SHA3 would save a tenth at most, as
- * whether they differ must be known anyway. */
+/** A full adder: where two bits differ, the third one is the majority. EOR3 of the SHA3 extension would save at most a
+ * tenth, because whether they differ must be known anyway. */
 static ALWAYS_INLINE uint8x16_t add_halves(uint8x16_t *sum, uint8x16_t a, uint8x16_t b) {
     uint8x16_t differ = veorq_u8(a, b);
-    __asm__("" : "+w"(differ)); // clang would make 5 operations of it: a & ~differ is a & b
+    __asm__("" : "+w"(differ)); // clang would turn this into 5 operations: a & ~differ is a & b
     uint8x16_t carry = vbslq_u8(differ, *sum, a);
     *sum = veorq_u8(differ, *sum);
     return carry;
@@ -103,7 +103,7 @@ static ALWAYS_INLINE plane add_planes(plane *sum, plane a, plane b) {
     return (plane){add_halves(&sum->low, a.low, b.low), add_halves(&sum->high, a.high, b.high)};
 }
 
-/** What a full adder carries. */
+/** The carry of a full adder. */
 static ALWAYS_INLINE plane majority(plane a, plane b, plane c) {
     return add_planes(&c, a, b);
 }
@@ -115,13 +115,13 @@ static ALWAYS_INLINE void swap_half(uint8x16_t *a, uint8x16_t *b, int distance, 
     *b = vbslq_u8(chosen, down, *b);
 }
 
-/** In each byte, swap the bits `mask` of `b` and those `distance` above them of `a`. */
+/** In each byte, swap the bits `mask` of `b` with the bits of `a` that are `distance` above them. */
 static ALWAYS_INLINE void swap_bits(plane *a, plane *b, int distance, uint8_t mask) {
     swap_half(&a->low, &b->low, distance, mask);
     swap_half(&a->high, &b->high, distance, mask);
 }
 
-/** The lower and upper bytes of the sums of 32 filters, joined; in order. */
+/** Join the lower and upper bytes of the sums of 32 filters, in order. */
 static ALWAYS_INLINE void join_bytes(plane lower, plane upper, sums_of_8 found[VECTOR / 8]) {
     found[0] = vreinterpretq_u16_u8(vzip1q_u8(lower.low, upper.low));
     found[1] = vreinterpretq_u16_u8(vzip2q_u8(lower.low, upper.low));
@@ -137,7 +137,7 @@ static ALWAYS_INLINE void write_signed(sums_of_8 sums, int32_t active, int32_t *
     vst1q_s32(to + 4, vsubq_s32(high, vdupq_n_s32(active)));
 }
 
-/** The numbers of LANES pixels as `write_lanes` takes them away. */
+/** The numbers of LANES pixels, in the form that `write_lanes` subtracts. */
 typedef struct {
     int32_t of[VECTOR / 8];
 } lane_numbers;
@@ -148,8 +148,8 @@ static ALWAYS_INLINE lane_numbers spread_lanes(const int32_t numbers[VECTOR / 8]
     return made;
 }
 
-/** Write 2 * sum - active of 8 filters, whose sums have the lower and upper bytes of a lane, for the pixel of each
- * lane. They are `step` apart. */
+/** Write 2 * sum - active for 8 filters, whose sums have the lower and upper bytes of a lane, for the pixel of each
+ * lane. The results of pixels are `step` apart. */
 static ALWAYS_INLINE void write_lanes(plane lower, plane upper, lane_numbers active, int32_t *to, int64_t step) {
     sums_of_8 eights[VECTOR / 8];
     join_bytes(lower, upper, eights);

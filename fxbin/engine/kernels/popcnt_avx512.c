@@ -1,4 +1,4 @@
-/* Counts the bits of 8 filters' words with one instruction of AVX-512 VPOPCNTDQ.
+/* Counts the bits of the words of 8 filters with one instruction of AVX-512 VPOPCNTDQ.
  *
  *     sum = 2 popcount(a & w) - popcount(a)
  *
@@ -59,7 +59,7 @@ static ALWAYS_INLINE AVX512_VPOPCNTDQ void write_signed(__m512i both, int32_t ac
     _mm256_storeu_si256((__m256i *)(void *)to, _mm512_cvtepi64_epi32(sums));
 }
 
-/** `pixels` pixels by `vectors` times 8 filters. */
+/** Count `pixels` pixels by `vectors` times 8 filters. */
 static ALWAYS_INLINE AVX512_VPOPCNTDQ void count_pixels(
     const uint64_t *bits, const uint64_t *weights, int64_t words, int pixels, int vectors, const int32_t *active,
     int32_t *sums

@@ -1,13 +1,13 @@
-/* Counts bits with the instruction of NEON that counts those of each byte.
+/* Counts bits with the NEON instruction that counts the bits of each byte.
  *
  *     sum = 2 popcount(a & w) - popcount(a)
  *
- * A byte of a pixel, repeated, meets that byte of 16 filters. So each lane is a filter, and nothing is ever added
- * across lanes: and, count and add do 8 inputs of 16 filters. A lane holds the counts of STEP bytes before it
- * is added to one of 16 bits.
+ * A byte of a pixel is repeated and combined with that byte of 16 filters. So each lane is a filter, and nothing is
+ * ever added across lanes: and, count and add process 8 inputs of 16 filters. A lane holds the counts of STEP bytes
+ * before it is added to one of 16 bits.
  *
  * Weights: (blocks of 64 filters, taps, tap_bytes, 64 filters).
- * Gathered: (pixels, taps, tap_bytes), 0 outside of the picture.
+ * Gathered: (pixels, taps, tap_bytes), 0 outside the picture.
  */
 #include "cpu.h"
 
@@ -24,7 +24,7 @@
 #define VECTORS (BLOCK / LANES)
 #define PIXELS 4
 
-/** Bytes that can be counted in 8 bits: 31 * 8 < 256. */
+/** Number of bytes whose bits can be counted in 8 bits: 31 * 8 < 256. */
 #define STEP 31
 
 static bool takes(const fxbin_shape *shape) {
@@ -35,8 +35,8 @@ static int64_t bytes_of_filter(const fxbin_shape *shape) {
     return taps_of(shape) * tap_bytes(shape);
 }
 
-/** Not measured: from the instructions of the inner loop, 13 vector operations for a byte of 4 pixels by 16 filters,
- * on a core of 3 GHz with two vector pipes, as Cortex-A76 and Neoverse N1 are. */
+/** Not measured, but estimated from the instructions of the inner loop, 13 vector operations for a byte of 4 pixels by
+ * 16 filters, on a core of 3 GHz with two vector pipes, as Cortex-A76 and Neoverse N1 are. */
 static double cost(const fxbin_shape *shape, const fxbin_work *work) {
     (void)work;
     double vectors = (double)ceil_div(group_filters(shape), LANES);
@@ -67,7 +67,7 @@ static void prepare_weights(const fxbin_shape *shape, const uint8_t *weight_bits
     }
 }
 
-/** As `gather_bits`, without the bytes at the end of each tap that no channel is in. */
+/** Gather like `gather_bits`, without the bytes at the end of each tap that hold no channel. */
 static void gather(const fxbin_band *band, const void *input, const fxbin_tile *tile, void *gathered) {
     gather_bits(band, input, tile, gathered);
     int64_t bytes = tap_bytes(band->shape), apart = group_words(band->shape) * (int64_t)sizeof(uint64_t);
@@ -119,7 +119,7 @@ static ALWAYS_INLINE void count_step(
     }
 }
 
-/** `pixels` pixels by `vectors` times 16 filters. */
+/** Count `pixels` pixels by `vectors` times 16 filters. */
 static ALWAYS_INLINE void count_pixels(
     const uint8_t *bits, const uint8_t *weights, int64_t bytes, int pixels, int vectors, const int32_t *active,
     int32_t *sums

@@ -1,4 +1,4 @@
-/* The kernel for any CPU, and the same compiled for those with an instruction that counts bits.
+/* The kernel for any CPU, and the same compiled for x86 CPUs with an instruction that counts bits.
  *
  *     sum = 2 popcount(a & w) - popcount(a)
  *
@@ -21,7 +21,7 @@ static bool takes_all(const fxbin_shape *shape) {
 
 static double cost_portable(const fxbin_shape *shape, const fxbin_work *work) {
     (void)work;
-    // AArch64 always has an instruction that counts bits; what it costs there is not measured.
+    // AArch64 always has an instruction that counts bits; its cost is not measured.
     double word = FXBIN_ARM64 ? 1.2 : 2.5;
     return (double)shape->filters * (word * (double)words_of_filter(shape) + 1);
 }

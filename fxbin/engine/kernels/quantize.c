@@ -1,4 +1,4 @@
-/* Floats to bytes, for the int8 layers beside the 1-bit ones.
+/* Quantizes floats to bytes, for the int8 layers of a model with 1-bit ones.
  *
  *     y = round(clamp(x * inverse_scale, -zero_point, 255 - zero_point)) + zero_point
  *
@@ -11,10 +11,10 @@
 #include "shape.h"
 #include "threads.h"
 
-/** Numbers that one thread takes at a time. */
+/** Number of values that a thread takes at a time. */
 #define PART ((int64_t)1 << 18)
 
-/** Floats from here on have no fraction: what is added to a number of less than half of that rounds it. */
+/** Floats from here on have no fraction, so adding this to a number of less than half of it rounds that number. */
 #define NO_FRACTION 12582912.0f
 
 typedef struct {

@@ -23,12 +23,12 @@ static inline size_t item_of(int64_t dtype) {
     return dtype == FXBIN_FLOAT32 ? sizeof(float) : sizeof(double);
 }
 
-/** 64-bit words in which the bits of `channels` lie. */
+/** Number of 64-bit words that hold the bits of `channels`. */
 static inline int64_t words_of(int64_t channels) {
     return ceil_div(channels, 64);
 }
 
-/** Channels that one filter sees at one tap. */
+/** Number of channels that one filter reads at one tap. */
 static inline int64_t group_channels(const fxbin_shape *shape) {
     return shape->channels / shape->groups;
 }
@@ -41,17 +41,17 @@ static inline int64_t taps_of(const fxbin_shape *shape) {
     return shape->kernel[0] * shape->kernel[1];
 }
 
-/** Inputs that one filter sees. */
+/** Number of inputs that one filter reads. */
 static inline int64_t inputs_of(const fxbin_shape *shape) {
     return group_channels(shape) * taps_of(shape);
 }
 
-/** 64-bit words in which the bits of a group lie, for one pixel; unused bits are 0. */
+/** Number of 64-bit words that hold the bits of a group for one pixel; unused bits are 0. */
 static inline int64_t group_words(const fxbin_shape *shape) {
     return words_of(group_channels(shape));
 }
 
-/** Bytes of the bits of one filter at one tap, in `fxbin_call.weight_bits`. */
+/** Number of bytes that hold the bits of one filter at one tap, in `fxbin_call.weight_bits`. */
 static inline int64_t tap_bytes(const fxbin_shape *shape) {
     return ceil_div(group_channels(shape), 8);
 }
@@ -61,11 +61,11 @@ typedef struct {
     int64_t first, last, start, step;
 } taps_inside;
 
-/** Those of the output at `out` on axis 0 (vertical) or 1 (horizontal), for a picture of `extent` there. */
+/** The taps inside for the output at `out` on axis 0 (vertical) or 1 (horizontal), where the picture has `extent`. */
 static inline taps_inside taps_at(const fxbin_shape *shape, int axis, int64_t out, int64_t extent) {
     int64_t step = shape->dilation[axis], start = out * shape->stride[axis] - shape->padding[2 * axis];
     int64_t before = max_of(-start, 0), within = max_of(extent - start, 0);
-    // Taps in so many pixels; a division takes longer than all the rest of a tap's work.
+    // The number of taps in so many pixels; a division would take longer than all other work for a tap.
     int64_t first = step == 1 ? before : ceil_div(before, step);
     int64_t last = min_of(shape->kernel[axis], step == 1 ? within : ceil_div(within, step));
     return (taps_inside){min_of(first, last), last, start, step};

@@ -1,8 +1,8 @@
-/* Numbers of all pixels of a tile, whose bits are in planes. In front of it is what transpose.h asks for, and a full
- * adder.
+/* Numbers of all pixels of a tile, whose bits are in planes. What transpose.h requires and a full adder must be defined
+ * before.
  *
- * Pixel LANES (8 j + q) + l is bit j of byte q of the lane l of 8 bytes: after `transpose_bits`, vector j has a part of
- * the tile, PART pixels that follow each other.
+ * Pixel LANES (8 j + q) + l is bit j of byte q of the 8 bytes of lane l: after `transpose_bits`, vector j has a part of
+ * the tile, PART consecutive pixels.
  */
 #ifndef FXBIN_SLICED_NUMBER_H
 #define FXBIN_SLICED_NUMBER_H
@@ -14,7 +14,7 @@
 #define PIXELS (8 * VECTOR)
 #define PART VECTOR
 
-/** Most planes of a number. */
+/** Maximum number of planes of a number. */
 #define WIDTH 16
 
 /** Plane i has the bits of weight 2^i. */
@@ -34,7 +34,7 @@ static ALWAYS_INLINE int bits_of(int64_t number) {
     return count;
 }
 
-/** a + b, which has less than WIDTH bits. */
+/** Compute a + b, which has less than WIDTH bits. */
 static TARGET void add_numbers(const number *a, const number *b, number *sum) {
     if (a->width < b->width) {
         const number *wider = b;
@@ -59,7 +59,7 @@ static TARGET void add_numbers(const number *a, const number *b, number *sum) {
     if (width < WIDTH - 1) sum->bits[sum->width++] = carry;
 }
 
-/** Planes `first` .. `first` + 7 of a number become bytes. */
+/** Turn the planes `first` .. `first` + 7 of a number into bytes. */
 static ALWAYS_INLINE TARGET void to_bytes(const number *of, int first, plane found[8]) {
     for (int i = 0; i < 8; i++) found[i] = first + i < of->width ? of->bits[first + i] : no_bits();
     if (of->width == first + 1) {
@@ -69,7 +69,7 @@ static ALWAYS_INLINE TARGET void to_bytes(const number *of, int first, plane fou
     }
 }
 
-/** Numbers below 2^16 of all pixels, in planes. */
+/** Turn numbers below 2^16 of all pixels into planes. */
 static TARGET void slice(const int32_t *numbers, int64_t pixels, plane found[WIDTH]) {
     _Alignas(VECTOR) uint8_t bytes[2][8][VECTOR] = {{{0}}};
     for (int64_t pixel = 0; pixel < pixels; pixel++) {

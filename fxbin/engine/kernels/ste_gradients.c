@@ -1,4 +1,4 @@
-/* The gradients of an activation binarizer in one pass over its input: see `fxbin_ste_call`. */
+/* Computes the gradients of an activation binarizer in one pass over its input: see `fxbin_ste_call`. */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,16 +10,16 @@
 #include "shape.h"
 #include "threads.h"
 
-/** Numbers that are computed together: sums of so many lanes do not wait for one another. */
+/** Number of values that are computed together: the sums of so many lanes do not wait for one another. */
 #define LANES 16
 
-/** Sums are taken in float32 over so many numbers, and in float64 over these sums. */
+/** Number of values of a lane that are summed in float32. Their sums are added in float64. */
 #define TURNS 64
 
-/** Numbers of a plane from which on it is worth a loop of its own. */
+/** Number of values from which on a plane is worth a loop of its own. */
 #define LONG_PLANE 64
 
-/** Numbers that are worth another thread. */
+/** Number of values that are worth another thread. */
 #define NUMBERS_OF_A_THREAD (1024 * 1024)
 
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
     int64_t channels, plane, picture; /**< numbers of each */
     bool is_planar;
     const float *thresholds; /**< of the numbers of a picture or, in channels_last, of a pixel */
-    int64_t period;          /**< how many of them */
+    int64_t period;          /**< number of these */
     int64_t parts;
     double *sums; /**< (parts, channels + 1): of each channel, and the products of all */
     atomic_bool is_out_of_memory;
@@ -49,7 +49,7 @@ static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t fi
     };
 }
 
-/** Number i: what it adds to the two sums is added to `inside` and `product`. */
+/** Compute number i, and add its share of the two sums to `inside` and `product`. */
 static ALWAYS_INLINE void step(const numbers *at, int64_t i, float threshold, float *inside, float *product) {
     float x = at->x[i], g = at->g[i];
     float below = x <= at->high ? g : 0;
@@ -65,7 +65,7 @@ static ALWAYS_INLINE double sum_of(const float *lanes) {
     return sum;
 }
 
-/** `count` numbers of one channel. */
+/** Compute `count` numbers of one channel. */
 static ALWAYS_INLINE void run_plane(numbers at, int64_t count, float threshold, double *inside, double *product) {
     for (int64_t i = 0; i < count;) {
         float insides[LANES] = {0}, products[LANES] = {0};
@@ -81,7 +81,7 @@ static ALWAYS_INLINE void run_plane(numbers at, int64_t count, float threshold, 
     }
 }
 
-/** As many numbers as there are thresholds. */
+/** Compute as many numbers as there are thresholds. */
 static ALWAYS_INLINE void run_period(
     numbers at, int64_t count, const float *thresholds, float *inside, float *products
 ) {
@@ -95,7 +95,7 @@ static ALWAYS_INLINE void run_period(
     for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], &products[lane]);
 }
 
-/** The numbers from `first` to `last`, which are whole periods; `inside` has room for the sums of one. */
+/** Compute the numbers from `first` to `last`, in whole periods; `inside` has room for the sums of one. */
 static ALWAYS_INLINE void run_periods(
     const gradients *self, int64_t first, int64_t last, float *inside, double *sums
 ) {

@@ -25,7 +25,7 @@ void run_on_threads(int64_t threads, int64_t count, void (*body)(void *context, 
     atomic_init(&shared.next, 0);
     pthread_t others[MOST_THREADS];
     int64_t wanted = min_of(min_of(threads, count), MOST_THREADS) - 1, started = 0;
-    // Where the system gives no more threads, those that there are do all.
+    // If the system cannot start more threads, those that were started do all the work.
     while (started < wanted && pthread_create(&others[started], NULL, take_turns, &shared) == 0) started++;
     take_turns(&shared);
     for (int64_t i = 0; i < started; i++) pthread_join(others[i], NULL);

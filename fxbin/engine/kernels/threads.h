@@ -1,4 +1,4 @@
-/* Work on several threads. */
+/* Runs work on several threads. */
 #ifndef FXBIN_THREADS_H
 #define FXBIN_THREADS_H
 
@@ -6,7 +6,7 @@
 
 /** Call ``body(context, i)`` for every i below `count`, on at most `threads` threads, this one among them.
  *
- * The others are started here and end here: nothing outlives a call, so a process may fork at any time.
+ * The other threads start and end within the call, so a process may fork at any time.
  */
 void run_on_threads(int64_t threads, int64_t count, void (*body)(void *context, int64_t index), void *context);
 

@@ -1,4 +1,4 @@
-/* Transposes of 8 planes, by what is defined in front: TARGET, and `plane` with its functions, see planes_avx2.h. */
+/* Transposes 8 planes. TARGET and `plane` with its functions must be defined before, see planes_avx2.h. */
 #ifndef FXBIN_TRANSPOSE_H
 #define FXBIN_TRANSPOSE_H
 
@@ -13,8 +13,8 @@ static ALWAYS_INLINE TARGET void swap_planes(plane planes[8], int distance, uint
     }
 }
 
-/** Bit j of every byte of plane i becomes bit i of that byte of plane j. So planes become the bytes that they are the
- * bits of, and bytes become planes. */
+/** Bit j of every byte of plane i becomes bit i of that byte of plane j. So planes become the bytes whose bits they
+ * are, and bytes become planes. */
 static ALWAYS_INLINE TARGET void transpose_bits(plane planes[8]) {
     swap_planes(planes, 4, 0x0f);
     swap_planes(planes, 2, 0x33);
@@ -24,7 +24,7 @@ static ALWAYS_INLINE TARGET void transpose_bits(plane planes[8]) {
 /** In each lane of 8 bytes, byte j of plane i becomes byte i of plane j. */
 static ALWAYS_INLINE TARGET void transpose_bytes(plane rows[8]) {
     for (int i = 0; i < 8; i += 2) interleave_1(&rows[i], &rows[i + 1]);
-    // Even ones now have the first lane of each half of 16 bytes, odd ones the second.
+    // Even rows now have the first lane of each half of 16 bytes, odd rows the second.
     for (int i = 0; i < 2; i++) {
         interleave_2(&rows[i], &rows[i + 2]);
         interleave_2(&rows[i + 4], &rows[i + 6]);

@@ -1,10 +1,10 @@
-/* Reading the bits of `fxbin_call.weight_bits`. */
+/* Reads the bits of `fxbin_call.weight_bits`. */
 #ifndef FXBIN_WEIGHT_BITS_H
 #define FXBIN_WEIGHT_BITS_H
 
 #include "shape.h"
 
-/** Bits of up to 64 channels from `channel` on, which is a multiple of 8; those past the last channel are 0. */
+/** The bits of up to 64 channels from `channel` on, a multiple of 8; bits past the last channel are 0. */
 static inline uint64_t weight_word(
     const fxbin_shape *shape, const uint8_t *weight_bits, int64_t filter, int64_t tap, int64_t channel
 ) {

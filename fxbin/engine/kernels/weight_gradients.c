@@ -1,4 +1,4 @@
-/* What training does with a weight of two levels: its scales, its values, and the end of a backward. */
+/* Two-level weights in training: their scales, their values, and the end of a backward. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 #include "cpu.h"
 #include "shape.h"
 
-/** Numbers that are computed together, and how many of these are summed in float32. */
+/** Number of values that are computed together, and number of such turns that are summed in float32. */
 #define LANES 16
 #define TURNS 64
 
@@ -100,7 +100,7 @@ int fxbin_weight_levels(
     return FXBIN_OK;
 }
 
-/** The end of `fxbin_level_gradients`, where the product of the weight and its gradient is known. */
+/** Compute the rest of `fxbin_level_gradients` from the inner product of the weight and its gradient. */
 static void finish(const fxbin_level_call *call, double product) {
     int64_t channels = call->channels;
     double of_scale = (product - call->sums[channels]) / (double)call->high;

@@ -12,13 +12,13 @@
 
 #define ALIGNMENT 64
 
-/** Shares of inputs that fire for which the best kernel is looked up. */
+/** Number of shares of inputs that fire for which the fastest kernel is determined. */
 #define SHARE_STEPS 16
 
-/** Some kernels need many pixels to be fast: from here on, it does not matter how many. */
+/** Number of pixels from which on their number does not matter to kernels that need many to be fast. */
 #define MANY_PIXELS 1024
 
-/** What is made of a weight beside the forms of the kernels of `kernel_at`. */
+/** The forms of a weight in addition to those for the kernels of `kernel_at`. */
 enum { EXCESS = MAX_KERNELS, JOINED, PLANAR, FORMS };
 
 struct fxbin_weights {
@@ -46,10 +46,10 @@ static int64_t number_of(const fxbin_kernel *kernel) {
     for (int64_t number = 0; kernel_at(number) != NULL; number++) {
         if (kernel_at(number) == kernel) return number;
     }
-    return JOINED; // a shape has one of them
+    return JOINED; // a shape has at most one of these kernels
 }
 
-/** Find the kernels that are the best ones for some share of inputs that fire. */
+/** Find the kernels that are the fastest for some share of inputs that fire. */
 static void find_ever_best(fxbin_weights *weights) {
     for (int step = 0; step < SHARE_STEPS; step++) {
         for (int has_limits = 0; has_limits < 2; has_limits++) {
@@ -110,7 +110,7 @@ const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, cons
     return form_of(weights, number_of(kernel), size, kernel->prepare_weights, weight_bits);
 }
 
-/** The excess of one filter at the tap (ky, kx) alone. */
+/** The excess of one filter at the tap (ky, kx) only. */
 static int32_t excess_at(
     const fxbin_shape *shape, const uint8_t *weight_bits, int64_t filter, int64_t ky, int64_t kx
 ) {

@@ -1,4 +1,4 @@
-/* The forms of one weight, each made when a kernel first needs it. */
+/* The forms of one weight, each of which is made when it is first needed. */
 #ifndef FXBIN_WEIGHTS_H
 #define FXBIN_WEIGHTS_H
 
@@ -6,11 +6,11 @@
 
 const fxbin_shape *shape_of(const fxbin_weights *weights);
 
-/** By number of a kernel, whether it is the best one for some share of inputs that fire, where the output has so many
- * pixels, and the call limits or not. */
+/** By number of a kernel, whether it is the fastest for some share of inputs that fire, for an output of so many pixels
+ * and for calls with or without limits. */
 const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_limits);
 
-/** The weights in the form of `kernel`; null if there is no memory for them. */
+/** The weights in the form for `kernel`; null if there is no memory for it. */
 const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits);
 
 /** How far the set bits outnumber the others, of each filter, over the taps above and left of a tap:
