@@ -1,4 +1,4 @@
-"""Models for use alone: weights packed to bits, computed by the 1-bit engine."""
+"""Deployed models: modules for inference, with weights packed into bits for the 1-bit engine."""
 
 from fxbin.deployment.deployed_module import DeployedModule, DeployedSite, Int8Site
 from fxbin.deployment.packed_conv2d import PackedConv2d

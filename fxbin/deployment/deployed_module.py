@@ -1,4 +1,4 @@
-"""What `fxbin.deploy` returns."""
+"""The module that `fxbin.deploy` returns."""
 
 import copy
 from collections.abc import Mapping
@@ -15,37 +15,37 @@ from fxbin.original.reach import FORWARD_HOOKS
 
 @dataclass(frozen=True)
 class DeployedSite:
-    """What became of one call site with a binarizer."""
+    """The result of deploying one call site with a binarizer."""
 
     name: str
     """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
 
     place: str
-    """The `PackedConv2d` that computes it, as `get_submodule` takes it; empty where it is in float."""
+    """Path of the `PackedConv2d` that computes it, as for `get_submodule`; empty if it is in float."""
 
     reason: str
-    """Why it is not in 1 bit; empty where it is."""
+    """Why it is not in 1 bit; empty if it is."""
 
 
 @dataclass(frozen=True)
 class Int8Site:
-    """What became of one layer without binarizers, where `deploy` was given samples to calibrate with."""
+    """The result of deploying one layer without binarizers, if `deploy` got samples for calibration."""
 
     name: str
-    """The layer, as `get_submodule` takes it; for a function, the name of its node in the graph."""
+    """Path of the layer, as for `get_submodule`; for a function, the name of its node in the graph."""
 
     reason: str
-    """Why it is in float; empty where it is in int8."""
+    """Why it is in float; empty if it is in int8."""
 
 
 Sites = tuple[tuple[DeployedSite, ...], tuple[Int8Site, ...]]
-"""`deployed_sites` and `int8_sites`."""
+"""The values of `deployed_sites` and `int8_sites`."""
 
 
 class DeployedModule(fx.GraphModule):
     """A model in eval mode whose binarized convolutions are `PackedConv2d`.
 
-    It has nothing of the original's class. What runs is its `graph`, for the kind of arguments that it was
+    It is not an instance of the original's class: it runs its `graph`, for the kind of arguments that it was
     deployed with. It stays in eval mode when `train` is called, so that a model around it can be trained.
     """
 
@@ -53,13 +53,13 @@ class DeployedModule(fx.GraphModule):
     """The call sites that had binarizers, in execution order."""
 
     int8_sites: tuple[Int8Site, ...] = ()
-    """The other layers with weights, in execution order; empty if there was nothing to calibrate with."""
+    """The other layers with weights, in execution order; empty without samples for calibration."""
 
     @classmethod
     def of(
         cls, module: fx.GraphModule, sites: Sites, name: str, hooks: Mapping[str, Any]
     ) -> "DeployedModule":
-        """What `module` computes, in a class called `name`; `hooks` has its `FORWARD_HOOKS`, by name."""
+        """Create a module that computes what `module` does, with forward `hooks` and a class named `name`."""
         deployed = cls(module, module.graph, class_name=name)
         deployed.deployed_sites, deployed.int8_sites = sites
         vars(deployed).update({key: copy.copy(hooks[key]) for key in FORWARD_HOOKS})
@@ -67,11 +67,11 @@ class DeployedModule(fx.GraphModule):
 
     @override
     def train(self, mode: bool = True) -> Self:
-        """Put every module into eval mode, whatever `mode` is: BatchNorms would change what is computed."""
+        """Put every module into eval mode, whatever `mode` is, because BatchNorm would change the result."""
         del mode
         return super().train(False)
 
-    # GraphModule's own ways to copy lose the class, and what is not in the graph.
+    # GraphModule's own methods for copying lose the class and whatever is not in the graph.
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DeployedModule":
         copied = super().__deepcopy__(memo)
@@ -93,7 +93,7 @@ class DeployedModule(fx.GraphModule):
 
     @property
     def packed_convolutions(self) -> dict[str, PackedConv2d]:
-        """The convolutions in 1 bit, by the name of their call site."""
+        """The convolutions in 1 bit, by the names of their call sites."""
         found = {}
         for site in self.deployed_sites:
             if site.place:
@@ -104,7 +104,7 @@ class DeployedModule(fx.GraphModule):
 
 
 def _restored(attributes: dict[str, Any], imports: str, sites: Sites, name: str) -> DeployedModule:
-    """The module that was pickled. Its graph is made of its code."""
+    """Return the module that was pickled; its graph is rebuilt from its code."""
     module = reduce_graph_module(attributes, imports)
     assert isinstance(module, fx.GraphModule)
     return DeployedModule.of(module, sites, name, attributes)

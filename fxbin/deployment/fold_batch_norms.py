@@ -1,4 +1,4 @@
-"""A BatchNorm behind a convolution becomes part of its weight and bias."""
+"""Folds a BatchNorm after a convolution into the weight and bias of the convolution."""
 
 import copy
 
@@ -11,7 +11,7 @@ from fxbin.deployment.packed_conv2d import PackedConv2d
 
 
 def fold_batch_norms(module: fx.GraphModule) -> None:
-    """Rewrite the graph of `module`, which is in eval mode, in place.
+    """Fold BatchNorms in the graph of `module`, which is in eval mode, in place.
 
         before:  x -> convolution -> BatchNorm2d
         after:   x -> convolution, whose filters are scaled as BatchNorm2d scales their outputs
@@ -30,7 +30,7 @@ def fold_batch_norms(module: fx.GraphModule) -> None:
 
 
 def _is_constant(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether `node` calls a BatchNorm2d that scales every picture alike."""
+    """Whether `node` calls a BatchNorm2d that scales every image alike, by its running statistics."""
     norm = called(module, node)
     if not (isinstance(norm, nn.BatchNorm2d) and calls_plain(module, node, nn.BatchNorm2d)):
         return False
@@ -38,7 +38,7 @@ def _is_constant(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _scale_and_shift(norm: nn.Module | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What `norm` multiplies each channel by, and what it then adds in place of `bias`, in float64."""
+    """Return what `norm` multiplies each channel by, and the bias that replaces `bias`, both in float64."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -1,4 +1,4 @@
-"""A sum and an activation behind a packed convolution become part of it."""
+"""Fuses a sum and an activation after a packed convolution into it."""
 
 import operator
 from collections.abc import Sequence
@@ -26,22 +26,22 @@ SUM_FUNCTIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
 
 
 def fuse_epilogues(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
-    """Rewrite the graph of `module`, which is in eval mode, in place. `inputs` are example values.
+    """Fuse sums and activations in the graph of `module`, which is in eval mode, in place.
 
         before:  x -> packed convolution -> + y -> ReLU or PReLU
         after:   x, y -> packed convolution
 
-    Each of the two only where nothing else reads what is in front of it: nobody sees whether it happens
-    in place.
+    A sum or an activation is only fused if nothing else reads the output of the convolution before it, so
+    that nobody sees whether it works in place. `inputs` are example values.
     """
     found = packed_nodes(module)
     for node in found:
-        _fuse_activation_behind(module, node)
+        _fuse_activation_after(module, node)
     shapes = shapes_of(module, inputs)
-    # From the end: of two convolutions that are summed, the later one takes the other's output.
+    # In reverse order: of two convolutions that are summed, the later one adds the output of the other.
     for node in reversed(found):
         if packed_at(module, node).activation == "none" and _fuse_sum(module, node, shapes):
-            _fuse_activation_behind(module, node)
+            _fuse_activation_after(module, node)
 
 
 def _skip(module: fx.GraphModule, node: fx.Node, source: fx.Node) -> None:
@@ -51,7 +51,7 @@ def _skip(module: fx.GraphModule, node: fx.Node, source: fx.Node) -> None:
 
 
 def _fuse_sum(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
-    """Let the packed convolution `node` add what is added to its output; whether that is possible."""
+    """Let the packed convolution `node` compute the sum that follows; return whether that was possible."""
     if len(node.users) != 1:
         return False
     (total,) = node.users
@@ -68,7 +68,7 @@ def _fuse_sum(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
     if shapes.get(other) != shapes[node] or shapes.get(total) != shapes[node]:
         return False
     if total.target is operator.iadd and total.args[0] is other:
-        return False  # it is also what is written to
+        return False  # the other summand is also written to
     if not all(only_reads(module, each) for each in nodes_between(node, total)):
         return False
     total.prepend(node)  # the convolution runs later now: nothing on the way may write to its input
@@ -77,14 +77,14 @@ def _fuse_sum(module: fx.GraphModule, node: fx.Node, shapes: Shapes) -> bool:
     return True
 
 
-def _fuse_activation_behind(module: fx.GraphModule, node: fx.Node) -> None:
+def _fuse_activation_after(module: fx.GraphModule, node: fx.Node) -> None:
     activation = only_user(node)
     if activation is not None and _fuse_activation(packed_at(module, node), module, activation):
         _skip(module, activation, node)
 
 
 def _fuse_activation(packed: PackedConv2d, module: fx.GraphModule, node: fx.Node) -> bool:
-    """Let `packed` compute the activation of `node`; whether it is one that it can."""
+    """Let `packed` compute the activation of `node`; return whether it can compute that."""
     if is_relu(module, node):
         packed.activation = "relu"
         return True

@@ -1,4 +1,4 @@
-"""What passes ask about the graph of a model that is being deployed."""
+"""Facts about the graph of a model that is being deployed, for the passes that rewrite it."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -18,11 +18,11 @@ RELU_FUNCTIONS: tuple[Any, ...] = (F.relu, torch.relu, torch.relu_, F.relu_)
 RELU_METHODS = ("relu", "relu_")
 
 Shapes = dict[fx.Node, tuple[torch.Size, torch.dtype]]
-"""Shape and dtype of the tensors of a run, by node."""
+"""Shape and dtype of the output of each node, if it is a tensor."""
 
 
 def shapes_of(module: fx.GraphModule, inputs: Sequence[Any]) -> Shapes:
-    """Those of a run on `inputs`."""
+    """Return the shape and dtype of the output of each node, from a run on `inputs`."""
     run = _Run(module)
     run.run(*inputs)
     return run.found
@@ -41,24 +41,24 @@ class _Run(fx.Interpreter):
 
 
 def called(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that `node` calls, if it calls one."""
+    """Return the module that `node` calls; None if it does not call one."""
     return submodule_at(module, str(node.target)) if node.op == "call_module" else None
 
 
 def packed_nodes(module: fx.GraphModule) -> list[fx.Node]:
-    """The calls of packed convolutions, in order."""
+    """Return the calls of packed convolutions, in execution order."""
     return [node for node in module.graph.nodes if isinstance(called(module, node), PackedConv2d)]
 
 
 def packed_at(module: fx.GraphModule, node: fx.Node) -> PackedConv2d:
-    """The packed convolution that `node` calls."""
+    """Return the packed convolution that `node` calls."""
     found = called(module, node)
     assert isinstance(found, PackedConv2d)
     return found
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
-    """The node that reads `node`, as its first and only tensor, if there is no other."""
+    """Return the only user of `node`, if it reads `node` once, as its first argument, and no other node."""
     if len(node.users) != 1:
         return None
     (user,) = node.users
@@ -66,7 +66,7 @@ def only_user(node: fx.Node) -> fx.Node | None:
 
 
 def is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether `node` computes ReLU, in place or not, and no hook sees it."""
+    """Whether `node` computes ReLU, in place or not, without hooks."""
     if node.op == "call_module":
         return calls_plain(module, node, nn.ReLU)
     names = {"call_function": RELU_FUNCTIONS, "call_method": RELU_METHODS}
@@ -74,13 +74,13 @@ def is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def nodes_between(first: fx.Node, last: fx.Node) -> list[fx.Node]:
-    """The nodes that run after `first` and before `last`, in order."""
+    """Return the nodes that run after `first` and before `last`, in order."""
     nodes = list(first.graph.nodes)
     return list(takewhile(lambda each: each is not last, nodes[nodes.index(first) + 1 :]))
 
 
 def only_reads(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether `node` is certain to leave its operands as they are."""
+    """Whether `node` certainly does not write to its operands."""
     if node.op == "call_module":
         layer = called(module, node)
         is_known = type(layer).__module__.startswith(("torch.nn.modules", PackedConv2d.__module__))
@@ -94,11 +94,11 @@ def only_reads(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def calls_plain(module: fx.GraphModule, node: fx.Node, *kinds: type[nn.Module]) -> bool:
-    """Whether `node` calls a layer of exactly one of `kinds`, which runs the code of its class alone."""
+    """Whether `node` calls a layer whose class is one of `kinds`, and that runs only that class's code."""
     layer = called(module, node)
     return type(layer) in kinds and is_plain(layer, *kinds)
 
 
 def _runs_only_known_code(layer: nn.Module | None) -> bool:
-    """Whether `layer`, and each layer in it, runs the code of its class alone."""
+    """Whether `layer` and all layers in it run only the code of their classes."""
     return layer is not None and all(is_plain(part, type(part)) for part in layer.modules())

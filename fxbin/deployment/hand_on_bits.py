@@ -1,4 +1,4 @@
-"""A packed convolution hands bits to the next one, instead of floats or beside them."""
+"""Makes a packed convolution hand bits to the next one, instead of floats or in addition to them."""
 
 import operator
 
@@ -10,12 +10,12 @@ from fxbin.deployment.packed_conv2d import PackedConv2d
 
 
 def hand_on_bits(module: fx.GraphModule) -> None:
-    """Rewrite the graph of `module` in place.
+    """Hand on bits between packed convolutions in the graph of `module`, in place.
 
         before:  x -> packed.a -> y -> packed.b      after:  x -> packed.a -> bits -> packed.b
 
-    Where something else reads y, too, packed.a returns both. Only one convolution gets bits from another, as
-    each has thresholds of its own.
+    If something else also reads y, packed.a returns both. Only one of several readers gets bits, because each
+    has its own thresholds.
     """
     for node in packed_nodes(module):
         reader = _first_reader(module, node)
@@ -24,8 +24,8 @@ def hand_on_bits(module: fx.GraphModule) -> None:
 
 
 def _first_reader(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The first packed convolution whose input is the output of `node`, if it can be given as bits."""
-    if packed_at(module, node).thresholds.dtype != torch.float32:  # that of its input, and so of its output
+    """Return the first packed convolution with the output of `node` as input, if it can be given as bits."""
+    if packed_at(module, node).thresholds.dtype != torch.float32:  # the dtype of its input and its output
         return None
     for user in node.users:
         if user.args[:1] == (node,) and isinstance(called(module, user), PackedConv2d):

@@ -1,4 +1,4 @@
-"""Layers that are not binarized, in int8."""
+"""int8 versions of layers that are not binarized."""
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,15 @@ Range = tuple[float, float]
 """Lowest and highest value."""
 
 MOST = 127
-"""The largest of the weight's integers, and its negative the smallest."""
+"""Largest integer of a weight; the smallest is its negative."""
 
 
 class Int8Conv2d(nn.Module):
-    """``conv2d(q(x), q(w)) + bias`` with inputs of 256 levels and weights of 255, of each filter its own.
+    """``conv2d(q(x), q(w)) + bias`` with inputs of 256 levels and weights of 255, scaled for each filter.
 
-    ReLU may follow, and a max pooling, in front of which the output is rounded to 256 levels, too.
+    ReLU may follow, and a max pooling, before which the output is also rounded to 256 levels.
 
-    All that it holds is in its `state_dict`, in buffers. See `fxbin.engine.int8_conv2d.int8_conv2d`.
+    All its tensors are buffers in its `state_dict`. See `fxbin.engine.int8_conv2d.int8_conv2d`.
 
     Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``, float32; other dtypes are computed in float32.
     """
@@ -35,7 +35,7 @@ class Int8Conv2d(nn.Module):
     y_zero_point: Tensor | None
 
     def __init__(self, conv: nn.Conv2d, x_range: Range) -> None:
-        """Take over the weight of `conv`, whose inputs are in `x_range`."""
+        """Take over weight and bias of `conv`, whose inputs are in `x_range`."""
         super().__init__()
         self._set_weight(conv.weight, conv.bias)
         self._set_range("x", x_range)
@@ -44,7 +44,7 @@ class Int8Conv2d(nn.Module):
         assert self.padding is not None
 
     def _set_weight(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Quantize `weight` ``(f, c, kh, kw)``."""
+        """Quantize `weight` ``(f, c, kh, kw)``, with a scale for each filter."""
         weight = weight.detach()
         scales = weight.abs().amax((1, 2, 3)).double() / MOST
         scales = torch.where(scales > 0, scales, 1)
@@ -58,7 +58,7 @@ class Int8Conv2d(nn.Module):
         self.register_buffer("y_zero_point", None)
 
     def _set_range(self, name: str, of: Range) -> None:
-        """Choose the levels of x or y; 0, which stands in the padding, is one of them."""
+        """Choose the levels of x or y. One of them is 0, the value of padding."""
         least, most = min(of[0], 0.0), max(of[1], 0.0)
         scale = (most - least) / HIGHEST or 1.0
         device = self.weight.device
@@ -66,12 +66,12 @@ class Int8Conv2d(nn.Module):
         self.register_buffer(f"{name}_zero_point", torch.tensor([round(-least / scale)], device=device))
 
     def set_pool(self, pool: nn.MaxPool2d, y_range: Range) -> None:
-        """Let `pool`, which `is_pooled_as_bytes`, follow; `y_range` is that of its output, or behind ReLU."""
+        """Add `pool`, which `is_pooled_as_bytes`; `y_range` is that of its output, or of a ReLU after it."""
         self.pool = (*pair(pool.kernel_size), *pair(pool.stride), *pair(pool.padding))
         self._set_range("y", y_range)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve; the result is channels_last, has the dtype of `x`, and no backward."""
+        """Convolve `x`; the result is in channels_last, has the dtype of `x`, and has no backward."""
         y: Tensor = torch.ops.fxbin.int8_conv2d(
             (x if x.dim() == 4 else x.unsqueeze(0)).float(),
             self.weight,
@@ -105,10 +105,10 @@ class Int8Conv2d(nn.Module):
 
 
 class Int8Linear(Int8Conv2d):
-    """The same of a linear layer: a convolution of 1x1 of single pixels. x ``(*, c)``, y ``(*, f)``."""
+    """A linear layer in int8, as a 1x1 convolution of single pixels. Shapes: x ``(*, c)``, y ``(*, f)``."""
 
     def __init__(self, linear: nn.Linear, x_range: Range) -> None:
-        """Take over the weight of `linear`, whose inputs are in `x_range`."""
+        """Take over weight and bias of `linear`, whose inputs are in `x_range`."""
         nn.Module.__init__(self)
         self._set_weight(linear.weight[..., None, None], linear.bias)
         self._set_range("x", x_range)
@@ -121,7 +121,7 @@ class Int8Linear(Int8Conv2d):
 
 
 def symmetric_padding(conv: nn.Conv2d) -> tuple[int, int] | None:
-    """Rows of zeros above and below, and columns at the sides; None if there are other ones."""
+    """Return the rows and columns of zeros on each side; None if opposite sides differ or are not zeros."""
     if conv.padding_mode != "zeros":
         return None
     if not isinstance(conv.padding, str):
@@ -136,7 +136,7 @@ def symmetric_padding(conv: nn.Conv2d) -> tuple[int, int] | None:
 
 
 def is_pooled_as_bytes(pool: nn.Module | None) -> bool:
-    """Whether an `Int8Conv2d` can take over `pool`."""
+    """Whether an `Int8Conv2d` can compute `pool`, on bytes."""
     if type(pool) is not nn.MaxPool2d or pool.return_indices or pool.ceil_mode:
         return False
     return pair(pool.dilation) == (1, 1)

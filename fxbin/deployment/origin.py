@@ -1,4 +1,4 @@
-"""Which value of the model a packed convolution returns, so that the two can be compared."""
+"""Records which value of the model a packed convolution returns, so that the two can be compared."""
 
 from torch import fx
 
@@ -7,10 +7,10 @@ ORIGIN = "fxbin_origin"
 
 
 def set_origin(node: fx.Node, origin: fx.Node) -> None:
-    """Note that `node` now returns what `origin` returned in the graph of the model."""
+    """Record that `node` now returns what `origin` returned in the graph of the model."""
     node.meta[ORIGIN] = origin.name
 
 
 def origin(node: fx.Node) -> str:
-    """Name of the node of the model's graph whose value `node`, a packed convolution, returns."""
+    """Return the name of the node in the model's graph whose value the packed convolution `node` returns."""
     return str(node.meta[ORIGIN])

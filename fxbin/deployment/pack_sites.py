@@ -1,4 +1,4 @@
-"""Convolutions between binarizers become modules of bits."""
+"""Replaces convolutions and their binarizers by modules with packed weights."""
 
 import torch
 from torch import Tensor, fx
@@ -16,16 +16,16 @@ from fxbin.lowering.levels import activation_levels, scale_varies_inside, weight
 from fxbin.lowering.record import Record
 
 PACKED = "packed"
-"""Where the modules are in the model: ``packed.layer1_0_conv1``."""
+"""Name of the submodule that contains the packed convolutions: ``packed.layer1_0_conv1``."""
 
 
 def pack_sites(module: fx.GraphModule, record: Record) -> tuple[DeployedSite, ...]:
-    """Rewrite the graph of `module` in place; return what became of each call site.
+    """Replace call sites in the graph of `module` by packed convolutions; return the result for each one.
 
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w
         after:   x -> packed.conv2d
 
-    `record` is of a run of this very graph.
+    `record` must come from a run of this graph.
     """
     folder = PACKED
     while hasattr(module, folder):
@@ -41,7 +41,7 @@ def pack_sites(module: fx.GraphModule, record: Record) -> tuple[DeployedSite, ..
 
 
 def why_not_packed(site: CallSite, record: Record) -> str | None:
-    """Why this call site stays as it is; None if the engine computes it."""
+    """Why this call site is not packed; None if the engine can compute it."""
     reason = why_disabled(site)
     if reason is not None:
         return reason
@@ -66,7 +66,7 @@ def _bias_is_constant(site: CallSite) -> bool:
 
 
 def _pack(module: fx.GraphModule, site: CallSite, record: Record, folder: str) -> str:
-    """Let a module of bits compute `site`, and return its place."""
+    """Replace `site` by a packed convolution, and return the path of that module."""
     place = _free_place(module, folder, (site.weight_path or site.node.name).removesuffix(".weight"))
     module.add_submodule(place, _packed(module, site, record))
     with module.graph.inserting_before(site.node):
@@ -79,7 +79,7 @@ def _pack(module: fx.GraphModule, site: CallSite, record: Record, folder: str) -
 
 
 def _free_place(module: fx.GraphModule, folder: str, path: str) -> str:
-    """A place in `folder` named after the weight's: ``packed.layer1_0_conv1``; a second call has ``_1``."""
+    """Return a free path named after the weight: ``packed.layer1_0_conv1``; a second call gets ``_1``."""
     place = f"{folder}.{path.replace('.', '_')}"
     taken = 0
     while submodule_at(module, f"{place}_{taken}" if taken else place) is not None:
@@ -116,7 +116,7 @@ def _of_filters(level: Tensor, filters: int) -> Tensor:
 
 
 def _erase_unused(module: fx.GraphModule) -> None:
-    """Remove binarizers and weights that only packed convolutions had read."""
+    """Remove binarizers and attributes such as weights that nothing reads any more."""
     for node in reversed(module.graph.nodes):
         is_source = node.op == "get_attr" or called_binarizer(module, node) is not None
         if is_source and not node.users:

@@ -1,4 +1,4 @@
-"""A binarized convolution as a module of bits."""
+"""A binarized convolution as a module with packed weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ from fxbin.onlookers import has_tangent, is_unseen
 
 
 class PackedConv2d(nn.Module):
-    """``activation(conv2d(where(x > thresholds, high, low), w) + bias + residual)``, w of one bit a weight.
+    """``activation(conv2d(where(x > thresholds, high, low), w) + bias + residual)`` with one bit per weight.
 
-    All that it holds is in its `state_dict`, in buffers: nothing can be trained, and no weight is kept in
-    float. For the shapes of its buffers see `fxbin.engine.operators.binary_conv2d`.
+    All its tensors are buffers in its `state_dict`: nothing can be trained, and no weight is kept in float.
+    For their shapes see `fxbin.engine.operators.binary_conv2d`.
 
-    Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``; residual that of the output, or one that broadcasts to it.
+    Shapes: x ``(n, c, h, w)`` or ``(c, h, w)``; residual like the output, or a shape that broadcasts to it.
     """
 
     thresholds: Tensor
@@ -31,9 +31,9 @@ class PackedConv2d(nn.Module):
     w_levels: Tensor
     bias: Tensor | None
     slope: Tensor | None
-    """Of the activation "prelu"."""
+    """Slopes of the activation "prelu"; None for the others."""
     y_thresholds: Tensor | None
-    """Thresholds of the packed convolution that reads the output as bits."""
+    """Thresholds of the packed convolution that reads the output as bits; None if none does."""
 
     def __init__(
         self,
@@ -61,15 +61,16 @@ class PackedConv2d(nn.Module):
         """"none", "relu" or "prelu"."""
         self.register_buffer("slope", None)
         self.output = "floats"
-        """"floats"; "bits", which the next convolution reads instead of them; or "both"."""
+        """"floats"; "bits", which the next convolution reads instead; or "both"."""
         self.register_buffer("y_thresholds", None)
         self._calls = NativeCalls()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """Convolve; the result has the dtype of `x`, is channels_last if `x` is, and has no backward.
+        """Convolve `x`; the result is in channels_last if `x` is, and has no backward.
 
-        `x` may be bits, too, int64 ``(n, ceil(c / 64), h, w)``. Where `output` asks for bits, but they would
-        not do, floats take their place: the next convolution reads both.
+        `x` may also be bits, int64 ``(n, ceil(c / 64), h, w)``. Floats have the dtype of `x`, or float32 if
+        `x` is bits. Where `output` asks for bits but these will not do, floats take their place: the next
+        convolution reads either.
         """
         outputs = None
         if is_unseen(x, residual) and not self._has_hooks:
@@ -81,11 +82,11 @@ class PackedConv2d(nn.Module):
 
     @property
     def _has_hooks(self) -> bool:
-        """Whether somebody looks at what it computes; compilers cannot tell."""
+        """Whether it has forward hooks; False while torch.compile traces it, which does not know them."""
         return not torch.compiler.is_compiling() and any(torch_private.forward_hooks(self))
 
     def _options(self, output: str, activation: str | None = None) -> tuple[Any, ...]:
-        """What a call depends on beside tensors."""
+        """Return what a call depends on besides tensors."""
         geometry = self.kernel_size, self.stride, self.padding, self.dilation, self.groups
         return output, self.activation if activation is None else activation, geometry
 
@@ -106,7 +107,7 @@ class PackedConv2d(nn.Module):
         return (y, y) if self.output == "both" else (y,)
 
     def _gives_bits(self, x: Tensor, residual: Tensor | None) -> bool:
-        """Whether bits do: they are compared in float32, have no gradient, and tell a hook nothing."""
+        """Whether bits will do: they need float32 on a CPU, have no gradient, and tell a hook nothing."""
         needs_gradient = torch.is_grad_enabled() and any(
             each is not None and each.requires_grad for each in (x, residual)
         )
@@ -114,10 +115,10 @@ class PackedConv2d(nn.Module):
         return is_float32 and x.device.type == "cpu" and not needs_gradient and not self._has_hooks
 
     def _takes(self, residual: Tensor, x: Tensor) -> bool:
-        """Whether the sum of the output for `x` and `residual` has the shape and dtype of the output.
+        """Whether the sum of `residual` and the output for `x` has the shape and dtype of the output.
 
-        A picture of another size than at deployment may make the output broadcast, and autocast may give the
-        two other dtypes.
+        An image of another size than at deployment may make the output broadcast, and autocast may give the
+        two different dtypes.
         """
         if residual.dtype != (torch.float32 if x.dtype == torch.int64 else x.dtype):
             return False
@@ -149,7 +150,7 @@ class PackedConv2d(nn.Module):
         return tuple(each.squeeze(0) for each in outputs) if x.dim() == 3 else outputs
 
     def _arguments(self, x: Tensor, output: str, activation: str) -> dict[str, Any]:
-        """Arguments of the operators; a cast of the whole model casts buffers, too."""
+        """Return arguments of the operators, in their dtypes: casting the whole model also casts buffers."""
         arguments: dict[str, Any] = {
             "thresholds": self.thresholds.to(torch.float32 if x.dtype == torch.int64 else x.dtype),
             "x_levels": self.x_levels.float(),
@@ -171,11 +172,11 @@ class PackedConv2d(nn.Module):
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of its buffers, and of what the engine has made of the weights so far."""
+        """Number of bytes of its buffers and of the forms of the weights that the engine has made so far."""
         return sum(buffer.nbytes for buffer in self.buffers()) + held_bytes(self.weight_bits)
 
     def extra_repr(self) -> str:
-        """What the printed model shows, in the order of `nn.Conv2d`."""
+        """Return what the printed model shows, in the order of `nn.Conv2d`."""
         filters, channels = len(self.weight_bits), len(self.thresholds)
         shown = [f"{channels}, {filters}, kernel_size={self.kernel_size}, stride={self.stride}"]
         shown += [f"padding={self.padding}"] if any(self.padding) else []

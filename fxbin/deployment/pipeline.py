@@ -1,4 +1,4 @@
-"""From a trained model to one for use alone."""
+"""Turns a trained model into a deployed one, for inference."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,25 +29,26 @@ def deploy(
     example_kwargs: Mapping[str, Any] | None = None,
     calibration: Samples | None = None,
 ) -> DeployedModule:
-    """Return what `model` computes in eval mode, as a module that computes binarized convolutions in 1 bit.
+    """Return a module that computes what `model` does in eval mode, with binarized convolutions in 1 bit.
 
     Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a
-    sum, and a ReLU or PReLU behind them become part of them, and one hands bits to the next. A BatchNorm
-    behind another convolution becomes part of its weight. Everything else runs in PyTorch as before, so
-    outputs are those of `model` up to rounding. `model` stays as it is.
+    sum, and a ReLU or PReLU after them become part of them, and one hands bits to the next. A BatchNorm
+    after another convolution becomes part of its weight. Everything else runs in PyTorch as before, so
+    outputs are those of `model` up to rounding. `model` does not change.
 
-    The result is no BinarizedModule and needs no code of the original, except for what was kept whole
-    (`leaf_modules`). It is saved as its `state_dict`, or whole by `torch.export`.
+    The result is not a BinarizedModule and does not need the code of the original, except for what was kept
+    whole (`leaf_modules`). It can be saved as its `state_dict`, or whole by `torch.export`.
 
     Args:
         model: a transformed model, which DistributedDataParallel, torch.compile, AveragedModel or Lightning
-            Fabric may have wrapped. Stages are deployed as they are: what is disabled is in full precision.
+            Fabric may have wrapped. It is deployed in its current stage: what is disabled is in full
+            precision.
         example_inputs: positional inputs, for shapes and types; by default from `input_info` of the config.
-            Other sizes of batches and pictures run, too, as far as `model` runs them by the same graph.
-        example_kwargs: the same by name.
+            Batches and images of other sizes also run, as far as `model` runs them by the same graph.
+        example_kwargs: keyword inputs, likewise.
         calibration: samples of real data, each a tensor or a tuple of positional inputs; 100 to 300 are
             usual. With them, convolutions and linear layers that are not binarized become int8, which changes
-            outputs by about 1 %: `int8_sites` of the result tells which, and why not the others.
+            outputs by about 1 %; `int8_sites` of the result says which, and why not the others.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
@@ -58,7 +59,7 @@ def deploy(
             not seen a training batch.
     """
     binarized = transformed(model, "deploy")
-    # Copies that are made in inference mode could not be told from one another when they are written to.
+    # Tensors that are created in inference mode have no version, which would show writes to them.
     with torch.inference_mode(False), torch.no_grad():
         module, inputs = prepare(binarized, example_inputs, example_kwargs, with_hooks=False)
         sites = pack(module, inputs)
@@ -73,9 +74,9 @@ def deploy(
 
 
 def pack(module: fx.GraphModule, inputs: BoundInputs) -> tuple[DeployedSite, ...]:
-    """Let packed convolutions compute what the engine can; return what became of each call site.
+    """Replace the convolutions that the engine can compute by packed ones; return the result for each site.
 
-    The graph of `module` changes in place. It is the part of `deploy` that exports share.
+    The graph of `module` changes in place. Exports share this part of `deploy`.
     """
     record = record_run(module, inputs.values)
     sites = pack_sites(module, record)

@@ -1,4 +1,4 @@
-"""Tells which call sites the engine will compute in 1 bit, before training."""
+"""Predicts before training which call sites the engine will compute in 1 bit."""
 
 import torch
 
@@ -10,10 +10,10 @@ from fxbin.lowering.record import record_run
 
 
 def plan_deployment(model: BinarizedModule) -> dict[str, str | None]:
-    """Why `fxbin.deploy` will keep each call site of `model` in float at the end of training; None if not.
+    """Return why `fxbin.deploy` will keep call sites of `model` in float at the end of training; None if not.
 
-    The call sites are given by name, in execution order; all binarizers count as enabled. Raises ExportError
-    if the model does not run on its `input_info`.
+    The keys are the names of all call sites, in execution order. All binarizers count as enabled. Raises
+    ExportError if the model does not run on its `input_info`.
     """
     module, inputs = prepare(model, None, None)
     module.binarization.enable(activations=True, weights=True)

@@ -1,4 +1,4 @@
-"""Max pooling runs before ReLU, which then has fewer numbers to compare."""
+"""Moves max pooling before ReLU, which then has fewer numbers to compare."""
 
 from torch import fx, nn
 
@@ -6,13 +6,13 @@ from fxbin.deployment.graph_facts import called, calls_plain, is_relu, only_user
 
 
 def pool_before_relu(module: fx.GraphModule) -> None:
-    """Rewrite the graph of `module` in place.
+    """Swap ReLU and max pooling in the graph of `module`, in place.
 
         before:  x -> ReLU -> MaxPool2d
         after:   x -> MaxPool2d -> ReLU
 
-    The largest of some numbers is the same in either order, and NaN stays NaN. x must be new memory that
-    nothing else reads, as ReLU may work in place.
+    The result is the same in either order, and NaN stays NaN. They are swapped if the pooling has a stride
+    above 1, and x is a new tensor that nothing else reads, because ReLU may work in place.
     """
     for relu in list(module.graph.nodes):
         if not is_relu(module, relu):

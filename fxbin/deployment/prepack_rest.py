@@ -1,4 +1,4 @@
-"""Convolutions that stay in float32 arrange their weights once."""
+"""Makes convolutions that stay in float32 arrange their weights only once."""
 
 import torch
 from torch import fx, nn
@@ -9,12 +9,13 @@ from fxbin.deployment.prepacked_conv2d import PrepackedConv2d
 
 
 def prepack_rest(module: fx.GraphModule) -> None:
-    """Replace layers of `module`, which is in eval mode, in place.
+    """Replace float32 convolutions of `module`, which is in eval mode, in place.
 
         before:  x -> Conv2d
         after:   x -> PrepackedConv2d
 
-    They are in float32 and of one group, and run the code of their class alone.
+    This applies to convolutions with one group and the same zero padding on opposite sides that run only the
+    code of their class.
     """
     for node in module.graph.find_nodes(op="call_module"):
         conv = called(module, node)

@@ -1,4 +1,4 @@
-"""A convolution in float32 whose weight is arranged for oneDNN once."""
+"""A float32 convolution whose weight is arranged for oneDNN only once."""
 
 import platform
 from typing import Any
@@ -15,19 +15,20 @@ from fxbin.onlookers import is_unseen
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 _arranged: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""By weight: what its arranged form was made of and for, and that."""
+"""For each weight: what its arranged form was made from and for, and the arranged form."""
 
 
 class PrepackedConv2d(nn.Conv2d):
-    """An `nn.Conv2d` of one group that computes the same, but arranges its weight for oneDNN once.
+    """An `nn.Conv2d` with one group that computes the same, but arranges its weight for oneDNN only once.
 
-    PyTorch does so in each call, which takes 5 of the 8 milliseconds of a 1x1 convolution from 1024 to 2048
-    channels at 14x14. The arranged weight, as large as the other, is made anew when the weight is written to,
-    or an input of another size comes. Compilers, exports and whoever records operators see an `nn.Conv2d`.
+    PyTorch does that in each call, which takes 5 of the 8 milliseconds of a 1x1 convolution from 1024 to 2048
+    channels at 14x14. The arranged weight, as large as the original, is made again after a write to the
+    weight, and for an input of another size. Compilers, exports and other recorders of operators see an
+    `nn.Conv2d`.
     """
 
     def __init__(self, conv: nn.Conv2d, padding: tuple[int, int]) -> None:
-        """Take over weight and bias of `conv`, around whose input stand so many rows and columns of zeros."""
+        """Take over weight and bias of `conv`; `padding` is its rows and columns of zeros on each side."""
         kernel, stride, dilation = pair(conv.kernel_size), pair(conv.stride), pair(conv.dilation)
         super().__init__(
             conv.in_channels, conv.out_channels, kernel, stride, padding, dilation, device="meta"
@@ -46,8 +47,8 @@ class PrepackedConv2d(nn.Conv2d):
         return y
 
     def _may_bypass_operators(self, x: Tensor) -> bool:
-        """Whether oneDNN takes `x` as it is, as `F.conv2d` would call it, and nobody sees the difference."""
-        is_enabled: Any = torch.backends.mkldnn.enabled  # a bool, which PyTorch's stubs do not tell
+        """Whether `F.conv2d` would call oneDNN with `x` as it is, and nobody sees the difference."""
+        is_enabled: Any = torch.backends.mkldnn.enabled  # a bool, which PyTorch's stubs do not say
         return (
             _IS_X86
             and is_enabled
@@ -60,7 +61,7 @@ class PrepackedConv2d(nn.Conv2d):
             and x.shape[1] == self.in_channels
             and x.numel() > 0
             and x.is_contiguous(memory_format=torch.channels_last)
-            and not self.weight.is_inference()  # which does not tell that it was written to
+            and not self.weight.is_inference()  # which would not show that it was written to
         )
 
     def _arranged_weight(self, x: Tensor, geometry: tuple[Any, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Convolutions and linear layers that are not binarized become int8."""
+"""Turns convolutions and linear layers that are not binarized into int8 layers."""
 
 import math
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from fxbin.errors import ExportError
 from fxbin.lowering.inputs import bind_inputs
 
 Samples = Iterable[Tensor | tuple[Any, ...]]
-"""The positional inputs of one forward each; a tensor stands for a single input."""
+"""Positional inputs of one forward for each sample; a tensor stands for a single input."""
 
 _WEIGHTED_FUNCTIONS: tuple[Any, ...] = (
     F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
@@ -33,14 +33,14 @@ _LOOK_UPS = (nn.Embedding, nn.EmbeddingBag)
 
 
 def quantize_rest(module: fx.GraphModule, calibration: Samples) -> tuple[Int8Site, ...]:
-    """Replace layers of `module`, which is in eval mode, in place; return what became of each layer.
+    """Replace layers of `module`, which is in eval mode, in place; return the result for each one.
 
         before:  x -> Conv2d or Linear -> MaxPool2d -> ReLU
         after:   x -> Int8Conv2d or Int8Linear
 
-    Pooling and ReLU become part of a layer where nothing else reads what is in front of them. The range of
-    an input is the widest of all samples. Raises ExportError if a sample does not fit the model,
-    or gives no range.
+    Pooling and ReLU become part of a layer if nothing else reads their input. The range of an input covers
+    its values for all samples. Raises ExportError if a sample does not fit the model or has values that give
+    no range.
     """
     reasons = {node: _why_in_float(module, node) for node in _layers(module)}
     followed = [_followers(module, node) for node, reason in reasons.items() if reason is None]
@@ -56,7 +56,7 @@ def quantize_rest(module: fx.GraphModule, calibration: Samples) -> tuple[Int8Sit
 
 @dataclass(frozen=True)
 class _Followed:
-    """Nodes that become one int8 layer."""
+    """The nodes that become one int8 layer."""
 
     layer: fx.Node
     pool: fx.Node | None
@@ -64,12 +64,12 @@ class _Followed:
 
     @property
     def last(self) -> fx.Node:
-        """The node whose value the others read."""
+        """The last of these nodes, whose value is read elsewhere."""
         return self.relu or self.pool or self.layer
 
 
 def _followers(module: fx.GraphModule, node: fx.Node) -> _Followed:
-    """`node`, which calls a convolution or a linear layer, and what can become part of it."""
+    """Return `node`, which calls a convolution or a linear layer, with what can become part of it."""
     if len(module.graph.find_nodes(op="call_module", target=node.target)) > 1:
         return _Followed(node, None, None)
     pool = only_user(node) if isinstance(called(module, node), nn.Conv2d) else None
@@ -82,7 +82,7 @@ def _followers(module: fx.GraphModule, node: fx.Node) -> _Followed:
 
 
 def _layers(module: fx.GraphModule) -> list[fx.Node]:
-    """Calls of what multiplies by a weight in float, in order."""
+    """Return the calls of layers and functions with a weight, in execution order."""
     return [node for node in module.graph.nodes if _has_weight(module, node)]
 
 
@@ -96,7 +96,7 @@ def _has_weight(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _why_in_float(module: fx.GraphModule, node: fx.Node) -> str | None:
-    """Why the layer that `node` calls stays as it is; None if it can become int8."""
+    """Why the layer that `node` calls stays in float; None if it can become int8."""
     layer = called(module, node)
     if layer is None:
         return "it is a function, not a layer"
@@ -113,20 +113,20 @@ def _why_in_float(module: fx.GraphModule, node: fx.Node) -> str | None:
 
 
 class _Ranges(fx.Interpreter):
-    """Runs a module, and finds the ranges of what some of its layers read, and of what is read of them."""
+    """Runs a module, and records the ranges of inputs and outputs of some of its layers."""
 
     def __init__(self, module: fx.GraphModule, layers: Iterable[_Followed]) -> None:
         super().__init__(module)
         self._layers = {each.layer for each in layers}
         self._last = {each.last for each in layers}
         self.of_inputs: dict[str, Range] = {}
-        """By target of the layer."""
+        """Range of the input of a layer, by its target."""
         self.of_outputs: dict[fx.Node, Range] = {}
-        """By the last node of a layer and what follows it."""
+        """Range of the output, by the last node of a layer and what becomes part of it."""
         self._other_dtypes: dict[str, torch.dtype] = {}
 
     def observe(self, calibration: Samples) -> None:
-        """Run all samples."""
+        """Run all samples. Raises ExportError if there is none, or one does not fit or is not finite."""
         if isinstance(calibration, Tensor):
             raise ExportError("calibration: expected a list of samples, got a Tensor; write [x]")
         index = -1
@@ -143,7 +143,7 @@ class _Ranges(fx.Interpreter):
             raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
 
     def _prepared(self, x: Tensor, index: int) -> Tensor:
-        """A copy on the device of the model, which the model may write to."""
+        """Return a copy on the device of the model, because the model may write to it."""
         if not x.isfinite().all():
             raise ExportError(
                 f"calibration: sample {index} has NaN or infinite values, which give no int8 range; "
@@ -155,7 +155,7 @@ class _Ranges(fx.Interpreter):
     @override
     def run_node(self, n: fx.Node) -> Any:
         if n in self._layers:
-            # Now, as the model may write to it before and after.
+            # Read now, because the model may write to x before and after this node.
             x, target = self.env[_input_of(n)], str(n.target)
             if x.dtype != torch.float32:
                 self._other_dtypes[target] = x.dtype
@@ -166,7 +166,7 @@ class _Ranges(fx.Interpreter):
         return y
 
     def why_unknown(self, layer: _Followed) -> str | None:
-        """Why no int8 layer can take the place of `layer`; None if one can."""
+        """Why no int8 layer can replace `layer`; None if one can."""
         target = str(layer.layer.target)
         if target in self._other_dtypes:
             return f"its input is {self._other_dtypes[target]}"
@@ -176,7 +176,7 @@ class _Ranges(fx.Interpreter):
 
 
 def _widened(known: Range | None, x: Tensor) -> Range:
-    """The range of `x` and of what is `known`."""
+    """Return the range that covers `x` and the range `known`."""
     least, most = known or (math.inf, -math.inf)
     if x.numel() == 0:
         return least, most
@@ -187,14 +187,14 @@ def _widened(known: Range | None, x: Tensor) -> Range:
 
 
 def _input_of(node: fx.Node) -> fx.Node:
-    """What the layer that `node` calls reads."""
+    """Return the input of the layer that `node` calls."""
     x = node.args[0] if node.args else node.kwargs["input"]
     assert isinstance(x, fx.Node)
     return x
 
 
 def _replace(module: fx.GraphModule, nodes: _Followed, ranges: _Ranges) -> None:
-    """Let an int8 layer compute what `nodes` do."""
+    """Replace `nodes` by an int8 layer."""
     node, target = nodes.layer, str(nodes.layer.target)
     layer, x_range = called(module, node), ranges.of_inputs[target]
     if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -1,4 +1,4 @@
-"""Binarizers that no packed convolution has taken in become operators of constants."""
+"""Replaces binarizers that are not part of packed convolutions by operators on constants."""
 
 import torch
 from torch import Tensor, fx
@@ -16,8 +16,8 @@ def settle_binarizers(module: fx.GraphModule, record: Record) -> None:
         before:  w -> weight binarizer              after:  a buffer
         before:  x -> disabled binarizer            after:  x
 
-    A binarizer whose levels fxbin does not know stays, and with it its code and its hooks; one of a weight
-    becomes what it returns.
+    A binarizer of a constant weight becomes the values that it returns. An activation binarizer whose levels
+    fxbin does not know stays, with its code and its hooks.
     """
     for node in list(module.graph.nodes):
         binarizer = called_binarizer(module, node)
