@@ -1,1 +1,1 @@
-"""What exports and deployed models share: a copy of a trained model, its shapes and its levels."""
+"""Code that exports and deployments share: the copy of a trained model, its shapes and its levels."""

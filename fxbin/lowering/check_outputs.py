@@ -1,4 +1,4 @@
-"""Checks that a graph that was traced for an export or a deployment computes what the model does."""
+"""Checks that a graph traced for an export or a deployment computes what the model does."""
 
 import copy
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from fxbin.errors import ExportError
 from fxbin.lowering.record import ERRORS_OF_A_RUN, does_not_run
 
 TOLERANCE = 1e-3
-"""Largest difference between both outputs, in relation to the largest value. They run the same operators."""
+"""Largest allowed difference relative to the largest value. Model and graph run the same operators."""
 
 
 def check_outputs(
     module: BinarizedModule, model: BinarizedModule, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
-    """Raise ExportError if `module`, a copy of `model` that runs a new graph, has other outputs than `model`.
+    """Raise ExportError if `module`, a copy of `model` with a new graph, gives other outputs than `model`.
 
     A model that was changed after the transform runs its own code, which binarizes each convolution as the
     code calls it; a new graph has binarizers where the call sites have the names or the weights that they had

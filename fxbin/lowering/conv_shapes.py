@@ -1,4 +1,4 @@
-"""What a run shows of a call site: shapes, dtype and weight."""
+"""Shapes, dtype and weight of a call site, as a run shows them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class ConvShapes:
 
 
 def padded_sides(arguments: dict[str, Any], shapes: ConvShapes) -> tuple[int, int, int, int]:
-    """Padding of the convolution as (left, right, top, bottom)."""
+    """Return the padding of the convolution as (left, right, top, bottom)."""
     padding = arguments["padding"]
     if padding == "valid":
         return (0, 0, 0, 0)

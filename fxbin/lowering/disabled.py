@@ -1,10 +1,10 @@
-"""Which call sites the training stage keeps out of 1 bit."""
+"""Tells which call sites are not in 1 bit at the current training stage."""
 
 from fxbin.graph.call_site import CallSite
 
 
 def why_disabled(site: CallSite) -> str | None:
-    """Why the training stage keeps this call site out of 1 bit; None if both binarizers are enabled."""
+    """Why this call site is not in 1 bit at this stage; None if none of its binarizers is disabled."""
     off = [
         kind
         for kind, binarizer in (("activations", site.activation), ("weights", site.weight))

@@ -1,4 +1,4 @@
-"""Moves the padding of a convolution in front of its activation binarizer."""
+"""Moves the padding of a convolution before its activation binarizer."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ class BoundInputs:
     """A value for each placeholder, in order."""
 
     names: tuple[str, ...]
-    """Names of the tensors: that of the placeholder, with the path inside it if it has several."""
+    """Names of the tensors: the name of the placeholder, with the path inside it if it is a container."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -29,7 +29,7 @@ class BoundInputs:
         )
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-        """`values` with other tensors in place of its own."""
+        """Return `values` with `tensors` in place of its own tensors."""
         leaves, structure = torch_private.pytree.tree_flatten(self.values)
         replacement = iter(tensors)
         leaves = [next(replacement) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
@@ -69,7 +69,7 @@ def bind_inputs(graph: fx.Graph, args: Sequence[Any], kwargs: Mapping[str, Any])
 
 
 def _tensor_names(name: str, value: Any) -> list[str]:
-    """Names of the tensors in `value`: ``x``, or ``x_0``, ``x_mask`` if it is a container."""
+    """Return names of the tensors in `value`: ``x``, or ``x_0``, ``x_mask`` if it is a container."""
     paths, _ = torch_private.pytree.tree_flatten_with_path(value)
     return [
         "_".join([name, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)])
@@ -79,13 +79,13 @@ def _tensor_names(name: str, value: Any) -> list[str]:
 
 
 def with_batches(inputs: BoundInputs) -> BoundInputs:
-    """`inputs` with at least two samples on axis 0 of each tensor.
+    """Return `inputs` with at least two samples on axis 0 of each tensor.
 
-    ``torch.export`` makes an axis of size 1 static, and of one sample everything would broadcast to more.
+    ``torch.export`` makes an axis of size 1 static, and one sample would broadcast to any number.
     """
     return BoundInputs(inputs.with_tensors([with_batch(x) for x in inputs.tensors]), inputs.names)
 
 
 def with_batch(x: Tensor) -> Tensor:
-    """`x`, repeated on axis 0 if that has size 1."""
+    """Return `x`, repeated once on axis 0 if that has size 1."""
     return torch.cat([x, x]) if x.dim() > 0 and x.shape[0] == 1 else x

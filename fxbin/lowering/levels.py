@@ -14,8 +14,8 @@ _METHODS = ("forward", "binarize")
 """The methods that make up what a binarizer computes from its levels."""
 
 SMALLEST_SCALE = 2.0**-100
-"""Negligible compared with other scales, but far above the smallest normal number, as it is multiplied and
-divided."""
+"""Smallest scale of a weight. It is negligible compared with other scales, but far above the smallest normal
+number, because it is multiplied and divided."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Levels:
 
 
 def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dtype: torch.dtype) -> Levels:
-    """The levels 0 and s with threshold s t, for inputs ``(n, c, h, w)`` or ``(c, h, w)`` and their `dtype`.
+    """Return the levels 0 and s with threshold s t, for inputs ``(n, c, h, w)`` or ``(c, h, w)`` of `dtype`.
 
     They are rounded as in the forward, so that the same inputs are above the threshold.
     """
@@ -60,7 +60,7 @@ def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dt
 
 
 def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
-    """The levels -a and a with threshold 0; a is the scale of `weight`, ``(out, in / groups, kh, kw)``."""
+    """Return levels -a and a with threshold 0; a is the scale of `weight` ``(out, in / groups, kh, kw)``."""
     a = binarizer.scale(weight)
     return Levels(torch.zeros_like(weight[:1, :1, :1, :1]), -a, a)
 
@@ -71,7 +71,7 @@ def has_known_levels(binarizer: Binarizer) -> bool:
 
 
 def returns_its_input(binarizer: Binarizer) -> bool:
-    """Whether the binarizer is disabled, and neither code of its own nor a hook does something else then."""
+    """Whether the binarizer is disabled, and neither its own code nor a hook then does something else."""
     return (
         not binarizer.is_enabled
         and any(runs_code_of(binarizer, kind, ("forward",)) for kind in (ActivationBinarizer, Binarizer))

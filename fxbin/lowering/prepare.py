@@ -1,4 +1,4 @@
-"""Prepares a copy of a trained model for a use without training."""
+"""Prepares a copy of a trained model for an export or a deployment."""
 
 import copy
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ def prepare(
     *,
     with_hooks: bool = True,
 ) -> tuple[BinarizedModule, BoundInputs]:
-    """Copy `model` in eval mode, with dropout and padding rewritten, and the inputs to its device.
+    """Return a copy of `model` in eval mode, with dropout and padding rewritten, and inputs on its device.
 
-    Forward hooks on the model itself are a part of the graph of the copy; without `with_hooks`, they are not,
-    and run around it.
+    Forward hooks on the model itself are part of the graph of the copy; without `with_hooks`, they are not,
+    but run around it. Raises ExportError if the inputs do not fit, or if no graph can hold the model's code.
     """
     if model.is_shown_only:
         islands = ", ".join(island.scope for island in model.islands)

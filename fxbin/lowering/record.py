@@ -14,7 +14,7 @@ from fxbin.lowering.conv_shapes import ConvShapes
 from fxbin.lowering.sum_fusion import ends_in_fused_sum
 
 ERRORS_OF_A_RUN = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-"""What code raises whose inputs do not fit."""
+"""Exceptions that code raises if its inputs do not fit."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def record_run(module: fx.GraphModule, inputs: Sequence[Any]) -> Record:
 
 
 def does_not_run(inputs: Sequence[Any], error: Exception) -> str:
-    """The message for `error`, which a run on `inputs` has raised."""
+    """Return the message for `error`, which a run on `inputs` has raised."""
     given = [f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in inputs]
     return (
         f"example_inputs: the model does not run on the inputs {', '.join(given)}: "

@@ -12,7 +12,7 @@ SHOWN = 3
 
 
 def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequence[str], done: str) -> None:
-    """Warn of call sites that this stage does not binarize, and of scales that no training batch has set.
+    """Warn about call sites that this stage does not binarize, and scales that no training batch has set.
 
     `names` are all call sites, `used` those whose scales matter; `done` is what happens to them: "exported".
     """
@@ -36,7 +36,7 @@ def warn_if_untrained(state: BinarizationState, names: Sequence[str], used: Sequ
 
 @contextmanager
 def untrained_is_fine() -> Iterator[None]:
-    """Hide these warnings, where only speed matters."""
+    """Hide these warnings, for when only speed matters."""
     with warnings.catch_warnings():
         for told in ("not fully binarized", "never seen a training batch"):
             warnings.filterwarnings("ignore", f".*{told}", UserWarning)
