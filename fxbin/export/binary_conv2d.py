@@ -1,4 +1,4 @@
-"""fxbin's own operators in ONNX: a two-level convolution and what follows it, and their definitions."""
+"""fxbin's own ONNX operators, a two-level convolution and what follows it, and their definitions."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,17 @@ DOMAIN = "fxbin"
 VERSION = 1
 
 ACTIVATIONS = {"none": "", "relu": "Relu", "prelu": "PRelu"}
-"""As `fxbin.engine.operators.binary_conv2d` calls them, and as ONNX does."""
+"""Names of activations in `fxbin.engine.operators.binary_conv2d`, and the same in ONNX."""
 
 INPUTS = ("x", "thresholds", "x_levels", "weight_bits", "w_levels", "bias")
-"""Inputs that every operator has; the residual and the slope follow where its name says so."""
+"""Inputs that every operator has; the residual and the slope follow if its name says so."""
 
 ATTRIBUTES = ("kernel_shape", "strides", "pads", "dilations", "group")
-"""Those of ONNX's Conv."""
+"""Attributes of the operators, with the names and meanings of ONNX's Conv."""
 
 
 def operator_name(has_residual: bool, activation: str) -> str:
-    """The operator that computes this: ``"BinaryConv2dAddRelu"``.
+    """Return the name of the operator that computes this: ``"BinaryConv2dAddRelu"``.
 
     There are several because the definition of an operator cannot tell whether an optional input is given.
     """
@@ -59,10 +59,10 @@ def binary_conv2d(
     groups: int,
     activation: str,
 ) -> Tensor:
-    """One ONNX node for ``torch.ops.fxbin.binary_conv2d`` in float32, on a batch ``(n, h, w, c)``.
+    """Return the output of one ONNX node for ``torch.ops.fxbin.binary_conv2d``, float32 ``(n, h, w, c)``.
 
-    It is only for ``torch.onnx.export``; when it runs, its values are undefined. `vectors` are the inputs
-    between x and the residual, in the order of `INPUTS`. The result is ``(n, oh, ow, f)``, as the residual.
+    This is only for ``torch.onnx.export``; when it runs, its values are undefined. `vectors` are the inputs
+    between x and the residual, in the order of `INPUTS`. The result is ``(n, oh, ow, f)``, like the residual.
     """
     filters = vectors[INPUTS.index("weight_bits") - 1].shape[0]
     size = output_size(x.shape[1:3], kernel_size, stride, padding, dilation)
@@ -86,10 +86,10 @@ def binary_conv2d(
 
 
 def binary_conv2d_function(name: str, opset: int) -> "onnx.FunctionProto":
-    """The operator `name` in standard operators, in float.
+    """Return the definition of the operator `name` in standard operators, in float.
 
-    A runtime in which fxbin's own operator is registered runs that one, any other runtime this body. What
-    depends on constants alone is computed once, when a file is loaded: bits become float weights then.
+    A runtime in which fxbin's own operator is registered runs that one; any other runtime runs this body.
+    What depends only on constants is computed once, when a file is loaded: bits then become float weights.
     """
     from onnx import helper
 
@@ -118,7 +118,7 @@ def binary_conv2d_function(name: str, opset: int) -> "onnx.FunctionProto":
 
 
 def _activation_nodes() -> list["onnx.NodeProto"]:
-    """The two-level input `a` ``(n, c, h, w)`` of `x`."""
+    """Return nodes that compute the two-level input `a` ``(n, c, h, w)`` from `x`."""
     from onnx import helper
 
     return [
@@ -130,11 +130,11 @@ def _activation_nodes() -> list["onnx.NodeProto"]:
 
 
 def _weight_nodes() -> list["onnx.NodeProto"]:
-    """The two-level weight `w` ``(f, c / group, kh, kw)`` of `weight_bits`.
+    """Return nodes that compute the two-level weight `w` ``(f, c / group, kh, kw)`` from `weight_bits`.
 
-    bytes -> their bits by a table -> (f, taps, c / group), cut -> (f, c / group, kh, kw)
+    bytes -> their bits from a table -> (f, taps, c / group), cut -> (f, c / group, kh, kw)
     """
-    import numpy as np  # where only the engine is used, neither is installed
+    import numpy as np  # imported here, because the engine alone needs neither
     from onnx import helper, numpy_helper
 
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
@@ -167,7 +167,7 @@ def _weight_nodes() -> list["onnx.NodeProto"]:
 
 
 def _reference(name: str, attribute: str) -> "onnx.AttributeProto":
-    """An attribute `name` of a node in the body that is the `attribute` of the call."""
+    """Return an attribute `name` for a node in the body, with the value of `attribute` of the call."""
     from onnx import AttributeProto
 
     kind = AttributeProto.INT if attribute == "group" else AttributeProto.INTS

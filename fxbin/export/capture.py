@@ -30,7 +30,7 @@ def capture_onnx(
     Raises ExportError if PyTorch's exporter cannot export the graph.
     """
     for node in module.graph.nodes:
-        # The only key of users that torch.export copies to the nodes it creates.
+        # The only key for users that torch.export copies to the nodes it creates.
         node.meta["custom"] = {SCOPE: node_name(node)}
     runner = _ScopedRun(module, inputs).eval()
     tensors, dynamic_shapes = inputs.tensors, None

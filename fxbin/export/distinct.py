@@ -24,7 +24,7 @@ class DistinctLevels:
         self._taken: defaultdict[str, set[int]] = defaultdict(set)
 
     def factor(self, activation: Constants, weight: Constants) -> float:
-        """The smallest power of two that no call site with these activation or weight constants has yet."""
+        """Return the smallest power of two that no call site with these constants has yet."""
         keys = ["activation" + _digest(activation), "weight" + _digest(weight)]
         exponent = 0
         while any(exponent in self._taken[key] for key in keys):

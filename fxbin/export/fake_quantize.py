@@ -23,9 +23,9 @@ ROLE = "fxbin.role"
 
 
 def fake_quantize(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role: str, mode: str) -> Tensor:
-    """`high` where ``x > threshold``, else `low`, also for NaN, as one ONNX node.
+    """Return `high` where ``x > threshold``, else `low`, also for NaN, as one ONNX node.
 
-    It is only for ``torch.onnx.export``; when it runs, its values are undefined. The constants broadcast to
+    This is only for ``torch.onnx.export``; when it runs, its values are undefined. The constants broadcast to
     `x` and have its dtype.
     """
     result: Tensor = torch.onnx.ops.symbolic(
@@ -41,9 +41,9 @@ def fake_quantize(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor, role:
 
 
 def fake_quantize_function(opset: int) -> "onnx.FunctionProto":
-    """FakeQuantize with ``levels=2`` and equal input limits, in standard operators.
+    """Return the definition of FakeQuantize with ``levels=2`` and equal input limits in standard operators.
 
-    A runtime that knows the operator runs its own implementation, any other runtime this body. OpenVINO's
+    A runtime that knows the operator runs its own implementation; any other runs this body. OpenVINO's
     definition (FakeQuantize-1) maps ``x <= min(in_low, in_high)`` to ``out_low`` first, which for
     ``in_low == in_high`` is the strict ``>`` used here.
 

@@ -28,7 +28,7 @@ class FileNames:
         input_names: Sequence[str] | None,
         output_names: Sequence[str] | None,
     ) -> "FileNames":
-        """The given names; by default, those of the placeholders and of the values that `graph` returns.
+        """Return the given names; by default, those of placeholders and of the values that `graph` returns.
 
         Raises ExportError if the names do not fit, if two are equal, or if the graph returns anything but
         tensors.
@@ -62,7 +62,7 @@ def _chosen(option: str, given: Any, default: Sequence[str]) -> tuple[str, ...]:
 
 
 def _output_names(graph: fx.Graph) -> list[str]:
-    """Names of the tensors that the model returns. Raises ExportError if it returns a constant."""
+    """Return names of the tensors that the model returns. Raises ExportError if it returns a constant."""
     (output,) = (node for node in graph.nodes if node.op == "output")
     value = output.args[0]
     for leaf in torch_private.pytree.tree_leaves(value):

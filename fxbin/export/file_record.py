@@ -1,4 +1,4 @@
-"""Metadata with which an exported file describes itself, and what tools have removed from it since."""
+"""The metadata of an exported file about its content, and the check for what tools have removed since."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def write_record(model: "onnx.ModelProto", operators: Operators) -> None:
 
 
 def read_record(path: Path) -> FileRecord | None:
-    """The record in the ONNX file at `path`; None if it has none, or is damaged."""
+    """Return the record in the ONNX file at `path`; None if there is none, or the file is damaged."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -65,7 +65,7 @@ def read_record(path: Path) -> FileRecord | None:
 
 
 def _calls(model: "onnx.ModelProto", domain: str) -> Counter[str]:
-    """The number of calls of each operator in `domain`."""
+    """Return the number of calls of each operator in `domain`."""
     return Counter(node.op_type for node in model.graph.node if node.domain == domain)
 
 

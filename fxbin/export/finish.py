@@ -83,7 +83,7 @@ class _Finisher:
         """Two-level weights in float by name, for call sites without FakeQuantize."""
 
     def expand(self, node: "onnx.NodeProto", scope: str) -> list["onnx.NodeProto"]:
-        """The nodes that replace `node` in the file."""
+        """Return the nodes that replace `node` in the file."""
         notes = {entry.key: entry.value for entry in node.metadata_props}
         is_ours = node.domain == DOMAIN and node.op_type == NAME and MODE in notes
         expanded = self._expand_fake_quantize(node, notes, scope) if is_ours else [node]

@@ -23,12 +23,13 @@ VECTORS = ("thresholds", "x_levels", "weight_bits", "w_levels", "bias")
 
 
 def lower_to_engine(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteExport, ...]:
-    """Replace what the engine computes in `module`, in place; return what was done with each call site.
+    """Replace what the engine can compute in `module`, in place; return what was done with each call site.
 
         before:  x -> activation binarizer -> conv2d <- weight binarizer <- w, then BatchNorm, sum, activation
         after:   x -> binary_conv2d
 
-    The same passes as in `fxbin.deploy`. A call site on which nothing depends is left out of a file.
+    The passes are those of `fxbin.deploy` up to the fusion of sums and activations. A call site on which
+    nothing depends is left out of the file.
     """
     with torch.no_grad():
         found = {site.name: _before(site) for site in binarized_call_sites(module, module.graph)}
@@ -39,7 +40,7 @@ def lower_to_engine(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteEx
 
 
 def _before(site: CallSite) -> tuple[bool, bool, bool]:
-    """Whether a call site is used, whether it has a binarizer that is enabled, and whether both are."""
+    """Return whether a call site is used, whether it has an enabled binarizer, and whether all are."""
     binarizers = [each for each in (site.activation, site.weight) if each is not None]
     return is_used(site.node), any(each.is_enabled for each in binarizers), why_disabled(site) is None
 
@@ -54,7 +55,7 @@ def _exported(site: DeployedSite, used: bool, any_enabled: bool, all_enabled: bo
 
 
 def _call_operators(module: fx.GraphModule) -> None:
-    """Let operators compute what packed convolutions do."""
+    """Replace packed convolutions by operators."""
     writer = _Writer(module)
     for node in list(module.graph.find_nodes(op="call_module")):
         packed = submodule_at(module, str(node.target))
@@ -65,18 +66,18 @@ def _call_operators(module: fx.GraphModule) -> None:
 class _Writer:
     """Replaces packed convolutions, in execution order.
 
-    The operators take ``(n, h, w, c)``, so what one of them reads of another is not transposed in between.
+    The operators take ``(n, h, w, c)``, so nothing is transposed where one reads the output of another.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
         self.module, self.graph = module, module.graph
         self.pixels: dict[fx.Node, fx.Node] = {}
-        """``(n, h, w, c)`` by the node of ``(n, c, h, w)``."""
+        """The node of a value in ``(n, h, w, c)``, by its node in ``(n, c, h, w)``."""
         self.bits: dict[tuple[torch.Size, bytes], str] = {}
-        """The module with the bits of a weight. A layer that is called twice has them once in the file."""
+        """Path of the module with the bits of a weight, which are stored once, even if used twice."""
 
     def replace(self, node: fx.Node, packed: PackedConv2d) -> None:
-        """Replace one, `packed`, by an operator."""
+        """Replace `node`, which calls `packed`, by an operator."""
         place = str(node.target)
         if packed.bias is None:
             packed.bias = torch.zeros_like(packed.w_levels[0])
@@ -107,7 +108,7 @@ class _Writer:
         return self.pixels[x]
 
     def _compared(self, origin: fx.Node, pixels: fx.Node, packed: PackedConv2d) -> fx.Node:
-        """What fires, compared in front of the operator, which compares in float32 alone."""
+        """Compare before the operator, which compares only in float32; return which inputs fire."""
         packed.register_buffer("bounds", packed.thresholds)
         packed.thresholds = torch.full_like(packed.thresholds, 0.5, dtype=torch.float32)
         bounds = self.graph.get_attr(f"{origin.target}.bounds")
@@ -138,17 +139,17 @@ class _Writer:
 
 
 def as_pixels(x: Tensor) -> Tensor:
-    """``(n, h, w, c)`` of a batch, or of one picture without it."""
+    """Return a batch, or one image without a batch axis, as ``(n, h, w, c)``."""
     return (x.unsqueeze(0) if x.dim() == 3 else x).permute(0, 2, 3, 1)
 
 
 def fires(x: Tensor, bounds: Tensor) -> Tensor:
-    """1 where the input, ``(n, h, w, c)``, is above the threshold of its channel, else 0."""
+    """Return 1 where the input ``(n, h, w, c)`` is above the threshold of its channel, else 0."""
     return (x > bounds).float()
 
 
 def as_input(y: Tensor, x: Tensor) -> Tensor:
-    """The pixels `y` with the dtype and the axes of the input `x`."""
+    """Return the pixels `y` with the dtype and the axes of the input `x`."""
     found = y.permute(0, 3, 1, 2).to(x.dtype)
     return found.squeeze(0) if x.dim() == 3 else found
 

@@ -8,7 +8,7 @@ from fxbin.errors import ExportError
 
 
 def checked_order(model: Any, path: Any, function: str, suffix: str) -> Path:
-    """`path` as a `Path`. Raises ExportError if it is not a path, or if `model` is one.
+    """Return `path` as a `Path`. Raises ExportError if it is not a path, or if `model` is one.
 
     They are the first two arguments of the public `function`, which writes files that end in `suffix`.
     """
@@ -32,7 +32,7 @@ def check_output_path(path: Path, suffix: str) -> None:
 
 
 def check_output_name(path: Path, option: str, *suffixes: str) -> None:
-    """Raise ExportError if `path`, the value of `option`, is a folder or ends in none of `suffixes`."""
+    """Raise ExportError if `path`, the value of `option`, is a folder or does not have one of `suffixes`."""
     if path.is_dir():
         raise ExportError(
             f"{option}: {str(path)!r} is a folder; give the name of a file, such as model{suffixes[0]}"

@@ -20,13 +20,13 @@ def pack_signs(weight: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def sign_table(dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    """A table ``(256, 8)`` with the eight values, -1 or 1, of each byte."""
+    """Return a table ``(256, 8)`` with the eight values, -1 or 1, of each byte."""
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     return bits.astype(dtype) * 2 - 1
 
 
 class PackedWeights:
-    """Creates packed weights of one file, which share a table."""
+    """Creates the packed weights of one file, which share a table."""
 
     def __init__(self) -> None:
         self.initializers: dict[str, onnx.TensorProto] = {}

@@ -57,11 +57,11 @@ def export_onnx(
         dynamic_batch: whether axis 0 of all inputs is dynamic. onnxruntime runs such a file; OpenVINO
             compiles 1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
         operators: "openvino" writes operators that OpenVINO runs in 1 bit, with a definition for onnxruntime.
-            "fxbin" writes operators that onnxruntime runs in 1 bit where `fxbin.register_custom_ops` has
-            registered them, of every binarized call site, with BatchNorm, sum and activation behind it; they
-            have a definition for any other runtime with functions, but not for OpenVINO. "standard" writes
-            only standard ONNX operators, for tools that support no others and no functions in a file; every
-            runtime computes in float then.
+            "fxbin" writes operators that onnxruntime runs in 1 bit if `fxbin.register_custom_ops` has
+            registered them: one for each binarized call site, with BatchNorm, sum and activation after it.
+            Other runtimes that support functions in a file run their definition; OpenVINO does not.
+            "standard" writes only standard ONNX operators, for tools that support neither other operators nor
+            functions in a file; every runtime then computes in float.
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
         external_data: whether to write the weights to a second file beside it, ``model.onnx.data``, as ONNX
             defines; by default only if one file would be larger than 2 GB.

@@ -10,15 +10,15 @@ WeightStorage = Literal["packed", "float"]
 
 
 Operators = Literal["openvino", "fxbin", "standard"]
-"""Operators of a file: with FakeQuantize, which OpenVINO runs in 1 bit; fxbin's own, which onnxruntime runs
-in 1 bit where they are registered; or only standard ones."""
+"""Operators of a file: FakeQuantize, which OpenVINO runs in 1 bit; fxbin's own, which onnxruntime runs in
+1 bit if they are registered; or only standard ones."""
 
 NOT_USED = "nothing that the model returns depends on it"
 """The reason of `ExportMode.LEFT_OUT`."""
 
 
 class ExportMode(StrEnum):
-    """The form in which a call site was written; the value is the text for users."""
+    """The form in which a call site is written; the value is the text for users."""
 
     ONE_BIT = "1 bit"
     """In a file: FakeQuantize with two levels on both inputs, which OpenVINO runs as a 1-bit convolution, or
@@ -45,7 +45,7 @@ class SiteExport:
     """The form in which it was written."""
 
     enabled: bool
-    """Whether both its activations and its weights were binarized at this stage."""
+    """Whether all its binarizers were enabled at this stage."""
 
     reason: str
     """Why it is not in 1 bit; for a site in 1 bit, the exact rewrite that was needed, or empty."""

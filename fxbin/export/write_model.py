@@ -43,7 +43,7 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
             _check(proto)
             file.write_bytes(proto.SerializeToString())
         size = sum(part.stat().st_size for part in Path(name).iterdir())
-        # The data first, so that the graph is never without it.
+        # The data is moved first, so that the graph is never without it.
         for part in sorted(Path(name).iterdir(), reverse=True):
             part.replace(path.with_name(part.name))
     return size
