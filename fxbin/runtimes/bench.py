@@ -44,12 +44,12 @@ def benchmark(
     one thread, CPU time is measured, with more threads wall-clock time. OpenVINO runs in a separate process.
 
     Args:
-        model: a transformed model. Training makes no difference to its speed in OpenVINO. The engine is the
-            faster the fewer activations fire.
+        model: a transformed model. Training makes no difference to its speed in OpenVINO. The fewer
+            activations fire, the faster the engine is.
         example_inputs: positional inputs; by default random numbers of the shapes in `input_info`.
         runtimes: any of ``"engine"``, which is PyTorch with `fxbin.deploy`, and ``"openvino"``; by default
-            the engine, and OpenVINO if that is installed.
-        int8: whether to time OpenVINO's int8 forms, which needs nncf; by default if that is installed.
+            the engine, and OpenVINO if it is installed.
+        int8: whether to time OpenVINO's int8 forms, which needs nncf; by default, if nncf is installed.
         threads: number of threads that a runtime may use.
         precision: OpenVINO's precision hint, ``"f32"`` or ``"bf16"``.
         rounds: number of rounds in which each form takes its turn.
@@ -113,7 +113,7 @@ def benchmark(
 
 
 def _chosen(runtimes: Sequence[BenchmarkRuntime] | None) -> Sequence[BenchmarkRuntime]:
-    """`runtimes`, by default all that are there. Raises ExportError for unknown ones."""
+    """Return `runtimes`, by default all that are installed. Raises ExportError for unknown ones."""
     if runtimes is None:
         return get_args(BenchmarkRuntime) if find_spec("openvino") else ["engine"]
     check_choice(runtimes, get_args(BenchmarkRuntime))
@@ -121,14 +121,14 @@ def _chosen(runtimes: Sequence[BenchmarkRuntime] | None) -> Sequence[BenchmarkRu
 
 
 def _with_int8(int8: bool | None) -> bool:
-    """Whether OpenVINO's int8 forms are timed. Raises ExportError if a package for it is not installed."""
+    """Return whether OpenVINO's int8 forms are timed. Raises ExportError if a package for that is missing."""
     int8 = find_spec("nncf") is not None if int8 is None else int8
     require("openvino", *(["nncf"] if int8 else []), extra="openvino")
     return int8
 
 
 def _check_unused(options: Mapping[str, Any]) -> None:
-    """Raise ExportError if one of the `options` of OpenVINO is not what it is by default."""
+    """Raise ExportError if one of the `options` of OpenVINO differs from its default."""
     for option, value in options.items():
         if value not in (None, False, "f32"):
             raise ExportError(

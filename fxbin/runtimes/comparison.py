@@ -1,4 +1,4 @@
-"""Compares a model compiled by PyTorch, deployed, in ONNX Runtime and in OpenVINO with PyTorch eager."""
+"""Compares a model that is compiled, deployed, in ONNX Runtime and in OpenVINO with PyTorch eager."""
 
 import copy
 import os
@@ -54,8 +54,8 @@ def compare_runtimes(
 ) -> RuntimeReport:
     """Run `model` in several runtimes and compare with PyTorch eager, in eval mode.
 
-    Differences and refusals of a runtime raise nothing: the report has them. A file in standard operators is
-    not expected to run in 1 bit in OpenVINO.
+    Differences and errors of a runtime do not raise an error, but are in the report. A file in standard
+    operators is not expected to run in 1 bit in OpenVINO.
 
     Args:
         model: a transformed model, in its current stage; its mode does not change.
@@ -65,9 +65,9 @@ def compare_runtimes(
         runtimes: any of ``"compiled"``, which is `torch.compile`, ``"engine"``, which is the model that
             `fxbin.deploy` makes, ``"onnxruntime"`` and ``"openvino"``. The first two do not use the file.
         layers: whether to compare each binarized call site as well, and name the first that differs. OpenVINO
-            runs each alone, as in `fxbin.openvino.verify`, as it does not fuse layers that are outputs. The
-            engine's are compared behind what has become part of them: BatchNorm, sum, activation; as floats,
-            even where only bits are handed on, which is what the outputs are computed with.
+            runs each by itself, as in `fxbin.openvino.verify`, because it does not fuse layers that are
+            outputs. Layers of the engine are compared after what has become part of them: BatchNorm, sum,
+            activation. They are compared as floats, even where outputs are computed from bits alone.
         tolerance: as in `fxbin.openvino.verify`, including its exception for values at thresholds.
         time_limit: seconds that OpenVINO may take for a step, as in `fxbin.openvino.verify`.
 
@@ -102,14 +102,14 @@ def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
 
 
 def _binarized(model: BinarizedModule, example: tuple[Any, ...] | None) -> list[str]:
-    """Names of the call sites that an exported file has binarized."""
+    """Return the names of the call sites that are binarized in an exported file."""
     in_file = (ExportMode.ONE_BIT, ExportMode.FLOAT)
     return [site.name for site in plan_export(model, example) if site.mode in in_file]
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a runtime gave, and what to compare it with."""
+    """The values that a runtime returned, and what to compare them with."""
 
     names: Sequence[str]
     """Names of the outputs of the model."""
@@ -118,13 +118,13 @@ class _Run:
     """Names of the call sites whose values follow the outputs."""
 
     found: Outputs
-    """The values."""
+    """The values of the outputs and layers, for each sample."""
 
     reference: fx.GraphModule
-    """PyTorch eager, which returns the same."""
+    """The model in PyTorch eager, which returns the same outputs and layers."""
 
     problem: str = ""
-    """What is wrong whatever the values are; empty if nothing is."""
+    """What is wrong regardless of the values; empty if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Comparison:
         return RuntimeResult(runtime, outputs, len(layers), first, ran.problem)
 
     def _lost(self, runtime: Runtime) -> str:
-        """What is missing of all that was written into the file; empty if nothing, or if it was not used."""
+        """Return what the file has lost since it was written; empty if nothing, or if it was not used."""
         record = read_record(self.path) if runtime == "onnxruntime" else None
         return "" if record is None else record.lost
 
@@ -215,6 +215,6 @@ class _Comparison:
 
 
 def _output_names(found: Outputs, layers: Sequence[str]) -> list[str]:
-    """Names of the outputs that precede the values of `layers`, as in an exported file."""
+    """Return names of the outputs that precede the values of `layers`, as in an exported file."""
     ports = range(len(found[0]) - len(layers))
     return [f"output_{port}" if port else "output" for port in ports]

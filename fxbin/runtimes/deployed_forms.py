@@ -22,14 +22,14 @@ from fxbin.verification.reference import copied
 
 @dataclass(frozen=True)
 class DeployedForm:
-    """One form of a model on the CPU, in channels_last, and the time it took so far."""
+    """One form of a model on the CPU, in channels_last, and the times measured so far."""
 
     name: str
     module: DeployedModule
     seconds: list[float] = field(default_factory=list)
 
     def timing(self) -> Timing:
-        """What it is and how long it took."""
+        """Return size, operators and times of this form."""
         packed = len(self.module.packed_convolutions)
         size = sum(x.nbytes for x in self.module.state_dict().values() if isinstance(x, Tensor))
         one_bit = packed if packed and engine() is not None else 0
@@ -69,13 +69,13 @@ class DeployedForms:
 
     @property
     def timings(self) -> tuple[Timing, ...]:
-        """How long each form took in the rounds so far."""
+        """Times of each form in the rounds so far."""
         return tuple(form.timing() for form in self._forms)
 
 
 @torch.no_grad()
 def share_that_fires(model: BinarizedModule, sample: BoundInputs) -> float | None:
-    """Share of the activations in front of binarized convolutions that are high for `sample`, in 1 bit.
+    """Return the share of activations before binarized convolutions that are high for `sample`, in 1 bit.
 
     None if `model` has none.
     """
@@ -109,13 +109,13 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _dtype_name(model: nn.Module) -> str:
-    """The dtype of the weights, or that of new ones if there are none: ``"float32"``."""
+    """Return the dtype of the weights, or the default dtype if there are none: ``"float32"``."""
     dtypes = (w.dtype for w in model.parameters() if w.is_floating_point())
     return str(next(dtypes, torch.get_default_dtype())).removeprefix("torch.")
 
 
 def _operators(module: DeployedModule) -> dict[str, int]:
-    """Number of nodes by class of the module, or name of the function or method, that they call."""
+    """Return the number of nodes by class of the module, or name of the function or method, they call."""
     names = Counter[str]()
     for node in module.graph.nodes:
         if node.op == "call_module":

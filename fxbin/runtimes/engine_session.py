@@ -1,4 +1,4 @@
-"""Runs a deployed model, with the outputs of its convolutions in 1 bit."""
+"""Runs a deployed model and returns the outputs of its 1-bit convolutions as well."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ def run_deployed(
 ) -> "tuple[list[list[NDArray[Any]]], dict[str, str]]":
     """Run `deployed` on the CPU; return for each sample its outputs, followed by those of the layers.
 
-    The layers are the convolutions in 1 bit. They are returned by the name of their call site, in execution
-    order, each with the node of the model's graph that returns the same: the last one of what has become part
-    of the convolution. They come from a second run, as a layer that is looked at gives floats even where
-    another one only needs their bits.
+    The layers are the convolutions in 1 bit. The dict has the names of their call sites, in execution order,
+    each with the node of the model's graph that returns the same: the last node that has become part of the
+    convolution. Their values come from a second run, because a layer with a hook returns floats even where
+    another layer only needs bits.
     """
     deployed = deployed.cpu()
     found, seen = [], dict[str, Tensor]()
@@ -42,7 +42,7 @@ def run_deployed(
 
 @contextmanager
 def _outputs_kept(places: Mapping[str, PackedConv2d], seen: dict[str, Tensor]) -> Iterator[None]:
-    """Put what each of `places` returns into `seen`, under its name."""
+    """Store what each of `places` returns in `seen`, under its name."""
 
     def keeper(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _args: Any, output: Tensor | tuple[Tensor, Tensor]) -> None:

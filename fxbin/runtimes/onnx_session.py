@@ -1,4 +1,4 @@
-"""Runs a file of fxbin in ONNX Runtime, with the outputs of its convolutions."""
+"""Runs a file of fxbin in ONNX Runtime and returns the outputs of its convolutions as well."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ LAYERS_ARE_FUSED = (
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
 ) -> "tuple[list[str], list[list[NDArray[Any]]]]":
-    """Run the file at `path`; return the names of its outputs, and for each sample these and the `layers`.
+    """Run the file at `path`; return names of its outputs, and for each sample outputs and `layers`.
 
     A file with ``operators="fxbin"`` runs in 1 bit. Raises VerificationError if the file lacks one of the
     layers, ONNX Runtime does not run it, or the engine cannot be built.
@@ -62,7 +62,7 @@ def run_in_onnxruntime(
 
 
 def _named(sample: BoundInputs, taken: Sequence[str]) -> "dict[str, NDArray[Any]]":
-    """The arrays of `sample` by the input names `taken` of the file, matched by position if names differ."""
+    """Return arrays of `sample` by the input names `taken` of the file, by position if names differ."""
     names = sample.names if {*taken} <= {*sample.names} else taken
     if len(names) != len(sample.names):
         given = f"{len(taken)} tensors ({', '.join(taken)}), got {len(sample.names)}"
