@@ -82,7 +82,7 @@ class PackedConv2d(nn.Module):
 
     @property
     def _has_hooks(self) -> bool:
-        """Whether it has forward hooks; False while torch.compile traces it, which does not know them."""
+        """Whether it has forward hooks; False under a compiler, which cannot tell."""
         return not torch.compiler.is_compiling() and any(torch_private.forward_hooks(self))
 
     def _options(self, output: str, activation: str | None = None) -> tuple[Any, ...]:

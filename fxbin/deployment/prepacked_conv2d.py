@@ -48,7 +48,7 @@ class PrepackedConv2d(nn.Conv2d):
 
     def _may_bypass_operators(self, x: Tensor) -> bool:
         """Whether `F.conv2d` would call oneDNN with `x` as it is, and nobody sees the difference."""
-        is_enabled: Any = torch.backends.mkldnn.enabled  # a bool, which PyTorch's stubs do not say
+        is_enabled: Any = torch.backends.mkldnn.enabled  # a bool, but PyTorch's stubs do not say so
         return (
             _IS_X86
             and is_enabled

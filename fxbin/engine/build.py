@@ -26,10 +26,10 @@ class CompilerError(EngineError):
 
 
 def built_library() -> Path:
-    """Return the engine as a shared library: that of the wheel, or one by the first compiler that works.
+    """Return the engine as a shared library: that of the wheel, or one that a compiler builds.
 
-    It is built once. If CC names a compiler, the library in the wheel is not used. Raises EngineError if
-    there is no compiler, or the error of the first compiler if all of them fail.
+    It is built once, by the first compiler that works. If CC names a compiler, the library in the wheel is
+    not used. Raises EngineError if there is no compiler, or the error of the first one if all of them fail.
     """
     shipped = Path(__file__).parent / shipped_name()
     if shipped.exists() and not os.environ.get("CC"):
@@ -38,7 +38,7 @@ def built_library() -> Path:
 
 
 def build_into(folder: Path) -> Path:
-    """Build the engine for a wheel into `folder`, that of this file there. Raises like `built_library`."""
+    """Build the engine into `folder`, that of this file in a wheel. Raises like `built_library`."""
     return _built(lambda compiler: _build(compiler, folder, lambda _: shipped_name()))
 
 

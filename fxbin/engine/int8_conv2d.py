@@ -212,7 +212,7 @@ def _prepared(levels: Tensor, constants: _Constants, geometry: _Geometry) -> _Pr
 
 
 def _versions(constants: _Constants) -> list[int] | None:
-    """Versions and addresses, which show writes to `constants`; None if inference tensors have no version."""
+    """Versions and addresses, which show writes to `constants`; None if one is an inference tensor."""
     if any(each.is_inference() for each in constants):
         return None
     return [*map(torch_private.version, constants), *(each.data_ptr() for each in constants)]

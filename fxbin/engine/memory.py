@@ -24,7 +24,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def aligned(values: Tensor) -> Tensor:
-    """Return `values`, or a copy if their address is not aligned, as in a file that was read as a whole."""
+    """Return `values`, or a copy if their address is not aligned, as in a view of the bytes of a file."""
     return values.clone() if values.data_ptr() % values.element_size() else values
 
 

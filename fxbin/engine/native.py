@@ -182,7 +182,7 @@ def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:
 
 
 def _state(bits: Tensor) -> int | Tensor:
-    """Return what shows later writes to `bits`: its version, or a copy if an inference tensor has none."""
+    """Return what shows later writes to `bits`: the version, or a copy, as inference tensors have none."""
     return bits.clone() if bits.is_inference() else torch_private.version(bits)
 
 

@@ -53,7 +53,7 @@ class Preparation:
 
 
 def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
-    """Why a call site with both binarizers enabled needs float operators; None if 1 bit is correct."""
+    """Why a call site without disabled binarizers needs float operators; None if 1 bit is correct."""
     if site.activation is None or site.weight is None:
         missing = "input" if site.activation is None else "weight"
         return f"its {missing} does not come straight from a binarizer"
