@@ -12,7 +12,7 @@ typedef struct {
     const fxbin_shape *conv;  /**< the shape of the call */
     int64_t in_size[2];              /**< height, width of the picture */
     int64_t first_row, rows;         /**< of the input, inside the picture, whose bits the band has */
-    int64_t first_out_row, out_rows; /**< of the output, which the band consists of */
+    int64_t first_out_row, out_rows; /**< of the output, which make up the band */
     int64_t out_width;
     uint64_t *bits; /**< (rows, width, groups, group_words) */
     int32_t *fired; /**< (groups, rows, width): how many of these bits are set */

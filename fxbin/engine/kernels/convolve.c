@@ -105,7 +105,7 @@ static void divide(convolution *self, int64_t threads) {
     while (rows > 1) {
         band_sizes sizes = sizes_of(self, rows);
         if (sizes.bits + sizes.input <= BAND_BYTES) break;
-        // Both neighbours of an edge pack the rows there, so a band is a few kernels high, whatever the cache holds.
+        // Bands that meet both pack the rows there, so a band is at least a few kernels high, whatever fits the cache.
         if (rows <= 4 * input_rows(self, 1)) break;
         rows = ceil_div(rows, 2);
     }
@@ -212,7 +212,7 @@ static void run_tiles(const convolution *self, const fxbin_band *band, means by,
     }
 }
 
-/** Read `size` bytes in order, which brings them from memory into the cache several times as fast as in any other. */
+/** Read `size` bytes in order, which brings them from memory into the cache several times as fast as other orders. */
 static void read_in_order(const void *weights, int64_t size) {
     const volatile char *bytes = weights;
     for (int64_t i = 0; i < size; i += ALIGNMENT) (void)bytes[i];

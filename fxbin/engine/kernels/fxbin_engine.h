@@ -98,7 +98,7 @@ typedef struct {
     int64_t y_thresholds_size;
 
     const char *kernel; /**< a name of `fxbin_kernel_name`; null lets the engine choose */
-    int64_t threads;    /**< most threads of the engine; with `parallel_for`, the number to divide work for */
+    int64_t threads;    /**< most threads to use; with `parallel_for`, for how many the work is divided */
     fxbin_parallel_for parallel_for; /**< of the host, to run the work on its threads; may be null */
     void *parallel_context;
 } fxbin_call;

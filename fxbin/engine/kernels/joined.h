@@ -2,7 +2,7 @@
  *
  * They work on channels or filters side by side, whatever groups these belong to. So their band and their tile are
  * packed as for a shape with one group; `fxbin_band.conv` has the groups. The sums are correct, but `fxbin_tile.active`
- * counts the inputs that fire of all groups together.
+ * counts the firing inputs of all groups together.
  */
 #ifndef FXBIN_JOINED_H
 #define FXBIN_JOINED_H
