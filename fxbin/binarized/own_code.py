@@ -248,7 +248,9 @@ class ConvCaller:
     def follow_assigned(self) -> None:
         """Run with binarizers what has been assigned as ``module.forward`` since, until it is deleted."""
         now = vars(self.module).get("forward")
-        if self.is_installed and getattr(now, "__self__", None) is not self:
+        # Dynamo of torch 2.9 does not see into a method that is in a dict; there, one stays the same.
+        is_hidden = type(now) is MethodType and not hasattr(now, "__self__")
+        if self.is_installed and not is_hidden and getattr(now, "__self__", None) is not self:
             self._assigned = now
             self.install()
 
