@@ -13,7 +13,7 @@ def graph_of_call(model: nn.Module) -> fx.Graph:
     """A graph that calls `model`, with its hooks, with all inputs that it gets.
 
     torch.export does not call a `GraphModule`: it interprets its graph, without the hooks on the module. With
-    this graph it follows what a call does. It puts keyword arguments behind the others, without their names,
+    this graph it follows what a call does. It puts keyword arguments after the others, without their names,
     which are those of the call that is being exported.
     """
     keywords = _keywords(model)

@@ -198,7 +198,7 @@ def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
 
 
 def is_held(read: Read) -> bool:
-    """Whether what is behind the value of `read` may change without another value in its place."""
+    """Whether what the value of `read` holds may change without another value in its place."""
     if read.kind is not None:
         return not hasattr(type(read.value), "__get__") and not _is_plain(read.value)
     is_attribute = read.registry == "__dict__" and read.name != "forward" and read.value is not MISSING

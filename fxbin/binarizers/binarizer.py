@@ -33,7 +33,7 @@ class Binarizer(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.name = ""
-        """Call site or parameter this binarizer stands in front of; messages quote it."""
+        """Call site or parameter this binarizer is inserted before; messages quote it."""
         self._is_enabled = False
         self._readers = {name: FlagReader() for name in self.flags}
         self.gradient_mean = GradientMean()

@@ -26,7 +26,7 @@ TO_BITS = f"binary_conv2d_to_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS})
 AND_BITS = f"binary_conv2d_and_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> (Tensor, Tensor)"
 NOT_DIFFERENTIABLE = (
     "a layer in 1 bit or int8 has no gradient. Train the model that fxbin.transform returned, even if only "
-    "layers in front of it are to be trained, and deploy it afterwards"
+    "layers before it are to be trained, and deploy it afterwards"
 )
 
 WITHOUT_BACKWARD = "without_backward(Tensor y, Tensor x) -> Tensor"

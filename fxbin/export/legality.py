@@ -46,9 +46,9 @@ class Preparation:
         """Text for the report; empty if nothing is needed."""
         parts = [f"{self.channels} zero channels added"] if self.channels else []
         if any(self.sides):
-            parts.append(f"padding {self.sides} moved in front of the binarizer")
+            parts.append(f"padding {self.sides} moved before the binarizer")
         if self.barrier:
-            parts.append("kept apart from the sum in front of it by a 1x1 max pooling")
+            parts.append("kept apart from the sum before it by a 1x1 max pooling")
         return "; ".join(parts)
 
 

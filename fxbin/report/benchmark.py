@@ -78,7 +78,7 @@ class BenchmarkReport:
     """Shapes of the inputs."""
 
     fired: float | None
-    """Share of the activations in front of binarized convolutions that fire, on which the speed of the engine
+    """Share of the inputs of binarized convolutions that fire, on which the speed of the engine
     depends; None if it was not timed, or there are none."""
 
     timings: tuple[Timing, ...]

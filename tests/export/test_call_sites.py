@@ -69,8 +69,8 @@ def test_what_the_kernel_takes_needs_no_change(check: Any, binarize: Binarize, o
     [
         ({"in_channels": 12, "kernel_size": 3}, "4 zero channels added"),
         ({"in_channels": 3, "kernel_size": 3, "padding": 1}, "5 zero channels added"),
-        ({"kernel_size": 7, "padding": 3}, "padding (3, 3, 3, 3) moved in front of the binarizer"),
-        ({"kernel_size": 2, "padding": "same"}, "padding (0, 1, 0, 1) moved in front of the binarizer"),
+        ({"kernel_size": 7, "padding": 3}, "padding (3, 3, 3, 3) moved before the binarizer"),
+        ({"kernel_size": 2, "padding": "same"}, "padding (0, 1, 0, 1) moved before the binarizer"),
         (
             {"kernel_size": 3, "padding": (0, 5), "in_channels": 9},
             "7 zero channels added; padding (5, 5, 0, 0)",
