@@ -269,12 +269,13 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     if check is not None:
         table.add_row("[b]final, onnxruntime[/b]", f"[b]{found['onnxruntime']:.2f}[/b]")
     engine, openvino = report["engine"], report["openvino"]
+    deployed = "1-bit engine" if engine is not None and engine["one_bit"] else "deployed network, in float"
     if engine is not None:
-        table.add_row("[b]final, 1-bit engine[/b]", f"[b]{engine['accuracy']:.2f}[/b]")
+        table.add_row(f"[b]final, {deployed}[/b]", f"[b]{engine['accuracy']:.2f}[/b]")
     if openvino is not None:
         table.add_row("[b]final, OpenVINO[/b]", f"[b]{openvino['accuracy']:.2f}[/b]")
     console.print(table)
-    for name, compared in (("onnxruntime", check), ("1-bit engine", engine), ("OpenVINO", openvino)):
+    for name, compared in (("onnxruntime", check), (deployed, engine), ("OpenVINO", openvino)):
         if compared is not None:
             console.print(
                 f"PyTorch and {name}: {compared['differing_predictions']} of {report['images']['held_out']} "

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.deployment import deploy
+from fxbin.engine.library import engine
 from fxbin.train.epoch import EVALUATION_BATCH
 from fxbin.train.predictions import ComparedPredictions, compare_predictions
 
@@ -20,7 +21,7 @@ class EngineCheck:
     """Number of convolutions with binarizers."""
 
     one_bit: int
-    """Number of those that the engine computes in 1 bit."""
+    """Number of those that run in 1 bit: 0 where the engine cannot be built, and all are computed in float."""
 
     predictions: ComparedPredictions
     """The engine's predictions compared with PyTorch's."""
@@ -40,6 +41,6 @@ def check_engine(model: BinarizedModule, images: Tensor, labels: Tensor, logits:
         found = torch.cat([deployed(part).float() for part in images.cpu().split(EVALUATION_BATCH)])
     return EngineCheck(
         binarized=len(deployed.deployed_sites),
-        one_bit=len(deployed.packed_convolutions),
+        one_bit=0 if engine() is None else len(deployed.packed_convolutions),
         predictions=compare_predictions("the deployed network", found, logits, labels),
     )

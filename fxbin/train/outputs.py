@@ -107,7 +107,7 @@ def run_in_engine(trained: Trained, logits: Tensor, progress: TrainingProgress) 
     except ExportError as error:
         progress.note(f"not run in the 1-bit engine: {error}")
         return None
-    progress.note(f"ran the 1-bit engine: {checked.one_bit} of {checked.binarized} in 1 bit")
+    progress.note(f"ran the deployed network: {checked.one_bit} of {checked.binarized} convolutions in 1 bit")
     return checked
 
 

@@ -10,6 +10,7 @@ import fxbin
 from fxbin.errors import ExportError
 from fxbin.train import onnx_check
 from fxbin.train.data import ImageData
+from fxbin.train.engine_check import check_engine
 from fxbin.train.history import EpochRecord
 from fxbin.train.onnx_check import check_onnx
 from fxbin.train.outputs import write_outputs
@@ -92,7 +93,17 @@ def test_engine_is_compared_with_the_network_itself(
     assert report["engine"]["binarized"] == report["engine"]["one_bit"] == 2
     assert report["engine"]["differing_predictions"] == 0
     assert report["engine"]["largest_logit_difference"] < 1e-5
-    assert "ran the 1-bit engine: 2 of 2 in 1 bit" in notes.lines
+    assert "ran the deployed network: 2 of 2 convolutions in 1 bit" in notes.lines
+
+
+def test_without_the_engine_nothing_is_said_to_run_in_1_bit(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxbin.train.engine_check.engine", lambda: None)
+    with torch.no_grad():
+        logits = trained.model(trained.data.test_x)
+    checked = check_engine(trained.model, trained.data.test_x, trained.data.test_y, logits)
+    assert (checked.one_bit, checked.binarized) == (0, 2)
 
 
 def test_network_that_cannot_be_deployed_is_noted(
