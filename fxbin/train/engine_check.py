@@ -21,7 +21,7 @@ class EngineCheck:
     """Number of convolutions with binarizers."""
 
     one_bit: int
-    """Number of those that run in 1 bit: 0 where the engine cannot be built, and all are computed in float."""
+    """Number of those that run in 1 bit; 0 where the engine cannot be built, so that all run in float."""
 
     predictions: ComparedPredictions
     """The engine's predictions compared with PyTorch's."""

@@ -60,7 +60,7 @@ def exit_code(*arguments: object) -> int:
 
 
 def test_train_writes_everything_and_prints_the_accuracies(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    built: Engine, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("onnxruntime")
     assert exit_code("train", config) == 0

@@ -13,6 +13,7 @@ from fxbin.engine import compiler as compilers
 from fxbin.engine.build import SOURCES, built_library, cache_folder, key
 from fxbin.engine.compiler import Compiler, find_compilers
 from fxbin.engine.library import ABI_VERSION, Engine, engine, engine_or_why_not, training_engine
+from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
 from tests.engine.cases import random_cases
 from tests.quick_compiler import quick_compiler
@@ -238,6 +239,17 @@ def test_importing_builds_nothing(tmp_path: Path) -> None:
     environment = os.environ | {"FXBIN_CACHE_DIR": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert not (tmp_path / "cache").exists()
+
+
+@needs_compiler
+def test_it_builds_for_a_cpu_without_kernels_of_its_own(tmp_path: Path) -> None:
+    command = (quick_compiler(tmp_path), "-DFXBIN_PORTABLE", "-Wall", "-Wextra", "-Werror")
+    assert Compiler(command).build(sorted(SOURCES.glob("*.c")), tmp_path / "engine.so") == ""
+    portable = Engine(tmp_path / "engine.so")
+    assert portable.kernels == ("portable",)
+    for case in random_cases(3, seed=0):
+        (y,) = run_natively(portable, case.checked())
+        assert torch.equal(y.double(), case.expected())
 
 
 def test_versions_of_the_interface_agree() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import fxbin
+from fxbin.engine.library import Engine
 from fxbin.errors import ExportError
 from fxbin.train import onnx_check
 from fxbin.train.data import ImageData
@@ -34,7 +35,7 @@ class Notes(TrainingProgress):
 
 
 @pytest.fixture
-def trained() -> Trained:
+def trained(built: Engine) -> Trained:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
     model = as_if_trained(fxbin.transform(net, CONFIG))
     x, y = torch.randn(5, 1, 6, 6), torch.arange(5) % 3

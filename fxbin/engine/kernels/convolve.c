@@ -5,7 +5,6 @@
 #include "active.h"
 #include "check.h"
 #include "convolve.h"
-#include "cpu.h"
 #include "epilogue.h"
 #include "errors.h"
 #include "joined.h"
@@ -265,7 +264,6 @@ static int64_t worthwhile_threads(const convolution *self) {
 /** Choose the kernel that counts across pixels if this CPU can run it, if only y is written, in planes, and if it is
  * faster than what has been chosen so far. */
 static void choose_planar(convolution *self) {
-#if FXBIN_X86
     const fxbin_kernel *planar = &planar_avx512_kernel;
     const fxbin_call *call = self->call;
     const fxbin_coefficients *c = &self->coefficients;
@@ -280,7 +278,6 @@ static void choose_planar(convolution *self) {
     if (mine > other->cost(self->shape, &work) + rest) return;
     self->kernel = planar;
     self->is_planar = true;
-#endif
 }
 
 static int run(convolution *self) {

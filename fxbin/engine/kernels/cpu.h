@@ -16,7 +16,8 @@
 #define INDEPENDENT
 #endif
 
-#if defined(__x86_64__)
+/* FXBIN_PORTABLE: build as for a CPU without kernels of its own, for tests. */
+#if defined(__x86_64__) && !defined(FXBIN_PORTABLE)
 #define FXBIN_X86 1
 #define POPCNT __attribute__((target("popcnt")))
 #define AVX2 __attribute__((target("avx2,popcnt")))
@@ -43,7 +44,7 @@ bool cpu_has_avx512_vpopcntdq(void);
 #endif
 
 /* Kernels for AArch64 read words as bytes, the lowest first. */
-#if defined(__aarch64__) && !defined(__AARCH64EB__)
+#if defined(__aarch64__) && !defined(__AARCH64EB__) && !defined(FXBIN_PORTABLE)
 #define FXBIN_ARM64 1
 
 /** NEON, which every AArch64 has: whether FXBIN_MAX_CPU allows it. */

@@ -209,4 +209,30 @@ AVX512_VPOPCNTDQ void run_planar(
     }
 }
 
+#else
+
+#include "planar_avx512.h"
+
+static bool runs_here(void) {
+    return false;
+}
+
+const fxbin_kernel planar_avx512_kernel = {.name = "planar_avx512", .runs_here = runs_here};
+
+int64_t planar_input_size(const fxbin_shape *shape, int64_t out_pixels) {
+    (void)shape, (void)out_pixels;
+    return 0;
+}
+
+double planar_excess(int64_t out_pixels) {
+    (void)out_pixels;
+    return 1;
+}
+
+void run_planar(
+    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y
+) {
+    (void)c, (void)band, (void)weights, (void)input, (void)y;
+}
+
 #endif

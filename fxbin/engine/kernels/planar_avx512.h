@@ -2,14 +2,10 @@
 #ifndef FXBIN_PLANAR_AVX512_H
 #define FXBIN_PLANAR_AVX512_H
 
-#include "cpu.h"
-
-#if FXBIN_X86
-
 #include "epilogue.h"
 #include "kernel.h"
 
-/** Its cost and its form of the weights; it has no functions for tiles. */
+/** Its cost and its form of the weights; it has no functions for tiles. On another CPU than x86, it never runs. */
 extern const fxbin_kernel planar_avx512_kernel;
 
 /** Number of bytes of its form of the input for so many pixels of the output. */
@@ -22,7 +18,5 @@ double planar_excess(int64_t out_pixels);
 void run_planar(
     const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y
 );
-
-#endif
 
 #endif
