@@ -92,6 +92,19 @@ class Premises:
         self.held.take(model, modules)
         self._fetched_from = [_held(modules[p], registry) for p, registry, _ in self._fetched]
         self._fetched_names = [name for _, _, name in self._fetched]
+        self._guarded = self._guards(model, path, reads, of_modules, of_classes)
+        self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
+
+    def _guards(
+        self,
+        model: nn.Module,
+        path: str,
+        reads: list[Read],
+        of_modules: list[Entry],
+        of_classes: Mapping[tuple[type, str], Any],
+    ) -> GuardedPremises:
+        """What Dynamo guards on; the arguments are those of `bind`, and what it compares in eager mode."""
+        modules = self._modules
         # Modules give functions of their classes as methods.
         read = [
             (modules[r.path], r.name, r.value)
@@ -100,7 +113,7 @@ class Premises:
             and r.registry != "nowhere"
             and not (r.registry == "class" and isinstance(r.value, FunctionType))
         ]
-        self._guarded = GuardedPremises(
+        return GuardedPremises(
             hooks=self._hooks,
             own_hooks=torch_private.called_hooks(model.get_submodule(path)),
             counts=zip(self._children, self._counts, strict=True),
@@ -109,7 +122,6 @@ class Premises:
             of_classes=[(kind, name, value) for (kind, name), value in of_classes.items()],
             of_globals=self._of_globals.guarded,
         )
-        self._final_values = [(model.get_submodule(r.path), r.name, r.value) for r in self.final_values]
 
     def rebind(self, copies: dict[int, Any]) -> None:
         """Expect the forwards of a copied model, which refer to `copies`, by id of what was copied."""

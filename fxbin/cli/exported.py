@@ -92,7 +92,7 @@ def export(
     Examples: `fxbin export runs/demo/checkpoint.pt demo.onnx`,
     `fxbin export runs/demo/checkpoint.pt demo.pt2 --dynamic-batch`
     """
-    from fxbin.export import export_onnx, export_program
+    from fxbin.export import export_onnx
 
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
@@ -100,10 +100,7 @@ def export(
     model = model_from(source, input_size)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == PROGRAM_SUFFIX:
-        deployed = export_program(model, output, dynamic_batch=dynamic_batch)
-        one_bit, sites = len(deployed.packed_convolutions), len(deployed.deployed_sites)
-        size = output.stat().st_size / 1024
-        typer.echo(f"wrote {output} ({size:.0f} KiB; {one_bit} of {sites} binarized convolutions in 1 bit)")
+        _write_program(model, output, dynamic_batch=dynamic_batch)
         return
     report = export_onnx(
         model,
@@ -114,6 +111,15 @@ def export(
         weights=weights.value,
     )
     typer.echo(str(report))
+
+
+def _write_program(model: "BinarizedModule", output: Path, *, dynamic_batch: bool) -> None:
+    from fxbin.export import export_program
+
+    deployed = export_program(model, output, dynamic_batch=dynamic_batch)
+    one_bit, sites = len(deployed.packed_convolutions), len(deployed.deployed_sites)
+    size = output.stat().st_size / 1024
+    typer.echo(f"wrote {output} ({size:.0f} KiB; {one_bit} of {sites} binarized convolutions in 1 bit)")
 
 
 def _refuse_onnx_options(*, opset: int, operators: Operators, weights: Weights) -> None:

@@ -44,6 +44,11 @@ class Form:
         """Bytes of the .xml file and its .bin file together."""
         return self.file.stat().st_size + self.file.with_suffix(".bin").stat().st_size
 
+    def timing(self, seconds: list[float], operators: dict[str, int]) -> Timing:
+        """Return the times of this form, with the operators that OpenVINO runs."""
+        one_bit = operators.get(ONE_BIT_KIND, 0)
+        return Timing("openvino", self.name, tuple(seconds), self.size, self.promised, one_bit, operators)
+
 
 def time_in_openvino(
     model: BinarizedModule,
@@ -76,18 +81,7 @@ def time_in_openvino(
         job = {"models": [str(form.file) for form in forms], "inputs": keys[0], **settings}
         result, _ = run_in_process("benchmark", job, arrays, time_limit, take_turn)
         rows = zip(forms, result["seconds"], result["operators"], strict=True)
-        timings = [
-            Timing(
-                "openvino",
-                form.name,
-                tuple(seconds),
-                form.size,
-                form.promised,
-                operators.get(ONE_BIT_KIND, 0),
-                operators,
-            )
-            for form, seconds, operators in rows
-        ]
+        timings = [form.timing(seconds, operators) for form, seconds, operators in rows]
     return result["runtime"], timings
 
 

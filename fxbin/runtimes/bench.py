@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from torch import nn
 
+from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
 from fxbin.export.packages import require
+from fxbin.lowering.inputs import BoundInputs
 from fxbin.lowering.prepare import prepare
 from fxbin.report.benchmark import BenchmarkReport, BenchmarkRuntime, Timing, processor_name
 from fxbin.report.turns import Turns
@@ -74,15 +76,36 @@ def benchmark(
     module, sample = prepare(binarized, example_inputs, None)
     if example_inputs is None:
         sample, _ = bound_samples(module.graph, sample, None)
-    here: dict[BenchmarkRuntime, DeployedForms] = {}
-    if "engine" in chosen:
-        here["engine"] = DeployedForms(binarized, example_inputs, sample, turns)
+    versions, timings = _time(binarized, example_inputs, sample, turns, chosen, in_openvino, time_limit)
+    return BenchmarkReport(
+        versions=versions,
+        device=processor_name(),
+        threads=threads,
+        precision=precision,
+        clock=turns.clock,
+        shapes=tuple(tuple(x.shape) for x in sample.tensors),
+        fired=share_that_fires(binarized, sample) if "engine" in chosen else None,
+        timings=timings,
+    )
+
+
+def _time(
+    binarized: BinarizedModule,
+    example_inputs: tuple[Any, ...] | None,
+    sample: BoundInputs,
+    turns: Turns,
+    chosen: Sequence[BenchmarkRuntime],
+    in_openvino: Mapping[str, Any],
+    time_limit: float,
+) -> tuple[dict[BenchmarkRuntime, str], tuple[Timing, ...]]:
+    """Time all forms in the `chosen` runtimes; return the versions of these, and the timings."""
+    here = [DeployedForms(binarized, example_inputs, sample, turns)] if "engine" in chosen else []
+    versions: dict[BenchmarkRuntime, str] = {"engine": DeployedForms.version} if here else {}
 
     def take_turn() -> None:
-        for forms in here.values():
+        for forms in here:
             forms.run_round()
 
-    versions = {runtime: forms.version for runtime, forms in here.items()}
     there: list[Timing] = []
     if "openvino" in chosen:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
@@ -98,18 +121,9 @@ def benchmark(
             take_turn=take_turn,
         )
     else:
-        for _ in range(rounds):
+        for _ in range(turns.rounds):
             take_turn()
-    return BenchmarkReport(
-        versions=versions,
-        device=processor_name(),
-        threads=threads,
-        precision=precision,
-        clock=turns.clock,
-        shapes=tuple(tuple(x.shape) for x in sample.tensors),
-        fired=share_that_fires(binarized, sample) if "engine" in chosen else None,
-        timings=(*(timing for forms in here.values() for timing in forms.timings), *there),
-    )
+    return versions, (*(timing for forms in here for timing in forms.timings), *there)
 
 
 def _chosen(runtimes: Sequence[BenchmarkRuntime] | None) -> Sequence[BenchmarkRuntime]:
