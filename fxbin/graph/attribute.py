@@ -23,7 +23,7 @@ def submodule_at(module: nn.Module, path: str) -> nn.Module | None:
 
     It takes a fifth of the time of ``get_submodule``, which a transform would spend thousands of times.
     """
-    if torch.compiler.is_dynamo_compiling():  # Dynamo of torch 2.9 does not follow lookups in a registry
+    if torch.compiler.is_dynamo_compiling():  # which does not follow the attrgetter below
         try:
             return module.get_submodule(path)
         except AttributeError:
