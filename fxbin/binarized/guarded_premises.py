@@ -64,8 +64,8 @@ class GuardedPremises:
 
     def hold(self) -> bool:
         """Whether all of them hold now."""
-        # Dynamo does not guard on hooks that it calls. Here it reads which there are, all of them; by keys, as
-        # torch 2.14 does not guard on what is unpacked from a dict.
+        # Dynamo does not guard on hooks that it calls. Here it reads which there are, all of them. It reads
+        # keys, as Dynamo of torch 2.14 does not guard on what is unpacked from a dict.
         hooks = [list(of_kind.keys()) for of_kind in (*self._own_hooks, *self._hooks)][len(self._own_hooks) :]
         return not any(hooks) and self._have_places() and self._have_values()
 
