@@ -1,5 +1,7 @@
 """``torch.ops.fxbin.binary_conv2d`` against `F.conv2d`, its kernels against each other, and its errors."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -238,6 +240,35 @@ def test_threads_give_the_same_bits(built: Engine) -> None:
         assert torch.equal(case.run(), alone)
     finally:
         torch.set_num_threads(1)
+
+
+FORKING = """
+import os
+import torch
+import fxbin
+from torch import nn
+
+torch.set_num_threads(2)
+model = fxbin.transform(nn.Sequential(nn.Conv2d(64, 64, 3)), {
+    "input_info": {"sample_size": [1, 64, 66, 66]}, "compression": {"algorithm": "binarization"},
+})
+model.binarization.enable(activations=True, weights=True)
+x = torch.randn(1, 64, 66, 66)  # enough work for two threads
+model(x)
+deployed = fxbin.deploy(model.eval())
+expected = deployed(x).numpy().tobytes()
+child = os.fork()
+if child == 0:  # nothing here may run in PyTorch's own threads
+    os._exit(0 if deployed(x).numpy().tobytes() == expected else 3)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_threads_in_a_forked_process(built: Engine) -> None:
+    """PyTorch's threads do not exist there; GNU's OpenMP runtime would wait for them forever."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout == "0\n"
 
 
 def test_calls_from_several_threads_share_the_weights(built: Engine) -> None:

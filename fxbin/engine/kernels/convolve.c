@@ -21,8 +21,8 @@
 /** Bytes that the input of a band may take, so that it stays in the cache while the band is computed. */
 #define BAND_BYTES (256 * 1024)
 
-/** Amount of work, in weights times output pixels, that is worth another thread. */
-#define WORK_OF_A_THREAD (16 * 1024 * 1024)
+/** Amount of work that is worth another thread: weights, of channels filled up to words, times output pixels. */
+#define WORK_OF_A_THREAD (2 * 1024 * 1024)
 
 /** Nanoseconds that kernels take that count the filters of one pixel together: for each pixel, and for each number of y
  * that they write to a plane. */
@@ -256,7 +256,9 @@ static void run_band(void *context, int64_t index) {
 
 static int64_t worthwhile_threads(const convolution *self) {
     const int64_t *x = self->call->x.shape;
-    double work = (double)(self->shape->filters * inputs_of(self->shape));
+    const fxbin_shape *shape = self->shape;
+    int64_t words = ceil_div(shape->channels / shape->groups, 64);
+    double work = (double)(shape->filters * shape->kernel[0] * shape->kernel[1] * words * 64);
     work *= (double)(x[0] * self->out_size[0] * self->out_size[1]);
     return (int64_t)max_of(1, (int64_t)(work / WORK_OF_A_THREAD));
 }

@@ -6,7 +6,8 @@
 
 /** Call ``body(context, i)`` for every i below `count`, on at most `threads` threads, this one among them.
  *
- * The other threads start and end within the call, so a process may fork at any time.
+ * The others are those of the process's OpenMP runtime, which PyTorch's operators use, too. Without one, they start and
+ * end within the call.
  */
 void run_on_threads(int64_t threads, int64_t count, void (*body)(void *context, int64_t index), void *context);
 
