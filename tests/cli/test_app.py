@@ -225,6 +225,7 @@ def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.Capt
     assert Path("new/trained.onnx").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, when it loads
 def test_export_writes_a_program_for_pytorch(
     built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
