@@ -11,6 +11,7 @@ import typer
 from fxbin.cli.source import config_for
 from fxbin.errors import ExportError, VerificationError
 from fxbin.export.output_path import check_output_name
+from fxbin.export.pipeline import DEFAULT_OPSET
 from fxbin.verification.time_limit import TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
 PROGRAM_SUFFIX = ".pt2"
-DEFAULT_OPSET = 18
 
 SourceArgument = Annotated[
     str,

@@ -14,8 +14,6 @@ PyTorch gives the memory of large activations back to the system behind each lay
 the environment has MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=2000000000.
 """
 
-import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -31,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import fxbin
 from fxbin.deployment import DeployedModule
-from tests.benchmarks.onnxruntime_speed import SHARE, with_share
+from tests.benchmarks.onnxruntime_speed import ratios, read_arguments, with_share
 from tests.benchmarks.openvino_speed import CASES, SIZE, Case
 
 FORMS = ("OpenVINO float32", "OpenVINO 1 bit", "1 bit", "1 bit and int8")
@@ -85,24 +83,9 @@ def measure(forms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
     return seconds
 
 
-def ratios(slow: list[float], fast: list[float]) -> tuple[float, float]:
-    """How many times as fast: the median over the rounds, and by the shortest times."""
-    return statistics.median(a / b for a, b in zip(slow, fast, strict=True)), min(slow) / min(fast)
-
-
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", help="beginnings of names; all by default")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--share", type=float, default=SHARE, help="of the inputs that fire")
-    parser.add_argument("--quick", action="store_true", help="only ResNet18")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    arguments = parser.parse_args()
+    arguments = read_arguments(__doc__)
     names = ("ResNet18",) if arguments.quick else tuple(arguments.names)
     torch.set_num_threads(arguments.threads)
     print(f"OpenVINO {openvino.__version__}, threads: {arguments.threads}, batch: {arguments.batch}; ms\n")

@@ -89,9 +89,8 @@ class Result:
 
     @property
     def ratios(self) -> tuple[float, float]:
-        """How many times as fast: the median over the rounds, and by the shortest times."""
-        by_round = [a / b for a, b in zip(self.float32, self.bits, strict=True)]
-        return statistics.median(by_round), min(self.float32) / min(self.bits)
+        """How many times as fast, see `ratios`."""
+        return ratios(self.float32, self.bits)
 
     @property
     def row(self) -> str:
@@ -160,10 +159,15 @@ def measure(case: Case, rounds: int, threads: int, batch: int, share: float) -> 
     )
 
 
-def main() -> None:
-    """Measure, and print the table."""
+def ratios(slow: list[float], fast: list[float]) -> tuple[float, float]:
+    """How many times as fast: the median over the rounds, and by the shortest times."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True)), min(slow) / min(fast)
+
+
+def read_arguments(description: str | None) -> argparse.Namespace:
+    """The command line of this benchmark and of `deployed_speed`."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="beginnings of names; all by default")
     parser.add_argument("--rounds", type=int, default=30)
@@ -172,7 +176,12 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=SHARE, help="of the inputs that fire")
     parser.add_argument("--quick", action="store_true", help="only ResNet18")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    arguments = read_arguments(__doc__)
     names = tuple(TARGETS) if arguments.quick else tuple(arguments.names)
     torch.set_num_threads(arguments.threads)
     print(f"onnxruntime {onnxruntime.__version__}, threads: {arguments.threads}, batch: {arguments.batch}\n")

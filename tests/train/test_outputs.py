@@ -84,11 +84,15 @@ def test_the_check_runs_files_of_any_fixed_batch_and_counts_differences(
         check_onnx(path, images, trained.data.test_y, logits[:, :2])
 
 
-def test_engine_is_compared_with_the_network_itself(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr("fxbin.train.openvino_check.find_spec", lambda _name: None)
+
+
+@pytest.mark.usefixtures("no_openvino")
+def test_engine_is_compared_with_the_network_itself(trained: Trained, tmp_path: Path) -> None:
     notes = Notes()
     report = write_outputs(trained, tmp_path, notes)
     assert report["engine"]["binarized"] == report["engine"]["one_bit"] == 2
@@ -120,11 +124,8 @@ def test_network_that_cannot_be_deployed_is_noted(
     assert "not run in the 1-bit engine: model: Net has code that no graph can hold" in notes.lines
 
 
-def test_without_openvino_the_demo_says_so(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("fxbin.train.openvino_check.find_spec", lambda _name: None)
+@pytest.mark.usefixtures("no_openvino")
+def test_without_openvino_the_demo_says_so(trained: Trained, tmp_path: Path) -> None:
     notes = Notes()
     report = write_outputs(trained, tmp_path, notes)
     assert report["onnx"] is not None
