@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from fxbin.binarized.state import BinarizationState as BinarizationState
     from fxbin.binarized.state import Stage as Stage
     from fxbin.binarizers import ActivationBinarizer as ActivationBinarizer
+    from fxbin.binarizers import ActivationLevels as ActivationLevels
     from fxbin.binarizers import Binarizer as Binarizer
+    from fxbin.binarizers import ComposedWeightBinarizer as ComposedWeightBinarizer
     from fxbin.binarizers import DoReFaWeightBinarizer as DoReFaWeightBinarizer
+    from fxbin.binarizers import Estimator as Estimator
+    from fxbin.binarizers import LatentTransform as LatentTransform
+    from fxbin.binarizers import Levels as Levels
     from fxbin.binarizers import WeightBinarizer as WeightBinarizer
+    from fxbin.binarizers import WeightLevels as WeightLevels
     from fxbin.binarizers import XNORWeightBinarizer as XNORWeightBinarizer
+    from fxbin.binarizers import ZeroScale as ZeroScale
     from fxbin.binarizers import register_activation_binarizer as register_activation_binarizer
+    from fxbin.binarizers import register_activation_levels as register_activation_levels
+    from fxbin.binarizers import register_estimator as register_estimator
+    from fxbin.binarizers import register_latent_transform as register_latent_transform
     from fxbin.binarizers import register_weight_binarizer as register_weight_binarizer
+    from fxbin.binarizers import register_weight_levels as register_weight_levels
     from fxbin.compiler.node_names import node_names as node_names
     from fxbin.compiler.transform import transform as transform
     from fxbin.config import Config as Config
@@ -71,12 +82,23 @@ _HOMES = {
     "fxbin.binarized.state": ("BinarizationState", "Stage"),
     "fxbin.binarizers": (
         "ActivationBinarizer",
+        "ActivationLevels",
         "Binarizer",
+        "ComposedWeightBinarizer",
         "DoReFaWeightBinarizer",
+        "Estimator",
+        "LatentTransform",
+        "Levels",
         "WeightBinarizer",
+        "WeightLevels",
         "XNORWeightBinarizer",
+        "ZeroScale",
         "register_activation_binarizer",
+        "register_activation_levels",
+        "register_estimator",
+        "register_latent_transform",
         "register_weight_binarizer",
+        "register_weight_levels",
     ),
     "fxbin.compiler.node_names": ("node_names",),
     "fxbin.compiler.transform": ("transform",),

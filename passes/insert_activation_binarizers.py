@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from fxbin.binarizers import make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
-from fxbin.config import Params
+from fxbin.config import Activations, Params
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import is_inlined_padding, set_node_info
@@ -34,6 +34,7 @@ class InsertActivationBinarizers(Pass):
     mode: str
     params: Params
     lr_multiplier: float | None = None
+    parts: Activations | None = None
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
@@ -50,7 +51,7 @@ class InsertActivationBinarizers(Pass):
         assert isinstance(spec, TensorSpec)
         if submodule_at(owner, decision.activation) is None:
             # The channel axis is -3: a conv2d also takes (c, h, w).
-            binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params)
+            binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params, self.parts)
             binarizer.name = site.name
             binarizer.lr_multiplier = self.lr_multiplier
             add_beside(owner, decision.activation, binarizer)

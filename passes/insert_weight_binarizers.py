@@ -7,7 +7,7 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.binarizers import make_weight_binarizer
-from fxbin.config import Params
+from fxbin.config import Params, Weights
 from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import set_node_info
@@ -29,6 +29,7 @@ class InsertWeightBinarizers(Pass):
     name: ClassVar[str] = "insert-weight-binarizers"
     mode: str
     params: Params
+    parts: Weights | None = None
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
@@ -41,7 +42,7 @@ class InsertWeightBinarizers(Pass):
         owner, decision, weight = site.owner, site.selected, site.w
         assert decision is not None
         if submodule_at(owner, decision.weight) is None:
-            binarizer = make_weight_binarizer(self.mode, _shape(owner, weight), self.params)
+            binarizer = make_weight_binarizer(self.mode, _shape(owner, weight), self.params, self.parts)
             binarizer.name = site.weight_path or site.name
             binarizer.keep_mode(self.mode)
             add_beside(owner, decision.weight, binarizer)

@@ -133,6 +133,26 @@ class Binarizer(nn.Module, ABC):
     def _note_gradient(self, _parameter: Tensor) -> None:
         self.gradient_mean.note()
 
+    def follow_progress(self) -> None:
+        """Add the buffer `progress`, which a part of this binarizer depends on; `StagedSchedule` sets it.
+
+        It is the share of the training with this binarizer that is over: 0-d, float32, on the CPU.
+        """
+        if not self.follows_progress:
+            self.flags = (*self.flags, "progress")  # type: ignore[misc]  # of this instance alone
+            self.register_buffer("progress", torch.zeros(()))
+
+    @property
+    def follows_progress(self) -> bool:
+        """Whether a part of this binarizer depends on `progress`."""
+        return "progress" in self._buffers
+
+    @property
+    def current_progress(self) -> Tensor | None:
+        """A copy of `progress`, which a schedule may change before the backward; None without one."""
+        progress: Tensor | None = self._buffers.get("progress")
+        return None if progress is None else progress.clone()
+
     def _switch(self, on: bool) -> None:
         self._is_enabled = on
         self.enabled.fill_(int(on))

@@ -256,6 +256,7 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
     """Whether `_BinarizedConv2d` computes what the two modules would, and supports these tensors."""
     return (
         type(activations) is ActivationBinarizer
+        and activations.is_nncf
         and activations.is_enabled
         and _is_plain(activations)
         and isinstance(weights, WeightBinarizer)

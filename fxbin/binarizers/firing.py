@@ -1,4 +1,4 @@
-"""Counts of how often binarized activations are above 0, kept on their device."""
+"""Counts of how often binarized activations are high, kept on their device."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from fxbin.binarizers.axes import all_but_channels
 
 
 class FiringCount:
-    """Counts, for each channel, the outputs of an activation binarizer that are above 0.
+    """Counts, for each channel, the outputs of an activation binarizer that have the high level.
 
     The sums stay on the device of the activations, so counting never waits for it. Copying or unpickling
     gives None: a copied model does not count.
@@ -19,7 +19,10 @@ class FiringCount:
         """Number of values counted in each channel."""
 
     def add(self, y: Tensor) -> None:
-        """Count the outputs `y`, ``(n, c, h, w)`` or ``(c, h, w)``."""
+        """Count where `y` is above 0: outputs with a low level of 0, or a mask of those that are high.
+
+        Its shape is ``(n, c, h, w)`` or ``(c, h, w)``.
+        """
         if self.fired.device != y.device:
             self.fired, self.counted = self.fired.to(y.device), self.counted.to(y.device)
         self.fired.add_((y.detach() > 0).sum(all_but_channels(y)))

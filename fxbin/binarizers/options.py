@@ -1,10 +1,14 @@
-"""The options in the `params` section of a config that the built-in binarizers read."""
+"""What a config says about the built-in binarizers."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from fxbin.binarizers.scale_init import ScaleInit
 from fxbin.binarizers.threshold_init import ThresholdInit
 from fxbin.binarizers.weight import ScaleAxis
+
+Part = str | Mapping[str, Any]
+"""The name of a part, or an object with its name and options."""
 
 
 class Options(Protocol):
@@ -28,4 +32,37 @@ class Options(Protocol):
     @property
     def activation_init_batches(self) -> int:
         """Number of batches from which scale and thresholds are initialized."""
+        ...
+
+
+class ActivationParts(Protocol):
+    """The section `activations` of a config; None where the mode decides."""
+
+    @property
+    def levels(self) -> Part | None:
+        """A part from `fxbin.binarizers.parts.activation_levels`."""
+        ...
+
+    @property
+    def estimator(self) -> Part | None:
+        """A part from `fxbin.binarizers.parts.estimators`."""
+        ...
+
+
+class WeightParts(Protocol):
+    """The section `weights` of a config; None where the mode decides."""
+
+    @property
+    def levels(self) -> Part | None:
+        """A part from `fxbin.binarizers.parts.weight_levels`."""
+        ...
+
+    @property
+    def estimator(self) -> Part | None:
+        """A part from `fxbin.binarizers.parts.estimators`."""
+        ...
+
+    @property
+    def latent(self) -> Part | None:
+        """A part from `fxbin.binarizers.parts.latent_transforms`."""
         ...

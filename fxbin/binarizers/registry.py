@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fxbin.binarizers.activation import ActivationBinarizer
+from fxbin.binarizers.composed import composed_activation, composed_weight, has_no_parts, nncf_activation
 from fxbin.binarizers.factory_check import checked, definition, try_out, why_not_callable
-from fxbin.binarizers.options import Options
+from fxbin.binarizers.options import ActivationParts, Options, WeightParts
 from fxbin.binarizers.weight import (
     DoReFaWeightBinarizer,
     WeightBinarizer,
@@ -52,7 +53,7 @@ def register_activation_binarizer(name: str) -> Callable[[A], A]:
     A factory takes the number of input channels of a convolution and the `params` of the config, and returns
     a new `ActivationBinarizer`. The rules of `register_weight_binarizer` apply.
 
-    A mode without its own activation binarizer uses `ActivationBinarizer`.
+    A mode without its own activation binarizer uses NNCF's.
     """
 
     def register(factory: A) -> A:
@@ -63,33 +64,45 @@ def register_activation_binarizer(name: str) -> Callable[[A], A]:
     return register
 
 
-def make_weight_binarizer(mode: str, weight_shape: Sequence[int], params: Options) -> WeightBinarizer:
-    """Build the weight binarizer of `mode`.
+def make_weight_binarizer(
+    mode: str, weight_shape: Sequence[int], params: Options, parts: WeightParts | None = None
+) -> WeightBinarizer:
+    """Build the weight binarizer of `mode`, or one composed of `parts`, with those of `mode` for the rest.
 
-    Raises ConfigError if there is none; TransformError if the shape is not that of a conv2d weight, if the
-    factory returns anything but a new weight binarizer, or if that fails on a weight of this shape.
+    Raises ConfigError if there is no such mode, or if it is not one that has parts; TransformError if the
+    shape is not that of a conv2d weight, if the factory returns anything but a new weight binarizer, or if
+    that fails on a weight of this shape.
     """
     factory = _weight_factories.get(mode)
     if factory is None:
         raise _unknown_mode(mode)
     check_conv2d_weight(tuple(weight_shape))
+    if parts is not None and (parts.levels or parts.estimator or parts.latent):
+        return composed_weight(mode, tuple(weight_shape), params, parts)
     made = factory(weight_shape, params)
     binarizer = checked(made, WeightBinarizer, mode, "weight")  # type: ignore[type-abstract]  # any subclass
     if type(binarizer) not in (XNORWeightBinarizer, DoReFaWeightBinarizer):
         try_out(binarizer, tuple(weight_shape), mode)
+        binarizer.tried_shape = tuple(weight_shape)
     return binarizer
 
 
-def make_activation_binarizer(mode: str, channels: int, params: Options) -> ActivationBinarizer:
-    """Build the activation binarizer of `mode`.
+def make_activation_binarizer(
+    mode: str, channels: int, params: Options, parts: ActivationParts | None = None
+) -> ActivationBinarizer:
+    """Build the activation binarizer of `mode`, or one composed of `parts`, with NNCF's for the rest.
 
-    Raises ConfigError if no binarizer has that name; TransformError if its factory returns anything but a new
-    activation binarizer with `channels` channels.
+    Raises ConfigError if no binarizer has that name, or if it is not one that has parts; TransformError if
+    its factory returns anything but a new activation binarizer with `channels` channels.
     """
     factory = _activation_factories.get(mode)
     if factory is None and mode not in _weight_factories:
         raise _unknown_mode(mode)
-    binarizer = (factory or _scale_threshold)(channels, params)
+    if parts is not None and (parts.levels or parts.estimator):
+        if factory not in (None, nncf_activation):
+            raise has_no_parts(mode, "activations")
+        return composed_activation(channels, params, parts)
+    binarizer = (factory or nncf_activation)(channels, params)
     binarizer = checked(binarizer, ActivationBinarizer, mode, "activation")
     if binarizer.channels != channels:
         raise TransformError(
@@ -132,16 +145,7 @@ def _unknown_mode(mode: str) -> ConfigError:
     return ConfigError(" ".join(filter(None, sentences)))
 
 
-def _scale_threshold(channels: int, params: Options) -> ActivationBinarizer:
-    return ActivationBinarizer(
-        channels,
-        scale_init=params.activation_scale_init,
-        threshold_init=params.activation_threshold_init,
-        init_batches=params.activation_init_batches,
-    )
-
-
 register_weight_binarizer("xnor")(lambda _shape, params: XNORWeightBinarizer(params.weight_scale_axis))
 register_weight_binarizer("dorefa")(lambda _shape, _params: DoReFaWeightBinarizer())
 for _mode in ("xnor", "dorefa"):
-    register_activation_binarizer(_mode)(_scale_threshold)
+    register_activation_binarizer(_mode)(nncf_activation)

@@ -142,7 +142,7 @@ def formula_gradients(
 
 def binarize_weight(w: Tensor, a: Tensor) -> Tensor:
     """Weight `w` with the levels -a and +a: `BinarizeWeight` as a function."""
-    return _apply(BinarizeWeight, w, a)
+    return apply_function(BinarizeWeight, w, a)
 
 
 def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, strict: bool = False) -> Tensor:
@@ -157,10 +157,10 @@ def binarize_activation(x: Tensor, s: Tensor, t: Tensor, m: float = 1.0, *, stri
         # A compiler never recomputes the input of a convolution: it would keep y in addition to x.
         y: Tensor = checkpoint(BinarizeActivation.apply, x, s, t, m, strict, nonnegative, use_reentrant=False)
         return y
-    return _apply(BinarizeActivation, x, s, t, m, strict, nonnegative)
+    return apply_function(BinarizeActivation, x, s, t, m, strict, nonnegative)
 
 
-def _apply(function: type[Function], *args: Any) -> Tensor:
+def apply_function(function: type[Function], *args: Any) -> Tensor:
     """``function.apply(*args)``, without binding the arguments to the signature of forward where possible.
 
     For a small weight the binding takes four times as long as everything else. `torch.func` needs it, and

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fxbin.binarizers.binarizer import Binarizer
+from fxbin.binarizers.levels import Levels
 from fxbin.binarizers.straight_through import binarize_weight
 from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.onlookers import is_scripted, known
@@ -25,6 +26,9 @@ class WeightBinarizer(Binarizer):
     value (always 1), because other code averages, casts and copies values.
     """
 
+    tried_shape: tuple[int, ...] | None = None
+    """Shape of the weight on which the registry has tried this binarizer out; None outside a model."""
+
     mode_key: str = ""
     """Name of the buffer that marks the mode, such as ``"mode_xnor"``; empty outside a transformed model."""
 
@@ -39,6 +43,15 @@ class WeightBinarizer(Binarizer):
 
         No gradient flows through it.
         """
+
+    def levels(self, w: Tensor) -> Levels:
+        """The levels of `w`, each one number or four axes that are 1 or that of `w`, and the threshold.
+
+        By default ``-scale(w)`` and ``scale(w)`` with the threshold 0. A subclass whose `binarize` has others
+        declares them here: exports, the engine and reports use these.
+        """
+        scale = self.scale(w)
+        return Levels(w.new_zeros(1, 1, 1, 1), -scale, scale)
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with the levels ``-scale(x)`` and ``+scale(x)``, same shape and dtype."""

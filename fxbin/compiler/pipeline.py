@@ -22,8 +22,13 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
     return [
         MarkCallSites(decisions),
         InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
-        InsertWeightBinarizers(section.mode, section.params),
-        InsertActivationBinarizers(section.mode, section.params, config.lr_multiplier),
+        InsertWeightBinarizers(section.weights.mode or section.mode, section.params, section.weights),
+        InsertActivationBinarizers(
+            section.activations.mode or section.mode,
+            section.params,
+            config.lr_multiplier,
+            section.activations,
+        ),
     ]
 
 

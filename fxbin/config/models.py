@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
-from fxbin.binarizers.registry import weight_binarizer_names
+from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
+from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
+from fxbin.config.part import Part, PartOf
 from fxbin.config.pattern import why_invalid
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
@@ -93,6 +95,9 @@ class Params(Section):
     batch_norm_batches: Whole = 0
     """Training batches from which BatchNorm statistics are recomputed after each epoch; 0: not at all."""
 
+    progress_epochs: Annotated[Positive | None, NotNull] = None
+    """Epochs over which `ede`, `reste` and `clamp_quantiles` change; without it, until the decay ends."""
+
     weight_scale_axis: Literal["output", "input"] = "output"
     """Mode xnor: one scale per output filter (XNOR-Net, section 3.1), or per input channel."""
 
@@ -116,8 +121,47 @@ def _known_mode(mode: str) -> str:
     return mode
 
 
+def _known_activation_mode(mode: str) -> str:
+    """Refuse a mode that no binarizer is registered for, of activations or of weights."""
+    names = sorted({*weight_binarizer_names(), *activation_binarizer_names()})
+    if mode not in names:
+        own = "Add one of your own with fxbin.register_activation_binarizer."
+        hint = did_you_mean(mode, names, spelled=json.dumps)
+        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".lstrip())
+    return mode
+
+
 def _is_misspelt(algorithm: str) -> bool:
     return bool(closest(algorithm, ["binarization"], cutoff=0.8))
+
+
+class Activations(Section):
+    """How activations are binarized, where that differs from what `mode` says."""
+
+    mode: Annotated[Annotated[Text, AfterValidator(_known_activation_mode)] | None, NotNull] = None
+    """A mode, or a name from `register_activation_binarizer`, whose binarizers activations get."""
+
+    levels: Annotated[Part | None, PartOf(activation_levels)] = None
+    """The two levels, their thresholds and how these start: `zero_scale` (NNCF), `sign`, `free`."""
+
+    estimator: Annotated[Part | None, PartOf(estimators)] = None
+    """What counts as the derivative: `window` (NNCF), `approx_sign`, `swish_sign`, `ede`, `reste`."""
+
+
+class Weights(Section):
+    """How weights are binarized, where that differs from what `mode` says."""
+
+    mode: Annotated[Annotated[Text, AfterValidator(_known_mode)] | None, NotNull] = None
+    """A mode, or a name from `register_weight_binarizer`, whose binarizers weights get."""
+
+    levels: Annotated[Part | None, PartOf(weight_levels)] = None
+    """The scale: `filter_mean`, `tensor_mean`, `power_of_two`, `learned`, `one`, `center_distance`."""
+
+    estimator: Annotated[Part | None, PartOf(estimators)] = None
+    """What counts as the derivative: `straight_through` (NNCF), `clipped`, `window`, `ede` and others."""
+
+    latent: Annotated[Part | None, PartOf(latent_transforms)] = None
+    """What is done before taking the sign: `none` (NNCF), `center`, `standardize`, `clamp_quantiles`."""
 
 
 class Binarization(Section):
@@ -131,6 +175,12 @@ class Binarization(Section):
 
     params: Params = Params()
     """Stages and hyperparameters."""
+
+    activations: Activations = Activations()
+    """Parts of which the binarizers of activations are composed."""
+
+    weights: Weights = Weights()
+    """Parts of which the binarizers of weights are composed."""
 
     ignored_scopes: Scopes = None
     """Call sites that stay in full precision: names, or `{re}` and a regular expression."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fxbin import torch_private
-from fxbin.config.models import Binarization, Config, InputInfo, Params
+from fxbin.config.models import Activations, Binarization, Config, InputInfo, Params, Weights
 from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean
@@ -20,6 +20,8 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("input_info",): InputInfo,
     ("compression",): Binarization,
     ("compression", "params"): Params,
+    ("compression", "activations"): Activations,
+    ("compression", "weights"): Weights,
     ("pretrain",): Pretrain,
     ("augmentation",): Augmentation,
     ("distillation",): Distillation,

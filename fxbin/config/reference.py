@@ -23,6 +23,8 @@ def config_tables() -> dict[str, str]:
         "Top level": _table(general),
         "compression": _table(sections["Binarization"]["properties"]),
         "compression.params": _table(sections["Params"]["properties"]),
+        "compression.activations": _table(sections["Activations"]["properties"]),
+        "compression.weights": _table(sections["Weights"]["properties"]),
         "input_info": _table(sections["InputInfo"]["properties"]),
         "Training": _table(training),
         "pretrain": _table(sections["Pretrain"]["properties"]),
@@ -52,6 +54,8 @@ def _kind(value: dict[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in value["enum"])
     if "anyOf" in value:
         one = _kind(value["anyOf"][0])
+        if value["anyOf"][1].get("type") == "object":
+            return f"{one}, or an object with `name` and options"
         return f"{one}, or a list of them"
     if "items" in value:
         return f"list, each item a {_kind(value['items'])}"

@@ -94,13 +94,13 @@ def _packed(module: fx.GraphModule, site: CallSite, record: Record) -> PackedCon
     assert shapes.weight is not None
     filters = shapes.weight.shape[0]
     threshold, low, high = activation_levels(site.activation, shapes.x, shapes.dtype)
-    _, w_low, w_high = weight_levels(site.weight, shapes.weight)
+    w_threshold, w_low, w_high = weight_levels(site.weight, shapes.weight)
     bias = None if arguments["bias"] is None else attribute(module, str(arguments["bias"].target))
     left, right, top, bottom = padded_sides(arguments, shapes)
     return PackedConv2d(
         threshold.flatten().clone(),
         torch.cat([low.flatten(), high.flatten()]).float(),
-        pack_signs(shapes.weight),
+        pack_signs(shapes.weight - w_threshold),
         torch.stack([_of_filters(w_low, filters), _of_filters(w_high, filters)]),
         None if bias is None else bias.detach().float().clone(),
         kernel_size=shapes.weight.shape[2:],

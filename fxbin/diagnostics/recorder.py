@@ -86,7 +86,7 @@ class Diagnostics:
         self, name: str, site: Site, fired: float | None, silent: int | None, flipped: float
     ) -> SiteDiagnostics:
         with torch.no_grad():
-            bounds, scale = site.activation.levels()
+            bounds, low, high = site.activation.levels()
         return SiteDiagnostics(
             name=name,
             activations_binarized=site.activation.is_enabled,
@@ -95,13 +95,13 @@ class Diagnostics:
             channels=site.activation.channels,
             silent_channels=silent,
             flipped=flipped,
-            scale=scale.item(),
+            scale=(high - low).item(),
             threshold=bounds.mean().item(),
             smallest_threshold=bounds.min().item(),
             largest_threshold=bounds.max().item(),
             weight_gradient=self._norm(self._weights[site.weight].parameters()),
-            scale_gradient=self._norm([site.activation.scale]),
-            threshold_gradient=self._norm([site.activation.threshold]),
+            scale_gradient=self._norm(p for p in site.activation.parameters() if p.numel() == 1),
+            threshold_gradient=self._norm(p for p in site.activation.parameters() if p.numel() > 1),
         )
 
     def _norm(self, parameters: Iterable[nn.Parameter]) -> float | None:

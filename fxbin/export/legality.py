@@ -10,7 +10,13 @@ import torch
 
 from fxbin.graph.call_site import CallSite
 from fxbin.lowering.conv_shapes import ConvShapes, padded_sides
-from fxbin.lowering.levels import scale_varies_inside, why_unknown_levels
+from fxbin.lowering.levels import (
+    activation_levels,
+    maps_zero_to_zero,
+    scale_varies_inside,
+    weight_levels,
+    why_unknown_levels,
+)
 
 CHANNEL_BLOCK = 8
 """The kernel reads input channels in groups of 8; with a remainder it computes wrong numbers."""
@@ -80,13 +86,19 @@ def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
     """Why the current scales of a call site need float operators; None if 1 bit is correct.
 
     Only for a call site without a reason in `why_float`. Weight scales of 0 are allowed, see
-    `Levels.above_zero`.
+    `fxbin.export.lower`.
     """
     assert site.activation is not None
     assert site.weight is not None
     assert shapes.weight is not None
-    _, s = site.activation.levels()
-    scale = site.weight.scale(shapes.weight)
+    levels = activation_levels(site.activation, shapes.x, shapes.dtype)
+    w_levels = weight_levels(site.weight, shapes.weight)
+    if not maps_zero_to_zero(levels):
+        low, high = levels.low.item(), levels.high.item()
+        return f"its activations are {low:g} or {high:g}: OpenVINO computes 0 and s with thresholds >= 0 only"
+    if not torch.equal(w_levels.low, -w_levels.high):
+        return "its weights have levels that are not -a and a"
+    s, scale = levels.high, w_levels.high
     bad = int((~(scale.isfinite() & (scale >= 0))).sum())
     if bad:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.binarizers.levels import Levels
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
 from fxbin.export.legality import preparation, why_float, why_values_need_float
@@ -15,7 +17,6 @@ from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binariz
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
 from fxbin.lowering.levels import (
-    Levels,
     activation_levels,
     has_known_levels,
     returns_its_input,
@@ -25,6 +26,10 @@ from fxbin.lowering.record import Record
 from fxbin.lowering.use import is_used
 
 STANDARD = 'operators="standard" was asked for'
+
+SMALLEST_SCALE = 2.0**-100
+"""Smallest scale of a weight. It is negligible compared with other scales, but far above the smallest normal
+number, because it is multiplied and divided."""
 
 
 def lower_binarizers(
@@ -102,19 +107,20 @@ def _lower_site(
     assert shapes.weight is not None
     needed = preparation(site, shapes)
     levels = activation_levels(site.activation, shapes.x, shapes.dtype)
-    w_levels, raised = weight_levels(site.weight, shapes.weight).above_zero()
-    factor = distinct.factor((shapes.x, *levels), (shapes.weight > 0, *w_levels)) if distinct else 1.0
-    x, weight = site.raw_x, shapes.weight
+    w_levels, raised = _above_zero(weight_levels(site.weight, shapes.weight))
+    x, weight = site.raw_x, shapes.weight - w_levels.threshold
+    w_levels = Levels(torch.zeros_like(w_levels.threshold), w_levels.low, w_levels.high)
+    factor = distinct.factor((shapes.x, *levels), (weight > 0, *w_levels)) if distinct else 1.0
     with module.graph.inserting_before(site.node):
         if needed.padding:
             x = _call(module, site.node, nn.functional.pad, x, needed.padding)
-            levels = levels.with_channels(needed.channels)
+            levels = _with_channels(levels, needed.channels)
             weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, needed.channels))
         if needed.barrier:
             x = _call(module, site.node, nn.functional.max_pool2d, x, 1)
         w = _constant(module, f"{site.node.name}_weight", weight)
-        x_b = _insert(module, site.node, x, levels.scaled(factor), "activation", ExportMode.ONE_BIT)
-        w_b = _insert(module, site.node, w, w_levels.scaled(1 / factor), "weight", ExportMode.ONE_BIT)
+        x_b = _insert(module, site.node, x, _scaled(levels, factor), "activation", ExportMode.ONE_BIT)
+        w_b = _insert(module, site.node, w, _scaled(w_levels, 1 / factor), "weight", ExportMode.ONE_BIT)
     arguments = site.arguments | {"input": x_b, "weight": w_b}
     if any(needed.sides):
         arguments["padding"] = 0
@@ -122,6 +128,28 @@ def _lower_site(
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
     zeros = f"{raised} weight scales raised from 0 to 2 ** -100" if raised else ""
     return "; ".join(part for part in (needed.reason, apart, zeros) if part)
+
+
+def _above_zero(levels: Levels) -> tuple[Levels, int]:
+    """Raise scales of a weight to at least `SMALLEST_SCALE`; return levels and number of raised scales.
+
+    A filter whose weights are all 0, for example after pruning, has the levels 0 and 0. OpenVINO divides
+    by them: it then runs the convolution in float on an input of one bit per value, and crashes or gives
+    NaN. With `SMALLEST_SCALE`, a sum over n inputs of 0 or s that should be 0 is at most n s 2 ** -100.
+    """
+    high = levels.high.clamp(min=SMALLEST_SCALE)
+    return Levels(levels.threshold, -high, high), int((high != levels.high).sum())
+
+
+def _scaled(levels: Levels, factor: float) -> Levels:
+    """Multiply both levels by `factor`, which is exact for a power of two."""
+    return Levels(levels.threshold, levels.low * factor, levels.high * factor)
+
+
+def _with_channels(levels: Levels, extra: int) -> Levels:
+    """Extend levels to an activation ``(n, c + extra, h, w)``; new channels have the threshold 0."""
+    threshold = nn.functional.pad(levels.threshold, (0, 0, 0, 0, 0, extra))
+    return Levels(threshold, levels.low, levels.high)
 
 
 def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer, record: Record) -> None:

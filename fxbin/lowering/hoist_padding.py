@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
 from fxbin.graph.call_site import CONV2D_FUNCTIONS, called_binarizer
-from fxbin.lowering.levels import has_known_levels
+from fxbin.lowering.levels import has_known_levels, maps_zero_to_zero
 
 
 def hoist_padding(module: fx.GraphModule) -> None:
@@ -16,8 +16,8 @@ def hoist_padding(module: fx.GraphModule) -> None:
         after:   x -> pad -> activation binarizer -> conv2d
 
     OpenVINO's 1-bit kernel requires the binarizer next to the convolution. The result is exact, because all
-    pixels of a channel have the same threshold, which is never negative: the binarizer maps zero to zero.
-    Padding of channels, or with another constant, is not moved.
+    pixels of a channel have the same threshold, and the binarizer maps zero to zero. A binarizer that does
+    not, padding of channels, or padding with another constant, is not moved.
     """
     for pad in list(module.graph.nodes):
         if pad.op != "call_function" or pad.target is not nn.functional.pad:
@@ -25,6 +25,8 @@ def hoist_padding(module: fx.GraphModule) -> None:
         binarized = pad.args[0]
         binarizer = called_binarizer(module, binarized)
         if not isinstance(binarizer, ActivationBinarizer) or not has_known_levels(binarizer):
+            continue
+        if not maps_zero_to_zero(binarizer.levels()):
             continue
         feeds_conv = all(user.target in CONV2D_FUNCTIONS for user in pad.users)
         if not (feeds_conv and len(binarized.users) == 1 and _is_spatial(*pad.args[1:], **pad.kwargs)):

@@ -1,72 +1,43 @@
 """The two levels of a binarizer as constants."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fxbin import torch_private
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
+from fxbin.binarizers.composed_weight import ComposedWeightBinarizer
+from fxbin.binarizers.levels import Levels
 from fxbin.original.plain_code import runs_code_of
 
 _METHODS = ("forward", "binarize")
 """The methods that make up what a binarizer computes from its levels."""
 
-SMALLEST_SCALE = 2.0**-100
-"""Smallest scale of a weight. It is negligible compared with other scales, but far above the smallest normal
-number, because it is multiplied and divided."""
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A function of x: `high` where ``x > threshold``, else `low`. All three broadcast to x in its dtype."""
-
-    threshold: Tensor
-    low: Tensor
-    high: Tensor
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.threshold, self.low, self.high))
-
-    def scaled(self, factor: float) -> "Levels":
-        """Multiply both levels by `factor`, which is exact for a power of two."""
-        return Levels(self.threshold, self.low * factor, self.high * factor)
-
-    def above_zero(self) -> tuple["Levels", int]:
-        """Raise scales of a weight to at least `SMALLEST_SCALE`; return levels and number of raised scales.
-
-        A filter whose weights are all 0, for example after pruning, has the levels 0 and 0. OpenVINO divides
-        by them: it then runs the convolution in float on an input of one bit per value, and crashes or gives
-        NaN. With `SMALLEST_SCALE`, a sum over n inputs of 0 or s that should be 0 is at most n s 2 ** -100.
-        """
-        high = self.high.clamp(min=SMALLEST_SCALE)
-        return Levels(self.threshold, -high, high), int((high != self.high).sum())
-
-    def with_channels(self, extra: int) -> "Levels":
-        """Extend levels to an activation ``(n, c + extra, h, w)``; new channels have the threshold 0."""
-        return Levels(nn.functional.pad(self.threshold, (0, 0, 0, 0, 0, extra)), self.low, self.high)
-
 
 def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dtype: torch.dtype) -> Levels:
-    """Return the levels 0 and s with threshold s t, for inputs ``(n, c, h, w)`` or ``(c, h, w)`` of `dtype`.
+    """Return the levels for inputs ``(n, c, h, w)`` or ``(c, h, w)`` of `dtype`.
 
-    They are rounded as in the forward, so that the same inputs are above the threshold.
+    They are rounded as in the forward, so that the same inputs are above the threshold, and have as many axes
+    as the input. The threshold has one value for each channel.
     """
-    threshold, s = binarizer.levels()
-    per_channel = threshold.view(*[1] * (len(shape) - 3), -1, 1, 1)
-    high = s.view([1] * len(shape)).to(dtype)
-    return Levels(per_channel.to(dtype), torch.zeros_like(high), high)
+    threshold, *levels = binarizer.levels()
+    per_channel = threshold.to(dtype).flatten().expand(binarizer.channels)
+    low, high = (level.to(dtype).view([1] * len(shape)) for level in levels)
+    return Levels(per_channel.view(*[1] * (len(shape) - 3), -1, 1, 1), low, high)
 
 
 def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
-    """Return levels -a and a with threshold 0; a is the scale of `weight` ``(out, in / groups, kh, kw)``."""
-    a = binarizer.scale(weight)
-    return Levels(torch.zeros_like(weight[:1, :1, :1, :1]), -a, a)
+    """Return the levels of `weight` ``(out, in / groups, kh, kw)``, of whose shape they have the axes."""
+    levels = (level.detach().to(weight.dtype) for level in binarizer.levels(weight))
+    return Levels(*(level.view([1] * weight.dim()) if level.dim() == 0 else level for level in levels))
+
+
+def maps_zero_to_zero(levels: Levels) -> bool:
+    """Whether an input of 0 becomes 0, so that padding may come before or after the binarizer."""
+    return not levels.low.any() and bool((levels.threshold >= 0).all())
 
 
 def has_known_levels(binarizer: Binarizer) -> bool:
-    """Whether `levels` or `scale` describe what the binarizer computes while it is enabled."""
+    """Whether `levels` describes what the binarizer computes while it is enabled."""
     return why_unknown_levels(binarizer) is None
 
 
@@ -80,22 +51,64 @@ def returns_its_input(binarizer: Binarizer) -> bool:
 
 
 def why_unknown_levels(binarizer: Binarizer) -> str | None:
-    """Why `levels` or `scale` do not describe what the binarizer computes; None if they do."""
+    """Why `levels` does not describe what the binarizer computes; None if it does.
+
+    A class of a user's own that overrides `binarize` declares its levels by overriding `levels` as well;
+    they are compared with what it computes.
+    """
     kind = type(binarizer).__name__
-    known = ActivationBinarizer if isinstance(binarizer, ActivationBinarizer) else WeightBinarizer
-    if not isinstance(binarizer, known):
+    known = next((each for each in _KNOWN if isinstance(binarizer, each)), None)
+    if known is None:
         return f"{kind} is not a binarizer whose levels fxbin knows"
     replaced = next((name for name in _METHODS if name in vars(binarizer)), None)
     if replaced is not None:
         return f"{replaced} was assigned to its {kind}"
-    if not runs_code_of(binarizer, known, _METHODS):
-        return f"{kind} is not a binarizer whose levels fxbin knows"
     if any(torch_private.forward_hooks(binarizer)):
         return f"its {kind} has hooks, which may change what it returns"
-    return None
+    if runs_code_of(binarizer, known, _METHODS):
+        return None
+    if not (runs_code_of(binarizer, known, ("forward",)) and _declares_levels(type(binarizer))):
+        return f"{kind} is not a binarizer whose levels fxbin knows: it overrides binarize, but not levels"
+    return None if _computes_its_levels(binarizer) else f"{kind}.binarize has other levels than levels() says"
+
+
+_KNOWN: tuple[type[Binarizer], ...] = (ActivationBinarizer, ComposedWeightBinarizer, WeightBinarizer)
+
+
+def _declares_levels(kind: type[Binarizer]) -> bool:
+    """Whether the class that overrides `binarize`, or one derived from it, overrides `levels` as well."""
+    named = (cls for cls in kind.__mro__ if not {"binarize", "levels"}.isdisjoint(vars(cls)))
+    return "levels" in vars(next(named))
+
+
+@torch.no_grad()
+def _computes_its_levels(binarizer: Binarizer) -> bool:
+    """Whether `binarize` returns the levels that `levels` declares, for values on both sides of 0."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(binarizer, ActivationBinarizer):
+        threshold, low, high = activation_levels(binarizer, (1, binarizer.channels, 8, 8), torch.float32)
+        spread = 2 * (high - low).abs() + threshold.abs().amax()
+        x = torch.randn(1, binarizer.channels, 8, 8, generator=generator).to(spread) * spread
+    else:
+        assert isinstance(binarizer, WeightBinarizer)
+        if binarizer.tried_shape is None:
+            return False
+        x = torch.randn(binarizer.tried_shape, generator=generator).to(_device(binarizer))
+        threshold, low, high = weight_levels(binarizer, x)
+    was_training, binarizer.training = binarizer.training, False
+    try:
+        return torch.equal(binarizer.binarize(x), torch.where(x > threshold, high, low).expand_as(x))
+    finally:
+        binarizer.training = was_training
+
+
+def _device(binarizer: Binarizer) -> torch.device:
+    return next((parameter.device for parameter in binarizer.parameters()), binarizer.enabled.device)
 
 
 def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
     """Whether the weights of one filter have more than two levels."""
-    scale = binarizer.scale(weight)
-    return scale.numel() > 1 and tuple(scale.shape) != (weight.shape[0], 1, 1, 1)
+    return any(
+        level.numel() > 1 and tuple(level.shape) != (weight.shape[0], 1, 1, 1)
+        for level in binarizer.levels(weight)
+    )

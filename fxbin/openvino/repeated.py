@@ -28,7 +28,7 @@ def _identity(site: CallSite) -> tuple[Any, ...]:
     assert site.activation is not None
     options = [site.arguments[name] for name in ("stride", "padding", "dilation", "groups")]
     x, factor = _without_factor(site.raw_x)
-    threshold, _ = site.activation.levels()
+    threshold = site.activation.levels().threshold
     thresholds = tuple(f"{value / factor:.5g}" for value in threshold.flatten().tolist())
     origin = attribute(site.owner, site.weight_path) if site.weight_path else site.raw_w
     return x, factor > 0, origin, str(options), thresholds

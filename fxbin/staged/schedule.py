@@ -17,6 +17,7 @@ from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
 from fxbin.errors import ConfigError, TransformError
 from fxbin.staged.check import EpochWatch, check_optimizers, optimizers_of
+from fxbin.staged.progress import check_progress, set_progress
 from fxbin.staged.schedule_state import ScheduleState, stages_of
 from fxbin.staged.sharding import check_sharding
 
@@ -89,6 +90,7 @@ class StagedSchedule:
         self.optimizer = optimizer
         config = self._state.config if config is None else load_config(config)
         self.params: Params = config.binarization.params
+        check_progress(self._state, self.params)
         self._watch = EpochWatch(self._state, self._optimizers)
         self._epoch: float | None = None
         self._fraction = 0.0
@@ -253,6 +255,7 @@ class StagedSchedule:
         self._record_base_values()
         had_lr, had_weight_decay = self._owns()
         self._epoch, self._fraction = epoch, fraction
+        set_progress(self._state, self.params, epoch + fraction)
         self._state.started = self._start_at(epoch)
         has_lr, has_weight_decay = self._owns()
         factor = self._lr_factor() if has_lr else 1.0

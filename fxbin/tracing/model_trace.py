@@ -15,6 +15,8 @@ from fxbin.graph.scope import Scope
 from fxbin.original.inventory import Inventory
 from fxbin.tracing.module_call import without_data
 from fxbin.tracing.parts import Part, PartFinder, trace_both, why_assigns
+from fxbin.tracing.patches.patching import replacements_kept
+from fxbin.tracing.patches.reached import check_replacements
 from fxbin.tracing.trace import Trace, run_with_data, trace
 from fxbin.tracing.values.content import ContentError
 
@@ -114,6 +116,17 @@ def trace_model(
     Raises:
         TraceError: the inputs do not fit the model, or it cannot run.
     """
+    check_replacements()  # in a thread of its own, which waits for the replacements
+    with replacements_kept():
+        return _traced(root, args, kwargs, leaf_modules)
+
+
+def _traced(
+    root: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    leaf_modules: tuple[type[nn.Module], ...],
+) -> ModelTrace:
     given = (root, args, kwargs, leaf_modules)
     inventory = Inventory(root)
     eval_trace: Trace | None = None

@@ -58,7 +58,7 @@ class Firing:
         bounds = torch.quantile(x.permute(1, 0, 2, 3).flatten(1)[:, :100_000], 1 - self.share, dim=1)
         binarizer.scale.copy_(top.log())
         binarizer.threshold.copy_((bounds / top).clamp(1e-4, 0.999).logit().view_as(binarizer.threshold))
-        bound, _ = binarizer.levels()
+        bound = binarizer.levels().threshold
         self.fired += int((x > bound).sum())
         self.inputs += x.numel()
 

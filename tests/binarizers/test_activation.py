@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.binarizers.activation_levels import ZeroScale
 from fxbin.errors import ConfigError, TransformError
 from tests.zoo import DATA
 
@@ -67,9 +68,10 @@ def test_levels_are_where_the_output_switches_and_what_it_becomes() -> None:
     with torch.no_grad():
         binarizer.scale.fill_(0.7)
         binarizer.threshold.copy_(torch.tensor([-1.0, 0.0, 2.0]).view(1, 3, 1, 1))
-    bound, high = binarizer.levels()
+    bound, low, high = binarizer.levels()
     assert bound.shape == (1, 3, 1, 1)
     assert high.shape == (1,)
+    assert low.tolist() == [0.0]
     x = torch.randn(2, 3, 5, 5)
     assert_close(binarizer(x), (x > bound) * high)
     assert (binarizer(bound + 0 * x) == 0).all()
@@ -126,11 +128,11 @@ def test_input_with_other_channels_is_refused_with_the_name(shape: tuple[int, ..
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"scale_init": "max"}, 'activation_scale_init: expected "quantile" or "mse", got \'max\''),
-        ({"threshold_init": "max"}, 'activation_threshold_init: expected "half" or "mse", got \'max\''),
+        ({"scale_init": "max"}, 'scale_init: expected "quantile" or "mse", got \'max\''),
+        ({"threshold_init": "max"}, 'threshold_init: expected "half" or "mse", got \'max\''),
         ({"init_batches": 0}, "activation_init_batches: expected 1 or more, got 0"),
     ],
 )
 def test_unknown_starts_are_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ActivationBinarizer(3, **option)
+        ActivationBinarizer(3, **option) if "init_batches" in option else ZeroScale(**option)

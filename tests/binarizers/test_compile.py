@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer, XNORWeightBinarizer
+from fxbin.binarizers.activation_levels import ZeroScale
 
 
 class BinarizedConv(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
-        self.activation_binarizer = ActivationBinarizer(3, scale_init="mse")
+        self.activation_binarizer = ActivationBinarizer(3, ZeroScale("mse"))
         self.weight_binarizer = XNORWeightBinarizer()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer, XNORWeightBinarizer
+from fxbin.binarizers.activation_levels import ZeroScale
 from fxbin.binarizers.conv2d import conv2d
 
 
@@ -19,7 +20,7 @@ class Layer:
         generator = torch.Generator().manual_seed(0)
         self.weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=dtype).requires_grad_()
         self.x = torch.rand(2, 3, 8, 8, generator=generator, dtype=dtype).requires_grad_()
-        self.activations = ActivationBinarizer(3, scale_init="mse").to(dtype)
+        self.activations = ActivationBinarizer(3, ZeroScale("mse")).to(dtype)
         self.weights = XNORWeightBinarizer()
         self.activations.enable()
         self.weights.enable()

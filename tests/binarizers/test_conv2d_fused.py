@@ -18,6 +18,7 @@ from fxbin.binarizers import (
     XNORWeightBinarizer,
     conv2d_fused,
 )
+from fxbin.binarizers.activation_levels import ZeroScale
 from fxbin.binarizers.conv2d_fused import binarized_conv2d
 from fxbin.binarizers.firing import FiringCount
 
@@ -40,7 +41,7 @@ class Layer:
         self.bias = torch.randn(4, generator=generator, dtype=dtype).requires_grad_()
         x = torch.randn(3, 4, 8, 8, generator=generator, dtype=dtype)
         self.x = (x if negative else x.relu()).requires_grad_()
-        self.activations = ActivationBinarizer(4, scale_init="mse", lr_multiplier=3.0).to(dtype)
+        self.activations = ActivationBinarizer(4, ZeroScale("mse"), lr_multiplier=3.0).to(dtype)
         with torch.no_grad():
             self.activations.threshold.copy_(torch.tensor([-1.0, 0.0, 0.5, 1.5]).view(1, 4, 1, 1))
         self.weights = weights or XNORWeightBinarizer()

@@ -18,6 +18,7 @@ from fxbin.binarizers import (
     registry,
     weight_binarizer_names,
 )
+from fxbin.binarizers.activation_levels import ZeroScale
 from fxbin.config import Params
 from fxbin.errors import ConfigError, TransformError
 
@@ -50,8 +51,8 @@ def test_built_in_modes_and_their_options() -> None:
             activation_scale_init="mse", activation_threshold_init="mse", activation_init_batches=4
         )
         activation = make_activation_binarizer(mode, 3, params)
-        assert (activation.channels, activation.scale_init) == (3, "mse")
-        assert (activation.threshold_init, activation.init_batches) == ("mse", 4)
+        assert (activation.channels, activation.init_batches) == (3, 4)
+        assert activation.rule == ZeroScale("mse", "mse")
 
 
 @pytest.mark.usefixtures("_own_registry")

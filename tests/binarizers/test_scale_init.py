@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.binarizers.activation_levels import ZeroScale
 from fxbin.binarizers.scale_init import ScaleInit, mse_scale, quantile_scale
 from tests.zoo import DATA
 
@@ -19,7 +20,7 @@ RULES = pytest.mark.parametrize("rule", ["quantile", "mse"])
 
 
 def initialized(x: Tensor, rule: ScaleInit = "quantile") -> ActivationBinarizer:
-    binarizer = ActivationBinarizer(x.shape[1], scale_init=rule)
+    binarizer = ActivationBinarizer(x.shape[1], ZeroScale(rule))
     binarizer.name = "Net/Conv2d[conv]/conv2d_0"
     binarizer.enable()
     binarizer(x)
@@ -83,14 +84,14 @@ RANK = """
 import sys, torch
 import torch.distributed.nn.functional  # with a group it would keep it, and its threads, to the end
 from torch import distributed
-from fxbin.binarizers import ActivationBinarizer
+from fxbin.binarizers import ActivationBinarizer, ZeroScale
 
 rank = int(sys.argv[1])
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 batch = torch.rand(8, 3, 10, 10, generator=torch.Generator().manual_seed(0))
 for rule in ("quantile", "mse"):
     for shares in ([5, 3], [8, 0]):
-        binarizer = ActivationBinarizer(3, scale_init=rule, threshold_init="mse", init_batches=2)
+        binarizer = ActivationBinarizer(3, ZeroScale(rule, "mse"), init_batches=2)
         binarizer.enable()
         for x in (batch, 2 * batch):
             binarizer(x.split(shares)[rank])
@@ -118,7 +119,7 @@ def test_every_rank_starts_from_the_whole_batch_also_where_its_own_is_empty(tmp_
     found = iter(json.loads(line.removeprefix("found ")) for line in lines[0])
     rules: tuple[ScaleInit, ScaleInit] = ("quantile", "mse")
     for rule in rules:
-        whole = ActivationBinarizer(3, scale_init=rule, threshold_init="mse", init_batches=2)
+        whole = ActivationBinarizer(3, ZeroScale(rule, "mse"), init_batches=2)
         whole.enable()
         for x in (batch, 2 * batch):
             whole(x)

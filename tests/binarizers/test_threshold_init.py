@@ -6,10 +6,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.binarizers.activation_levels import ZeroScale
 
 
 def binarizer(channels: int = 3, **options: object) -> ActivationBinarizer:
-    made = ActivationBinarizer(channels, scale_init="mse", threshold_init="mse", **options)  # type: ignore[arg-type]
+    made = ActivationBinarizer(channels, ZeroScale("mse", "mse"), **options)  # type: ignore[arg-type]
     made.enable()
     return made
 
@@ -30,7 +31,7 @@ def batch(seed: int = 0) -> Tensor:
 def test_each_bound_is_half_of_what_the_scale_of_its_channel_alone_would_be() -> None:
     x, made = batch(), binarizer()
     made(x)
-    bound, s = made.levels()
+    bound, _, s = made.levels()
     assert_close(s, two_level_value(x.flatten()).view(1))
     for channel in range(3):
         assert_close(bound[0, channel, 0, 0], two_level_value(x[:, channel].flatten()) / 2)
@@ -39,7 +40,7 @@ def test_each_bound_is_half_of_what_the_scale_of_its_channel_alone_would_be() ->
 def test_it_is_the_bound_of_least_squared_error_of_a_channel_with_a_scale_of_its_own() -> None:
     x, made = batch(), binarizer()
     made(x)
-    for values, bound in zip(x.movedim(1, 0).flatten(1), made.levels()[0].flatten(), strict=True):
+    for values, bound in zip(x.movedim(1, 0).flatten(1), made.levels().threshold.flatten(), strict=True):
 
         def error(bound: Tensor, values: Tensor = values) -> Tensor:
             above = values > bound
@@ -70,7 +71,7 @@ def test_a_channel_that_is_not_finite_starts_at_half_the_scale() -> None:
     x[0, 1, 0, 0] = math.inf
     with pytest.warns(UserWarning, match="starts at 1"):
         made(x)
-    bound, s = made.levels()
+    bound, _, s = made.levels()
     assert_close(bound.flatten()[1], s[0] / 2)
     assert_close(bound.flatten()[2], two_level_value(x[:, 2].flatten()) / 2)
 

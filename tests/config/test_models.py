@@ -270,7 +270,7 @@ ERRORS: list[tuple[object, str]] = [
         {"compression": BINARIZATION, "validate_scopes": False},
         "unknown key here (value false): it belongs in compr",
     ),
-    (with_params(mode="xnor"), 'params.mode: unknown key here (value "xnor"): it belongs in compression.'),
+    (with_params(mode="xnor"), 'params.mode: unknown key here (value "xnor"): it belongs in compression or'),
     ({"compression": BINARIZATION, 3: 4}, "got 3, expected keys that are texts."),
     (5, "config: got int, expected a path, a dict or a fxbin.Config."),
 ]

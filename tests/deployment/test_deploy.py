@@ -397,7 +397,7 @@ def test_binarizers_of_ones_own_stay(built: Engine) -> None:
     model.set_submodule(place, own)
     deployed = fxbin.deploy(model)
     assert [entry.reason for entry in deployed.deployed_sites] == [
-        "HalfSigns is not a binarizer whose levels fxbin knows"
+        "HalfSigns is not a binarizer whose levels fxbin knows: it overrides binarize, but not levels"
     ]
     assert_computes_the_same(model, deployed, torch.rand(2, 8, 9, 9))
 

@@ -118,7 +118,7 @@ def test_values_at_the_threshold_go_down(check: Any, binarize: Binarize) -> None
     x = torch.zeros(2, 8, 4, 4)
     model = binarize(nn.Conv2d(8, 4, 1), x)
     (site,) = model.binarization.sites.values()
-    threshold, _ = site.activation.levels()
+    threshold = site.activation.levels().threshold
     x[0] = threshold.detach()
     x[1] = torch.nextafter(threshold.detach(), torch.tensor(9.0))[0]
     below, above = model(x).detach()
@@ -189,7 +189,7 @@ class Symmetric(ActivationBinarizer):
     """A binarizer of a user, with the levels -s and s."""
 
     def binarize(self, x: Tensor) -> Any:
-        threshold, s = self.levels()
+        threshold, _, s = self.levels()
         return torch.where(x > threshold, s, -s)
 
 
@@ -202,7 +202,9 @@ def test_levels_of_both_signs_are_plain(check: Any, binarize: Binarize) -> None:
     new.enable()
     model.set_submodule(name, new)
     report = check(model, x, one_bit=0)
-    assert report.sites[0].reason == "Symmetric is not a binarizer whose levels fxbin knows"
+    assert report.sites[0].reason == (
+        "Symmetric is not a binarizer whose levels fxbin knows: it overrides binarize, but not levels"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*are not fully binarized")

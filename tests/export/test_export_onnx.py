@@ -290,7 +290,9 @@ def test_levels_that_fxbin_does_not_know_are_written_as_their_forward(
 ) -> None:
     replace_weight_binarizer(model, OffsetLevels())
     report = check(model, X, one_bit=1)
-    assert report.sites[1].reason == "OffsetLevels is not a binarizer whose levels fxbin knows"
+    assert report.sites[1].reason == (
+        "OffsetLevels is not a binarizer whose levels fxbin knows: it overrides binarize, but not levels"
+    )
 
 
 def test_a_file_is_replaced_only_by_a_whole_one(

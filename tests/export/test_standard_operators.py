@@ -76,7 +76,7 @@ def test_weights_in_float_are_constants_of_the_convolutions(model: BinarizedModu
 def test_values_at_the_threshold_and_nan_compare_as_in_pytorch(check: Any) -> None:
     model = binarize(nn.Conv2d(8, 8, 1), torch.zeros(1, 8, 1, 1))
     (site,) = model.binarization.sites.values()
-    threshold, _ = site.activation.levels()
+    threshold = site.activation.levels().threshold
     for x in (threshold.detach(), torch.full((1, 8, 1, 1), torch.nan), -threshold.detach() * torch.inf):
         export_onnx(model, check.path, operators="standard")
         np.testing.assert_allclose(check.in_onnxruntime(x), model(x).detach(), rtol=0, atol=1e-6)

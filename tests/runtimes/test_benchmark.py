@@ -163,7 +163,7 @@ def test_the_share_that_fires_is_that_of_the_inputs(built: Engine) -> None:
     x = torch.randn(2, 3, 12, 12)
     model = binarize(nn.Conv2d(3, 8, 3), x)
     (site,) = model.binarization.sites.values()
-    threshold, _ = site.activation.levels()
+    threshold = site.activation.levels().threshold
     model.binarization.enable(activations=False, weights=False)
     report = fxbin.benchmark(model, (x,), runtimes=["engine"], rounds=1, repeat=1)
     assert report.fired == pytest.approx(float((x > threshold).float().mean()))

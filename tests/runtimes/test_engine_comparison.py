@@ -143,7 +143,7 @@ def test_a_value_at_its_threshold_may_end_up_on_the_other_side(
 ) -> None:
     model = binarize(At(), X)
     (site,) = model.binarization.sites.values()
-    threshold, _ = (level.detach() for level in site.activation.levels())
+    threshold = site.activation.levels().threshold.detach()
     x = X.clone()
     x[:, :, 8, 8] = threshold.flatten()
 

@@ -12,7 +12,7 @@ def test_special_values_hold_every_kind_in_every_channel() -> None:
     model = binarize(nn.Conv2d(3, 4, 3), x)
     (site,) = model.binarization.sites.values()
     values = special_values(site.activation, x)
-    threshold, s = (level.detach() for level in site.activation.levels())
+    threshold, _, s = (level.detach() for level in site.activation.levels())
     assert values.shape == x.shape
     for channel in range(3):
         found = values[:, channel]
@@ -29,7 +29,7 @@ def test_a_value_at_its_threshold_is_seen_in_the_outputs_and_others_are_not() ->
     x = torch.rand(1, 8, 4, 4)
     model = binarize(nn.Conv2d(8, 4, 1), x)
     (site,) = model.binarization.sites.values()
-    threshold, s = (level.detach() for level in site.activation.levels())
+    threshold, _, s = (level.detach() for level in site.activation.levels())
     apart = torch.where(x > 0.5, threshold + 0.1 * s, threshold - 0.1 * s)
     assert output_changes(model, BoundInputs((apart,), ("x",))) == [0.0]
     at = apart.clone()

@@ -8,7 +8,7 @@ what traced tensors and numbers stand for.
 import copyreg
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -133,13 +133,13 @@ def casts_traced(namespaces: Iterable[dict[str, Any]]) -> Iterator[None]:
     Other threads find them there as well, where they behave like the built-in types: global names of a module
     are the same for all threads.
     """
-    with ExitStack() as stack:
-        stack.enter_context(
-            mock.patch.dict(copyreg.dispatch_table, dict.fromkeys((_Cast, _TypeOf), _pickled))
-        )
-        for names in namespaces:
-            for cast in (_Int, _Float, _Type):
-                if cast._stands_for.__name__ not in names:
-                    names[cast._stands_for.__name__] = cast
-                    stack.callback(names.pop, cast._stands_for.__name__, None)
-        yield
+    casts = {cast._stands_for.__name__: cast for cast in (_Int, _Float, _Type)}
+    added = [(names, name) for names in namespaces for name in casts if name not in names]
+    with mock.patch.dict(copyreg.dispatch_table, dict.fromkeys((_Cast, _TypeOf), _pickled)):
+        try:
+            for names, name in added:
+                names[name] = casts[name]
+            yield
+        finally:
+            for names, name in added:
+                names.pop(name, None)

@@ -31,6 +31,28 @@ from fxbin.tracing.values.tensor import TracedTensor
 
 REPLACEMENTS = (*CALLS, *REGIONS, *FUNCTIONS, *RANDOM, SIZE)
 _one_at_a_time = threading.RLock()
+_are_installed = False
+
+
+@contextmanager
+def replacements_kept() -> Iterator[None]:
+    """Install the replacements that no tracer needs to know, once for all traces inside of this region.
+
+    A special method of `nn.Module` has to be set in each class derived from it, which takes longer than the
+    trace of a small model where a library has defined a thousand classes. Outside of a trace, the
+    replacements do what the originals do.
+    """
+    global _are_installed  # noqa: PLW0603  (there is one torch, whose functions are replaced)
+    with _one_at_a_time:
+        if _are_installed:
+            yield
+            return
+        with replaced(REPLACEMENTS):
+            _are_installed = True
+            try:
+                yield
+            finally:
+                _are_installed = False
 
 
 @contextmanager
@@ -50,7 +72,7 @@ def patched(tracer: Tracer) -> Iterator[None]:
         for namespace, asking in asking_functions().items():
             stack.enter_context(by_thread(namespace, asking))
         stack.enter_context(properties_asked())
-        stack.enter_context(replaced(REPLACEMENTS))
+        stack.enter_context(replacements_kept())
         # Compiled functions run uncompiled, because the compiler cannot handle the tracer.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         inventory = tracer.attributes.inventory

@@ -1,0 +1,193 @@
+"""The registries of the parts of which binarizers are composed, by the names that configs use."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from fxbin.binarizers.activation_levels import ActivationLevels, Free, Sign, ZeroScale
+from fxbin.binarizers.estimators import (
+    EDE,
+    ApproxSign,
+    Clipped,
+    Estimator,
+    ReSTE,
+    StraightThrough,
+    SwishSign,
+    Window,
+)
+from fxbin.binarizers.factory_check import definition
+from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Standardize, Unchanged
+from fxbin.binarizers.weight_levels import (
+    CenterDistance,
+    FilterMean,
+    InputMean,
+    Learned,
+    One,
+    PowerOfTwo,
+    TensorMean,
+    WeightLevels,
+)
+from fxbin.errors import ConfigError
+from fxbin.errors.messages import did_you_mean
+
+P = TypeVar("P")
+C = TypeVar("C", bound=type[Any])
+
+
+class PartError(ConfigError):
+    """A part that a config describes wrongly."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        """The key of the option inside the description; empty if it is about the part as a whole."""
+
+
+class PartRegistry(Generic[P]):
+    """The parts of one kind by name: dataclasses, whose fields are the options of the part in a config."""
+
+    def __init__(self, kind: str, base: type[P], built_in: Mapping[str, type[P]]) -> None:
+        self.kind, self.base = kind, base
+        self._parts = dict(built_in)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The registered names, sorted."""
+        return tuple(sorted(self._parts))
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Decorator: make a class available under `name`. Its errors are those of `register_estimator`."""
+
+        def add(part: C) -> C:
+            if not (inspect.isclass(part) and issubclass(part, self.base) and dataclasses.is_dataclass(part)):
+                base = self.base.__name__
+                raise ConfigError(f"{name!r}: expected a dataclass derived from {base}, got {part!r}")
+            if name in self._parts and definition(self._parts[name]) != definition(part):
+                raise ConfigError(f"{name!r} is one of the {self.kind} already: choose another name")
+            self._parts[name] = cast("type[P]", part)
+            return part
+
+        return add
+
+    def name_of(self, part: P) -> str:
+        """The name under which the class of `part` is registered; that of the class if it is not."""
+        return next((name for name, cls in self._parts.items() if cls is type(part)), type(part).__name__)
+
+    def make(self, given: str | Mapping[str, Any]) -> P:
+        """The part that a config describes: its name, or an object with the name and options of the part.
+
+        Raises PartError.
+        """
+        name, options = self._split(given)
+        part = self._parts.get(name)
+        if part is None:
+            hint = did_you_mean(name, self.names, 3)
+            raise PartError(f"{name!r} is not one of the {self.kind}. {hint}".rstrip())
+        fields = sorted(field.name for field in dataclasses.fields(part))  # type: ignore[arg-type]
+        for key, value in options.items():
+            if key not in fields:
+                known = f"It has {', '.join(fields)}." if fields else "It has none."
+                raise PartError(f"{name!r} has no such option. {known}", key)
+            _check_type(part, key, value)
+        try:
+            return part(**options)
+        except (TypeError, ConfigError) as error:  # a field without a default; a value out of bounds
+            raise PartError(str(error)) from error
+
+    def _split(self, given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        if isinstance(given, str):
+            return given, {}
+        options = dict(given)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise PartError(f'Add the name of one of them, such as "{self.names[0]}".', "name")
+        return name, options
+
+
+def _check_type(part: type[Any], key: str, value: Any) -> None:
+    """Raise PartError unless `value` has the type that `part` declares for its field `key`."""
+    expected = get_type_hints(part)[key]
+    try:
+        TypeAdapter(expected).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise PartError(f"{error.errors(include_url=False)[0]['msg']}.", key) from error
+
+
+activation_levels = PartRegistry(
+    "levels of activations",
+    ActivationLevels,  # type: ignore[type-abstract]  # any subclass
+    {"zero_scale": ZeroScale, "sign": Sign, "free": Free},
+)
+estimators = PartRegistry(
+    "estimators",
+    Estimator,  # type: ignore[type-abstract]  # any subclass
+    {
+        "straight_through": StraightThrough,
+        "window": Window,
+        "clipped": Clipped,
+        "approx_sign": ApproxSign,
+        "swish_sign": SwishSign,
+        "ede": EDE,
+        "reste": ReSTE,
+    },
+)
+weight_levels = PartRegistry(
+    "levels of weights",
+    WeightLevels,  # type: ignore[type-abstract]  # any subclass
+    {
+        "filter_mean": FilterMean,
+        "input_mean": InputMean,
+        "tensor_mean": TensorMean,
+        "power_of_two": PowerOfTwo,
+        "one": One,
+        "learned": Learned,
+        "center_distance": CenterDistance,
+    },
+)
+latent_transforms = PartRegistry(
+    "transformations of latent weights",
+    LatentTransform,  # type: ignore[type-abstract]  # any subclass
+    {
+        "none": Unchanged,
+        "center": Center,
+        "standardize": Standardize,
+        "clamp_quantiles": ClampQuantiles,
+    },
+)
+
+
+def register_estimator(name: str) -> Callable[[C], C]:
+    """Decorator: make a dataclass derived from `Estimator` available as an `estimator` in configs.
+
+    Its fields are the options of the estimator. Registering the same definition again, as when a notebook
+    cell is run twice, replaces the earlier one.
+    Raises ConfigError if something else has that name, or if it is not such a dataclass.
+    """
+    return estimators.register(name)
+
+
+def register_activation_levels(name: str) -> Callable[[C], C]:
+    """Decorator: make a dataclass derived from `ActivationLevels` available as `activations.levels`.
+
+    The rules of `register_estimator` apply.
+    """
+    return activation_levels.register(name)
+
+
+def register_weight_levels(name: str) -> Callable[[C], C]:
+    """Decorator: make a dataclass derived from `WeightLevels` available as `weights.levels` in configs.
+
+    The rules of `register_estimator` apply.
+    """
+    return weight_levels.register(name)
+
+
+def register_latent_transform(name: str) -> Callable[[C], C]:
+    """Decorator: make a dataclass derived from `LatentTransform` available as `weights.latent` in configs.
+
+    The rules of `register_estimator` apply.
+    """
+    return latent_transforms.register(name)
