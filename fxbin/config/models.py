@@ -135,7 +135,17 @@ def _is_misspelt(algorithm: str) -> bool:
     return bool(closest(algorithm, ["binarization"], cutoff=0.8))
 
 
-class Activations(Section):
+class Parts(Section):
+    """Base class of the sections that say how activations or weights are binarized."""
+
+    @property
+    def described(self) -> str:
+        """The parts that are given, by name, such as ``"sign, approx_sign"``; empty without any."""
+        given = (getattr(self, name) for name in type(self).model_fields)
+        return ", ".join(part if isinstance(part, str) else str(part["name"]) for part in given if part)
+
+
+class Activations(Parts):
     """How activations are binarized, where that differs from what `mode` says."""
 
     mode: Annotated[Annotated[Text, AfterValidator(_known_activation_mode)] | None, NotNull] = None
@@ -148,7 +158,7 @@ class Activations(Section):
     """What counts as the derivative: `window` (NNCF), `approx_sign`, `swish_sign`, `ede`, `reste`."""
 
 
-class Weights(Section):
+class Weights(Parts):
     """How weights are binarized, where that differs from what `mode` says."""
 
     mode: Annotated[Annotated[Text, AfterValidator(_known_mode)] | None, NotNull] = None
@@ -199,6 +209,13 @@ class Binarization(Section):
 
     initializer: Annotated[dict[str, JsonValue] | None, NotNull] = None
     """Accepted and without effect: NNCF never ran it for binarization either."""
+
+    @property
+    def described(self) -> str:
+        """The mode, and the parts that differ from it: ``"xnor; activations: sign; weights: center"``."""
+        sections = {"activations": self.activations, "weights": self.weights}
+        parts = [f"{name}: {section.described}" for name, section in sections.items() if section.described]
+        return "; ".join([self.mode, *parts])
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.binarizers import ActivationBinarizer, Binarizer
+from fxbin.binarizers import ActivationBinarizer, Binarizer, ComposedWeightBinarizer
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
 from fxbin.graph.node_info import operator_names
 
@@ -56,6 +56,18 @@ class Entry:
         """Whether it is a flag of a binarizer: `enabled` or `scale_initialized`."""
         found = PRE_OP.fullmatch(self.nncf)
         return found is not None and found["entry"] in ActivationBinarizer.flags
+
+
+def unlike_nncf(model: BinarizedModule) -> list[str]:
+    """Sentences about parts of the binarizers of `model` that NNCF does not have."""
+    section = model.binarization.config.binarization
+    sites = model.binarization.sites.values()
+    problems = []
+    if not all(site.activation.is_nncf for site in sites):
+        problems.append(f"compression.activations: NNCF has no {section.activations.described}")
+    if any(isinstance(site.weight, ComposedWeightBinarizer) for site in sites):
+        problems.append(f"compression.weights: NNCF has no {section.weights.described}")
+    return problems
 
 
 def entries(model: BinarizedModule) -> list[Entry]:

@@ -14,7 +14,16 @@ from fxbin.config import Params
 from fxbin.errors import CheckpointError
 from fxbin.graph.call_site import call_sites
 from fxbin.nncf.content import Content, content_of
-from fxbin.nncf.keys import PADDING_VALUE, PRE_OP, Entry, bare_keys, canonical, entries, without_wrappers
+from fxbin.nncf.keys import (
+    PADDING_VALUE,
+    PRE_OP,
+    Entry,
+    bare_keys,
+    canonical,
+    entries,
+    unlike_nncf,
+    without_wrappers,
+)
 from fxbin.nncf.report import NNCFCheckpointReport
 
 OF_OTHER_CALL = "differs from that of another call, with which it shares a binarizer here (`model.islands`)"
@@ -67,6 +76,8 @@ def load_nncf_checkpoint(
             "source: expected the path of a checkpoint or what was loaded from one, got "
             f"{type(source).__name__}"
         )
+    if problems := unlike_nncf(module):
+        raise CheckpointError("\n".join(["model: its binarizers are not those of NNCF:", *problems]))
     content = content_of(source)
     match = Match()
     if content.state_dict is not None:

@@ -15,7 +15,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import CheckpointError
 from fxbin.nncf.content import ALGORITHM
-from fxbin.nncf.keys import Entry, entries, foreign_sites
+from fxbin.nncf.keys import Entry, entries, foreign_sites, unlike_nncf
 from fxbin.nncf.stage import ENUM_MODULE, ENUM_NAME, CompressionStage
 
 MODES = ("xnor", "dorefa")
@@ -108,7 +108,7 @@ def _settings(module: BinarizedModule) -> list[str]:
         problems.append(f"mode {section.mode!r}: NNCF has {' and '.join(MODES)}")
     if section.mode == "xnor" and section.params.weight_scale_axis != "output":
         problems.append(f"params.weight_scale_axis {section.params.weight_scale_axis!r}: NNCF has 'output'")
-    return problems
+    return problems + unlike_nncf(module)
 
 
 def _epoch_of(module: BinarizedModule) -> int | None:

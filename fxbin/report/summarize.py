@@ -43,7 +43,7 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     sites += _train_only(model, {site.name for site in sites})
     return Summary(
         model=type(model).__name__,
-        mode=model.binarization.config.binarization.mode,
+        mode=model.binarization.config.binarization.described,
         stage=model.binarization.stage,
         sites=tuple(sites),
         others=tuple(others),

@@ -65,9 +65,7 @@ def test_activations_have_the_gradients_of_the_formula(
         assert_close(mine, its)
 
 
-@pytest.mark.parametrize(
-    "rule", [FilterMean(), Learned(), PowerOfTwo(), One(), CenterDistance()], ids=repr
-)
+@pytest.mark.parametrize("rule", [FilterMean(), Learned(), PowerOfTwo(), One(), CenterDistance()], ids=repr)
 @pytest.mark.parametrize("latent", [Unchanged(), Center(), Standardize(), ClampQuantiles()], ids=repr)
 @pytest.mark.parametrize("estimator", [StraightThrough(), Clipped(), Window(), EDE()], ids=repr)
 def test_weights_have_the_gradients_of_the_formula(
@@ -174,7 +172,8 @@ def test_per_sample_gradients_and_no_second_derivative() -> None:
     x = torch.randn(4, 3, 5, 5)
 
     def loss(x: Tensor) -> Tensor:
-        return binarizer(x.unsqueeze(0)).square().sum()
+        y: Tensor = binarizer(x.unsqueeze(0))
+        return y.square().sum()
 
     each = torch.func.vmap(torch.func.grad(loss))(x)
     assert_close(each, torch.stack([torch.func.grad(loss)(sample) for sample in x]))
