@@ -1,5 +1,6 @@
 """A model as training leaves it, without the training."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,12 +10,15 @@ import fxbin
 from fxbin.binarized.module import BinarizedModule
 
 
-def binarize(model: nn.Module, x: Tensor, mode: str = "xnor", **params: Any) -> BinarizedModule:
-    """`model` in its last stage, in eval mode, with random scales, thresholds and BatchNorm statistics."""
-    config = {
-        "input_info": {"sample_size": list(x.shape)},
-        "compression": {"algorithm": "binarization", "mode": mode, "params": params},
-    }
+def binarize(
+    model: nn.Module, x: Tensor, mode: str = "xnor", parts: Mapping[str, Any] | None = None, **params: Any
+) -> BinarizedModule:
+    """`model` in its last stage, in eval mode, with random levels and BatchNorm statistics.
+
+    `parts` are the sections `activations` and `weights` of the config.
+    """
+    section = {"algorithm": "binarization", "mode": mode, "params": params, **(parts or {})}
+    config = {"input_info": {"sample_size": list(x.shape)}, "compression": section}
     return as_if_trained(fxbin.transform(model, config))
 
 
@@ -25,8 +29,8 @@ def as_if_trained(binarized: BinarizedModule) -> BinarizedModule:
     for site in binarized.binarization.sites.values():
         started = {"scale_initialized": torch.ones(1, dtype=torch.int32)}
         site.activation.load_state_dict(site.activation.state_dict() | started)
-        nn.init.uniform_(site.activation.scale, -0.5, 0.5)
-        nn.init.normal_(site.activation.threshold)
+        for name, parameter in site.activation.named_parameters():
+            nn.init.uniform_(parameter, -0.5, 0.5) if name == "scale" else nn.init.normal_(parameter)
     for module in binarized.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None

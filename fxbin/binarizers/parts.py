@@ -103,7 +103,7 @@ class PartRegistry(Generic[P]):
         options = dict(given)
         name = options.pop("name", None)
         if not isinstance(name, str):
-            raise PartError(f'Add the name of one of them, such as "{self.names[0]}".', "name")
+            raise PartError(f'Add the key "name": one of {", ".join(self.names)}.')
         return name, options
 
 

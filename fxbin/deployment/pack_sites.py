@@ -12,7 +12,7 @@ from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.lowering.conv_shapes import padded_sides
 from fxbin.lowering.disabled import why_disabled
-from fxbin.lowering.levels import activation_levels, scale_varies_inside, weight_levels, why_unknown_levels
+from fxbin.lowering.levels import activation_levels, scale_varies_inside, signed_weight, why_unknown_levels
 from fxbin.lowering.record import Record
 
 PACKED = "packed"
@@ -94,13 +94,13 @@ def _packed(module: fx.GraphModule, site: CallSite, record: Record) -> PackedCon
     assert shapes.weight is not None
     filters = shapes.weight.shape[0]
     threshold, low, high = activation_levels(site.activation, shapes.x, shapes.dtype)
-    w_threshold, w_low, w_high = weight_levels(site.weight, shapes.weight)
+    weight, (_, w_low, w_high) = signed_weight(site.weight, shapes.weight)
     bias = None if arguments["bias"] is None else attribute(module, str(arguments["bias"].target))
     left, right, top, bottom = padded_sides(arguments, shapes)
     return PackedConv2d(
         threshold.flatten().clone(),
         torch.cat([low.flatten(), high.flatten()]).float(),
-        pack_signs(shapes.weight - w_threshold),
+        pack_signs(weight),
         torch.stack([_of_filters(w_low, filters), _of_filters(w_high, filters)]),
         None if bias is None else bias.detach().float().clone(),
         kernel_size=shapes.weight.shape[2:],

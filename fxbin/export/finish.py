@@ -120,7 +120,10 @@ class _Finisher:
             self.levels[y] = numpy_helper.from_array(levels, y)
             return []
         nodes = self.packed.unpack_nodes(signs, self._value(x))
-        return [*nodes, helper.make_node("Mul", [signs, high], [y])]
+        if np.array_equal(self._value(low), -self._value(high)):
+            return [*nodes, helper.make_node("Mul", [signs, high], [y])]
+        is_above = helper.make_node("Greater", [signs, threshold], [f"{scope or y}/above"])
+        return [*nodes, is_above, helper.make_node("Where", [f"{scope or y}/above", high, low], [y])]
 
     def _value(self, name: str) -> NDArray[np.floating]:
         from onnx import numpy_helper

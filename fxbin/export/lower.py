@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
@@ -20,7 +19,7 @@ from fxbin.lowering.levels import (
     activation_levels,
     has_known_levels,
     returns_its_input,
-    weight_levels,
+    signed_weight,
 )
 from fxbin.lowering.record import Record
 from fxbin.lowering.use import is_used
@@ -107,9 +106,9 @@ def _lower_site(
     assert shapes.weight is not None
     needed = preparation(site, shapes)
     levels = activation_levels(site.activation, shapes.x, shapes.dtype)
-    w_levels, raised = _above_zero(weight_levels(site.weight, shapes.weight))
-    x, weight = site.raw_x, shapes.weight - w_levels.threshold
-    w_levels = Levels(torch.zeros_like(w_levels.threshold), w_levels.low, w_levels.high)
+    weight, w_levels = signed_weight(site.weight, shapes.weight)
+    w_levels, raised = _above_zero(w_levels)
+    x = site.raw_x
     factor = distinct.factor((shapes.x, *levels), (weight > 0, *w_levels)) if distinct else 1.0
     with module.graph.inserting_before(site.node):
         if needed.padding:
@@ -168,9 +167,8 @@ def _lower_binarizer(module: fx.GraphModule, node: fx.Node, binarizer: Binarizer
             levels = activation_levels(binarizer, *record.operands[node])
             lowered = _insert(module, node, x, levels, "activation", ExportMode.FLOAT)
         elif isinstance(binarizer, WeightBinarizer) and node in record.weights:
-            weight = record.weights[node]
+            weight, levels = signed_weight(binarizer, record.weights[node])
             w = _constant(module, f"{node.name}_constant", weight)
-            levels = weight_levels(binarizer, weight)
             lowered = _insert(module, node, w, levels, "weight", ExportMode.FLOAT)
         else:
             return

@@ -16,8 +16,8 @@ def hoist_padding(module: fx.GraphModule) -> None:
         after:   x -> pad -> activation binarizer -> conv2d
 
     OpenVINO's 1-bit kernel requires the binarizer next to the convolution. The result is exact, because all
-    pixels of a channel have the same threshold, and the binarizer maps zero to zero. A binarizer that does
-    not, padding of channels, or padding with another constant, is not moved.
+    pixels of a channel have the same threshold. Padding with zeros is moved only if the binarizer maps zero
+    to zero; padding of channels, or with another constant, is not moved.
     """
     for pad in list(module.graph.nodes):
         if pad.op != "call_function" or pad.target is not nn.functional.pad:
@@ -26,10 +26,10 @@ def hoist_padding(module: fx.GraphModule) -> None:
         binarizer = called_binarizer(module, binarized)
         if not isinstance(binarizer, ActivationBinarizer) or not has_known_levels(binarizer):
             continue
-        if not maps_zero_to_zero(binarizer.levels()):
-            continue
         feeds_conv = all(user.target in CONV2D_FUNCTIONS for user in pad.users)
         if not (feeds_conv and len(binarized.users) == 1 and _is_spatial(*pad.args[1:], **pad.kwargs)):
+            continue
+        if _mode(*pad.args[1:], **pad.kwargs) == "constant" and not maps_zero_to_zero(binarizer.levels()):
             continue
         with module.graph.inserting_before(binarized):
             hoisted = module.graph.create_node(
@@ -43,3 +43,7 @@ def hoist_padding(module: fx.GraphModule) -> None:
 
 def _is_spatial(pad: Any, mode: str = "constant", value: float | None = None) -> bool:
     return isinstance(pad, tuple | list) and len(pad) <= 4 and (mode != "constant" or not value)
+
+
+def _mode(pad: Any, mode: str = "constant", value: float | None = None) -> str:  # noqa: ARG001  (as F.pad)
+    return mode

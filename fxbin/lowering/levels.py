@@ -31,6 +31,15 @@ def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
     return Levels(*(level.view([1] * weight.dim()) if level.dim() == 0 else level for level in levels))
 
 
+def signed_weight(binarizer: WeightBinarizer, weight: Tensor) -> tuple[Tensor, Levels]:
+    """Return `weight` minus its thresholds, and its levels for that: the sign decides, so it can be packed.
+
+    A difference is above 0 exactly where the weight is above its threshold.
+    """
+    threshold, low, high = weight_levels(binarizer, weight)
+    return weight - threshold, Levels(torch.zeros_like(threshold), low, high)
+
+
 def maps_zero_to_zero(levels: Levels) -> bool:
     """Whether an input of 0 becomes 0, so that padding may come before or after the binarizer."""
     return not levels.low.any() and bool((levels.threshold >= 0).all())
