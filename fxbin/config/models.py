@@ -13,6 +13,7 @@ from fxbin.binarizers.parts import activation_levels, estimators, latent_transfo
 from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
 from fxbin.config.part import Part, PartOf
 from fxbin.config.pattern import why_invalid
+from fxbin.config.preset import preset_names, with_preset
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 from fxbin.config.value_types import (
@@ -257,6 +258,14 @@ def _different_keywords(infos: tuple[InputInfo, ...]) -> tuple[InputInfo, ...]:
     return infos
 
 
+def _known_preset(name: str) -> str:
+    """Refuse a preset that does not exist."""
+    if name not in preset_names():
+        hint = did_you_mean(name, preset_names(), spelled=json.dumps)
+        raise problem(f"one of {', '.join(preset_names())}", hint)
+    return name
+
+
 class Config(TrainingKeys, UnusedKeys):
     """The options of `transform`, `StagedSchedule` and `fxbin train`; immutable. `load_config` reads one."""
 
@@ -265,6 +274,9 @@ class Config(TrainingKeys, UnusedKeys):
 
     compression: Annotated[tuple[Binarization, ...], BeforeValidator(_exactly_one), OneOrMore]
     """The algorithm: an object, or a list with one object."""
+
+    preset: Annotated[Annotated[Text, AfterValidator(_known_preset)] | None, NotNull] = None
+    """Settings of a paper or of this project, which the other keys of the config override."""
 
     ignored_scopes: Scopes = None
     """As in `compression`; both lists apply."""
@@ -283,6 +295,11 @@ class Config(TrainingKeys, UnusedKeys):
 
     schema_file: Annotated[Text | None, NotNull] = Field(default=None, alias="$schema")
     """For editors: the path of `schema.json`, which lets them complete and check keys."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_preset(cls, data: Any) -> Any:
+        return with_preset(data) if isinstance(data, Mapping) else data
 
     @property
     def binarization(self) -> Binarization:

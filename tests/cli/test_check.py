@@ -21,9 +21,17 @@ def binarization(**keys: Any) -> dict[str, Any]:
 
 
 def test_a_config_that_is_right_has_no_problem() -> None:
-    found = check(config(), TinyResNet())
+    section = binarization(params={"activation_scale_init": "mse"})
+    found = check(config(compression=section), TinyResNet())
     assert found.problems == ()
     assert found.notes == ("10 of 10 conv2d are binarized",)
+
+
+def test_a_start_as_in_nncf_is_noted_unless_the_config_asks_for_it() -> None:
+    note = "params.activation_scale_init: not given, so scales start as in NNCF"
+    for asks, given in ((False, {}), (True, {"preset": "nncf"}), (True, {"preset": "reactnet"})):
+        notes = check(config(**given)).notes
+        assert any(each.startswith(note) for each in notes) is not asks
 
 
 def test_problems_of_the_config_come_all_at_once(tmp_path: Path) -> None:
@@ -81,6 +89,7 @@ def test_what_may_surprise_is_a_note() -> None:
         "compression.initializer: accepted",
         "compression.target_scopes: without effect",
         "compression.params.weights_quant_start_epoch: 5 is not reached in 5 epochs: at least 6 are needed",
+        "params.activation_scale_init: not given",
         "compression.ignored_scopes: 'foo' matches no node",
         "compression.ignored_scopes: '{re}conv2' matches",
         "0 of 10 conv2d are binarized (in ignored_scopes: '{re}conv2'",
