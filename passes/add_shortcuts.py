@@ -14,7 +14,7 @@ from fxbin.graph.layer_kinds import is_activation, is_dropout
 from fxbin.graph.residual_block import ResidualBlock, is_norm_in, residual_blocks
 from fxbin.graph.writes import works_in_place
 from fxbin.passes.rewrite import Change, Found, Rewrite
-from fxbin.passes.shortcut_layers import ShortcutLayers, add_shortcut, shortcut_layers
+from fxbin.passes.shortcut_layers import IDENTITY, ShortcutLayers, add_shortcut, shortcut_layers
 
 
 class Place(Enum):
@@ -35,7 +35,11 @@ class Shortcut(Change):
     """A shortcut to be added around one convolution."""
 
     place: Place = Place.OWN
-    layers: ShortcutLayers = ShortcutLayers()
+    """Which shortcut it is."""
+
+    layers: ShortcutLayers = IDENTITY
+    """What it consists of."""
+
     end: fx.Node | None = None
     """What the shortcut is added to."""
 
@@ -103,11 +107,10 @@ def _of_block(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str]
     moved = _moved(flow, block) if block.is_binarized else None
     found = moved or {site.name: _own(flow, site, block) for site in sites}
     if not moved and sites and sites[-1] == block.sites[-1]:
-        is_only = len(block.sites) == 1
         found[sites[-1].name] = (
             "it has a shortcut: it is the only convolution between its input and a sum with that input"
-            if is_only
-            else "it has a shortcut: that of the residual block, which fits no earlier convolution of the block"
+            if len(block.sites) == 1
+            else "it has a shortcut: that of its residual block, which does not fit an earlier convolution"
         )
     # The same has to be done in the whole block, or nothing.
     layout = "; ".join(
@@ -127,9 +130,8 @@ def _moved(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str] | 
     first = next(fitting, None)
     if first is None or _why_fixed(flow, block, ends[first]) is not None:
         return None
-    taker = Shortcut(
-        block.sites[first], "the shortcut of its residual block", "", Place.OF_BLOCK, end=ends[first], block=block
-    )
+    text = "the shortcut of its residual block"
+    taker = Shortcut(block.sites[first], text, place=Place.OF_BLOCK, end=ends[first], block=block)
     before = {site.name: _own(flow, site, block) for site in block.sites[:first]}
     between = {site.name: _own(flow, site, block) for site in block.sites[first + 1 : -1]}
     last = _own(flow, block.sites[-1], block, at_sum=True)
@@ -237,7 +239,9 @@ def _sum_behind(
 
 def _following(graph: fx.Graph, nodes: set[fx.Node]) -> fx.Node:
     """The node after the last one of `nodes`."""
-    return [node for node in graph.nodes if node in nodes][-1].next
+    *_, last = (node for node in graph.nodes if node in nodes)
+    following: fx.Node = last.next
+    return following
 
 
 def _move_after(graph: fx.Graph, end: fx.Node, value: fx.Node) -> None:

@@ -68,13 +68,10 @@ def watch_passes(watcher: Watcher) -> Iterator[None]:
         _watchers.reset(token)
 
 
-def run_passes(
-    graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass], after: Sequence[Pass] = ()
-) -> bool:
+def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass], after: Sequence[Pass] = ()) -> bool:
     """Run `passes` in order, check the graph after each, and return whether any has changed it.
 
-    An error in a pass keeps its type and gets a note that names the pass, and those that have run, which begin
-    with `after`.
+    An error in a pass keeps its type and gets a note that names the pass. `after` are those that ran before.
     """
     graph.owning_module = cast("GraphModule", owner)  # `lint` looks up attributes there
     changed = False

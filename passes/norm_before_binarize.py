@@ -42,8 +42,8 @@ class NormBeforeBinarize(Rewrite[NormInFront]):
         before:  x -> conv
         after:   x -> conv.input.norm (a new BatchNorm) -> conv
 
-    Source: Rastegari et al. 2016, XNOR-Net, arXiv:1603.05279, section 3.2 (BatchNorm, binarize, convolve); for
-    residual networks Martinez et al. 2020, arXiv:2003.11535, section 4.1.
+    Source: Rastegari et al. 2016, XNOR-Net, arXiv:1603.05279, section 3.2 (BatchNorm, binarize, convolve);
+    for residual networks, Martinez et al. 2020, arXiv:2003.11535, section 4.1.
     """
 
     name: ClassVar[str] = "norm-before-binarize"
@@ -57,7 +57,9 @@ class NormBeforeBinarize(Rewrite[NormInFront]):
         return {site.name: _in_front(flow, site) for site in sites}
 
     @override
-    def carry_out(self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[NormInFront, str]]) -> None:
+    def carry_out(
+        self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[NormInFront, str]]
+    ) -> None:
         for change, path in changes:
             _rewrite(graph, owner, change, path)
 

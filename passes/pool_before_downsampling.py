@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.conv_settings import conv_settings
-from fxbin.graph.data_flow import DataFlow, spec
-from fxbin.graph.node_info import set_node_info
-from fxbin.graph.record import TensorSpec, set_spec
+from fxbin.graph.data_flow import DataFlow
 from fxbin.graph.residual_block import residual_blocks
+from fxbin.passes.average_pool import average_pool
 from fxbin.passes.inline_conv2d import inline
 from fxbin.passes.rewrite import Change, Found, Rewrite
 
@@ -38,10 +36,8 @@ class PoolBeforeDownsampling(Rewrite[Change]):
     def find(self, graph: fx.Graph, owner: nn.Module) -> Found[Change]:
         flow = DataFlow(owner, graph)
         in_shortcuts = {node for block in residual_blocks(flow, graph) for node in block.shortcut}
-        sites = (site for site in call_sites(owner, graph) if site.info.decision is not None)
-        return {
-            site.name: found for site in sites if (found := _pooling(site, site.node in in_shortcuts)) is not None
-        }
+        sites = [site for site in call_sites(owner, graph) if site.node in in_shortcuts]
+        return {site.name: found for site in sites if (found := _pooling(site)) is not None}
 
     @override
     def carry_out(self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[Change, str]]) -> None:
@@ -49,13 +45,16 @@ class PoolBeforeDownsampling(Rewrite[Change]):
             _pool(graph, change.site)
 
 
-def _pooling(site: CallSite, is_in_shortcut: bool) -> Change | str | None:  # noqa: FBT001
-    """The change at `site`, or why there is none; None if the rewrite is not about such a convolution."""
+def _pooling(site: CallSite) -> Change | str | None:
+    """The change at `site` in a shortcut, or why there is none; None for other than 1x1 convolutions."""
     decision = site.info.decision
-    if site.why_not or decision is None or decision.is_added:
+    if decision is None or decision.is_added:
+        return None
+    # In a graph that is traced later, the layer has a replaced forward, for calls by other code.
+    if decision.rewrite(PoolBeforeDownsampling.key) is None and site.why_not:
         return None
     settings = conv_settings(site)
-    if settings.kernel != (1, 1) or not is_in_shortcut:
+    if settings.kernel != (1, 1):
         return None
     if settings.stride == (1, 1):
         return "it has no stride"
@@ -67,16 +66,10 @@ def _pooling(site: CallSite, is_in_shortcut: bool) -> Change | str | None:  # no
 
 
 def _pool(graph: fx.Graph, site: CallSite) -> None:
-    stride, before, after = conv_settings(site).stride, spec(site.x), spec(site.node)
-    assert before is not None
-    assert after is not None
-    info = site.info
+    stride, info = conv_settings(site).stride, site.info.beside("pool")
     if not site.is_function:
         site = CallSite(site.owner, inline(graph, site))
     given = {**site.arguments, "stride": 1}
     with graph.inserting_before(site.node):
-        settings = {"ceil_mode": True, "count_include_pad": False}
-        pooled = graph.call_function(F.avg_pool2d, (site.x, stride, stride), settings)
-    set_spec(pooled, TensorSpec((*before.shape[:-2], *after.shape[-2:]), before.dtype))
-    set_node_info(pooled, info.beside("pool"))
+        pooled = average_pool(graph, site.x, stride, info, ceil=True)
     site.node.args, site.node.kwargs = (pooled, *list(given.values())[1:]), {}

@@ -1,9 +1,10 @@
-"""The base class of passes that rewrite a network around its convolutions: those of `compression.rewrites`."""
+"""The base class of the passes of `compression.rewrites`, which change a network around its convolutions."""
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import fx, nn
@@ -17,6 +18,9 @@ from fxbin.graph.node_info import SiteRewrite, mark_rewritten, rewrites_of, set_
 from fxbin.passes.base import Pass
 
 OUTSIDE = "no graph runs the code around it (see summary(model).islands)"
+
+
+_ABSENT = "the rewrite is not about it in this graph"
 
 
 @dataclass(frozen=True)
@@ -70,32 +74,35 @@ class Rewrite(Pass, Generic[AnyChange]):
 
         `shown` is a graph that does not run: its call sites get the decisions of the same ones in `graphs`.
         """
-        found = [self.find(graph, owner) for graph in graphs]
-        names = dict.fromkeys(name for of_graph in found for name in of_graph)
-        agreed = {name: _agreed([of_graph[name] for of_graph in found if name in of_graph]) for name in names}
+        outcomes: dict[str, list[AnyChange | str]] = {}
+        sites = [site for graph in graphs for site in call_sites(owner, graph)]
+        for found, graph in [(self.find(graph, owner), graph) for graph in graphs]:
+            for site in (site for site in sites if site.node.graph is graph):
+                outcomes.setdefault(site.name, []).append(found.get(site.name, _ABSENT))
+        agreed = {name: _agreed(each) for name, each in outcomes.items() if {*each} != {_ABSENT}}
         decided = dict(self._recorded(owner, agreed))
-        for graph in graphs:
-            for site in call_sites(owner, graph):
-                if site.name in decided:
-                    _add(site, decided[site.name])
+        for site in sites:
+            if site.name in decided:
+                _add(site, decided[site.name])
+        outside = SiteRewrite(self.key, "", OUTSIDE)
         for site in call_sites(owner, shown) if shown is not None else ():
-            outside = SiteRewrite(self.key, "", OUTSIDE)
-            _add(site, decided.setdefault(site.info.name_in_part or site.name, outside))
+            _add(site, decided.get(site.info.name_in_part or site.name, outside))
             mark_rewritten(site.node, self.key)
         self._warn_if_idle(decided)
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        pending = {site.name: found for site in call_sites(owner, graph) if (found := self._pending(site))}
+        sites = call_sites(owner, graph)
+        pending = {site.name: decided for site in sites if (decided := self._pending(site)) is not None}
         if not pending:
             return False
         found = self.find(graph, owner)
         changes: list[tuple[Any, str]] = []
-        for name, decided in pending.items():
+        for name, expected in pending.items():
             change = found.get(name, "it is not there")
-            if isinstance(change, str) or (change.text, change.layout) != (decided.change, decided.layout):
-                raise TransformError(self._differs(name, decided, change))
-            changes.append((change, decided.layer))
+            if isinstance(change, str) or (change.text, change.layout) != (expected.change, expected.layout):
+                raise TransformError(self._differs(name, expected, change))
+            changes.append((change, expected.layer))
         self.carry_out(graph, owner, changes)
         for change, _ in changes:
             mark_rewritten(change.site.node, self.key)
@@ -116,8 +123,10 @@ class Rewrite(Pass, Generic[AnyChange]):
             if isinstance(change, str):
                 yield name, SiteRewrite(self.key, "", change)
                 continue
-            layer = _free_path(owner, change.site.info.owner, self.layer, taken) if self.layer and change.adds_layer else ""
-            taken.add(layer)
+            layer = ""
+            if self.layer and change.adds_layer:
+                layer = _free_path(owner, change.site.info.owner, self.layer, taken)
+                taken.add(layer)
             yield name, SiteRewrite(self.key, change.text, "", layer, change.layout)
 
     def _warn_if_idle(self, decided: Mapping[str, SiteRewrite]) -> None:
@@ -134,19 +143,19 @@ class Rewrite(Pass, Generic[AnyChange]):
     def _differs(self, name: str, decided: SiteRewrite, found: Change | str) -> str:
         now = found if isinstance(found, str) else found.text
         return (
-            f'compression.rewrites: "{self.key}" has changed {name!r} in the transform ({decided.change}), and '
-            f"in the present modes or dtypes of the model it cannot do the same ({now}): put the layers around "
-            f'it back into the modes that they had, or transform without "{self.key}"'
+            f'compression.rewrites: "{self.key}" has changed {name!r} in the transform ({decided.change}), '
+            f"and cannot do the same in the present modes or dtypes of the model ({now}): put the layers "
+            f'around it back into the modes that they had, or transform without "{self.key}"'
         )
 
 
 def _agreed(outcomes: Sequence[AnyChange | str]) -> AnyChange | str:
     """The change that all graphs allow alike; otherwise the reason for none."""
     first = outcomes[0]
-    reason = next((each for each in outcomes if isinstance(each, str)), None)
+    reason = next((each for each in outcomes if isinstance(each, str) and each != _ABSENT), None)
     if reason is not None:
         return reason
-    if len({(each.text, each.layout) for each in outcomes if not isinstance(each, str)}) > 1:
+    if len({each if isinstance(each, str) else (each.text, each.layout) for each in outcomes}) > 1:
         return "the layers around it are not the same in train and eval mode, or in two example calls"
     return first
 
@@ -160,7 +169,7 @@ def _add(site: CallSite, found: SiteRewrite) -> None:
 def _free_path(owner: nn.Module, parent: str, name: str, taken: set[str]) -> str:
     """A qualified name at which nothing is, for a layer `name` in the module at `parent`."""
     lead = f"{parent}." if parent else ""
-    numbered = (f"{lead}{name}{suffix}" for suffix in ("", *(f"_{i}" for i in range(1, 1_000_000))))
+    numbered = (f"{lead}{name}{suffix}" for suffix in chain([""], (f"_{i}" for i in count(1))))
     return next(path for path in numbered if path not in taken and not _exists(owner, path))
 
 

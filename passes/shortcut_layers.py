@@ -4,7 +4,6 @@ import operator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import fx
 
 from fxbin.added import Projection
@@ -14,6 +13,7 @@ from fxbin.graph.conv_settings import ConvSettings, conv_settings
 from fxbin.graph.data_flow import spec
 from fxbin.graph.node_info import Decision, set_node_info
 from fxbin.graph.record import TensorSpec, set_spec
+from fxbin.passes.average_pool import average_pool
 from fxbin.passes.submodules import add_beside
 
 ADDED = Decision(binarized=False, reason='added by the rewrite "shortcuts"', is_added=True)
@@ -46,6 +46,9 @@ class ShortcutLayers:
         if self.channels:
             parts.append("1x1 convolution and BatchNorm")
         return ", ".join(parts) or "identity"
+
+
+IDENTITY = ShortcutLayers()
 
 
 def shortcut_layers(site: CallSite, x: TensorSpec, y: TensorSpec) -> ShortcutLayers | str:
@@ -102,7 +105,8 @@ def add_shortcut(
     y, source = ends
     x = source
     if layers.stride != (1, 1):
-        x = _pool(graph, site, x, layers)
+        info = site.info.beside("shortcut_pool")
+        x = average_pool(graph, x, layers.stride, info, ceil=layers.ceil)
     if layers.repeats > 1:
         x = _repeat(graph, site, x, layers.repeats)
     if layers.channels:
@@ -111,18 +115,6 @@ def add_shortcut(
     set_spec(total, spec(y))
     set_node_info(total, site.info.beside("shortcut_sum"))
     return total
-
-
-def _pool(graph: fx.Graph, site: CallSite, x: fx.Node, layers: ShortcutLayers) -> fx.Node:
-    before = spec(x)
-    assert before is not None
-    settings = {"ceil_mode": layers.ceil, "count_include_pad": False}
-    pooled = graph.call_function(F.avg_pool2d, (x, layers.stride, layers.stride), settings)
-    up = [s - 1 if layers.ceil else 0 for s in layers.stride]
-    size = [(n + r) // s for n, r, s in zip(before.shape[-2:], up, layers.stride, strict=True)]
-    set_spec(pooled, TensorSpec((*before.shape[:-2], *size), before.dtype))
-    set_node_info(pooled, site.info.beside("shortcut_pool"))
-    return pooled
 
 
 def _repeat(graph: fx.Graph, site: CallSite, x: fx.Node, repeats: int) -> fx.Node:
@@ -143,13 +135,12 @@ def _project(graph: fx.Graph, site: CallSite, x: fx.Node, channels: int, path: s
     norm = graph.call_module(f"{path}.norm", (conv,))
     for node in (conv, norm):
         set_spec(node, _with_channels(before, channels))
-    scope, info = f"{site.info.scope}/Projection[{path.rpartition('.')[2]}]", site.info.beside("shortcut_norm")
+    info = site.info.beside("shortcut_norm")
     set_node_info(norm, info)
-    conv_scope = f"{scope}/Conv2d[conv]"
-    name = f"{conv_scope}/conv2d_{info.index}"
-    set_node_info(
-        conv, replace(info, name=name, op="conv2d", scope=conv_scope, owner=f"{path}.conv", decision=ADDED)
-    )
+    scope = f"{info.scope}/Projection[{path.rpartition('.')[2]}]/Conv2d[conv]"
+    name = f"{scope}/conv2d_{info.index}"
+    info = replace(info, name=name, op="conv2d", scope=scope, owner=f"{path}.conv", decision=ADDED)
+    set_node_info(conv, info)
     return norm
 
 

@@ -213,7 +213,7 @@ class GraphChoice:
         """Generate the code of all graphs again, after they have changed, and of `new` ones."""
         self.rewrites = self._rewrites()
         made: dict[fx.Graph | None, Callable[..., Any]] = {
-            None: self._refused if self.rewrites else self.own_run()
+            None: self._refusal() if self.rewrites else self.own_run()
         }
         for variant in (self.own_code, *self.variants, *new):
             variant.compile(self._model, self._path, made)
@@ -226,16 +226,21 @@ class GraphChoice:
         nodes = (node for graph in self.graphs for node in graph.nodes)
         return tuple(dict.fromkeys(name for node in nodes for name in rewrites_of(node)))
 
-    def _refused(self, *_args: Any, **_kwargs: Any) -> Any:
-        """Raise TransformError in place of running the module's own code."""
+    def _refusal(self) -> Callable[..., Any]:
+        """A function that raises TransformError, in place of one that runs the module's own code."""
         what = f"{type(self._model).__name__}{f', {self._path}' if self._path else ''}"
-        raise TransformError(
+        message = (
             f"{what}: no graph fits this call, and the model's own code does not contain what "
             f"compression.rewrites has changed in the graphs ({', '.join(self.rewrites)}). Its modules have "
             "changed since the transform (a hook, an attribute, a submodule), its code sets attributes, or "
             "these are arguments of no example call. Undo the change, or make it before the transform; pass "
             "other calls to transform: other_calls=[(args, kwargs)]; or transform without these rewrites"
         )
+
+        def refused(*_args: Any, **_kwargs: Any) -> Any:
+            raise TransformError(message)
+
+        return refused
 
     def pin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose the graph of one compiled call, and keep it in `pinned`.

@@ -95,7 +95,7 @@ class SiteBinarizers:
     """Names of the rewrites that have changed the network around it, in the graphs only."""
 
     def check_is_as_in_graphs(self) -> None:
-        """Raise TransformError if a rewrite has changed the graphs here, of which other code knows nothing."""
+        """Raise TransformError if a rewrite has changed the graphs here, which other code does not do."""
         if self.rewrites:
             raise TransformError(
                 f"{self.name}: code runs it outside of the model's graphs, without what compression.rewrites "

@@ -131,7 +131,7 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
 
 @contextmanager
 def _untransformed(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
-    """Give `model` its original code and hooks, without binarizers and added layers; restore everything at the end."""
+    """Give `model` its original code and hooks, without added layers; restore everything at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
     replaced: list[PartForward | ConvCaller | DirectCalls] = [

@@ -86,8 +86,8 @@ def _check_is_original(model: nn.Module) -> None:
             )
         if isinstance(module, Binarizer | AddedLayer):
             raise TransformError(
-                f"model: {path} is a layer that fxbin has added to another transformed model, whose layer it is part of; use "
-                "the layer of the original model"
+                f"model: {path} is a {'binarizer' if isinstance(module, Binarizer) else 'layer'} of another "
+                "transformed model, whose layer it is part of; use the layer of the original model"
             )
 
 

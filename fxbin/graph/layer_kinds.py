@@ -15,7 +15,7 @@ from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.graph.writes import works_in_place
 
 _NORMS = (
-    nn.modules.batchnorm._NormBase,  # noqa: SLF001  (the base class of BatchNorm and InstanceNorm)
+    nn.modules.batchnorm._NormBase,  # the base class of BatchNorm and InstanceNorm
     nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm,
 )  # fmt: skip
 _NORM_FUNCTIONS = (F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, torch.batch_norm)
@@ -39,9 +39,11 @@ _ACTIVATION_FUNCTIONS = (
 )
 _ACTIVATION_METHODS = ("sigmoid", "sigmoid_", "tanh", "tanh_")
 
-_VIEWS = ("getitem", "flatten", "reshape", "view", "transpose", "permute", "squeeze", "unsqueeze", "chunk",
-          "split", "contiguous", "to", "float", "expand", "narrow", "select", "unbind", "detach", "type",
-          "movedim", "swapaxes", "view_as", "expand_as", "unflatten", "half", "double", "bfloat16")  # fmt: skip
+_VIEWS = (
+    *("getitem", "flatten", "unflatten", "reshape", "view", "view_as", "expand", "expand_as", "narrow"),
+    *("transpose", "permute", "movedim", "swapaxes", "squeeze", "unsqueeze", "chunk", "split", "select"),
+    *("unbind", "contiguous", "detach", "to", "type", "float", "half", "double", "bfloat16"),
+)
 
 
 def called(owner: nn.Module, node: fx.Node) -> nn.Module | None:
@@ -56,7 +58,7 @@ def has_hooks(owner: nn.Module, node: fx.Node) -> bool:
 
 
 def is_norm(owner: nn.Module, node: fx.Node, is_constant: Callable[[fx.Node], bool]) -> bool:
-    """Whether `node` normalizes, or scales and shifts by what does not depend on the input, like a frozen norm.
+    """Whether `node` normalizes, or scales or shifts by a constant tensor, like a frozen norm.
 
     `is_constant` tells of an operand whether it does not depend on the input of the graph.
     """

@@ -1,6 +1,6 @@
 """Finds residual blocks: sums of what a branch with convolutions computes and a shortcut around it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import fx
@@ -14,15 +14,14 @@ from fxbin.graph.layer_kinds import is_norm, is_sum
 class ResidualBlock:
     """One residual block.
 
-        fork -> branch, with `sites` ----------> sum
-        fork -> shortcut, without or with less --^
+    From its fork, a branch with convolutions leads to the sum, and a shortcut with none or fewer.
     """
 
     sum: fx.Node
     """The node that adds the branch and the shortcut."""
 
     fork: fx.Node
-    """The node that both begin with."""
+    """The node with which both begin."""
 
     branch: tuple[fx.Node, ...]
     """The nodes from `fork`, without it, to the operand of `sum`, in order of execution."""
@@ -54,8 +53,13 @@ def residual_blocks(flow: DataFlow, graph: fx.Graph) -> list[ResidualBlock]:
     """The residual blocks of `graph`, in order of execution, each convolution in one of them at most."""
     sites = {site.node: site for site in call_sites(flow.owner, graph)}
     found, taken = [], set[fx.Node]()
+    forks: dict[fx.Node, fx.Node] = {}
     for node in filter(is_sum, flow.nodes):
-        block = _block_of(flow, node, sites)
+        ways = _ways(flow, node, forks)
+        if ways is None:
+            continue
+        forks[node] = ways[0]
+        block = _block_of(node, *ways, sites)
         if block is not None and taken.isdisjoint(site.node for site in block.sites):
             taken.update(site.node for site in block.sites)
             found.append(block)
@@ -67,31 +71,36 @@ def is_norm_in(flow: DataFlow, node: fx.Node) -> bool:
     return is_norm(flow.owner, node, lambda operand: operand not in flow.data_inputs(node))
 
 
-def _block_of(flow: DataFlow, total: fx.Node, sites: dict[fx.Node, CallSite]) -> ResidualBlock | None:
-    first, second = (node for node in total.args if isinstance(node, fx.Node))
-    ways = _ways(flow, first, second)
-    if ways is None:
-        return None
-    fork, *both = ways
-    shortcut, branch = sorted(both, key=lambda way: _weight(way, sites))
-    if _weight(shortcut, sites) == _weight(branch, sites):
-        return None  # two branches, or none
+Way = tuple[fx.Node, ...]
+
+
+def _block_of(
+    total: fx.Node, fork: fx.Node, first: Way, second: Way, sites: dict[fx.Node, CallSite]
+) -> ResidualBlock | None:
+    shortcut, branch = sorted((first, second), key=lambda way: _weight(fork, way, sites))
     of_branch = tuple(sites[node] for node in branch if node in sites)
+    if not of_branch or _weight(fork, shortcut, sites) == _weight(fork, branch, sites):
+        return None  # two branches, or none
     return ResidualBlock(total, fork, branch, shortcut, of_branch)
 
 
-def _weight(way: tuple[fx.Node, ...], sites: dict[fx.Node, CallSite]) -> tuple[int, int]:
-    """The number of binarized convolutions on the way, and of all."""
-    found = [sites[node] for node in way if node in sites]
+def _weight(fork: fx.Node, way: Way, sites: dict[fx.Node, CallSite]) -> tuple[int, int]:
+    """The number of binarized convolutions that the end of `way` depends on after `fork`, and of all."""
+    inside = ancestors(way[-1]) - ancestors(fork) if way else set[fx.Node]()
+    found = [sites[node] for node in inside if node in sites]
     return sum(site.selected is not None for site in found), len(found)
 
 
 def _ways(
-    flow: DataFlow, first: fx.Node, second: fx.Node
-) -> tuple[fx.Node, tuple[fx.Node, ...], tuple[fx.Node, ...]] | None:
-    """The node from which `first` and `second` are computed, and the nodes after it; None if there is none."""
-    to_first = [*_upwards(flow, first, ancestors(second))]
-    to_second = [*_upwards(flow, second, ancestors(first))]
+    flow: DataFlow, total: fx.Node, forks: Mapping[fx.Node, fx.Node]
+) -> tuple[fx.Node, Way, Way] | None:
+    """The node from which both operands of `total` are computed, and the nodes after it; None if none is.
+
+    `forks` has that node for earlier sums.
+    """
+    first, second = (node for node in total.args if isinstance(node, fx.Node))
+    to_first = [*_upwards(flow, first, ancestors(second), forks)]
+    to_second = [*_upwards(flow, second, ancestors(first), forks)]
     fork = to_first.pop()
     if fork is None or fork is not to_second.pop():
         return None
@@ -99,10 +108,12 @@ def _ways(
     return fork, ways[0], ways[1]
 
 
-def _upwards(flow: DataFlow, node: fx.Node, until: set[fx.Node]) -> Iterator[fx.Node | None]:
-    """Yield the nodes from `node` along main inputs, last one in `until`, or None if there is no way to it."""
+def _upwards(
+    flow: DataFlow, node: fx.Node, until: set[fx.Node], forks: Mapping[fx.Node, fx.Node]
+) -> Iterator[fx.Node | None]:
+    """Yield the nodes from `node` along main inputs, last one in `until`, or None if none is."""
     found: fx.Node | None = node
     while found is not None and found not in until:
         yield found
-        found = flow.main_input(found)
+        found = forks.get(found) or flow.main_input(found)
     yield found

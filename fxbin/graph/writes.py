@@ -22,7 +22,7 @@ def writes(node: fx.Node) -> bool:
 
 
 def works_in_place(owner: nn.Module, node: fx.Node) -> bool:
-    """Whether `node` may write into its first operand, as a layer or a function with ``inplace=True``, too."""
+    """Whether `node` may write into its first operand, also as a layer with ``inplace=True``."""
     if node.op == "call_module":
         return bool(getattr(submodule_at(owner, str(node.target)), "inplace", False))
     return writes(node) or (node.op == "call_function" and _is_asked(node))
