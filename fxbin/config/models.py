@@ -116,16 +116,8 @@ def _known_mode(mode: str) -> str:
     return mode
 
 
-REWRITES = ("downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize")
+RewriteName = Literal["downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
 """Names in `rewrites`, in the order in which they are carried out, whatever the order in the config."""
-
-
-def _known_rewrite(name: str) -> str:
-    """Refuse a name in `rewrites` that is none of `REWRITES`."""
-    if name not in REWRITES:
-        hint = did_you_mean(name, REWRITES, spelled=json.dumps) or "See docs/rewrites.md."
-        raise problem(f"one of {', '.join(REWRITES)}", hint)
-    return name
 
 
 def _is_misspelt(algorithm: str) -> bool:
@@ -144,8 +136,8 @@ class Binarization(Section):
     params: Params = Params()
     """Stages and hyperparameters."""
 
-    rewrites: Annotated[tuple[Annotated[Text, AfterValidator(_known_rewrite)], ...], NotNull] = ()
-    """Changes to the network around binarized convolutions: `shortcuts`, `rprelu`, `downsample_pooling`."""
+    rewrites: Annotated[tuple[RewriteName, ...], OneOrMore, NotNull] = ()
+    """Changes to the network around the binarized convolutions: shortcuts, activations, norms."""
 
     ignored_scopes: Scopes = None
     """Call sites that stay in full precision: names, or `{re}` and a regular expression."""
