@@ -68,10 +68,10 @@ def watch_passes(watcher: Watcher) -> Iterator[None]:
         _watchers.reset(token)
 
 
-def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass]) -> bool:
+def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass], after: Sequence[Pass] = ()) -> bool:
     """Run `passes` in order, check the graph after each, and return whether any has changed it.
 
-    An error in a pass keeps its type and gets a note that names the pass.
+    An error in a pass keeps its type and gets a note that names the pass. `after` are those that ran before.
     """
     graph.owning_module = cast("GraphModule", owner)  # `lint` looks up attributes there
     changed = False
@@ -79,7 +79,7 @@ def run_passes(graph: fx.Graph, owner: nn.Module, passes: Sequence[Pass]) -> boo
         try:
             changed |= _run(pass_, graph, owner)
         except Exception as error:
-            error.add_note(f"in pass {pass_.name!r}, after {[p.name for p in passes[:position]]}")
+            error.add_note(f"in pass {pass_.name!r}, after {[p.name for p in (*after, *passes[:position])]}")
             raise
     return changed
 

@@ -41,8 +41,8 @@ class InlineConv2d(Pass):
         return site.node.target in self.binarized or site.selected is not None
 
 
-def inline(graph: fx.Graph, site: CallSite) -> None:
-    """Replace the call of a conv2d module by a call of `F.conv2d` with the same result."""
+def inline(graph: fx.Graph, site: CallSite) -> fx.Node:
+    """Replace the call of a conv2d module by a call of `F.conv2d` with the same result, and return that."""
     node, layer = site.node, site.owner.get_submodule(str(site.node.target))
     assert isinstance(layer, nn.Conv2d)
     with graph.inserting_before(node):
@@ -58,6 +58,7 @@ def inline(graph: fx.Graph, site: CallSite) -> None:
     conv.meta = node.meta
     node.replace_all_uses_with(conv)
     graph.erase_node(node)
+    return conv
 
 
 def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.Node:

@@ -19,6 +19,7 @@ from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
 from fxbin.graph.attribute import attribute
+from fxbin.graph.node_info import rewrites_of
 from fxbin.graph.record import Specialisation
 from fxbin.onlookers import is_exported
 from fxbin.tracing import Part, Question, Trace
@@ -176,6 +177,8 @@ class GraphChoice:
         self._hooks: list[dict[int, Any]] = []
         self._hooked: dict[tuple[int, tuple[int, ...]], ModeGraph] = {}
         self._replaced: Run | None = None
+        self.rewrites: tuple[str, ...] = ()
+        """Names of the rewrites that have changed the graphs."""
 
     @property
     def graphs(self) -> list[fx.Graph]:
@@ -208,12 +211,36 @@ class GraphChoice:
 
     def compile(self, new: Sequence[ModeGraph] = ()) -> None:
         """Generate the code of all graphs again, after they have changed, and of `new` ones."""
-        made: dict[fx.Graph | None, Callable[..., Any]] = {None: self.own_run()}
+        self.rewrites = self._rewrites()
+        made: dict[fx.Graph | None, Callable[..., Any]] = {
+            None: self._refusal() if self.rewrites else self.own_run()
+        }
         for variant in (self.own_code, *self.variants, *new):
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
         self._hooked.clear()
         self._hooks = [*chain.from_iterable(map(torch_private.called_hooks, self._model.modules()))]
+
+    def _rewrites(self) -> tuple[str, ...]:
+        """Names of the rewrites that have changed the graphs, of which own code knows nothing."""
+        nodes = (node for graph in self.graphs for node in graph.nodes)
+        return tuple(dict.fromkeys(name for node in nodes for name in rewrites_of(node)))
+
+    def _refusal(self) -> Callable[..., Any]:
+        """A function that raises TransformError, in place of one that runs the module's own code."""
+        what = f"{type(self._model).__name__}{f', {self._path}' if self._path else ''}"
+        message = (
+            f"{what}: no graph fits this call, and the model's own code does not contain what "
+            f"compression.rewrites has changed in the graphs ({', '.join(self.rewrites)}). Its modules have "
+            "changed since the transform (a hook, an attribute, a submodule), its code sets attributes, or "
+            "these are arguments of no example call. Undo the change, or make it before the transform; pass "
+            "other calls to transform: other_calls=[(args, kwargs)]; or transform without these rewrites"
+        )
+
+        def refused(*_args: Any, **_kwargs: Any) -> Any:
+            raise TransformError(message)
+
+        return refused
 
     def pin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose the graph of one compiled call, and keep it in `pinned`.

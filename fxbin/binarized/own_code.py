@@ -91,8 +91,26 @@ class SiteBinarizers:
     kernel: Kernel = Kernel()
     """The weight that is convolved with."""
 
+    rewrites: tuple[str, ...] = ()
+    """Names of the rewrites that have changed the network around it, in the graphs only."""
+
+    def check_is_as_in_graphs(self) -> None:
+        """Raise TransformError if a rewrite has changed the graphs here, which other code does not do."""
+        if self.rewrites:
+            raise TransformError(
+                f"{self.name}: code runs it outside of the model's graphs, without what compression.rewrites "
+                f"has changed around it there ({', '.join(self.rewrites)}). Call the model itself, with the "
+                "arguments of the transform; a hook or a change to its modules has to be made before the "
+                "transform. Or transform the model without these rewrites"
+            )
+
     def convolve(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """``F.conv2d(x, weight, ...)`` with these binarizers."""
+        """``F.conv2d(x, weight, ...)`` with these binarizers.
+
+        Raises:
+            TransformError: a rewrite has changed the network around it.
+        """
+        self.check_is_as_in_graphs()
         with plainly():
             if self.activation is None or self.weight is None:
                 return F.conv2d(x, weight, *args, **kwargs)
@@ -318,6 +336,8 @@ class ConvCaller:
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function`, code of the module that calls `F.conv2d`, with binarizers."""
+        for site in self.sites:
+            site.check_is_as_in_graphs()
         with binarizing_counted(self, self._calls):
             return function(*args, **kwargs)
 
@@ -375,6 +395,7 @@ class ConvCaller:
         if layer.padding_mode == "zeros":
             return self.convolve(input, layer.weight, layer.bias, *settings)
         site = self.next_site()
+        site.check_is_as_in_graphs()
         if site.activation is None or site.weight is None:
             return nn.Conv2d.forward(layer, input)
         with plainly():

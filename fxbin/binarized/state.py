@@ -1,14 +1,16 @@
 """The state of a model's binarizers at run time, which `model.binarization` gives access to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from torch import nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.config import Config
 from fxbin.errors import ScopeError, TransformError
+from fxbin.graph.node_info import SiteRewrite
 
 
 class Stage(StrEnum):
@@ -44,11 +46,18 @@ class BinarizationState:
     only, so `StagedSchedule.stage` reports it, and `stage` here does not.
     """
 
-    def __init__(self, config: Config, sites: Iterable[Site]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sites: Iterable[Site],
+        rewrites: Mapping[str, tuple[SiteRewrite, ...]] = MappingProxyType({}),
+    ) -> None:
         self.config = config
         """The config of the transform."""
         self.sites = {site.name: site for site in sites}
         """The binarized call sites by name."""
+        self.rewrites = dict(rewrites)
+        """What `compression.rewrites` has changed around each call site by name, or why nothing."""
         self.started: tuple[float, float, float] | None = None
         """The epoch that a schedule has started last, and its start epochs of activations and weights."""
 

@@ -14,6 +14,7 @@ from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
+from fxbin.graph.node_info import SiteRewrite
 from fxbin.original.plain_conv2d import is_plain_conv2d
 from fxbin.tracing import TensorSpec, spec_of
 
@@ -27,7 +28,7 @@ def wire(module: BinarizedModule, config: Config) -> None:
     _bind_own_code(module)
     module.recompile()
     _average_together(module)
-    module.binarization = BinarizationState(config, _sites(module))
+    module.binarization = BinarizationState(config, _sites(module), _rewrites(module))
 
 
 def _sites(module: BinarizedModule) -> list[Site]:
@@ -44,14 +45,27 @@ def _sites(module: BinarizedModule) -> list[Site]:
     return sites
 
 
+def _rewrites(module: BinarizedModule) -> dict[str, tuple[SiteRewrite, ...]]:
+    """What each rewrite has done at each call site that it is about, by name."""
+    decisions = {site.name: site.info.decision for site in sites_of_calls(module, module.eval_graphs)}
+    return {name: each.rewrites for name, each in decisions.items() if each is not None and each.rewrites}
+
+
 def _bind_own_code(module: BinarizedModule) -> None:
     """Let the model's own code use the binarizers as well."""
     found: dict[str, dict[str, SiteBinarizers]] = {}
     for site in sites_of_calls(module, module.eval_graphs):
+        decision = site.info.decision
+        if decision is not None and decision.is_added:
+            continue  # own code does not run it
         # Around islands all calls of one part share binarizers, so they count as one call site.
         key = site.info.name_in_part or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _site_binarizers(module, site))
-    binarized = [path for path, sites in found.items() if any(site.activation for site in sites.values())]
+    binarized = [
+        path
+        for path, sites in found.items()
+        if any(site.activation or site.rewrites for site in sites.values())
+    ]
     # Modules in full precision are needed too, if there are functions: convolutions inside of a module that
     # calls `F.conv2d` itself must not count as calls of that module.
     has_functions = not all(is_plain_conv2d(module.get_submodule(path)) for path in binarized)
@@ -71,13 +85,14 @@ def _counts(module: BinarizedModule, graph: fx.Graph) -> Counter[str]:
 
 def _site_binarizers(module: BinarizedModule, site: CallSite) -> SiteBinarizers:
     decision, kernel = site.selected, _kernel(module, site)
+    changes = site.info.decision.changes if site.info.decision is not None else ()
     if decision is None:
-        return SiteBinarizers(site.info.name, None, None, kernel=kernel)
+        return SiteBinarizers(site.info.name, None, None, kernel=kernel, rewrites=changes)
     places = (decision.activation, decision.weight)
     activation, weight = (submodule_at(module, place) for place in places)
     assert isinstance(activation, Binarizer)
     assert isinstance(weight, Binarizer)
-    return SiteBinarizers(site.info.name, activation, weight, places, kernel)
+    return SiteBinarizers(site.info.name, activation, weight, places, kernel, changes)
 
 
 def _kernel(module: BinarizedModule, site: CallSite) -> Kernel:

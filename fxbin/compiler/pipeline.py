@@ -1,26 +1,36 @@
 """The passes that turn a named graph into a binarized one, in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.config import Config
 from fxbin.graph.node_info import Decision
 from fxbin.passes import (
+    AddShortcuts,
     InlineConv2d,
     InsertActivationBinarizers,
+    InsertRPReLU,
     InsertWeightBinarizers,
     MarkCallSites,
+    NormBeforeBinarize,
     Pass,
+    PoolBeforeDownsampling,
+    Rewrite,
     run_passes,
 )
 
 
 def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list[Pass]:
-    """The passes that binarize named graphs, given the decision about each call site by name."""
+    """The passes that binarize named graphs, given the decision about each call site by name.
+
+    Those that rewrite the network come first, as binarizers belong to the network that results.
+    """
     section = config.binarization
     chosen = (decision for decision in decisions.values() if decision.binarized)
     return [
         MarkCallSites(decisions),
+        *rewrites(section.rewrites),
         InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
         InsertWeightBinarizers(section.weights.mode or section.mode, section.params, section.weights),
         InsertActivationBinarizers(
@@ -32,7 +42,28 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
     ]
 
 
+def rewrites(names: Collection[str]) -> list[Rewrite[Any]]:
+    """The passes of `compression.rewrites`, in the order in which they are carried out."""
+    known: list[Rewrite[Any]] = [
+        PoolBeforeDownsampling(),
+        AddShortcuts(),
+        InsertRPReLU(),
+        NormBeforeBinarize(),
+    ]
+    return [each for each in known if each.key in names]
+
+
 def rewrite(module: BinarizedModule, passes: Sequence[Pass]) -> None:
     """Run `passes` on each graph of `module`; call ``module.recompile()`` to generate the code again."""
-    for graph in module.all_graphs:
-        run_passes(graph, module, passes)
+    graphs = module.all_graphs
+    if not any(isinstance(each, Rewrite) for each in passes):
+        for graph in graphs:
+            run_passes(graph, module, passes)
+        return
+    # Pass by pass, as a rewrite has to see all graphs before it changes any of them.
+    shown = module.graph if module.is_shown_only else None
+    for position, each in enumerate(passes):
+        if isinstance(each, Rewrite):
+            each.decide([graph for graph in graphs if graph is not shown], module, shown)
+        for graph in graphs:
+            run_passes(graph, module, [each], after=passes[:position])

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.added import AddedLayer
 from fxbin.binarized.mode_graphs import ModeGraph, one_trace_at_a_time, traced_graph
 from fxbin.binarizers import Binarizer
 from fxbin.compiler.pipeline import binarizing_passes
@@ -130,7 +131,7 @@ def _keep_names(model: "BinarizedModule", graph: fx.Graph, known: Collection[str
 
 @contextmanager
 def _untransformed(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[None]:
-    """Give `model` its original code and hooks, without binarizers; restore everything at the end."""
+    """Give `model` its original code and hooks, without added layers; restore everything at the end."""
     before = dict(vars(model))
     put = {"__call__": kind.__call__} if "__call__" in vars(kind := type(model)) else {}
     replaced: list[PartForward | ConvCaller | DirectCalls] = [
@@ -145,7 +146,7 @@ def _untransformed(model: "BinarizedModule", hooks: dict[str, Any]) -> Iterator[
             each.uninstall()
         for module, held in children.items():
             for name, child in held.items():
-                if isinstance(child, Binarizer):
+                if isinstance(child, Binarizer | AddedLayer):
                     del torch_private.modules(module)[name]
         yield
     finally:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
+from fxbin.added import AddedLayer
 from fxbin.binarized.call_form import Call, check_calls
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.wiring import wire
@@ -83,10 +84,10 @@ def _check_is_original(model: nn.Module) -> None:
             raise TransformError(
                 f"model: its submodule {path} has been transformed already; transform the original model"
             )
-        if isinstance(module, Binarizer):
+        if isinstance(module, Binarizer | AddedLayer):
             raise TransformError(
-                f"model: {path} is a binarizer of another transformed model, whose layer it is part of; use "
-                "the layer of the original model"
+                f"model: {path} is a {'binarizer' if isinstance(module, Binarizer) else 'layer'} of another "
+                "transformed model, whose layer it is part of; use the layer of the original model"
             )
 
 

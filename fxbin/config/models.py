@@ -132,6 +132,10 @@ def _known_activation_mode(mode: str) -> str:
     return mode
 
 
+RewriteName = Literal["downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
+"""Names in `rewrites`, in the order in which they are carried out, whatever the order in the config."""
+
+
 def _is_misspelt(algorithm: str) -> bool:
     return bool(closest(algorithm, ["binarization"], cutoff=0.8))
 
@@ -192,6 +196,9 @@ class Binarization(Section):
 
     weights: Weights = Weights()
     """Parts of which the binarizers of weights are composed."""
+
+    rewrites: Annotated[tuple[RewriteName, ...], OneOrMore, NotNull] = ()
+    """Changes to the network around the binarized convolutions: shortcuts, activations, norms."""
 
     ignored_scopes: Scopes = None
     """Call sites that stay in full precision: names, or `{re}` and a regular expression."""

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.graph.attribute import submodule_at
-from fxbin.lowering.use import writes
+from fxbin.graph.writes import writes
 from fxbin.original.plain_code import is_plain
 
 OF_TORCH = ("torch", "_operator")

@@ -6,7 +6,27 @@ from typing import cast
 
 from torch import fx
 
-_INFO, _PADDING = "fxbin", "inlined_padding"
+_INFO, _PADDING, _REWRITTEN = "fxbin", "inlined_padding", "rewritten"
+
+
+@dataclass(frozen=True)
+class SiteRewrite:
+    """What one rewrite of `compression.rewrites` has done at one conv2d call site, or why nothing."""
+
+    rewrite: str
+    """Name of the rewrite: ``"shortcuts"``."""
+
+    change: str
+    """What it has done: ``"identity"``; empty if it has left the call site alone."""
+
+    reason: str = ""
+    """Why it has left the call site alone; empty if it has not."""
+
+    layer: str = ""
+    """Qualified name of the layer that it has added: ``"layer1.0.conv1.rprelu"``; empty if none."""
+
+    layout: str = ""
+    """What it has changed around the call site, to compare graphs; the same in all of them."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +44,21 @@ class Decision:
 
     weight: str = ""
     """Qualified name of its weight binarizer: ``"layer1.0.conv1.weight_binarizer"``."""
+
+    rewrites: tuple[SiteRewrite, ...] = ()
+    """What each rewrite has done at the call site, in their order."""
+
+    is_added: bool = False
+    """Whether a rewrite has added the conv2d, which the model's own code does not run."""
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Names of the rewrites that have changed something at the call site."""
+        return tuple(found.rewrite for found in self.rewrites if found.change)
+
+    def rewrite(self, name: str) -> SiteRewrite | None:
+        """What the rewrite `name` does at the call site; None before that is decided."""
+        return next((found for found in self.rewrites if found.rewrite == name), None)
 
 
 @dataclass(frozen=True)
@@ -109,3 +144,13 @@ def mark_inlined_padding(node: fx.Node) -> None:
 def is_inlined_padding(node: fx.Node) -> bool:
     """Whether `node` is the padding that a conv2d module did itself."""
     return _PADDING in node.meta
+
+
+def mark_rewritten(node: fx.Node, rewrite: str) -> None:
+    """Note that `rewrite` has been carried out at the call site `node`."""
+    node.meta[_REWRITTEN] = (*rewrites_of(node), rewrite)
+
+
+def rewrites_of(node: fx.Node) -> tuple[str, ...]:
+    """Names of the rewrites that have been carried out at the call site `node`."""
+    return cast("tuple[str, ...]", node.meta.get(_REWRITTEN, ()))

@@ -1,13 +1,8 @@
 """Tells which nodes of a graph the result depends on."""
 
-import operator
-from typing import Any
-
 from torch import fx
 
-ASSIGNMENTS: tuple[Any, ...] = (
-    operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv,
-)  # fmt: skip
+from fxbin.graph.writes import writes
 
 
 def is_used(node: fx.Node) -> bool:
@@ -26,11 +21,3 @@ def is_used(node: fx.Node) -> bool:
             seen.add(user)
             waiting.append(user)
     return False
-
-
-def writes(node: fx.Node) -> bool:
-    """Whether `node` may write into its first operand, or into an ``out`` argument."""
-    if "out" in node.kwargs or node.target in ASSIGNMENTS:
-        return True
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
-    return str(name).endswith("_") and not str(name).endswith("__")

@@ -101,9 +101,17 @@ def _per_group(tensor: Tensor, entry: Entry) -> Tensor | None:
     return first.clone() if torch.equal(first.repeat(1, entry.groups, 1, 1), tensor) else None
 
 
+def _rewritten(module: BinarizedModule) -> list[str]:
+    """Names of the rewrites that have changed something."""
+    found = (each for at_site in module.binarization.rewrites.values() for each in at_site)
+    return [*dict.fromkeys(each.rewrite for each in found if each.change)]
+
+
 def _settings(module: BinarizedModule) -> list[str]:
     """Sentences about settings with which NNCF would compute something else."""
     section, problems = module.binarization.config.binarization, []
+    if changed := _rewritten(module):
+        problems.append(f"compression.rewrites: NNCF has no {', '.join(changed)}")
     if section.mode not in MODES:
         problems.append(f"mode {section.mode!r}: NNCF has {' and '.join(MODES)}")
     if section.mode == "xnor" and section.params.weight_scale_axis != "output":

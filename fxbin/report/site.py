@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.graph.node_info import Decision, node_info
+from fxbin.graph.node_info import Decision, SiteRewrite, node_info
 from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.report.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs
 
@@ -71,6 +71,9 @@ class SiteReport:
     example_call: int = 0
     """Index of the example call that runs it; only those of the first, 0, count in totals."""
 
+    rewrites: tuple[SiteRewrite, ...] = ()
+    """What each of `compression.rewrites` that is about it has changed, or why nothing."""
+
     @property
     def weight_key(self) -> str:
         """Identifies the stored weight: its qualified name, or that of the call site if it is computed."""
@@ -105,6 +108,7 @@ def site_report(
         weights_enabled=state is not None and state.weight.is_enabled,
         train_only=train_only,
         example_call=example_call,
+        rewrites=decision.rewrites,
     )
 
 

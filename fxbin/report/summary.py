@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fxbin.binarized.state import Stage
 from fxbin.export import ExportMode, SiteExport
+from fxbin.report.rewrite_lines import rewrite_lines
 from fxbin.report.site import SiteReport
 from fxbin.report.text import UNBOUNDED, as_text
 from fxbin.tracing import Island, Specialisation
@@ -222,7 +223,7 @@ def _short_name(site: SiteReport) -> str:
 
 
 def _totals(report: Summary) -> list[str]:
-    """The lines below the table: totals, islands, modules that never ran, specialisations."""
+    """The lines below the table: totals, islands, rewrites, modules that never ran, specialisations."""
     before, after = _bytes(report.full_precision_bits), _bytes(report.weight_bits)
     count = f"{report.binarized} of {len(report.sites)} conv2d binarized ({report.mode})"
     share = f"{report.binarized_macs_share:.1%} binarized"
@@ -244,6 +245,7 @@ def _totals(report: Summary) -> list[str]:
     if report.unknown:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as plain Python: {island.scope}: {island.reason}" for island in report.islands]
+    lines += rewrite_lines((_short_name(site), site.rewrites) for site in report.sites)
     if report.never_ran:
         # If there are islands, only a run in eval mode tells which modules are called.
         when = " in eval mode" if report.islands else ""

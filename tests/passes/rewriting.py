@@ -13,7 +13,14 @@ from fxbin.compiler.selection import BinarizerNames
 from fxbin.config import Params
 from fxbin.graph.call_site import call_sites
 from fxbin.graph.node_info import Decision
-from fxbin.passes import InlineConv2d, InsertActivationBinarizers, InsertWeightBinarizers, MarkCallSites, Pass
+from fxbin.passes import (
+    InlineConv2d,
+    InsertActivationBinarizers,
+    InsertWeightBinarizers,
+    MarkCallSites,
+    Pass,
+    Rewrite,
+)
 
 
 def listing(module: fx.GraphModule, note: Callable[[fx.Node], str] | None = None) -> str:
@@ -54,6 +61,21 @@ def assert_leaves_alone(
     before, state = listing(module, note), list(module.state_dict())
     assert not pass_.apply(module.graph, module), f"{pass_.name} reported a change"
     assert (listing(module, note), list(module.state_dict())) == (before, state)
+
+
+def assert_rewrites_network(pass_: Rewrite[Any], module: fx.GraphModule, before: str, after: str) -> None:
+    """`assert_rewrites` for a rewrite of the network, which decides first what it does."""
+    pass_.decide([module.graph], module)
+    assert_rewrites(pass_, module, before, after)
+
+
+def reasons(pass_: Rewrite[Any], module: fx.GraphModule) -> dict[str, str]:
+    """Why `pass_` leaves each call site alone, by the name of its node; empty where it changes something."""
+    before = listing(module)
+    found = pass_.find(module.graph, module)
+    assert listing(module) == before
+    names = {site.name: site.node.name for site in call_sites(module, module.graph)}
+    return {names[name]: each if isinstance(each, str) else "" for name, each in found.items()}
 
 
 def captured(model: nn.Module, *shape: int) -> BinarizedModule:

@@ -1,0 +1,8 @@
+"""Layers that rewrites add to a network: shortcuts, activations and norms."""
+
+from fxbin.added.layer import AddedLayer
+from fxbin.added.norm import AddedNorm
+from fxbin.added.projection import Projection
+from fxbin.added.rprelu import RPReLU
+
+__all__ = ["AddedLayer", "AddedNorm", "Projection", "RPReLU"]

@@ -1,0 +1,107 @@
+"""Puts RPReLU behind the sums of binarized convolutions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import fx, nn
+from typing_extensions import override
+
+from fxbin.added import RPReLU
+from fxbin.graph.attribute import submodule_at
+from fxbin.graph.call_site import CallSite, call_sites
+from fxbin.graph.data_flow import DataFlow, is_returned, only_reader, readers, spec
+from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu
+from fxbin.graph.node_info import set_node_info
+from fxbin.graph.record import set_spec
+from fxbin.graph.residual_block import residual_blocks
+from fxbin.graph.writes import works_in_place
+from fxbin.passes.rewrite import Change, Found, Rewrite
+from fxbin.passes.submodules import add_beside
+
+
+@dataclass(frozen=True)
+class Activation(Change):
+    """An RPReLU to be inserted behind a sum."""
+
+    value: fx.Node | None = None
+    """What it is applied to: the sum."""
+
+    relu: fx.Node | None = None
+    """The ReLU that it replaces, if there is one."""
+
+
+@dataclass(frozen=True)
+class InsertRPReLU(Rewrite[Activation]):
+    """Apply RPReLU to the sum behind each binarized convolution, in place of a ReLU if one follows.
+
+        before:  conv -> norm -> + -> relu -> y
+        after:   conv -> norm -> + -> conv.rprelu -> y
+
+    A ReLU elsewhere stays: one between the convolution and the sum, and one behind a norm behind the sum.
+
+    Source: Liu et al. 2020, ReActNet, arXiv:2003.03488, eq. (4) and figure 5.
+    """
+
+    name: ClassVar[str] = "insert-rprelu"
+    key: ClassVar[str] = "rprelu"
+    layer: ClassVar[str] = "rprelu"
+
+    @override
+    def find(self, graph: fx.Graph, owner: nn.Module) -> Found[Activation]:
+        flow = DataFlow(owner, graph)
+        blocks = residual_blocks(flow, graph)
+        # Where several convolutions come before one sum, it belongs to the last.
+        sums = {block.sites[-1].node: block.sum for block in blocks}
+        sites = (site for site in call_sites(owner, graph) if site.selected is not None)
+        return {site.name: _behind(owner, site, sums.get(site.node)) for site in sites}
+
+    @override
+    def carry_out(self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[Activation, str]]) -> None:
+        for change, path in changes:
+            _insert(graph, owner, change, path)
+
+
+def _behind(owner: nn.Module, site: CallSite, total: fx.Node | None) -> Activation | str:
+    """The RPReLU behind the sum `total` of `site`, or why there is none."""
+    if total is None:
+        return 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one'
+    value = total
+    while (following := only_reader(value)) is not None and is_idle(owner, following):
+        value = following
+    if is_returned(value):
+        return "its sum is what the graph returns, and what follows is not known"
+    activations = [node for node in readers(value) if is_activation(owner, node)]
+    others = [node for node in activations if not is_relu(owner, node)]
+    if others:
+        return f"its sum goes into {others[0].name}, an activation other than ReLU"
+    if len(activations) > 1:
+        return "its sum goes into several ReLUs"
+    if not activations:
+        return Activation(site, "behind the sum", "", total)
+    (relu,) = activations
+    if has_hooks(owner, relu):
+        return f"{relu.target} has hooks, which run around the ReLU"
+    return Activation(site, "in place of the ReLU", "", value, relu)
+
+
+def _insert(graph: fx.Graph, owner: nn.Module, change: Activation, path: str) -> None:
+    value, relu = change.value, change.relu
+    assert value is not None
+    found = spec(value)
+    assert found is not None
+    if submodule_at(owner, path) is None:
+        add_beside(owner, path, RPReLU(found.shape[-3]))
+    changed = [*value.users] if relu is None or works_in_place(owner, relu) else []
+    with graph.inserting_after(value):
+        y = graph.call_module(path, (value,))
+    set_spec(y, found)
+    set_node_info(y, change.site.info.beside("rprelu"))
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for user in changed:
+        # What reads the operand of a ReLU that works in place reads its result.
+        if relu is None or order[user] > order[relu]:
+            user.replace_input_with(value, y)
+    if relu is not None:
+        relu.replace_all_uses_with(y)
+        graph.erase_node(relu)

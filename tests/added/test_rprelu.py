@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from fxbin.added import Projection, RPReLU
+
+
+def formula(x: torch.Tensor, layer: RPReLU) -> torch.Tensor:
+    """Eq. (4) of ReActNet, value by value."""
+    y = torch.empty_like(x)
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in x.shape)).tolist():
+        channel, value = index[-3], x[tuple(index)]
+        gamma, zeta, beta = layer.gamma[channel], layer.zeta[channel], layer.beta[channel]
+        y[tuple(index)] = value - gamma + zeta if value > gamma else beta * (value - gamma) + zeta
+    return y
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 2), (3, 2, 2)])
+def test_values_are_those_of_the_paper(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer = RPReLU(3).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(shape, dtype=torch.float64)
+    x.view(-1)[0] = layer.gamma[0]
+    torch.testing.assert_close(layer(x), formula(x, layer), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_finite_differences() -> None:
+    torch.manual_seed(0)
+    layer = RPReLU(2).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    names = [*dict(layer.named_parameters())]
+
+    def run(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+        return y
+
+    assert torch.autograd.gradcheck(run, (x, *layer.parameters()))
+
+
+def test_it_starts_as_prelu() -> None:
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(RPReLU(4)(x), torch.nn.PReLU(4)(x), rtol=0, atol=0)
+    assert [*RPReLU(4).state_dict()] == ["gamma", "zeta", "beta"]
+    assert repr(RPReLU(4)) == "RPReLU(4)"
+
+
+def test_a_projection_is_a_convolution_and_a_norm() -> None:
+    layer, x = Projection(2, 5), torch.rand(3, 2, 4, 4)
+    expected = torch.einsum("nihw,oi->nohw", x, layer.conv.weight[:, :, 0, 0])
+    mean, variance = (
+        expected.mean((0, 2, 3), keepdim=True),
+        expected.var((0, 2, 3), keepdim=True, correction=0),
+    )
+    expected = (expected - mean) / (variance + layer.norm.eps).sqrt()
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
