@@ -132,7 +132,7 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         choices = [shown(choice) for choice in _choices(context)]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    for bound, words in (("gt", "above"), ("ge", "of at least")):
+    for bound, words in (("gt", "above"), ("ge", "of at least"), ("lt", "below")):
         if bound in context:
             number = "a whole number" if isinstance(context[bound], int) else "a number"
             return f"{number} {words} {context[bound]:g}"

@@ -11,6 +11,7 @@ from fxbin.config.value_types import (
     NotNull,
     Positive,
     Section,
+    ShareBelowOne,
     Text,
     Whole,
     problem,
@@ -28,6 +29,9 @@ class Pretrain(Section):
 
     weight_decay: NotNegative = 1e-4
     """Adam's weight decay."""
+
+    label_smoothing: ShareBelowOne = 0.0
+    """Share of each label that is spread over all classes. A teacher trained with it teaches less."""
 
 
 class Teacher(Section):
@@ -64,14 +68,17 @@ class Distillation(Section):
     teacher: Annotated[Teacher | None, NotNull] = None
     """A network of your own; without it, the full-precision model that was binarized."""
 
-    type: Literal["softmax", "mse"] = "softmax"
-    """Cross entropy with the teacher's predictions, or the squared error of the logits; as in NNCF."""
+    type: Literal["softmax", "mse", "kl"] = "softmax"
+    """Cross entropy with the teacher's predictions, squared error of the logits, or divergence (ReActNet)."""
 
     temperature: Positive = 1.0
-    """Softens the predictions of both networks if above 1; for `softmax` only."""
+    """Softens the predictions of both networks if above 1; not for `mse`."""
 
     weight: NotNegative = 1.0
     """Factor of the distillation loss, which is added to the loss on labels."""
+
+    label_weight: NotNegative = 1.0
+    """Factor of the loss on labels while there is a teacher; 0 learns from the teacher alone (ReActNet)."""
 
     @model_validator(mode="after")
     def _has_a_temperature(self) -> Self:
@@ -79,6 +86,14 @@ class Distillation(Section):
         if self.type == "mse" and self.temperature != 1:
             hint = 'The squared error of logits has no temperature: remove it, or write "type": "softmax".'
             raise problem('none beside "type": "mse"', hint, ("temperature",))
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_learn(self) -> Self:
+        """Refuse two weights of 0."""
+        if self.enabled and self.weight == self.label_weight == 0:
+            hint = 'Nothing would be left to learn from: raise one of them, or write "enabled": false.'
+            raise problem('a number above 0 beside "weight": 0', hint, ("label_weight",))
         return self
 
 
@@ -119,6 +134,9 @@ class TrainingKeys(Section):
     epochs: Count = 90
     """Epochs of staged training, after `pretrain`."""
 
+    label_smoothing: ShareBelowOne = 0.0
+    """Share of each label that is spread over all classes, in the stages; evaluations have no loss."""
+
     seed: Whole = 0
     """Seed of all random numbers in a run."""
 
@@ -139,3 +157,11 @@ class TrainingKeys(Section):
 
     distillation: Distillation = Distillation()
     """Learning from a network in full precision."""
+
+    @model_validator(mode="after")
+    def _smooths_a_loss(self) -> Self:
+        """Refuse smoothed labels that no loss uses."""
+        if self.label_smoothing and self.distillation.enabled and self.distillation.label_weight == 0:
+            hint = "The loss on labels counts nothing: remove the smoothing, or raise the weight."
+            raise problem('0 beside "distillation": {"label_weight": 0}', hint, ("label_smoothing",))
+        return self

@@ -1,5 +1,6 @@
 """`curves.svg`: loss, accuracy and stage over the epochs of a run."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ STAGE_COLOURS = {
     "learning rate falls": "#d9efd9",
 }
 OTHER_COLOUR = "#ffffff"
+PARTS = (
+    ("label_loss", "on labels", "#555555"),
+    ("distillation_loss", "distance to the teacher", "#2e8b57"),
+)
+"""Parts of the loss: the field of a record, the name in the legend, the colour."""
 STYLE: "dict[RcKeyType, Any]" = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -52,14 +58,29 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         top.plot(epochs, [r.train_accuracy for r in history], "-", color="#777777", label="training images")
         top.set_ylabel("accuracy, %")
         top.legend(loc="best", framealpha=0.9)
-        bottom.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4)
-        bottom.set_ylabel("training loss")
+        draw_losses(bottom, history)
         bottom.set_xlabel("epoch")
         for axes in (top, bottom):
             shade_stages(axes, history)
         name_stages(top, history)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, metadata=metadata)
+
+
+def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+    """Draw the training loss and, where there is a teacher, what it consists of, with a legend."""
+    epochs = range(1, len(history) + 1)
+    axes.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4, label="training loss")
+    axes.set_ylabel("training loss")
+    if all(record.distillation_loss is None for record in history):
+        return
+    for part, label, colour in PARTS:
+        # Gaps where an epoch has no such part: matplotlib skips NaN.
+        values = [getattr(record, part) for record in history]
+        axes.plot(
+            epochs, [math.nan if v is None else v for v in values], "--", color=colour, lw=1.2, label=label
+        )
+    axes.legend(loc="best", framealpha=0.9)
 
 
 def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:

@@ -157,6 +157,8 @@ def run_epoch(
         test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
         seconds=time.perf_counter() - started,
         diagnostics=diagnostics,
+        label_loss=meter.parts.get("label"),
+        distillation_loss=meter.parts.get("distillation"),
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
@@ -25,7 +24,9 @@ from fxbin.train.data import ImageData, load_images
 from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
+from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
+from fxbin.train.plan import plan_lines
 from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
@@ -87,6 +88,8 @@ def _train(
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
+    for line in plan_lines(config):
+        progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
@@ -132,7 +135,7 @@ def pretrain(
         model,
         optimizer,
         CosineSchedule(optimizer, settings.lr, settings.epochs),
-        lambda logits, _x, labels: F.cross_entropy(logits, labels),
+        LabelLoss(settings.label_smoothing),
         settings.epochs,
     )
     if resumed is not None:
@@ -174,8 +177,17 @@ def train_stages(
 
 def loss_of(config: Config, teacher: nn.Module) -> Loss:
     """The loss function of the staged phase: cross entropy, and distillation if the config enables it."""
-    own = config.distillation
-    return DistillationLoss(teacher, own.weight if own.enabled else 0.0, own.temperature, own.type)
+    own, smoothing = config.distillation, config.label_smoothing
+    if not own.enabled:
+        return LabelLoss(smoothing)
+    return DistillationLoss(
+        teacher,
+        own.weight,
+        own.temperature,
+        own.type,
+        label_weight=own.label_weight,
+        label_smoothing=smoothing,
+    )
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:

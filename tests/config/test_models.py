@@ -195,6 +195,18 @@ ERRORS: list[tuple[object, str]] = [
         {"compression": BINARIZATION, "distillation": {"type": "mean_squared"}},
         'distillation.type: got "mean_squared", expected one of "softmax", "mse"',
     ),
+    (
+        {"compression": BINARIZATION, "distillation": {"weight": 0, "label_weight": 0}},
+        'distillation.label_weight: got 0, expected a number above 0 beside "weight": 0. Nothing would be',
+    ),
+    (
+        {"compression": BINARIZATION, "label_smoothing": 0.1, "distillation": {"label_weight": 0}},
+        'label_smoothing: got 0.1, expected 0 beside "distillation": {"label_weight": 0}. The loss on',
+    ),
+    (
+        {"compression": BINARIZATION, "label_smoothing": 1},
+        "label_smoothing: got 1, expected a number below",
+    ),
     ({"compression": {"algorithm": "binarisation"}}, 'expected "binarization". Did you mean "binarization"?'),
     (
         {"compression": "binarization"},

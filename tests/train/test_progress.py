@@ -6,7 +6,18 @@ from fxbin.train.history import EpochRecord
 from fxbin.train.progress import ConsoleProgress
 
 RECORD = EpochRecord(
-    "staged", 0, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0, {"fired": 0.025, "flipped": 0.00123}
+    "staged",
+    0,
+    "activations",
+    1e-3,
+    1e-5,
+    0.5,
+    80.0,
+    70.5,
+    1.0,
+    {"fired": 0.025, "flipped": 0.00123},
+    label_loss=0.3,
+    distillation_loss=0.2,
 )
 
 
@@ -28,6 +39,8 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
         "lr",
         "wd",
         "loss",
+        "labels",
+        "teacher",
         "train",
         "%",
         "test",
@@ -44,6 +57,8 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
         "1.00e-03",
         "1.0e-05",
         "0.500",
+        "0.300",
+        "0.200",
         "80.00",
         "70.50",
         "2.50",

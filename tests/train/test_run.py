@@ -97,6 +97,10 @@ def test_a_run_goes_through_all_stages_and_keeps_its_history(config: dict[str, A
     assert all(switched == (True, True) for switched in trained.model.binarization.enabled.values())
     assert not trained.model.training
     assert trained.config.num_classes == 3
+    assert [r.distillation_loss is None for r in trained.history] == [True] * 2 + [False] * 5
+    for record in trained.history:
+        assert record.label_loss is not None
+        assert record.loss == pytest.approx(record.label_loss + (record.distillation_loss or 0))
 
 
 @pytest.mark.parametrize("batch", [1, 4, 13], ids="in batch {}".format)
