@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
@@ -72,8 +72,11 @@ class Params(Section):
     weights_quant_start_epoch: NotNegative = 1
     """First epoch with binarized weights."""
 
+    lr_schedule: Literal["poly", "cosine", "linear"] = "poly"
+    """How the learning rate decays: (remaining share) ** 2.1 as in NNCF, by a cosine, or linearly; to almost 0."""
+
     lr_poly_drop_start_epoch: Annotated[NotNegative | None, NotNull] = None
-    """Epoch from which the learning rate decays, as (remaining share) ** 2.1; without it, never."""
+    """Epoch from which the learning rate decays, as `lr_schedule` says; without it, never."""
 
     lr_poly_drop_duration_epochs: Positive = 30
     """Number of epochs over which the learning rate decays."""
@@ -104,6 +107,14 @@ class Params(Section):
 
     activation_init_batches: Count = 1
     """Number of first binarized training batches whose initial scales and thresholds are averaged."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> Self:
+        """Refuse a decay that never starts."""
+        if self.lr_schedule != "poly" and self.lr_poly_drop_start_epoch is None:
+            hint = 'Add "lr_poly_drop_start_epoch", which is the start of each kind of decay.'
+            raise problem('"poly" without a start of the decay', hint, ("lr_schedule",))
+        return self
 
 
 def _known_mode(mode: str) -> str:

@@ -17,11 +17,9 @@ from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
 from fxbin.errors import ConfigError, TransformError
 from fxbin.staged.check import EpochWatch, check_optimizers, optimizers_of
+from fxbin.staged.lr_decay import LR_DECAYS
 from fxbin.staged.schedule_state import ScheduleState, stages_of
 from fxbin.staged.sharding import check_sharding
-
-LR_DROP_POWER = 2.1
-"""Exponent of the polynomial decay of the learning rate."""
 
 ASSUMED_STEP = 0.01
 """Length of a step, in epochs, until the first call of `StagedSchedule.step` tells it."""
@@ -48,10 +46,11 @@ class StagedSchedule:
     * activations are binarized if e >= `activations_quant_start_epoch`, weights likewise. A stage that begins
       at the start of an epoch begins in `start_epoch`, so a validation after ``step(1.0)`` still sees the
       stage of the finished epoch;
-    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * (remaining share of the decay) ** 2.1. At the
-      end of the decay and later, that share is one step (the smallest fraction above 0 that `step` has seen),
-      so the last value stays, as in NNCF 2.9. Before the decay, the learning rate is left alone: you may use
-      a scheduler of your own until then;
+    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * r ** 2.1, where r is the remaining share of the
+      decay, ``(start + duration - e) / duration``. With `lr_schedule` ``"cosine"`` the factor is
+      (1 + cos(pi * (1 - r))) / 2, with ``"linear"`` it is r. At the end of the decay and later, r is
+      one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as in NNCF 2.9.
+      Before the decay, the learning rate is left alone: you may use a scheduler of your own until then;
     * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
     Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
@@ -276,8 +275,9 @@ class StagedSchedule:
         assert self.params.lr_poly_drop_start_epoch is not None
         duration = self.params.lr_poly_drop_duration_epochs
         end = self.params.lr_poly_drop_start_epoch + duration
-        remaining = max(end - (self._epoch + self._fraction), self._step_length)
-        return float((remaining / duration) ** LR_DROP_POWER)
+        # A step may be longer than the whole decay, and must not raise the learning rate then.
+        remaining = max(end - (self._epoch + self._fraction), min(self._step_length, duration))
+        return LR_DECAYS[self.params.lr_schedule](remaining / duration)
 
 
 def _is_number(value: object) -> bool:

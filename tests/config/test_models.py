@@ -256,6 +256,10 @@ ERRORS: list[tuple[object, str]] = [
     # What NNCF takes in silence.
     ({}, 'compression: is missing: add "compression": {"algorithm": "binarization", "mode": "xnor"}.'),
     ({"compression": []}, 'compression: got [], expected an algorithm. Add {"algorithm": "binarization"'),
+    (
+        with_params(lr_schedule="cosine"),
+        'params.lr_schedule: got "cosine", expected "poly" without a start of the decay. Add "lr_poly_drop',
+    ),
     (with_params(base_lr=True), "base_lr: got true, expected a number. true and false are not numbers."),
     (with_params(batch_multiplier=1.5), "batch_multiplier: got 1.5, expected a whole number."),
     (with_params(base_wd=float("nan")), "base_wd: got NaN, expected a finite number."),
