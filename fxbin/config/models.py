@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from fxbin.binarizers.registry import weight_binarizer_names
-from fxbin.config.pattern import why_invalid
+from fxbin.config.pattern import REGEX_MARK, why_invalid
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 from fxbin.config.value_types import (
@@ -35,7 +35,22 @@ def _valid_expression(pattern: str) -> str:
     return pattern
 
 
+def _known_exclusion(entry: str) -> str:
+    """Refuse what is neither a kind of parameter nor ``{re}`` with a valid expression."""
+    if REGEX_MARK in entry:
+        return _valid_expression(entry)
+    if entry not in WITHOUT_DECAY:
+        hint = did_you_mean(entry, WITHOUT_DECAY, spelled=json.dumps)
+        own = "Name other parameters by {re} and a regular expression."
+        raise problem(f"one of {', '.join(WITHOUT_DECAY)}", f"{hint} {own}".lstrip())
+    return entry
+
+
+WithoutDecay = Annotated[tuple[Annotated[Text, AfterValidator(_known_exclusion)], ...], OneOrMore, NotNull]
 Scopes = Annotated[tuple[Annotated[Text, AfterValidator(_valid_expression)], ...] | None, OneOrMore, NotNull]
+
+WITHOUT_DECAY = ("norms", "biases", "prelu", "binarizers", "binarized_weights")
+"""The kinds of parameters that `wd_exclude` can name."""
 
 INSTEAD_OF = {
     "knowledge_distillation": ' and use the top-level key "distillation", with its `scale` as "weight"',
@@ -73,7 +88,7 @@ class Params(Section):
     """First epoch with binarized weights."""
 
     lr_schedule: Literal["poly", "cosine", "linear"] = "poly"
-    """How the learning rate decays: (remaining share) ** 2.1 as in NNCF, by a cosine, or linearly; to almost 0."""
+    """How the learning rate decays: by (remaining share) ** 2.1 as in NNCF, by a cosine, or linearly."""
 
     lr_poly_drop_start_epoch: Annotated[NotNegative | None, NotNull] = None
     """Epoch from which the learning rate decays, as `lr_schedule` says; without it, never."""
@@ -89,6 +104,9 @@ class Params(Section):
 
     base_wd: NotNegative = 1e-5
     """Adam's weight decay."""
+
+    wd_exclude: WithoutDecay = ()
+    """No weight decay for: `norms`, `biases`, `prelu`, `binarizers`, `binarized_weights`, `{re}` names."""
 
     binarizer_lr_multiplier: Positive = 1.0
     """Factor on the learning rate of scale and threshold. A factor on gradients has no effect with Adam."""

@@ -257,6 +257,11 @@ ERRORS: list[tuple[object, str]] = [
     ({}, 'compression: is missing: add "compression": {"algorithm": "binarization", "mode": "xnor"}.'),
     ({"compression": []}, 'compression: got [], expected an algorithm. Add {"algorithm": "binarization"'),
     (
+        with_params(wd_exclude=["norms", "bias"]),
+        'params.wd_exclude[1]: got "bias", expected one of norms, biases, prelu, binarizers, binarized_weigh',
+    ),
+    (with_params(wd_exclude="{re}["), 'params.wd_exclude: got "{re}[", expected a regular expression after'),
+    (
         with_params(lr_schedule="cosine"),
         'params.lr_schedule: got "cosine", expected "poly" without a start of the decay. Add "lr_poly_drop',
     ),
