@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from fxbin import torch_private
 from fxbin.config.models import Binarization, Config, InputInfo, Params
-from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
+from fxbin.config.training import Augmentation, Distillation, Ema, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean
 
@@ -21,6 +21,7 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("compression",): Binarization,
     ("compression", "params"): Params,
     ("pretrain",): Pretrain,
+    ("ema",): Ema,
     ("augmentation",): Augmentation,
     ("distillation",): Distillation,
     ("distillation", "teacher"): Teacher,

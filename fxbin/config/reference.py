@@ -26,6 +26,7 @@ def config_tables() -> dict[str, str]:
         "input_info": _table(sections["InputInfo"]["properties"]),
         "Training": _table(training),
         "pretrain": _table(sections["Pretrain"]["properties"]),
+        "ema": _table(sections["Ema"]["properties"]),
         "augmentation": _table(sections["Augmentation"]["properties"]),
         "distillation": _table(sections["Distillation"]["properties"]),
         "distillation.teacher": _table(sections["Teacher"]["properties"]),

@@ -97,6 +97,16 @@ class Distillation(Section):
         return self
 
 
+class Ema(Section):
+    """An exponential moving average of the parameters, evaluated and exported beside the last ones."""
+
+    decay: Annotated[Positive, Field(lt=1)] = 0.999
+    """Share of the average that each optimizer step keeps; smaller in the first steps of a stage."""
+
+    batch_norm_batches: Count = 50
+    """Training batches from which BatchNorm statistics of the average are computed in each epoch."""
+
+
 class Augmentation(Section):
     """Data augmentation of training images."""
 
@@ -151,6 +161,9 @@ class TrainingKeys(Section):
 
     pretrain: Pretrain = Pretrain()
     """Full-precision training before the stages."""
+
+    ema: Annotated[Ema | None, NotNull] = None
+    """An average of the parameters in the stages, which starts anew with each; without it, none."""
 
     augmentation: Augmentation = Augmentation()
     """Data augmentation: shifted and mirrored training images."""

@@ -56,6 +56,10 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         held_out = f"held-out images, {history[-1].test_accuracy:.2f} % at the end"
         top.plot(epochs, [r.test_accuracy for r in history], "o-", color="#b22222", ms=4, label=held_out)
         top.plot(epochs, [r.train_accuracy for r in history], "-", color="#777777", label="training images")
+        averaged = [r.average_accuracy for r in history]
+        if averaged[-1] is not None:
+            label = f"averaged network, {averaged[-1]:.2f} % at the end"
+            top.plot(epochs, with_gaps(averaged), "--", color="#e07b39", label=label)
         top.set_ylabel("accuracy, %")
         top.legend(loc="best", framealpha=0.9)
         draw_losses(bottom, history)
@@ -75,12 +79,14 @@ def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
     if all(record.distillation_loss is None for record in history):
         return
     for part, label, colour in PARTS:
-        # Gaps where an epoch has no such part: matplotlib skips NaN.
-        values = [getattr(record, part) for record in history]
-        axes.plot(
-            epochs, [math.nan if v is None else v for v in values], "--", color=colour, lw=1.2, label=label
-        )
+        values = with_gaps([getattr(record, part) for record in history])
+        axes.plot(epochs, values, "--", color=colour, lw=1.2, label=label)
     axes.legend(loc="best", framealpha=0.9)
+
+
+def with_gaps(values: Sequence[float | None]) -> list[float]:
+    """`values` with NaN, which matplotlib skips, for epochs that have none."""
+    return [math.nan if value is None else value for value in values]
 
 
 def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:

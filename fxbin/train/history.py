@@ -52,6 +52,9 @@ class EpochRecord:
     distillation_loss: float | None = None
     """Mean distance to the teacher's predictions, without its weight; None without a teacher."""
 
+    average_accuracy: float | None = None
+    """Percentage of correct held-out images of the averaged network; None without an average."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""
         return asdict(self)

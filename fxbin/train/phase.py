@@ -11,6 +11,7 @@ from torch import nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
+from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
@@ -63,6 +64,12 @@ class Phase:
     batch_norm_batches: int = 0
     """Number of batches from which BatchNorm statistics are recomputed before each evaluation."""
 
+    average: StagedAverage | None = None
+    """The average of the model's parameters, if the config asks for one."""
+
+    average_batches: int = 0
+    """Number of batches from which BatchNorm statistics of the average are computed."""
+
     diagnostics: Diagnostics | None = None
     """Diagnostics of the transformed model; None in the full-precision phase."""
 
@@ -77,6 +84,9 @@ class Phase:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
+        if self.average is not None:
+            assert checkpoint.average is not None
+            self.average.load_state_dict(checkpoint.average)
         restore_rng(checkpoint.rng)
         self.next_epoch = checkpoint.epoch + 1
 
@@ -113,6 +123,7 @@ class Recorder:
             teacher=phase.teacher.state_dict() if phase.teacher is not None else None,
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
+            average=phase.average.state_dict() if phase.average is not None else None,
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)
@@ -146,6 +157,7 @@ def run_epoch(
     meter, used = train_with_schedule(phase, model, epoch, batches, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
+    average_accuracy = evaluate_average(phase, epoch, data, batches)
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,
@@ -159,6 +171,7 @@ def run_epoch(
         diagnostics=diagnostics,
         label_loss=meter.parts.get("label"),
         distillation_loss=meter.parts.get("distillation"),
+        average_accuracy=average_accuracy,
     )
 
 
@@ -174,6 +187,12 @@ def train_with_schedule(
         used.update(lr=group["lr"], weight_decay=group["weight_decay"])
         progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
 
+    def stepped(done: int) -> None:
+        # Before the schedule switches: the average still belongs to the stage of this step.
+        if phase.average is not None:
+            phase.average.update_parameters(phase.model)
+        phase.schedule.step(done / len(batches))
+
     meter = train_epoch(
         model,
         batches.epoch(epoch),
@@ -181,7 +200,7 @@ def train_with_schedule(
         phase.optimizer,
         accumulate=phase.accumulate,
         on_batch=show,
-        on_step=lambda done: phase.schedule.step(done / len(batches)),
+        on_step=stepped,
     )
     return meter, used
 
@@ -195,6 +214,16 @@ def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
     if phase.batch_norm_batches:
         again = islice(batches.epoch(epoch), phase.batch_norm_batches)
         reestimate_batch_norm(phase.model, (x for x, _ in again))
+
+
+def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches) -> float | None:
+    """Held-out accuracy of the average of `phase`, with BatchNorm statistics of its own; None without one."""
+    if phase.average is None:
+        return None
+    network = phase.average.network.eval()
+    again = islice(batches.epoch(epoch), phase.average_batches)
+    reestimate_batch_norm(network, (x for x, _ in again))
+    return accuracy_over_ranks(network, data.test_x, data.test_y)
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

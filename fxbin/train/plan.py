@@ -13,7 +13,10 @@ DISTANCES = {
 
 def plan_lines(config: Config) -> list[str]:
     """One line for each part of the training that columns of numbers do not show."""
-    return [f"the stages learn {loss_in_words(config)}"]
+    lines = [f"the stages learn {loss_in_words(config)}"]
+    if config.ema is not None:
+        lines.append(f"an average of the parameters is kept in each stage, with decay {config.ema.decay:g}")
+    return lines
 
 
 def loss_in_words(config: Config) -> str:

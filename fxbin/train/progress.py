@@ -89,6 +89,8 @@ class ConsoleProgress(TrainingProgress):
 def epoch_line(record: EpochRecord, epochs: int) -> str:
     """One row under `HEADER`; fires and flips are means over the call sites, as in `fxbin.Diagnostics`.
 
+    The test accuracy of an averaged network, if there is one, is appended with its name.
+
     >>> print(epoch_line(EpochRecord("staged", 1, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0), 18))
        2/18  activations             1.00e-03  1.0e-05   0.500       -       -
        80.00   70.50        -        -      1.0
@@ -100,8 +102,9 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     labels, teacher = (
         "-" if part is None else f"{part:.3f}" for part in (record.label_loss, record.distillation_loss)
     )
+    average = "" if record.average_accuracy is None else f"  average {record.average_accuracy:.2f} %"
     return (
         f"{f'{record.epoch + 1}/{epochs}':>7}  {record.stage:<24}{record.lr:9.2e}{record.weight_decay:9.1e}"
         f"{record.loss:8.3f}{labels:>8}{teacher:>8}{record.train_accuracy:9.2f}{record.test_accuracy:8.2f}"
-        f"{fires:>9}{flips:>9}{record.seconds:9.1f}"
+        f"{fires:>9}{flips:>9}{record.seconds:9.1f}{average}"
     )

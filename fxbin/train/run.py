@@ -14,6 +14,7 @@ from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.diagnostics import Diagnostics
 from fxbin.errors import ConfigError
+from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
@@ -52,6 +53,9 @@ class Trained:
 
     seconds: float
     """Duration of all epochs, including those before the run was resumed."""
+
+    average: BinarizedModule | None = None
+    """The network with averaged parameters, in eval mode; None if the config does not ask for one."""
 
 
 def train(
@@ -98,11 +102,12 @@ def _train(
     teacher = own_teacher(config, data, resumed.teacher if resumed else None)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=teacher is None)
     teacher = full_precision if teacher is None else teacher
-    binarized = train_stages(config, full_precision, teacher, data, recorder, resumed)
+    binarized, average = train_stages(config, full_precision, teacher, data, recorder, resumed)
     if tensorboard is not None:
         tensorboard.close()
     seconds = sum(record.seconds for record in recorder.history)
-    return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds)
+    averaged = average.network.eval() if average is not None else None
+    return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
 
 
 def pretrain(
@@ -152,8 +157,11 @@ def train_stages(
     data: ImageData,
     recorder: Recorder,
     resumed: Checkpoint | None,
-) -> BinarizedModule:
-    """Transform `full_precision`, train the staged epochs that `resumed` has not done; return the result."""
+) -> tuple[BinarizedModule, StagedAverage | None]:
+    """Transform `full_precision`, and train the staged epochs that `resumed` has not done.
+
+    Return the result, and the average of its parameters if the config asks for one.
+    """
     binarized = transform(full_precision, config)
     params = config.binarization.params
     optimizer = torch.optim.Adam(parameter_groups(binarized))
@@ -167,12 +175,14 @@ def train_stages(
         params.batch_multiplier,
         teacher=teacher,
         batch_norm_batches=params.batch_norm_batches,
+        average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
+        average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )
     if resumed is not None and resumed.phase == STAGED:
         phase.restore(resumed)
     with Diagnostics(binarized) as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
-    return binarized
+    return binarized, phase.average
 
 
 def loss_of(config: Config, teacher: nn.Module) -> Loss:

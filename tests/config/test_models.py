@@ -207,6 +207,8 @@ ERRORS: list[tuple[object, str]] = [
         {"compression": BINARIZATION, "label_smoothing": 1},
         "label_smoothing: got 1, expected a number below",
     ),
+    ({"compression": BINARIZATION, "ema": {"decay": 1}}, "ema.decay: got 1, expected a number below 1."),
+    ({"compression": BINARIZATION, "ema": {"deacy": 0.9}}, 'Did you mean "decay"?'),
     ({"compression": {"algorithm": "binarisation"}}, 'expected "binarization". Did you mean "binarization"?'),
     (
         {"compression": "binarization"},

@@ -1,9 +1,10 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from fxbin.train.history import EpochRecord
-from fxbin.train.progress import ConsoleProgress
+from fxbin.train.progress import ConsoleProgress, epoch_line
 
 RECORD = EpochRecord(
     "staged",
@@ -67,6 +68,11 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
     ]
     assert lines[2:] == ["wrote it"]
     assert "\x1b" not in "".join(lines)
+
+
+def test_the_accuracy_of_an_average_ends_the_line() -> None:
+    line = epoch_line(replace(RECORD, average_accuracy=71.25), 18)
+    assert line.endswith("1.0  average 71.25 %")
 
 
 def test_a_terminal_also_gets_a_live_bar() -> None:

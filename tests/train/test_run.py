@@ -236,3 +236,40 @@ def test_batch_norm_is_computed_anew_before_each_evaluation_and_changes_no_weigh
     changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
     assert [record.loss for record in plain.history] == [record.loss for record in anew.history]
+
+
+@pytest.mark.parametrize("batch", [9, 13])
+def test_an_average_is_kept_evaluated_and_resumed_and_changes_no_training(
+    config: dict[str, Any], tmp_path: Path, batch: int
+) -> None:
+    averaging = config | {"ema": {"decay": 0.5, "batch_norm_batches": 2}}
+    whole = train(averaging, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(averaging, tmp_path / "parts", progress=InterruptedAt(batch))
+    resumed = train(averaging, tmp_path / "parts")
+    assert whole.average is not None
+    assert resumed.average is not None
+    expected = whole.average.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.average.state_dict().items())
+    accuracies = [record.average_accuracy for record in whole.history]
+    assert accuracies[:2] == [None, None]
+    assert None not in accuracies[2:]
+    assert accuracies == [record.average_accuracy for record in resumed.history]
+    plain = train(config, tmp_path / "plain")
+    assert [record.loss for record in plain.history] == [record.loss for record in whole.history]
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(whole).items())
+
+    x = torch.randn(3, 1, 8, 8)
+    kept = load_checkpoint(tmp_path / "parts" / "checkpoint.pt")
+    assert torch.equal(binarized_from(kept, average=True)(x), whole.average(x))
+    assert not torch.equal(whole.average(x), whole.model(x))
+    with pytest.raises(CheckpointError, match=r"--ema: the checkpoint holds no average .* its config has no"):
+        binarized_from(load_checkpoint(tmp_path / "plain" / "checkpoint.pt"), average=True)
+
+
+def test_a_checkpoint_without_an_average_has_the_entries_it_always_had(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    train(config | {"epochs": 1}, tmp_path / "run")
+    content = torch.load(tmp_path / "run" / "checkpoint.pt")
+    assert "average" not in content
