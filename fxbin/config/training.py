@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from fxbin.config.value_types import (
     Count,
@@ -37,7 +38,7 @@ class Pretrain(Section):
 class Teacher(Section):
     """A trained network to learn from instead of the full-precision model that is binarized."""
 
-    model: Text
+    model: Annotated[Text | None, NotNull] = None
     """The network, as in the top-level `model`; classes and images are those of the run."""
 
     model_params: dict[str, JsonValue] = Field(default_factory=dict)
@@ -49,11 +50,36 @@ class Teacher(Section):
     state_dict: Annotated[Text | None, NotNull] = None
     """File of its weights, as `torch.save(network.state_dict(), PATH)` writes it."""
 
+    checkpoint: Annotated[Text | None, NotNull] = None
+    """Instead of `model`: the `checkpoint.pt` of another run, whose network teaches."""
+
+    network: Literal["full_precision", "binarized"] = "full_precision"
+    """Which network of that run teaches: the one before its stages, or the one in them."""
+
+    previous_stage: Flag = False
+    """Instead of `model`: the network itself, as it was at the end of the previous stage (Real-to-Binary)."""
+
+    @model_validator(mode="after")
+    def _is_one_network(self) -> Self:
+        """Refuse a teacher that is none, or two."""
+        ways = {"model": self.model, "checkpoint": self.checkpoint, "previous_stage": self.previous_stage}
+        given = [key for key, value in ways.items() if value]
+        if not given:
+            raise PydanticCustomError("missing", "missing", {"at": ("model",)})
+        if len(given) > 1:
+            raise problem(f"none beside {given[0]!r}", "Keep one of them.", (given[1],))
+        for key in ("model_params", "pretrained", "state_dict"):
+            if getattr(self, key) and self.model is None:
+                raise problem(f"none beside {given[0]!r}", 'It belongs to a "model".', (key,))
+        if self.network == "binarized" and self.checkpoint is None:
+            raise problem('none without "checkpoint"', "Remove it, or name the run.", ("network",))
+        return self
+
     @model_validator(mode="after")
     def _is_trained(self) -> Self:
         """Refuse a network without trained weights, unless it is the user's function, which may load some."""
-        library, _, _ = self.model.rpartition(":")
-        if not (self.pretrained or self.state_dict or library.endswith(".py")):
+        library, _, _ = (self.model or "").rpartition(":")
+        if self.model and not (self.pretrained or self.state_dict or library.endswith(".py")):
             hint = 'Add "state_dict": "PATH of its weights", or "pretrained": true.'
             raise problem("a trained teacher", hint, ("model",))
         return self

@@ -55,8 +55,11 @@ class Checkpoint:
     average: dict[str, Tensor] | None = None
     """state_dict of the `StagedAverage` of the transformed model; None without one."""
 
+    teacher_config: dict[str, Any] | None = None
+    """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
-OPTIONAL = {"average"}
+
+OPTIONAL = {"average", "teacher_config"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

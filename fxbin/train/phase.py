@@ -18,6 +18,7 @@ from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_chec
 from fxbin.train.data import ImageData
 from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
+from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.tensorboard import TensorBoardLog
@@ -61,6 +62,12 @@ class Phase:
     teacher: nn.Module | None = None
     """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
 
+    teacher_config: dict[str, Any] | None = None
+    """Config of the run that the teacher comes from, which checkpoints keep; None if it comes from no run."""
+
+    previous_stage: PreviousStage | None = None
+    """The teacher, if it is the network of the previous stage."""
+
     batch_norm_batches: int = 0
     """Number of batches from which BatchNorm statistics are recomputed before each evaluation."""
 
@@ -78,6 +85,11 @@ class Phase:
 
     next_epoch: int = 0
     """The next epoch to train, from 0."""
+
+    def follow_stage(self) -> None:
+        """Tell the teacher that the schedule may have switched binarizers."""
+        if self.previous_stage is not None:
+            self.previous_stage.update()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the state in `checkpoint`, so that training goes on with the next epoch."""
@@ -123,6 +135,7 @@ class Recorder:
             teacher=phase.teacher.state_dict() if phase.teacher is not None else None,
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
+            teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
         )
         if is_first_process():
@@ -151,6 +164,7 @@ def run_epoch(
     """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
     started = time.perf_counter()
     phase.schedule.start_epoch(epoch)
+    phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
@@ -192,6 +206,7 @@ def train_with_schedule(
         if phase.average is not None:
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
+        phase.follow_stage()
 
     meter = train_epoch(
         model,

@@ -39,4 +39,10 @@ def _times(weight: float) -> str:
 
 
 def _teacher(own: Distillation) -> str:
-    return "the full-precision network" if own.teacher is None else own.teacher.model
+    if own.teacher is None:
+        return "the full-precision network"
+    if own.teacher.previous_stage:
+        return "the network of the previous stage"
+    if own.teacher.model is not None:
+        return own.teacher.model
+    return f"the {own.teacher.network.replace('_', '-')} network of {own.teacher.checkpoint}"

@@ -28,10 +28,11 @@ from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
+from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
-from fxbin.train.teacher import own_teacher
+from fxbin.train.teacher import OwnTeacher, own_teacher
 from fxbin.train.tensorboard import TensorBoardLog
 
 
@@ -99,10 +100,13 @@ def _train(
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
     recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
-    teacher = own_teacher(config, data, resumed.teacher if resumed else None)
-    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=teacher is None)
-    teacher = full_precision if teacher is None else teacher
-    binarized, average = train_stages(config, full_precision, teacher, data, recorder, resumed)
+    teacher = own_teacher(config, data, resumed)
+    is_teacher = teacher is None and not learns_from_previous_stage(config)
+    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
+    teacher = OwnTeacher(full_precision) if teacher is None else teacher
+    binarized, average = train_stages(
+        config, full_precision, teacher.network, data, recorder, resumed, teacher.config
+    )
     if tensorboard is not None:
         tensorboard.close()
     seconds = sum(record.seconds for record in recorder.history)
@@ -157,6 +161,7 @@ def train_stages(
     data: ImageData,
     recorder: Recorder,
     resumed: Checkpoint | None,
+    teacher_config: dict[str, Any] | None = None,
 ) -> tuple[BinarizedModule, StagedAverage | None]:
     """Transform `full_precision`, and train the staged epochs that `resumed` has not done.
 
@@ -174,15 +179,34 @@ def train_stages(
         config.epochs,
         params.batch_multiplier,
         teacher=teacher,
+        teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
         average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
         average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )
     if resumed is not None and resumed.phase == STAGED:
         phase.restore(resumed)
+    if learns_from_previous_stage(config):
+        follow_previous_stage(phase, config, resumed)
     with Diagnostics(binarized) as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
     return binarized, phase.average
+
+
+def learns_from_previous_stage(config: Config) -> bool:
+    """Whether the teacher is the network of the previous stage."""
+    own = config.distillation
+    return own.enabled and own.teacher is not None and own.teacher.previous_stage
+
+
+def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:
+    """Let `phase`, which is restored already, learn from its model as it was in the previous stage."""
+    phase.previous_stage = PreviousStage(phase.model)
+    if resumed is not None and resumed.phase == STAGED:
+        assert resumed.teacher is not None
+        phase.previous_stage.network.load_state_dict(resumed.teacher)
+    phase.teacher = phase.previous_stage.network
+    phase.loss = loss_of(config, phase.previous_stage)
 
 
 def loss_of(config: Config, teacher: nn.Module) -> Loss:

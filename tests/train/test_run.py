@@ -14,6 +14,7 @@ from fxbin.train.data import ImageData
 from fxbin.train.model_spec import build_model
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained, train
+from fxbin.train.teacher import own_teacher
 
 # Dropout, so that random numbers drawn while training matter; batch norm, so that buffers do.
 MODEL = """
@@ -273,3 +274,64 @@ def test_a_checkpoint_without_an_average_has_the_entries_it_always_had(
     train(config | {"epochs": 1}, tmp_path / "run")
     content = torch.load(tmp_path / "run" / "checkpoint.pt")
     assert "average" not in content
+
+
+def with_teacher(config: dict[str, Any], **teacher: Any) -> dict[str, Any]:
+    return config | {"distillation": {"teacher": teacher}}
+
+
+@pytest.mark.parametrize("network", ["full_precision", "binarized"])
+def test_a_network_of_another_run_teaches_and_is_not_read_again(
+    config: dict[str, Any], tmp_path: Path, network: str
+) -> None:
+    first = train(config, tmp_path / "first")
+    file = tmp_path / "first" / "checkpoint.pt"
+    taught = with_teacher(config | {"seed": 1}, checkpoint=str(file), network=network)
+    found = own_teacher(
+        first.config.model_copy(update={"distillation": load_config(taught).distillation}), first.data, None
+    )
+    assert found is not None
+    x = torch.randn(3, 1, 8, 8)
+    kept = load_checkpoint(file)
+    expected = binarized_from(kept) if network == "binarized" else build_model(config["model"], num_classes=3)
+    if network == "full_precision":
+        expected.load_state_dict(kept.teacher or {})
+    assert torch.equal(found.network(x), expected.eval()(x))
+
+    whole = train(taught, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, tmp_path / "parts", progress=InterruptedAt(13))
+    file.unlink()
+    resumed = weights(train(taught, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+
+
+def test_a_run_that_does_not_keep_the_network_is_no_teacher(config: dict[str, Any], tmp_path: Path) -> None:
+    train(with_teacher(config | {"epochs": 1}, previous_stage=True), tmp_path / "first")
+    file = str(tmp_path / "first" / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=r"teacher\.checkpoint: .* learned from a teacher of its own, and"):
+        train(with_teacher(config, checkpoint=file), tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "second", progress=InterruptedAt(4))
+    file = str(tmp_path / "second" / "checkpoint.pt")
+    with pytest.raises(
+        ConfigError, match=r"teacher\.checkpoint: .* has not reached its stages, so it has no"
+    ):
+        train(with_teacher(config, checkpoint=file, network="binarized"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("batch", [7, 11, 13, 18])
+def test_the_previous_stage_teaches_also_in_a_run_that_was_interrupted(
+    config: dict[str, Any], tmp_path: Path, batch: int
+) -> None:
+    taught = with_teacher(config, previous_stage=True)
+    whole = train(taught, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, tmp_path / "parts", progress=InterruptedAt(batch))
+    torch.manual_seed(batch)
+    resumed = weights(train(taught, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+    usual = train(config, tmp_path / "usual")
+    # The full-precision network of the first stage teaches the second one, instead of the one before it.
+    same = [a.loss == b.loss for a, b in zip(whole.history, usual.history, strict=True)]
+    assert same == [True] * 3 + [False] * 4
