@@ -10,6 +10,7 @@ from fxbin.config.value_types import (
     Flag,
     NotNegative,
     NotNull,
+    OneOrMore,
     Positive,
     Section,
     ShareBelowOne,
@@ -106,6 +107,15 @@ class Distillation(Section):
     label_weight: NotNegative = 1.0
     """Factor of the loss on labels while there is a teacher; 0 learns from the teacher alone (ReActNet)."""
 
+    features: Annotated[tuple[Text, ...], OneOrMore, NotNull] = ()
+    """Modules after which the model is also to be active where the teacher is: `layer1`, `features.3`."""
+
+    teacher_features: Annotated[tuple[Text, ...], OneOrMore, NotNull] = ()
+    """The teacher's names for `features`, in the same order, if it has others."""
+
+    feature_weight: Positive = 1.0
+    """Factor of the distance of the attention maps (Real-to-Binary), summed over `features`."""
+
     @model_validator(mode="after")
     def _has_a_temperature(self) -> Self:
         """Refuse a temperature with the ``"mse"`` loss, which does not use it."""
@@ -117,9 +127,21 @@ class Distillation(Section):
     @model_validator(mode="after")
     def _has_something_to_learn(self) -> Self:
         """Refuse two weights of 0."""
-        if self.enabled and self.weight == self.label_weight == 0:
+        if self.enabled and self.weight == self.label_weight == 0 and not self.features:
             hint = 'Nothing would be left to learn from: raise one of them, or write "enabled": false.'
             raise problem('a number above 0 beside "weight": 0', hint, ("label_weight",))
+        return self
+
+    @model_validator(mode="after")
+    def _has_pairs_of_features(self) -> Self:
+        """Refuse lists that do not fit each other, a module named twice, and a weight for no features."""
+        if len(set(self.features)) < len(self.features):
+            raise problem("each module once", "Remove the second one.", ("features",))
+        if self.teacher_features and len(self.teacher_features) != len(self.features):
+            hint = f"There are {len(self.features)} of those."
+            raise problem('as many names as in "features"', hint, ("teacher_features",))
+        if self.feature_weight != 1 and not self.features:
+            raise problem('none without "features"', "Remove it, or name modules.", ("feature_weight",))
         return self
 
 

@@ -24,6 +24,7 @@ OTHER_COLOUR = "#ffffff"
 PARTS = (
     ("label_loss", "on labels", "#555555"),
     ("distillation_loss", "distance to the teacher", "#2e8b57"),
+    ("feature_loss", "distance of the features", "#8e5ea2"),
 )
 """Parts of the loss: the field of a record, the name in the legend, the colour."""
 STYLE: "dict[RcKeyType, Any]" = {
@@ -76,11 +77,12 @@ def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
     epochs = range(1, len(history) + 1)
     axes.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4, label="training loss")
     axes.set_ylabel("training loss")
-    if all(record.distillation_loss is None for record in history):
+    values = {part: [getattr(record, part) for record in history] for part, _, _ in PARTS}
+    drawn = [entry for entry in PARTS if any(value is not None for value in values[entry[0]])]
+    if len(drawn) < 2:
         return
-    for part, label, colour in PARTS:
-        values = with_gaps([getattr(record, part) for record in history])
-        axes.plot(epochs, values, "--", color=colour, lw=1.2, label=label)
+    for part, label, colour in drawn:
+        axes.plot(epochs, with_gaps(values[part]), "--", color=colour, lw=1.2, label=label)
     axes.legend(loc="best", framealpha=0.9)
 
 

@@ -1,14 +1,23 @@
 """Loss functions to learn from a full-precision network in addition to the labels, or instead of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fxbin.binarized.unwrap import unwrapped
 from fxbin.errors import ConfigError
+from fxbin.train.attention import attention_distance
+from fxbin.train.captured_features import CapturedFeatures
 from fxbin.train.label_loss import LabelLoss
+from fxbin.train.previous_stage import PreviousStage
+
+FEATURES = "distillation.features"
+TEACHER_FEATURES = "distillation.teacher_features"
+"""The keys of the config, which messages name."""
 
 DistanceType = Literal["softmax", "mse", "kl"]
 
@@ -66,10 +75,19 @@ class DistillationLoss:
     distributional loss, which needs no labels, is ``DistillationLoss(teacher, type="kl", label_weight=0)``.
     The teacher is set to eval mode and runs without gradients; with `weight` 0 it does not run.
 
-    `parts` is what the last loss consists of, detached and before the weights: ``{"label": ...,
-    "distillation": ...}``.
+    `features` names modules, after which `feature_weight` times the `attention_distance` to the teacher's
+    features is added, summed over the modules; `teacher_features` names those of the teacher, in the same
+    order, where they have other names. The loss is then called while it watches the model:
 
-    Errors: ConfigError if both weights are 0, so that there is nothing to learn from.
+        with loss.watching(binarized):
+            for x, y in loader:
+                loss(binarized(x), x, y).backward()
+
+    `parts` is what the last loss consists of, detached and before the weights: ``{"label": ...,
+    "distillation": ..., "feature": ...}``.
+
+    Errors: ConfigError if there is nothing to learn from, if a network lacks a module, if features do not
+            fit each other, or if a loss with `features` is called while it watches no model.
     """
 
     def __init__(
@@ -81,8 +99,11 @@ class DistillationLoss:
         *,
         label_weight: float = 1.0,
         label_smoothing: float = 0.0,
+        features: Sequence[str] = (),
+        teacher_features: Sequence[str] = (),
+        feature_weight: float = 1.0,
     ) -> None:
-        if weight == label_weight == 0:
+        if weight == label_weight == 0 and not features:
             raise ConfigError(
                 "label_weight: got 0, expected a number above 0 beside weight=0. Nothing would be left to "
                 "learn from: raise one of them."
@@ -93,16 +114,62 @@ class DistillationLoss:
         self.type: DistanceType = type
         self.label_weight = label_weight
         self.label_loss = LabelLoss(label_smoothing)
+        self.features = tuple(features)
+        self.feature_weight = feature_weight
         self.parts: dict[str, Tensor] = {}
+        inner = teacher.network if isinstance(teacher, PreviousStage) else teacher
+        names, key = (teacher_features, TEACHER_FEATURES) if teacher_features else (features, FEATURES)
+        self._taught = CapturedFeatures(inner, names, f"{key} of the teacher")
+        self._learned: CapturedFeatures | None = None
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Note the `features` of `model`, which may be wrapped, and of the teacher, until the block ends."""
+        if not self.features:
+            yield
+            return
+        inner = unwrapped(model)
+        with CapturedFeatures(inner, self.features, FEATURES) as self._learned, self._taught:
+            try:
+                yield
+            finally:
+                self._learned = None
 
     def __call__(self, logits: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         """The loss of one batch: logits ``(n, classes)`` for the inputs x, labels ``(n,)``."""
         loss = self.label_weight * self.label_loss(logits, x, labels)
         self.parts = dict(self.label_loss.parts)
-        if self.weight == 0:
+        if self.weight == 0 and not self.features:
             return loss
         with torch.no_grad():
             teacher_logits = self.teacher(x)
-        distance = DISTANCES[self.type](logits, teacher_logits, self.temperature)
-        self.parts["distillation"] = distance.detach()
-        return loss + self.weight * distance
+        if self.weight:
+            distance = DISTANCES[self.type](logits, teacher_logits, self.temperature)
+            self.parts["distillation"] = distance.detach()
+            loss = loss + self.weight * distance
+        if self.features:
+            distance = self._feature_distance()
+            self.parts["feature"] = distance.detach()
+            loss = loss + self.feature_weight * distance
+        return loss
+
+    def _feature_distance(self) -> Tensor:
+        """The sum over the modules of the `attention_distance` of the last forwards."""
+        if self._learned is None:
+            raise ConfigError(
+                f"{FEATURES}: the loss watches no model: call it inside `with loss.watching(model):`."
+            )
+        learned, taught = self._learned.take(), self._taught.take()
+        if [positions(own) for own in learned] != [positions(its) for its in taught]:
+            raise ConfigError(
+                f"{FEATURES}: expected features at the same positions in both networks, got "
+                f"{[tuple(own.shape) for own in learned]} and, from the teacher, "
+                f"{[tuple(its.shape) for its in taught]}: name modules of the same resolution."
+            )
+        distances = [attention_distance(*pair) for pair in zip(learned, taught, strict=True)]
+        return torch.stack(distances).sum()
+
+
+def positions(features: Tensor) -> tuple[int, ...]:
+    """The shape of `features` ``(n, c, h, w)`` without its channels."""
+    return (len(features), *features.shape[2:])

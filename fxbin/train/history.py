@@ -52,6 +52,9 @@ class EpochRecord:
     distillation_loss: float | None = None
     """Mean distance to the teacher's predictions, without its weight; None without a teacher."""
 
+    feature_loss: float | None = None
+    """Mean distance of the attention maps, summed over the modules, without its weight; None without them."""
+
     average_accuracy: float | None = None
     """Percentage of correct held-out images of the averaged network; None without an average."""
 

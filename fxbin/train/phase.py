@@ -1,6 +1,7 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
 from fxbin.train.previous_stage import PreviousStage
@@ -185,6 +187,7 @@ def run_epoch(
         diagnostics=diagnostics,
         label_loss=meter.parts.get("label"),
         distillation_loss=meter.parts.get("distillation"),
+        feature_loss=meter.parts.get("feature"),
         average_accuracy=average_accuracy,
     )
 
@@ -208,15 +211,17 @@ def train_with_schedule(
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
 
-    meter = train_epoch(
-        model,
-        batches.epoch(epoch),
-        phase.loss,
-        phase.optimizer,
-        accumulate=phase.accumulate,
-        on_batch=show,
-        on_step=stepped,
-    )
+    loss = phase.loss
+    with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
+        meter = train_epoch(
+            model,
+            batches.epoch(epoch),
+            loss,
+            phase.optimizer,
+            accumulate=phase.accumulate,
+            on_batch=show,
+            on_step=stepped,
+        )
     return meter, used
 
 

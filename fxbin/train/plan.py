@@ -2,6 +2,7 @@
 
 from fxbin.config import Config
 from fxbin.config.training import Distillation
+from fxbin.errors.messages import listed
 
 DISTANCES = {
     "softmax": "cross entropy with the predictions",
@@ -31,6 +32,8 @@ def loss_in_words(config: Config) -> str:
     if own.weight:
         softened = f" at temperature {own.temperature:g}" if own.temperature != 1 else ""
         terms.append(f"from {_teacher(own)}: {DISTANCES[own.type]}{softened}{_times(own.weight)}")
+    if own.features:
+        terms.append(f"from features after {listed(own.features)}{_times(own.feature_weight)}")
     return " and ".join(terms)
 
 

@@ -101,6 +101,7 @@ def _train(
     recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
     teacher = own_teacher(config, data, resumed)
+    check_features(config, teacher, data)
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
     teacher = OwnTeacher(full_precision) if teacher is None else teacher
@@ -221,7 +222,29 @@ def loss_of(config: Config, teacher: nn.Module) -> Loss:
         own.type,
         label_weight=own.label_weight,
         label_smoothing=smoothing,
+        features=own.features,
+        teacher_features=own.teacher_features,
+        feature_weight=own.feature_weight,
     )
+
+
+@torch.no_grad()
+def check_features(config: Config, teacher: OwnTeacher | None, data: ImageData) -> None:
+    """Raise ConfigError before any training if the features to learn are not in both networks, or do not fit.
+
+    The networks are tried on two images. Without a `teacher`, it is another form of the model itself.
+    """
+    own = config.distillation
+    if not own.enabled or not own.features:
+        return
+    x, y = data.train_x[:2], data.train_y[:2]
+    with torch.random.fork_rng():
+        model = model_of(config, pretrained=False).to(x.device).eval()
+        student = transform(model, config).eval()
+        loss = loss_of(config, model if teacher is None else teacher.network)
+        assert isinstance(loss, DistillationLoss)
+        with loss.watching(student):
+            loss(student(x), x, y)
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:

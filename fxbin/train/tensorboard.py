@@ -44,6 +44,7 @@ class TensorBoardLog:
         parts = {
             "label_loss": record.label_loss,
             "distillation_loss": record.distillation_loss,
+            "feature_loss": record.feature_loss,
             "accuracy/average": record.average_accuracy,
         }
         values |= {key: part for key, part in parts.items() if part is not None}

@@ -207,6 +207,18 @@ ERRORS: list[tuple[object, str]] = [
         {"compression": BINARIZATION, "label_smoothing": 1},
         "label_smoothing: got 1, expected a number below",
     ),
+    (
+        {"compression": BINARIZATION, "distillation": {"features": ["a", "b"], "teacher_features": "c"}},
+        'distillation.teacher_features: got "c", expected as many names as in "features". There are 2 of',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"features": ["a", "a"]}},
+        'distillation.features: got ["a", "a"], expected each module once. Remove the second one.',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"feature_weight": 2}},
+        'distillation.feature_weight: got 2, expected none without "features". Remove it, or name modules.',
+    ),
     ({"compression": BINARIZATION, "ema": {"decay": 1}}, "ema.decay: got 1, expected a number below 1."),
     ({"compression": BINARIZATION, "ema": {"deacy": 0.9}}, 'Did you mean "decay"?'),
     ({"compression": {"algorithm": "binarisation"}}, 'expected "binarization". Did you mean "binarization"?'),

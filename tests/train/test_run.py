@@ -335,3 +335,31 @@ def test_the_previous_stage_teaches_also_in_a_run_that_was_interrupted(
     # The full-precision network of the first stage teaches the second one, instead of the one before it.
     same = [a.loss == b.loss for a, b in zip(whole.history, usual.history, strict=True)]
     assert same == [True] * 3 + [False] * 4
+
+
+def test_features_are_learned_resumed_and_checked_before_any_training(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    learned = config | {"distillation": {"features": ["3", "4"], "feature_weight": 0.5}}
+    whole = train(learned, tmp_path / "whole")
+    for record in whole.history[2:]:
+        assert record.label_loss is not None
+        assert record.distillation_loss is not None
+        assert record.feature_loss is not None
+        parts = record.label_loss + record.distillation_loss + 0.5 * record.feature_loss
+        assert record.loss == pytest.approx(parts)
+    with pytest.raises(KeyboardInterrupt):
+        train(learned, tmp_path / "parts", progress=InterruptedAt(13))
+    resumed = weights(train(learned, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+    usual = train(config, tmp_path / "usual")
+    assert [r.loss for r in usual.history[:2]] == [r.loss for r in whole.history[:2]]
+
+    progress = InterruptedAt(0)
+    for names, message in (
+        (["12"], " of the teacher: '12' is no"),
+        (["9"], r": the output of '9' is \(2, 3\)"),
+    ):
+        with pytest.raises(ConfigError, match=f"distillation.features{message}"):
+            train(config | {"distillation": {"features": names}}, tmp_path / "no", progress=progress)
+    assert progress.seen == 0
