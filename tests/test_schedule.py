@@ -113,6 +113,34 @@ def test_other_decays_are_their_formulas_and_keep_the_last_value(
     assert schedule.stage_at(1) == Stage.ANNEALING
 
 
+def test_each_stage_may_have_a_decay_of_its_own() -> None:
+    _, optimizer, schedule = make(
+        lr_schedule="linear",
+        lr_per_stage=True,
+        activations_quant_start_epoch=1,
+        weights_quant_start_epoch=3,
+        lr_poly_drop_start_epoch=4,
+        lr_poly_drop_duration_epochs=1,
+    )
+    rates: dict[float, float] = {}
+    ends = []
+    for epoch in range(6):
+        schedule.start_epoch(epoch)
+        for i in range(4):
+            rates[epoch + i / 4] = optimizer.param_groups[0]["lr"]
+            schedule.step((i + 1) / 4)
+        ends.append(optimizer.param_groups[0]["lr"])
+    ramp = [1, 0.75, 0.5, 0.25]
+    expected = [*ramp, *[1 - k / 8 for k in range(8)], *[1] * 4, *ramp, *[0.25] * 4]
+    assert list(rates.values()) == pytest.approx([1e-3 * share for share in expected], rel=1e-12)
+    # The last step of an epoch belongs to its stage, though the next one begins at the same time.
+    assert ends == pytest.approx([1e-3 * share for share in (0.25, 0.5, 0.125, 1, 0.25, 0.25)], rel=1e-12)
+    assert schedule.state_dict()["stages"]["lr_per_stage"] == "true"
+    assert [schedule.stage_at(epoch) for epoch in (1, 3, 4)] == [STAGES[1], STAGES[2], STAGES[3]]
+    schedule.start_epoch(3)
+    assert schedule.get_last_lr() == [1e-3]
+
+
 def test_a_decay_shorter_than_a_step_raises_no_learning_rate() -> None:
     for name in ("poly", "cosine", "linear"):
         _, _, schedule = make(

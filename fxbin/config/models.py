@@ -96,6 +96,9 @@ class Params(Section):
     lr_poly_drop_duration_epochs: Positive = 30
     """Number of epochs over which the learning rate decays."""
 
+    lr_per_stage: Flag = False
+    """Whether the learning rate also decays in each stage before the last, until the next one starts."""
+
     disable_wd_start_epoch: Annotated[NotNegative | None, NotNull] = None
     """Epoch from which weight decay is 0; without it, never."""
 

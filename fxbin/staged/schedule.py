@@ -50,7 +50,8 @@ class StagedSchedule:
       decay, ``(start + duration - e) / duration``. With `lr_schedule` ``"cosine"`` the factor is
       (1 + cos(pi * (1 - r))) / 2, with ``"linear"`` it is r. At the end of the decay and later, r is
       one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as in NNCF 2.9.
-      Before the decay, the learning rate is left alone: you may use a scheduler of your own until then;
+      Before the decay, the learning rate is left alone: you may use a scheduler of your own until then. With
+      `lr_per_stage`, it also decays from the start of each earlier stage to that of the next one;
     * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
     Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
@@ -254,7 +255,7 @@ class StagedSchedule:
         self._epoch, self._fraction = epoch, fraction
         self._state.started = self._start_at(epoch)
         has_lr, has_weight_decay = self._owns()
-        factor = self._lr_factor() if has_lr else 1.0
+        factor = self._lr_factor()
         for group in self._groups():
             if has_lr or had_lr:
                 _set(group, "lr", group["initial_lr"] * factor)
@@ -265,18 +266,19 @@ class StagedSchedule:
         """Whether the schedule controls the learning rate now, and whether it has set weight decay to 0."""
         if self._epoch is None:
             return False, False
-        falls = _has_begun(self.params.lr_poly_drop_start_epoch, self._epoch, self._fraction)
+        falls = _decay(self.params, self._epoch, self._fraction) is not None
         start = self.params.disable_wd_start_epoch
         return falls, start is not None and self._epoch + self._fraction > start
 
     def _lr_factor(self) -> float:
-        """Factor on the base learning rates during and after the decay."""
+        """Factor on the base learning rates: 1 before a decay, and the last one of a decay after it."""
         assert self._epoch is not None
-        assert self.params.lr_poly_drop_start_epoch is not None
-        duration = self.params.lr_poly_drop_duration_epochs
-        end = self.params.lr_poly_drop_start_epoch + duration
+        decay = _decay(self.params, self._epoch, self._fraction)
+        if decay is None:
+            return 1.0
+        start, duration = decay
         # A step may be longer than the whole decay, and must not raise the learning rate then.
-        remaining = max(end - (self._epoch + self._fraction), min(self._step_length, duration))
+        remaining = max(start + duration - (self._epoch + self._fraction), min(self._step_length, duration))
         return LR_DECAYS[self.params.lr_schedule](remaining / duration)
 
 
@@ -287,6 +289,20 @@ def _is_number(value: object) -> bool:
 def _has_begun(start: float | None, epoch: float, fraction: float) -> bool:
     """Whether `start` is reached; the start of the next epoch only counts once that epoch has started."""
     return start is not None and start <= epoch + fraction and start < epoch + 1
+
+
+def _decay(params: Params, epoch: float, fraction: float) -> tuple[float, float] | None:
+    """Start and duration of the decay that has begun at ``epoch + fraction``; None before the first."""
+    if params.lr_poly_drop_start_epoch is not None and _has_begun(
+        params.lr_poly_drop_start_epoch, epoch, fraction
+    ):
+        return params.lr_poly_drop_start_epoch, params.lr_poly_drop_duration_epochs
+    if not params.lr_per_stage:
+        return None
+    starts = {0.0, params.activations_quant_start_epoch, params.weights_quant_start_epoch}
+    begun = max(start for start in starts if _has_begun(start, epoch, fraction))
+    following = [start for start in starts if start > begun]
+    return (begun, min(following) - begun) if following else None
 
 
 def _binarized(params: Params, epoch: float, fraction: float) -> tuple[bool, bool]:

@@ -79,7 +79,8 @@ class ScheduleState:
 def stages_of(params: Params) -> dict[str, float | str | None]:
     """The keys of `params` that determine stages, learning rate and weight decay, with their values.
 
-    `lr_schedule` is among them only if it is not the default: states of earlier versions compare equal.
+    Those that came later are among them only if they are not the default, so states of old versions compare
+    equal.
     """
     stages: dict[str, float | str | None] = {
         "activations_quant_start_epoch": params.activations_quant_start_epoch,
@@ -88,7 +89,11 @@ def stages_of(params: Params) -> dict[str, float | str | None]:
         "lr_poly_drop_duration_epochs": params.lr_poly_drop_duration_epochs,
         "disable_wd_start_epoch": params.disable_wd_start_epoch,
     }
-    return stages if params.lr_schedule == "poly" else {**stages, "lr_schedule": params.lr_schedule}
+    if params.lr_schedule != "poly":
+        stages["lr_schedule"] = params.lr_schedule
+    if params.lr_per_stage:
+        stages["lr_per_stage"] = "true"
+    return stages
 
 
 def _problems(state: Mapping[str, Any]) -> Iterator[str]:
