@@ -34,7 +34,7 @@ def loss_in_words(config: Config) -> str:
         terms.append(f"from {_teacher(own)}: {DISTANCES[own.type]}{softened}{_times(own.weight)}")
     if own.features:
         terms.append(f"from features after {listed(own.features)}{_times(own.feature_weight)}")
-    return " and ".join(terms)
+    return "; ".join(terms)
 
 
 def _times(weight: float) -> str:

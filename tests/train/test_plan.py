@@ -12,7 +12,7 @@ OWN = {"model": "timm:resnet50", "pretrained": True}
 @pytest.mark.parametrize(
     ("keys", "loss"),
     [
-        ({}, f"from labels and from {USUAL}"),
+        ({}, f"from labels; from {USUAL}"),
         ({"distillation": {"enabled": False}, "label_smoothing": 0.1}, "from labels (smoothing 0.1)"),
         ({"distillation": {"weight": 0}}, "from labels"),
         (
@@ -21,7 +21,7 @@ OWN = {"model": "timm:resnet50", "pretrained": True}
         ),
         (
             {"distillation": {"label_weight": 0.5, "teacher": OWN, "type": "kl", "temperature": 2}},
-            "from labels, times 0.5 and from timm:resnet50: divergence from the predictions at temperature 2",
+            "from labels, times 0.5; from timm:resnet50: divergence from the predictions at temperature 2",
         ),
     ],
 )
