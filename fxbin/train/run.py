@@ -19,11 +19,10 @@ from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
 from fxbin.train.build import fit_to_data, model_of
+from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import ImageData, load_images
-from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
@@ -32,6 +31,7 @@ from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
+from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 from fxbin.train.teacher import OwnTeacher, own_teacher
 from fxbin.train.tensorboard import TensorBoardLog
 
@@ -101,7 +101,7 @@ def _train(
     recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
     teacher = own_teacher(config, data, resumed)
-    check_features(config, teacher, data)
+    check_methods(config, None if teacher is None else teacher.network, data)
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
     teacher = OwnTeacher(full_precision) if teacher is None else teacher
@@ -194,12 +194,6 @@ def train_stages(
     return binarized, phase.average
 
 
-def learns_from_previous_stage(config: Config) -> bool:
-    """Whether the teacher is the network of the previous stage."""
-    own = config.distillation
-    return own.enabled and own.teacher is not None and own.teacher.previous_stage
-
-
 def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:
     """Let `phase`, which is restored already, learn from its model as it was in the previous stage."""
     phase.previous_stage = PreviousStage(phase.model)
@@ -208,43 +202,6 @@ def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | No
         phase.previous_stage.network.load_state_dict(resumed.teacher)
     phase.teacher = phase.previous_stage.network
     phase.loss = loss_of(config, phase.previous_stage)
-
-
-def loss_of(config: Config, teacher: nn.Module) -> Loss:
-    """The loss function of the staged phase: cross entropy, and distillation if the config enables it."""
-    own, smoothing = config.distillation, config.label_smoothing
-    if not own.enabled:
-        return LabelLoss(smoothing)
-    return DistillationLoss(
-        teacher,
-        own.weight,
-        own.temperature,
-        own.type,
-        label_weight=own.label_weight,
-        label_smoothing=smoothing,
-        features=own.features,
-        teacher_features=own.teacher_features,
-        feature_weight=own.feature_weight,
-    )
-
-
-@torch.no_grad()
-def check_features(config: Config, teacher: OwnTeacher | None, data: ImageData) -> None:
-    """Raise ConfigError before any training if the features to learn are not in both networks, or do not fit.
-
-    The networks are tried on two images. Without a `teacher`, it is another form of the model itself.
-    """
-    own = config.distillation
-    if not own.enabled or not own.features:
-        return
-    x, y = data.train_x[:2], data.train_y[:2]
-    with torch.random.fork_rng():
-        model = model_of(config, pretrained=False).to(x.device).eval()
-        student = transform(model, config).eval()
-        loss = loss_of(config, model if teacher is None else teacher.network)
-        assert isinstance(loss, DistillationLoss)
-        with loss.watching(student):
-            loss(student(x), x, y)
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:

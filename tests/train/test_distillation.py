@@ -6,7 +6,7 @@ from torch import nn
 from fxbin.config import load_config
 from fxbin.errors import ConfigError
 from fxbin.train.distillation import DistillationLoss, divergence, soft_cross_entropy, squared_error
-from fxbin.train.run import loss_of
+from fxbin.train.stage_loss import loss_of
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])

@@ -363,3 +363,21 @@ def test_features_are_learned_resumed_and_checked_before_any_training(
         with pytest.raises(ConfigError, match=f"distillation.features{message}"):
             train(config | {"distillation": {"features": names}}, tmp_path / "no", progress=progress)
     assert progress.seen == 0
+
+
+def test_excluded_parameters_have_no_decay_and_are_checked_before_any_training(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    params = PARAMS | {"base_wd": 0.5, "wd_exclude": ["norms", "biases", "{re}^3\\."]}
+    excluded = config | {"compression": {"algorithm": "binarization", "params": params}}
+    train(excluded | {"epochs": 1}, tmp_path / "run")
+    groups = load_checkpoint(tmp_path / "run" / "checkpoint.pt").optimizer["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    # The weights of the first convolution and of the last layer, and the scale and threshold of the first.
+    assert len(groups[0]["params"]) == 4
+
+    progress = InterruptedAt(0)
+    params["wd_exclude"] = "{re}gama"
+    with pytest.raises(ConfigError, match=r"params.wd_exclude: '\{re\}gama' matches the name of no"):
+        train(excluded, tmp_path / "no", progress=progress)
+    assert progress.seen == 0
