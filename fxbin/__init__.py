@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from fxbin.runtimes import RuntimeReport as RuntimeReport
     from fxbin.runtimes import benchmark as benchmark
     from fxbin.runtimes import compare_runtimes as compare_runtimes
+    from fxbin.staged.average import StagedAverage as StagedAverage
     from fxbin.staged.batch_norm import reestimate_batch_norm as reestimate_batch_norm
     from fxbin.staged.parameter_groups import parameter_groups as parameter_groups
     from fxbin.staged.schedule import StagedSchedule as StagedSchedule
@@ -128,6 +129,7 @@ _HOMES = {
     "fxbin.report.summarize": ("summary",),
     "fxbin.report.summary": ("Summary",),
     "fxbin.runtimes": ("BenchmarkReport", "RuntimeReport", "benchmark", "compare_runtimes"),
+    "fxbin.staged.average": ("StagedAverage",),
     "fxbin.staged.batch_norm": ("reestimate_batch_norm",),
     "fxbin.staged.parameter_groups": ("parameter_groups",),
     "fxbin.staged.schedule": ("StagedSchedule",),

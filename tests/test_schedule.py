@@ -1,5 +1,6 @@
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -90,6 +91,65 @@ def test_stepping_with_the_share_done_ends_on_the_lr_of_the_last_step_of_the_dro
     assert rates == pytest.approx([1e-3 * share**2.1 for share in (0.75, 0.5, 0.25, 0.25)])
     schedule.start_epoch(7)
     assert schedule.get_last_lr() == [rates[-1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("cosine", lambda done: (1 + math.cos(math.pi * done)) / 2), ("linear", lambda done: 1 - done)],
+)
+def test_other_decays_are_their_formulas_and_keep_the_last_value(
+    name: str, factor: Callable[[float], float]
+) -> None:
+    _, _, schedule = make(lr_schedule=name, lr_poly_drop_start_epoch=1, lr_poly_drop_duration_epochs=2)
+    rates = []
+    for epoch in range(5):
+        schedule.start_epoch(epoch)
+        for i in range(4):
+            rates += schedule.get_last_lr()
+            schedule.step((i + 1) / 4)
+    assert rates[:4] == [1e-3] * 4
+    assert rates[4:12] == pytest.approx([1e-3 * factor(k / 8) for k in range(8)], rel=1e-12)
+    assert rates[12:] == [rates[11]] * 8
+    assert schedule.stage_at(1) == Stage.ANNEALING
+
+
+def test_each_stage_may_have_a_decay_of_its_own() -> None:
+    _, optimizer, schedule = make(
+        lr_schedule="linear",
+        lr_per_stage=True,
+        activations_quant_start_epoch=1,
+        weights_quant_start_epoch=3,
+        lr_poly_drop_start_epoch=4,
+        lr_poly_drop_duration_epochs=1,
+    )
+    rates: dict[float, float] = {}
+    ends = []
+    for epoch in range(6):
+        schedule.start_epoch(epoch)
+        for i in range(4):
+            rates[epoch + i / 4] = optimizer.param_groups[0]["lr"]
+            schedule.step((i + 1) / 4)
+        ends.append(optimizer.param_groups[0]["lr"])
+    ramp = [1, 0.75, 0.5, 0.25]
+    expected = [*ramp, *[1 - k / 8 for k in range(8)], *[1] * 4, *ramp, *[0.25] * 4]
+    assert list(rates.values()) == pytest.approx([1e-3 * share for share in expected], rel=1e-12)
+    # The last step of an epoch belongs to its stage, though the next one begins at the same time.
+    assert ends == pytest.approx([1e-3 * share for share in (0.25, 0.5, 0.125, 1, 0.25, 0.25)], rel=1e-12)
+    assert schedule.state_dict()["stages"]["lr_per_stage"] == "true"
+    assert [schedule.stage_at(epoch) for epoch in (1, 3, 4)] == [STAGES[1], STAGES[2], STAGES[3]]
+    schedule.start_epoch(3)
+    assert schedule.get_last_lr() == [1e-3]
+
+
+def test_a_decay_shorter_than_a_step_raises_no_learning_rate() -> None:
+    for name in ("poly", "cosine", "linear"):
+        _, _, schedule = make(
+            lr_schedule=name, lr_poly_drop_start_epoch=0.5, lr_poly_drop_duration_epochs=0.1
+        )
+        schedule.start_epoch(0)
+        schedule.step(0.5)
+        schedule.step(1.0)
+        assert schedule.get_last_lr() == [pytest.approx(1e-3)]
 
 
 def test_walking_and_jumping_give_the_same_stage() -> None:
@@ -216,6 +276,24 @@ def test_resumed_schedule_continues_as_the_uninterrupted_one() -> None:
     resumed.start_epoch(0)
     assert resumed.get_last_lr() == [1e-3]
     assert resumed_optimizer.param_groups[0]["weight_decay"] == 1e-5
+
+
+def test_cosine_goes_on_in_the_middle_and_another_decay_in_the_config_is_told() -> None:
+    cosine = FOUR_STAGES | {"lr_schedule": "cosine"}
+    _, optimizer, schedule = make(**cosine)
+    schedule.start_epoch(3)
+    schedule.step(0.25)
+    saved = copy.deepcopy((optimizer.state_dict(), schedule.state_dict()))
+    assert saved[1]["stages"] == cosine
+    _, resumed_optimizer, resumed = make(**cosine)
+    resumed_optimizer.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    for either in (schedule, resumed):
+        either.step(0.5)
+    expected = 1e-3 * (1 + math.cos(math.pi / 4)) / 2
+    assert resumed.get_last_lr() == schedule.get_last_lr() == [pytest.approx(expected)]
+    with pytest.warns(UserWarning, match=r"lr_schedule was cosine and is not given\. The config that"):
+        make(**FOUR_STAGES)[2].load_state_dict(saved[1])
 
 
 def test_state_of_the_schedule_alone_sets_model_and_optimizer() -> None:

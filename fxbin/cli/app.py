@@ -78,7 +78,7 @@ def train(
     * `checkpoint.pt`: replaced after each epoch,
     * `graph.dot` and `graph.svg`: what was binarized, and why the rest was not,
     * `curves.svg`: loss, accuracy and stage over the epochs,
-    * `model.onnx`: for onnxruntime and OpenVINO,
+    * `model.onnx`: for onnxruntime and OpenVINO; with the key `ema`, `model_ema.onnx` as well,
     * `report.json`: accuracy after each stage, call sites, versions.
 
     Stop it with Ctrl-C at any time: the same command resumes after the last finished epoch, with the
@@ -265,6 +265,8 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     for stage, value in found["after_stage"].items():
         table.add_row(f"after stage: {stage}", f"{value:.2f}")
     table.add_row("[b]final, PyTorch[/b]", f"[b]{found['final']:.2f}[/b]")
+    if "ema" in report:
+        table.add_row("[b]final, averaged parameters[/b]", f"[b]{report['ema']['accuracy']:.2f}[/b]")
     check = report["onnx"]
     if check is not None:
         table.add_row("[b]final, onnxruntime[/b]", f"[b]{found['onnxruntime']:.2f}[/b]")

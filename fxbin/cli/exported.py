@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fxbin.cli.source import config_for
-from fxbin.errors import ExportError, VerificationError
+from fxbin.errors import ConfigError, ExportError, VerificationError
 from fxbin.export.output_path import check_output_name
 from fxbin.export.pipeline import DEFAULT_OPSET
 from fxbin.verification.time_limit import TIME_LIMIT
@@ -29,6 +29,9 @@ SourceArgument = Annotated[
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="SHAPE", help="Input size for a model given by name, as in 1,3,224,224."),
+]
+AverageOption = Annotated[
+    bool, typer.Option("--ema", help="Take the averaged parameters of the checkpoint, not the last ones.")
 ]
 TimeLimitOption = Annotated[
     float,
@@ -64,6 +67,7 @@ def export(
         Path, typer.Argument(metavar="OUT", help="The file to write: OUT.onnx, or OUT.pt2 for PyTorch.")
     ],
     input_size: InputOption = None,
+    average: AverageOption = False,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
     dynamic_batch: Annotated[
         bool,
@@ -97,7 +101,7 @@ def export(
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
-    model = model_from(source, input_size)
+    model = model_from(source, input_size, average=average)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == PROGRAM_SUFFIX:
         _write_program(model, output, dynamic_batch=dynamic_batch)
@@ -142,6 +146,7 @@ def verify(
         ),
     ] = None,
     input_size: InputOption = None,
+    average: AverageOption = False,
     tolerance: Annotated[
         float, typer.Option(help="Largest accepted difference to PyTorch, for values up to 1.")
     ] = 1e-4,
@@ -168,7 +173,7 @@ def verify(
     """
     from fxbin import compare_runtimes
 
-    model = model_from(source, input_size)
+    model = model_from(source, input_size, average=average)
     if runtimes is None:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin import openvino
@@ -258,17 +263,20 @@ def _names(runtimes: str | None) -> Any:
     return None if runtimes is None else [name.strip() for name in runtimes.split(",")]
 
 
-def model_from(source: str, input_size: str | None) -> "BinarizedModule":
+def model_from(source: str, input_size: str | None, *, average: bool = False) -> "BinarizedModule":
     """The model of a checkpoint; or of a config or a name, untrained, with all binarizers enabled.
 
-    It is in eval mode. Raises ConfigError, CheckpointError, and the errors of `transform`.
+    It is in eval mode. With `average`, it has the averaged parameters of the checkpoint.
+    Raises ConfigError, CheckpointError, and the errors of `transform`.
     """
     from fxbin.compiler.transform import transform
     from fxbin.train.build import binarized_from, model_of
     from fxbin.train.checkpoint import load_checkpoint
 
     if source.endswith(CHECKPOINT_SUFFIXES):
-        return binarized_from(load_checkpoint(Path(source)))
+        return binarized_from(load_checkpoint(Path(source)), average=average)
+    if average:
+        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
     settings = config_for(source, input_size)
     model = transform(model_of(settings, pretrained=False), settings).eval()
     model.binarization.enable(activations=True, weights=True)

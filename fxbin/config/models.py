@@ -5,14 +5,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
 from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
 from fxbin.config.part import Part, PartOf
-from fxbin.config.pattern import why_invalid
+from fxbin.config.pattern import REGEX_MARK, why_invalid
 from fxbin.config.preset import preset_names, with_preset
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
@@ -38,7 +38,22 @@ def _valid_expression(pattern: str) -> str:
     return pattern
 
 
+def _known_exclusion(entry: str) -> str:
+    """Refuse what is neither a kind of parameter nor ``{re}`` with a valid expression."""
+    if REGEX_MARK in entry:
+        return _valid_expression(entry)
+    if entry not in WITHOUT_DECAY:
+        hint = did_you_mean(entry, WITHOUT_DECAY, spelled=json.dumps)
+        own = "Name other parameters by {re} and a regular expression."
+        raise problem(f"one of {', '.join(WITHOUT_DECAY)}", f"{hint} {own}".lstrip())
+    return entry
+
+
+WithoutDecay = Annotated[tuple[Annotated[Text, AfterValidator(_known_exclusion)], ...], OneOrMore, NotNull]
 Scopes = Annotated[tuple[Annotated[Text, AfterValidator(_valid_expression)], ...] | None, OneOrMore, NotNull]
+
+WITHOUT_DECAY = ("norms", "biases", "prelu", "binarizers", "binarized_weights")
+"""The kinds of parameters that `wd_exclude` can name."""
 
 INSTEAD_OF = {
     "knowledge_distillation": ' and use the top-level key "distillation", with its `scale` as "weight"',
@@ -75,11 +90,17 @@ class Params(Section):
     weights_quant_start_epoch: NotNegative = 1
     """First epoch with binarized weights."""
 
+    lr_schedule: Literal["poly", "cosine", "linear"] = "poly"
+    """How the learning rate decays: by (remaining share) ** 2.1 as in NNCF, by a cosine, or linearly."""
+
     lr_poly_drop_start_epoch: Annotated[NotNegative | None, NotNull] = None
-    """Epoch from which the learning rate decays, as (remaining share) ** 2.1; without it, never."""
+    """Epoch from which the learning rate decays, as `lr_schedule` says; without it, never."""
 
     lr_poly_drop_duration_epochs: Positive = 30
     """Number of epochs over which the learning rate decays."""
+
+    lr_per_stage: Flag = False
+    """Whether the learning rate also decays in each stage before the last, until the next one starts."""
 
     disable_wd_start_epoch: Annotated[NotNegative | None, NotNull] = None
     """Epoch from which weight decay is 0; without it, never."""
@@ -89,6 +110,9 @@ class Params(Section):
 
     base_wd: NotNegative = 1e-5
     """Adam's weight decay."""
+
+    wd_exclude: WithoutDecay = ()
+    """No weight decay for: `norms`, `biases`, `prelu`, `binarizers`, `binarized_weights`, `{re}` names."""
 
     binarizer_lr_multiplier: Positive = 1.0
     """Factor on the learning rate of scale and threshold. A factor on gradients has no effect with Adam."""
@@ -110,6 +134,14 @@ class Params(Section):
 
     activation_init_batches: Count = 1
     """Number of first binarized training batches whose initial scales and thresholds are averaged."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> Self:
+        """Refuse a decay that never starts."""
+        if self.lr_schedule != "poly" and self.lr_poly_drop_start_epoch is None:
+            hint = 'Add "lr_poly_drop_start_epoch", which is the start of each kind of decay.'
+            raise problem('"poly" without a start of the decay', hint, ("lr_schedule",))
+        return self
 
 
 def _known_mode(mode: str) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from fxbin import torch_private
 from fxbin.config.models import Activations, Binarization, Config, InputInfo, Params, Weights
-from fxbin.config.training import Augmentation, Distillation, Pretrain, Teacher
+from fxbin.config.training import Augmentation, Distillation, Ema, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean
 
@@ -23,6 +23,7 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("compression", "activations"): Activations,
     ("compression", "weights"): Weights,
     ("pretrain",): Pretrain,
+    ("ema",): Ema,
     ("augmentation",): Augmentation,
     ("distillation",): Distillation,
     ("distillation", "teacher"): Teacher,
@@ -134,7 +135,7 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         choices = [shown(choice) for choice in _choices(context)]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    for bound, words in (("gt", "above"), ("ge", "of at least")):
+    for bound, words in (("gt", "above"), ("ge", "of at least"), ("lt", "below")):
         if bound in context:
             number = "a whole number" if isinstance(context[bound], int) else "a number"
             return f"{number} {words} {context[bound]:g}"

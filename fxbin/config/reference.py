@@ -7,7 +7,7 @@ from fxbin.config.schema import config_json_schema
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 
-BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">"}
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
 TYPES = {"string": "text", "boolean": "true or false", "integer": "whole number", "array": "list"}
 
 
@@ -28,6 +28,7 @@ def config_tables() -> dict[str, str]:
         "input_info": _table(sections["InputInfo"]["properties"]),
         "Training": _table(training),
         "pretrain": _table(sections["Pretrain"]["properties"]),
+        "ema": _table(sections["Ema"]["properties"]),
         "augmentation": _table(sections["Augmentation"]["properties"]),
         "distillation": _table(sections["Distillation"]["properties"]),
         "distillation.teacher": _table(sections["Teacher"]["properties"]),
@@ -62,4 +63,4 @@ def _kind(value: dict[str, Any]) -> str:
     if "type" not in value or value["type"] == "object":
         return "object"
     bounds = [f" {sign} {value[bound]:g}" for bound, sign in BOUNDS.items() if bound in value]
-    return TYPES.get(value["type"], str(value["type"])) + "".join(bounds)
+    return TYPES.get(value["type"], str(value["type"])) + ",".join(bounds)

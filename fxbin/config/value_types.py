@@ -58,6 +58,7 @@ class _OneOrMore:
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
+ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
 Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_as_int)]
 Count = Annotated[int, Strict(), Field(gt=0), BeforeValidator(_as_int)]
 Text = Annotated[str, Strict(), Field(min_length=1)]

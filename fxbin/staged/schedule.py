@@ -17,12 +17,10 @@ from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
 from fxbin.errors import ConfigError, TransformError
 from fxbin.staged.check import EpochWatch, check_optimizers, optimizers_of
+from fxbin.staged.lr_decay import LR_DECAYS
 from fxbin.staged.progress import check_progress, set_progress
 from fxbin.staged.schedule_state import ScheduleState, stages_of
 from fxbin.staged.sharding import check_sharding
-
-LR_DROP_POWER = 2.1
-"""Exponent of the polynomial decay of the learning rate."""
 
 ASSUMED_STEP = 0.01
 """Length of a step, in epochs, until the first call of `StagedSchedule.step` tells it."""
@@ -49,10 +47,12 @@ class StagedSchedule:
     * activations are binarized if e >= `activations_quant_start_epoch`, weights likewise. A stage that begins
       at the start of an epoch begins in `start_epoch`, so a validation after ``step(1.0)`` still sees the
       stage of the finished epoch;
-    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * (remaining share of the decay) ** 2.1. At the
-      end of the decay and later, that share is one step (the smallest fraction above 0 that `step` has seen),
-      so the last value stays, as in NNCF 2.9. Before the decay, the learning rate is left alone: you may use
-      a scheduler of your own until then;
+    * if e >= `lr_poly_drop_start_epoch`, lr = base lr * r ** 2.1, where r is the remaining share of the
+      decay, ``(start + duration - e) / duration``. With `lr_schedule` ``"cosine"`` the factor is
+      (1 + cos(pi * (1 - r))) / 2, with ``"linear"`` it is r. At the end of the decay and later, r is
+      one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as in NNCF 2.9.
+      Before the decay, the learning rate is left alone: you may use a scheduler of your own until then. With
+      `lr_per_stage`, it also decays from the start of each earlier stage to that of the next one;
     * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
     Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
@@ -258,7 +258,7 @@ class StagedSchedule:
         set_progress(self._state, self.params, epoch + fraction)
         self._state.started = self._start_at(epoch)
         has_lr, has_weight_decay = self._owns()
-        factor = self._lr_factor() if has_lr else 1.0
+        factor = self._lr_factor()
         for group in self._groups():
             if has_lr or had_lr:
                 _set(group, "lr", group["initial_lr"] * factor)
@@ -269,18 +269,20 @@ class StagedSchedule:
         """Whether the schedule controls the learning rate now, and whether it has set weight decay to 0."""
         if self._epoch is None:
             return False, False
-        falls = _has_begun(self.params.lr_poly_drop_start_epoch, self._epoch, self._fraction)
+        falls = _decay(self.params, self._epoch, self._fraction) is not None
         start = self.params.disable_wd_start_epoch
         return falls, start is not None and self._epoch + self._fraction > start
 
     def _lr_factor(self) -> float:
-        """Factor on the base learning rates during and after the decay."""
+        """Factor on the base learning rates: 1 before a decay, and the last one of a decay after it."""
         assert self._epoch is not None
-        assert self.params.lr_poly_drop_start_epoch is not None
-        duration = self.params.lr_poly_drop_duration_epochs
-        end = self.params.lr_poly_drop_start_epoch + duration
-        remaining = max(end - (self._epoch + self._fraction), self._step_length)
-        return float((remaining / duration) ** LR_DROP_POWER)
+        decay = _decay(self.params, self._epoch, self._fraction)
+        if decay is None:
+            return 1.0
+        start, duration = decay
+        # A step may be longer than the whole decay, and must not raise the learning rate then.
+        remaining = max(start + duration - (self._epoch + self._fraction), min(self._step_length, duration))
+        return LR_DECAYS[self.params.lr_schedule](remaining / duration)
 
 
 def _is_number(value: object) -> bool:
@@ -290,6 +292,20 @@ def _is_number(value: object) -> bool:
 def _has_begun(start: float | None, epoch: float, fraction: float) -> bool:
     """Whether `start` is reached; the start of the next epoch only counts once that epoch has started."""
     return start is not None and start <= epoch + fraction and start < epoch + 1
+
+
+def _decay(params: Params, epoch: float, fraction: float) -> tuple[float, float] | None:
+    """Start and duration of the decay that has begun at ``epoch + fraction``; None before the first."""
+    if params.lr_poly_drop_start_epoch is not None and _has_begun(
+        params.lr_poly_drop_start_epoch, epoch, fraction
+    ):
+        return params.lr_poly_drop_start_epoch, params.lr_poly_drop_duration_epochs
+    if not params.lr_per_stage:
+        return None
+    starts = {0.0, params.activations_quant_start_epoch, params.weights_quant_start_epoch}
+    begun = max(start for start in starts if _has_begun(start, epoch, fraction))
+    following = [start for start in starts if start > begun]
+    return (begun, min(following) - begun) if following else None
 
 
 def _binarized(params: Params, epoch: float, fraction: float) -> tuple[bool, bool]:

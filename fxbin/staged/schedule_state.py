@@ -31,7 +31,7 @@ class ScheduleState:
     base_weight_decays: list[float | None]
     """Base weight decay of each parameter group; None for an optimizer without one."""
 
-    stages: dict[str, float | None] | None
+    stages: dict[str, float | str | None] | None
     """`stages_of` the config; None if an earlier version saved the state."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,21 +70,30 @@ class ScheduleState:
         now = stages_of(params)
         saved = now if self.stages is None else self.stages
         return [
-            f"{key} was {_epochs(saved.get(key))} and is {_epochs(now.get(key))}"
-            for key in now
-            if saved.get(key) != now[key]
+            f"{key} was {_value(saved.get(key))} and is {_value(now.get(key))}"
+            for key in {**now, **saved}
+            if saved.get(key) != now.get(key)
         ]
 
 
-def stages_of(params: Params) -> dict[str, float | None]:
-    """The keys of `params` that determine stages, learning rate and weight decay, with their values."""
-    return {
+def stages_of(params: Params) -> dict[str, float | str | None]:
+    """The keys of `params` that determine stages, learning rate and weight decay, with their values.
+
+    Those that came later are among them only if they are not the default, so states of old versions compare
+    equal.
+    """
+    stages: dict[str, float | str | None] = {
         "activations_quant_start_epoch": params.activations_quant_start_epoch,
         "weights_quant_start_epoch": params.weights_quant_start_epoch,
         "lr_poly_drop_start_epoch": params.lr_poly_drop_start_epoch,
         "lr_poly_drop_duration_epochs": params.lr_poly_drop_duration_epochs,
         "disable_wd_start_epoch": params.disable_wd_start_epoch,
     }
+    if params.lr_schedule != "poly":
+        stages["lr_schedule"] = params.lr_schedule
+    if params.lr_per_stage:
+        stages["lr_per_stage"] = "true"
+    return stages
 
 
 def _problems(state: Mapping[str, Any]) -> Iterator[str]:
@@ -117,5 +126,5 @@ def _shown(value: Any) -> str:
     return repr(value) if value is None or isinstance(value, int | float | str) else type(value).__name__
 
 
-def _epochs(value: float | None) -> str:
-    return "not given" if value is None else f"{value:g}"
+def _value(value: Any) -> str:
+    return "not given" if value is None else f"{value:g}" if _is_number(value) else str(value)

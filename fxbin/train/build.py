@@ -9,6 +9,7 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError, ConfigError
+from fxbin.staged.average import StagedAverage
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.history import STAGED
@@ -64,17 +65,27 @@ def fit_to_data(config: Config, data: ImageData) -> Config:
     return load_config({"num_classes": data.classes} | written)
 
 
-def binarized_from(checkpoint: Checkpoint) -> BinarizedModule:
+def binarized_from(checkpoint: Checkpoint, *, average: bool = False) -> BinarizedModule:
     """Build the transformed model of a run, with weights and stage of the checkpoint, in eval mode.
 
-    Raises CheckpointError if the run had not reached its staged phase.
+    With `average`, its parameters are the averaged ones that the config key `ema` asks for.
+    Raises CheckpointError if the run had not reached its staged phase, or keeps no average.
     """
     if checkpoint.phase != STAGED:
         raise CheckpointError(
             f"the checkpoint is from the full-precision phase (epoch {checkpoint.epoch + 1}): there is no "
             "binarized network in it yet. Let `fxbin train` continue."
         )
+    if average and checkpoint.average is None:
+        raise CheckpointError(
+            '--ema: the checkpoint holds no average of the parameters, as its config has no "ema". Leave the '
+            'option out, or train with "ema": {"decay": 0.999}.'
+        )
     config = load_config(checkpoint.config)
     binarized = transform(model_of(config, pretrained=False), config)
+    if average:
+        kept = StagedAverage(binarized)
+        kept.load_state_dict(checkpoint.average or {})
+        return kept.network.eval()
     binarized.load_state_dict(checkpoint.model)
     return binarized.eval()

@@ -52,6 +52,16 @@ class Checkpoint:
     format: int = FORMAT
     """Version of the file's content, `FORMAT` when it was written."""
 
+    average: dict[str, Tensor] | None = None
+    """state_dict of the `StagedAverage` of the transformed model; None without one."""
+
+    teacher_config: dict[str, Any] | None = None
+    """Config of the run that the network to learn from comes from; None if it comes from no run."""
+
+
+OPTIONAL = {"average", "teacher_config"}
+"""Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `path` so that a crash at any moment leaves either the old file or the new one."""
@@ -59,6 +69,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     # Always the same name, so that the next run overwrites a file that a killed run left behind.
     temporary = path.with_name(f".{path.name}.tmp")
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
+    content = {key: value for key, value in content.items() if key not in OPTIONAL or value is not None}
     try:
         with temporary.open("wb") as stream:
             torch.save(content, stream)
@@ -84,7 +95,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
             f"checkpoint {path} cannot be read: {error}. Was it written by `fxbin train`?"
         ) from error
     names = {entry.name for entry in fields(Checkpoint)}
-    if not isinstance(content, dict) or set(content) != names or content["format"] != FORMAT:
+    if not isinstance(content, dict) or set(content) | OPTIONAL != names or content["format"] != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} was not written by `fxbin train` in format {FORMAT}: it holds "
             f"{sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__}."

@@ -1,5 +1,6 @@
 """`curves.svg`: loss, accuracy and stage over the epochs of a run."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ STAGE_COLOURS = {
     "learning rate falls": "#d9efd9",
 }
 OTHER_COLOUR = "#ffffff"
+PARTS = (
+    ("label_loss", "on labels", "#555555"),
+    ("distillation_loss", "distance to the teacher", "#2e8b57"),
+    ("feature_loss", "distance of the features", "#8e5ea2"),
+)
+"""Parts of the loss: the field of a record, the name in the legend, the colour."""
 STYLE: "dict[RcKeyType, Any]" = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -50,16 +57,38 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         held_out = f"held-out images, {history[-1].test_accuracy:.2f} % at the end"
         top.plot(epochs, [r.test_accuracy for r in history], "o-", color="#b22222", ms=4, label=held_out)
         top.plot(epochs, [r.train_accuracy for r in history], "-", color="#777777", label="training images")
+        averaged = [r.average_accuracy for r in history]
+        if averaged[-1] is not None:
+            label = f"averaged network, {averaged[-1]:.2f} % at the end"
+            top.plot(epochs, with_gaps(averaged), "--", color="#e07b39", label=label)
         top.set_ylabel("accuracy, %")
         top.legend(loc="best", framealpha=0.9)
-        bottom.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4)
-        bottom.set_ylabel("training loss")
+        draw_losses(bottom, history)
         bottom.set_xlabel("epoch")
         for axes in (top, bottom):
             shade_stages(axes, history)
         name_stages(top, history)
         metadata = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(path, metadata=metadata)
+
+
+def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+    """Draw the training loss and, where there is a teacher, what it consists of, with a legend."""
+    epochs = range(1, len(history) + 1)
+    axes.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4, label="training loss")
+    axes.set_ylabel("training loss")
+    values = {part: [getattr(record, part) for record in history] for part, _, _ in PARTS}
+    drawn = [entry for entry in PARTS if any(value is not None for value in values[entry[0]])]
+    if len(drawn) < 2:
+        return
+    for part, label, colour in drawn:
+        axes.plot(epochs, with_gaps(values[part]), "--", color=colour, lw=1.2, label=label)
+    axes.legend(loc="best", framealpha=0.9)
+
+
+def with_gaps(values: Sequence[float | None]) -> list[float]:
+    """`values` with NaN, which matplotlib skips, for epochs that have none."""
+    return [math.nan if value is None else value for value in values]
 
 
 def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:

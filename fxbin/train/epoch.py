@@ -1,8 +1,8 @@
 """One training epoch, and the evaluation after it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -18,7 +18,10 @@ from fxbin.train.evaluated import evaluated_form
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""``loss(logits, x, labels)``: a scalar, the mean over the batch."""
+"""``loss(logits, x, labels)``: a scalar, the mean over the batch.
+
+An attribute `parts`, as `DistillationLoss` has one, tells by name what the last value consists of.
+"""
 
 EVALUATION_BATCH = 500
 """Images per forward when evaluating."""
@@ -37,24 +40,38 @@ class Meter:
     correct: int = 0
     """Number of images that were classified correctly."""
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch whose mean loss is `loss`."""
+    total_parts: dict[str, float] = field(default_factory=dict)
+    """Sums over the images of what their losses consist of, by name."""
+
+    def add(
+        self, loss: Tensor, logits: Tensor, labels: Tensor, parts: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Count one batch whose mean loss is `loss`, which consists of `parts`."""
         self.images += len(labels)
         self.total_loss += loss.item() * len(labels)
         self.correct += int((logits.argmax(1) == labels).sum())
+        for name, part in (parts or {}).items():
+            self.total_parts[name] = self.total_parts.get(name, 0.0) + part.item() * len(labels)
 
     def over_ranks(self, device: torch.device) -> "Meter":
         """Return a meter over the images of all processes; all must call it."""
         if rank_count() == 1:
             return self
-        own = torch.tensor([self.images, self.total_loss, self.correct], dtype=torch.float64, device=device)
-        images, total_loss, correct = sum_over_ranks(own).tolist()
-        return Meter(int(images), total_loss, int(correct))
+        values = [self.images, self.total_loss, self.correct, *self.total_parts.values()]
+        own = torch.tensor(values, dtype=torch.float64, device=device)
+        images, total_loss, correct, *parts = sum_over_ranks(own).tolist()
+        # All ranks have the same loss function, so their parts have the same names in the same order.
+        return Meter(int(images), total_loss, int(correct), dict(zip(self.total_parts, parts, strict=True)))
 
     @property
     def loss(self) -> float:
         """Mean loss per image; 0 without images."""
         return self.total_loss / max(self.images, 1)
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Means per image of what the loss consists of, before its weights."""
+        return {name: total / max(self.images, 1) for name, total in self.total_parts.items()}
 
     @property
     def accuracy(self) -> float:
@@ -95,7 +112,7 @@ def train_epoch(
                 check_finite(loss, done + 1, model, x)
                 (loss * (len(labels) / images)).backward()
             done += 1
-            meter.add(loss.detach(), logits.detach(), labels)
+            meter.add(loss.detach(), logits.detach(), labels, getattr(loss_function, "parts", None))
             on_batch(meter, done)
         optimizer.step()
         on_step(done)

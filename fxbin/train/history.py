@@ -32,7 +32,7 @@ class EpochRecord:
     """Weight decay of the last optimizer step, first parameter group."""
 
     loss: float
-    """Mean training loss over the epoch's images, distillation included."""
+    """Mean training loss over the epoch's images: all parts, with their weights."""
 
     train_accuracy: float
     """Percentage of correct training images, measured while training on them."""
@@ -45,6 +45,18 @@ class EpochRecord:
 
     diagnostics: dict[str, Any] | None = None
     """`DiagnosticsReport.to_dict()` of the epoch's training; None before the stages."""
+
+    label_loss: float | None = None
+    """Mean cross entropy with the labels, without its weight; None if an old version trained the epoch."""
+
+    distillation_loss: float | None = None
+    """Mean distance to the teacher's predictions, without its weight; None without a teacher."""
+
+    feature_loss: float | None = None
+    """Mean distance of the attention maps, summed over the modules, without its weight; None without them."""
+
+    average_accuracy: float | None = None
+    """Percentage of correct held-out images of the averaged network; None without an average."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""

@@ -1,6 +1,7 @@
 """The output files of a run: curves, graph, ONNX and report; a note tells of each that cannot be made."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
     check = write_onnx(trained, logits, output / "model.onnx", progress)
     verified = verify_onnx(trained, logits, output / "model.onnx", progress) if check else None
     engine = run_in_engine(trained, logits, progress)
+    average = write_average(trained, output / "model_ema.onnx", progress)
     report = {
         "data": trained.data.name,
         "images": {"train": len(trained.data.train_y), "held_out": len(trained.data.test_y)},
@@ -49,10 +51,27 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
         "training_seconds": round(trained.seconds, 1),
         "threads": torch.get_num_threads(),
         "versions": versions(),
+        **({"ema": average} if average is not None else {}),
     }
     write_report(report, output / "report.json")
     progress.note(f"wrote {output / 'report.json'}")
     return report
+
+
+def write_average(trained: Trained, path: Path, progress: TrainingProgress) -> dict[str, Any] | None:
+    """Write the network with averaged parameters to `path`, and verify it as the other; None without one."""
+    if trained.average is None:
+        return None
+    averaged = replace(trained, model=trained.average)
+    with torch.no_grad():
+        logits = predict_as_it_is(averaged.model, trained.data.test_x)
+    check = write_onnx(averaged, logits, path, progress)
+    verified = verify_onnx(averaged, logits, path, progress) if check else None
+    return {
+        "accuracy": accuracy(logits, trained.data.test_y),
+        "onnx": check.to_dict() if check else None,
+        "openvino": verified.to_dict() if verified else None,
+    }
 
 
 def write_curves(trained: Trained, path: Path, progress: TrainingProgress) -> None:

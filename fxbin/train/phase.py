@@ -1,6 +1,7 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,15 @@ from torch import nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
+from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
+from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.tensorboard import TensorBoardLog
@@ -60,8 +64,20 @@ class Phase:
     teacher: nn.Module | None = None
     """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
 
+    teacher_config: dict[str, Any] | None = None
+    """Config of the run that the teacher comes from, which checkpoints keep; None if it comes from no run."""
+
+    previous_stage: PreviousStage | None = None
+    """The teacher, if it is the network of the previous stage."""
+
     batch_norm_batches: int = 0
     """Number of batches from which BatchNorm statistics are recomputed before each evaluation."""
+
+    average: StagedAverage | None = None
+    """The average of the model's parameters, if the config asks for one."""
+
+    average_batches: int = 0
+    """Number of batches from which BatchNorm statistics of the average are computed."""
 
     diagnostics: Diagnostics | None = None
     """Diagnostics of the transformed model; None in the full-precision phase."""
@@ -72,11 +88,19 @@ class Phase:
     next_epoch: int = 0
     """The next epoch to train, from 0."""
 
+    def follow_stage(self) -> None:
+        """Tell the teacher that the schedule may have switched binarizers."""
+        if self.previous_stage is not None:
+            self.previous_stage.update()
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the state in `checkpoint`, so that training goes on with the next epoch."""
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
+        if self.average is not None:
+            assert checkpoint.average is not None
+            self.average.load_state_dict(checkpoint.average)
         restore_rng(checkpoint.rng)
         self.next_epoch = checkpoint.epoch + 1
 
@@ -113,6 +137,8 @@ class Recorder:
             teacher=phase.teacher.state_dict() if phase.teacher is not None else None,
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
+            teacher_config=phase.teacher_config,
+            average=phase.average.state_dict() if phase.average is not None else None,
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)
@@ -140,12 +166,14 @@ def run_epoch(
     """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
     started = time.perf_counter()
     phase.schedule.start_epoch(epoch)
+    phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
     meter, used = train_with_schedule(phase, model, epoch, batches, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
+    average_accuracy = evaluate_average(phase, epoch, data, batches)
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,
@@ -157,6 +185,10 @@ def run_epoch(
         test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
         seconds=time.perf_counter() - started,
         diagnostics=diagnostics,
+        label_loss=meter.parts.get("label"),
+        distillation_loss=meter.parts.get("distillation"),
+        feature_loss=meter.parts.get("feature"),
+        average_accuracy=average_accuracy,
     )
 
 
@@ -172,15 +204,24 @@ def train_with_schedule(
         used.update(lr=group["lr"], weight_decay=group["weight_decay"])
         progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
 
-    meter = train_epoch(
-        model,
-        batches.epoch(epoch),
-        phase.loss,
-        phase.optimizer,
-        accumulate=phase.accumulate,
-        on_batch=show,
-        on_step=lambda done: phase.schedule.step(done / len(batches)),
-    )
+    def stepped(done: int) -> None:
+        # Before the schedule switches: the average still belongs to the stage of this step.
+        if phase.average is not None:
+            phase.average.update_parameters(phase.model)
+        phase.schedule.step(done / len(batches))
+        phase.follow_stage()
+
+    loss = phase.loss
+    with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
+        meter = train_epoch(
+            model,
+            batches.epoch(epoch),
+            loss,
+            phase.optimizer,
+            accumulate=phase.accumulate,
+            on_batch=show,
+            on_step=stepped,
+        )
     return meter, used
 
 
@@ -193,6 +234,16 @@ def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
     if phase.batch_norm_batches:
         again = islice(batches.epoch(epoch), phase.batch_norm_batches)
         reestimate_batch_norm(phase.model, (x for x, _ in again))
+
+
+def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches) -> float | None:
+    """Held-out accuracy of the average of `phase`, with BatchNorm statistics of its own; None without one."""
+    if phase.average is None:
+        return None
+    network = phase.average.network.eval()
+    again = islice(batches.epoch(epoch), phase.average_batches)
+    reestimate_batch_norm(network, (x for x, _ in again))
+    return accuracy_over_ranks(network, data.test_x, data.test_y)
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

@@ -9,10 +9,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from fxbin.train.history import EpochRecord
 
 HEADER = (
-    f"{'epoch':>7}  {'stage':<24}{'lr':>9}{'wd':>9}{'loss':>8}{'train %':>9}{'test %':>8}"
-    f"{'fires %':>9}{'flips %':>9}{'seconds':>9}"
+    f"{'epoch':>7}  {'stage':<24}{'lr':>9}{'wd':>9}{'loss':>8}{'labels':>8}{'teacher':>8}{'train %':>9}"
+    f"{'test %':>8}{'fires %':>9}{'flips %':>9}{'seconds':>9}"
 )
-"""Column titles over the lines of `epoch_line`."""
+"""Column titles over the lines of `epoch_line`: "labels" and "teacher" are the parts of the loss."""
 
 
 class TrainingProgress:
@@ -89,15 +89,22 @@ class ConsoleProgress(TrainingProgress):
 def epoch_line(record: EpochRecord, epochs: int) -> str:
     """One row under `HEADER`; fires and flips are means over the call sites, as in `fxbin.Diagnostics`.
 
+    The test accuracy of an averaged network, if there is one, is appended with its name.
+
     >>> print(epoch_line(EpochRecord("staged", 1, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0), 18))
-       2/18  activations             1.00e-03  1.0e-05   0.500    80.00   70.50        -        -      1.0
+       2/18  activations             1.00e-03  1.0e-05   0.500       -       -
+       80.00   70.50        -        -      1.0
     """
     seen = record.diagnostics or {}
     fires, flips = (
         "-" if seen.get(key) is None else f"{100 * seen[key]:.2f}" for key in ("fired", "flipped")
     )
+    labels, teacher = (
+        "-" if part is None else f"{part:.3f}" for part in (record.label_loss, record.distillation_loss)
+    )
+    average = "" if record.average_accuracy is None else f"  average {record.average_accuracy:.2f} %"
     return (
         f"{f'{record.epoch + 1}/{epochs}':>7}  {record.stage:<24}{record.lr:9.2e}{record.weight_decay:9.1e}"
-        f"{record.loss:8.3f}{record.train_accuracy:9.2f}{record.test_accuracy:8.2f}{fires:>9}{flips:>9}"
-        f"{record.seconds:9.1f}"
+        f"{record.loss:8.3f}{labels:>8}{teacher:>8}{record.train_accuracy:9.2f}{record.test_accuracy:8.2f}"
+        f"{fires:>9}{flips:>9}{record.seconds:9.1f}{average}"
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fxbin.binarized.module import BinarizedModule
@@ -15,21 +14,25 @@ from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.diagnostics import Diagnostics
 from fxbin.errors import ConfigError
+from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
 from fxbin.train.build import fit_to_data, model_of
+from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import ImageData, load_images
-from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
+from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
+from fxbin.train.plan import plan_lines
+from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
-from fxbin.train.teacher import own_teacher
+from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
+from fxbin.train.teacher import OwnTeacher, own_teacher
 from fxbin.train.tensorboard import TensorBoardLog
 
 
@@ -51,6 +54,9 @@ class Trained:
 
     seconds: float
     """Duration of all epochs, including those before the run was resumed."""
+
+    average: BinarizedModule | None = None
+    """The network with averaged parameters, in eval mode; None if the config does not ask for one."""
 
 
 def train(
@@ -87,19 +93,26 @@ def _train(
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
+    for line in plan_lines(config):
+        progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
     recorder = Recorder(path, plain(config), progress, history, tensorboard)
     data = data.to(device)
-    teacher = own_teacher(config, data, resumed.teacher if resumed else None)
-    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=teacher is None)
-    teacher = full_precision if teacher is None else teacher
-    binarized = train_stages(config, full_precision, teacher, data, recorder, resumed)
+    teacher = own_teacher(config, data, resumed)
+    check_methods(config, None if teacher is None else teacher.network, data)
+    is_teacher = teacher is None and not learns_from_previous_stage(config)
+    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
+    teacher = OwnTeacher(full_precision) if teacher is None else teacher
+    binarized, average = train_stages(
+        config, full_precision, teacher.network, data, recorder, resumed, teacher.config
+    )
     if tensorboard is not None:
         tensorboard.close()
     seconds = sum(record.seconds for record in recorder.history)
-    return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds)
+    averaged = average.network.eval() if average is not None else None
+    return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
 
 
 def pretrain(
@@ -132,7 +145,7 @@ def pretrain(
         model,
         optimizer,
         CosineSchedule(optimizer, settings.lr, settings.epochs),
-        lambda logits, _x, labels: F.cross_entropy(logits, labels),
+        LabelLoss(settings.label_smoothing),
         settings.epochs,
     )
     if resumed is not None:
@@ -149,8 +162,12 @@ def train_stages(
     data: ImageData,
     recorder: Recorder,
     resumed: Checkpoint | None,
-) -> BinarizedModule:
-    """Transform `full_precision`, train the staged epochs that `resumed` has not done; return the result."""
+    teacher_config: dict[str, Any] | None = None,
+) -> tuple[BinarizedModule, StagedAverage | None]:
+    """Transform `full_precision`, and train the staged epochs that `resumed` has not done.
+
+    Return the result, and the average of its parameters if the config asks for one.
+    """
     binarized = transform(full_precision, config)
     params = config.binarization.params
     optimizer = torch.optim.Adam(parameter_groups(binarized))
@@ -163,19 +180,28 @@ def train_stages(
         config.epochs,
         params.batch_multiplier,
         teacher=teacher,
+        teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
+        average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
+        average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )
     if resumed is not None and resumed.phase == STAGED:
         phase.restore(resumed)
+    if learns_from_previous_stage(config):
+        follow_previous_stage(phase, config, resumed)
     with Diagnostics(binarized) as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
-    return binarized
+    return binarized, phase.average
 
 
-def loss_of(config: Config, teacher: nn.Module) -> Loss:
-    """The loss function of the staged phase: cross entropy, and distillation if the config enables it."""
-    own = config.distillation
-    return DistillationLoss(teacher, own.weight if own.enabled else 0.0, own.temperature, own.type)
+def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:
+    """Let `phase`, which is restored already, learn from its model as it was in the previous stage."""
+    phase.previous_stage = PreviousStage(phase.model)
+    if resumed is not None and resumed.phase == STAGED:
+        assert resumed.teacher is not None
+        phase.previous_stage.network.load_state_dict(resumed.teacher)
+    phase.teacher = phase.previous_stage.network
+    phase.loss = loss_of(config, phase.previous_stage)
 
 
 def batches_of(config: Config, data: ImageData, seed: int) -> Batches:

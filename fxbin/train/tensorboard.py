@@ -41,6 +41,13 @@ class TensorBoardLog:
             "lr": record.lr,
             "weight_decay": record.weight_decay,
         }
+        parts = {
+            "label_loss": record.label_loss,
+            "distillation_loss": record.distillation_loss,
+            "feature_loss": record.feature_loss,
+            "accuracy/average": record.average_accuracy,
+        }
+        values |= {key: part for key, part in parts.items() if part is not None}
         for site in (record.diagnostics or {}).get("sites", ()):
             # TensorBoard groups by slashes, so the name of the call site comes last and has none.
             name = site["name"].replace("/", ".")

@@ -151,7 +151,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     teacher = full_precision(config, watched, arguments.cache)
     recorder = Recorder(arguments.cache / f"run_{arguments.seed}.pt", config.to_dict(), Lines())
     started = time.perf_counter()
-    binarized = train_stages(config, teacher, teacher, watched, recorder, None)
+    binarized, _ = train_stages(config, teacher, teacher, watched, recorder, None)
     seconds = time.perf_counter() - started
     on_validation = scores(teacher, binarized, validation)
     on_test = None if arguments.validation else scores(teacher, binarized, load_images("fashion-mnist"))

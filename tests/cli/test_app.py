@@ -226,6 +226,20 @@ def test_export_takes_a_config_or_a_checkpoint(config: Path, capsys: pytest.Capt
 
 
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")  # torch 2.9, when it loads
+@pytest.mark.usefixtures("no_files_at_the_end")
+def test_the_average_of_a_run_is_shown_and_exported(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx")
+    assert exit_code("train", write(tmp_path / "averaged.json5", ema={"decay": 0.9}), "-o", "run") == 0
+    shown = capsys.readouterr().out
+    assert "an average of the parameters is kept in each stage, with decay 0.9" in shown
+    assert "final, averaged parameters" in shown
+    for option in ([], ["--ema"]):
+        assert exit_code("export", "run/checkpoint.pt", f"model{len(option)}.onnx", *option) == 0
+    assert Path("model0.onnx").read_bytes() != Path("model1.onnx").read_bytes()
+
+
 def test_export_writes_a_program_for_pytorch(
     built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,6 +357,7 @@ def test_bench_times_the_engine(built: Engine, config: Path, capsys: pytest.Capt
             ["export", "none.pt", "out.pt2", "--weights", "float"],
             "--weights: got float, but a .pt2 file has no ONNX operators",
         ),
+        (["export", "resnet_thin", "out.onnx", "--ema"], "--ema: resnet_thin is not a checkpoint, expected"),
         (
             ["bench", "none.pt", "-o", "."],
             "--output: '.' is a folder; give the name of a file, such as model.json",

@@ -195,6 +195,32 @@ ERRORS: list[tuple[object, str]] = [
         {"compression": BINARIZATION, "distillation": {"type": "mean_squared"}},
         'distillation.type: got "mean_squared", expected one of "softmax", "mse"',
     ),
+    (
+        {"compression": BINARIZATION, "distillation": {"weight": 0, "label_weight": 0}},
+        'distillation.label_weight: got 0, expected a number above 0 beside "weight": 0. Nothing would be',
+    ),
+    (
+        {"compression": BINARIZATION, "label_smoothing": 0.1, "distillation": {"label_weight": 0}},
+        'label_smoothing: got 0.1, expected 0 beside "distillation": {"label_weight": 0}. The loss on',
+    ),
+    (
+        {"compression": BINARIZATION, "label_smoothing": 1},
+        "label_smoothing: got 1, expected a number below",
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"features": ["a", "b"], "teacher_features": "c"}},
+        'distillation.teacher_features: got "c", expected as many names as in "features". There are 2 of',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"features": ["a", "a"]}},
+        'distillation.features: got ["a", "a"], expected each module once. Remove the second one.',
+    ),
+    (
+        {"compression": BINARIZATION, "distillation": {"feature_weight": 2}},
+        'distillation.feature_weight: got 2, expected none without "features". Remove it, or name modules.',
+    ),
+    ({"compression": BINARIZATION, "ema": {"decay": 1}}, "ema.decay: got 1, expected a number below 1."),
+    ({"compression": BINARIZATION, "ema": {"deacy": 0.9}}, 'Did you mean "decay"?'),
     ({"compression": {"algorithm": "binarisation"}}, 'expected "binarization". Did you mean "binarization"?'),
     (
         {"compression": "binarization"},
@@ -244,6 +270,15 @@ ERRORS: list[tuple[object, str]] = [
     # What NNCF takes in silence.
     ({}, 'compression: is missing: add "compression": {"algorithm": "binarization", "mode": "xnor"}.'),
     ({"compression": []}, 'compression: got [], expected an algorithm. Add {"algorithm": "binarization"'),
+    (
+        with_params(wd_exclude=["norms", "bias"]),
+        'params.wd_exclude[1]: got "bias", expected one of norms, biases, prelu, binarizers, binarized_weigh',
+    ),
+    (with_params(wd_exclude="{re}["), 'params.wd_exclude: got "{re}[", expected a regular expression after'),
+    (
+        with_params(lr_schedule="cosine"),
+        'params.lr_schedule: got "cosine", expected "poly" without a start of the decay. Add "lr_poly_drop',
+    ),
     (with_params(base_lr=True), "base_lr: got true, expected a number. true and false are not numbers."),
     (with_params(batch_multiplier=1.5), "batch_multiplier: got 1.5, expected a whole number."),
     (with_params(base_wd=float("nan")), "base_wd: got NaN, expected a finite number."),

@@ -119,6 +119,29 @@ def test_two_processes_train_as_one(two_ranks: TwoRanks, folder: Path) -> None:
     assert [r.test_accuracy for r in one.history] == [r.test_accuracy for r in alone.history]
 
 
+def test_an_average_features_and_the_teacher_of_the_previous_stage_are_those_of_one_process(
+    two_ranks: TwoRanks, folder: Path
+) -> None:
+    settings = config(folder, "parts_do_not_matter") | {
+        "ema": {"decay": 0.9, "batch_norm_batches": 1},
+        "distillation": {"teacher": {"previous_stage": True}, "features": ["1", "3"]},
+    }
+    one, other = two_ranks(run, settings, folder / "two")
+    assert_same(one, other)
+    for resumed in two_ranks(run, settings, folder / "parts", 12):
+        assert_same(resumed, one)
+        assert [r.average_accuracy for r in resumed.history] == [r.average_accuracy for r in one.history]
+    alone = run(settings, folder / "alone")
+    for key in ("loss", "label_loss", "distillation_loss", "feature_loss"):
+        assert_close(
+            [getattr(r, key) for r in one.history[1:]],
+            [getattr(r, key) for r in alone.history[1:]],
+            rtol=0,
+            atol=1e-4,
+        )
+    assert [r.average_accuracy for r in one.history] == [r.average_accuracy for r in alone.history]
+
+
 def test_a_run_stopped_in_any_stage_and_resumed_ends_with_the_same_weights(
     two_ranks: TwoRanks, folder: Path
 ) -> None:

@@ -21,6 +21,16 @@ def test_the_picture_is_svg_and_the_same_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
+def test_a_teacher_adds_the_parts_of_the_loss_and_their_names(tmp_path: Path) -> None:
+    plain = EpochRecord("pretraining", 0, "pretraining", 1e-3, 1e-5, 1.5, 60.0, 70.0, 1.0, label_loss=1.5)
+    taught = EpochRecord("staged", 0, "activations", 1e-3, 1e-5, 1.5, 60.0, 70.0, 1.0, None, 0.5, 1.0)
+    for name, history in (("plain.svg", [plain]), ("taught.svg", [plain, taught, taught])):
+        draw_curves(history, tmp_path / name)
+    lines = [ET.parse(tmp_path / name).getroot().findall(".//*[@id]") for name in ("plain.svg", "taught.svg")]
+    legends = [sum(item.attrib["id"].startswith("legend_") for item in found) for found in lines]
+    assert legends == [1, 2]
+
+
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to draw"):
         draw_curves([], tmp_path / "curves.svg")

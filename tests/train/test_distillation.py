@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fxbin.config import load_config
-from fxbin.train.distillation import DistillationLoss, soft_cross_entropy, squared_error
-from fxbin.train.run import loss_of
+from fxbin.errors import ConfigError
+from fxbin.train.distillation import DistillationLoss, divergence, soft_cross_entropy, squared_error
+from fxbin.train.stage_loss import loss_of
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -67,3 +68,60 @@ def test_weight_zero_does_not_ask_the_teacher() -> None:
     logits, labels = torch.randn(2, 3), torch.tensor([0, 1])
     loss = DistillationLoss(Refuses(), weight=0.0)(logits, torch.randn(2, 1), labels)
     assert torch.equal(loss, F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_divergence_is_its_formula_and_has_the_gradient_of_the_cross_entropy(temperature: float) -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(2, 5, 4, dtype=torch.float64)
+    logits.requires_grad_()
+    t, s = (teacher / temperature).softmax(1), (logits / temperature).softmax(1)
+    expected = temperature**2 * (t * (t / s).log()).sum() / 5
+    found = divergence(logits, teacher, temperature)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert divergence(teacher, teacher, temperature).abs() < 1e-12
+    (own,) = torch.autograd.grad(found, logits)
+    (its,) = torch.autograd.grad(soft_cross_entropy(logits, teacher, temperature), logits)
+    torch.testing.assert_close(own, its, rtol=1e-12, atol=1e-12)
+
+
+def test_distributional_loss_asks_the_teacher_alone_and_still_tells_the_loss_on_labels() -> None:
+    teacher = nn.Linear(3, 4)
+    x, labels = torch.randn(6, 3), torch.arange(6) % 4
+    section = {"type": "kl", "label_weight": 0, "weight": 2.0}
+    config = load_config({"compression": {"algorithm": "binarization"}, "distillation": section})
+    loss = loss_of(config, teacher)
+    gradients = []
+    for order in (labels, labels.flip(0)):
+        logits = torch.ones(6, 4, requires_grad=True)
+        loss(logits, x, order).backward()
+        gradients.append(logits.grad)
+        assert isinstance(loss, DistillationLoss)
+        assert loss.parts["label"].item() == pytest.approx(torch.tensor(4.0).log().item())
+    assert gradients[0] is not None
+    assert gradients[1] is not None
+    assert torch.equal(gradients[0], gradients[1])
+    torch.testing.assert_close(gradients[0], 2 * (0.25 - teacher(x).softmax(1)) / 6)
+
+
+@pytest.mark.parametrize("distillation", [{}, {"enabled": False}])
+def test_smoothed_labels_are_the_formula_and_are_told_apart_from_the_teacher(
+    distillation: dict[str, bool],
+) -> None:
+    teacher = nn.Linear(3, 4)
+    x, labels, logits = torch.randn(6, 3), torch.arange(6) % 4, torch.randn(6, 4)
+    keys = {"label_smoothing": 0.2, "distillation": distillation}
+    config = load_config({"compression": {"algorithm": "binarization"}} | keys)
+    log_q = logits.log_softmax(1)
+    smoothed = -(0.8 * log_q[range(6), labels] + 0.05 * log_q.sum(1)).mean()
+    loss = loss_of(config, teacher)
+    parts = {"label": smoothed}
+    if config.distillation.enabled:
+        parts["distillation"] = soft_cross_entropy(logits, teacher(x)).detach()
+    torch.testing.assert_close(loss(logits, x, labels).detach(), sum(parts.values()))
+    torch.testing.assert_close(getattr(loss, "parts"), parts)  # noqa: B009  (not every loss has it)
+
+
+def test_nothing_to_learn_from_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"label_weight: got 0, expected a number above 0 beside weight=0"):
+        DistillationLoss(nn.Identity(), weight=0.0, label_weight=0.0)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fxbin.errors import DataError
+from fxbin.train.distillation import DistillationLoss, soft_cross_entropy
 from fxbin.train.epoch import Meter, predict, train_epoch
 
 
@@ -68,3 +69,17 @@ def test_an_epoch_without_batches_is_an_error() -> None:
     model = nn.Linear(3, 4)
     with pytest.raises(DataError, match="batches: there were none, so nothing was trained"):
         train_epoch(model, iter([]), loss, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_an_epoch_tells_what_its_loss_consists_of() -> None:
+    teacher, model = nn.Linear(3, 4), nn.Linear(3, 4)
+    x, y = data(10)
+    weighted = DistillationLoss(teacher, weight=3.0, label_weight=0.5)
+    with torch.no_grad():
+        label = F.cross_entropy(model(x), y).item()
+        distance = soft_cross_entropy(model(x), teacher(x)).item()
+    # Two batches of different sizes, and no step between them that would change the model.
+    batches = list(zip(x.split(7), y.split(7), strict=True))
+    meter = train_epoch(model, batches, weighted, torch.optim.SGD(model.parameters(), lr=0.0), accumulate=2)
+    assert meter.parts == {"label": pytest.approx(label), "distillation": pytest.approx(distance)}
+    assert meter.loss == pytest.approx(0.5 * label + 3 * distance)

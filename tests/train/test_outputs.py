@@ -1,5 +1,7 @@
+import copy
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,19 @@ def test_without_openvino_the_demo_says_so(trained: Trained, tmp_path: Path) -> 
     assert report["onnx"] is not None
     assert report["openvino"] is None
     assert "the runtime with 1-bit kernels: openvino not installed: `pip install" in "\n".join(notes.lines)
+
+
+def test_an_average_is_exported_beside_the_last_network(trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    averaged = replace(trained, average=copy.deepcopy(trained.model))
+    assert averaged.average is not None
+    with torch.no_grad():
+        averaged.average.get_parameter("4.bias").copy_(torch.tensor([0.0, 0.0, 100.0]))
+    notes = Notes()
+    report = write_outputs(averaged, tmp_path, notes)
+    assert (tmp_path / "model_ema.onnx").is_file()
+    # The third class for every image: the labels are 0, 1, 2, 0, 1.
+    assert report["ema"]["accuracy"] == report["ema"]["onnx"]["accuracy"] == 20.0
+    assert report["ema"]["onnx"]["differing_predictions"] == 0
+    (tmp_path / "plain").mkdir()
+    assert "ema" not in write_outputs(trained, tmp_path / "plain", notes)

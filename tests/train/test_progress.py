@@ -1,12 +1,24 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
 from fxbin.train.history import EpochRecord
-from fxbin.train.progress import ConsoleProgress
+from fxbin.train.progress import ConsoleProgress, epoch_line
 
 RECORD = EpochRecord(
-    "staged", 0, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0, {"fired": 0.025, "flipped": 0.00123}
+    "staged",
+    0,
+    "activations",
+    1e-3,
+    1e-5,
+    0.5,
+    80.0,
+    70.5,
+    1.0,
+    {"fired": 0.025, "flipped": 0.00123},
+    label_loss=0.3,
+    distillation_loss=0.2,
 )
 
 
@@ -28,6 +40,8 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
         "lr",
         "wd",
         "loss",
+        "labels",
+        "teacher",
         "train",
         "%",
         "test",
@@ -44,6 +58,8 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
         "1.00e-03",
         "1.0e-05",
         "0.500",
+        "0.300",
+        "0.200",
         "80.00",
         "70.50",
         "2.50",
@@ -52,6 +68,11 @@ def test_without_a_terminal_there_are_plain_lines_only() -> None:
     ]
     assert lines[2:] == ["wrote it"]
     assert "\x1b" not in "".join(lines)
+
+
+def test_the_accuracy_of_an_average_ends_the_line() -> None:
+    line = epoch_line(replace(RECORD, average_accuracy=71.25), 18)
+    assert line.endswith("1.0  average 71.25 %")
 
 
 def test_a_terminal_also_gets_a_live_bar() -> None:

@@ -14,6 +14,7 @@ from fxbin.train.data import ImageData
 from fxbin.train.model_spec import build_model
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained, train
+from fxbin.train.teacher import own_teacher
 
 # Dropout, so that random numbers drawn while training matter; batch norm, so that buffers do.
 MODEL = """
@@ -97,6 +98,10 @@ def test_a_run_goes_through_all_stages_and_keeps_its_history(config: dict[str, A
     assert all(switched == (True, True) for switched in trained.model.binarization.enabled.values())
     assert not trained.model.training
     assert trained.config.num_classes == 3
+    assert [r.distillation_loss is None for r in trained.history] == [True] * 2 + [False] * 5
+    for record in trained.history:
+        assert record.label_loss is not None
+        assert record.loss == pytest.approx(record.label_loss + (record.distillation_loss or 0))
 
 
 @pytest.mark.parametrize("batch", [1, 4, 13], ids="in batch {}".format)
@@ -232,3 +237,147 @@ def test_batch_norm_is_computed_anew_before_each_evaluation_and_changes_no_weigh
     changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
     assert [record.loss for record in plain.history] == [record.loss for record in anew.history]
+
+
+@pytest.mark.parametrize("batch", [9, 13])
+def test_an_average_is_kept_evaluated_and_resumed_and_changes_no_training(
+    config: dict[str, Any], tmp_path: Path, batch: int
+) -> None:
+    averaging = config | {"ema": {"decay": 0.5, "batch_norm_batches": 2}}
+    whole = train(averaging, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(averaging, tmp_path / "parts", progress=InterruptedAt(batch))
+    resumed = train(averaging, tmp_path / "parts")
+    assert whole.average is not None
+    assert resumed.average is not None
+    expected = whole.average.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.average.state_dict().items())
+    accuracies = [record.average_accuracy for record in whole.history]
+    assert accuracies[:2] == [None, None]
+    assert None not in accuracies[2:]
+    assert accuracies == [record.average_accuracy for record in resumed.history]
+    plain = train(config, tmp_path / "plain")
+    assert [record.loss for record in plain.history] == [record.loss for record in whole.history]
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(whole).items())
+
+    x = torch.randn(3, 1, 8, 8)
+    kept = load_checkpoint(tmp_path / "parts" / "checkpoint.pt")
+    assert torch.equal(binarized_from(kept, average=True)(x), whole.average(x))
+    assert not torch.equal(whole.average(x), whole.model(x))
+    with pytest.raises(CheckpointError, match=r"--ema: the checkpoint holds no average .* its config has no"):
+        binarized_from(load_checkpoint(tmp_path / "plain" / "checkpoint.pt"), average=True)
+
+
+def test_a_checkpoint_without_an_average_has_the_entries_it_always_had(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    train(config | {"epochs": 1}, tmp_path / "run")
+    content = torch.load(tmp_path / "run" / "checkpoint.pt")
+    assert "average" not in content
+
+
+def with_teacher(config: dict[str, Any], **teacher: Any) -> dict[str, Any]:
+    return config | {"distillation": {"teacher": teacher}}
+
+
+@pytest.mark.parametrize("network", ["full_precision", "binarized"])
+def test_a_network_of_another_run_teaches_and_is_not_read_again(
+    config: dict[str, Any], tmp_path: Path, network: str
+) -> None:
+    first = train(config, tmp_path / "first")
+    file = tmp_path / "first" / "checkpoint.pt"
+    taught = with_teacher(config | {"seed": 1}, checkpoint=str(file), network=network)
+    found = own_teacher(
+        first.config.model_copy(update={"distillation": load_config(taught).distillation}), first.data, None
+    )
+    assert found is not None
+    x = torch.randn(3, 1, 8, 8)
+    kept = load_checkpoint(file)
+    expected = binarized_from(kept) if network == "binarized" else build_model(config["model"], num_classes=3)
+    if network == "full_precision":
+        expected.load_state_dict(kept.teacher or {})
+    assert torch.equal(found.network(x), expected.eval()(x))
+
+    whole = train(taught, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, tmp_path / "parts", progress=InterruptedAt(13))
+    file.unlink()
+    resumed = weights(train(taught, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+
+
+def test_a_run_that_does_not_keep_the_network_is_no_teacher(config: dict[str, Any], tmp_path: Path) -> None:
+    train(with_teacher(config | {"epochs": 1}, previous_stage=True), tmp_path / "first")
+    file = str(tmp_path / "first" / "checkpoint.pt")
+    with pytest.raises(ConfigError, match=r"teacher\.checkpoint: .* learned from a teacher of its own, and"):
+        train(with_teacher(config, checkpoint=file), tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "second", progress=InterruptedAt(4))
+    file = str(tmp_path / "second" / "checkpoint.pt")
+    with pytest.raises(
+        ConfigError, match=r"teacher\.checkpoint: .* has not reached its stages, so it has no"
+    ):
+        train(with_teacher(config, checkpoint=file, network="binarized"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("batch", [7, 11, 13, 18])
+def test_the_previous_stage_teaches_also_in_a_run_that_was_interrupted(
+    config: dict[str, Any], tmp_path: Path, batch: int
+) -> None:
+    taught = with_teacher(config, previous_stage=True)
+    whole = train(taught, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, tmp_path / "parts", progress=InterruptedAt(batch))
+    torch.manual_seed(batch)
+    resumed = weights(train(taught, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+    usual = train(config, tmp_path / "usual")
+    # The full-precision network of the first stage teaches the second one, instead of the one before it.
+    same = [a.loss == b.loss for a, b in zip(whole.history, usual.history, strict=True)]
+    assert same == [True] * 3 + [False] * 4
+
+
+def test_features_are_learned_resumed_and_checked_before_any_training(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    learned = config | {"distillation": {"features": ["3", "4"], "feature_weight": 0.5}}
+    whole = train(learned, tmp_path / "whole")
+    for record in whole.history[2:]:
+        assert record.label_loss is not None
+        assert record.distillation_loss is not None
+        assert record.feature_loss is not None
+        parts = record.label_loss + record.distillation_loss + 0.5 * record.feature_loss
+        assert record.loss == pytest.approx(parts)
+    with pytest.raises(KeyboardInterrupt):
+        train(learned, tmp_path / "parts", progress=InterruptedAt(13))
+    resumed = weights(train(learned, tmp_path / "parts"))
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole).items())
+    usual = train(config, tmp_path / "usual")
+    assert [r.loss for r in usual.history[:2]] == [r.loss for r in whole.history[:2]]
+
+    progress = InterruptedAt(0)
+    for names, message in (
+        (["12"], " of the teacher: '12' is no"),
+        (["9"], r": the output of '9' is \(2, 3\)"),
+    ):
+        with pytest.raises(ConfigError, match=f"distillation.features{message}"):
+            train(config | {"distillation": {"features": names}}, tmp_path / "no", progress=progress)
+    assert progress.seen == 0
+
+
+def test_excluded_parameters_have_no_decay_and_are_checked_before_any_training(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    params = PARAMS | {"base_wd": 0.5, "wd_exclude": ["norms", "biases", "{re}^3\\."]}
+    excluded = config | {"compression": {"algorithm": "binarization", "params": params}}
+    train(excluded | {"epochs": 1}, tmp_path / "run")
+    groups = load_checkpoint(tmp_path / "run" / "checkpoint.pt").optimizer["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    # The weights of the first convolution and of the last layer, and the scale and threshold of the first.
+    assert len(groups[0]["params"]) == 4
+
+    progress = InterruptedAt(0)
+    params["wd_exclude"] = "{re}gama"
+    with pytest.raises(ConfigError, match=r"params.wd_exclude: '\{re\}gama' matches the name of no"):
+        train(excluded, tmp_path / "no", progress=progress)
+    assert progress.seen == 0

@@ -26,7 +26,8 @@ def teacher_of(teacher: dict[str, Any], **distillation: Any) -> nn.Module | None
         "compression": {"algorithm": "binarization"},
         "distillation": {"teacher": teacher, **distillation},
     }
-    return own_teacher(load_config(config), PICTURES, None)
+    found = own_teacher(load_config(config), PICTURES, None)
+    return None if found is None else found.network
 
 
 @pytest.fixture
@@ -65,6 +66,19 @@ def test_disabled_distillation_needs_no_teacher() -> None:
         ({"state_dict": "a.pt"}, rf'{MODEL}: is missing: add for example "model"'),
         ({"model": "resnet_thin", "state_dicts": "a.pt"}, 'teacher.state_dicts: .*Did you mean "state_dict"'),
         ({"model": "resnet_thi", "state_dict": "a.pt"}, rf"{MODEL}: 'resnet_thi' is not known.*resnet_thin"),
+        (
+            {"model": "resnet_thin", "checkpoint": "a.pt"},
+            "teacher.checkpoint: .* none beside 'model'. Keep",
+        ),
+        (
+            {"checkpoint": "a.pt", "pretrained": True},
+            "teacher.pretrained: .* none beside 'checkpoint'. It",
+        ),
+        (
+            {"previous_stage": True, "network": "binarized"},
+            "teacher.network: .* expected none without",
+        ),
+        ({"checkpoint": "a.pt"}, "distillation.teacher.checkpoint: 'a.pt': checkpoint a.pt does not exist"),
         ({"model": "resnet_thin", "state_dict": "a.pt"}, rf"{WEIGHTS}: the file a.pt does not exist"),
         ({"model": "resnet_thin", "pretrained": True}, rf"{MODEL}: 'resnet_thin' has no pretrained weights"),
     ],

@@ -19,7 +19,9 @@ GRADIENTS = {"weight_gradient": 0.5, "scale_gradient": None, "threshold_gradient
 
 def record(loss: float) -> EpochRecord:
     seen = {"sites": [SITE | GRADIENTS]}
-    return EpochRecord("staged", 0, "activations", 1e-3, 1e-5, loss, 80.0, 70.5, 1.0, seen)
+    return EpochRecord(
+        "staged", 0, "activations", 1e-3, 1e-5, loss, 80.0, 70.5, 1.0, seen, label_loss=loss / 2
+    )
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -42,6 +44,8 @@ def test_figures_of_epochs_and_call_sites_are_written_and_a_resumed_run_replaces
     resumed.close()
     found = scalars(tmp_path)
     assert found["loss"] == [(1, 0.25), (2, 0.5), (3, 0.125)]
+    assert found["label_loss"] == [(1, 0.125), (2, 0.25), (3, 0.0625)]
+    assert "distillation_loss" not in found
     assert found["fired/Net.NNCFConv2d[conv].conv2d_0"] == [(1, 0.25), (2, 0.25), (3, 0.25)]
     assert not [tag for tag in found if tag.startswith("scale_gradient")]
 
