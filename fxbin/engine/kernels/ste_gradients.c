@@ -62,12 +62,15 @@ static ALWAYS_INLINE void step_of_sign(
     const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane
 ) {
     float x = at->x[i], g = at->g[i];
-    float u = (x - threshold) * at->per_unit, slope = 2 - 2 * (u < 0 ? -u : u);
-    float passed = slope > 0 ? g * slope : 0;
+    float u = (x - threshold) * at->per_unit;
+    // At -1 and 1 nothing passes any more. Without conditions around products, the loop is vectorized.
+    u = u < -1 ? -1 : u;
+    u = u > 1 ? 1 : u;
+    float passed = g * (2 - 2 * (u < 0 ? -u : u));
     at->grad_x[i] = passed;
     at->fired[i] = x > threshold ? at->high : at->low;
     *inside += passed;
-    all->products[lane] += slope > 0 ? passed * u : 0;
+    all->products[lane] += passed * u;
     all->totals[lane] += g;
 }
 
