@@ -69,7 +69,8 @@ def _flags(model: BinarizedModule) -> list[float]:
     return [
         binarizer.get_buffer(name).item()
         for binarizer in model.binarization.binarizers
-        for name in binarizer.flags
+        # Of the class: a binarizer may have one for the progress of training as well, which grows in each step.
+        for name in type(binarizer).flags
     ]
 
 

@@ -5,11 +5,19 @@ from torch import nn
 
 from fxbin.compiler.transform import transform
 from fxbin.config import Config
+from fxbin.errors import TransformError
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.build import model_of
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.stage_loss import loss_of
+from fxbin.train.previous_stage import PreviousStage
+from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
+
+OF_REWRITTEN = (
+    "features are noted by hooks. If compression.rewrites has changed the network, name modules that its "
+    "graph calls, such as a BatchNorm or the RPReLU beside a convolution, which `fxbin graph CONFIG --after "
+    'insert-activation-binarizers` lists, and those of the teacher in "teacher_features".'
+)
 
 
 @torch.no_grad()
@@ -29,7 +37,13 @@ def check_methods(config: Config, teacher: nn.Module | None, data: ImageData) ->
         parameter_groups(student)
         if not has_features:
             return
+        if learns_from_previous_stage(config):
+            teacher = PreviousStage(student)
         loss = loss_of(config, model if teacher is None else teacher)
         assert isinstance(loss, DistillationLoss)
-        with loss.watching(student):
-            loss(student(x), x, y)
+        try:
+            with loss.watching(student):
+                loss(student(x), x, y)
+        except TransformError as error:
+            error.add_note(f"distillation.features: {OF_REWRITTEN}")
+            raise
