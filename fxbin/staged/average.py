@@ -69,7 +69,7 @@ def _flags(model: BinarizedModule) -> list[float]:
     return [
         binarizer.get_buffer(name).item()
         for binarizer in model.binarization.binarizers
-        # Of the class: a binarizer may have one for the progress of training as well, which grows in each step.
+        # Of the class: a binarizer may also have one for the progress of training, which grows in each step.
         for name in type(binarizer).flags
     ]
 
