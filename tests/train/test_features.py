@@ -183,3 +183,16 @@ def test_features_of_a_rewritten_network_are_those_of_modules_in_its_graph() -> 
     within = DistillationLoss(net(), features=["layers.0"])
     with within.watching(student), pytest.raises(TransformError, match="no graph fits this call"):
         student(X)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_features_of_a_compiled_model_are_those_of_the_model() -> None:
+    student = fxbin.transform(net(), CONFIG)
+    student.binarization.enable()
+    torch.compiler.reset()
+    compiled: Any = torch.compile(student, backend="eager", fullgraph=True)
+    compiled(X)  # compiled before there are hooks
+    loss = DistillationLoss(net((6, 10)), features=["layers.0", "layers.1"])
+    with loss.watching(compiled):
+        found = [loss(model(X), X, Y).item() for model in (compiled, student, compiled)]
+    assert found == [pytest.approx(found[0])] * 3
