@@ -126,6 +126,10 @@ class ActivationBinarizer(Binarizer):
         """The levels, each ``(1,)``, and the threshold, ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``."""
         return self.rule.of(self._level_parameters())
 
+    def trained_levels(self) -> Levels:
+        """As `levels`, but the gradients of the parameters are multiplied by `lr_multiplier`."""
+        return self.rule.of(self._level_parameters(self.lr_multiplier))
+
     def binarize(self, x: Tensor) -> Tensor:
         """Return `x` with two levels; the first training batch initializes them."""
         self._check_input(x)
@@ -137,7 +141,7 @@ class ActivationBinarizer(Binarizer):
             multiplier = 1.0 if self.lr_multiplier is None else self.lr_multiplier
             s, t = self.scale.exp(), self.threshold.sigmoid()
             return binarize_activation(x, s, t, multiplier, strict=strict)
-        threshold, low, high = self.rule.of(self._level_parameters(self.lr_multiplier))
+        threshold, low, high = self.trained_levels()
         levels = Levels(threshold.view(-1, 1, 1), low, high)  # x may have no batch axis
         return two_levels(
             x,

@@ -38,6 +38,11 @@ class ComposedWeightBinarizer(WeightBinarizer):
             self.follow_progress()
 
     @property
+    def is_by_filter(self) -> bool:
+        """Whether the rule for the levels says so."""
+        return self.rule.is_by_filter
+
+    @property
     def variant(self) -> str:
         """Names of the parts that decide what the output is."""
         return f"{weight_levels.name_of(self.rule)} {latent_transforms.name_of(self.latent)}"

@@ -16,6 +16,8 @@ from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.conv2d_approx_sign import approx_sign_conv2d
+from fxbin.binarizers.estimators import ApproxSign
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
@@ -72,6 +74,8 @@ def _fused(
     """The output in one step; None if the modules have to see a number that is not finite."""
     assert isinstance(activations, ActivationBinarizer)
     assert isinstance(weights, WeightBinarizer)
+    if not activations.is_nncf:
+        return _fused_with_parts(activations, weights, x, w, bias, settings)
     parameters = activations.scale, activations.threshold
     if not activations.training and not torch.is_grad_enabled():
         return _Levels.of(*parameters, activations, weights, w).convolve(x, w, bias, settings)
@@ -84,6 +88,22 @@ def _fused(
         x, w, bias, *parameters, activations, weights, low >= 0, settings
     )
     return y
+
+
+def _fused_with_parts(
+    activations: ActivationBinarizer,
+    weights: WeightBinarizer,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    settings: Geometry,
+) -> Tensor | None:
+    """The output where the binarizers are not NNCF's; None if the modules have to compute it."""
+    if activations.estimator != ApproxSign():
+        return None
+    levels: Tensor = weights(w)
+    scale = levels.detach()[:, :1, :1, :1].abs() if weights.is_enabled and weights.is_by_filter else None
+    return approx_sign_conv2d(activations, x, levels, scale, bias, settings)
 
 
 class _BinarizedConv2d(Function):
@@ -256,18 +276,18 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
     """Whether `_BinarizedConv2d` computes what the two modules would, and supports these tensors."""
     return (
         type(activations) is ActivationBinarizer
-        and activations.is_nncf
         and activations.is_enabled
         and _is_plain(activations)
         and isinstance(weights, WeightBinarizer)
         and ActivationBinarizer.binarize is _BINARIZE_ACTIVATION
-        and type(weights).binarize is _BINARIZE_WEIGHT
+        and (type(weights).binarize is _BINARIZE_WEIGHT or not activations.is_nncf)
         and type(weights).forward is Binarizer.forward
         and _is_plain(weights)
         and not torch_private.has_any_global_hook()
         and cpu_passes.applies_to(x)
         and cpu_passes.applies_to(w)
-        and x.dtype == w.dtype == activations.scale.dtype == activations.threshold.dtype
+        and x.dtype == w.dtype
+        and _levels_have(x.dtype, activations)
         and x.dtype in (torch.float32, torch.float64)
         and x.dim() == 4
         and x.shape[1] == activations.channels
@@ -276,6 +296,13 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and not torch.is_autocast_enabled("cpu")
         and (activations.training or (x.dtype == torch.float32 and training_engine() is not None))
     )
+
+
+def _levels_have(dtype: torch.dtype, activations: ActivationBinarizer) -> bool:
+    """Whether all parameters of the levels are of `dtype`."""
+    if activations.is_nncf:  # the common case, which is asked in each forward
+        return activations.scale.dtype == activations.threshold.dtype == dtype
+    return all(parameter.dtype == dtype for parameter in activations.parameters())
 
 
 def _passes_on(binarizer: Binarizer) -> bool:

@@ -37,6 +37,11 @@ class WeightBinarizer(Binarizer):
         """Part of the mode key for an option that changes what the binarizer computes; empty if none."""
         return ""
 
+    @property
+    def is_by_filter(self) -> bool:
+        """Whether the levels are -a and a, with one a for each filter or one for all."""
+        return False
+
     @abstractmethod
     def scale(self, w: Tensor) -> Tensor:
         """The positive factor on the signs of `w`: one number, or four axes that are each 1 or that of `w`.
@@ -118,6 +123,11 @@ class XNORWeightBinarizer(WeightBinarizer):
         return w.abs().mean(axes, keepdim=True)
 
     @property
+    def is_by_filter(self) -> bool:
+        """True for the default scale axis."""
+        return self.scale_axis == "output"
+
+    @property
     def variant(self) -> str:
         """``"input"`` for that scale axis, empty for the default."""
         return "" if self.scale_axis == "output" else self.scale_axis
@@ -135,6 +145,11 @@ class DoReFaWeightBinarizer(WeightBinarizer):
     Shapes: w ``(out, in / groups, kh, kw)``, scale ``(1, 1, 1, 1)``.
     Errors: TransformError if w is not 4-d.
     """
+
+    @property
+    def is_by_filter(self) -> bool:
+        """True: there is one scale for all filters."""
+        return True
 
     def scale(self, w: Tensor) -> Tensor:
         """Mean of ``|w|`` over the whole weight."""

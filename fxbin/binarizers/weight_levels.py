@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ _SMALLEST_VARIANCE = 1e-12
 
 class WeightLevels(ABC):
     """Base class of rules for levels: frozen dataclasses, whose fields are the options in a config."""
+
+    is_by_filter: ClassVar[bool] = False
+    """Whether there is no center, and one scale for each filter or one for all."""
 
     def parameters(self, w: Tensor) -> dict[str, Tensor]:  # noqa: ARG002  (rules with parameters need it)
         """Initial values of the parameters that the rule needs, by name, for a weight of the shape of `w`."""
@@ -38,6 +42,8 @@ class FilterMean(WeightLevels):
 
     Source: Rastegari et al. 2016 (XNOR-Net), arXiv:1603.05279, eq. (6).
     """
+
+    is_by_filter: ClassVar[bool] = True
 
     @override
     def of(
@@ -66,6 +72,8 @@ class TensorMean(WeightLevels):
     Source: Zhou et al. 2016 (DoReFa-Net), arXiv:1606.06160, eq. (7).
     """
 
+    is_by_filter: ClassVar[bool] = True
+
     @override
     def of(
         self, w: Tensor, transformed: Tensor, parameters: Mapping[str, Tensor]
@@ -81,6 +89,8 @@ class PowerOfTwo(WeightLevels):
     Source: Qin et al. 2020 (IR-Net), arXiv:1909.10788, section 3.2 (the shift s of Libra-PB).
     """
 
+    is_by_filter: ClassVar[bool] = True
+
     @override
     def of(
         self, w: Tensor, transformed: Tensor, parameters: Mapping[str, Tensor]
@@ -95,6 +105,8 @@ class One(WeightLevels):
 
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1.
     """
+
+    is_by_filter: ClassVar[bool] = True
 
     @override
     def of(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fxbin.binarized.state import Site
 from fxbin.binarized.unwrap import transformed, unwrapped
 from fxbin.binarized.weight_source import weight_sources
+from fxbin.binarizers import Binarizer, WeightBinarizer
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.diagnostics.gradient_norms import GradientNorms
@@ -38,11 +39,11 @@ class Diagnostics:
     def __init__(self, model: nn.Module) -> None:
         self._model = transformed(unwrapped(model), "Diagnostics")
         self._weights = weight_sources(self._model)
-        self._positive = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
+        self._positive = self._signs()
         self._counts: dict[str, FiringCount] = {}
         for name, site in self._model.binarization.sites.items():
             activation = site.activation
-            self._counts[name] = FiringCount(activation.channels, next(activation.parameters()).device)
+            self._counts[name] = FiringCount(activation.channels, _device(activation))
             activation.firing = self._counts[name]
         made_of = [parameter for source in self._weights.values() for parameter in source.parameters()]
         self._norms = GradientNorms([*made_of, *self._model.binarization.parameters()])
@@ -68,7 +69,7 @@ class Diagnostics:
         Under torch.distributed the shares of firing activations are those of this rank; everything else is
         equal on all ranks. With `over_ranks` they are those of all ranks, and every rank must call it.
         """
-        now = {binarizer: source.value() > 0 for binarizer, source in self._weights.items()}
+        now = self._signs()
         flipped = {
             binarizer: (positive ^ self._positive[binarizer]).float().mean().item()
             for binarizer, positive in now.items()
@@ -77,13 +78,14 @@ class Diagnostics:
         sites = []
         for name, site in self._model.binarization.sites.items():
             fired, silent = self._firing(self._counts[name], over_ranks)
-            sites.append(self._site(name, site, fired, silent, flipped[site.weight]))
+            weights = flipped[site.weight], _entropy(now[site.weight])
+            sites.append(self._site(name, site, fired, silent, *weights))
             self._counts[name].reset()
         self._norms.reset()
         return DiagnosticsReport(self._model.binarization.stage, tuple(sites))
 
     def _site(
-        self, name: str, site: Site, fired: float | None, silent: int | None, flipped: float
+        self, name: str, site: Site, fired: float | None, silent: int | None, flipped: float, entropy: float
     ) -> SiteDiagnostics:
         with torch.no_grad():
             bounds, low, high = site.activation.levels()
@@ -95,6 +97,8 @@ class Diagnostics:
             channels=site.activation.channels,
             silent_channels=silent,
             flipped=flipped,
+            entropy=entropy,
+            low=low.item(),
             scale=(high - low).item(),
             threshold=bounds.mean().item(),
             smallest_threshold=bounds.min().item(),
@@ -103,6 +107,12 @@ class Diagnostics:
             scale_gradient=self._norm(p for p in site.activation.parameters() if p.numel() == 1),
             threshold_gradient=self._norm(p for p in site.activation.parameters() if p.numel() > 1),
         )
+
+    def _signs(self) -> dict[WeightBinarizer, Tensor]:
+        """Where each weight has its high level, or would have it."""
+        with torch.no_grad():
+            values = {binarizer: source.value() for binarizer, source in self._weights.items()}
+            return {binarizer: w > binarizer.levels(w).threshold for binarizer, w in values.items()}
 
     def _norm(self, parameters: Iterable[nn.Parameter]) -> float | None:
         """Norm over all `parameters` from the mean norm of each; None if none had a gradient."""
@@ -120,3 +130,14 @@ class Diagnostics:
         if seen == 0:
             return None, None
         return sum(fired) / (seen * len(fired)), sum(number == 0 for number in fired)
+
+
+def _device(binarizer: Binarizer) -> torch.device:
+    return next(binarizer.parameters(), binarizer.enabled).device
+
+
+def _entropy(positive: Tensor) -> float:
+    """Entropy in bits of the signs of a weight, mean over its filters."""
+    share = positive.flatten(1).double().mean(1)
+    both = torch.stack([share, 1 - share])
+    return float(-torch.special.xlogy(both, both).sum(0).mean() / math.log(2))

@@ -42,11 +42,17 @@ class SiteDiagnostics:
     flipped: float
     """Share of weights whose sign has changed since the last report, also while weights are not binarized."""
 
+    entropy: float
+    """Entropy of the signs of the weights in bits, mean over the filters: 1 if both are equally frequent."""
+
+    low: float
+    """The low level of the activations, in the units of x."""
+
     scale: float
-    """The high level s of the activations, in the units of x."""
+    """Distance between the levels of the activations, in the units of x; the high level if the low is 0."""
 
     threshold: float
-    """The bound s t above which an activation fires, in the units of x: mean over the channels."""
+    """The bound above which an activation fires, in the units of x: mean over the channels."""
 
     smallest_threshold: float
     """Smallest bound of all channels, in the units of x."""
@@ -61,10 +67,10 @@ class SiteDiagnostics:
     """
 
     scale_gradient: float | None
-    """Norm of the gradient of the parameter `scale`, the log of the level; mean as above."""
+    """Norm of the gradient of the levels' parameters with one value, such as `scale`; mean as above."""
 
     threshold_gradient: float | None
-    """Norm of the gradient of the parameter `threshold`, the logits; mean as above."""
+    """Norm of the gradient of the parameters with one value per channel: thresholds; mean as above."""
 
     @property
     def warning(self) -> str | None:

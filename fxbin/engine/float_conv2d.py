@@ -36,14 +36,17 @@ class FloatConv2d:
         w: Tensor,
         scale: Tensor,
         bias: Tensor | None,
+        low: Tensor | None = None,
     ) -> Tensor:
-        """Return ``conv2d(where(x > threshold, high, 0), where(w > 0, scale, -scale), bias)``.
+        """Return ``conv2d(where(x > threshold, high, low), where(w > 0, scale, -scale), bias)``.
+
+        A `low` of None is 0.
 
         It is computed on bits, with exact sums. Nothing is kept of the weight, because training changes it at
         every step.
 
-        Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; high ``(1,)``; w ``(f, c / groups, kh, kw)``;
-                scale one number, or ``(f, 1, 1, 1)``; bias ``(f,)``.
+        Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; high and low ``(1,)``;
+                w ``(f, c / groups, kh, kw)``; scale one number, or ``(f, 1, 1, 1)``; bias ``(f,)``.
         """
         x, threshold, w, scale = aligned(x), *map(dense, (threshold, w, scale))
         y = self._y.make()
@@ -55,7 +58,8 @@ class FloatConv2d:
         if bias is not None:
             bias = dense(bias)
             call.bias, call.bias_size = bias.data_ptr(), bias.numel()
-        call.high, call.threads = high.item(), thread_count()
+        call.low, call.high = 0.0 if low is None else low.item(), high.item()
+        call.threads = thread_count()
         engine.convolve_floats(call)
         return y
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""
@@ -90,6 +90,7 @@ class FloatCall(ctypes.Structure):
         ("x", EngineTensor),
         ("thresholds", ctypes.c_void_p),
         ("thresholds_size", _Size),
+        ("low", ctypes.c_float),
         ("high", ctypes.c_float),
         ("weight", ctypes.c_void_p),
         ("weight_size", _Size),
@@ -118,7 +119,9 @@ class SteCall(ctypes.Structure):
         ("is_planar", _Size),
         ("thresholds", ctypes.c_void_p),
         ("thresholds_size", _Size),
+        ("low", ctypes.c_float),
         ("high", ctypes.c_float),
+        ("estimator", _Size),
         ("sums", ctypes.c_void_p),
         ("sums_size", _Size),
         ("threads", _Size),

@@ -1,5 +1,6 @@
 """A training run: loads the data, trains in full precision, transforms, and trains in stages."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,15 @@ def pretrain(
 ) -> nn.Module:
     """Train the epochs in full precision that `resumed` has not done yet; return the network.
 
+    If the config rewrites the network, it is transformed first, so that what is trained is the network that
+    will be binarized; its binarizers are off.
+
     If `resumed` is in the staged phase, the network gets the weights of the teacher if it is that; otherwise
     its weights are no longer needed.
     """
     model = model_of(config, pretrained=False if resumed else None).to(device)
+    if config.binarization.rewrites:
+        model = transform(model, config)
     if own_rank() > 0:
         # Weights must be the same on all ranks; random numbers such as those of dropout must differ.
         torch.manual_seed(config.seed + own_rank())
@@ -164,11 +170,14 @@ def train_stages(
     resumed: Checkpoint | None,
     teacher_config: dict[str, Any] | None = None,
 ) -> tuple[BinarizedModule, StagedAverage | None]:
-    """Transform `full_precision`, and train the staged epochs that `resumed` has not done.
+    """Transform `full_precision`, unless it is already, and train the epochs that `resumed` has not done.
 
     Return the result, and the average of its parameters if the config asks for one.
     """
-    binarized = transform(full_precision, config)
+    if isinstance(full_precision, BinarizedModule):
+        binarized = copy.deepcopy(full_precision)  # which stays as it is, as the teacher
+    else:
+        binarized = transform(full_precision, config)
     params = config.binarization.params
     optimizer = torch.optim.Adam(parameter_groups(binarized))
     phase = Phase(

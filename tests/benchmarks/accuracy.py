@@ -23,6 +23,7 @@ import json5
 import torch
 from torch import Tensor, nn
 
+from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
 from fxbin.train.build import model_of
 from fxbin.train.data import ImageData, load_images
@@ -122,12 +123,15 @@ def protocol_data() -> tuple[ImageData, ImageData]:
 
 def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     """The network before `transform`, trained or from `cache`."""
-    path = cache / f"full_precision_{config.seed}.pt"
+    rewrites = config.binarization.rewrites
+    name = "_".join([*rewrites, str(config.seed)])
+    path = cache / f"full_precision_{name}.pt"
     if path.exists():
         model = model_of(config)
+        model = transform(model, config) if rewrites else model
         model.load_state_dict(torch.load(path, weights_only=True))
         return model
-    recorder = Recorder(cache / f"pretraining_{config.seed}.pt", config.to_dict(), Lines())
+    recorder = Recorder(cache / f"pretraining_{name}.pt", config.to_dict(), Lines())
     model = pretrain(config, data, torch.device("cpu"), recorder, None)
     torch.save(model.state_dict(), path)
     return model

@@ -95,7 +95,7 @@ static void convolve(void) {
     float *thresholds = numbers(s.channels), *weight = numbers(weights), *scale = numbers(scales);
     float *bias = numbers(s.filters);
     fxbin_float_call call = {
-        sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, 0.75f, weight, weights, scale, scales,
+        sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, 0, 0.75f, weight, weights, scale, scales,
         NULL, 0, tensor(out, (int)below(2)), 1 + below(2),
     };
     if (below(2)) call.bias = bias, call.bias_size = s.filters;
@@ -112,6 +112,28 @@ static void convolve(void) {
 /** The place of a number's channel in the layout of the call. */
 static int64_t channel_of(const fxbin_ste_call *call, int64_t i) {
     return call->is_planar ? i / call->plane % call->channels : i % call->channels;
+}
+
+static int is_near(double found, double expected, double size) {
+    return fabs(found - expected) <= 1e-5 * (1 + size);
+}
+
+static void check_sign(const fxbin_ste_call *call, const float *g, const float *x, const int64_t *sizes) {
+    double *sums = calloc((size_t)(call->channels + 2), sizeof *sums);
+    for (int64_t i = 0; i < call->size; i++) {
+        int64_t c = channel_of(call, i);
+        double unit = ((double)call->high - (double)call->low) / 2;
+        double u = ((double)x[i] - (double)call->thresholds[c]) / unit, e = fmax(0, 2 - 2 * fabs(u));
+        check(is_near(call->grad_x[i], (double)g[i] * e, fabs((double)g[i])), "a wrong gradient", sizes);
+        check(call->fired[i] == (x[i] > call->thresholds[c] ? call->high : call->low), "a wrong level", sizes);
+        sums[c] += (double)g[i] * e;
+        sums[call->channels] += (double)g[i] * e * u;
+        sums[call->channels + 1] += (double)g[i];
+    }
+    for (int64_t c = 0; c < call->channels + 2; c++) {
+        check(is_near(call->sums[c], sums[c], (double)call->size), "a wrong sum", sizes);
+    }
+    free(sums);
 }
 
 static void check_ste(const fxbin_ste_call *call, const float *g, const float *x, const int64_t *sizes) {
@@ -132,20 +154,27 @@ static void ste(void) {
     int64_t pictures = 1 + below(90), channels = 1 + below(40), plane = below(3) ? 1 + below(20) : 60 + below(30);
     int64_t size = pictures * channels * plane, sizes[8] = {pictures, channels, plane};
     float *g = numbers(size), *x = numbers(size), *thresholds = numbers(channels), *of_g = numbers(size);
-    double *sums = malloc((size_t)(channels + 1) * sizeof *sums);
+    int64_t estimator = below(2), count = channels + 1 + estimator;
+    double *sums = malloc((size_t)count * sizeof *sums);
     memcpy(of_g, g, (size_t)size * sizeof *g);
     fxbin_ste_call call = {
-        sizeof call, of_g, x, of_g, numbers(size), size, pictures, channels, plane, below(2), thresholds, channels, 0.5f,
-        sums, channels + 1, 1 + below(3),
+        sizeof call, of_g, x, of_g, numbers(size), size, pictures, channels, plane, below(2), thresholds, channels,
+        estimator == FXBIN_WINDOW ? 0 : -0.25f, 0.5f, estimator, sums, count, 1 + below(3),
     };
     check(fxbin_ste_gradients(&call) == FXBIN_OK, "refused", sizes);
-    check_ste(&call, g, x, sizes);
-    for (int i = 0; i < 4; i++) {
+    if (estimator == FXBIN_WINDOW) {
+        check_ste(&call, g, x, sizes);
+    } else {
+        check_sign(&call, g, x, sizes);
+    }
+    for (int i = 0; i < 6; i++) {
         fxbin_ste_call bad = call;
         if (i == 0) bad.size--;
         if (i == 1) bad.thresholds_size--;
         if (i == 2) bad.sums_size--;
         if (i == 3) bad.pictures = 0;
+        if (i == 4) bad.estimator = 2;
+        if (i == 5) bad.estimator = FXBIN_APPROX_SIGN, bad.sums_size = channels + 2, bad.low = bad.high;
         check(fxbin_ste_gradients(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
     }
     free(g), free(x), free(thresholds), free(of_g), free(sums), free(call.fired);

@@ -219,7 +219,12 @@ int check_ste(const fxbin_ste_call *call) {
     CHECK(check_vector(
         "thresholds", call->thresholds, call->thresholds_size, call->channels, sizeof(float), false
     ));
-    return check_vector("sums", call->sums, call->sums_size, call->channels + 1, sizeof(double), false);
+    CHECK(between("estimator", call->estimator, FXBIN_WINDOW, FXBIN_APPROX_SIGN));
+    if (call->estimator == FXBIN_APPROX_SIGN && !(call->low < call->high)) {
+        return fail(FXBIN_BAD_ARGUMENT, "low: expected a number below high");
+    }
+    int64_t sums = call->channels + (call->estimator == FXBIN_WINDOW ? 1 : 2);
+    return check_vector("sums", call->sums, call->sums_size, sums, sizeof(double), false);
 }
 
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y) {

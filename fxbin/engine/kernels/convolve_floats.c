@@ -64,7 +64,7 @@ static int pack_signs(const fxbin_shape *shape, const float *weight, uint8_t *bi
 static int convolve_bits(const fxbin_float_call *call, fxbin_weights *weights, uint8_t *bits, float *levels) {
     const fxbin_shape *shape = &call->shape;
     int64_t filters = shape->filters;
-    const float x_levels[2] = {0, call->high};
+    const float x_levels[2] = {call->low, call->high};
     for (int64_t f = 0; f < filters; f++) {
         float scale = call->scales[call->scales_size == 1 ? 0 : f];
         levels[f] = -scale;

@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 3
+#define FXBIN_ABI_VERSION 4
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
@@ -139,7 +139,7 @@ typedef struct {
     fxbin_tensor x;          /**< float32 */
     const float *thresholds; /**< of each channel */
     int64_t thresholds_size;
-    float high;
+    float low, high; /**< of the input */
     const float *weight; /**< (filters, channels / groups, kernel height, kernel width) */
     int64_t weight_size;
     const float *scales; /**< of each filter, or one for all */
@@ -152,12 +152,26 @@ typedef struct {
 
 FXBIN_API int fxbin_convolve_floats(const fxbin_float_call *call);
 
-/** The backward of an activation binarizer with the levels 0 and `high`, whose gradient passes where 0 <= x <= high.
+/** What counts as the derivative of a two-level function. */
+enum fxbin_estimator {
+    FXBIN_WINDOW,      /**< 1 where 0 <= x <= high; the low level is 0 */
+    FXBIN_APPROX_SIGN, /**< max(0, 2 - 2 |u|), where u = (x - t) / unit and unit = (high - low) / 2 */
+};
+
+/** The backward of an activation binarizer. With the estimator `FXBIN_WINDOW`:
  *
  *     grad_x = g where 0 <= x <= high, else 0
  *     fired = 1 where x > t of the channel, else 0
  *     sums[c] = sum of g where 0 < x < high, over channel c
  *     sums[channels] = sum of g x where x <= high, over all
+ *
+ * With `FXBIN_APPROX_SIGN`, e being what counts as the derivative:
+ *
+ *     grad_x = g e
+ *     fired = high where x > t of the channel, else low
+ *     sums[c] = sum of g e, over channel c
+ *     sums[channels] = sum of g e u, over all
+ *     sums[channels + 1] = sum of g, over all
  *
  * All four tensors are dense and in one layout. grad_x may be g, or fired x.
  */
@@ -170,9 +184,10 @@ typedef struct {
     int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
     const float *thresholds; /**< of each channel */
     int64_t thresholds_size;
-    float high;
+    float low, high;
+    int64_t estimator; /**< one of `fxbin_estimator` */
     double *sums;
-    int64_t sums_size; /**< channels + 1 */
+    int64_t sums_size; /**< channels + 1, or channels + 2 with `FXBIN_APPROX_SIGN` */
     int64_t threads;   /**< most threads to use */
 } fxbin_ste_call;
 

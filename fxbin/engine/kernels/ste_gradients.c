@@ -29,15 +29,21 @@ typedef struct {
     const float *thresholds; /**< of the numbers of a picture or, in channels_last, of a pixel */
     int64_t period;          /**< number of these */
     int64_t parts;
-    double *sums; /**< (parts, channels + 1): of each channel, and the products of all */
+    int64_t sum_count; /**< of a part: one of each channel, and those of all */
+    double *sums;      /**< (parts, sum_count) */
     atomic_bool is_out_of_memory;
 } gradients;
 
 typedef struct {
     const float *g, *x;
     float *grad_x, *fired;
-    float high;
+    float low, high, per_unit;
 } numbers;
+
+/** The sums over all channels, in lanes. */
+typedef struct {
+    float products[LANES], totals[LANES];
+} lanes;
 
 static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t first) {
     return (numbers){
@@ -45,12 +51,30 @@ static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t fi
         .x = call->x + first,
         .grad_x = call->grad_x + first,
         .fired = call->fired + first,
+        .low = call->low,
         .high = call->high,
+        .per_unit = 2 / (call->high - call->low),
     };
 }
 
-/** Compute number i, and add its share of the two sums to `inside` and `product`. */
-static ALWAYS_INLINE void step(const numbers *at, int64_t i, float threshold, float *inside, float *product) {
+/** Compute number i for `FXBIN_APPROX_SIGN`, and add its share of the sums to `inside` and to a lane of `all`. */
+static ALWAYS_INLINE void step_of_sign(
+    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane
+) {
+    float x = at->x[i], g = at->g[i];
+    float u = (x - threshold) * at->per_unit, slope = 2 - 2 * (u < 0 ? -u : u);
+    float passed = slope > 0 ? g * slope : 0;
+    at->grad_x[i] = passed;
+    at->fired[i] = x > threshold ? at->high : at->low;
+    *inside += passed;
+    all->products[lane] += slope > 0 ? passed * u : 0;
+    all->totals[lane] += g;
+}
+
+/** Compute number i for `FXBIN_WINDOW`, and add its share of the two sums to `inside` and `product`. */
+static ALWAYS_INLINE void step_of_window(
+    const numbers *at, int64_t i, float threshold, float *inside, float *product
+) {
     float x = at->x[i], g = at->g[i];
     float below = x <= at->high ? g : 0;
     at->grad_x[i] = x >= 0 ? below : 0;
@@ -59,73 +83,95 @@ static ALWAYS_INLINE void step(const numbers *at, int64_t i, float threshold, fl
     *product += below * (x <= at->high ? x : 0);
 }
 
+static ALWAYS_INLINE void step(
+    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane, bool is_sign
+) {
+    if (is_sign) {
+        step_of_sign(at, i, threshold, inside, all, lane);
+    } else {
+        step_of_window(at, i, threshold, inside, &all->products[lane]);
+    }
+}
+
 static ALWAYS_INLINE double sum_of(const float *lanes) {
     double sum = 0;
     for (int i = 0; i < LANES; i++) sum += (double)lanes[i];
     return sum;
 }
 
+/** Add the sums in `all` to those of all channels. */
+static ALWAYS_INLINE void add_lanes(const lanes *all, double *sums, bool is_sign) {
+    sums[0] += sum_of(all->products);
+    if (is_sign) sums[1] += sum_of(all->totals);
+}
+
 /** Compute `count` numbers of one channel. */
-static ALWAYS_INLINE void run_plane(numbers at, int64_t count, float threshold, double *inside, double *product) {
+static ALWAYS_INLINE void run_plane(
+    numbers at, int64_t count, float threshold, double *inside, double *sums, bool is_sign
+) {
     for (int64_t i = 0; i < count;) {
-        float insides[LANES] = {0}, products[LANES] = {0};
+        float insides[LANES] = {0};
+        lanes all = {{0}, {0}};
         int64_t end = min_of(i + TURNS * LANES, count);
         for (; i + LANES <= end; i += LANES) {
             INDEPENDENT
             for (int lane = 0; lane < LANES; lane++) {
-                step(&at, i + lane, threshold, &insides[lane], &products[lane]);
+                step(&at, i + lane, threshold, &insides[lane], &all, lane, is_sign);
             }
         }
-        for (int lane = 0; i < end; i++, lane++) step(&at, i, threshold, &insides[lane], &products[lane]);
-        *inside += sum_of(insides), *product += sum_of(products);
+        for (int lane = 0; i < end; i++, lane++) step(&at, i, threshold, &insides[lane], &all, lane, is_sign);
+        *inside += sum_of(insides);
+        add_lanes(&all, sums, is_sign);
     }
 }
 
 /** Compute as many numbers as there are thresholds. */
 static ALWAYS_INLINE void run_period(
-    numbers at, int64_t count, const float *thresholds, float *inside, float *products
+    numbers at, int64_t count, const float *thresholds, float *inside, lanes *all, bool is_sign
 ) {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         INDEPENDENT
         for (int lane = 0; lane < LANES; lane++) {
-            step(&at, i + lane, thresholds[i + lane], &inside[i + lane], &products[lane]);
+            step(&at, i + lane, thresholds[i + lane], &inside[i + lane], all, lane, is_sign);
         }
     }
-    for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], &products[lane]);
+    for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], all, lane, is_sign);
 }
 
 /** Compute the numbers from `first` to `last`, in whole periods; `inside` has room for the sums of one. */
 static ALWAYS_INLINE void run_periods(
-    const gradients *self, int64_t first, int64_t last, float *inside, double *sums
+    const gradients *self, int64_t first, int64_t last, float *inside, double *sums, bool is_sign
 ) {
     int64_t period = self->period, of_channel = period / self->channels;
     for (int64_t i = first; i < last;) {
-        float products[LANES] = {0};
+        lanes all = {{0}, {0}};
         memset(inside, 0, (size_t)period * sizeof *inside);
         for (int64_t end = min_of(i + TURNS * period, last); i < end; i += period) {
-            run_period(numbers_from(self->call, i), period, self->thresholds, inside, products);
+            run_period(numbers_from(self->call, i), period, self->thresholds, inside, &all, is_sign);
         }
         for (int64_t j = 0; j < period; j++) sums[j / of_channel] += (double)inside[j];
-        sums[self->channels] += sum_of(products);
+        add_lanes(&all, sums + self->channels, is_sign);
     }
 }
 
-static ALWAYS_INLINE void run_planes(const gradients *self, int64_t first, int64_t last, double *sums) {
+static ALWAYS_INLINE void run_planes(
+    const gradients *self, int64_t first, int64_t last, double *sums, bool is_sign
+) {
     for (int64_t i = first; i < last; i += self->plane) {
         int64_t channel = i / self->plane % self->channels;
         numbers at = numbers_from(self->call, i);
-        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], &sums[self->channels]);
+        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], sums + self->channels, is_sign);
     }
 }
 
-static ALWAYS_INLINE void run_part(gradients *self, int64_t index) {
+static ALWAYS_INLINE void run_part_of(gradients *self, int64_t index, bool is_sign) {
     int64_t pictures = self->call->pictures;
     int64_t first = pictures * index / self->parts * self->picture;
     int64_t last = pictures * (index + 1) / self->parts * self->picture;
-    double *sums = self->sums + index * (self->channels + 1);
+    double *sums = self->sums + index * self->sum_count;
     if (self->is_planar && self->plane >= LONG_PLANE) {
-        run_planes(self, first, last, sums);
+        run_planes(self, first, last, sums, is_sign);
         return;
     }
     float *inside = malloc((size_t)self->period * sizeof *inside);
@@ -133,8 +179,17 @@ static ALWAYS_INLINE void run_part(gradients *self, int64_t index) {
         atomic_store(&self->is_out_of_memory, true);
         return;
     }
-    run_periods(self, first, last, inside, sums);
+    run_periods(self, first, last, inside, sums, is_sign);
     free(inside);
+}
+
+/** Two copies of the loops, so that none asks which estimator it is. */
+static ALWAYS_INLINE void run_part(gradients *self, int64_t index) {
+    if (self->call->estimator == FXBIN_APPROX_SIGN) {
+        run_part_of(self, index, true);
+    } else {
+        run_part_of(self, index, false);
+    }
 }
 
 static void run_part_anywhere(void *self, int64_t index) {
@@ -162,7 +217,7 @@ static void (*part_runner(void))(void *, int64_t) {
 /** Run all parts, and add their sums in order. */
 static int run(gradients *self) {
     const fxbin_ste_call *call = self->call;
-    int64_t count = self->channels + 1;
+    int64_t count = self->sum_count;
     run_on_threads(self->parts, self->parts, part_runner(), self);
     if (atomic_load(&self->is_out_of_memory)) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
     memset(call->sums, 0, (size_t)count * sizeof *call->sums);
@@ -181,12 +236,13 @@ int fxbin_ste_gradients(const fxbin_ste_call *call) {
     if (status != FXBIN_OK) return status;
     gradients self = {.call = call, .channels = call->channels, .plane = call->plane};
     self.picture = call->channels * call->plane;
+    self.sum_count = call->sums_size;
     self.is_planar = call->is_planar && call->plane > 1;
     self.period = self.is_planar && call->plane < LONG_PLANE ? self.picture : call->channels;
     self.parts = max_of(call->pictures * self.picture / NUMBERS_OF_A_THREAD, 1);
     self.parts = min_of(min_of(self.parts, call->threads), max_of(call->pictures, 1));
     float *thresholds = malloc((size_t)self.period * sizeof *thresholds);
-    self.sums = calloc((size_t)(self.parts * (self.channels + 1)), sizeof *self.sums);
+    self.sums = calloc((size_t)(self.parts * self.sum_count), sizeof *self.sums);
     if (thresholds == NULL || self.sums == NULL) {
         status = fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
     } else {
