@@ -1,5 +1,7 @@
 """Checks what the stages will need, before any training."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -10,7 +12,6 @@ from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.build import model_of
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 
 OF_REWRITTEN = (
@@ -24,7 +25,8 @@ OF_REWRITTEN = (
 def check_methods(config: Config, teacher: nn.Module | None, data: ImageData) -> None:
     """Raise ConfigError if `wd_exclude` matches no parameter, or features to learn are not in both networks.
 
-    The networks are tried on two images. Without a `teacher`, it is another form of the model itself.
+    The networks are tried on two images. Without a `teacher`, it is another form of the model itself: the
+    transformed one if that is the previous stage, or if the network is rewritten before all training.
     """
     own = config.distillation
     has_features = own.enabled and bool(own.features)
@@ -37,9 +39,10 @@ def check_methods(config: Config, teacher: nn.Module | None, data: ImageData) ->
         parameter_groups(student)
         if not has_features:
             return
-        if learns_from_previous_stage(config):
-            teacher = PreviousStage(student)
-        loss = loss_of(config, model if teacher is None else teacher)
+        is_transformed = learns_from_previous_stage(config) or bool(config.binarization.rewrites)
+        if teacher is None:
+            teacher = copy.deepcopy(student) if is_transformed else model
+        loss = loss_of(config, teacher)
         assert isinstance(loss, DistillationLoss)
         try:
             with loss.watching(student):

@@ -394,3 +394,17 @@ def test_a_rewritten_network_says_which_modules_have_features_before_any_trainin
     own = {"teacher": {"previous_stage": True}, "features": ["4"]}
     trained = train(config | {"distillation": own, "epochs": 1}, tmp_path / "run")
     assert trained.history[-1].feature_loss is not None
+
+
+@pytest.mark.parametrize("network", ["full_precision", "binarized"])
+def test_a_rewritten_network_of_another_run_teaches_with_features_of_its_graph(
+    config: dict[str, Any], tmp_path: Path, network: str
+) -> None:
+    config["compression"]["rewrites"] = ["shortcuts", "rprelu"]
+    config["epochs"] = 1
+    first = train(config | {"distillation": {"features": ["3.rprelu"]}}, tmp_path / "first")
+    assert first.history[-1].feature_loss is not None
+    file = str(tmp_path / "first" / "checkpoint.pt")
+    own = {"teacher": {"checkpoint": file, "network": network}, "features": ["3.rprelu"]}
+    trained = train(config | {"distillation": own, "seed": 1}, tmp_path / "second")
+    assert trained.history[-1].feature_loss is not None
