@@ -152,3 +152,20 @@ def test_disabling_weight_decay_and_going_back_leaves_the_excluded_without() -> 
         schedule.start_epoch(epoch)
         seen.append([group["weight_decay"] for group in optimizer.param_groups])
     assert seen == [[0.5, 0.0], [0.0, 0.0], [0.5, 0.0]]
+
+
+def test_an_added_rprelu_counts_as_one() -> None:
+    config = {
+        "input_info": {"sample_size": [1, 4, 8, 8]},
+        "compression": {
+            "algorithm": "binarization",
+            "rewrites": ["shortcuts", "rprelu"],
+            "params": {"wd_exclude": "prelu"},
+        },
+    }
+    model = fxbin.transform(
+        nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()), config
+    )
+    names = {id(parameter): name.rpartition(".")[2] for name, parameter in model.named_parameters()}
+    _, without = parameter_groups(model)
+    assert {names[id(p)] for p in without["params"]} == {"gamma", "zeta", "beta"}

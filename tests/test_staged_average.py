@@ -96,3 +96,19 @@ def test_wrong_arguments_are_errors() -> None:
         fxbin.StagedAverage(make(), decay=1)
     with pytest.raises(TransformError, match=r"StagedAverage: expected a model that fxbin\.transform"):
         fxbin.StagedAverage(nn.Linear(2, 2))
+
+
+def test_progress_of_a_part_does_not_start_the_average_anew() -> None:
+    torch.manual_seed(0)
+    given = config(4, 3, 8, 8, params={"activations_quant_start_epoch": 0, "progress_epochs": 2})
+    given["compression"]["activations"] = {"levels": "sign", "estimator": "ede"}
+    model = fxbin.transform(Small(), given)
+    average = fxbin.StagedAverage(model)
+    schedule = fxbin.StagedSchedule(model, torch.optim.SGD(model.parameters(), lr=0.01))
+    schedule.start_epoch(0)
+    for step in range(4):
+        train(model, 1, lambda: average.update_parameters(model))
+        schedule.step((step + 1) / 4)
+    progress = [b.get_buffer("progress").item() for b in model.binarization.binarizers if b.follows_progress]
+    assert set(progress) == {0.5}
+    assert average.n_averaged == 4

@@ -18,6 +18,7 @@ from fxbin.config.example_inputs import example_inputs
 from fxbin.errors import FxbinError
 from fxbin.graph.node_info import operator_names
 from fxbin.scopes.filter import ScopeFilter
+from fxbin.train.captured_features import check_modules
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,18 @@ def check(source: str | Path | Mapping[str, Any] | Config, model: nn.Module | No
     try:
         args, kwargs = example_inputs(config, model)
         module = capture(copy.deepcopy(model), args, kwargs, scopes=ScopeFilter.from_config(config))
+        _check_features(config, model)
     except FxbinError as error:
         return Findings((str(error),), notes)
     in_scopes = _check_scopes(module, config)
     return Findings(in_scopes.problems, (*notes, *in_scopes.notes))
+
+
+def _check_features(config: Config, model: nn.Module) -> None:
+    """Raise ConfigError if `model` lacks a module of `distillation.features`, unless rewrites may add it."""
+    own = config.distillation
+    if own.enabled and not config.binarization.rewrites:
+        check_modules("distillation.features", own.features, model)
 
 
 def _check_scopes(module: BinarizedModule, config: Config) -> Findings:

@@ -51,7 +51,10 @@ MISSING = {
     ("compression",): 'add "compression": {"algorithm": "binarization", "mode": "xnor"}',
     ("compression", "algorithm"): 'add "algorithm": "binarization"',
     ("input_info", "sample_size"): 'add the shape of the input, for example "sample_size": [1, 3, 224, 224]',
-    ("distillation", "teacher", "model"): 'add for example "model": "timm:resnet50"',
+    ("distillation", "teacher", "model"): (
+        'add for example "model": "timm:resnet50", "checkpoint": "runs/large/checkpoint.pt" or '
+        '"previous_stage": true'
+    ),
 }
 """What to add if a required key is missing, by the keys that lead to it."""
 

@@ -1,6 +1,5 @@
 """An exponential moving average of a transformed model's parameters, which starts anew with each stage."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,13 +40,13 @@ class StagedAverage(AveragedModel):
     """
 
     module: BinarizedModule
+    n_averaged: torch.Tensor
 
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
         if not 0 < decay < 1:
             raise ConfigError(f"decay: expected a number between 0 and 1, both excluded, got {decay!r}")
         inner = transformed(unwrapped(model), "StagedAverage")
-        super().__init__(inner, multi_avg_fn=_with_warm_up(decay))
-        self.n_averaged: torch.Tensor
+        super().__init__(inner, multi_avg_fn=self._blend)
         self.decay = decay
 
     @property
@@ -63,22 +62,18 @@ class StagedAverage(AveragedModel):
             self.n_averaged.zero_()
         super().update_parameters(inner)  # type: ignore[no-untyped-call,unused-ignore]
 
+    def _blend(self, averages: Any, parameters: Any, _count: Any) -> None:
+        """Move a list of averages towards `parameters`, further in the first updates."""
+        # Of its own count, which is on the CPU as it is made: the argument would be waited for on a GPU.
+        done = int(self.n_averaged)
+        get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))(averages, parameters, done)
+
 
 def _flags(model: BinarizedModule) -> list[float]:
     """Which binarizers of `model` are enabled, and how far the initialization of their scales is."""
     return [
-        binarizer.get_buffer(name).item()
+        getattr(binarizer, name).item()
         for binarizer in model.binarization.binarizers
-        for name in binarizer.flags
+        # Of the class: a binarizer may also have one for the progress of training, which grows in each step.
+        for name in type(binarizer).flags
     ]
-
-
-def _with_warm_up(decay: float) -> Callable[[Any, Any, torch.Tensor | int], None]:
-    """Torch's average of lists of parameters, with a decay that is smaller in the first updates."""
-
-    def update(averages: Any, parameters: Any, count: torch.Tensor | int) -> None:
-        # The count includes the update that copied, so the first one that averages has n = 1.
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(now)(averages, parameters, count)
-
-    return update

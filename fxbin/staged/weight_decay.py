@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from torch import nn
 
 from fxbin import torch_private
+from fxbin.added.rprelu import RPReLU
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.weight_source import weight_sources
 from fxbin.config.models import WITHOUT_DECAY
@@ -43,7 +44,7 @@ def _norms(model: BinarizedModule) -> Parameters:
 
 
 def _slopes(model: BinarizedModule) -> Parameters:
-    return _of_layers(model, (nn.PReLU,))
+    return _of_layers(model, (nn.PReLU, RPReLU))
 
 
 def _of_layers(model: BinarizedModule, classes: tuple[type[nn.Module], ...]) -> Parameters:

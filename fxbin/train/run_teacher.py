@@ -30,7 +30,8 @@ def teacher_of_run(
             state, run_config = weights_of_run(own, kept), kept.config
         config = load_config(run_config)
         network = model_of(config, pretrained=False)
-        if own.network == "binarized":
+        # A network that is rewritten is so before it is trained in full precision.
+        if own.network == "binarized" or config.binarization.rewrites:
             network = transform(network, config)
         network.load_state_dict(state)
     except (CheckpointError, ConfigError, TransformError) as error:

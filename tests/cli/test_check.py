@@ -104,3 +104,13 @@ def test_the_model_is_left_alone() -> None:
     check(config(), model)
     assert model.training
     assert type(model) is TinyResNet
+
+
+def test_features_that_the_model_does_not_have_are_a_problem() -> None:
+    assert check(config(distillation={"features": ["layer1"]}), TinyResNet()).problems == ()
+    (problem,) = check(config(distillation={"features": ["layer9"]}), TinyResNet()).problems
+    assert problem.startswith(
+        "distillation.features: 'layer9' is no module of TinyResNet. Did you mean 'layer"
+    )
+    disabled = {"features": ["layer9"], "enabled": False}
+    assert check(config(distillation=disabled), TinyResNet()).problems == ()

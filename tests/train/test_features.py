@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import fxbin
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, TransformError
 from fxbin.train.attention import attention_distance, attention_map
 from fxbin.train.captured_features import CapturedFeatures
 from fxbin.train.distillation import DistillationLoss
@@ -169,3 +169,30 @@ def test_a_module_that_is_not_called_is_an_error() -> None:
         model(X)
         with pytest.raises(ConfigError, match=message):
             captured.take()
+
+
+def test_features_of_a_rewritten_network_are_those_of_modules_in_its_graph() -> None:
+    compression = CONFIG["compression"] | {"rewrites": ["shortcuts", "rprelu"]}  # type: ignore[operator]
+    student = fxbin.transform(net(), CONFIG | {"compression": compression})
+    student.binarization.enable()
+    names = ["layers.0.0.conv2.rprelu", "layers.1.0.conv2.rprelu"]
+    loss = DistillationLoss(net(), features=names, teacher_features=["layers.0", "layers.1"])
+    with loss.watching(student):
+        loss(student(X), X, Y).backward()
+    assert loss.parts["feature"] > 0
+    within = DistillationLoss(net(), features=["layers.0"])
+    with within.watching(student), pytest.raises(TransformError, match="no graph fits this call"):
+        student(X)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_features_of_a_compiled_model_are_those_of_the_model() -> None:
+    student = fxbin.transform(net(), CONFIG)
+    student.binarization.enable()
+    torch.compiler.reset()
+    compiled: Any = torch.compile(student, backend="eager", fullgraph=True)
+    compiled(X)  # compiled before there are hooks
+    loss = DistillationLoss(net((6, 10)), features=["layers.0", "layers.1"])
+    with loss.watching(compiled):
+        found = [loss(model(X), X, Y).item() for model in (compiled, student, compiled)]
+    assert found == [pytest.approx(found[0])] * 3

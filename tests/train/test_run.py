@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fxbin import load_config
-from fxbin.errors import CheckpointError, ConfigError
+from fxbin.errors import CheckpointError, ConfigError, TransformError
 from fxbin.train import run
 from fxbin.train.build import binarized_from, fit_to_data
 from fxbin.train.checkpoint import load_checkpoint
@@ -381,3 +381,30 @@ def test_excluded_parameters_have_no_decay_and_are_checked_before_any_training(
     with pytest.raises(ConfigError, match=r"params.wd_exclude: '\{re\}gama' matches the name of no"):
         train(excluded, tmp_path / "no", progress=progress)
     assert progress.seen == 0
+
+
+def test_a_rewritten_network_says_which_modules_have_features_before_any_training(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config["compression"]["rewrites"] = ["shortcuts"]
+    progress = InterruptedAt(0)
+    with pytest.raises(TransformError, match="no graph fits this call") as caught:
+        train(config | {"distillation": {"features": "3"}}, tmp_path / "no", progress=progress)
+    assert "name modules that its graph calls" in "".join(caught.value.__notes__)
+    own = {"teacher": {"previous_stage": True}, "features": ["4"]}
+    trained = train(config | {"distillation": own, "epochs": 1}, tmp_path / "run")
+    assert trained.history[-1].feature_loss is not None
+
+
+@pytest.mark.parametrize("network", ["full_precision", "binarized"])
+def test_a_rewritten_network_of_another_run_teaches_with_features_of_its_graph(
+    config: dict[str, Any], tmp_path: Path, network: str
+) -> None:
+    config["compression"]["rewrites"] = ["shortcuts", "rprelu"]
+    config["epochs"] = 1
+    first = train(config | {"distillation": {"features": ["3.rprelu"]}}, tmp_path / "first")
+    assert first.history[-1].feature_loss is not None
+    file = str(tmp_path / "first" / "checkpoint.pt")
+    own = {"teacher": {"checkpoint": file, "network": network}, "features": ["3.rprelu"]}
+    trained = train(config | {"distillation": own, "seed": 1}, tmp_path / "second")
+    assert trained.history[-1].feature_loss is not None
