@@ -40,7 +40,7 @@ class InsertRPReLU(Rewrite[Activation]):
 
     A ReLU elsewhere stays: one between the convolution and the sum, and one behind a norm behind the sum.
 
-    Source: Liu et al. 2020, ReActNet, arXiv:2003.03488, eq. (4) and figure 5.
+    Source: Liu et al. 2020, ReActNet, arXiv:2003.03488, eq. (4).
     """
 
     name: ClassVar[str] = "insert-rprelu"

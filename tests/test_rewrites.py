@@ -124,7 +124,7 @@ def test_summary_says_what_has_changed_and_why_not() -> None:
     report = fxbin.summary(rewritten(model, "shortcuts", "rprelu"))
     text = str(report)
     assert (
-        'rewrite "shortcuts": 4 of 5 call sites changed: 2 times the shortcut of its residual block; 2 times '
+        'rewrite "shortcuts": 4 of 5 call sites changed: 2 x the shortcut of its residual block; 2 x '
         "identity" in text
     )
     assert (
