@@ -51,7 +51,7 @@ def _pooling(site: CallSite) -> Change | str | None:
         return None
     # In a graph that is traced later, the layer has a replaced forward, for calls by other code.
     if decision.rewrite(PoolBeforeDownsampling.key) is None and site.why_not:
-        return None
+        return site.why_not
     settings = conv_settings(site)
     if settings.kernel != (1, 1):
         return None
