@@ -8,8 +8,9 @@ from typing import ClassVar
 from torch import fx, nn
 from typing_extensions import override
 
-from fxbin.graph.call_site import CallSite, call_sites
-from fxbin.graph.data_flow import DataFlow, ancestors, is_returned, only_reader, readers, spec
+from fxbin.graph.call_site import CallSite, call_sites, is_call_site
+from fxbin.graph.conv_settings import conv_settings
+from fxbin.graph.data_flow import DataFlow, ancestors, is_returned, only_reader, spec
 from fxbin.graph.layer_kinds import is_activation, is_dropout
 from fxbin.graph.residual_block import ResidualBlock, is_norm_in, residual_blocks
 from fxbin.graph.writes import works_in_place
@@ -148,11 +149,8 @@ def _why_fixed(flow: DataFlow, block: ResidualBlock, end: fx.Node) -> str | None
         begin = min(value, end, key=flow.position.__getitem__)
         if flow.overwritten_between(value, begin, block.sum):
             return "the shortcut is overwritten on the way"
-    if works_in_place(flow.owner, block.sum):
-        written = block.sum.all_input_nodes[0]
-        after = [each for each in readers(written) if flow.position[each] > flow.position[block.sum]]
-        if after:
-            return "the sum works in place, and its operand is read later"
+    if works_in_place(flow.owner, block.sum) and flow.is_read_after(block.sum.all_input_nodes[0], block.sum):
+        return "the sum works in place, and its operand is read later"
     return None
 
 
@@ -166,6 +164,8 @@ def _own(
         return "the shapes of its input and output are not known"
     if end is site.node and not at_sum and is_returned(end):
         return "its output is what the graph returns, and what follows is not known"
+    if conv_settings(site).kernel == (1, 1) and _is_pooled(flow, source):
+        return "its input is a picture pooled to one pixel, as in a gate of channels or a classifier"
     layers = shortcut_layers(site, x, y)
     if isinstance(layers, str):
         return layers
@@ -187,6 +187,14 @@ def _end(flow: DataFlow, site: CallSite, block: ResidualBlock | None) -> fx.Node
         if following is None or not is_norm_in(flow, following):
             return end
         end = following
+
+
+def _is_pooled(flow: DataFlow, x: fx.Node) -> bool:
+    """Whether `x` is computed from a larger picture that something else than a convolution made one pixel."""
+    node: fx.Node | None = x
+    while node is not None and (found := spec(node)) is not None and found.shape[-2:] == (1, 1):
+        x, node = node, flow.main_input(node)
+    return node is not None and x is not node and not is_call_site(x)
 
 
 def _source(flow: DataFlow, site: CallSite, block: ResidualBlock | None) -> fx.Node:

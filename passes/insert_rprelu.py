@@ -40,7 +40,7 @@ class InsertRPReLU(Rewrite[Activation]):
 
     A ReLU elsewhere stays: one between the convolution and the sum, and one behind a norm behind the sum.
 
-    Source: Liu et al. 2020, ReActNet, arXiv:2003.03488, eq. (4) and figure 5.
+    Source: Liu et al. 2020, ReActNet, arXiv:2003.03488, eq. (4).
     """
 
     name: ClassVar[str] = "insert-rprelu"
@@ -54,7 +54,7 @@ class InsertRPReLU(Rewrite[Activation]):
         # Where several convolutions come before one sum, it belongs to the last.
         sums = {block.sites[-1].node: block.sum for block in blocks}
         sites = (site for site in call_sites(owner, graph) if site.selected is not None)
-        return {site.name: _behind(owner, site, sums.get(site.node)) for site in sites}
+        return {site.name: _behind(flow, site, sums.get(site.node)) for site in sites}
 
     @override
     def carry_out(self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[Activation, str]]) -> None:
@@ -62,11 +62,11 @@ class InsertRPReLU(Rewrite[Activation]):
             _insert(graph, owner, change, path)
 
 
-def _behind(owner: nn.Module, site: CallSite, total: fx.Node | None) -> Activation | str:
+def _behind(flow: DataFlow, site: CallSite, total: fx.Node | None) -> Activation | str:
     """The RPReLU behind the sum `total` of `site`, or why there is none."""
     if total is None:
         return 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one'
-    value = total
+    owner, value = flow.owner, total
     while (following := only_reader(value)) is not None and is_idle(owner, following):
         value = following
     if is_returned(value):
@@ -80,6 +80,9 @@ def _behind(owner: nn.Module, site: CallSite, total: fx.Node | None) -> Activati
     if not activations:
         return Activation(site, "behind the sum", "", total)
     (relu,) = activations
+    written = value.all_input_nodes[0] if works_in_place(owner, value) else None
+    if written is not None and works_in_place(owner, relu) and flow.is_read_after(written, value):
+        return "its ReLU works in place, and what it overwrites is read later by another name"
     if has_hooks(owner, relu):
         return f"{relu.target} has hooks, which run around the ReLU"
     return Activation(site, "in place of the ReLU", "", value, relu)
@@ -91,7 +94,7 @@ def _insert(graph: fx.Graph, owner: nn.Module, change: Activation, path: str) ->
     found = spec(value)
     assert found is not None
     if submodule_at(owner, path) is None:
-        add_beside(owner, path, RPReLU(found.shape[-3]))
+        add_beside(owner, path, RPReLU(found.shape[-3], batched=len(found.shape) > 3))
     changed = [*value.users] if relu is None or works_in_place(owner, relu) else []
     with graph.inserting_after(value):
         y = graph.call_module(path, (value,))

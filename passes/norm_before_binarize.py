@@ -43,7 +43,7 @@ class NormBeforeBinarize(Rewrite[NormInFront]):
         after:   x -> conv.input.norm (a new BatchNorm) -> conv
 
     Source: Rastegari et al. 2016, XNOR-Net, arXiv:1603.05279, section 3.2 (BatchNorm, binarize, convolve);
-    for residual networks, Martinez et al. 2020, arXiv:2003.11535, section 4.1.
+    for residual networks, Martinez et al. 2020, arXiv:2003.11535.
     """
 
     name: ClassVar[str] = "norm-before-binarize"

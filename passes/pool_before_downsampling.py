@@ -25,8 +25,7 @@ class PoolBeforeDownsampling(Rewrite[Change]):
 
     Its weight remains what it is, and keeps its name. Only convolutions in full precision change.
 
-    Source: Liu et al. 2018, Bi-Real Net, arXiv:1808.00278, section 3.1; He et al. 2018, arXiv:1812.01187,
-    ResNet-D.
+    Source: He et al. 2018, arXiv:1812.01187, section 4, ResNet-D; the code of Bi-Real Net does the same.
     """
 
     name: ClassVar[str] = "pool-before-downsampling"
@@ -52,7 +51,7 @@ def _pooling(site: CallSite) -> Change | str | None:
         return None
     # In a graph that is traced later, the layer has a replaced forward, for calls by other code.
     if decision.rewrite(PoolBeforeDownsampling.key) is None and site.why_not:
-        return None
+        return site.why_not
     settings = conv_settings(site)
     if settings.kernel != (1, 1):
         return None

@@ -57,8 +57,6 @@ def shortcut_layers(site: CallSite, x: TensorSpec, y: TensorSpec) -> ShortcutLay
     Sizes agree for every size of the input: the pooling rounds as the convolution does.
     """
     settings = conv_settings(site)
-    if max(*x.shape[-2:], *y.shape[-2:]) == 1:
-        return "its input is a single pixel, as in a gate of channels"
     pooled = _rounding(settings)
     if pooled is None:
         return (

@@ -124,7 +124,7 @@ def test_summary_says_what_has_changed_and_why_not() -> None:
     report = fxbin.summary(rewritten(model, "shortcuts", "rprelu"))
     text = str(report)
     assert (
-        'rewrite "shortcuts": 4 of 5 call sites changed: 2 times the shortcut of its residual block; 2 times '
+        'rewrite "shortcuts": 4 of 5 call sites changed: 2 x the shortcut of its residual block; 2 x '
         "identity" in text
     )
     assert (
@@ -355,6 +355,64 @@ def test_parts_inside_plain_python_are_rewritten() -> None:
     _hook(module.block.relu)
     with pytest.raises(TransformError, match=r"Deciding, block: no graph fits this call"):
         module(x)
+
+
+class Remembering(Residual):
+    """Sets an attribute in each call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = super().forward(x)
+        return self.seen
+
+
+class Counting(nn.Module):
+    """Sets a constant."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.block, self.ran = Residual(*sizes), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.ran = True
+        return self.block(x)  # type: ignore[no-any-return]
+
+
+def test_code_that_graphs_cannot_replace_is_refused_by_the_transform() -> None:
+    with pytest.raises(TransformError, match=r"Network: its forward sets attributes.*: layer1\.seen\."):
+        rewritten(Network(Remembering), "shortcuts")
+    model = Network(Counting)
+    with pytest.raises(TransformError, match=r"layer1\.ran\. .*call the model once before the transform"):
+        rewritten(model, "shortcuts")
+    model(torch.rand(SIZE))
+    rewritten(model, "shortcuts")(torch.rand(SIZE))
+
+
+class TrainsAsPython(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return -y if self.training and float(y.detach().mean()) < 0 else y
+
+
+def test_what_no_graph_can_hold_in_train_mode_is_left_alone_in_both() -> None:
+    module = rewritten(Network(TrainsAsPython), "shortcuts")
+    found = {name.split("[")[1][:6]: each[0].change for name, each in module.binarization.rewrites.items()}
+    assert found == {"layer1": "", "layer2": "identity"}
+    for mode in (True, False):
+        module.train(mode)(torch.rand(SIZE))
+
+
+def test_another_tracer_records_the_rewrites() -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = rewritten(Network(), *ALL).eval()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)  # type: ignore[no-any-return]
+
+    around, x = Around(), torch.rand(SIZE)
+    traced = torch.fx.symbolic_trace(around)
+    assert torch.equal(traced(x), around(x))
 
 
 class DecidingBetween(nn.Module):

@@ -18,6 +18,7 @@ from fxbin.binarized.fused_graph import compiled
 from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
+from fxbin.errors.messages import listed
 from fxbin.graph.attribute import attribute
 from fxbin.graph.node_info import rewrites_of
 from fxbin.graph.record import Specialisation
@@ -226,11 +227,35 @@ class GraphChoice:
         nodes = (node for graph in self.graphs for node in graph.nodes)
         return tuple(dict.fromkeys(name for node in nodes for name in rewrites_of(node)))
 
+    def check_runs_as_graphs(self) -> None:
+        """Raise TransformError if there are rewrites, and own code would have to run at times."""
+        if not self.rewrites:
+            return
+        found = [each.premises.attributes_to_set for each in self.variants if each.premises is not None]
+        names = listed([*dict.fromkeys(chain.from_iterable(found))])
+        what, way_out = "", "transform without these rewrites"
+        if names:
+            what = f"its forward sets attributes, which graphs do not do: {names}"
+            way_out = (
+                "do not set them there; for a constant, it is enough to call the model once before the "
+                f"transform; or {way_out}"
+            )
+        elif any(each.graph is None for each in self.variants):
+            what = "no graph can hold its code in train mode, which would run as plain Python"
+        if what:
+            raise TransformError(
+                f"compression.rewrites: {self._name}: {what}. The code itself does not contain what "
+                f"{', '.join(self.rewrites)} would change: {way_out}"
+            )
+
+    @property
+    def _name(self) -> str:
+        return f"{type(self._model).__name__}{f', {self._path}' if self._path else ''}"
+
     def _refusal(self) -> Callable[..., Any]:
         """A function that raises TransformError, in place of one that runs the module's own code."""
-        what = f"{type(self._model).__name__}{f', {self._path}' if self._path else ''}"
         message = (
-            f"{what}: no graph fits this call, and the model's own code does not contain what "
+            f"{self._name}: no graph fits this call, and the model's own code does not contain what "
             f"compression.rewrites has changed in the graphs ({', '.join(self.rewrites)}). Its modules have "
             "changed since the transform (a hook, an attribute, a submodule), its code sets attributes, or "
             "these are arguments of no example call. Undo the change, or make it before the transform; pass "

@@ -233,6 +233,11 @@ class BinarizedModule(InitializesScales, RefusesCopies, fx.GraphModule, Original
             graphs += part.graphs
         return tuple(dict.fromkeys(graphs))
 
+    def check_runs_as_graphs(self) -> None:
+        """Raise TransformError if rewrites have changed graphs of code that would have to run at times."""
+        for choice in (self._graph_choice, *self._traced_parts.values()):
+            choice.check_runs_as_graphs()
+
     def trace_modes(self, path: str, known: list[ModeGraph], call: int) -> ModeGraph:
         """Trace the module at `path` for the current modes and dtypes, with example call number `call`.
 

@@ -144,6 +144,15 @@ class Premises:
                 return False
         return True
 
+    @property
+    def attributes_to_set(self) -> list[str]:
+        """Qualified names of the attributes that the code sets to other values than they have now."""
+        return [
+            f"{read.path}.{read.name}" if read.path else read.name
+            for read, (module, name, value) in zip(self.final_values, self._final_values, strict=True)
+            if value is MISSING or getattr(module, name, MISSING) != value
+        ]
+
     def structure_holds(self) -> bool:
         """Whether the modules are the same, of the same classes and parameters, and have no hooks."""
         return not self._has_other_modules() and self._structure.are_the_same()

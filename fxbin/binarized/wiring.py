@@ -24,9 +24,13 @@ def wire(module: BinarizedModule, config: Config) -> None:
 
     Afterwards the model's own code uses them as well, they average their gradients over ranks in one message,
     and `module.binarization` switches them.
+
+    Raises:
+        TransformError: a rewrite has changed graphs of code that cannot always run as graphs.
     """
     _bind_own_code(module)
     module.recompile()
+    module.check_runs_as_graphs()
     _average_together(module)
     module.binarization = BinarizationState(config, _sites(module), _rewrites(module))
 

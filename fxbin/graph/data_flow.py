@@ -55,6 +55,12 @@ class DataFlow:
                 return node
         return None
 
+    def is_read_after(self, value: fx.Node, place: fx.Node) -> bool:
+        """Whether a node after `place` may read the memory of `value` other than through `place`."""
+        before, origin = self.nodes[: self.position[place]], self._origin(value)
+        same = [node for node in before if self._origin(node) is origin]
+        return any(self.position[user] > self.position[place] for node in same for user in readers(node))
+
     def _may_be(self, writer: fx.Node, value: fx.Node) -> bool:
         """Whether `writer` may write into the memory of `value`."""
         return self._origin(writer.all_input_nodes[0]) is self._origin(value)

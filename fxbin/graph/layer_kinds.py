@@ -15,8 +15,9 @@ from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.graph.writes import works_in_place
 
 _NORMS = (
-    nn.modules.batchnorm._NormBase,  # the base class of BatchNorm and InstanceNorm
-    nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+    nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm,
 )  # fmt: skip
 _NORM_FUNCTIONS = (F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, torch.batch_norm)
 _SCALINGS = (

@@ -18,7 +18,7 @@ def rewrite_lines(sites: Iterable[tuple[str, Iterable[SiteRewrite]]]) -> Iterato
             by_name.setdefault(found.rewrite, []).append((site, found))
     for name, at_sites in by_name.items():
         changed = Counter(found.change for _, found in at_sites if found.change)
-        kinds = "; ".join(f"{count} times {text}" for text, count in changed.items())
+        kinds = "; ".join(f"{count} x {text}" for text, count in changed.items())
         what = f": {kinds}" if kinds else ""
         yield f'rewrite "{name}": {changed.total()} of {len(at_sites)} call sites changed{what}'
         for reason, names in _by_reason(at_sites).items():

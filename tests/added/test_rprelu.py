@@ -17,7 +17,7 @@ def formula(x: torch.Tensor, layer: RPReLU) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(2, 3, 2, 2), (3, 2, 2)])
 def test_values_are_those_of_the_paper(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    layer = RPReLU(3).double()
+    layer = RPReLU(3, batched=len(shape) == 4).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(shape, dtype=torch.float64)

@@ -216,16 +216,51 @@ def test_sizes_of_sums_agree_and_specs_say_them(
         (Plain(2, 2, padding=0), (1, 2, 8, 8), "its output of 6x6 for an input of 8x8 has another size"),
         (Plain(2, 2, padding=0), (1, 2, 3, 3), "its output of 1x1 for an input of 3x3 has another size"),
         (Plain(4, 2, 1), (1, 4, 8, 8), "channels go from 4 to 2, which is no multiple"),
-        (Plain(2, 4, 1), (1, 2, 1, 1), "its input is a single pixel, as in a gate of channels"),
+        (
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), Plain(2, 4, 1)),
+            (1, 2, 4, 4),
+            "its input is a picture pooled to",
+        ),
         (conv(2, 2), (1, 2, 8, 8), "its output is what the graph returns"),
     ],
 )
 def test_a_call_site_that_is_left_alone_has_a_reason(
     module: nn.Module, shape: tuple[int, ...], reason: str
 ) -> None:
-    holder = module if isinstance(module, Plain) else nn.Sequential(module)
-    (found,) = reasons(AddShortcuts(), marked(holder, *shape)).values()
+    (found,) = reasons(AddShortcuts(), marked(nn.Sequential(module), *shape)).values()
     assert found.startswith(reason)
+
+
+def test_a_picture_of_one_pixel_that_a_convolution_made_is_a_picture() -> None:
+    model = nn.Sequential(Plain(2, 2, stride=2), Plain(2, 4, 1))
+    assert [*reasons(AddShortcuts(), marked(model, 1, 2, 2, 2)).values()] == ["", ""]
+    assert [*reasons(AddShortcuts(), marked(Plain(2, 2, 1), 1, 2, 1, 1)).values()] == [""]
+
+
+def test_a_binarized_shortcut_has_a_shortcut_of_its_own() -> None:
+    module = marked(Residual(2, 4, stride=2), 1, 2, 4, 4)
+    assert_rewrites_network(
+        AddShortcuts(),
+        module,
+        before=listing(module),
+        after="""
+            x = placeholder x()
+            conv1 = call_module conv1(x)
+            bn1 = call_module bn1(conv1)
+            downsample_0 = call_module downsample.0(x)
+            downsample_1 = call_module downsample.1(downsample_0)
+            avg_pool2d = call_function avg_pool2d(x, (2, 2), (2, 2), ceil_mode=True, count_include_pad=False)
+            cat = call_function cat([avg_pool2d, avg_pool2d], dim=1)
+            add_2 = call_function add(downsample_1, cat)
+            add = call_function add(bn1, add_2)
+            relu = call_module relu(add)
+            conv2 = call_module conv2(relu)
+            bn2 = call_module bn2(conv2)
+            add_1 = call_function add(bn2, relu)
+            relu_1 = call_module relu(add_1)
+            output = output output(relu_1)
+        """,
+    )
 
 
 class Single(nn.Module):
