@@ -175,6 +175,7 @@ def test_check_lists_all_problems(config: Path, capsys: pytest.CaptureFixture[st
     write(config, ignored_scopes=["foo", "bar"])
     assert exit_code("check", config) == 2
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop().startswith("note: params.activation_scale_init: not given")
     assert [line.split(" matches")[0] for line in lines] == [
         "error: ignored_scopes: 'foo'",
         "error: ignored_scopes: 'bar'",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 import fxbin
 from fxbin.binarizers import parts
@@ -110,7 +111,7 @@ def test_an_estimator_of_ones_own_has_options_and_trains() -> None:
         return grad
 
     twice = gradient({"name": "triangle", "height": 2.0})
-    assert torch.equal(twice, gradient("approx_sign"))
+    assert_close(twice, gradient("approx_sign"))  # which takes other steps
     assert torch.equal(twice, 2 * gradient("triangle"))
     with pytest.raises(ConfigError, match="'approx_sign' is one of the estimators already"):
         fxbin.register_estimator("approx_sign")(Triangle)

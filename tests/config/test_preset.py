@@ -24,7 +24,9 @@ def test_a_preset_alone_is_a_config_that_trains(name: str) -> None:
     config = load_config({"preset": name, **INPUT})
     assert config.preset == name
     assert load_config(config.to_dict()) == config
-    model = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)), config)
+    model = fxbin.transform(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)), config
+    )
     model.binarization.enable()
     model(torch.randn(2, 3, 8, 8)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
