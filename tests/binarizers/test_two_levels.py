@@ -154,6 +154,20 @@ def test_compiled_and_checkpointed_layers_have_the_same_gradients() -> None:
         assert_close(again, plain, rtol=0, atol=0)
 
 
+def test_under_autocast_the_gradients_of_the_parameters_stay_in_float32() -> None:
+    layer = Layer()
+    x = torch.randn(2, 3, 5, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert_close(y.float(), layer(x), rtol=2e-2, atol=0.2)
+    y.float().square().sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all()
+
+
 @DYNAMO
 def test_new_progress_needs_no_new_compilation() -> None:
     layer = Layer()

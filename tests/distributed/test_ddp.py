@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers import ignored_by_ddp
+from tests.compositions import COMPOSITIONS
 from tests.distributed.training import EPOCHS, Run, network, train
 from tests.distributed.two_ranks import TwoRanks
 
@@ -55,6 +56,23 @@ def test_ranks_are_bit_equal_and_train_as_one_process_with_the_whole_batch(
     assert_in_step(one, other)
     model = network()
     assert_same_training(one, train(model, model))
+
+
+def run_with_parts(name: str) -> Run:
+    model = network(parts=COMPOSITIONS[name])
+    return train(model, DistributedDataParallel(model))
+
+
+@pytest.mark.parametrize("name", ["reactnet", "irnet", "adabin", "recu"])
+def test_composed_binarizers_are_bit_equal_and_train_as_one_process(two_ranks: TwoRanks, name: str) -> None:
+    one, other = two_ranks(run_with_parts, name)
+    assert one.losses == other.losses
+    for mine, its in zip(one.states, other.states, strict=True):
+        assert all(torch.equal(value, its[key]) for key, value in mine.items())
+    learned = [key for key in one.states[0] if key.startswith("3.activation_binarizer.s")]
+    assert any(not torch.equal(one.states[-1][key], one.states[0][key]) for key in learned)
+    model = network(parts=COMPOSITIONS[name])
+    assert_close(one.losses, train(model, model).losses, rtol=0, atol=2e-4)
 
 
 def test_binarizers_do_not_count_optimizer_steps_while_they_are_disabled(two_ranks: TwoRanks) -> None:

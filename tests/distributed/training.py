@@ -1,6 +1,6 @@
 """A small network, its schedule, and a training that records what tests compare across ranks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +31,12 @@ CONFIG: dict[str, Any] = {
 EPOCHS = 4
 
 
-def network(norm: type[nn.Module] = nn.Identity) -> BinarizedModule:
-    """Three convs, the last two with a ReLU in front; the same weights at each call."""
+def network(norm: type[nn.Module] = nn.Identity, parts: Mapping[str, Any] | None = None) -> BinarizedModule:
+    """Three convs, the last two with a ReLU in front; the same weights at each call.
+
+    `parts` are the sections `activations` and `weights` of the config.
+    """
+    config = CONFIG | {"compression": CONFIG["compression"] | (parts or {})}
     with torch.random.fork_rng():
         torch.manual_seed(1)
         layers = [
@@ -40,7 +44,7 @@ def network(norm: type[nn.Module] = nn.Identity) -> BinarizedModule:
             *(nn.Conv2d(6, 6, 3), norm(6), nn.ReLU()),
             *(nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 5)),
         ]
-        return fxbin.transform(nn.Sequential(*layers), CONFIG)
+        return fxbin.transform(nn.Sequential(*layers), config)
 
 
 def batches(epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
