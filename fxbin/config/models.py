@@ -178,7 +178,7 @@ class Parts(Section):
     @property
     def described(self) -> str:
         """The parts that are given, by name, such as ``"sign, approx_sign"``; empty without any."""
-        given = (getattr(self, name) for name in type(self).model_fields)
+        given = (getattr(self, name) for name in type(self).model_fields if name != "clip")
         return ", ".join(part if isinstance(part, str) else str(part["name"]) for part in given if part)
 
 
@@ -209,6 +209,9 @@ class Weights(Parts):
 
     latent: Annotated[Part | None, PartOf(latent_transforms)] = None
     """What is done before taking the sign: `none` (NNCF), `center`, `standardize`, `clamp_quantiles`."""
+
+    clip: Annotated[Positive | None, NotNull] = None
+    """Largest magnitude of latent weights, to which `StagedSchedule` clamps them after each step."""
 
 
 class Binarization(Section):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fxbin.binarized.state import BinarizationState, Stage
-from fxbin.binarized.unwrap import unwrapped
+from fxbin.binarized.unwrap import transformed, unwrapped
 from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
 from fxbin.errors import ConfigError, TransformError
@@ -21,6 +21,7 @@ from fxbin.staged.lr_decay import LR_DECAYS
 from fxbin.staged.progress import check_progress, set_progress
 from fxbin.staged.schedule_state import ScheduleState, stages_of
 from fxbin.staged.sharding import check_sharding
+from fxbin.staged.weight_clip import WeightClip
 
 ASSUMED_STEP = 0.01
 """Length of a step, in epochs, until the first call of `StagedSchedule.step` tells it."""
@@ -53,6 +54,7 @@ class StagedSchedule:
       one step (the smallest fraction above 0 that `step` has seen), so the last value stays, as in NNCF 2.9.
       Before the decay, the learning rate is left alone: you may use a scheduler of your own until then. With
       `lr_per_stage`, it also decays from the start of each earlier stage to that of the next one;
+    * if the config has `weights.clip`, `step` clamps the latent weights that are binarized;
     * weight decay is 0 if e > `disable_wd_start_epoch`, strictly greater, as in NNCF.
 
     Going back in epochs undoes each of them. The base values belong to each parameter group: `initial_lr`, as
@@ -91,6 +93,8 @@ class StagedSchedule:
         config = self._state.config if config is None else load_config(config)
         self.params: Params = config.binarization.params
         check_progress(self._state, self.params)
+        largest = config.binarization.weights.clip
+        self._clip = None if largest is None else WeightClip(transformed(unwrapped(model), "clip"), largest)
         self._watch = EpochWatch(self._state, self._optimizers)
         self._epoch: float | None = None
         self._fraction = 0.0
@@ -172,6 +176,8 @@ class StagedSchedule:
                 "started another epoch of the same model, or has other stages. Make one for each model, "
                 "for several optimizers too: StagedSchedule(model, [first, second])."
             )
+        if self._clip is not None:
+            self._clip.apply()
         if fraction > 0:
             self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
             self._has_stepped = True
