@@ -41,7 +41,5 @@ def test_weights_are_clamped_from_the_epoch_on_in_which_they_are_binarized() -> 
 
 def test_a_weight_that_is_computed_cannot_be_clamped() -> None:
     model = fxbin.transform(weight_norm(nn.Conv2d(3, 4, 3)), CONFIG)
-    with pytest.raises(
-        ConfigError, match=r"weights.clip: 0.1: the weight of .* is computed from"
-    ):
+    with pytest.raises(ConfigError, match=r"weights.clip: 0.1: the weight of .* is computed from"):
         fxbin.StagedSchedule(model, torch.optim.SGD(model.parameters(), lr=0.1))

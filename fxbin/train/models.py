@@ -87,6 +87,10 @@ def resnet_thin(num_classes: int = 10, in_channels: int = 1) -> ResNetThin:
     return ResNetThin(num_classes, in_channels)
 
 
-def resnet18_thin(num_classes: int = 10, in_channels: int = 1) -> ResNetThin:
-    """ResNet-18's 8 blocks at a quarter of its width: 16 to 128, 701 thousand parameters."""
-    return ResNetThin(num_classes, in_channels, widths=(16, 32, 64, 128), blocks=(2, 2, 2, 2))
+def resnet18_thin(num_classes: int = 10, in_channels: int = 1, width: int = 16) -> ResNetThin:
+    """ResNet-18's 8 blocks at a quarter of its width: 16 to 128, 701 thousand parameters.
+
+    `width` is that of the first blocks; the others have 2, 4 and 8 times as much.
+    """
+    widths = (width, 2 * width, 4 * width, 8 * width)
+    return ResNetThin(num_classes, in_channels, widths=widths, blocks=(2, 2, 2, 2))

@@ -4,6 +4,11 @@
     python tests/benchmarks/accuracy.py --config configs/recommended.json5 --seed 0
     python tests/benchmarks/accuracy.py --validation --set compression.params.base_lr=5e-3
 
+    python tests/benchmarks/accuracy.py --config recommended --protocol large
+
+`--config` is a path, or the name of a preset; of a preset, the stages are those of STAGES. The protocol
+"large" has all 60 000 images (with --validation, those that are not held out) and half the width.
+
 From the config, `compression` (except for the layers that stay in full precision) and `distillation` are
 used. Everything else is the same for all configs: see PROTOCOL. The result is the accuracy of the last epoch
 on all 10 000 test images, which are used once, at the very end; with --validation, never. Settings are chosen
@@ -25,6 +30,7 @@ from torch import Tensor, nn
 
 from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
+from fxbin.config.preset import preset_names
 from fxbin.train.build import model_of
 from fxbin.train.data import ImageData, load_images
 from fxbin.train.epoch import accuracy, predict
@@ -49,6 +55,17 @@ PROTOCOL: dict[str, Any] = {
     "pretrain": {"epochs": 8, "lr": 2e-3, "weight_decay": 1e-4},
     "device": "cpu",
 }
+
+PROTOCOLS: dict[str, dict[str, Any]] = {"small": {}, "large": {"model_params": {"width": 8}}}
+"""What each protocol changes in PROTOCOL."""
+
+STAGES: dict[str, Any] = {
+    "activations_quant_start_epoch": 0,
+    "weights_quant_start_epoch": 1,
+    "lr_poly_drop_start_epoch": 6,
+    "lr_poly_drop_duration_epochs": 12,
+}
+"""The stages of a preset, which has none of its own, in the 18 epochs of the protocols."""
 
 FULL_PRECISION_SCOPES = ["ResNetThin/NNCFConv2d[conv1]/conv2d_0", r"{re}\[downsample\]"]
 """Stem and shortcuts; the classifier is no conv2d. 16 convs are binarized."""
@@ -80,10 +97,21 @@ class Lines(TrainingProgress):
         print(epoch_line(record, epochs), flush=True)
 
 
-def config_for(source: str, changes: list[str], seed: int, threads: int) -> Config:
-    """The config at path `source`, or NNCF's settings, made to follow the protocol."""
-    written = NNCF if source == "nncf" else load_config(source).to_dict()
-    chosen: dict[str, Any] = json.loads(json.dumps(written))
+def written_config(source: str) -> dict[str, Any]:
+    """The content of the config at path `source`, of a preset, or NNCF's settings."""
+    if source == "nncf":
+        return NNCF
+    if source in preset_names():
+        section = {"algorithm": "binarization", "params": STAGES}
+        distillation = {"enabled": True, "temperature": 1.0, "weight": 1.0}
+        config = {"preset": source, "compression": section, "distillation": distillation}
+        return load_config(config).to_dict()
+    return load_config(source).to_dict()
+
+
+def config_for(source: str, changes: list[str], seed: int, threads: int, protocol: str = "small") -> Config:
+    """The config `source`, made to follow the protocol."""
+    chosen: dict[str, Any] = json.loads(json.dumps(written_config(source)))
     for change in changes:
         key, _, value = change.partition("=")
         *sections, last = key.split(".")
@@ -97,7 +125,7 @@ def config_for(source: str, changes: list[str], seed: int, threads: int) -> Conf
     kept = {"compression": algorithm | {"ignored_scopes": FULL_PRECISION_SCOPES}}
     if "distillation" in chosen:
         kept["distillation"] = chosen["distillation"]
-    return load_config(PROTOCOL | kept | {"seed": seed, "threads": threads})
+    return load_config(PROTOCOL | PROTOCOLS[protocol] | kept | {"seed": seed, "threads": threads})
 
 
 def split(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,21 +138,29 @@ def split(labels: Tensor) -> tuple[Tensor, Tensor]:
     return training, held_out[torch.randperm(len(held_out), generator=generator)]
 
 
-def protocol_data() -> tuple[ImageData, ImageData]:
-    """What is trained on, with a thousand held-out images to watch; and the same, with what is scored."""
+def protocol_data(protocol: str, *, validation: bool) -> tuple[ImageData, ImageData]:
+    """What is trained on, with a thousand held-out images to watch; and the same, with what is scored.
+
+    In a run of "large" for the test images, all others are trained on, so those that are watched as well.
+    """
     data = load_images("fashion-mnist")
     training, held_out = split(data.train_y)
+    if protocol == "large":
+        is_trained = torch.ones(len(data.train_y), dtype=torch.bool)
+        is_trained[held_out] = not validation
+        training = is_trained.nonzero().flatten()
     x, y = data.train_x[training], data.train_y[training]
     held_x, held_y = data.train_x[held_out], data.train_y[held_out]
     watched = ImageData(data.name, x, y, held_x[:SHOWN_IMAGES], held_y[:SHOWN_IMAGES], data.classes)
-    validation = ImageData(data.name, x, y, held_x, held_y, data.classes)
-    return watched, validation
+    scored = ImageData(data.name, x, y, held_x, held_y, data.classes)
+    return watched, scored
 
 
 def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     """The network before `transform`, trained or from `cache`."""
     rewrites = config.binarization.rewrites
-    name = "_".join([*rewrites, str(config.seed)])
+    width = [f"width{width}" for width in config.model_params.values()]
+    name = "_".join([*width, *rewrites, f"{len(data.train_y)}", str(config.seed)])
     path = cache / f"full_precision_{name}.pt"
     if path.exists():
         model = model_of(config)
@@ -147,10 +183,12 @@ def scores(teacher: nn.Module, binarized: nn.Module, data: ImageData) -> dict[st
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One run."""
-    config = config_for(arguments.config, arguments.set, arguments.seed, arguments.threads)
+    config = config_for(
+        *(arguments.config, arguments.set, arguments.seed, arguments.threads, arguments.protocol)
+    )
     torch.set_num_threads(arguments.threads)
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    watched, validation = protocol_data()
+    watched, validation = protocol_data(arguments.protocol, validation=arguments.validation)
     print(HEADER, flush=True)
     teacher = full_precision(config, watched, arguments.cache)
     recorder = Recorder(arguments.cache / f"run_{arguments.seed}.pt", config.to_dict(), Lines())
@@ -161,6 +199,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     on_test = None if arguments.validation else scores(teacher, binarized, load_images("fashion-mnist"))
     return {
         "config": arguments.config,
+        "protocol": arguments.protocol,
+        "parameters": sum(parameter.numel() for parameter in binarized.parameters()),
         "changes": arguments.set,
         "seed": arguments.seed,
         "validation": on_validation,
@@ -177,7 +217,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="nncf", help="path of a config, or nncf (its own settings)")
+    parser.add_argument("--config", default="nncf", help="path of a config, a preset, or nncf")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="small")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of it"
     )
