@@ -10,6 +10,7 @@ from fxbin.passes.mark_call_sites import MarkCallSites
 from fxbin.passes.name_nodes import NameNodes
 from fxbin.passes.norm_before_binarize import NormBeforeBinarize
 from fxbin.passes.pool_before_downsampling import PoolBeforeDownsampling
+from fxbin.passes.replace_stem import ReplaceStem
 from fxbin.passes.rewrite import Rewrite
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Pass",
     "PassRun",
     "PoolBeforeDownsampling",
+    "ReplaceStem",
     "Rewrite",
     "run_passes",
     "watch_passes",

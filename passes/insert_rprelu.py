@@ -67,6 +67,9 @@ def _behind(flow: DataFlow, site: CallSite, total: fx.Node | None) -> Activation
     if total is None:
         return 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one'
     owner, value = flow.owner, total
+    x, y = spec(total), spec(site.node)
+    if x is None or y is None or x.shape[:-2] != y.shape[:-2]:
+        return "its sum has other channels than the convolution"
     while (following := only_reader(value)) is not None and is_idle(owner, following):
         value = following
     if is_returned(value):

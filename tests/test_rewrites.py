@@ -15,6 +15,7 @@ import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError, TransformError
 from tests.passes.blocks import Dropping, Plain, Residual, conv
+from tests.passes.test_replace_stem import Stem
 
 ALL = ["rprelu", "shortcuts", "norm_before_binarize", "downsample_pooling"]
 SIZE = (2, 3, 8, 8)
@@ -413,6 +414,35 @@ def test_another_tracer_records_the_rewrites() -> None:
     around, x = Around(), torch.rand(SIZE)
     traced = torch.fx.symbolic_trace(around)
     assert torch.equal(traced(x), around(x))
+
+
+class WithStem(Network):
+    """Begins as ResNet does, with a layer that reads its mode."""
+
+    def __init__(self) -> None:
+        super().__init__(Asking)
+        self.stem = Stem()  # type: ignore[assignment]
+
+
+def test_a_replaced_stem_is_recorded_guarded_and_traced_again() -> None:
+    size = (2, 3, 16, 16)
+    module, x = rewritten(WithStem(), "quicknet_stem", size=size), torch.rand(size)
+    assert [*module.binarization.rewrites] == ["WithStem/Stem[stem]/NNCFConv2d[conv1]/conv2d_0"]
+    text = str(fxbin.summary(module))
+    assert 'rewrite "quicknet_stem": 1 of 1 call sites changed: 1 x the stem of QuickNet' in text
+    assert 'no: added by the rewrite "quicknet_stem"' in text
+    assert "never ran" not in text
+    assert [site.owner for site in fxbin.summary(module).replaced] == ["stem.conv1"]
+    module.eval()
+    module.layer1.train()
+    module(x)
+    module.eval()
+    assert torch.equal(copy.deepcopy(module)(x), module(x))
+    with pytest.raises(TransformError, match=r"has changed around it there \(quicknet_stem\)"):
+        module.forward_features(x)
+    module.stem.conv1 = nn.Conv2d(3, 4, 7, 2, 3)
+    with pytest.raises(TransformError, match="no graph fits this call"):
+        module(x)
 
 
 class DecidingBetween(nn.Module):

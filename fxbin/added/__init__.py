@@ -3,6 +3,7 @@
 from fxbin.added.layer import AddedLayer
 from fxbin.added.norm import AddedNorm
 from fxbin.added.projection import Projection
+from fxbin.added.quicknet_stem import QuickNetStem
 from fxbin.added.rprelu import RPReLU
 
-__all__ = ["AddedLayer", "AddedNorm", "Projection", "RPReLU"]
+__all__ = ["AddedLayer", "AddedNorm", "Projection", "QuickNetStem", "RPReLU"]

@@ -14,7 +14,7 @@ from fxbin.binarizers.gradient_mean import GradientMean
 from fxbin.config import Config
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites, sites_of_calls
-from fxbin.graph.node_info import SiteRewrite
+from fxbin.graph.node_info import SiteRewrite, replaced_conv2d
 from fxbin.original.plain_conv2d import is_plain_conv2d
 from fxbin.tracing import TensorSpec, spec_of
 
@@ -51,7 +51,9 @@ def _sites(module: BinarizedModule) -> list[Site]:
 
 def _rewrites(module: BinarizedModule) -> dict[str, tuple[SiteRewrite, ...]]:
     """What each rewrite has done at each call site that it is about, by name."""
-    decisions = {site.name: site.info.decision for site in sites_of_calls(module, module.eval_graphs)}
+    infos = [*replaced_conv2d(module.eval_graphs)]
+    infos += [site.info for site in sites_of_calls(module, module.eval_graphs)]
+    decisions = {info.name: info.decision for info in infos}
     return {name: each.rewrites for name, each in decisions.items() if each is not None and each.rewrites}
 
 
@@ -65,6 +67,11 @@ def _bind_own_code(module: BinarizedModule) -> None:
         # Around islands all calls of one part share binarizers, so they count as one call site.
         key = site.info.name_in_part or site.info.name
         found.setdefault(site.info.owner, {}).setdefault(key, _site_binarizers(module, site))
+    for info in replaced_conv2d(module.eval_graphs):
+        assert info.decision is not None
+        kernel = Kernel((module.get_submodule(info.owner),), "weight")
+        replaced = SiteBinarizers(info.name, None, None, kernel=kernel, rewrites=info.decision.changes)
+        found[info.owner] = {info.name: replaced}
     binarized = [
         path
         for path, sites in found.items()

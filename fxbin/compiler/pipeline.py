@@ -16,6 +16,7 @@ from fxbin.passes import (
     NormBeforeBinarize,
     Pass,
     PoolBeforeDownsampling,
+    ReplaceStem,
     Rewrite,
     run_passes,
 )
@@ -45,6 +46,7 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
 def rewrites(names: Collection[str]) -> list[Rewrite[Any]]:
     """The passes of `compression.rewrites`, in the order in which they are carried out."""
     known: list[Rewrite[Any]] = [
+        ReplaceStem(),
         PoolBeforeDownsampling(),
         AddShortcuts(),
         InsertRPReLU(),

@@ -164,7 +164,7 @@ def _known_activation_mode(mode: str) -> str:
     return mode
 
 
-RewriteName = Literal["downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
+RewriteName = Literal["quicknet_stem", "downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
 """Names in `rewrites`, in the order in which they are carried out, whatever the order in the config."""
 
 

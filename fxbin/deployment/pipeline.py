@@ -10,11 +10,13 @@ from fxbin.binarized.unwrap import transformed
 from fxbin.deployment.deployed_module import DeployedModule, DeployedSite
 from fxbin.deployment.fold_batch_norms import fold_batch_norms
 from fxbin.deployment.fuse_epilogues import fuse_epilogues
+from fxbin.deployment.fuse_rprelu import fuse_rprelu
 from fxbin.deployment.hand_on_bits import hand_on_bits
 from fxbin.deployment.pack_sites import pack_sites
 from fxbin.deployment.pool_before_relu import pool_before_relu
 from fxbin.deployment.prepack_rest import prepack_rest
 from fxbin.deployment.quantize_rest import Samples, quantize_rest
+from fxbin.deployment.restore_layers import restore_layers
 from fxbin.deployment.settle_binarizers import settle_binarizers
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.lowering.prepare import prepare
@@ -81,6 +83,8 @@ def pack(module: fx.GraphModule, inputs: BoundInputs) -> tuple[DeployedSite, ...
     record = record_run(module, inputs.values)
     sites = pack_sites(module, record)
     settle_binarizers(module, record)
+    restore_layers(module)
     fold_batch_norms(module)
     fuse_epilogues(module, inputs.values)
+    fuse_rprelu(module)
     return sites

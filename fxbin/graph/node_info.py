@@ -8,6 +8,9 @@ from torch import fx
 
 _INFO, _PADDING, _REWRITTEN = "fxbin", "inlined_padding", "rewritten"
 
+REPLACED = "replaced_conv2d"
+"""The `op` of a node in place of a conv2d, whose names and decision it keeps."""
+
 
 @dataclass(frozen=True)
 class SiteRewrite:
@@ -116,6 +119,12 @@ def set_decision(node: fx.Node, decision: Decision) -> None:
     info = node_info(node)
     assert info is not None
     set_node_info(node, replace(info, decision=decision))
+
+
+def replaced_conv2d(graphs: Iterable[fx.Graph]) -> list[NodeInfo]:
+    """The infos of conv2d call sites that rewrites have replaced in `graphs`, each once."""
+    infos = (node_info(node) for graph in graphs for node in graph.nodes)
+    return [*{info.name: info for info in infos if info is not None and info.op == REPLACED}.values()]
 
 
 def node_decision(node: fx.Node) -> Decision | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from fxbin.graph.call_site import CallSite, call_sites
-from fxbin.graph.data_flow import DataFlow, ancestors
+from fxbin.graph.data_flow import DataFlow, ancestors, spec
 from fxbin.graph.layer_kinds import is_norm, is_sum
 
 
@@ -79,9 +79,17 @@ def _block_of(
 ) -> ResidualBlock | None:
     shortcut, branch = sorted((first, second), key=lambda way: _weight(fork, way, sites))
     of_branch = tuple(sites[node] for node in branch if node in sites)
+    if not all(_is_alike(total, site.node) for site in of_branch):
+        return None  # a sum of something else than pictures, such as tokens
     if not of_branch or _weight(fork, shortcut, sites) == _weight(fork, branch, sites):
         return None  # two branches, or none
     return ResidualBlock(total, fork, branch, shortcut, of_branch)
+
+
+def _is_alike(total: fx.Node, conv: fx.Node) -> bool:
+    """Whether `total` has as many axes as the output of `conv`."""
+    x, y = spec(total), spec(conv)
+    return x is not None and y is not None and len(x.shape) == len(y.shape)
 
 
 def _weight(fork: fx.Node, way: Way, sites: dict[fx.Node, CallSite]) -> tuple[int, int]:

@@ -80,6 +80,20 @@ class SiteReport:
         return self.weight or self.name
 
 
+@dataclass(frozen=True)
+class ReplacedSite:
+    """A conv2d call site that a rewrite has replaced by other layers."""
+
+    name: str
+    """Hierarchical name: ``"ResNet/NNCFConv2d[conv1]/conv2d_0"``."""
+
+    owner: str
+    """Qualified name of the module that ran it."""
+
+    rewrites: tuple[SiteRewrite, ...]
+    """What each of `compression.rewrites` has changed."""
+
+
 def site_report(
     model: BinarizedModule, node: fx.Node, *, train_only: bool = False, example_call: int = 0
 ) -> SiteReport:

@@ -13,9 +13,9 @@ from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
 from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
-from fxbin.graph.node_info import node_info
+from fxbin.graph.node_info import node_info, replaced_conv2d
 from fxbin.report.layer_cost import is_weighted
-from fxbin.report.site import SiteReport, site_report
+from fxbin.report.site import ReplacedSite, SiteReport, site_report
 from fxbin.report.summary import Summary, Target
 
 
@@ -52,6 +52,10 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
         never_ran=tuple(_never_ran(model, sites)),
         target=target,
         deployment=() if target is None else _planned(model, target),
+        replaced=tuple(
+            ReplacedSite(info.name, info.owner, info.decision.rewrites if info.decision else ())
+            for info in replaced_conv2d(model.eval_graphs)
+        ),
     )
 
 
@@ -88,6 +92,7 @@ def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]
     ran = {site.owner for site in sites} | {site.weight.rpartition(".")[0] for site in sites}
     nodes = (node for graph in model.all_graphs for node in graph.nodes)
     ran |= {str(node.target) for node in nodes if node.op == "call_module"}
+    ran |= {info.owner for info in replaced_conv2d(model.all_graphs)}
     ran -= {island.owner for island in model.islands}
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d) and ran.isdisjoint(accumulate(path.split("."), "{}.{}".format)):

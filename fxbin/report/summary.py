@@ -14,7 +14,7 @@ from rich.text import Text
 from fxbin.binarized.state import Stage
 from fxbin.export import ExportMode, SiteExport
 from fxbin.report.rewrite_lines import rewrite_lines
-from fxbin.report.site import SiteReport
+from fxbin.report.site import ReplacedSite, SiteReport
 from fxbin.report.text import UNBOUNDED, as_text
 from fxbin.tracing import Island, Specialisation
 
@@ -64,6 +64,9 @@ class Summary:
 
     deployment: tuple[SiteExport, ...] = ()
     """How `target` will run each binarized call site of eval mode after training, with the reason."""
+
+    replaced: tuple[ReplacedSite, ...] = ()
+    """Conv2d call sites that a rewrite has replaced by other layers."""
 
     @property
     def one_bit(self) -> int:
@@ -135,6 +138,7 @@ class Summary:
             "never_ran": list(self.never_ran),
             "target": self.target,
             "deployment": [_plain(site) for site in self.deployment],
+            "replaced": [_plain(site) for site in self.replaced],
         }
 
     def __str__(self) -> str:
@@ -215,7 +219,7 @@ def _planned(site: SiteExport | None) -> Text:
     return Text(f"{site.mode}: {site.reason}" if site.reason else str(site.mode), style)
 
 
-def _short_name(site: SiteReport) -> str:
+def _short_name(site: SiteReport | ReplacedSite) -> str:
     operator = site.name.rpartition("/")[2]
     if not site.owner:
         return operator
@@ -245,7 +249,8 @@ def _totals(report: Summary) -> list[str]:
     if report.unknown:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as plain Python: {island.scope}: {island.reason}" for island in report.islands]
-    lines += rewrite_lines((_short_name(site), site.rewrites) for site in report.sites)
+    sites: tuple[SiteReport | ReplacedSite, ...] = (*report.replaced, *report.sites)
+    lines += rewrite_lines((_short_name(site), site.rewrites) for site in sites)
     if report.never_ran:
         # If there are islands, only a run in eval mode tells which modules are called.
         when = " in eval mode" if report.islands else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from fxbin.deployment import DeployedModule, PackedConv2d
-from fxbin.deployment.origin import origin
+from fxbin.deployment.origin import origin, with_shift
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.reference import outputs_of
 from fxbin.verification.samples import to_array
@@ -28,15 +28,16 @@ def run_deployed(
     """
     deployed = deployed.cpu()
     found, seen = [], dict[str, Tensor]()
+    nodes = {node.target: node for node in deployed.graph.find_nodes(op="call_module")}
+    sites = {site.name: site.place for site in deployed.deployed_sites}
     for sample in samples:
         on_cpu = BoundInputs(sample.with_tensors([x.cpu() for x in sample.tensors]), sample.names)
         outputs = outputs_of(deployed, on_cpu)
         if layers:
             with _outputs_kept(deployed.packed_convolutions, seen):
                 outputs_of(deployed, on_cpu)
-        found.append([to_array(y) for y in (*outputs, *seen.values())])
-    nodes = {node.target: node for node in deployed.graph.find_nodes(op="call_module")}
-    sites = {site.name: site.place for site in deployed.deployed_sites}
+        of_layers = (with_shift(nodes[sites[name]], y) for name, y in seen.items())
+        found.append([to_array(y) for y in (*outputs, *of_layers)])
     return found, {name: origin(nodes[sites[name]]) for name in seen}
 
 

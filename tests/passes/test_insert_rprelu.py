@@ -112,6 +112,23 @@ def test_other_activations_hooks_and_outputs_are_left_alone() -> None:
     }
 
 
+class Tokens(nn.Module):
+    """Adds up what is no picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.mix = conv(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).flatten(2).transpose(1, 2) + x.flatten(2).transpose(1, 2)
+        return F.relu(self.mix(F.relu(y)))
+
+
+def test_a_sum_of_tokens_is_none_of_a_convolution() -> None:
+    (reason,) = reasons(InsertRPReLU(), marked(Tokens(), 1, 2, 4, 4)).values()
+    assert reason.startswith("no sum with a shortcut follows it")
+
+
 class SeenAfterwards(Linear):
     """Reads the sum again after a ReLU that works in place."""
 

@@ -1,0 +1,57 @@
+"""Turns convolutions that a rewrite has made functions into layers again."""
+
+import torch.nn.functional as F
+from torch import fx, nn
+
+from fxbin.graph.attribute import attribute
+from fxbin.graph.call_site import CallSite, call_sites
+from fxbin.graph.node_info import rewrites_of
+
+
+def restore_layers(module: fx.GraphModule) -> None:
+    """Replace calls of `F.conv2d` in shortcuts in the graph of `module`, in place.
+
+        before:  x -> average pooling -> conv2d <- layer.weight, layer.bias
+        after:   x -> average pooling -> layer, with the stride of the call
+
+    The layer is a new one at the place of the old one, which had another stride. As a layer, a convolution
+    can take in the BatchNorm behind it, and keep its weight arranged.
+    """
+    functions = [site for site in call_sites(module, module.graph) if site.is_function]
+    for site in functions:
+        place = (site.weight_path or "").rpartition(".")[0]
+        if (
+            "downsample_pooling" not in rewrites_of(site.node)
+            or site.node.target is not F.conv2d
+            or not place
+        ):
+            continue
+        if isinstance(attribute(module, place), nn.Conv2d) and not _is_called(module, place):
+            _restore(module, site.node, place)
+
+
+def _is_called(module: fx.GraphModule, place: str) -> bool:
+    return any(node.target == place for node in module.graph.find_nodes(op="call_module"))
+
+
+def _restore(module: fx.GraphModule, node: fx.Node, place: str) -> None:
+    old, settings = attribute(module, place), CallSite(module, node).arguments
+    x, weight = settings["input"], old.weight
+    new = nn.Conv2d(
+        weight.shape[1] * settings["groups"],
+        len(weight),
+        weight.shape[-2:],
+        stride=settings["stride"],
+        padding=settings["padding"],
+        dilation=settings["dilation"],
+        groups=settings["groups"],
+        bias=old.bias is not None,
+        device="meta",
+    )
+    new.weight, new.bias = weight, old.bias
+    module.set_submodule(place, new.train(old.training))
+    with module.graph.inserting_before(node):
+        call = module.graph.call_module(place, (x,))
+    call.meta = node.meta
+    node.replace_all_uses_with(call)
+    module.graph.erase_node(node)

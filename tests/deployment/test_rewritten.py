@@ -1,0 +1,100 @@
+"""Deployed models with rewrites: RPReLU becomes part of the packed convolutions around it."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fxbin
+from fxbin.deployment.prepacked_conv2d import PrepackedConv2d
+from fxbin.engine.library import Engine
+from tests.passes.blocks import Residual, conv
+from tests.test_rewrites import Network, rewritten
+
+REWRITES = ("shortcuts", "rprelu", "downsample_pooling")
+X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def trained(model: nn.Module, *rewrites: str, dtype: torch.dtype = torch.float32, **keys: Any) -> Any:
+    """A rewritten model in its last stage, in eval mode, with RPReLUs that have learned something."""
+    module = rewritten(model.to(dtype), *rewrites, params={"activation_scale_init": "mse"}, **keys)
+    for name, parameter in module.named_parameters():
+        if "rprelu" in name:
+            nn.init.normal_(parameter)
+    module.binarization.enable()
+    module.train()(X.to(dtype))
+    return module.eval()
+
+
+def error(module: Any, deployed: Any, x: Tensor) -> float:
+    with torch.no_grad():
+        expected, found = module(x), deployed(x)
+    return float((expected - found).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("rewrites", [REWRITES, ("rprelu",), (*REWRITES, "norm_before_binarize")])
+def test_rprelu_is_fused(built: Engine, rewrites: tuple[str, ...]) -> None:
+    module = trained(Network(), *rewrites)
+    deployed = fxbin.deploy(module)
+    assert "rprelu](" not in str(deployed.graph)
+    for size in (8, 9):
+        assert error(module, deployed, torch.rand(3, 3, size, size)) < 1e-5
+    report = fxbin.compare_runtimes(module, inputs=[X], runtimes=["engine"], layers=True)
+    assert report.is_right, report
+
+
+def test_what_reads_floats_gets_the_shift(built: Engine) -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.last = Residual(3, 3), conv(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.block(x)
+            z: Tensor = F.max_pool2d(y, 2).mean((2, 3)) + self.last(y).mean((2, 3)) + y.mean((2, 3))
+            return z
+
+    module = trained(Pooled(), "rprelu", ignored_scopes=None)
+    deployed = fxbin.deploy(module)
+    assert str(deployed.graph).count("rprelu.zeta") == 1
+    assert error(module, deployed, torch.rand(2, 3, 8, 8)) < 1e-5
+
+
+def test_hooks_keep_it_a_layer(built: Engine) -> None:
+    module = trained(Network(), *REWRITES)
+    seen: list[Tensor] = []
+    module.layer1.conv1.rprelu.register_forward_hook(lambda _module, _args, y: seen.append(y))
+    deployed = fxbin.deploy(module)
+    assert str(deployed.graph).count("rprelu](") == 1
+    seen.clear()
+    assert error(module, deployed, X) < 1e-5
+    assert len(seen) == 2
+
+
+def test_other_dtypes(built: Engine) -> None:
+    module = trained(Network(), *REWRITES, dtype=torch.float64)
+    assert error(module, fxbin.deploy(module), X.double()) < 1e-6
+
+
+def test_the_pooled_convolution_is_a_layer_that_takes_in_its_norm(built: Engine) -> None:
+    module = trained(Network(), *REWRITES)
+    deployed = fxbin.deploy(module)
+    layer = deployed.get_submodule("layer2.downsample.0")
+    assert isinstance(layer, PrepackedConv2d)
+    assert layer.stride == (1, 1)
+    assert "downsample.1" not in str(deployed.graph)
+    assert module.layer2.downsample[0].stride == (2, 2)
+
+
+def test_an_exported_file_computes_the_same(built: Engine, tmp_path: Path) -> None:
+    module = trained(Network(), *REWRITES)
+    fxbin.export_program(module, tmp_path / "model.pt2")
+    assert error(module, torch.export.load(tmp_path / "model.pt2").module(), X) < 1e-5
+    fxbin.export_onnx(module, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: X.numpy()})
+    assert error(module, lambda _x: torch.from_numpy(found), X) < 1e-5
