@@ -4,10 +4,10 @@
     python tests/benchmarks/presets.py                              # the table of all runs
 
 Accuracies are those of tests/benchmarks/accuracy.py, which writes each run into --runs: the mean over the
-seeds that are there, half of the spread, and their number. Everything else is measured when the table is printed,
-on the network of the small protocol after its first batch: parameters; size of the ONNX file with packed
-weights; time for one picture of the deployed network, one thread; time of a training step compared with that
-of NNCF's settings, all presets in turns, medians.
+seeds that are there, half of the spread, and their number. Everything else is measured when the table is
+printed, on the network of the small protocol after its first batch: parameters; size of the ONNX file with
+packed weights; time for one picture of the deployed network, one thread; time of a training step compared
+with that of NNCF's settings, all presets in turns, medians.
 """
 
 import argparse
