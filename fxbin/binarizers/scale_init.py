@@ -30,20 +30,25 @@ def initial_log_scale(x: Tensor, rule: str, site: str, alone: bool = False) -> T
     """
     values = at_least_float32(x.detach().flatten())
     scale = float(mse_scale(values, alone) if rule == "mse" else quantile_scale(values, alone))
-    if not (math.isfinite(scale) and scale > 0):
-        warnings.warn(
-            f"{site or 'activation binarizer'}: the inputs of the first binarized batch give the scale "
-            f"{scale} ({rule} rule), so it starts at {FALLBACK_SCALE} instead. Are they all zero, negative "
-            "or not finite? A call site whose input is never positive belongs in ignored_scopes.",
-            stacklevel=2,
-        )
-        scale = FALLBACK_SCALE
-    return torch.full((1,), math.log(scale), dtype=torch.float32, device=x.device)
+    problem = (
+        f"{site or 'activation binarizer'}: the inputs of the first binarized batch give the scale {scale} "
+        f"({rule} rule), so it starts at {FALLBACK_SCALE} instead. Are they all zero, negative or not "
+        "finite? A call site whose input is never positive belongs in ignored_scopes."
+    )
+    return log_or_fallback(scale, x.device, problem)
 
 
 @initial_log_scale.register_fake
 def _(x: Tensor, _rule: str, _site: str, _alone: bool = False) -> Tensor:
     return x.new_empty((1,), dtype=torch.float32)
+
+
+def log_or_fallback(scale: float, device: torch.device, problem: str) -> Tensor:
+    """Log of `scale` as float32 ``(1,)``; if that is not positive and finite, `FALLBACK_SCALE` and a warning."""
+    if not (math.isfinite(scale) and scale > 0):
+        warnings.warn(problem, stacklevel=3)
+        scale = FALLBACK_SCALE
+    return torch.full((1,), math.log(scale), dtype=torch.float32, device=device)
 
 
 def has_values(x: Tensor, alone: bool) -> bool:

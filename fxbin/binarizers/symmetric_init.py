@@ -1,13 +1,10 @@
 """Initial levels around a learned threshold: means and mean distances of a training batch."""
 
-import math
-import warnings
-
 import torch
 from torch import Tensor
 
 from fxbin.binarizers.ranks import sum_over_ranks
-from fxbin.binarizers.scale_init import FALLBACK_SCALE, at_least_float32
+from fxbin.binarizers.scale_init import FALLBACK_SCALE, at_least_float32, log_or_fallback
 
 
 @torch.library.custom_op("fxbin::initial_shift", mutates_args=())
@@ -45,15 +42,12 @@ def initial_log_distance(x: Tensor, shift: Tensor, site: str, alone: bool = Fals
     if not alone:
         both = sum_over_ranks(both)
     distance = float(both[0] / both[1])
-    if not (math.isfinite(distance) and distance > 0):
-        warnings.warn(
-            f"{site or 'activation binarizer'}: the inputs of the first binarized batch have the mean "
-            f"distance {distance} from the threshold, so the scale starts at {FALLBACK_SCALE} instead. Are "
-            "they all equal, or not finite?",
-            stacklevel=2,
-        )
-        distance = FALLBACK_SCALE
-    return torch.full((1,), math.log(distance), dtype=torch.float32, device=x.device)
+    problem = (
+        f"{site or 'activation binarizer'}: the inputs of the first binarized batch have the mean distance "
+        f"{distance} from the threshold, so the scale starts at {FALLBACK_SCALE} instead. Are they all equal, "
+        "or not finite?"
+    )
+    return log_or_fallback(distance, x.device, problem)
 
 
 @initial_log_distance.register_fake
