@@ -44,7 +44,7 @@ def _(x: Tensor, _rule: str, _site: str, _alone: bool = False) -> Tensor:
 
 
 def log_or_fallback(scale: float, device: torch.device, problem: str) -> Tensor:
-    """Log of `scale` as float32 ``(1,)``; if that is not positive and finite, `FALLBACK_SCALE` and a warning."""
+    """Log of `scale` as float32 ``(1,)``; of `FALLBACK_SCALE`, with a warning, if it is not a scale."""
     if not (math.isfinite(scale) and scale > 0):
         warnings.warn(problem, stacklevel=3)
         scale = FALLBACK_SCALE

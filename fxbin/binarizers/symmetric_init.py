@@ -44,8 +44,8 @@ def initial_log_distance(x: Tensor, shift: Tensor, site: str, alone: bool = Fals
     distance = float(both[0] / both[1])
     problem = (
         f"{site or 'activation binarizer'}: the inputs of the first binarized batch have the mean distance "
-        f"{distance} from the threshold, so the scale starts at {FALLBACK_SCALE} instead. Are they all equal, "
-        "or not finite?"
+        f"{distance} from the threshold, so the scale starts at {FALLBACK_SCALE} instead. Are they all "
+        "equal, or not finite?"
     )
     return log_or_fallback(distance, x.device, problem)
 
