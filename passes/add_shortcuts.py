@@ -105,14 +105,13 @@ class AddShortcuts(Rewrite[Shortcut]):
 def _of_block(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str]:
     """What is done at the convolutions of a residual block."""
     sites = [site for site in block.sites if site.selected is not None]
-    moved = _moved(flow, block) if block.is_binarized else None
-    found = moved or {site.name: _own(flow, site, block) for site in sites}
-    if not moved and sites and sites[-1] == block.sites[-1]:
-        found[sites[-1].name] = (
-            "it has a shortcut: it is the only convolution between its input and a sum with that input"
-            if len(block.sites) == 1
-            else "it has a shortcut: that of its residual block, which does not fit an earlier convolution"
-        )
+    moved = _moved(flow, block)
+    if isinstance(moved, str):
+        found = {site.name: _own(flow, site, block) for site in sites}
+        if sites and sites[-1] == block.sites[-1]:
+            found[sites[-1].name] = f"it has a shortcut: {moved}"
+    else:
+        found = moved
     # The same has to be done in the whole block, or nothing.
     layout = "; ".join(
         f"{name}: {each if isinstance(each, str) else f'{each.place.name} {each.text}'}"
@@ -123,21 +122,29 @@ def _of_block(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str]
     }
 
 
-def _moved(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str] | None:
-    """The changes by which an earlier convolution gets the block's shortcut; None if that is not possible."""
+def _moved(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str] | str:
+    """The changes by which an earlier convolution gets the block's shortcut, or why none does."""
+    if len(block.sites) == 1:
+        return "it is the only convolution between its input and a sum with that input"
+    if not block.is_binarized:
+        return "that of its residual block, which also has convolutions in full precision"
     shape = spec(block.sum)
     ends = [_end(flow, site, block) for site in block.sites]
     fitting = (index for index, end in enumerate(ends[:-1]) if spec(end) == shape)
     first = next(fitting, None)
-    if first is None or _why_fixed(flow, block, ends[first]) is not None:
-        return None
+    if first is None:
+        return "that of its residual block, which does not fit an earlier convolution"
+    why = _why_fixed(flow, block, ends[first])
+    if why is not None:
+        return f"that of its residual block, which cannot end earlier: {why}"
     text = "the shortcut of its residual block"
     taker = Shortcut(block.sites[first], text, place=Place.OF_BLOCK, end=ends[first], block=block)
     before = {site.name: _own(flow, site, block) for site in block.sites[:first]}
     between = {site.name: _own(flow, site, block) for site in block.sites[first + 1 : -1]}
     last = _own(flow, block.sites[-1], block, at_sum=True)
-    if isinstance(last, str) or any(isinstance(each, str) for each in between.values()):
-        return None
+    reasons = [each for each in (*between.values(), last) if isinstance(each, str)]
+    if reasons or isinstance(last, str):
+        return f"that of its residual block, as a later convolution cannot have one of its own: {reasons[0]}"
     return {**before, taker.site.name: taker, **between, last.site.name: last}
 
 
@@ -145,10 +152,11 @@ def _why_fixed(flow: DataFlow, block: ResidualBlock, end: fx.Node) -> str | None
     """Why the shortcut of `block` cannot end at `end`, earlier than before; None if it can."""
     if end in ancestors(block.shortcut_value):
         return "the shortcut is computed from the branch"
-    for value in (block.fork, block.shortcut_value):
+    before = ancestors(block.shortcut_value)  # which run earlier as well
+    for value, moved in ((block.fork, set()), (block.shortcut_value, before)):
         begin = min(value, end, key=flow.position.__getitem__)
-        if flow.overwritten_between(value, begin, block.sum):
-            return "the shortcut is overwritten on the way"
+        if flow.overwritten_between(value, begin, block.sum, but_by=moved):
+            return "it is overwritten on the way"
     if works_in_place(flow.owner, block.sum) and flow.is_read_after(block.sum.all_input_nodes[0], block.sum):
         return "the sum works in place, and its operand is read later"
     return None
@@ -169,6 +177,8 @@ def _own(
     layers = shortcut_layers(site, x, y)
     if isinstance(layers, str):
         return layers
+    if at_sum and block is not None and spec(block.sum) != y:
+        return "the sum of the block has another shape than its output"
     last = end if not at_sum or block is None else block.sum
     writer = flow.overwritten_between(source, min(source, site.node, key=flow.position.__getitem__), last)
     if writer is not None:
@@ -184,7 +194,7 @@ def _end(flow: DataFlow, site: CallSite, block: ResidualBlock | None) -> fx.Node
         return end
     while True:
         following = only_reader(end)
-        if following is None or not is_norm_in(flow, following):
+        if following is None or not is_norm_in(flow, following) or spec(following) != spec(end):
             return end
         end = following
 

@@ -11,7 +11,7 @@ from fxbin.added import RPReLU
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, is_returned, only_reader, readers, spec
-from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu
+from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu, is_sum
 from fxbin.graph.node_info import set_node_info
 from fxbin.graph.record import set_spec
 from fxbin.graph.residual_block import residual_blocks
@@ -72,8 +72,17 @@ def _behind(flow: DataFlow, site: CallSite, total: fx.Node | None) -> Activation
         return "its sum has other channels than the convolution"
     while (following := only_reader(value)) is not None and is_idle(owner, following):
         value = following
+    following = only_reader(value)
+    if following is not None and is_sum(following):
+        return "its sum goes into another sum alone"
     if is_returned(value):
         return "its sum is what the graph returns, and what follows is not known"
+    return _at(flow, site, total, value)
+
+
+def _at(flow: DataFlow, site: CallSite, total: fx.Node, value: fx.Node) -> Activation | str:
+    """As `_behind`; `value` is `total`, behind layers that do nothing."""
+    owner = flow.owner
     activations = [node for node in readers(value) if is_activation(owner, node)]
     others = [node for node in activations if not is_relu(owner, node)]
     if others:

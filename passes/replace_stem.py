@@ -63,25 +63,30 @@ class ReplaceStem(Rewrite[Stem]):
 
 
 def _stem(flow: DataFlow, site: CallSite) -> Stem | str | None:
-    """What is replaced at `site`, or why nothing is; None if it is no 7x7 convolution."""
+    """What is replaced at `site`, or why nothing is; None if it is no 7x7 convolution with stride 2."""
     decision = site.info.decision
     if decision is None or (decision.rewrite(ReplaceStem.key) is None and site.why_not):
         return None
-    if conv_settings(site).kernel != STEM.kernel:
+    settings, x, y = conv_settings(site), spec(site.x), spec(site.node)
+    if (settings.kernel, settings.stride) != (STEM.kernel, STEM.stride) or _groups(site) > 1:
         return None
     if decision.binarized:
         return "it is binarized: put it into ignored_scopes"
-    if conv_settings(site) != STEM:
-        return "its stride is not 2, or its padding is not 3"
-    weight, output = site.weight_path, spec(site.node)
-    if site.is_function or weight is None or output is None or len(output.shape) != 4:
+    if settings != STEM:
+        return "its padding is not 3, or its dilation not 1"
+    if site.is_function or x is None or y is None or len(y.shape) != 4:
         return "it is no layer that gets a batch of pictures"
-    if output.shape[1] % 4:
-        return f"its number of output channels, {output.shape[1]}, is no multiple of 4"
+    if y.shape[1] % 4:
+        return f"its number of output channels, {y.shape[1]}, is no multiple of 4"
     calls = [node for node in flow.nodes if node.target == site.node.target]
     if len(calls) > 1:
         return "it is called several times"
     return _behind(flow, site)
+
+
+def _groups(site: CallSite) -> int:
+    settings = site.arguments if site.is_function else vars(attribute(site.owner, str(site.node.target)))
+    return int(settings["groups"])
 
 
 def _behind(flow: DataFlow, site: CallSite) -> Stem | str:

@@ -15,12 +15,11 @@ from fxbin import torch_private
 from fxbin.binarized.asked import Asked, arguments_asked
 from fxbin.binarized.call_form import Argument, arguments_of
 from fxbin.binarized.fused_graph import compiled
+from fxbin.binarized.graphs_only import check_runs_as_graphs, refusal, rewrites_in
 from fxbin.binarized.premises import Premises
 from fxbin.binarized.replay import is_proxied
 from fxbin.errors import TransformError
-from fxbin.errors.messages import listed
 from fxbin.graph.attribute import attribute
-from fxbin.graph.node_info import rewrites_of
 from fxbin.graph.record import Specialisation
 from fxbin.onlookers import is_exported
 from fxbin.tracing import Part, Question, Trace
@@ -212,60 +211,26 @@ class GraphChoice:
 
     def compile(self, new: Sequence[ModeGraph] = ()) -> None:
         """Generate the code of all graphs again, after they have changed, and of `new` ones."""
-        self.rewrites = self._rewrites()
-        made: dict[fx.Graph | None, Callable[..., Any]] = {
-            None: self._refusal() if self.rewrites else self.own_run()
-        }
+        self.rewrites = rewrites_in(self.graphs)
+        own = refusal(self._name, self.rewrites) if self.rewrites else self.own_run()
+        made: dict[fx.Graph | None, Callable[..., Any]] = {None: own}
         for variant in (self.own_code, *self.variants, *new):
             variant.compile(self._model, self._path, made)
             made[variant.graph] = variant.run
         self._hooked.clear()
         self._hooks = [*chain.from_iterable(map(torch_private.called_hooks, self._model.modules()))]
 
-    def _rewrites(self) -> tuple[str, ...]:
-        """Names of the rewrites that have changed the graphs, of which own code knows nothing."""
-        nodes = (node for graph in self.graphs for node in graph.nodes)
-        return tuple(dict.fromkeys(name for node in nodes for name in rewrites_of(node)))
-
     def check_runs_as_graphs(self) -> None:
         """Raise TransformError if there are rewrites, and own code would have to run at times."""
-        if not self.rewrites:
-            return
-        found = [each.premises.attributes_to_set for each in self.variants if each.premises is not None]
-        names = listed([*dict.fromkeys(chain.from_iterable(found))])
-        what, way_out = "", "transform without these rewrites"
-        if names:
-            what = f"its forward sets attributes, which graphs do not do: {names}"
-            way_out = (
-                "do not set them there; for a constant, it is enough to call the model once before the "
-                f"transform; or {way_out}"
-            )
-        elif any(each.graph is None for each in self.variants):
-            what = "no graph can hold its code in train mode, which would run as plain Python"
-        if what:
-            raise TransformError(
-                f"compression.rewrites: {self._name}: {what}. The code itself does not contain what "
-                f"{', '.join(self.rewrites)} would change: {way_out}"
-            )
+        if self.rewrites:
+            found = (each.premises.attributes_to_set for each in self.variants if each.premises is not None)
+            lacks_graph = any(each.graph is None for each in self.variants)
+            attributes = chain.from_iterable(found)
+            check_runs_as_graphs(self._name, self.rewrites, attributes, lacks_graph=lacks_graph)
 
     @property
     def _name(self) -> str:
         return f"{type(self._model).__name__}{f', {self._path}' if self._path else ''}"
-
-    def _refusal(self) -> Callable[..., Any]:
-        """A function that raises TransformError, in place of one that runs the module's own code."""
-        message = (
-            f"{self._name}: no graph fits this call, and the model's own code does not contain what "
-            f"compression.rewrites has changed in the graphs ({', '.join(self.rewrites)}). Its modules have "
-            "changed since the transform (a hook, an attribute, a submodule), its code sets attributes, or "
-            "these are arguments of no example call. Undo the change, or make it before the transform; pass "
-            "other calls to transform: other_calls=[(args, kwargs)]; or transform without these rewrites"
-        )
-
-        def refused(*_args: Any, **_kwargs: Any) -> Any:
-            raise TransformError(message)
-
-        return refused
 
     def pin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Choose the graph of one compiled call, and keep it in `pinned`.

@@ -1,6 +1,6 @@
 """Follows values through a graph: who reads a node, what it depends on, what may change it on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from torch import fx, nn
@@ -47,11 +47,21 @@ class DataFlow:
             node = source
         return node
 
-    def overwritten_between(self, value: fx.Node, first: fx.Node, last: fx.Node) -> fx.Node | None:
-        """The node after `first` and before `last` that may write into the tensor `value`; None if none."""
+    def overwritten_between(
+        self, value: fx.Node, first: fx.Node, last: fx.Node, but_by: Container[fx.Node] = ()
+    ) -> fx.Node | None:
+        """The node after `first` and before `last` that may write into the tensor `value`; None if none.
+
+        Nodes in `but_by` do not count.
+        """
         between = self.nodes[self.position[first] + 1 : self.position[last]]
         for node in between:
-            if works_in_place(self.owner, node) and node.all_input_nodes and self._may_be(node, value):
+            if (
+                node not in but_by
+                and works_in_place(self.owner, node)
+                and node.all_input_nodes
+                and self._may_be(node, value)
+            ):
                 return node
         return None
 

@@ -77,11 +77,15 @@ Way = tuple[fx.Node, ...]
 def _block_of(
     total: fx.Node, fork: fx.Node, first: Way, second: Way, sites: dict[fx.Node, CallSite]
 ) -> ResidualBlock | None:
-    shortcut, branch = sorted((first, second), key=lambda way: _weight(fork, way, sites))
+    # If both are alike, the one whose convolutions are in a block of its own is the shortcut.
+    weights = {
+        way: (_weight(fork, way, sites), any(node in sites for node in way)) for way in (first, second)
+    }
+    shortcut, branch = sorted((first, second), key=weights.__getitem__)
     of_branch = tuple(sites[node] for node in branch if node in sites)
     if not all(_is_alike(total, site.node) for site in of_branch):
         return None  # a sum of something else than pictures, such as tokens
-    if not of_branch or _weight(fork, shortcut, sites) == _weight(fork, branch, sites):
+    if not of_branch or weights[shortcut] == weights[branch]:
         return None  # two branches, or none
     return ResidualBlock(total, fork, branch, shortcut, of_branch)
 

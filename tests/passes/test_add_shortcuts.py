@@ -322,6 +322,56 @@ def test_a_block_with_a_convolution_in_full_precision_keeps_its_shortcut() -> No
     )
 
 
+class InPlaceShortcut(Residual):
+    """Its shortcut ends with a ReLU that works in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + self.relu(self.downsample(x)))  # type: ignore[misc, no-any-return]
+
+
+def test_a_shortcut_may_work_in_place_on_its_own_values() -> None:
+    module = marked(InPlaceShortcut(2, 4, stride=2), 1, 2, 4, 4, keep="downsample")
+    rewrite = AddShortcuts()
+    rewrite.decide([module.graph], module)
+    assert rewrite.apply(module.graph, module)
+    names = [node.name for node in module.graph.nodes]
+    assert names.index("bn1") < names.index("downsample_1") < names.index("conv2")
+
+
+class Pooled(Residual):
+    """Lowers the resolution behind the last convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(F.avg_pool2d(y, 2) + F.max_pool2d(x, 2))  # type: ignore[no-any-return]
+
+
+class OverwrittenFork(Residual):
+    """Changes its input in place before it is added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 1
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        x.mul_(2)
+        return self.relu(y + x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Pooled(), "that of its residual block, which does not fit an earlier convolution"),
+        (
+            OverwrittenFork(),
+            "that of its residual block, which cannot end earlier: it is overwritten on the way",
+        ),
+    ],
+)
+def test_a_shortcut_that_cannot_end_earlier_stays(model: nn.Module, reason: str) -> None:
+    found = reasons(AddShortcuts(), marked(model, 1, 2, 4, 4))
+    assert found["conv2"] == f"it has a shortcut: {reason}"
+
+
 class Twice(nn.Module):
     """Calls one convolution twice."""
 

@@ -59,6 +59,18 @@ def test_with_shortcuts_each_convolution_gets_one() -> None:
     )
 
 
+def test_of_a_binarized_shortcut_only_the_sum_behind_it_gets_one() -> None:
+    module = marked(Residual(2, 4, stride=2), 1, 2, 4, 4)
+    shortcuts = AddShortcuts()
+    shortcuts.decide([module.graph], module)
+    shortcuts.apply(module.graph, module)
+    assert reasons(InsertRPReLU(), module) == {
+        "conv1": "",
+        "downsample_0": "its sum goes into another sum alone",
+        "conv2": "",
+    }
+
+
 class Linear(nn.Module):
     """A block without an activation behind the sum."""
 

@@ -88,7 +88,7 @@ class ReadTwice(Stem):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (lambda: Stem(stride=1), "its stride is not 2, or its padding is not 3"),
+        (lambda: Stem(padding=2), "its padding is not 3, or its dilation not 1"),
         (lambda: Stem(6), "its number of output channels, 6, is no multiple of 4"),
         (lambda: nn.Sequential(Stem().conv1, nn.ReLU()), "it is not followed by a norm alone"),
         (ReadTwice, "it is not followed by a max pooling 3x3, stride 2 alone"),
@@ -102,4 +102,6 @@ def test_other_stems_are_left_alone(model: Callable[[], nn.Module], reason: str)
 def test_a_binarized_stem_and_small_kernels_are_left_alone() -> None:
     (reason,) = reasons(ReplaceStem(), marked(Stem(), 2, 3, 16, 16)).values()
     assert reason == "it is binarized: put it into ignored_scopes"
-    assert reasons(ReplaceStem(), marked(Stem(kernel_size=3), 2, 3, 16, 16, keep="conv1")) == {}
+    others: list[dict[str, int]] = [{"kernel_size": 3}, {"stride": 1}]
+    for options in others:
+        assert reasons(ReplaceStem(), marked(Stem(**options), 2, 3, 16, 16, keep="conv1")) == {}
