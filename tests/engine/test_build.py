@@ -16,7 +16,7 @@ from fxbin.engine.library import ABI_VERSION, Engine, engine, engine_or_why_not,
 from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
 from tests.engine.cases import random_cases
-from tests.quick_compiler import quick_compiler
+from tests.quick_compiler import WARNINGS, quick_compiler
 
 needs_compiler = pytest.mark.skipif(not find_compilers(), reason="no C compiler")
 
@@ -243,7 +243,7 @@ def test_importing_builds_nothing(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_it_builds_for_a_cpu_without_kernels_of_its_own(tmp_path: Path) -> None:
-    command = (quick_compiler(tmp_path), "-DFXBIN_PORTABLE", "-Wall", "-Wextra", "-Werror")
+    command = (quick_compiler(tmp_path), "-DFXBIN_PORTABLE", *WARNINGS)
     assert Compiler(command).build(sorted(SOURCES.glob("*.c")), tmp_path / "engine.so") == ""
     portable = Engine(tmp_path / "engine.so")
     assert portable.kernels == ("portable",)

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "errors.h"
+#include "joined.h"
 #include "kernels.h"
 #include "planar_avx512.h"
 #include "weight_bits.h"
@@ -18,8 +19,9 @@
 /** Number of pixels from which on their number does not matter to kernels that need many to be fast. */
 #define MANY_PIXELS 1024
 
-/** The forms of a weight in addition to those for the kernels of `kernel_at`. */
-enum { EXCESS = MAX_KERNELS, JOINED, PLANAR, FORMS };
+/** The forms of a weight in addition to those for the kernels of `kernel_at`. Each has a place of its own, because one
+ * shape may need any of them, depending on the call. */
+enum { EXCESS = MAX_KERNELS, DEPTHWISE, NARROW_GROUPS, PLANAR, FORMS };
 
 struct fxbin_weights {
     fxbin_shape shape;
@@ -39,14 +41,14 @@ const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_lim
     return weights->are_best[pixels >= MANY_PIXELS][has_limits];
 }
 
+/** Where the form for `kernel` is kept. */
 static int64_t number_of(const fxbin_kernel *kernel) {
-#if FXBIN_X86
+    if (kernel == &depthwise_kernel) return DEPTHWISE;
+    if (kernel == &narrow_groups_kernel) return NARROW_GROUPS;
     if (kernel == &planar_avx512_kernel) return PLANAR;
-#endif
-    for (int64_t number = 0; kernel_at(number) != NULL; number++) {
-        if (kernel_at(number) == kernel) return number;
-    }
-    return JOINED; // a shape has at most one of these kernels
+    int64_t number = 0;
+    while (kernel_at(number) != kernel) number++;
+    return number;
 }
 
 /** Find the kernels that are the fastest for some share of inputs that fire. */
