@@ -70,6 +70,9 @@ WRONG: tuple[tuple[str, Any, str], ...] = (
     ("y.shape.0", 2, "y: expected 1 on axis 0, got 2"),
     ("y.size", 99, "y: its strides reach element 99 of 99"),
     ("y.data", None, "y: expected data, got null"),
+    ("y.stride.1", 0, "y: expected a stride above 0 on axis 1, so that its elements do not overlap, got 0"),
+    ("y.stride.3", 0, "y: expected a stride above 0 on axis 3"),
+    ("y.stride.2", 4, "y: expected a stride above 4 on axis 2, so that its elements do not overlap, got 4"),
     ("y_thresholds_size", 4, "y thresholds: expected data, got null"),
     ("thresholds", None, "thresholds: expected data, got null"),
     ("thresholds_size", 7, "thresholds: expected 8 values, got 7"),
@@ -113,6 +116,7 @@ def test_a_residual_must_fit_too(built: Engine) -> None:
     [
         ("y_bits.size", 24, "y bits: its strides reach element 24 of 24"),
         ("y_bits.shape.1", 4, "y bits: expected 1 on axis 1, got 4"),
+        ("y_bits.stride.2", 1, "y bits: expected a stride above 4 on axis 2|axis 3"),
         ("y_thresholds", None, "y thresholds: expected data, got null"),
         ("y_thresholds_size", 3, "y thresholds: expected 4 values, got 3"),
     ],

@@ -56,7 +56,8 @@ typedef struct {
 /** The forms of one weight that kernels work with; each is made when a kernel first needs it. */
 typedef struct fxbin_weights fxbin_weights;
 
-/** A tensor: `size` elements from `data` on may be read (or written). Strides count elements and are not negative. */
+/** A tensor: `size` elements from `data` on may be read (or written). Strides count elements and are not negative; those
+ * of a tensor that is written to keep its elements apart. */
 typedef struct {
     void *data;
     int64_t size;
