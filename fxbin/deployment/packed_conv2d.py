@@ -63,14 +63,16 @@ class PackedConv2d(nn.Module):
         self.output = "floats"
         """"floats"; "bits", which the next convolution reads instead; or "both"."""
         self.register_buffer("y_thresholds", None)
+        self.takes_bits = False
+        """Whether `x` comes from a packed convolution that may hand on bits; other integers are an error."""
         self._calls = NativeCalls()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Convolve `x`; the result is in channels_last if `x` is, and has no backward.
 
-        `x` may also be bits, int64 ``(n, ceil(c / 64), h, w)``. Floats have the dtype of `x`, or float32 if
-        `x` is bits. Where `output` asks for bits but these will not do, floats take their place: the next
-        convolution reads either.
+        If `takes_bits`, `x` may also be bits, int64 ``(n, ceil(c / 64), h, w)``. Floats have the dtype of
+        `x`, or float32 if `x` is bits. Where `output` asks for bits but these will not do, floats take their
+        place: the next convolution reads either.
         """
         outputs = None
         if is_unseen(x, residual) and not self._has_hooks:
@@ -165,6 +167,8 @@ class PackedConv2d(nn.Module):
             "groups": self.groups,
             "activation": activation,
         }
+        if not self.takes_bits:
+            arguments["takes_bits"] = False
         if output != "floats":
             assert self.y_thresholds is not None
             arguments["y_thresholds"] = self.y_thresholds.float()
