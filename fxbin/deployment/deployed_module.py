@@ -92,6 +92,16 @@ class DeployedModule(fx.GraphModule):
         return self.deployed_sites, self.int8_sites
 
     @property
+    def held_bytes(self) -> int:
+        """Number of bytes of weights in memory: parameters, buffers, and what runs so far have made of them.
+
+        This is the arrangement of weights that a kernel reads, which it keeps for the next run.
+        """
+        tensors = {id(each): each.nbytes for each in (*self.parameters(), *self.buffers())}
+        forms = (getattr(module, "form_bytes", 0) for module in self.modules())
+        return sum(tensors.values()) + sum(forms)
+
+    @property
     def packed_convolutions(self) -> dict[str, PackedConv2d]:
         """The convolutions in 1 bit, by the names of their call sites."""
         found = {}

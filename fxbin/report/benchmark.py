@@ -38,7 +38,8 @@ class Timing:
     """Duration of each measured forward."""
 
     size: int
-    """Bytes of the loaded files: the graph and its constants. In PyTorch those of the `state_dict`."""
+    """Bytes of the loaded files: the graph and its constants. In PyTorch, those of the weights in memory
+    after the runs, with all forms of them: `DeployedModule.held_bytes`."""
 
     promised: int
     """Number of convolutions that are to run in 1 bit."""

@@ -593,6 +593,23 @@ def test_inputs_that_do_not_fit_are_an_error() -> None:
         fxbin.deploy(small(), (torch.zeros(2, 4, 8, 8),))
 
 
+def test_a_resnet_holds_an_eighth_of_its_float_weights(built: Engine) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    network = torchvision.models.resnet18()
+    ignored = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]
+    settings = config(1, 3, 64, 64, ignored_scopes=ignored, params={"activation_threshold_init": "mse"})
+    model = fxbin.transform(network, settings)
+    model.binarization.enable(activations=True, weights=True)
+    model(torch.rand(2, 3, 64, 64))  # initializes scales, and thresholds so that about 30 % fires
+    deployed = channels_last(fxbin.deploy(model.eval()))
+    with torch.no_grad():
+        deployed(torch.rand(1, 3, 224, 224).contiguous(memory_format=torch.channels_last))
+    forms = sum(packed.form_bytes for packed in deployed.packed_convolutions.values())
+    tensors = sum(each.nbytes for each in (*deployed.parameters(), *deployed.buffers()))
+    assert deployed.held_bytes == tensors + forms
+    assert deployed.held_bytes <= sum(weight.nbytes for weight in network.parameters()) / 8
+
+
 def test_each_layer_of_a_resnet(built: Engine) -> None:
     torchvision = pytest.importorskip("torchvision")
     ignored = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]

@@ -56,6 +56,17 @@ def fake_quantized(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return F.conv2d(levels, w, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
+def test_weights_that_onednn_has_arranged_are_counted(built: Engine) -> None:
+    deployed = fxbin.deploy(in_float(Net()), calibration=[X])
+    deployed(X)
+    layers = [layer for layer in deployed.modules() if isinstance(layer, Int8Conv2d)]
+    on_bytes = int(torch_private.has_vnni())
+    assert all(layer.form_bytes >= on_bytes * layer.weight.nbytes for layer in layers)
+    forms = sum(layer.form_bytes for layer in (*layers, *deployed.packed_convolutions.values()))
+    tensors = sum(each.nbytes for each in (*deployed.parameters(), *deployed.buffers()))
+    assert deployed.held_bytes == tensors + forms
+
+
 def test_layers_that_are_not_binarized_become_int8(built: Engine) -> None:
     model = in_float(Net())
     plain, deployed = fxbin.deploy(model), fxbin.deploy(model, calibration=[X])
