@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from torch import fx
 from torch.fx.graph_module import reduce_graph_module
 from typing_extensions import override
 
 from fxbin.deployment.packed_conv2d import PackedConv2d
+from fxbin.errors import EngineError
 from fxbin.original.reach import FORWARD_HOOKS
 
 
@@ -86,6 +87,12 @@ class DeployedModule(fx.GraphModule):
     def __reduce__(self) -> tuple[Any, ...]:
         _, (attributes, imports) = super().__reduce__()
         return _restored, (attributes, imports, self._sites, type(self).__name__)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise EngineError(
+            "torch.jit.script: TorchScript cannot compile the code of a deployed model; write it with "
+            "fxbin.export_program, or use torch.export or torch.jit.trace"
+        )
 
     @property
     def _sites(self) -> Sites:

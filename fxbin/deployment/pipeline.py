@@ -65,7 +65,7 @@ def deploy(
         sites = pack(module, inputs)
         pool_before_relu(module)
         hand_on_bits(module)
-        int8_sites = () if calibration is None else quantize_rest(module, calibration)
+        int8_sites = () if calibration is None else quantize_rest(module, calibration, inputs)
         prepack_rest(module)
     names = [site.name for site in sites]
     warn_if_untrained(binarized.binarization, names, names, "deployed")

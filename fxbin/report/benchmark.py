@@ -32,7 +32,8 @@ class Timing:
     """The runtime."""
 
     name: str
-    """Name of the form: ``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``."""
+    """Name of the form: ``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``; ``"1 bit, computed in
+    float"`` where the engine is not available."""
 
     seconds: tuple[float, ...]
     """Duration of each measured forward."""

@@ -498,6 +498,15 @@ def test_it_stays_in_eval_mode(built: Engine) -> None:
     assert torch.equal(deployed(X), expected)
 
 
+def test_torchscript_can_trace_it_but_not_compile_it(built: Engine) -> None:
+    x = torch.rand(1, 8, 5, 5)
+    deployed = fxbin.deploy(binarize(OneConv(8, 4, 3), x))
+    with pytest.raises(
+        EngineError, match=r"torch\.jit\.script: .*fxbin\.export_program, or use torch\.export or"
+    ):
+        torch.jit.script(nn.Sequential(deployed))
+
+
 def test_compiled(built: Engine) -> None:
     deployed = fxbin.deploy(small())
     compiled = torch.compile(deployed, fullgraph=True, backend="aot_eager")

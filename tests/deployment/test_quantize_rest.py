@@ -315,9 +315,13 @@ def test_autocast_keeps_its_dtype(built: Engine) -> None:
         (X, r"calibration: expected a list of samples, got a Tensor; write \[x\]"),
         ([], "calibration: expected samples, got none"),
         ([X, X * torch.inf], "calibration: sample 1 has NaN or infinite values"),
-        ([()], "example_inputs: the input 'x' is missing"),
+        ([()], "calibration: sample 0: the input 'x' is missing"),
+        (
+            [X, torch.randn(1, 4, 12, 10)],
+            r"calibration: sample 1: the model does not run on x .*\(1, 4, 12, 10\); .*\(4, 3, 12, 10\)",
+        ),
         ([3.0], "calibration: sample 0 is a float without tensors"),
-        ([(X, X)], "example_inputs: the model does not take Tensor"),
+        ([(X, X)], "calibration: sample 0: the model does not take Tensor"),
     ],
 )
 def test_samples_that_do_not_fit(built: Engine, samples: Any, message: str) -> None:

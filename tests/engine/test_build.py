@@ -117,6 +117,19 @@ def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         built_library()
 
 
+@needs_compiler
+def test_a_folder_in_the_place_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", quick_compiler(tmp_path))
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    library = built_library()
+    library.unlink()
+    library.mkdir()
+    with pytest.raises(
+        EngineError, match=r"the engine cannot be written to '.*\.so': Is a directory; remove"
+    ):
+        built_library()
+
+
 def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "cc"
     script.write_text(

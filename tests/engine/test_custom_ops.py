@@ -262,6 +262,12 @@ def test_sessions_share_what_they_registered(built: Engine) -> None:
     assert np.array_equal(first, second)
 
 
+def test_registering_twice_is_as_good_as_once(built: Engine) -> None:
+    file, options = OneOperator(one_case()), onnxruntime.SessionOptions()
+    assert fxbin.register_custom_ops(options) == fxbin.register_custom_ops(options)
+    assert onnxruntime.InferenceSession(file.model(), options).run(None, file.inputs)[0].size
+
+
 def test_registering_loads_no_pytorch(built: Engine) -> None:
     code = (
         "import sys, onnxruntime, fxbin; fxbin.register_custom_ops(onnxruntime.SessionOptions()); "

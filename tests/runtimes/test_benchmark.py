@@ -178,7 +178,7 @@ def test_without_the_engine_nothing_is_in_1_bit(
     monkeypatch.setattr("fxbin.engine.operators.engine", lambda: None)
     monkeypatch.setattr(deployed_forms, "engine", lambda: None)
     report = fxbin.benchmark(model, runtimes=["engine"], rounds=1, repeat=1)
-    assert rows(report)[1] == ("engine", "1 bit", 0, 1)
+    assert rows(report)[1] == ("engine", "1 bit, computed in float", 0, 1)
     assert "0 of 1" in str(report)
 
 
