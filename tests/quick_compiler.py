@@ -5,6 +5,9 @@ from pathlib import Path
 
 from fxbin.engine.compiler import find_compilers
 
+WARNINGS = ("-Wall", "-Wextra", "-Wundef", "-Werror")
+"""An undefined macro in ``#if`` counts as 0: code that a file needs may be left out without a word."""
+
 
 def quick_compiler(folder: Path) -> str:
     """A command, put into `folder`, that compiles without optimizing, which takes a third of the time."""

@@ -189,7 +189,9 @@ def verify(
         time_limit=time_limit,
     )
     if not report.is_right:
-        raise VerificationError(f"Not all runtimes compute what PyTorch eager does.\n{report}")
+        same = "All runtimes compute what PyTorch eager does, but not all of it in 1 bit as promised."
+        other = "Not all runtimes compute what PyTorch eager does."
+        raise VerificationError(f"{same if report.has_right_values else other}\n{report}")
     typer.echo(str(report))
 
 

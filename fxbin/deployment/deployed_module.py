@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from torch import fx
 from torch.fx.graph_module import reduce_graph_module
 from typing_extensions import override
 
 from fxbin.deployment.packed_conv2d import PackedConv2d
+from fxbin.errors import EngineError
 from fxbin.original.reach import FORWARD_HOOKS
 
 
@@ -87,9 +88,25 @@ class DeployedModule(fx.GraphModule):
         _, (attributes, imports) = super().__reduce__()
         return _restored, (attributes, imports, self._sites, type(self).__name__)
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise EngineError(
+            "torch.jit.script: TorchScript cannot compile the code of a deployed model; write it with "
+            "fxbin.export_program, or use torch.export or torch.jit.trace"
+        )
+
     @property
     def _sites(self) -> Sites:
         return self.deployed_sites, self.int8_sites
+
+    @property
+    def held_bytes(self) -> int:
+        """Number of bytes of weights in memory: parameters, buffers, and what runs so far have made of them.
+
+        This is the arrangement of weights that a kernel reads, which it keeps for the next run.
+        """
+        tensors = {id(each): each.nbytes for each in (*self.parameters(), *self.buffers())}
+        forms = (getattr(module, "form_bytes", 0) for module in self.modules())
+        return sum(tensors.values()) + sum(forms)
 
     @property
     def packed_convolutions(self) -> dict[str, PackedConv2d]:

@@ -35,8 +35,8 @@ def _first_reader(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _hand_on(module: fx.GraphModule, node: fx.Node, reader: fx.Node) -> None:
-    packed = packed_at(module, node)
-    packed.y_thresholds = packed_at(module, reader).thresholds.clone()
+    packed, next_packed = packed_at(module, node), packed_at(module, reader)
+    packed.y_thresholds, next_packed.takes_bits = next_packed.thresholds.clone(), True
     others = [user for user in node.users if user is not reader or node in user.args[1:]]
     if not others:
         packed.output = "bits"

@@ -7,7 +7,7 @@ from typing_extensions import override
 # Imported for what it declares: torch.ops.fxbin.
 import fxbin.engine.operators  # noqa: F401
 from fxbin.binarizers.axes import pair
-from fxbin.engine.int8_conv2d import HIGHEST
+from fxbin.engine.int8_conv2d import HIGHEST, prepared_bytes
 
 Range = tuple[float, float]
 """Lowest and highest value."""
@@ -92,6 +92,11 @@ class Int8Conv2d(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             y = torch.ops.fxbin.without_backward(y.detach(), x)
         return y
+
+    @property
+    def form_bytes(self) -> int:
+        """Number of bytes of the weight as oneDNN has arranged it, which is held beside the weight itself."""
+        return prepared_bytes(self.weight)
 
     @override
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fxbin import torch_private
 from fxbin.engine.binary_conv2d import BinaryConv2d, broadcasts, output_size
 from fxbin.engine.library import engine
-from fxbin.engine.native import NativeCall, NativeCalls, held_bytes
+from fxbin.engine.native import NativeCall, NativeCalls, forget_forms, held_bytes
 from fxbin.engine.operators import NOT_DIFFERENTIABLE, OPERATORS
 from fxbin.errors import EngineError
 from fxbin.onlookers import has_tangent, is_unseen
@@ -34,6 +34,8 @@ class PackedConv2d(nn.Module):
     """Slopes of the activation "prelu"; None for the others."""
     y_thresholds: Tensor | None
     """Thresholds of the packed convolution that reads the output as bits; None if none does."""
+    takes_bits = True  # what holds for modules that were pickled without this attribute
+    """Whether `x` comes from a packed convolution that may hand on bits; other integers are an error."""
 
     def __init__(
         self,
@@ -63,14 +65,15 @@ class PackedConv2d(nn.Module):
         self.output = "floats"
         """"floats"; "bits", which the next convolution reads instead; or "both"."""
         self.register_buffer("y_thresholds", None)
+        self.takes_bits = False
         self._calls = NativeCalls()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Convolve `x`; the result is in channels_last if `x` is, and has no backward.
 
-        `x` may also be bits, int64 ``(n, ceil(c / 64), h, w)``. Floats have the dtype of `x`, or float32 if
-        `x` is bits. Where `output` asks for bits but these will not do, floats take their place: the next
-        convolution reads either.
+        If `takes_bits`, `x` may also be bits, int64 ``(n, ceil(c / 64), h, w)``. Floats have the dtype of
+        `x`, or float32 if `x` is bits. Where `output` asks for bits but these will not do, floats take their
+        place: the next convolution reads either.
         """
         outputs = None
         if is_unseen(x, residual) and not self._has_hooks:
@@ -165,6 +168,8 @@ class PackedConv2d(nn.Module):
             "groups": self.groups,
             "activation": activation,
         }
+        if not self.takes_bits:
+            arguments["takes_bits"] = False
         if output != "floats":
             assert self.y_thresholds is not None
             arguments["y_thresholds"] = self.y_thresholds.float()
@@ -172,8 +177,18 @@ class PackedConv2d(nn.Module):
 
     @property
     def held_bytes(self) -> int:
-        """Number of bytes of its buffers and of the forms of the weights that the engine has made so far."""
-        return sum(buffer.nbytes for buffer in self.buffers()) + held_bytes(self.weight_bits)
+        """Number of bytes of its buffers and of `form_bytes`."""
+        return sum(buffer.nbytes for buffer in self.buffers()) + self.form_bytes
+
+    @property
+    def form_bytes(self) -> int:
+        """Number of bytes of the forms of the weights that the engine holds for the calls so far."""
+        return held_bytes(self.weight_bits)
+
+    def forget_forms(self) -> None:
+        """Free the forms of the weights, which the next call makes anew."""
+        self._calls = NativeCalls()
+        forget_forms(self.weight_bits)
 
     def extra_repr(self) -> str:
         """Return what the printed model shows, in the order of `nn.Conv2d`."""

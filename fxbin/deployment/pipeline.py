@@ -67,11 +67,13 @@ def deploy(
         sites = pack(module, inputs)
         pool_before_relu(module)
         hand_on_bits(module)
-        int8_sites = () if calibration is None else quantize_rest(module, calibration)
+        int8_sites = () if calibration is None else quantize_rest(module, calibration, inputs)
         prepack_rest(module)
     names = [site.name for site in sites]
     warn_if_untrained(binarized.binarization, names, names, "deployed")
     deployed = DeployedModule.of(module, (sites, int8_sites), type(binarized).__name__, vars(module))
+    for packed in deployed.packed_convolutions.values():
+        packed.forget_forms()  # of the runs above, whose inputs may fire more or less often than real ones
     return deployed.requires_grad_(False)
 
 

@@ -19,8 +19,8 @@ from fxbin.deployment.int8_layers import (
     is_pooled_as_bytes,
     symmetric_padding,
 )
-from fxbin.errors import ExportError
-from fxbin.lowering.inputs import bind_inputs
+from fxbin.errors import EngineError, ExportError
+from fxbin.lowering.inputs import BoundInputs, bind_inputs
 
 Samples = Iterable[Tensor | tuple[Any, ...]]
 """Positional inputs of one forward for each sample; a tensor stands for a single input."""
@@ -32,7 +32,7 @@ _WEIGHTED_FUNCTIONS: tuple[Any, ...] = (
 _LOOK_UPS = (nn.Embedding, nn.EmbeddingBag)
 
 
-def quantize_rest(module: fx.GraphModule, calibration: Samples) -> tuple[Int8Site, ...]:
+def quantize_rest(module: fx.GraphModule, calibration: Samples, example: BoundInputs) -> tuple[Int8Site, ...]:
     """Replace layers of `module`, which is in eval mode, in place; return the result for each one.
 
         before:  x -> Conv2d or Linear -> MaxPool2d -> ReLU
@@ -40,11 +40,11 @@ def quantize_rest(module: fx.GraphModule, calibration: Samples) -> tuple[Int8Sit
 
     Pooling and ReLU become part of a layer if nothing else reads their input. The range of an input covers
     its values for all samples. Raises ExportError if a sample does not fit the model or has values that give
-    no range.
+    no range; `example` are inputs that fit.
     """
     reasons = {node: _why_in_float(module, node) for node in _layers(module)}
     followed = [_followers(module, node) for node, reason in reasons.items() if reason is None]
-    ranges = _Ranges(module, followed)
+    ranges = _Ranges(module, followed, example)
     ranges.observe(calibration)
     reasons |= {each.layer: ranges.why_unknown(each) for each in followed}
     for each in followed:
@@ -115,8 +115,9 @@ def _why_in_float(module: fx.GraphModule, node: fx.Node) -> str | None:
 class _Ranges(fx.Interpreter):
     """Runs a module, and records the ranges of inputs and outputs of some of its layers."""
 
-    def __init__(self, module: fx.GraphModule, layers: Iterable[_Followed]) -> None:
+    def __init__(self, module: fx.GraphModule, layers: Iterable[_Followed], example: BoundInputs) -> None:
         super().__init__(module)
+        self._example = example
         self._layers = {each.layer for each in layers}
         self._last = {each.last for each in layers}
         self.of_inputs: dict[str, Range] = {}
@@ -131,16 +132,29 @@ class _Ranges(fx.Interpreter):
             raise ExportError("calibration: expected a list of samples, got a Tensor; write [x]")
         index = -1
         for index, sample in enumerate(calibration):
-            args = sample if isinstance(sample, tuple) else (sample,)
-            bound = bind_inputs(self.graph, args, {})
-            if not bound.tensors:
-                raise ExportError(
-                    f"calibration: sample {index} is a {type(sample).__name__} without tensors; expected a "
-                    "tensor or a tuple of positional inputs"
-                )
-            self.run(*bound.with_tensors([self._prepared(x, index) for x in bound.tensors]))
+            self._observe_sample(index, sample)
         if index < 0:
             raise ExportError("calibration: expected samples, got none; leave it out to keep float32")
+
+    def _observe_sample(self, index: int, sample: Tensor | tuple[Any, ...]) -> None:
+        try:
+            bound = bind_inputs(self.graph, sample if isinstance(sample, tuple) else (sample,), {})
+        except ExportError as error:
+            problem = str(error).removeprefix("example_inputs: ")
+            raise ExportError(f"calibration: sample {index}: {problem}") from error
+        if not bound.tensors:
+            raise ExportError(
+                f"calibration: sample {index} is a {type(sample).__name__} without tensors; expected a "
+                "tensor or a tuple of positional inputs"
+            )
+        try:
+            self.run(*bound.with_tensors([self._prepared(x, index) for x in bound.tensors]))
+        except (RuntimeError, ValueError, TypeError, IndexError, EngineError) as error:
+            raise ExportError(
+                f"calibration: sample {index}: the model does not run on {_described(bound)}; expected "
+                f"inputs like {_described(self._example)}, those the model is deployed with: "
+                f"{str(error).partition(chr(10))[0]}"
+            ) from error
 
     def _prepared(self, x: Tensor, index: int) -> Tensor:
         """Return a copy on the device of the model, because the model may write to it."""
@@ -173,6 +187,12 @@ class _Ranges(fx.Interpreter):
         bounds = *self.of_inputs[target], *self.of_outputs[layer.last]
         is_known = all(map(math.isfinite, bounds))
         return None if is_known else "in the calibration, it had no numbers, or infinite ones, or NaN"
+
+
+def _described(inputs: BoundInputs) -> str:
+    """Return dtypes and shapes: ``x torch.float32 (1, 3, 8, 8)``."""
+    named = zip(inputs.names, inputs.tensors, strict=True)
+    return ", ".join(f"{name} {x.dtype} {tuple(x.shape)}" for name, x in named)
 
 
 def _widened(known: Range | None, x: Tensor) -> Range:

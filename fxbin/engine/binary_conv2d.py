@@ -34,6 +34,8 @@ class BinaryConv2d:
     dilation: tuple[int, int]
     groups: int
     activation: str
+    takes_bits: bool
+    """Whether x may be bits. If not, integers are a mistake of whoever calls."""
 
     @classmethod
     def of(
@@ -55,6 +57,7 @@ class BinaryConv2d:
         dilation: Sequence[int] = (1, 1),
         groups: int = 1,
         activation: str = "none",
+        takes_bits: bool = True,
     ) -> "BinaryConv2d":
         """Create an instance of checked arguments. Raises EngineError if they do not fit."""
         (height, width), (down, across), (down_step, across_step) = kernel_size, stride, dilation
@@ -62,7 +65,7 @@ class BinaryConv2d:
         conv = cls(
             x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope, y_thresholds, wants_floats,
             (height, width), (down, across), (top, bottom, left, right), (down_step, across_step),
-            groups, activation,
+            groups, activation, takes_bits,
         )  # fmt: skip
         conv._check()
         return conv
@@ -120,11 +123,11 @@ class BinaryConv2d:
             _check("residual", self.residual, self.output_shape, self.output_dtype, self.x.device)
 
     def _check_input(self) -> None:
-        x, is_bits = self.x, self.x.dtype == torch.int64
+        x, is_bits = self.x, self.takes_bits and self.x.dtype == torch.int64
         if x.dim() != 4 or not (is_bits or x.is_floating_point()):
-            raise EngineError(
-                f"x: expected floats (n, c, h, w), or bits in int64, got {x.dtype} {tuple(x.shape)}"
-            )
+            expected = "floats (n, c, h, w), or bits in int64" if self.takes_bits else "floats (n, c, h, w)"
+            advice = "" if x.is_floating_point() else "; cast it: x.float()"
+            raise EngineError(f"x: expected {expected}, got {x.dtype} {tuple(x.shape)}{advice}")
         if self.thresholds.dim() != 1:
             raise EngineError(f"thresholds: expected 1 axis, got {tuple(self.thresholds.shape)}")
         size, unit = (words_of(self.channels), "words") if is_bits else (self.channels, "channels")

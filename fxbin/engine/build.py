@@ -152,7 +152,13 @@ def _build(compiler: Compiler, folder: Path, named: Callable[[Path], str]) -> Pa
             problem = "it wrote no file"
         if problem:
             raise CompilerError(f"the C compiler {compiler.command[0]!r} failed: {_first_error(problem)}")
-        return made.replace(folder / named(made))
+        place = folder / named(made)
+        try:
+            return made.replace(place)
+        except OSError as error:
+            raise EngineError(
+                f"the engine cannot be written to {str(place)!r}: {error.strerror}; remove what is there"
+            ) from error
 
 
 def _first_error(problem: str) -> str:

@@ -4,6 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 OLDEST = (1, 18)
 """Oldest version of onnxruntime that reads the exported files. Operators can use its threads since 1.17."""
 
+_registered: "WeakSet[onnxruntime.SessionOptions]" = WeakSet()
+"""Those that have the operators."""
+
 
 def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
     """Register fxbin's operators in `options`: sessions then run files of `fxbin.export_onnx` in 1 bit.
@@ -22,9 +26,10 @@ def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
         fxbin.register_custom_ops(options)
         session = onnxruntime.InferenceSession("model.onnx", options)
 
-    This concerns files with ``operators="fxbin"``; others run as before. The library is built if it does not
-    exist yet. It uses the threads of the session, and needs neither Python nor PyTorch: it is registered by
-    its function ``RegisterCustomOps``, which onnxruntime finds from any language.
+    This concerns files with ``operators="fxbin"``; others run as before. Registering twice is as good as
+    once. The library is built if it does not exist yet. It uses the threads of the session, and needs neither
+    Python nor PyTorch: it is registered by its function ``RegisterCustomOps``, which onnxruntime finds from
+    any language.
 
     Returns:
         The path of the registered library, which a program without Python can register as well, on a machine
@@ -41,7 +46,9 @@ def register_custom_ops(options: "onnxruntime.SessionOptions") -> Path:
             "the same object: InferenceSession(path, options)"
         )
     library = built_library()
-    options.register_custom_ops_library(str(library))
+    if options not in _registered:  # onnxruntime takes operators of a name only once
+        options.register_custom_ops_library(str(library))
+        _registered.add(options)
     return library
 
 

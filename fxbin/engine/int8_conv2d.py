@@ -166,6 +166,12 @@ def _on_bytes(
     return y
 
 
+def prepared_bytes(weight: Tensor) -> int:
+    """Return the number of bytes that are held for the int8 `weight`, in addition to the tensor itself."""
+    found: _Prepared | None = _kept.get(weight)
+    return 0 if found is None else found.packed.nbytes + found.zeros.nbytes
+
+
 class _Prepared:
     """The arguments of oneDNN that are derived from the constants of a layer."""
 

@@ -260,7 +260,7 @@ class EngineWeights:
 
     @property
     def held(self) -> int:
-        """Number of bytes that the forms made so far take."""
+        """Number of bytes that the forms take at the moment."""
         return int(self._engine._functions.fxbin_weights_held(self._handle))
 
     def convolve(self, call: EngineCall) -> None:

@@ -164,7 +164,15 @@ def _places(tensors: list[Tensor | None]) -> list[int]:
 def held_bytes(weight_bits: Tensor) -> int:
     """Number of bytes that the engine keeps for `weight_bits`, in addition to the tensor itself."""
     found = _prepared.get(weight_bits)
-    return 0 if found is None else found[-1].held
+    if found is None:
+        return 0
+    state, _, weights = found
+    return int(weights.held) + (state.nbytes if isinstance(state, Tensor) else 0)
+
+
+def forget_forms(weight_bits: Tensor) -> None:
+    """Free the forms that the engine keeps for `weight_bits`, unless a prepared call holds them as well."""
+    _prepared.pop(weight_bits, None)
 
 
 def _weights_of(engine: Engine, conv: BinaryConv2d) -> EngineWeights:

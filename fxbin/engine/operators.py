@@ -19,7 +19,7 @@ _INPUTS = (
 )
 _OPTIONS = (
     "int[2] kernel_size, int[2] stride=1, int[4] padding=0, int[2] dilation=1, int groups=1, "
-    "str activation='none', str? kernel_name=None"
+    "str activation='none', str? kernel_name=None, bool takes_bits=True"
 )
 BINARY_CONV2D = f"binary_conv2d({_INPUTS}, *, {_OPTIONS}) -> Tensor"
 TO_BITS = f"binary_conv2d_to_bits({_INPUTS}, *, Tensor y_thresholds, {_OPTIONS}) -> Tensor"
@@ -50,6 +50,7 @@ def binary_conv2d(
     groups: int = 1,
     activation: str = "none",
     kernel_name: str | None = None,
+    takes_bits: bool = True,
 ) -> Tensor:
     """Convolve two-level inputs and weights: on bits on a CPU with the engine, else in float.
 
@@ -74,6 +75,7 @@ def binary_conv2d(
         groups: as for `F.conv2d`.
         activation: "none", "relu" or "prelu".
         kernel_name: one of `Engine.kernels`, for tests; by default the fastest.
+        takes_bits: whether x may be bits. False for an input of a model, where integers are a mistake.
 
     Returns:
         ``(n, f, oh, ow)`` in the dtype of x, or in float32 if x is bits; in channels_last if x is.
@@ -84,7 +86,7 @@ def binary_conv2d(
     conv = BinaryConv2d.of(
         x, thresholds, x_levels, weight_bits, w_levels, bias, residual, slope,
         kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, groups=groups,
-        activation=activation,
+        activation=activation, takes_bits=takes_bits,
     )  # fmt: skip
     (y,) = _run(conv, kernel_name)
     return y

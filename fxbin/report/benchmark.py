@@ -32,13 +32,15 @@ class Timing:
     """The runtime."""
 
     name: str
-    """Name of the form: ``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``."""
+    """Name of the form: ``"float32"``, ``"int8"``, ``"1 bit"`` or ``"1 bit, int8"``; ``"1 bit, computed in
+    float"`` where the engine is not available."""
 
     seconds: tuple[float, ...]
     """Duration of each measured forward."""
 
     size: int
-    """Bytes of the loaded files: the graph and its constants. In PyTorch those of the `state_dict`."""
+    """Bytes of the loaded files: the graph and its constants. In PyTorch, those of the weights in memory
+    after the runs, with all forms of them: `DeployedModule.held_bytes`."""
 
     promised: int
     """Number of convolutions that are to run in 1 bit."""

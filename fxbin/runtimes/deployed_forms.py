@@ -31,10 +31,11 @@ class DeployedForm:
     def timing(self) -> Timing:
         """Return size, operators and times of this form."""
         packed = len(self.module.packed_convolutions)
-        size = sum(x.nbytes for x in self.module.state_dict().values() if isinstance(x, Tensor))
+        size = self.module.held_bytes
         one_bit = packed if packed and engine() is not None else 0
+        name = f"{self.name}, computed in float" if packed > one_bit else self.name
         operators = _operators(self.module)
-        return Timing("engine", self.name, tuple(self.seconds), size, packed, one_bit, operators)
+        return Timing("engine", name, tuple(self.seconds), size, packed, one_bit, operators)
 
 
 class DeployedForms:

@@ -39,11 +39,13 @@ class RuntimeResult:
     @property
     def is_right(self) -> bool:
         """Whether the runtime had no problem and all outputs and layers are right."""
-        return (
-            not self.problem
-            and self.first_difference is None
-            and all(output.is_right for output in self.outputs)
-        )
+        return not self.problem and self.first_difference is None and all(x.is_right for x in self.outputs)
+
+    @property
+    def has_right_values(self) -> bool:
+        """Whether the runtime gave outputs, and all outputs and layers are right, whatever else is wrong."""
+        outputs_are_right = all(output.is_right for output in self.outputs)
+        return bool(self.outputs) and self.first_difference is None and outputs_are_right
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class RuntimeReport:
     def is_right(self) -> bool:
         """Whether the results of all runtimes are right."""
         return all(result.is_right for result in self.results)
+
+    @property
+    def has_right_values(self) -> bool:
+        """Whether all runtimes gave the right values, even if one did not compute them in 1 bit."""
+        return all(result.has_right_values for result in self.results)
 
     def __str__(self) -> str:
         return as_text(self.__rich__())

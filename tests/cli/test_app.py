@@ -333,6 +333,16 @@ def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixt
     assert all(len(timing["seconds"]) == 6 for timing in found["timings"])
 
 
+def test_verify_says_that_only_1_bit_is_missing(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxbin.engine.operators.engine", lambda: None)
+    monkeypatch.setattr("fxbin.runtimes.comparison.engine", lambda: None)
+    assert exit_code("verify", config, "--runtimes", "engine") == 2
+    found = capsys.readouterr().err
+    assert "All runtimes compute what PyTorch eager does, but not all of it in 1 bit as promised." in found
+
+
 def test_bench_times_the_engine(built: Engine, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("bench", config, "--runtimes", "engine", "--rounds", 1) == 0
     shown = capsys.readouterr().out

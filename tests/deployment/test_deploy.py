@@ -498,6 +498,15 @@ def test_it_stays_in_eval_mode(built: Engine) -> None:
     assert torch.equal(deployed(X), expected)
 
 
+def test_torchscript_can_trace_it_but_not_compile_it(built: Engine) -> None:
+    x = torch.rand(1, 8, 5, 5)
+    deployed = fxbin.deploy(binarize(OneConv(8, 4, 3), x))
+    with pytest.raises(
+        EngineError, match=r"torch\.jit\.script: .*fxbin\.export_program, or use torch\.export or"
+    ):
+        torch.jit.script(nn.Sequential(deployed))
+
+
 def test_compiled(built: Engine) -> None:
     deployed = fxbin.deploy(small())
     compiled = torch.compile(deployed, fullgraph=True, backend="aot_eager")
@@ -591,6 +600,23 @@ def test_what_was_not_transformed_is_an_error() -> None:
 def test_inputs_that_do_not_fit_are_an_error() -> None:
     with pytest.raises(ExportError, match="example_inputs"):
         fxbin.deploy(small(), (torch.zeros(2, 4, 8, 8),))
+
+
+def test_a_resnet_holds_an_eighth_of_its_float_weights(built: Engine) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    network = torchvision.models.resnet18()
+    ignored = [r"{re}^[^/]*/NNCFConv2d\[conv1\]/", r"{re}\[downsample\]"]
+    settings = config(1, 3, 64, 64, ignored_scopes=ignored, params={"activation_threshold_init": "mse"})
+    model = fxbin.transform(network, settings)
+    model.binarization.enable(activations=True, weights=True)
+    model(torch.rand(2, 3, 64, 64))  # initializes scales, and thresholds so that about 30 % fires
+    deployed = channels_last(fxbin.deploy(model.eval()))
+    with torch.no_grad():
+        deployed(torch.rand(1, 3, 224, 224).contiguous(memory_format=torch.channels_last))
+    forms = sum(packed.form_bytes for packed in deployed.packed_convolutions.values())
+    tensors = sum(each.nbytes for each in (*deployed.parameters(), *deployed.buffers()))
+    assert deployed.held_bytes == tensors + forms
+    assert deployed.held_bytes <= sum(weight.nbytes for weight in network.parameters()) / 8
 
 
 def test_each_layer_of_a_resnet(built: Engine) -> None:

@@ -167,6 +167,21 @@ def test_compiled_and_exported(built: Engine) -> None:
             assert torch.equal(compiled(x), deployed(x))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 65])
+def test_integers_that_a_user_gives_are_not_bits(built: Engine, channels: int) -> None:
+    x = torch.randint(0, 255, (1, channels, 12, 12))
+    model = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    deployed = fxbin.deploy(binarize(model, x))
+    first, second = deployed.packed_convolutions.values()
+    assert (first.takes_bits, second.takes_bits) == (False, True)
+    message = rf"x: expected floats \(n, c, h, w\), got torch.int64 \(1, {channels}, 12, 12\); cast it"
+    program = torch.export.export(deployed, (x.float(),)).module()
+    for call in (deployed, copy.deepcopy(deployed), pickle.loads(pickle.dumps(deployed)), program):
+        assert torch.equal(call(x.float()), deployed(x.float()))
+        with pytest.raises(EngineError, match=message):
+            call(x)
+
+
 def test_what_is_remembered_of_a_call_follows_the_weights(built: Engine) -> None:
     deployed, other = deployed_two(around), deployed_two(around)
     x = X.contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin import torch_private
-from fxbin.deployment import DeployedModule
+from fxbin.deployment import DeployedModule, prepack_rest
 from fxbin.deployment.prepacked_conv2d import PrepackedConv2d
 from fxbin.engine.library import Engine
 from tests.binarizing import as_if_trained
@@ -26,6 +26,12 @@ def deployed(conv: nn.Module, x: Tensor = X) -> DeployedModule:
     model = nn.Sequential(conv, nn.Conv2d(8, 8, 1)).to(x.dtype)
     settings = config(*x.shape, ignored_scopes=[r"{re}\[0\]"])
     return fxbin.deploy(as_if_trained(fxbin.transform(model, settings, (x,))), (x,))
+
+
+@pytest.fixture(autouse=True)
+def small_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this file are arranged, too."""
+    monkeypatch.setattr(prepack_rest, "LEAST_BYTES", 0)
 
 
 @pytest.fixture
@@ -83,6 +89,23 @@ def test_what_is_written_is_arranged_again(built: Engine, calls: list[str]) -> N
     other.load_state_dict({"weight": layer.weight / 5, "bias": layer.bias})
     torch.testing.assert_close(other(X), F.conv2d(X, layer.weight / 5, layer.bias))
     assert calls.count("arranged_conv2d") == 4
+
+
+def test_what_is_arranged_is_counted(built: Engine) -> None:
+    model = deployed(nn.Conv2d(6, 8, 3))
+    model(X)
+    layer, (packed,) = model.get_submodule("0"), model.packed_convolutions.values()
+    assert isinstance(layer, PrepackedConv2d)
+    assert layer.form_bytes >= layer.weight.nbytes
+    tensors = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
+    assert model.held_bytes == tensors + packed.form_bytes + layer.form_bytes
+
+
+def test_a_small_weight_is_not_worth_a_second_copy(built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = nn.Conv2d(6, 8, 3)
+    for least, kind in ((conv.weight.nbytes, PrepackedConv2d), (conv.weight.nbytes + 1, nn.Conv2d)):
+        monkeypatch.setattr(prepack_rest, "LEAST_BYTES", least)
+        assert type(deployed(conv).get_submodule("0")) is kind
 
 
 def test_with_inference_mode(built: Engine) -> None:

@@ -56,6 +56,17 @@ def fake_quantized(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return F.conv2d(levels, w, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
+def test_weights_that_onednn_has_arranged_are_counted(built: Engine) -> None:
+    deployed = fxbin.deploy(in_float(Net()), calibration=[X])
+    deployed(X)
+    layers = [layer for layer in deployed.modules() if isinstance(layer, Int8Conv2d)]
+    on_bytes = int(torch_private.has_vnni())
+    assert all(layer.form_bytes >= on_bytes * layer.weight.nbytes for layer in layers)
+    forms = sum(layer.form_bytes for layer in (*layers, *deployed.packed_convolutions.values()))
+    tensors = sum(each.nbytes for each in (*deployed.parameters(), *deployed.buffers()))
+    assert deployed.held_bytes == tensors + forms
+
+
 def test_layers_that_are_not_binarized_become_int8(built: Engine) -> None:
     model = in_float(Net())
     plain, deployed = fxbin.deploy(model), fxbin.deploy(model, calibration=[X])
@@ -304,9 +315,13 @@ def test_autocast_keeps_its_dtype(built: Engine) -> None:
         (X, r"calibration: expected a list of samples, got a Tensor; write \[x\]"),
         ([], "calibration: expected samples, got none"),
         ([X, X * torch.inf], "calibration: sample 1 has NaN or infinite values"),
-        ([()], "example_inputs: the input 'x' is missing"),
+        ([()], "calibration: sample 0: the input 'x' is missing"),
+        (
+            [X, torch.randn(1, 4, 12, 10)],
+            r"calibration: sample 1: the model does not run on x .*\(1, 4, 12, 10\); .*\(4, 3, 12, 10\)",
+        ),
         ([3.0], "calibration: sample 0 is a float without tensors"),
-        ([(X, X)], "example_inputs: the model does not take Tensor"),
+        ([(X, X)], "calibration: sample 0: the model does not take Tensor"),
     ],
 )
 def test_samples_that_do_not_fit(built: Engine, samples: Any, message: str) -> None:

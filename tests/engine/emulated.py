@@ -16,6 +16,7 @@ from fxbin.engine.build import SOURCES
 from fxbin.engine.compiler import FLAGS, LIBRARIES
 from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
 from fxbin.errors import EngineError
+from tests.quick_compiler import WARNINGS
 
 TEXT_SIZE = 256
 
@@ -35,7 +36,7 @@ class Emulator:
     def build(self, program: Path, main: Path, flags: tuple[str, ...]) -> Path:
         """Build the engine and the C file `main` into `program`. Warnings are errors."""
         sources = map(str, [*sorted(SOURCES.glob("*.c")), main])
-        strict = ("-Wall", "-Wextra", "-Werror", f"-I{SOURCES}")
+        strict = (*WARNINGS, f"-I{SOURCES}")
         command = [*self.compiler, *flags, *strict, *sources, "-o", str(program), *LIBRARIES, "-lm"]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         assert built.returncode == 0, built.stderr

@@ -299,7 +299,9 @@ static OrtStatus *run_node(const OrtCustomOp *op, OrtKernelInfo *node, OrtValue 
     OrtStatus *status = op->CreateKernelV2(op, &api, node, &kernel);
     if (status != NULL) return status;
     OrtKernelContext context = {.node = node};
-    status = op->KernelComputeV2(kernel, &context);
+    for (int64_t calls = 1 + below(2); status == NULL && calls > 0; calls--) {
+        status = op->KernelComputeV2(kernel, &context);
+    }
     op->KernelDestroy(kernel);
     *output = context.output;
     return status;
@@ -329,12 +331,10 @@ static void spoil(OrtKernelInfo *node) {
     free(made);
 }
 
-/** Whether what was spoiled can be computed all the same: a batch or a picture may be of any size, and one value
- * be without an axis. */
+/** Whether what was spoiled can be computed all the same: a batch or a picture may be of any size. */
 static bool may_fit(const OrtKernelInfo *node, const OrtValue *x) {
     const OrtValue *now = node->inputs[0];
-    bool is_other = now->axes == 4 && now->sizes[3] == x->sizes[3] && memcmp(now->sizes, x->sizes, 32) != 0;
-    return is_other || node->inputs[3]->sizes[0] == 1;
+    return now->axes == 4 && now->sizes[3] == x->sizes[3] && memcmp(now->sizes, x->sizes, 32) != 0;
 }
 
 static void run_one(const OrtCustomOp *op) {

@@ -16,7 +16,7 @@ from fxbin.engine.library import ABI_VERSION, Engine, engine, engine_or_why_not,
 from fxbin.engine.native import run_natively
 from fxbin.errors import EngineError
 from tests.engine.cases import random_cases
-from tests.quick_compiler import quick_compiler
+from tests.quick_compiler import WARNINGS, quick_compiler
 
 needs_compiler = pytest.mark.skipif(not find_compilers(), reason="no C compiler")
 
@@ -114,6 +114,19 @@ def test_without_a_compiler_is_an_error_that_says_how_to_get_one(no_compiler: No
 def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "/nowhere/cc")
     with pytest.raises(EngineError, match="the C compiler '/nowhere/cc' does not start"):
+        built_library()
+
+
+@needs_compiler
+def test_a_folder_in_the_place_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", quick_compiler(tmp_path))
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    library = built_library()
+    library.unlink()
+    library.mkdir()
+    with pytest.raises(
+        EngineError, match=r"the engine cannot be written to '.*\.so': Is a directory; remove"
+    ):
         built_library()
 
 
@@ -243,7 +256,7 @@ def test_importing_builds_nothing(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_it_builds_for_a_cpu_without_kernels_of_its_own(tmp_path: Path) -> None:
-    command = (quick_compiler(tmp_path), "-DFXBIN_PORTABLE", "-Wall", "-Wextra", "-Werror")
+    command = (quick_compiler(tmp_path), "-DFXBIN_PORTABLE", *WARNINGS)
     assert Compiler(command).build(sorted(SOURCES.glob("*.c")), tmp_path / "engine.so") == ""
     portable = Engine(tmp_path / "engine.so")
     assert portable.kernels == ("portable",)

@@ -101,6 +101,24 @@ def flatten(name: str) -> Callable[[OneOperator], None]:
     return change
 
 
+def transpose(name: str) -> Callable[[OneOperator], None]:
+    """As many values, along other axes."""
+
+    def change(file: OneOperator) -> None:
+        file.constants[name] = np.ascontiguousarray(np.atleast_2d(file.constants[name]).T)
+
+    return change
+
+
+def empty(name: str) -> Callable[[OneOperator], None]:
+    """No values at all."""
+
+    def change(file: OneOperator) -> None:
+        file.constants[name] = file.constants[name][:0]
+
+    return change
+
+
 def attribute(name: str, value: Any) -> Callable[[OneOperator], None]:
     """Another attribute."""
 
@@ -153,11 +171,20 @@ def taps_for_channels(file: OneOperator) -> None:
         (an_input("weight_bits"), "weight_bits: expected an initializer, got a computed value"),
         (cut("thresholds"), "groups: expected a divisor of channels and filters"),
         (an_input("thresholds"), "thresholds: expected an initializer"),
-        (cut("x_levels"), "x levels: expected 2 values, got 1"),
-        (lengthen("x_levels"), "x levels: expected 2 values, got 3"),
-        (cut("w_levels"), r"w levels: expected \d+ values, got \d+"),
-        (cut("bias"), r"bias: expected \d+ values, got \d+"),
-        (cut("slope"), r"slope: expected \d+ values, got \d+"),
+        (cut("x_levels"), "x_levels: expected 2 on axis 0, got 1"),
+        (lengthen("x_levels"), "x_levels: expected 2 on axis 0, got 3"),
+        (transpose("x_levels"), "x_levels: expected 1 axes, got 2"),
+        (cut("w_levels"), r"w_levels: expected \d+ on axis 1, got \d+"),
+        (lengthen("w_levels"), "w_levels: expected 2 on axis 0, got 3"),
+        (flatten("w_levels"), "w_levels: expected 2 axes, got 1"),
+        (transpose("w_levels"), r"w_levels: expected 2 on axis 0, got \d+"),
+        (cut("bias"), r"bias: expected \d+ on axis 0, got \d+"),
+        (empty("bias"), r"bias: expected \d+ on axis 0, got 0"),
+        (transpose("bias"), "bias: expected 1 axes, got 2"),
+        (cut("slope"), r"slope: expected \d+ on axis 0, got \d+"),
+        (empty("slope"), r"slope: expected \d+ on axis 0, got 0"),
+        (transpose("slope"), "slope: expected 1 axes, got 2"),
+        (transpose("thresholds"), "thresholds: expected 1 axes, got 2"),
         (attribute("kernel_shape", [3, 2]), "x: input size|weight_bits|y: |residual: "),
         (attribute("kernel_shape", [2, 4]), "weight_bits: expected 8 on axis 1, got 6"),
         (attribute("kernel_shape", [6]), "kernel_shape: expected 2 numbers"),
@@ -233,6 +260,12 @@ def test_sessions_share_what_they_registered(built: Engine) -> None:
     del options
     first, second = (session.run(None, file.inputs)[0] for session in sessions)
     assert np.array_equal(first, second)
+
+
+def test_registering_twice_is_as_good_as_once(built: Engine) -> None:
+    file, options = OneOperator(one_case()), onnxruntime.SessionOptions()
+    assert fxbin.register_custom_ops(options) == fxbin.register_custom_ops(options)
+    assert onnxruntime.InferenceSession(file.model(), options).run(None, file.inputs)[0].size
 
 
 def test_registering_loads_no_pytorch(built: Engine) -> None:

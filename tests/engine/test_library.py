@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -70,6 +71,9 @@ WRONG: tuple[tuple[str, Any, str], ...] = (
     ("y.shape.0", 2, "y: expected 1 on axis 0, got 2"),
     ("y.size", 99, "y: its strides reach element 99 of 99"),
     ("y.data", None, "y: expected data, got null"),
+    ("y.stride.1", 0, "y: expected a stride above 0 on axis 1, so that its elements do not overlap, got 0"),
+    ("y.stride.3", 0, "y: expected a stride above 0 on axis 3"),
+    ("y.stride.2", 4, "y: expected a stride above 4 on axis 2, so that its elements do not overlap, got 4"),
     ("y_thresholds_size", 4, "y thresholds: expected data, got null"),
     ("thresholds", None, "thresholds: expected data, got null"),
     ("thresholds_size", 7, "thresholds: expected 8 values, got 7"),
@@ -98,6 +102,46 @@ def test_the_call_is_right_as_it_stands(built: Engine) -> None:
     assert sound.weights.held > 0
 
 
+def test_forms_that_are_not_used_any_more_are_freed(built: Engine) -> None:
+    sound = Sound(built)
+    sound.call.kernel = built.kernels[-1].encode()
+    sound.weights.convolve(sound.call)
+    one = sound.weights.held
+    sound.call.kernel = b"portable"
+    sound.weights.convolve(sound.call)
+    both = sound.weights.held
+    assert both > one > 0
+    expected = sound.kept[1].clone()
+    for _ in range(2 * 256):
+        sound.weights.convolve(sound.call)
+    assert sound.weights.held == both - one
+    sound.call.kernel = built.kernels[-1].encode()
+    sound.weights.convolve(sound.call)
+    assert sound.weights.held == both
+    assert torch.equal(sound.kept[1], expected)
+
+
+def test_forms_may_be_freed_while_other_threads_compute(built: Engine) -> None:
+    weights, kernels = built.weights(SHAPE), [name.encode() for name in built.kernels]
+    sounds = [Sound(built) for _ in range(4)]
+    for sound in sounds:
+        sound.kept[0].copy_(sounds[0].kept[0])
+    weights.convolve(sounds[0].call)
+    expected = sounds[0].kept[1].clone()
+
+    def compute(sound: Sound) -> bool:
+        is_right = True
+        for call in range(2000):
+            sound.call.kernel = kernels[call // 300 % len(kernels)]
+            sound.kept[1].zero_()
+            weights.convolve(sound.call)
+            is_right &= torch.equal(sound.kept[1], expected)
+        return is_right
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(compute, sounds))
+
+
 def test_a_residual_must_fit_too(built: Engine) -> None:
     sound = Sound(built)
     residual = torch.zeros(1, 4, 5, 5)
@@ -113,6 +157,7 @@ def test_a_residual_must_fit_too(built: Engine) -> None:
     [
         ("y_bits.size", 24, "y bits: its strides reach element 24 of 24"),
         ("y_bits.shape.1", 4, "y bits: expected 1 on axis 1, got 4"),
+        ("y_bits.stride.2", 1, "y bits: expected a stride above 4 on axis 2|axis 3"),
         ("y_thresholds", None, "y thresholds: expected data, got null"),
         ("y_thresholds_size", 3, "y thresholds: expected 4 values, got 3"),
     ],

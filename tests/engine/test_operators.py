@@ -1,8 +1,9 @@
 """``torch.ops.fxbin.binary_conv2d`` against `F.conv2d`, its kernels against each other, and its errors."""
 
+import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -123,6 +124,39 @@ def test_bits_are_read_as_the_floats_are(built: Engine) -> None:
         (in_float,) = run_in_float(of_bits.checked())
         assert torch.equal(in_float, y)
         assert in_float.stride() == of_bits.run().stride()
+
+
+def calls_of(case: Case) -> Iterator[Case]:
+    """Calls of the convolution of `case` with inputs of several sizes and layouts, and other epilogues."""
+    x, *constants, bias = case.args
+    residual = torch.tensor(1.0).expand(1, len(case.weight), 1, 1)
+    for size in ((9, 9), (7, 12), (26, 26)):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            other = torch.randn(1, x.shape[1], *size).contiguous(memory_format=layout)
+            args = other, *constants
+            for options in ({}, {"activation": "relu"}, {"residual": residual}):
+                yield replace(case, args=(*args, bias), options=options)
+            yield replace(case, args=(*args, None), options={})
+
+
+CHANNELS_FILTERS_GROUPS = [(1, 1, 1), (1, 5, 1), (5, 1, 1), (6, 6, 6), (6, 12, 6), (8, 8, 2), (64, 64, 1)]
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize(("channels", "filters", "groups"), CHANNELS_FILTERS_GROUPS)
+def test_calls_of_all_kinds_share_the_forms_of_a_weight(
+    built: Engine, channels: int, filters: int, groups: int, kernel: int
+) -> None:
+    """Which kernel computes a call depends on size, layout and epilogue: none may read another one's form."""
+    calls = list(calls_of(plain(channels, filters, groups, kernel)))
+    random.Random(kernel).shuffle(calls)
+    for case in calls:
+        expected = case.expected()
+        assert torch.equal(case.run().double(), expected), (case.args[0].shape, case.options)
+        assert torch.equal(as_bits(case).run().double(), expected)
+        arguments = {**case.kwargs, **case.options, "y_thresholds": torch.full((filters,), 0.5)}
+        bits = binary_conv2d_to_bits(*case.args, **arguments)
+        assert torch.equal(bits, pack_channels(expected > 0.5))
 
 
 def test_words_hold_channels_in_order() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fxbin.engine.build import SOURCES
 from fxbin.engine.compiler import Compiler, find_compilers
+from tests.quick_compiler import WARNINGS
 
 SECONDS = os.environ.get("FXBIN_SANITIZER_SECONDS", "1")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
@@ -38,7 +39,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     compiler = next((each for each in find_compilers() if works(each, folder)), None)
     if compiler is None:
         pytest.skip("no C compiler with sanitizers")
-    flags = ("-std=c11", "-O0", "-g", "-ffp-contract=off", f"-I{SOURCES}", "-Wall", "-Wextra", "-Werror")
+    flags = ("-std=c11", "-O0", "-g", "-ffp-contract=off", f"-I{SOURCES}", *WARNINGS)
     command = [*compiler.command, *flags, *SANITIZERS]
     sources = map(str, SOURCES.glob("*.c"))
     built = subprocess.run(

@@ -117,6 +117,32 @@ static int check_tensor(const char *name, const fxbin_tensor *tensor, const int6
     return FXBIN_OK;
 }
 
+/** Check that no two elements of a tensor that is written to share a place: sorted by their strides, each axis steps
+ * over all that the axes before it reach. */
+static int check_apart(const char *name, const fxbin_tensor *tensor) {
+    bool is_done[4];
+    for (int axis = 0; axis < 4; axis++) is_done[axis] = tensor->shape[axis] <= 1;
+    for (int64_t reach = 0;;) {
+        int next = -1;
+        for (int axis = 0; axis < 4; axis++) {
+            if (!is_done[axis] && (next < 0 || tensor->stride[axis] < tensor->stride[next])) next = axis;
+        }
+        if (next < 0) return FXBIN_OK;
+        if (tensor->stride[next] <= reach) {
+            return fail(
+                FXBIN_BAD_ARGUMENT,
+                "%s: expected a stride above %lld on axis %d, so that its elements do not overlap, got %lld",
+                name,
+                (long long)reach,
+                next,
+                (long long)tensor->stride[next]
+            );
+        }
+        reach += (tensor->shape[next] - 1) * tensor->stride[next];
+        is_done[next] = true;
+    }
+}
+
 /** Check that `data` holds `count` values of `item` bytes; if it is optional, null with size 0 is also valid. */
 static int check_vector(
     const char *name, const void *data, int64_t size, int64_t count, size_t item, bool is_optional
@@ -138,13 +164,18 @@ static int check_vector(
     return FXBIN_OK;
 }
 
+static int check_written(const char *name, const fxbin_tensor *tensor, const int64_t shape[4], size_t item) {
+    CHECK(check_tensor(name, tensor, shape, item));
+    return check_apart(name, tensor);
+}
+
 /** Check that y, its bits, or both have memory. */
 static int check_output(const fxbin_shape *shape, const fxbin_call *call, const int64_t out[4]) {
     bool has_bits = call->y_bits.data != NULL;
-    if (call->y.data != NULL || !has_bits) CHECK(check_tensor("y", &call->y, out, sizeof(float)));
+    if (call->y.data != NULL || !has_bits) CHECK(check_written("y", &call->y, out, sizeof(float)));
     if (has_bits) {
         int64_t words[4] = {out[0], words_of(shape->filters), out[2], out[3]};
-        CHECK(check_tensor("y bits", &call->y_bits, words, sizeof(uint64_t)));
+        CHECK(check_written("y bits", &call->y_bits, words, sizeof(uint64_t)));
     }
     int64_t count = has_bits ? shape->filters : 0;
     return check_vector(

@@ -339,7 +339,10 @@ int convolve(fxbin_weights *weights, const fxbin_call *call, bool is_weight_new)
         }
     }
     fxbin_output_size(self.shape, call->x.shape + 2, self.out_size);
-    return run(&self);
+    begin_call(weights);
+    status = run(&self);
+    end_call(weights);
+    return status;
 }
 
 int fxbin_convolve(fxbin_weights *weights, const fxbin_call *call) {

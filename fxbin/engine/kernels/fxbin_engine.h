@@ -53,10 +53,12 @@ typedef struct {
     int64_t padding[4];  /**< top, bottom, left, right */
 } fxbin_shape;
 
-/** The forms of one weight that kernels work with; each is made when a kernel first needs it. */
+/** The forms of one weight that kernels work with; each is made when a kernel needs it, and freed when no call has used
+ * it for long. */
 typedef struct fxbin_weights fxbin_weights;
 
-/** A tensor: `size` elements from `data` on may be read (or written). Strides count elements and are not negative. */
+/** A tensor: `size` elements from `data` on may be read (or written). Strides count elements and are not negative; those
+ * of a tensor that is written to keep its elements apart. */
 typedef struct {
     void *data;
     int64_t size;
@@ -113,7 +115,7 @@ FXBIN_API const char *fxbin_kernel_name(int64_t index);
 
 FXBIN_API int fxbin_weights_create(const fxbin_shape *shape, fxbin_weights **weights);
 
-/** Number of bytes that the forms made so far take. */
+/** Number of bytes that the forms take at the moment. */
 FXBIN_API int64_t fxbin_weights_held(fxbin_weights *weights);
 
 FXBIN_API void fxbin_weights_destroy(fxbin_weights *weights);

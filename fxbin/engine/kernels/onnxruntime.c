@@ -128,21 +128,31 @@ static OrtStatus *read_attributes(const OrtApi *api, const OrtKernelInfo *info, 
     return status_of(api, fail(FXBIN_BAD_ARGUMENT, "group: expected a number"));
 }
 
-/** Check the shape of the bits: a wrong one may have the right number of them. */
-static int check_bits(const fxbin_shape *shape, const int64_t found[3]) {
-    const int64_t expected[3] = {shape->filters, taps_of(shape), tap_bytes(shape)};
-    for (int axis = 0; axis < 3; axis++) {
-        if (found[axis] != expected[axis]) {
-            return fail(
-                FXBIN_BAD_ARGUMENT,
-                "weight_bits: expected %lld on axis %d, got %lld",
-                (long long)expected[axis],
-                axis,
-                (long long)found[axis]
+/** Check the shape of an input: a wrong one may have the right number of elements. */
+static OrtStatus *check_axes(
+    const OrtApi *api, const char *name, const tensor_value *value, size_t axes, const int64_t *expected
+) {
+    if (value->axes != axes) {
+        return status_of(
+            api, fail(FXBIN_BAD_ARGUMENT, "%s: expected %d axes, got %d", name, (int)axes, (int)value->axes)
+        );
+    }
+    for (size_t axis = 0; axis < axes; axis++) {
+        if (value->shape[axis] != expected[axis]) {
+            return status_of(
+                api,
+                fail(
+                    FXBIN_BAD_ARGUMENT,
+                    "%s: expected %lld on axis %d, got %lld",
+                    name,
+                    (long long)expected[axis],
+                    (int)axis,
+                    (long long)value->shape[axis]
+                )
             );
         }
     }
-    return FXBIN_OK;
+    return NULL;
 }
 
 static OrtStatus *read_kernel(conv_kernel *self, const OrtKernelInfo *info) {
@@ -154,7 +164,8 @@ static OrtStatus *read_kernel(conv_kernel *self, const OrtKernelInfo *info) {
     self->shape.channels = thresholds.shape[0];
     self->shape.filters = bits.shape[0];
     TRY(status_of(api, fxbin_weights_create(&self->shape, &self->weights)));
-    return status_of(api, check_bits(&self->shape, bits.shape));
+    const int64_t expected[3] = {self->shape.filters, taps_of(&self->shape), tap_bytes(&self->shape)};
+    return check_axes(api, "weight_bits", &bits, 3, expected);
 }
 
 /** A session does not say how many threads it has, so work is divided as for one thread on each CPU. */
@@ -248,10 +259,23 @@ static void on_session_threads(
     threads->status = threads->api->KernelContext_ParallelFor(threads->context, run_body, (size_t)count, 0, threads);
 }
 
+/** Check the shapes of the inputs that `fxbin_call` has only the number of elements of. */
+static OrtStatus *check_inputs(const conv_kernel *self, const tensor_value values[ALWAYS]) {
+    const OrtApi *api = self->api;
+    const fxbin_shape *shape = &self->shape;
+    const int64_t two_of_each[2] = {2, shape->filters}, bits[3] = {shape->filters, taps_of(shape), tap_bytes(shape)};
+    TRY(check_axes(api, "thresholds", &values[THRESHOLDS], 1, &shape->channels));
+    TRY(check_axes(api, "x_levels", &values[X_LEVELS], 1, two_of_each));
+    TRY(check_axes(api, "weight_bits", &values[WEIGHT_BITS], 3, bits));
+    TRY(check_axes(api, "w_levels", &values[W_LEVELS], 2, two_of_each));
+    return check_axes(api, "bias", &values[BIAS], 1, &shape->filters);
+}
+
 static OrtStatus *read_call(const conv_kernel *self, OrtKernelContext *context, fxbin_call *call) {
     const OrtApi *api = self->api;
     tensor_value values[ALWAYS], other;
     for (size_t i = 0; i < ALWAYS; i++) TRY(read_input(api, context, i, &values[i]));
+    TRY(check_inputs(self, values));
     TRY(as_tensor(api, "x", &values[X], &call->x));
     call->thresholds = values[THRESHOLDS].data, call->thresholds_size = values[THRESHOLDS].size;
     call->x_levels = values[X_LEVELS].data, call->x_levels_size = values[X_LEVELS].size;
@@ -265,6 +289,7 @@ static OrtStatus *read_call(const conv_kernel *self, OrtKernelContext *context, 
     }
     if (self->op->activation == FXBIN_PRELU) {
         TRY(read_input(api, context, next, &other));
+        TRY(check_axes(api, "slope", &other, 1, &self->shape.filters));
         call->slope = other.data, call->slope_size = other.size;
     }
     return NULL;

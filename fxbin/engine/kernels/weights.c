@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "errors.h"
+#include "joined.h"
 #include "kernels.h"
 #include "planar_avx512.h"
 #include "weight_bits.h"
@@ -18,15 +19,22 @@
 /** Number of pixels from which on their number does not matter to kernels that need many to be fast. */
 #define MANY_PIXELS 1024
 
-/** The forms of a weight in addition to those for the kernels of `kernel_at`. */
-enum { EXCESS = MAX_KERNELS, JOINED, PLANAR, FORMS };
+/** The forms of a weight in addition to those for the kernels of `kernel_at`. Each has a place of its own, because one
+ * shape may need any of them, depending on the call. */
+enum { EXCESS = MAX_KERNELS, DEPTHWISE, NARROW_GROUPS, PLANAR, FORMS };
+
+/** A form that none of so many calls has used is freed: inputs that fire more or less often need another one. Making it
+ * again takes a few hundredths of the time of so many calls. */
+#define UNUSED_CALLS 256
 
 struct fxbin_weights {
     fxbin_shape shape;
     bool are_best[2][2][MAX_KERNELS]; /**< for few pixels or many, without limits or with */
-    pthread_mutex_t making;
+    pthread_mutex_t making; /**< held to make or free a form, but not to use one */
     _Atomic(void *) forms[FORMS]; /**< by number of the kernel, then the others */
-    atomic_int_fast64_t held;
+    int64_t sizes[FORMS];
+    atomic_bool is_used[FORMS]; /**< since unused forms were last freed */
+    atomic_int_fast64_t held, calls, running;
 };
 
 typedef void (*makes_form)(const fxbin_shape *shape, const uint8_t *weight_bits, void *form);
@@ -39,14 +47,14 @@ const bool *ever_best(const fxbin_weights *weights, int64_t pixels, bool has_lim
     return weights->are_best[pixels >= MANY_PIXELS][has_limits];
 }
 
+/** Where the form for `kernel` is kept. */
 static int64_t number_of(const fxbin_kernel *kernel) {
-#if FXBIN_X86
+    if (kernel == &depthwise_kernel) return DEPTHWISE;
+    if (kernel == &narrow_groups_kernel) return NARROW_GROUPS;
     if (kernel == &planar_avx512_kernel) return PLANAR;
-#endif
-    for (int64_t number = 0; kernel_at(number) != NULL; number++) {
-        if (kernel_at(number) == kernel) return number;
-    }
-    return JOINED; // a shape has at most one of these kernels
+    int64_t number = 0;
+    while (kernel_at(number) != kernel) number++;
+    return number;
 }
 
 /** Find the kernels that are the fastest for some share of inputs that fire. */
@@ -88,7 +96,8 @@ void fxbin_weights_destroy(fxbin_weights *weights) {
 static const void *form_of(
     fxbin_weights *weights, int64_t number, int64_t size, makes_form make, const uint8_t *weight_bits
 ) {
-    void *form = atomic_load_explicit(&weights->forms[number], memory_order_acquire);
+    atomic_store_explicit(&weights->is_used[number], true, memory_order_relaxed);
+    void *form = atomic_load(&weights->forms[number]);
     if (form != NULL) return form;
     pthread_mutex_lock(&weights->making);
     form = atomic_load(&weights->forms[number]);
@@ -97,12 +106,39 @@ static const void *form_of(
         form = aligned_alloc(ALIGNMENT, whole);
         if (form != NULL) {
             make(&weights->shape, weight_bits, form);
+            weights->sizes[number] = (int64_t)whole;
             atomic_fetch_add(&weights->held, (int_fast64_t)whole);
-            atomic_store_explicit(&weights->forms[number], form, memory_order_release);
+            atomic_store(&weights->forms[number], form);
         }
     }
     pthread_mutex_unlock(&weights->making);
     return form;
+}
+
+void begin_call(fxbin_weights *weights) {
+    atomic_fetch_add(&weights->running, 1);
+}
+
+/** Free the forms that were not used since the last time, except for those that a call may be using now. */
+static void free_unused(fxbin_weights *weights) {
+    pthread_mutex_lock(&weights->making);
+    for (int i = 0; i < FORMS; i++) {
+        if (atomic_exchange(&weights->is_used[i], false)) continue;
+        // Taken away first: a call that begins after this waits for `making`, and finds what was put back or none.
+        void *form = atomic_exchange(&weights->forms[i], NULL);
+        if (form != NULL && atomic_load(&weights->running) == 0) {
+            atomic_fetch_sub(&weights->held, (int_fast64_t)weights->sizes[i]);
+            free(form);
+        } else {
+            atomic_store(&weights->forms[i], form);
+        }
+    }
+    pthread_mutex_unlock(&weights->making);
+}
+
+void end_call(fxbin_weights *weights) {
+    atomic_fetch_sub(&weights->running, 1);
+    if ((atomic_fetch_add(&weights->calls, 1) + 1) % UNUSED_CALLS == 0) free_unused(weights);
 }
 
 const void *weights_for(fxbin_weights *weights, const fxbin_kernel *kernel, const uint8_t *weight_bits) {
