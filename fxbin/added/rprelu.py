@@ -1,11 +1,14 @@
 """The activation of ReActNet."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
 from fxbin.added.layer import AddedLayer
+from fxbin.onlookers import is_followed, is_unseen
 
 SLOPE = 0.25
 """Initial slope below the shift, as that of `nn.PReLU`."""
@@ -15,7 +18,7 @@ class RPReLU(AddedLayer):
     """A PReLU whose corner is learned, too, in each channel.
 
     Forward:   y = x - gamma + zeta where x > gamma, else beta (x - gamma) + zeta.
-    Backward:  of this formula, by autograd.
+    Backward:  of this formula; at x = gamma as below it.
 
     Shapes:    x and y ``(n, c, h, w)``, or ``(c, h, w)`` if not `batched`; gamma, zeta, beta ``(c,)``.
     Units:     gamma has those of x, zeta those of y; beta has none.
@@ -34,12 +37,55 @@ class RPReLU(AddedLayer):
     def forward(self, x: Tensor) -> Tensor:
         # F.prelu takes axis 1 for the channels. Not asked of x, as another tracer may record this.
         x = x if self.batched else x.unsqueeze(0)
-        y = F.prelu(x - _per_channel(self.gamma), self.beta) + _per_channel(self.zeta)
+        parameters = self.gamma, self.zeta, self.beta
+        if torch.is_grad_enabled() and type(x) is Tensor and not is_followed() and self._is_alone(x):
+            y: Tensor = _RPReLU.apply(x, *parameters)  # type: ignore[no-untyped-call]
+        else:
+            y = _rprelu(x, *parameters)
         return y if self.batched else y.squeeze(0)
+
+    def _is_alone(self, x: Tensor) -> bool:
+        """Whether nobody sees which operators compute the gradients of `x`, and all have one dtype."""
+        tensors = (x, self.gamma, self.zeta, self.beta)
+        return is_unseen(*(each.detach() for each in tensors)) and len({each.dtype for each in tensors}) == 1
 
     @override
     def extra_repr(self) -> str:
         return f"{len(self.gamma)}"
+
+
+class _RPReLU(torch.autograd.Function):
+    """The formula of `RPReLU` for ``(n, c, h, w)``, with a backward of operators that are fast on a CPU.
+
+    That of `F.prelu` takes 20 times as long as its forward there.
+
+    Backward:  with a = g where x > gamma, else 0, and b = g - a: of x, a + beta b; of gamma, minus its sum;
+               of zeta, the sum of g; of beta, that of b (x - gamma); each sum per channel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gamma, beta)
+        return _rprelu(x, gamma, zeta, beta)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        (g,), (x, gamma, beta) = grads, ctx.saved_tensors
+        shifted = x - _per_channel(gamma)
+        above = torch.ops.aten.threshold_backward(g, shifted, 0)
+        below = g - above
+        sum_above, sum_below = _sum(above), _sum(below)
+        grad_x = torch.addcmul(above, below, _per_channel(beta))
+        grad_gamma = -(sum_above + beta * sum_below)
+        return grad_x, grad_gamma, sum_above + sum_below, _sum(below * shifted)
+
+
+def _rprelu(x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
+    return F.prelu(x - _per_channel(gamma), beta) + _per_channel(zeta)
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum((0, 2, 3))
 
 
 def _per_channel(parameter: Tensor) -> Tensor:

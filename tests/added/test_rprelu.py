@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 import torch
 
@@ -38,6 +40,25 @@ def test_gradients_are_finite_differences() -> None:
         return y
 
     assert torch.autograd.gradcheck(run, (x, *layer.parameters()))
+    assert torch.autograd.gradgradcheck(run, (x, *layer.parameters()))
+
+
+def test_the_fast_backward_is_that_of_autograd() -> None:
+    torch.manual_seed(0)
+    layer, x = RPReLU(3), torch.randn(4, 3, 5, 5)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    with torch.no_grad():
+        layer.gamma[0] = x[0, 0, 0, 0]
+    found = []
+    for follows in (False, True):
+        own = x.clone().requires_grad_()
+        with torch.profiler.profile() if follows else contextlib.nullcontext():  # sees which operators run
+            y = layer(own)
+        assert ("RPReLU" in type(y.grad_fn).__name__) is not follows
+        found.append([y, *torch.autograd.grad(y.square().sum(), [own, *layer.parameters()])])
+    for fast, expected in zip(*found, strict=True):
+        torch.testing.assert_close(fast, expected)
 
 
 def test_it_starts_as_prelu() -> None:
