@@ -62,7 +62,8 @@ def test_weights_that_onednn_has_arranged_are_counted(built: Engine) -> None:
     layers = [layer for layer in deployed.modules() if isinstance(layer, Int8Conv2d)]
     on_bytes = int(torch_private.has_vnni())
     assert all(layer.form_bytes >= on_bytes * layer.weight.nbytes for layer in layers)
-    forms = sum(layer.form_bytes for layer in (*layers, *deployed.packed_convolutions.values()))
+    forms = sum(layer.form_bytes for layer in layers)
+    forms += sum(packed.form_bytes for packed in deployed.packed_convolutions.values())
     tensors = sum(each.nbytes for each in (*deployed.parameters(), *deployed.buffers()))
     assert deployed.held_bytes == tensors + forms
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
-from fxbin.deployment.prepacked_conv2d import PrepackedConv2d
 from fxbin.engine.library import Engine
 from tests.passes.blocks import Residual, conv
 from tests.test_rewrites import Network, rewritten
@@ -84,7 +83,7 @@ def test_the_pooled_convolution_is_a_layer_that_takes_in_its_norm(built: Engine)
     module = trained(Network(), *REWRITES)
     deployed = fxbin.deploy(module)
     layer = deployed.get_submodule("layer2.downsample.0")
-    assert isinstance(layer, PrepackedConv2d)
+    assert isinstance(layer, torch.nn.Conv2d)
     assert layer.stride == (1, 1)
     assert "downsample.1" not in str(deployed.graph)
     assert module.layer2.downsample[0].stride == (2, 2)
