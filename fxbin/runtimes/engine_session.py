@@ -10,13 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fxbin.deployment import DeployedModule, PackedConv2d
-<<<<<<< HEAD
 from fxbin.deployment.origin import origin, with_shift
-=======
-from fxbin.deployment.origin import origin
 from fxbin.engine.operators import OPERATORS
 from fxbin.errors import VerificationError
->>>>>>> fix16
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.reference import outputs_of
 from fxbin.verification.samples import to_array
