@@ -142,7 +142,9 @@ def verify(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="FILE", help="An .onnx or .xml file; by default, one is exported.", show_default=False
+            metavar="FILE",
+            help="An .onnx or .xml file, or a .pt2 file for --runtimes engine; by default, one is exported.",
+            show_default=False,
         ),
     ] = None,
     input_size: InputOption = None,
@@ -166,7 +168,8 @@ def verify(
     by itself, including values at the threshold and infinities. The exit code is 2 if anything differs.
 
     With --runtimes, the outputs and layers of other runtimes are compared, too: `engine` is the model that
-    fxbin.deploy makes, which runs in 1 bit in PyTorch and needs no file.
+    fxbin.deploy makes, which runs in 1 bit in PyTorch and needs no file. Without a FILE, onnxruntime
+    gets one with fxbin's operators, in 1 bit where the engine can be built.
 
     Examples: `fxbin verify runs/demo/checkpoint.pt runs/demo/model.onnx`,
     `fxbin verify runs/demo/checkpoint.pt --runtimes engine,onnxruntime`

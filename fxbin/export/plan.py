@@ -21,6 +21,7 @@ def plan_export(
     *,
     example_kwargs: Mapping[str, Any] | None = None,
     all_enabled: bool = False,
+    operators: Operators = "openvino",
 ) -> tuple[SiteExport, ...]:
     """Plan how `export_onnx` would export each call site of `model`, in execution order.
 
@@ -30,7 +31,7 @@ def plan_export(
     module, inputs = prepare(model, example_inputs, example_kwargs)
     if all_enabled:
         module.binarization.enable(activations=True, weights=True)
-    return lower(module, inputs, final_values=not all_enabled)
+    return lower(module, inputs, operators=operators, final_values=not all_enabled)
 
 
 def lower(

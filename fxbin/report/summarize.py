@@ -12,6 +12,7 @@ from fxbin.deployment import plan_deployment
 from fxbin.errors import ExportError
 from fxbin.export import ExportMode, SiteExport
 from fxbin.export.plan import plan_export
+from fxbin.export.report import Operators
 from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info, replaced_conv2d
 from fxbin.report.layer_cost import is_weighted
@@ -26,7 +27,8 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
     With a target it also tells which call sites will run in 1 bit once the model is trained, and why not the
     others: ``"engine"`` is a model that `fxbin.deploy` returns, run by fxbin's engine in PyTorch;
-    ``"openvino"`` is OpenVINO with a file of `fxbin.export_onnx`. This works before training.
+    ``"onnxruntime"`` is onnxruntime with the engine and a file that `fxbin.export_onnx` writes with
+    ``operators="fxbin"``; ``"openvino"`` is OpenVINO with its default file. This works before training.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
@@ -60,8 +62,9 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
 
 
 def _planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
-    if target == "openvino":
-        return plan_export(model, all_enabled=True)
+    if target != "engine":
+        operators: Operators = "openvino" if target == "openvino" else "fxbin"
+        return plan_export(model, all_enabled=True, operators=operators)
     return tuple(
         SiteExport(
             name, ExportMode.FLOAT if reason else ExportMode.ONE_BIT, enabled=True, reason=reason or ""

@@ -18,7 +18,7 @@ from fxbin.report.site import ReplacedSite, SiteReport
 from fxbin.report.text import UNBOUNDED, as_text
 from fxbin.tracing import Island, Specialisation
 
-Target = Literal["engine", "openvino"]
+Target = Literal["engine", "onnxruntime", "openvino"]
 """A runtime for which `summary` can tell what will run in 1 bit."""
 
 _TOTALS = (
@@ -27,7 +27,7 @@ _TOTALS = (
 )
 """Totals in `Summary.to_dict`."""
 
-_TARGETS = {"engine": "the engine", "openvino": "OpenVINO"}
+_TARGETS = {"engine": "the engine", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
 """Spelling of each `Target` in the table."""
 
 

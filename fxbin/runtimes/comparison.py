@@ -13,7 +13,7 @@ from torch import fx, nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.deployment import deploy
-from fxbin.engine.library import engine
+from fxbin.engine.library import Engine, engine, engine_or_why_not
 from fxbin.errors import EngineError, VerificationError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.export.file_record import read_record
@@ -22,9 +22,9 @@ from fxbin.export.plan import plan_export
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.lowering.prepare import prepare
 from fxbin.runtimes.choice import check_choice
-from fxbin.runtimes.engine_session import run_deployed
+from fxbin.runtimes.engine_session import run_deployed, run_program
 from fxbin.runtimes.layer_outputs import return_layers, return_values
-from fxbin.runtimes.onnx_session import run_in_onnxruntime
+from fxbin.runtimes.onnx_session import form_of, run_in_onnxruntime
 from fxbin.runtimes.report import IN_PYTORCH, Runtime, RuntimeReport, RuntimeResult
 from fxbin.verification.compare import check_outputs
 from fxbin.verification.model_file import checked_path
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 Outputs: TypeAlias = "list[list[NDArray[Any]]]"
 """The outputs for each sample."""
+
+PROGRAM = ".pt2"
+"""Suffix of a program for PyTorch."""
+
+FOR_PYTORCH = "{path}: it is a program for PyTorch, which only the engine runs; give an .onnx file"
 
 IN_FLOAT = "the engine is not available here, so PyTorch's operators computed this in float: see the warning"
 
@@ -59,11 +64,13 @@ def compare_runtimes(
 
     Args:
         model: a transformed model, in its current stage; its mode does not change.
-        path: an ONNX file of it; by default a temporary one is exported.
+        path: an ONNX file of it, or for ``"engine"`` a program that `fxbin.export_program` wrote. By default,
+            temporary ONNX files are exported: onnxruntime then runs one with fxbin's operators, in 1 bit
+            where the engine can be built, and gives its `layers` from the one for OpenVINO, in float.
         inputs: samples, each a tensor or a tuple of positional inputs; by default random numbers and
             zeros of the shapes in `input_info`.
         runtimes: any of ``"compiled"``, which is `torch.compile`, ``"engine"``, which is the model that
-            `fxbin.deploy` makes, ``"onnxruntime"`` and ``"openvino"``. The first two do not use the file.
+            `fxbin.deploy` makes, ``"onnxruntime"`` and ``"openvino"``. The first two do not use an ONNX file.
         layers: whether to compare each binarized call site as well, and name the first that differs. OpenVINO
             runs each by itself, as in `fxbin.openvino.verify`, because it does not fuse layers that are
             outputs. Layers of the engine are compared after what has become part of them: BatchNorm, sum,
@@ -81,17 +88,50 @@ def compare_runtimes(
     example = first_sample(inputs)
     with tempfile.TemporaryDirectory(prefix="fxbin-runtimes-") as folder:
         if path is not None:
-            file = checked_path(Path(path), (".onnx",))
+            files = _Files(checked_path(Path(path), (".onnx", PROGRAM)))
         else:
-            file = Path(folder) / "model.onnx"
-            if not IN_PYTORCH.issuperset(runtimes):
-                export_onnx(binarized, file, example)
+            files = _exported(binarized, example, runtimes, Path(folder), layers=layers)
         module, bound = prepare(binarized, example, None)
         samples = bound_samples(module.graph, bound, inputs)
         names = _binarized(binarized, example) if layers else []
         returned = return_layers(module, names)
-        compare = _Comparison(binarized, module, file, samples, inputs, returned, tolerance, time_limit)
+        compare = _Comparison(binarized, module, files, samples, inputs, returned, tolerance, time_limit)
         return RuntimeReport(tuple(compare.run(runtime) for runtime in runtimes))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of the model."""
+
+    path: Path
+    """The one that the user gave, or an exported one for OpenVINO."""
+
+    bits: Path | None = None
+    """An exported one with fxbin's operators, for onnxruntime; None if `path` is used there."""
+
+    @property
+    def is_program(self) -> bool:
+        """Whether `path` is a program for PyTorch."""
+        return self.path.suffix == PROGRAM
+
+
+def _exported(
+    model: BinarizedModule,
+    example: tuple[Any, ...] | None,
+    runtimes: Sequence[Runtime],
+    folder: Path,
+    *,
+    layers: bool,
+) -> _Files:
+    """Export the files that `runtimes` need into `folder`."""
+    files = _Files(folder / "model.onnx", folder / "bits.onnx")
+    if "onnxruntime" not in runtimes or not isinstance(engine_or_why_not(), Engine):
+        files = _Files(files.path)
+    if files.bits is not None:
+        export_onnx(model, files.bits, example, operators="fxbin")
+    if "openvino" in runtimes or ("onnxruntime" in runtimes and (layers or files.bits is None)):
+        export_onnx(model, files.path, example)
+    return files
 
 
 def _check_runtimes(runtimes: Sequence[Runtime]) -> None:
@@ -126,6 +166,9 @@ class _Run:
     problem: str = ""
     """What is wrong regardless of the values; empty if nothing is."""
 
+    form: str = ""
+    """Which form of the model ran, if there are several."""
+
 
 @dataclass(frozen=True)
 class _Comparison:
@@ -137,8 +180,8 @@ class _Comparison:
     module: fx.GraphModule
     """The model as it is exported; it returns the outputs of `layers` after its own."""
 
-    path: Path
-    """The ONNX file of the model, which need not exist for runtimes in PyTorch."""
+    files: _Files
+    """The files of the model, which need not exist for runtimes in PyTorch."""
 
     samples: Sequence[BoundInputs]
     """The samples, bound to the inputs of `module`."""
@@ -169,11 +212,12 @@ class _Comparison:
             return RuntimeResult(runtime, (), 0, None, f"{refusal} {self._lost(runtime)}".rstrip())
         outputs, layers = checks[: len(ran.names)], checks[len(ran.names) :]
         first = next((layer.name for layer in layers if not layer.is_right), None)
-        return RuntimeResult(runtime, outputs, len(layers), first, ran.problem)
+        return RuntimeResult(runtime, outputs, len(layers), first, ran.problem, ran.form)
 
     def _lost(self, runtime: Runtime) -> str:
         """Return what the file has lost since it was written; empty if nothing, or if it was not used."""
-        record = read_record(self.path) if runtime == "onnxruntime" else None
+        uses_it = runtime == "onnxruntime" and not self.files.is_program
+        record = read_record(self.files.path) if uses_it and self.files.bits is None else None
         return "" if record is None else record.lost
 
     def _compiled(self) -> _Run:
@@ -183,6 +227,8 @@ class _Comparison:
         return _Run(_output_names(found, self.layers), self.layers, found, self.module)
 
     def _engine(self) -> _Run:
+        if self.files.is_program:
+            return self._program()
         example = first_sample(self.inputs)
         deployed = deploy(self.model, example)
         found, origins = run_deployed(deployed, self.samples, layers=bool(self.layers))
@@ -192,18 +238,40 @@ class _Comparison:
         problem = IN_FLOAT if deployed.packed_convolutions and engine() is None else ""
         return _Run(_output_names(found, list(origins)), list(origins), found, reference, problem)
 
+    def _program(self) -> _Run:
+        """Run the program that the user gave. It has no layers to compare."""
+        found, calls_engine = run_program(self.files.path, self.samples)
+        reference, _ = prepare(self.model, first_sample(self.inputs), None)
+        problem = IN_FLOAT if calls_engine and engine() is None else ""
+        return _Run(_output_names(found, ()), (), found, reference, problem, "the program in the file")
+
     def _onnxruntime(self) -> _Run:
-        names, found = run_in_onnxruntime(self.path, self.samples, self.layers)
-        return _Run(names, self.layers, found, self.module)
+        path, bits = self.files.path, self.files.bits
+        if self.files.is_program:
+            raise VerificationError(FOR_PYTORCH.format(path=path))
+        if bits is None:
+            names, found = run_in_onnxruntime(path, self.samples, self.layers)
+            return _Run(names, self.layers, found, self.module, form=form_of(path))
+        names, found = run_in_onnxruntime(bits, self.samples, ())
+        form = form_of(bits)
+        if self.layers:
+            _, of_layers = run_in_onnxruntime(path, self.samples, self.layers)
+            found = [
+                [*outputs, *values[len(names) :]] for outputs, values in zip(found, of_layers, strict=True)
+            ]
+            form += f"; layers: {form_of(path)}"
+        return _Run(names, self.layers, found, self.module, form=form)
 
     def _openvino(self) -> RuntimeResult:
         # Imported only when asked for: without OpenVINO, the other runtimes need none of this.
         from fxbin.openvino.verify import FULL_FLOAT, examine
 
         layers = bool(self.layers)
+        if self.files.is_program:
+            return RuntimeResult("openvino", (), 0, None, FOR_PYTORCH.format(path=self.files.path))
         try:
             report = examine(
-                self.model, self.path, self.inputs, self.tolerance, layers, FULL_FLOAT, self.time_limit
+                self.model, self.files.path, self.inputs, self.tolerance, layers, FULL_FLOAT, self.time_limit
             )
         except VerificationError as error:
             return RuntimeResult("openvino", (), 0, None, str(error))

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
+import torch
 from torch import Tensor, nn
 
 from fxbin.deployment import DeployedModule, PackedConv2d
 from fxbin.deployment.origin import origin, with_shift
+from fxbin.engine.operators import OPERATORS
+from fxbin.errors import VerificationError
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.reference import outputs_of
 from fxbin.verification.samples import to_array
@@ -39,6 +44,26 @@ def run_deployed(
         of_layers = (with_shift(nodes[sites[name]], y) for name, y in seen.items())
         found.append([to_array(y) for y in (*outputs, *of_layers)])
     return found, {name: origin(nodes[sites[name]]) for name in seen}
+
+
+def run_program(path: Path, samples: Sequence[BoundInputs]) -> "tuple[list[list[NDArray[Any]]], bool]":
+    """Run the program that `fxbin.export_program` wrote; return its outputs for each sample.
+
+    Also return whether it calls the engine. Raises VerificationError if PyTorch cannot read the file.
+    """
+    try:
+        program = torch.export.load(path)
+    except (RuntimeError, ValueError, OSError, KeyError, BadZipFile) as error:
+        problem = str(error).strip().partition("\n")[0]
+        raise VerificationError(f"{path}: PyTorch cannot read this program: {problem}") from error
+    module = program.module()
+    found = []
+    for sample in samples:
+        on_cpu = BoundInputs(sample.with_tensors([x.cpu() for x in sample.tensors]), sample.names)
+        found.append([to_array(y) for y in outputs_of(module, on_cpu)])
+    nodes = program.graph_module.graph.find_nodes
+    called = any(nodes(op="call_function", target=operator.default) for operator in OPERATORS.values())
+    return found, called
 
 
 @contextmanager

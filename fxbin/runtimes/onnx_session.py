@@ -23,6 +23,16 @@ LAYERS_ARE_FUSED = (
 )
 
 
+def form_of(path: Path) -> str:
+    """Return which operators the file at `path` has, and whether ONNX Runtime runs them in 1 bit."""
+    record = read_record(path)
+    if record is None:
+        return ""
+    if record.operators == "fxbin":
+        return "fxbin's operators, in 1 bit" if record.calls else "fxbin's operators"
+    return f"{'OpenVINO' if record.operators == 'openvino' else 'standard'} operators, in float"
+
+
 def run_in_onnxruntime(
     path: Path, samples: Sequence[BoundInputs], layers: Sequence[str]
 ) -> "tuple[list[str], list[list[NDArray[Any]]]]":

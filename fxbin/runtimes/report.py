@@ -36,6 +36,9 @@ class RuntimeResult:
     problem: str
     """Why the runtime gave no outputs, or what else is wrong; empty if nothing is."""
 
+    form: str = ""
+    """What ran, where there is more than one form: ``"fxbin's operators, in 1 bit"`` for onnxruntime."""
+
     @property
     def is_right(self) -> bool:
         """Whether the runtime had no problem and all outputs and layers are right."""
@@ -71,7 +74,9 @@ class RuntimeReport:
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = []
         for result in self.results:
-            parts.append(Text(f"{result.runtime} beside PyTorch eager: {result.problem}".rstrip(": ")))
+            form = f" ({result.form})" if result.form else ""
+            title = f"{result.runtime}{form} beside PyTorch eager: {result.problem}"
+            parts.append(Text(title.rstrip(": ")))
             if result.outputs:
                 parts.append(output_table(result.outputs))
             if result.first_difference is not None:

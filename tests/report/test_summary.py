@@ -292,15 +292,16 @@ def test_a_target_says_before_training_what_will_run_in_one_bit() -> None:
     assert "OpenVINO will run 2 of 3 in 1 bit: 7" in shown
 
 
-def test_the_engine_takes_what_openvino_does_not() -> None:
+@pytest.mark.parametrize(("target", "name"), [("engine", "the engine"), ("onnxruntime", "onnxruntime")])
+def test_the_engine_takes_what_openvino_does_not(target: Any, name: str) -> None:
     settings = config(2, 3, 6, 6, ignored_scopes=["Deployed/NNCFConv2d[stem]/conv2d_0"])
-    report = fxbin.summary(fxbin.transform(Deployed(), settings), target="engine")
+    report = fxbin.summary(fxbin.transform(Deployed(), settings), target=target)
     assert [(str(site.mode), site.reason) for site in report.deployment] == [("1 bit", "")] * 3
     assert report.one_bit_macs == report.binarized_macs == 6 * 6 * (16 * 16 * 9 + 16 // 4 * 12 * 9 + 12 * 8)
-    assert json.loads(json.dumps(report.to_dict()))["target"] == "engine"
+    assert json.loads(json.dumps(report.to_dict()))["target"] == target
     shown = str(report)
-    assert "| in the engine" in shown
-    assert "the engine will run 3 of 3 in 1 bit: 8" in shown
+    assert f"| in {name}" in shown
+    assert f"{name} will run 3 of 3 in 1 bit: 8" in shown
 
 
 class Computed(nn.Module):
@@ -336,7 +337,6 @@ def test_without_a_target_nothing_is_said_about_one() -> None:
     report = fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)))
     assert (report.target, report.deployment, report.one_bit) == (None, (), 0)
     assert "OpenVINO" not in str(report)
-    with pytest.raises(
-        ExportError, match=r"target: expected one of .engine., .openvino., or None, got 'tensorrt'"
-    ):
+    known = ".engine., .onnxruntime., .openvino., or None"
+    with pytest.raises(ExportError, match=rf"target: expected one of {known}, got 'tensorrt'"):
         fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)), target="tensorrt")  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """One model in every runtime: the report if they agree, and if they do not."""
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.engine.library import Engine
-from fxbin.errors import ExportError
+from fxbin.errors import EngineError, ExportError
 from fxbin.export import export_onnx
+from fxbin.runtimes import comparison
+from fxbin.runtimes.report import Runtime
 from tests.binarizing import as_if_trained, binarize
 from tests.openvino.test_verify import Net, changed_levels, fall_back_to_float
 from tests.transforming import config
@@ -175,10 +178,62 @@ def test_names_of_the_file_are_its_own(tmp_path: Path) -> None:
     assert [result.outputs[0].name for result in report.results] == ["logits", "logits"]
 
 
-def test_a_model_in_float64_is_compared_where_a_runtime_takes_it() -> None:
-    model = binarize(nn.Conv2d(8, 4, 3), X).double()
-    (result,) = fxbin.compare_runtimes(model, inputs=[X.double()], runtimes=["onnxruntime"]).results
+def test_a_model_in_float64_is_compared_where_a_runtime_takes_it(built: Engine, tmp_path: Path) -> None:
+    model, inputs = binarize(nn.Conv2d(8, 4, 3), X).double(), [X.double()]
+    (result,) = fxbin.compare_runtimes(model, inputs=inputs, runtimes=["onnxruntime"]).results
+    assert result.is_right
+    export_onnx(model, tmp_path / "model.onnx")
+    (result,) = fxbin.compare_runtimes(
+        model, tmp_path / "model.onnx", inputs, runtimes=["onnxruntime"]
+    ).results
     assert "NOT_IMPLEMENTED" in result.problem
+
+
+def forms_in_onnxruntime(model: BinarizedModule, path: Path | None = None, *, layers: bool = False) -> str:
+    """Which form of the model was compared; it must be right."""
+    report = fxbin.compare_runtimes(model, path, [X], runtimes=["onnxruntime"], layers=layers)
+    (result,) = report.results
+    assert result.is_right, str(report)
+    assert (result.layers > 0) is layers
+    assert not result.form or f"onnxruntime ({result.form}) beside PyTorch eager" in str(report)
+    return result.form
+
+
+def test_onnxruntime_is_compared_in_1_bit_and_the_report_says_so(
+    built: Engine, model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_1_bit, in_float = "fxbin's operators, in 1 bit", "OpenVINO operators, in float"
+    assert forms_in_onnxruntime(model) == in_1_bit
+    assert forms_in_onnxruntime(model, layers=True) == f"{in_1_bit}; layers: {in_float}"
+    for operators, form in (
+        ("fxbin", in_1_bit),
+        ("openvino", in_float),
+        ("standard", "standard operators, in float"),
+    ):
+        export_onnx(model, tmp_path / "model.onnx", operators=operators)  # type: ignore[arg-type]
+        assert forms_in_onnxruntime(model, tmp_path / "model.onnx") == form
+    monkeypatch.setattr(comparison, "engine_or_why_not", lambda: EngineError("no compiler"))
+    assert forms_in_onnxruntime(model, layers=True) == in_float
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
+def test_a_program_is_compared_in_pytorch_only(built: Engine, model: BinarizedModule, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    runtimes: list[Runtime] = ["engine", "onnxruntime", "openvino"]
+    fxbin.export_program(model, path, (X,))
+    report = fxbin.compare_runtimes(model, path, [X, -X], runtimes=runtimes, layers=True)
+    engine, *others = report.results
+    assert (engine.is_right, engine.layers, engine.form) == (True, 0, "the program in the file"), str(report)
+    for other in others:
+        assert not other.is_right
+        assert other.problem.endswith("which only the engine runs; give an .onnx file")
+    wrong = copy.deepcopy(model)
+    for site in wrong.binarization.sites.values():
+        site.activation.threshold.data += 1
+    assert not fxbin.compare_runtimes(wrong, path, [X], runtimes=["engine"]).is_right
+    path.write_bytes(b"no program")
+    (result,) = fxbin.compare_runtimes(model, path, [X], runtimes=["engine"]).results
+    assert "PyTorch cannot read this program" in result.problem
 
 
 @pytest.mark.parametrize(
