@@ -64,6 +64,8 @@ def gradients(
     """
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     high = s.item()
+    if high == 0:  # exp of a very small logarithm: nothing here may divide by it
+        return None
     low, above_high = -torch.finfo(exact).tiny, _next_above(high, exact)
     axes = all_but_channels(x)
 

@@ -136,3 +136,16 @@ def test_input_with_other_channels_is_refused_with_the_name(shape: tuple[int, ..
 def test_unknown_starts_are_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ActivationBinarizer(3, **option) if "init_batches" in option else ZeroScale(**option)
+
+
+def test_a_scale_that_has_become_zero_is_computed_as_the_formula_says() -> None:
+    binarizer = enabled()
+    binarizer.scale_initialized.fill_(1)
+    with torch.no_grad():
+        binarizer.scale.fill_(-200.0)  # whose exponential is 0 in float32
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    y = binarizer(x)
+    y.sum().backward()
+    assert y.count_nonzero() == 0
+    assert x.grad is not None
+    assert torch.equal(x.grad, (x == 0).float())
