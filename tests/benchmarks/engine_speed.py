@@ -10,7 +10,8 @@ of the deployed network, with BatchNorm, residual sums and ReLU, and with what P
 so that a given share of the inputs of each fires; less does, because inputs that are 0 after ReLU do not
 fire, whatever the threshold. A ratio is the median over the rounds of the ratio in a round; in
 brackets stands the ratio of the shortest times, of each convolution by itself, which a busy machine disturbs
-less. Grouped convolutions are timed beside PyTorch in float32, in the layout that is faster there. `--check` exits with 1 where a ratio is below its target. Prints the tables of docs/engine.md.
+less. Grouped convolutions are timed beside PyTorch in float32, in the layout that is faster there.
+`--check` exits with 1 where a ratio is below its target. Prints the tables of docs/engine.md.
 """
 
 import argparse
