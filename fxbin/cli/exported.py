@@ -214,7 +214,7 @@ def bench(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Time in these: engine,openvino. The engine is that of fxbin.deploy, in PyTorch.",
+            help="Time in these: engine,onnxruntime,openvino. engine is what fxbin.deploy makes, in PyTorch.",
             show_default="engine, and openvino if it is installed",
         ),
     ] = None,
@@ -236,7 +236,7 @@ def bench(
     ] = None,
     time_limit: TimeLimitOption = TIME_LIMIT,
 ) -> None:
-    """Time a model in PyTorch, in float and in 1 bit, and in OpenVINO, there also with int8, in one run.
+    """Time a model in PyTorch, onnxruntime and OpenVINO, in float and in 1 bit, in one run.
 
     A config or a model's name is enough: the weights do not affect the speed of OpenVINO, and that of the
     1-bit engine only by how many activations fire, which the first lines say.

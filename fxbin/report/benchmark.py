@@ -14,10 +14,11 @@ from rich.text import Text
 
 from fxbin.report.text import as_text
 
-BenchmarkRuntime = Literal["engine", "openvino"]
-"""``"engine"`` is PyTorch, with `fxbin.deploy` for the form in 1 bit."""
+BenchmarkRuntime = Literal["engine", "onnxruntime", "openvino"]
+"""``"engine"`` is PyTorch, with `fxbin.deploy` for the form in 1 bit. ``"onnxruntime"`` runs this form
+with fxbin's operators."""
 
-_NAMES = {"engine": "PyTorch", "openvino": "OpenVINO"}
+_NAMES = {"engine": "PyTorch", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
 """Spelling of each `BenchmarkRuntime` in the table."""
 
 CPU_INFO = Path("/proc/cpuinfo")

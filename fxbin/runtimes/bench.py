@@ -16,6 +16,7 @@ from fxbin.report.benchmark import BenchmarkReport, BenchmarkRuntime, Timing, pr
 from fxbin.report.turns import Turns
 from fxbin.runtimes.choice import check_choice
 from fxbin.runtimes.deployed_forms import DeployedForms, share_that_fires
+from fxbin.runtimes.onnxruntime_forms import OnnxruntimeForms
 from fxbin.verification.samples import bound_samples
 from fxbin.verification.time_limit import TIME_LIMIT, check_time_limit
 
@@ -36,11 +37,12 @@ def benchmark(
     cache_dir: "CacheDir" = None,
     time_limit: float = TIME_LIMIT,
 ) -> BenchmarkReport:
-    """Time a model in full precision and in 1 bit, in PyTorch and in OpenVINO, in one run.
+    """Time a model in full precision and in 1 bit, in PyTorch, onnxruntime and OpenVINO, in one run.
 
     For this, all binarizers are enabled or none, whatever the stage. In PyTorch, the model is timed in
-    channels_last as `fxbin.deploy` makes it: without binarizers, and in 1 bit with the engine. In OpenVINO,
-    it is timed in float32, int8, 1 bit, and 1 bit with the rest in int8.
+    channels_last as `fxbin.deploy` makes it: without binarizers, and in 1 bit with the engine. In
+    onnxruntime, it is timed without binarizers, and in 1 bit with fxbin's operators; in OpenVINO, in float32,
+    int8, 1 bit, and 1 bit with the rest in int8.
 
     All forms take turns, so that other load on the machine slows all of them down; medians are compared. With
     one thread, CPU time is measured, with more threads wall-clock time. OpenVINO runs in a separate process.
@@ -49,8 +51,8 @@ def benchmark(
         model: a transformed model. Training makes no difference to its speed in OpenVINO. The fewer
             activations fire, the faster the engine is.
         example_inputs: positional inputs; by default random numbers of the shapes in `input_info`.
-        runtimes: any of ``"engine"``, which is PyTorch with `fxbin.deploy`, and ``"openvino"``; by default
-            the engine, and OpenVINO if it is installed.
+        runtimes: any of ``"engine"``, which is PyTorch with `fxbin.deploy`, ``"onnxruntime"`` and
+            ``"openvino"``; by default the engine, and OpenVINO if it is installed.
         int8: whether to time OpenVINO's int8 forms, which needs nncf; by default, if nncf is installed.
         threads: number of threads that a runtime may use.
         precision: OpenVINO's precision hint, ``"f32"`` or ``"bf16"``.
@@ -65,6 +67,8 @@ def benchmark(
             neither exported nor deployed.
     """
     chosen = _chosen(runtimes)
+    if "onnxruntime" in chosen:
+        require("numpy", "onnx", "onnxruntime", extra="onnx")
     check_time_limit(time_limit)
     turns = Turns(rounds, repeat, threads)
     in_openvino: dict[str, Any] = {"int8": int8, "precision": precision, "cache_dir": cache_dir}
@@ -84,7 +88,7 @@ def benchmark(
         precision=precision,
         clock=turns.clock,
         shapes=tuple(tuple(x.shape) for x in sample.tensors),
-        fired=share_that_fires(binarized, sample) if "engine" in chosen else None,
+        fired=None if [*chosen] == ["openvino"] else share_that_fires(binarized, sample),
         timings=timings,
     )
 
@@ -99,8 +103,14 @@ def _time(
     time_limit: float,
 ) -> tuple[dict[BenchmarkRuntime, str], tuple[Timing, ...]]:
     """Time all forms in the `chosen` runtimes; return the versions of these, and the timings."""
-    here = [DeployedForms(binarized, example_inputs, sample, turns)] if "engine" in chosen else []
-    versions: dict[BenchmarkRuntime, str] = {"engine": DeployedForms.version} if here else {}
+    here: list[DeployedForms | OnnxruntimeForms] = []
+    versions: dict[BenchmarkRuntime, str] = {}
+    if "engine" in chosen:
+        here.append(DeployedForms(binarized, example_inputs, sample, turns))
+        versions["engine"] = here[-1].version
+    if "onnxruntime" in chosen:
+        here.append(OnnxruntimeForms(binarized, example_inputs, sample, turns))
+        versions["onnxruntime"] = here[-1].version
 
     def take_turn() -> None:
         for forms in here:
@@ -127,9 +137,9 @@ def _time(
 
 
 def _chosen(runtimes: Sequence[BenchmarkRuntime] | None) -> Sequence[BenchmarkRuntime]:
-    """Return `runtimes`, by default all that are installed. Raises ExportError for unknown ones."""
+    """Return `runtimes`, by default the engine, and OpenVINO if installed. Raises ExportError if unknown."""
     if runtimes is None:
-        return get_args(BenchmarkRuntime) if find_spec("openvino") else ["engine"]
+        return ["engine", "openvino"] if find_spec("openvino") else ["engine"]
     check_choice(runtimes, get_args(BenchmarkRuntime))
     return runtimes
 

@@ -62,22 +62,20 @@ def run_in_onnxruntime(
             options.add_session_config_entry(WEIGHTS_FOLDER, str(path.resolve().parent))
             session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
         taken = [value.name for value in session.get_inputs()]
-        found = []
-        for sample in samples:
-            named = _named(sample, taken)
-            found.append(session.run([*names, *asked], {name: named[name] for name in taken}))
+        found = [session.run([*names, *asked], named_inputs(sample, taken)) for sample in samples]
     except (*refusals, errors.NotImplemented, errors.RuntimeException, EngineError) as error:
         raise VerificationError(f"{path}: {error}") from error
     return names, found
 
 
-def _named(sample: BoundInputs, taken: Sequence[str]) -> "dict[str, NDArray[Any]]":
-    """Return arrays of `sample` by the input names `taken` of the file, by position if names differ."""
+def named_inputs(sample: BoundInputs, taken: Sequence[str]) -> "dict[str, NDArray[Any]]":
+    """Return arrays of `sample` for the input names `taken` of the file, by position if names differ."""
     names = sample.names if {*taken} <= {*sample.names} else taken
     if len(names) != len(sample.names):
         given = f"{len(taken)} tensors ({', '.join(taken)}), got {len(sample.names)}"
         raise VerificationError(f"the file takes {given}")
-    return dict(zip(names, map(to_array, sample.tensors), strict=True))
+    named = dict(zip(names, map(to_array, sample.tensors), strict=True))
+    return {name: named[name] for name in taken}
 
 
 def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", list[str]]:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import fxbin
 from fxbin.deployment import DeployedModule
-from tests.benchmarks.onnxruntime_speed import ratios, read_arguments, with_share
+from tests.benchmarks.onnxruntime_speed import keep_table_whole, ratios, read_arguments, with_share
 from tests.benchmarks.openvino_speed import CASES, SIZE, Case
 
 FORMS = ("OpenVINO float32", "OpenVINO 1 bit", "1 bit", "1 bit and int8")
@@ -107,6 +107,7 @@ def measure(forms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[
 def main() -> None:
     """Measure, and print the table."""
     arguments = read_arguments(__doc__)
+    keep_table_whole()
     names = ("ResNet18",) if arguments.quick else tuple(arguments.names)
     torch.set_num_threads(arguments.threads)
     print(f"OpenVINO {openvino.__version__}, threads: {arguments.threads}, batch: {arguments.batch}; ms\n")

@@ -7,9 +7,10 @@
 Both in one process, in turns, one thread, 1x3x224x224. OpenVINO's time is what it counts itself for its
 BinaryConvolution layers, with what it has fused into them; the engine's is that of the 16 modules in a run
 of the deployed network, with BatchNorm, residual sums and ReLU, and with what Python adds. Thresholds are set
-so that a given share of the inputs of each fires. A ratio is the median over the rounds of the ratio in a
-round; in brackets stands the ratio of the shortest times, of each convolution by itself, which a busy machine
-disturbs less. Grouped convolutions are timed beside PyTorch in float32, in the layout that is faster there.
+so that a given share of the inputs of each fires; less does, because inputs that are 0 after ReLU do not
+fire, whatever the threshold. A ratio is the median over the rounds of the ratio in a round; in
+brackets stands the ratio of the shortest times, of each convolution by itself, which a busy machine disturbs
+less. Grouped convolutions are timed beside PyTorch in float32, in the layout that is faster there.
 `--check` exits with 1 where a ratio is below its target. Prints the tables of docs/engine.md.
 """
 

@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,11 @@ class Firing:
         bound = binarizer.levels().threshold
         self.fired += int((x > bound).sum())
         self.inputs += x.numel()
+
+
+def keep_table_whole() -> None:
+    """Silence a warning of `torch.onnx.export`, which would be printed between the rows."""
+    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
 
 
 def with_share(model: BinarizedModule, x: Tensor, share: float) -> float:
@@ -182,6 +188,7 @@ def read_arguments(description: str | None) -> argparse.Namespace:
 def main() -> None:
     """Measure, and print the table."""
     arguments = read_arguments(__doc__)
+    keep_table_whole()
     names = tuple(TARGETS) if arguments.quick else tuple(arguments.names)
     torch.set_num_threads(arguments.threads)
     print(f"onnxruntime {onnxruntime.__version__}, threads: {arguments.threads}, batch: {arguments.batch}\n")

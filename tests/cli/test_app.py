@@ -352,7 +352,7 @@ def test_bench_times_the_engine(built: Engine, config: Path, capsys: pytest.Capt
     assert exit_code("bench", config, "--runtimes", "engine", "--precision", "bf16") == 2
     assert "precision: got 'bf16', an option of OpenVINO" in capsys.readouterr().err
     assert exit_code("bench", config, "--runtimes", "tvm") == 2
-    assert "expected a list of some of engine, openvino, got 'tvm'" in capsys.readouterr().err
+    assert "expected a list of some of engine, onnxruntime, openvino, got 'tvm'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.engine.library import Engine
-from fxbin.errors import ExportError
+from fxbin.errors import EngineError, ExportError
 from fxbin.report import benchmark as benchmark_report
 from fxbin.report.benchmark import processor_name
-from fxbin.runtimes import BenchmarkReport, Timing, bench, deployed_forms
+from fxbin.runtimes import BenchmarkReport, Timing, bench, deployed_forms, onnxruntime_forms
 from tests.binarizing import binarize
 from tests.transforming import config
 
@@ -172,6 +172,23 @@ def test_the_share_that_fires_is_that_of_the_inputs(built: Engine) -> None:
     assert report.fired == pytest.approx(float((x > threshold).float().mean()))
 
 
+def test_onnxruntime_is_timed_in_float_and_in_1_bit(
+    built: Engine, model: BinarizedModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    report = fxbin.benchmark(model, runtimes=["engine", "onnxruntime"], rounds=2, repeat=2)
+    assert rows(report) == [*IN_PYTORCH, ("onnxruntime", "float32", 0, 0), ("onnxruntime", "1 bit", 1, 1)]
+    in_float, in_1_bit = report.timings[2:]
+    assert len(in_float.seconds) == len(in_1_bit.seconds) == 4
+    assert (in_float.operators["Conv"], in_1_bit.operators["Conv"]) == (2, 1)
+    assert sum(count for name, count in in_1_bit.operators.items() if "BinaryConv2d" in name) == 1
+    assert list(report.versions) == ["engine", "onnxruntime"]
+    assert "| onnxruntime, 1 bit" in str(report)
+    monkeypatch.setattr(onnxruntime_forms, "engine_or_why_not", lambda: EngineError("no compiler"))
+    report = fxbin.benchmark(model, runtimes=["onnxruntime"], rounds=1, repeat=1)
+    assert rows(report)[1] == ("onnxruntime", "1 bit, computed in float", 0, 1)
+
+
 def test_without_the_engine_nothing_is_in_1_bit(
     model: BinarizedModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +208,8 @@ def test_a_number_is_at_least_1(model: BinarizedModule, option: str, count: Any)
 
 @pytest.mark.parametrize("runtimes", [["tvm"], "engine", []])
 def test_runtimes_that_are_not_known_are_named(model: BinarizedModule, runtimes: Any) -> None:
-    with pytest.raises(ExportError, match=r"^runtimes: expected a list of some of engine, openvino, got"):
+    known = "engine, onnxruntime, openvino"
+    with pytest.raises(ExportError, match=rf"^runtimes: expected a list of some of {known}, got"):
         fxbin.benchmark(model, runtimes=runtimes)
 
 

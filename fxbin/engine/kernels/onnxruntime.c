@@ -420,7 +420,7 @@ static OrtStatus *domain_of(const OrtApi *api, OrtCustomOpDomain **domain) {
 FXBIN_API OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base) {
     const OrtApi *api = base->GetApi(ORT_VERSION);
     if (api == NULL) {
-        return base->GetApi(1)->CreateStatus(ORT_FAIL, "the operators of fxbin need onnxruntime 1.17 or newer");
+        return base->GetApi(1)->CreateStatus(ORT_FAIL, "the operators of fxbin need onnxruntime 1.18 or newer");
     }
     OrtCustomOpDomain *domain = NULL;
     pthread_mutex_lock(&making_domain);
