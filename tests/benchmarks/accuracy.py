@@ -67,6 +67,9 @@ STAGES: dict[str, Any] = {
 }
 """The stages of a preset, which has none of its own, in the 18 epochs of the protocols."""
 
+BINARIZER = "_binarizer."
+"""What the keys of binarizers contain in a state_dict."""
+
 FULL_PRECISION_SCOPES = ["ResNetThin/NNCFConv2d[conv1]/conv2d_0", r"{re}\[downsample\]"]
 """Stem and shortcuts; the classifier is no conv2d. 16 convs are binarized."""
 
@@ -165,7 +168,13 @@ def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     if path.exists():
         model = model_of(config)
         model = transform(model, config) if rewrites else model
-        model.load_state_dict(torch.load(path, weights_only=True))
+        # The binarizers, of which a rewritten network has some, may have been those of another config.
+        saved = {
+            key: value for key, value in torch.load(path, weights_only=True).items() if BINARIZER not in key
+        }
+        missing, unexpected = model.load_state_dict(saved, strict=False)
+        assert not unexpected
+        assert all(BINARIZER in key for key in missing)
         return model
     recorder = Recorder(cache / f"pretraining_{name}.pt", config.to_dict(), Lines())
     model = pretrain(config, data, torch.device("cpu"), recorder, None)
