@@ -19,7 +19,6 @@ from tests.engine.test_operators import (
     test_bits_are_read_as_the_floats_are,
     test_bits_are_those_of_the_floats,
     test_bits_past_the_last_channel_count_for_nothing,
-    test_calls_of_all_kinds_share_the_forms_of_a_weight,
     test_depthwise_side_by_side,
     test_dtypes,
     test_every_kernel_gives_the_same_bits,
