@@ -76,11 +76,8 @@ class ActivationBinarizer(Binarizer):
         """Factor on the gradients of the levels' parameters (`compression_lr_multiplier`); None means 1."""
         self.firing: FiringCount | None = None
         """Counts the outputs in train mode while `fxbin.Diagnostics` records them; None otherwise."""
-        started = self.rule.parameters(channels)
-        self._started = tuple(started)
+        self._started = self._add_parameters(self.rule.parameters(channels))
         """Names of the parameters of the levels."""
-        for name, value in started.items():
-            self.register_parameter(name, nn.Parameter(value))
         self.copies = Copies()
         self._given_start: Tensor | None = None
         """The values that the original last copied into this copy; None if it never did."""
@@ -95,6 +92,11 @@ class ActivationBinarizer(Binarizer):
         self.register_buffer("scale_initialized", new_flag())
         if self.estimator.follows_progress:
             self.follow_progress()
+
+    def _add_parameters(self, initial: Mapping[str, Tensor]) -> tuple[str, ...]:
+        for name, value in initial.items():
+            self.register_parameter(name, nn.Parameter(value))
+        return tuple(initial)
 
     @property
     def is_scale_initialized(self) -> bool:

@@ -57,15 +57,12 @@ def gradients(
     given: this saves a pass, and loses a bit or two to cancellation where x has both signs.
     `nonnegative` says that x >= 0 everywhere. Then dL/ds = (sum g y - sum x dL/dx) / s, as y = s wherever
     x > s.
-
     It works on a few examples at a time, so that only the first pass over them waits for memory.
 
     Limits: a negative x that is subnormal in float32 (float64) counts as 0.
     """
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     high = s.item()
-    if high == 0:  # exp of a very small logarithm: nothing here may divide by it
-        return None
     low, above_high = -torch.finfo(exact).tiny, _next_above(high, exact)
     axes = all_but_channels(x)
 
@@ -89,7 +86,8 @@ def gradients(
                 below.sub_(part)
             total -= inner(part_g, below)
     # A NaN in x passes through the operators above in some places and not in others. It is in this sum.
-    return (grad_x, total / high, grad_t) if math.isfinite(total / high) else None
+    grad_s = total / high if high else math.inf  # s is exp of what is learned, which may be very small
+    return (grad_x, grad_s, grad_t) if math.isfinite(grad_s) else None
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:

@@ -121,15 +121,9 @@ def _time(
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin.openvino.bench import time_in_openvino
 
-        versions["openvino"], there = time_in_openvino(
-            binarized,
-            example_inputs,
-            sample,
-            turns,
-            **in_openvino,
-            time_limit=time_limit,
-            take_turn=take_turn,
-        )
+        given = binarized, example_inputs, sample, turns
+        options = dict(in_openvino, time_limit=time_limit, take_turn=take_turn)
+        versions["openvino"], there = time_in_openvino(*given, **options)
     else:
         for _ in range(turns.rounds):
             take_turn()

@@ -176,11 +176,7 @@ class StagedSchedule:
                 "started another epoch of the same model, or has other stages. Make one for each model, "
                 "for several optimizers too: StagedSchedule(model, [first, second])."
             )
-        if self._clip is not None:
-            self._clip.apply()
-        if fraction > 0:
-            self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
-            self._has_stepped = True
+        self._after_optimizer_step(fraction)
         # Only if a stage begins in between: binarizers that the user has switched by hand stay as they are.
         if _binarized(self.params, self._epoch, fraction) != _binarized(
             self.params, self._epoch, self._fraction
@@ -188,6 +184,14 @@ class StagedSchedule:
             self._enable(self._epoch, fraction)
         self._set_groups(self._epoch, fraction)
         self._lead()
+
+    def _after_optimizer_step(self, fraction: float) -> None:
+        """Clamp weights if the config says so, and record how long a step is."""
+        if self._clip is not None:
+            self._clip.apply()
+        if fraction > 0:
+            self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
+            self._has_stepped = True
 
     def get_last_lr(self) -> list[float]:
         """The learning rates of all parameter groups, in the order of the optimizers."""

@@ -127,15 +127,10 @@ def pretrain(
 ) -> nn.Module:
     """Train the epochs in full precision that `resumed` has not done yet; return the network.
 
-    If the config rewrites the network, it is transformed first, so that what is trained is the network that
-    will be binarized; its binarizers are off.
-
     If `resumed` is in the staged phase, the network gets the weights of the teacher if it is that; otherwise
     its weights are no longer needed.
     """
-    model = model_of(config, pretrained=False if resumed else None).to(device)
-    if config.binarization.rewrites:
-        model = transform(model, config)
+    model = _network(config, device, pretrained=False if resumed else None)
     if own_rank() > 0:
         # Weights must be the same on all ranks; random numbers such as those of dropout must differ.
         torch.manual_seed(config.seed + own_rank())
@@ -159,6 +154,16 @@ def pretrain(
     # The seeds of the two phases differ, so that they see the images in different orders.
     run_phase(phase, data, batches_of(config, data, 2 * config.seed), recorder)
     return model
+
+
+def _network(config: Config, device: torch.device, *, pretrained: bool | None) -> nn.Module:
+    """The network to train in full precision.
+
+    If the config rewrites it, it is transformed already, so that what is trained is the network that will be
+    binarized; its binarizers are off.
+    """
+    model = model_of(config, pretrained=pretrained).to(device)
+    return transform(model, config) if config.binarization.rewrites else model
 
 
 def train_stages(
