@@ -12,6 +12,7 @@ from fxbin.binarizers import cpu_passes
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.estimators import ApproxSign
 from fxbin.binarizers.first_derivative import first_derivative_only
+from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.engine.backward import approx_sign_gradients
 from fxbin.engine.float_conv2d import Geometry, prepared
 from fxbin.engine.library import Engine, training_engine
@@ -22,16 +23,17 @@ _ESTIMATOR = ApproxSign()
 
 def approx_sign_conv2d(
     activations: ActivationBinarizer,
+    weights: WeightBinarizer,
     x: Tensor,
     w: Tensor,
-    scale: Tensor | None,
     bias: Tensor | None,
     settings: Geometry,
 ) -> Tensor | None:
-    """``conv2d(activations(x), w, bias, ...)``, with its gradients, up to rounding; None if not possible.
+    """``conv2d(activations(x), weights(w), bias, ...)``, with its gradients, up to rounding.
 
-    `w` is -scale or scale everywhere, and so computed in 1 bit with exact sums, if `scale` is given: one
-    number, or ``(f, 1, 1, 1)``. The engine must be there, and x, w and the levels finite and in float32.
+    Weights that are -a or a, with one a for each filter, are computed in 1 bit with exact sums. None if the
+    modules have to compute it: if the estimator is another one, the engine is missing, or x or the levels are
+    not finite and in float32.
     """
     engine = training_engine()
     if activations.estimator != _ESTIMATOR or engine is None or x.dtype != torch.float32:
@@ -46,7 +48,10 @@ def approx_sign_conv2d(
         return None
     if activations.firing is not None and activations.training:
         activations.firing.add(cpu_passes.fired(x.detach(), threshold.detach()))
-    y: Tensor = _Conv2d.apply(x, w, bias, threshold, low, high, scale, settings, engine)  # type: ignore[no-untyped-call]
+    two_level: Tensor = weights(w)
+    is_packed = weights.is_enabled and weights.is_by_filter
+    scale = two_level.detach()[:, :1, :1, :1].abs() if is_packed else None
+    y: Tensor = _Conv2d.apply(x, two_level, bias, threshold, low, high, scale, settings, engine)  # type: ignore[no-untyped-call]
     return y
 
 

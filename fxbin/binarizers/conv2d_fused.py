@@ -17,7 +17,6 @@ from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.conv2d_approx_sign import approx_sign_conv2d
-from fxbin.binarizers.estimators import ApproxSign
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
@@ -75,7 +74,7 @@ def _fused(
     assert isinstance(activations, ActivationBinarizer)
     assert isinstance(weights, WeightBinarizer)
     if not activations.is_nncf:
-        return _fused_with_parts(activations, weights, x, w, bias, settings)
+        return approx_sign_conv2d(activations, weights, x, w, bias, settings)
     parameters = activations.scale, activations.threshold
     if not activations.training and not torch.is_grad_enabled():
         return _Levels.of(*parameters, activations, weights, w).convolve(x, w, bias, settings)
@@ -88,22 +87,6 @@ def _fused(
         x, w, bias, *parameters, activations, weights, low >= 0, settings
     )
     return y
-
-
-def _fused_with_parts(
-    activations: ActivationBinarizer,
-    weights: WeightBinarizer,
-    x: Tensor,
-    w: Tensor,
-    bias: Tensor | None,
-    settings: Geometry,
-) -> Tensor | None:
-    """The output where the binarizers are not NNCF's; None if the modules have to compute it."""
-    if activations.estimator != ApproxSign():
-        return None
-    levels: Tensor = weights(w)
-    scale = levels.detach()[:, :1, :1, :1].abs() if weights.is_enabled and weights.is_by_filter else None
-    return approx_sign_conv2d(activations, x, levels, scale, bias, settings)
 
 
 class _BinarizedConv2d(Function):

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
@@ -38,15 +38,19 @@ def _valid_expression(pattern: str) -> str:
     return pattern
 
 
+def _one_of(name: str, names: Sequence[str], own: str = "") -> str:
+    """Refuse a `name` that is not one of `names`; `own` says how to add one, or what else may stand there."""
+    if name not in names:
+        hint = did_you_mean(name, names, spelled=json.dumps)
+        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".strip())
+    return name
+
+
 def _known_exclusion(entry: str) -> str:
     """Refuse what is neither a kind of parameter nor ``{re}`` with a valid expression."""
     if REGEX_MARK in entry:
         return _valid_expression(entry)
-    if entry not in WITHOUT_DECAY:
-        hint = did_you_mean(entry, WITHOUT_DECAY, spelled=json.dumps)
-        own = "Name other parameters by {re} and a regular expression."
-        raise problem(f"one of {', '.join(WITHOUT_DECAY)}", f"{hint} {own}".lstrip())
-    return entry
+    return _one_of(entry, WITHOUT_DECAY, "Name other parameters by {re} and a regular expression.")
 
 
 WithoutDecay = Annotated[tuple[Annotated[Text, AfterValidator(_known_exclusion)], ...], OneOrMore, NotNull]
@@ -146,22 +150,14 @@ class Params(Section):
 
 def _known_mode(mode: str) -> str:
     """Refuse a `mode` that no binarizer is registered for."""
-    names = sorted(weight_binarizer_names())
-    if mode not in names:
-        own = "Add a mode of your own with fxbin.register_weight_binarizer."
-        hint = did_you_mean(mode, names, spelled=json.dumps)
-        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".lstrip())
-    return mode
+    own = "Add a mode of your own with fxbin.register_weight_binarizer."
+    return _one_of(mode, sorted(weight_binarizer_names()), own)
 
 
 def _known_activation_mode(mode: str) -> str:
     """Refuse a mode that no binarizer is registered for, of activations or of weights."""
     names = sorted({*weight_binarizer_names(), *activation_binarizer_names()})
-    if mode not in names:
-        own = "Add one of your own with fxbin.register_activation_binarizer."
-        hint = did_you_mean(mode, names, spelled=json.dumps)
-        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".lstrip())
-    return mode
+    return _one_of(mode, names, "Add one of your own with fxbin.register_activation_binarizer.")
 
 
 RewriteName = Literal["quicknet_stem", "downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
@@ -178,8 +174,9 @@ class Parts(Section):
     @property
     def described(self) -> str:
         """The parts that are given, by name, such as ``"sign, approx_sign"``; empty without any."""
-        given = (getattr(self, name) for name in type(self).model_fields if name != "clip")
-        return ", ".join(part if isinstance(part, str) else str(part["name"]) for part in given if part)
+        given = [getattr(self, name) for name in type(self).model_fields]
+        parts = [part for part in given if isinstance(part, str | dict)]
+        return ", ".join(part if isinstance(part, str) else str(part["name"]) for part in parts)
 
 
 class Activations(Parts):
@@ -302,10 +299,7 @@ def _different_keywords(infos: tuple[InputInfo, ...]) -> tuple[InputInfo, ...]:
 
 def _known_preset(name: str) -> str:
     """Refuse a preset that does not exist."""
-    if name not in preset_names():
-        hint = did_you_mean(name, preset_names(), spelled=json.dumps)
-        raise problem(f"one of {', '.join(preset_names())}", hint)
-    return name
+    return _one_of(name, preset_names())
 
 
 class Config(TrainingKeys, UnusedKeys):

@@ -27,9 +27,10 @@ def hoist_padding(module: fx.GraphModule) -> None:
         if not isinstance(binarizer, ActivationBinarizer) or not has_known_levels(binarizer):
             continue
         feeds_conv = all(user.target in CONV2D_FUNCTIONS for user in pad.users)
-        if not (feeds_conv and len(binarized.users) == 1 and _is_spatial(*pad.args[1:], **pad.kwargs)):
+        mode = _spatial_mode(*pad.args[1:], **pad.kwargs)
+        if not feeds_conv or len(binarized.users) > 1 or mode is None:
             continue
-        if _mode(*pad.args[1:], **pad.kwargs) == "constant" and not maps_zero_to_zero(binarizer.levels()):
+        if mode == "constant" and not maps_zero_to_zero(binarizer.levels()):
             continue
         with module.graph.inserting_before(binarized):
             hoisted = module.graph.create_node(
@@ -41,9 +42,7 @@ def hoist_padding(module: fx.GraphModule) -> None:
         module.graph.erase_node(pad)
 
 
-def _is_spatial(pad: Any, mode: str = "constant", value: float | None = None) -> bool:
-    return isinstance(pad, tuple | list) and len(pad) <= 4 and (mode != "constant" or not value)
-
-
-def _mode(pad: Any, mode: str = "constant", value: float | None = None) -> str:  # noqa: ARG001  (as F.pad)
-    return mode
+def _spatial_mode(pad: Any, mode: str = "constant", value: float | None = None) -> str | None:
+    """The mode of padding of height and width; None for that of channels, or with a constant other than 0."""
+    is_moved = isinstance(pad, tuple | list) and len(pad) <= 4 and (mode != "constant" or not value)
+    return mode if is_moved else None
