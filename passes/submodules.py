@@ -1,4 +1,4 @@
-"""Adds binarizers to a module, for passes."""
+"""Adds binarizers and other layers to a module, for passes."""
 
 from torch import nn
 
