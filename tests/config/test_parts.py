@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fxbin
-from fxbin.binarizers import parts
+from fxbin.binarizers import parts, registry
 from fxbin.binarizers.estimators import EDE, ApproxSign
 from fxbin.binarizers.latent import Standardize
 from fxbin.config import load_config
@@ -89,6 +89,7 @@ def test_mistakes_are_named(sections: dict[str, Any], message: str) -> None:
 @pytest.fixture
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.estimators, "_parts", dict(parts.estimators._parts))
+    monkeypatch.setattr(registry, "_weight_factories", dict(registry._weight_factories))
 
 
 @pytest.mark.usefixtures("_own_registry")
@@ -120,6 +121,7 @@ def test_an_estimator_of_ones_own_has_options_and_trains() -> None:
     assert fxbin.register_estimator("approx_sign")(ApproxSign) is ApproxSign
 
 
+@pytest.mark.usefixtures("_own_registry")
 def test_parts_beside_a_mode_of_ones_own_are_refused_before_anything_changed() -> None:
     model = nn.Conv2d(3, 4, 3)
     fxbin.register_weight_binarizer("own_of_test_parts")(lambda _shape, _params: fxbin.XNORWeightBinarizer())
