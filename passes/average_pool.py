@@ -4,8 +4,9 @@ import torch.nn.functional as F
 from torch import fx
 
 from fxbin.graph.data_flow import spec
-from fxbin.graph.node_info import NodeInfo, set_node_info
-from fxbin.graph.record import TensorSpec, set_spec
+from fxbin.graph.node_info import NodeInfo
+from fxbin.graph.record import TensorSpec
+from fxbin.passes.describe import describe
 
 
 def average_pool(
@@ -25,6 +26,5 @@ def average_pool(
     )
     up = [s - 1 if ceil else 0 for s in stride]
     size = [(n + r) // s for n, r, s in zip(before.shape[-2:], up, stride, strict=True)]
-    set_spec(pooled, TensorSpec((*before.shape[:-2], *size), before.dtype))
-    set_node_info(pooled, info)
+    describe(pooled, TensorSpec((*before.shape[:-2], *size), before.dtype), info)
     return pooled

@@ -12,6 +12,7 @@ from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import mark_inlined_padding, set_node_info
 from fxbin.graph.record import set_spec, spec_of
 from fxbin.passes.base import Pass
+from fxbin.passes.describe import describe
 from fxbin.tracing import specs
 
 
@@ -63,8 +64,7 @@ def inline(graph: fx.Graph, site: CallSite) -> fx.Node:
 
 def _fetch(graph: fx.Graph, site: CallSite, name: str, parameter: Tensor) -> fx.Node:
     node = graph.create_node("get_attr", f"{site.node.target}.{name}")
-    set_spec(node, specs(parameter))
-    set_node_info(node, site.info.beside(name))
+    describe(node, specs(parameter), site.info.beside(name))
     return node
 
 

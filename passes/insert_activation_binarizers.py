@@ -11,9 +11,10 @@ from fxbin.binarizers.conv2d import conv2d
 from fxbin.config import Activations, Params
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
-from fxbin.graph.node_info import is_inlined_padding, set_node_info
-from fxbin.graph.record import TensorSpec, set_spec, spec_of
+from fxbin.graph.node_info import is_inlined_padding
+from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.passes.base import Pass
+from fxbin.passes.describe import describe
 from fxbin.passes.submodules import add_beside
 
 
@@ -57,8 +58,7 @@ class InsertActivationBinarizers(Pass):
             add_beside(owner, decision.activation, binarizer)
         with graph.inserting_before(user):
             binarized = graph.call_module(decision.activation, (x,))
-        set_spec(binarized, spec)
-        set_node_info(binarized, site.info.beside("activation_binarizer"))
+        describe(binarized, spec, site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)
         site.node.target = conv2d
 

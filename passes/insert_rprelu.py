@@ -12,10 +12,9 @@ from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, is_returned, only_reader, readers, spec
 from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu, is_sum
-from fxbin.graph.node_info import set_node_info
-from fxbin.graph.record import set_spec
 from fxbin.graph.residual_block import residual_blocks
 from fxbin.graph.writes import works_in_place
+from fxbin.passes.describe import describe
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.submodules import add_beside
 
@@ -110,8 +109,7 @@ def _insert(graph: fx.Graph, owner: nn.Module, change: Activation, path: str) ->
     changed = [*value.users] if relu is None or works_in_place(owner, relu) else []
     with graph.inserting_after(value):
         y = graph.call_module(path, (value,))
-    set_spec(y, found)
-    set_node_info(y, change.site.info.beside("rprelu"))
+    describe(y, found, change.site.info.beside("rprelu"))
     order = {node: index for index, node in enumerate(graph.nodes)}
     for user in changed:
         # What reads the operand of a ReLU that works in place reads its result.

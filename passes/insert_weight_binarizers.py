@@ -10,9 +10,9 @@ from fxbin.binarizers import make_weight_binarizer
 from fxbin.config import Params, Weights
 from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
-from fxbin.graph.node_info import set_node_info
-from fxbin.graph.record import TensorSpec, set_spec, spec_of
+from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.passes.base import Pass
+from fxbin.passes.describe import describe
 from fxbin.passes.submodules import add_beside
 
 
@@ -48,8 +48,7 @@ class InsertWeightBinarizers(Pass):
             add_beside(owner, decision.weight, binarizer)
         with graph.inserting_before(site.node):
             binarized = graph.call_module(decision.weight, (weight,))
-        set_spec(binarized, spec_of(weight))
-        set_node_info(binarized, site.info.beside("weight_binarizer"))
+        describe(binarized, spec_of(weight), site.info.beside("weight_binarizer"))
         site.node.replace_input_with(weight, binarized)
 
 

@@ -12,9 +12,8 @@ from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, only_reader, spec
 from fxbin.graph.layer_kinds import has_hooks, is_idle, is_relu
-from fxbin.graph.node_info import set_node_info
-from fxbin.graph.record import set_spec
 from fxbin.graph.residual_block import is_norm_in
+from fxbin.passes.describe import describe
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.submodules import add_beside
 
@@ -91,6 +90,5 @@ def _rewrite(graph: fx.Graph, owner: nn.Module, change: NormInFront, path: str) 
         add_beside(owner, path, AddedNorm(found.shape[-3]))
     with graph.inserting_before(site.node):
         normed = graph.call_module(f"{path}.norm", (x,))
-    set_spec(normed, found)
-    set_node_info(normed, site.info.beside("input_norm"))
+    describe(normed, found, site.info.beside("input_norm"))
     site.node.replace_input_with(x, normed)

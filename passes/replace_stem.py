@@ -15,8 +15,9 @@ from fxbin.graph.conv_settings import ConvSettings, conv_settings
 from fxbin.graph.data_flow import DataFlow, readers, spec
 from fxbin.graph.layer_kinds import called, has_hooks, is_relu
 from fxbin.graph.node_info import REPLACED, Decision, NodeInfo, mark_rewritten, set_node_info
-from fxbin.graph.record import TensorSpec, set_spec
+from fxbin.graph.record import TensorSpec
 from fxbin.graph.residual_block import is_norm_in
+from fxbin.passes.describe import describe
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.submodules import add_beside
 
@@ -171,8 +172,7 @@ def _layers(graph: fx.Graph, site: CallSite, path: str, after: TensorSpec) -> fx
             if is_relu_node
             else graph.call_module(f"{path}.{name}", (node,))
         )
-        set_spec(node, TensorSpec(shape, after.dtype))
-        set_node_info(node, _info(site.info, path, name))
+        describe(node, TensorSpec(shape, after.dtype), _info(site.info, path, name))
     return node
 
 

@@ -14,6 +14,7 @@ from fxbin.graph.data_flow import spec
 from fxbin.graph.node_info import Decision, set_node_info
 from fxbin.graph.record import TensorSpec, set_spec
 from fxbin.passes.average_pool import average_pool
+from fxbin.passes.describe import describe
 from fxbin.passes.submodules import add_beside
 
 ADDED = Decision(binarized=False, reason='added by the rewrite "shortcuts"', is_added=True)
@@ -110,8 +111,7 @@ def add_shortcut(
     if layers.channels:
         x = _project(graph, site, x, layers.channels, path)
     total = graph.call_function(operator.add, (y, x))
-    set_spec(total, spec(y))
-    set_node_info(total, site.info.beside("shortcut_sum"))
+    describe(total, spec(y), site.info.beside("shortcut_sum"))
     return total
 
 
@@ -119,8 +119,8 @@ def _repeat(graph: fx.Graph, site: CallSite, x: fx.Node, repeats: int) -> fx.Nod
     before = spec(x)
     assert before is not None
     repeated = graph.call_function(torch.cat, ([x] * repeats,), {"dim": len(before.shape) - 3})
-    set_spec(repeated, _with_channels(before, before.shape[-3] * repeats))
-    set_node_info(repeated, site.info.beside("shortcut_repeat"))
+    wider = _with_channels(before, before.shape[-3] * repeats)
+    describe(repeated, wider, site.info.beside("shortcut_repeat"))
     return repeated
 
 

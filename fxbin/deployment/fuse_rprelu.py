@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, fx
 
 from fxbin.added import RPReLU
-from fxbin.deployment.graph_facts import called, calls_plain, only_user, packed_at, packed_nodes
+from fxbin.deployment.graph_facts import (
+    called,
+    calls_plain,
+    is_called_once,
+    only_user,
+    packed_at,
+    packed_nodes,
+)
 from fxbin.deployment.origin import set_origin, set_shift
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
@@ -31,8 +38,8 @@ def fuse_rprelu(module: fx.GraphModule) -> None:
 
 def _takes(module: fx.GraphModule, node: fx.Node, layer: RPReLU) -> bool:
     packed = packed_at(module, node)
-    is_called_once = sum(called(module, each) is packed for each in packed_nodes(module)) == 1
-    return packed.activation == "none" and is_called_once and len(packed.weight_bits) == len(layer.gamma)
+    has_channels = len(packed.weight_bits) == len(layer.gamma)
+    return packed.activation == "none" and has_channels and is_called_once(module, packed)
 
 
 def _fuse(module: fx.GraphModule, node: fx.Node, layer_node: fx.Node, layer: RPReLU) -> None:
@@ -59,8 +66,7 @@ def _shift(module: fx.GraphModule, reader: fx.Node, y: fx.Node, zeta: Tensor) ->
     if not isinstance(packed, PackedConv2d):
         return False
     x, residual = reader.args[0], reader.args[1] if len(reader.args) > 1 else None
-    calls = sum(called(module, each) is packed for each in packed_nodes(module))
-    if calls > 1 or (residual is y and len(packed.weight_bits) != len(zeta)):
+    if not is_called_once(module, packed) or (residual is y and len(packed.weight_bits) != len(zeta)):
         return False
     if x is y:
         dtype = packed.thresholds.dtype

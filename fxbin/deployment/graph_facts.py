@@ -57,6 +57,11 @@ def packed_at(module: fx.GraphModule, node: fx.Node) -> PackedConv2d:
     return found
 
 
+def is_called_once(module: fx.GraphModule, packed: nn.Module) -> bool:
+    """Whether one node alone calls the packed convolution `packed`, so that it may change for that node."""
+    return sum(called(module, node) is packed for node in packed_nodes(module)) == 1
+
+
 def only_user(node: fx.Node) -> fx.Node | None:
     """Return the only user of `node`, if it reads `node` once, as its first argument, and no other node."""
     if len(node.users) != 1:
