@@ -49,19 +49,19 @@ static float at(const fxbin_tensor *t, int64_t n, int64_t c, int64_t y, int64_t 
     return ((float *)t->data)[n * t->stride[0] + c * t->stride[1] + y * t->stride[2] + x * t->stride[3]];
 }
 
-/** One sum of signs by the definition. */
-static int64_t sum_at(const fxbin_float_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox) {
+/** One sum of inputs times signs by the definition. */
+static float sum_at(const fxbin_float_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox) {
     const fxbin_shape *s = &call->shape;
-    int64_t channels = s->channels / s->groups, group = f / (s->filters / s->groups), sum = 0;
+    int64_t channels = s->channels / s->groups, group = f / (s->filters / s->groups);
+    float sum = 0;
     for (int64_t i = 0; i < channels * s->kernel[0] * s->kernel[1]; i++) {
         int64_t kx = i % s->kernel[1], ky = i / s->kernel[1] % s->kernel[0], c = i / s->kernel[1] / s->kernel[0];
         int64_t y = oy * s->stride[0] - s->padding[0] + ky * s->dilation[0];
         int64_t x = ox * s->stride[1] - s->padding[2] + kx * s->dilation[1];
         if (y < 0 || y >= call->x.shape[2] || x < 0 || x >= call->x.shape[3]) continue;
         c += group * channels;
-        if (at(&call->x, n, c, y, x) > call->thresholds[c]) {
-            sum += call->weight[f * channels * s->kernel[0] * s->kernel[1] + i] > 0 ? 1 : -1;
-        }
+        float level = at(&call->x, n, c, y, x) > call->thresholds[c] ? call->high : call->low;
+        sum += call->weight[f * channels * s->kernel[0] * s->kernel[1] + i] > 0 ? level : -level;
     }
     return sum;
 }
@@ -95,14 +95,14 @@ static void convolve(void) {
     float *thresholds = numbers(s.channels), *weight = numbers(weights), *scale = numbers(scales);
     float *bias = numbers(s.filters);
     fxbin_float_call call = {
-        sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, 0, 0.75f, weight, weights, scale, scales,
+        sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, below(2) ? 0 : -0.5f, 0.75f, weight, weights, scale, scales,
         NULL, 0, tensor(out, (int)below(2)), 1 + below(2),
     };
     if (below(2)) call.bias = bias, call.bias_size = s.filters;
     check(fxbin_convolve_floats(&call) == FXBIN_OK, "refused", sizes);
     for (int i = 0; i < 40; i++) {
         int64_t n = below(out[0]), f = below(out[1]), y = below(out[2]), x = below(out[3]);
-        float expected = scale[scales == 1 ? 0 : f] * 0.75f * (float)sum_at(&call, n, f, y, x);
+        float expected = scale[scales == 1 ? 0 : f] * sum_at(&call, n, f, y, x);
         check(at(&call.y, n, f, y, x) == expected + (call.bias == NULL ? 0 : bias[f]), "a wrong number", sizes);
     }
     refuse_floats(&call, sizes);
