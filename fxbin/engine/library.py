@@ -15,7 +15,7 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""
@@ -147,6 +147,29 @@ class LevelCall(ctypes.Structure):
     )
 
 
+class RPReLUCall(ctypes.Structure):
+    """The C struct ``fxbin_rprelu_call``: an RPReLU, or its gradients."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("x", ctypes.c_void_p),
+        ("g", ctypes.c_void_p),
+        ("y", ctypes.c_void_p),
+        ("size", _Size),
+        ("pictures", _Size),
+        ("channels", _Size),
+        ("plane", _Size),
+        ("is_planar", _Size),
+        ("gamma", ctypes.c_void_p),
+        ("zeta", ctypes.c_void_p),
+        ("beta", ctypes.c_void_p),
+        ("grad_gamma", ctypes.c_void_p),
+        ("grad_zeta", ctypes.c_void_p),
+        ("grad_beta", ctypes.c_void_p),
+        ("threads", _Size),
+    )
+
+
 @dataclass(frozen=True)
 class ConvShape:
     """The sizes that all calls of a convolution have in common."""
@@ -188,6 +211,8 @@ class Engine:
         self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
         self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
+        self._functions.fxbin_rprelu.argtypes = [ctypes.POINTER(RPReLUCall)]
+        self._functions.fxbin_rprelu_gradients.argtypes = [ctypes.POINTER(RPReLUCall)]
         address = ctypes.c_void_p
         self._functions.fxbin_mean_magnitudes.argtypes = [address, _Size, address, _Size]
         self._functions.fxbin_weight_levels.argtypes = [address, _Size, address, _Size, address]
@@ -231,6 +256,14 @@ class Engine:
     def ste_gradients(self, call: SteCall) -> None:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
+
+    def rprelu(self, call: RPReLUCall) -> None:
+        """Compute the values of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_rprelu(ctypes.byref(call)))
+
+    def rprelu_gradients(self, call: RPReLUCall) -> None:
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_rprelu_gradients(ctypes.byref(call)))
 
     def mean_magnitudes(self, w: int, size: int, means: int, means_size: int) -> None:
         """Write mean magnitudes of a weight to `means`; `w` and `means` are addresses, see the C header."""

@@ -180,6 +180,58 @@ static void ste(void) {
     free(g), free(x), free(thresholds), free(of_g), free(sums), free(call.fired);
 }
 
+/** The gradients of an RPReLU by the definition; numbers are multiples of a power of two, and so are their sums. */
+static void check_rprelu(const fxbin_rprelu_call *call, const float *values, const int64_t *sizes) {
+    double *sums = calloc((size_t)(3 * call->channels), sizeof *sums);
+    for (int64_t i = 0; i < call->size; i++) {
+        int64_t c = call->is_planar ? i / call->plane % call->channels : i % call->channels;
+        float d = call->x[i] - call->gamma[c], y = (d > 0 ? d : call->beta[c] * d) + call->zeta[c];
+        float of_x = d > 0 ? call->g[i] : call->beta[c] * call->g[i];
+        check(values[i] == y, "a wrong value", sizes);
+        check(call->y[i] == of_x, "a wrong gradient", sizes);
+        sums[c] -= (double)of_x;
+        sums[call->channels + c] += (double)call->g[i];
+        sums[2 * call->channels + c] += d > 0 ? 0 : (double)call->g[i] * (double)d;
+    }
+    for (int64_t c = 0; c < call->channels; c++) {
+        check(call->grad_gamma[c] == (float)sums[c], "a wrong gradient of gamma", sizes);
+        check(call->grad_zeta[c] == (float)sums[call->channels + c], "a wrong gradient of zeta", sizes);
+        check(call->grad_beta[c] == (float)sums[2 * call->channels + c], "a wrong gradient of beta", sizes);
+    }
+    free(sums);
+}
+
+static void rprelu(void) {
+    int64_t pictures = 1 + below(90), channels = 1 + below(40), plane = below(3) ? 1 + below(20) : 60 + below(30);
+    int64_t size = pictures * channels * plane, sizes[8] = {pictures, channels, plane};
+    float *x = numbers(size), *g = numbers(size), *y = numbers(size), *parameters[6];
+    for (int i = 0; i < 6; i++) parameters[i] = numbers(channels);
+    fxbin_rprelu_call call = {
+        sizeof call, x, NULL, y, size, pictures, channels, plane, below(2), parameters[0], parameters[1], parameters[2],
+        NULL, NULL, NULL, 1 + below(3),
+    };
+    check(fxbin_rprelu(&call) == FXBIN_OK, "refused", sizes);
+    check(fxbin_rprelu_gradients(&call) == FXBIN_BAD_ARGUMENT, "no gradients", sizes);
+    call.g = g, call.y = below(2) ? g : numbers(size);
+    float *of_g = numbers(size);
+    memcpy(of_g, g, (size_t)size * sizeof *g);
+    call.grad_gamma = parameters[3], call.grad_zeta = parameters[4], call.grad_beta = parameters[5];
+    check(fxbin_rprelu_gradients(&call) == FXBIN_OK, "refused", sizes);
+    call.g = of_g;
+    check_rprelu(&call, y, sizes);
+    for (int i = 0; i < 4; i++) {
+        fxbin_rprelu_call bad = call;
+        if (i == 0) bad.size--;
+        if (i == 1) bad.channels++;
+        if (i == 2) bad.struct_size--;
+        if (i == 3) bad.threads = 0;
+        check(fxbin_rprelu(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
+    }
+    for (int i = 0; i < 6; i++) free(parameters[i]);
+    if (call.y != g) free(call.y);
+    free(x), free(g), free(y), free(of_g);
+}
+
 static void levels(void) {
     int64_t filters = 1 + below(9), inputs = 1 + below(300), size = filters * inputs, channels = 1 + below(9);
     int64_t scales = below(2) ? 1 : filters, sizes[8] = {filters, inputs, channels, scales};
@@ -221,7 +273,7 @@ int main(int count, char **arguments) {
     state = (uint64_t)atoll(arguments[2]);
     clock_t end = clock() + (clock_t)(atof(arguments[1]) * CLOCKS_PER_SEC);
     int runs = 0;
-    for (; clock() < end; runs++) convolve(), ste(), levels();
+    for (; clock() < end; runs++) convolve(), ste(), rprelu(), levels();
     printf("%d shapes\n", runs);
     return runs < 10;
 }

@@ -1,6 +1,5 @@
 #include "check.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "errors.h"
@@ -231,16 +230,21 @@ int check_weight(const fxbin_float_call *call) {
     return check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false);
 }
 
+/** Check sizes whose product is the number of values of a tensor, which then cannot overflow. */
+static int check_sizes(int64_t pictures, int64_t channels, int64_t plane, int64_t is_planar) {
+    CHECK(between("pictures", pictures, 1, MAX_SIZE));
+    CHECK(between("channels", channels, 1, MAX_SIZE));
+    CHECK(between("plane", plane, 1, MAX_PIXELS));
+    CHECK(between("is_planar", is_planar, 0, 1));
+    return between("numbers of a picture", channels * plane, 1, MAX_ELEMENTS / pictures);
+}
+
 int check_ste(const fxbin_ste_call *call) {
     if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
     if (call->struct_size != (int64_t)sizeof(fxbin_ste_call)) {
         return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
     }
-    CHECK(between("pictures", call->pictures, 1, MAX_SIZE));
-    CHECK(between("channels", call->channels, 1, MAX_SIZE));
-    CHECK(between("plane", call->plane, 1, MAX_PIXELS));
-    CHECK(between("numbers of a picture", call->channels * call->plane, 1, MAX_ELEMENTS / call->pictures));
-    CHECK(between("is_planar", call->is_planar, 0, 1));
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
     CHECK(between("threads", call->threads, 1, MAX_THREADS));
     int64_t count = call->pictures * call->channels * call->plane;
     CHECK(check_vector("g", call->g, call->size, count, sizeof(float), false));
@@ -256,6 +260,26 @@ int check_ste(const fxbin_ste_call *call) {
     }
     int64_t sums = call->channels + (call->estimator == FXBIN_WINDOW ? 1 : 2);
     return check_vector("sums", call->sums, call->sums_size, sums, sizeof(double), false);
+}
+
+int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_rprelu_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
+    int64_t channels = call->channels, count = call->pictures * channels * call->plane;
+    CHECK(check_vector("x", call->x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("y", call->y, call->size, count, sizeof(float), false));
+    CHECK(check_vector("gamma", call->gamma, channels, channels, sizeof(float), false));
+    CHECK(check_vector("zeta", call->zeta, channels, channels, sizeof(float), false));
+    CHECK(check_vector("beta", call->beta, channels, channels, sizeof(float), false));
+    if (!has_gradients) return FXBIN_OK;
+    CHECK(check_vector("g", call->g, call->size, count, sizeof(float), false));
+    CHECK(check_vector("grad_gamma", call->grad_gamma, channels, channels, sizeof(float), false));
+    CHECK(check_vector("grad_zeta", call->grad_zeta, channels, channels, sizeof(float), false));
+    return check_vector("grad_beta", call->grad_beta, channels, channels, sizeof(float), false);
 }
 
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y) {

@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 4
+#define FXBIN_ABI_VERSION 5
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
@@ -194,6 +194,35 @@ typedef struct {
 } fxbin_ste_call;
 
 FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
+
+/** RPReLU, a PReLU whose corner is at (gamma, zeta) of the channel:
+ *
+ *     y = d + zeta where d > 0, else beta d + zeta, with d = x - gamma
+ *
+ * or its gradients, given that of its output, g:
+ *
+ *     y = g where d > 0, else beta g
+ *     grad_gamma[c] = -sum(y), grad_zeta[c] = sum(g), grad_beta[c] = sum of g d where not d > 0, over channel c
+ *
+ * x, g and y are dense and in one layout. y may be x or g.
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_rprelu_call)`` */
+    const float *x, *g;  /**< g is null for the values */
+    float *y;
+    int64_t size; /**< of each of them: pictures * channels * plane */
+    int64_t pictures, channels, plane;
+    int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
+    const float *gamma, *zeta, *beta; /**< of each channel */
+    float *grad_gamma, *grad_zeta, *grad_beta; /**< the same; null for the values */
+    int64_t threads; /**< most threads to use */
+} fxbin_rprelu_call;
+
+/** Compute the values. */
+FXBIN_API int fxbin_rprelu(const fxbin_rprelu_call *call);
+
+/** Compute the gradients. */
+FXBIN_API int fxbin_rprelu_gradients(const fxbin_rprelu_call *call);
 
 /** Write the mean of ``|w|`` of each filter, or of all if `means_size` is 1. Filters follow each other in w. */
 FXBIN_API int fxbin_mean_magnitudes(const float *w, int64_t size, float *means, int64_t means_size);
