@@ -122,6 +122,8 @@ class SteCall(ctypes.Structure):
         ("low", ctypes.c_float),
         ("high", ctypes.c_float),
         ("estimator", _Size),
+        ("parameter", ctypes.c_float),
+        ("peak", ctypes.c_float),
         ("sums", ctypes.c_void_p),
         ("sums_size", _Size),
         ("threads", _Size),
@@ -144,6 +146,32 @@ class LevelCall(ctypes.Structure):
         ("channels", _Size),
         ("grad_scale", ctypes.c_void_p),
         ("grad_logit", ctypes.c_void_p),
+    )
+
+
+class WeightCall(ctypes.Structure):
+    """The C struct ``fxbin_weight_call``: what follows from the gradient of a two-level weight."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("g", ctypes.c_void_p),
+        ("w", ctypes.c_void_p),
+        ("w_size", _Size),
+        ("filters", _Size),
+        ("scales", ctypes.c_void_p),
+        ("scales_size", _Size),
+        ("estimator", _Size),
+        ("parameter", ctypes.c_float),
+        ("peak", ctypes.c_float),
+        ("is_scaled", _Size),
+        ("products", ctypes.c_void_p),
+        ("sums", ctypes.c_void_p),
+        ("sums_size", _Size),
+        ("low", ctypes.c_float),
+        ("high", ctypes.c_float),
+        ("grad_thresholds", ctypes.c_void_p),
+        ("grad_thresholds_size", _Size),
+        ("grad_levels", ctypes.c_void_p),
     )
 
 
@@ -211,6 +239,7 @@ class Engine:
         self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
         self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
+        self._functions.fxbin_weight_gradients.argtypes = [ctypes.POINTER(WeightCall)]
         self._functions.fxbin_rprelu.argtypes = [ctypes.POINTER(RPReLUCall)]
         self._functions.fxbin_rprelu_gradients.argtypes = [ctypes.POINTER(RPReLUCall)]
         address = ctypes.c_void_p
@@ -276,6 +305,10 @@ class Engine:
     def level_gradients(self, call: LevelCall) -> None:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_level_gradients(ctypes.byref(call)))
+
+    def weight_gradients(self, call: WeightCall) -> None:
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_weight_gradients(ctypes.byref(call)))
 
     def check(self, status: int) -> None:
         """Raise EngineError or MemoryError with the engine's own message if `status` is not 0."""

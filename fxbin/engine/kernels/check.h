@@ -21,6 +21,8 @@ int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients);
 
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y);
 
+int check_weight_call(const fxbin_weight_call *call);
+
 int check_level_call(const fxbin_level_call *call);
 
 #endif

@@ -154,10 +154,15 @@ typedef struct {
 
 FXBIN_API int fxbin_convolve_floats(const fxbin_float_call *call);
 
-/** What counts as the derivative of a two-level function. */
+/** What counts as the derivative of a two-level function. With the distance u from the threshold, in units of half the
+ * distance of the levels, p a parameter, and k a peak: */
 enum fxbin_estimator {
-    FXBIN_WINDOW,      /**< 1 where 0 <= x <= high; the low level is 0 */
-    FXBIN_APPROX_SIGN, /**< max(0, 2 - 2 |u|), where u = (x - t) / unit and unit = (high - low) / 2 */
+    FXBIN_WINDOW,           /**< 1 where 0 <= x <= high; the low level is 0 */
+    FXBIN_APPROX_SIGN,      /**< max(0, 2 - 2 |u|) */
+    FXBIN_STRAIGHT_THROUGH, /**< 1 */
+    FXBIN_CLIPPED,          /**< 1 where |u| <= p, else 0 */
+    FXBIN_EDE,              /**< k (1 - tanh(p u) ** 2) */
+    FXBIN_SWISH_SIGN,       /**< p (2 - p u tanh(p u / 2)) / (1 + cosh(p u)) */
 };
 
 /** The backward of an activation binarizer. With the estimator `FXBIN_WINDOW`:
@@ -167,7 +172,7 @@ enum fxbin_estimator {
  *     sums[c] = sum of g where 0 < x < high, over channel c
  *     sums[channels] = sum of g x where x <= high, over all
  *
- * With `FXBIN_APPROX_SIGN`, e being what counts as the derivative:
+ * With another one, e being what counts as the derivative:
  *
  *     grad_x = g e
  *     fired = high where x > t of the channel, else low
@@ -187,9 +192,10 @@ typedef struct {
     const float *thresholds; /**< of each channel */
     int64_t thresholds_size;
     float low, high;
-    int64_t estimator; /**< one of `fxbin_estimator` */
+    int64_t estimator;     /**< one of `fxbin_estimator` */
+    float parameter, peak; /**< above 0; of the estimators that have them */
     double *sums;
-    int64_t sums_size; /**< channels + 1, or channels + 2 with `FXBIN_APPROX_SIGN` */
+    int64_t sums_size; /**< channels + 1 with `FXBIN_WINDOW`, else channels + 2 */
     int64_t threads;   /**< most threads to use */
 } fxbin_ste_call;
 
@@ -257,6 +263,45 @@ typedef struct {
 } fxbin_level_call;
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
+
+/** The end of the backward of two-level weights, and of the convolution that they are part of.
+ *
+ * With y = a where w > 0, else -a, the scale a being that of the filter, g the gradient of y, and e what counts as the
+ * derivative at w:
+ *
+ *     grad_w = g e, times a if `is_scaled`           in place of g
+ *     products[f] = sum of g where w > 0, minus the sum of the others, over filter f
+ *
+ * Without scales, w has its levels already: grad_w is g, and there are no products. With sums, as
+ * `fxbin_ste_gradients` writes them for an estimator other than `FXBIN_WINDOW`, and s = sum(g y):
+ *
+ *     grad_thresholds[c] = -sums[c], or the sum of these if there is one threshold for all
+ *     grad_levels[1] = (s - low sums[channels + 1]) / (high - low) - sums[channels] / 2
+ *     grad_levels[0] = sums[channels + 1] - grad_levels[1]
+ *
+ * because the inner product of the weight and its gradient equals that of the convolution's input and its gradient.
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_weight_call)`` */
+    float *g;
+    const float *w;
+    int64_t w_size; /**< of both */
+    int64_t filters;
+    const float *scales; /**< of each filter, or one for all; may be null */
+    int64_t scales_size;
+    int64_t estimator; /**< of the weight, not `FXBIN_WINDOW` */
+    float parameter, peak;
+    int64_t is_scaled;
+    float *products;    /**< of each filter; null without scales */
+    const double *sums; /**< may be null */
+    int64_t sums_size;  /**< channels + 2 */
+    float low, high;
+    float *grad_thresholds; /**< of each channel, or one for all; null without sums */
+    int64_t grad_thresholds_size;
+    float *grad_levels; /**< two numbers; null without sums */
+} fxbin_weight_call;
+
+FXBIN_API int fxbin_weight_gradients(const fxbin_weight_call *call);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "choose.h"
 #include "cpu.h"
 #include "errors.h"
 #include "shape.h"
@@ -37,20 +38,9 @@ typedef struct {
     atomic_bool is_out_of_memory;
 } pass;
 
-/** `a` where all bits of `mask` are set, `b` where none is. The compiler turns conditions into branches, which are not
- * vectorized, where several have the same. */
-static ALWAYS_INLINE float choose(int32_t mask, float a, float b) {
-    int32_t of_a, of_b;
-    memcpy(&of_a, &a, sizeof a);
-    memcpy(&of_b, &b, sizeof b);
-    of_a = (of_a & mask) | (of_b & ~mask);
-    memcpy(&a, &of_a, sizeof a);
-    return a;
-}
-
 static ALWAYS_INLINE float value_of(float x, float gamma, float zeta, float beta) {
     float d = x - gamma;
-    return choose(-(d > 0), d, beta * d) + zeta;
+    return choose(d > 0, d, beta * d) + zeta;
 }
 
 /** The gradient of x; the shares of the sums go to place `at` of each array. */
@@ -58,7 +48,7 @@ static ALWAYS_INLINE float gradient_of(
     float x, float g, float gamma, float beta, float *above, float *below, float *product, int64_t at
 ) {
     float d = x - gamma;
-    int32_t is_above = -(d > 0);
+    bool is_above = d > 0;
     float of_below = choose(is_above, 0, g);
     above[at] += choose(is_above, g, 0);
     below[at] += of_below;
