@@ -108,8 +108,9 @@ class _Conv2d(Function):
         if a is not None:
             conv = prepared(x, v, a, bias, how.settings)
             if conv is not None:
-                of_channels = threshold.expand(1, x.shape[1], 1, 1)
-                return conv.run(how.engine, x, of_channels, high, v, a, bias, low, center)
+                if threshold.numel() != x.shape[1]:
+                    threshold = threshold.expand(1, x.shape[1], 1, 1)
+                return conv.run(how.engine, x, threshold, high, v, a, bias, low, center)
         weight = v if a is None else weight_levels(how.engine, v, a, center)
         return F.conv2d(_two_levels(x, threshold, low, high), weight, bias, *how.settings)
 
@@ -133,7 +134,9 @@ class _Conv2d(Function):
         _, grad_w, grad_bias = _conv_gradients(grad_y, two_level, weight, how, False, wants_w, wants_bias)
         found = NO_GRADIENTS
         if wants_w:
-            found = weight_gradients(how.engine, grad_w, v, a, how.of_weight, how.is_scaled, inputs, center)
+            found = weight_gradients(
+                how.engine, grad_w, v, a, how.of_weight, how.is_scaled, inputs, center, wants_products=wants_a
+            )
         return (
             grad_x if wants_x else None,
             found.of_w if wants_v else None,

@@ -45,7 +45,9 @@ def estimated_gradients(
         the high level where ``x > threshold``, else the low one;
         float64 ``(c + 2,)``: the sum of ``g e`` for each channel, then the sums of ``g e u`` and of g.
     """
-    return _gradients(engine, g, x, threshold.expand(1, x.shape[1], 1, 1), levels, derivative)
+    if threshold.numel() != x.shape[1]:
+        threshold = threshold.expand(1, x.shape[1], 1, 1)
+    return _gradients(engine, g, x, threshold, levels, derivative)
 
 
 _WINDOW = Derivative(0)
@@ -134,6 +136,8 @@ def weight_gradients(
     is_scaled: bool,
     inputs: InputLevels | None,
     center: Tensor | None = None,
+    *,
+    wants_products: bool = True,
 ) -> WeightGradients:
     """Compute all gradients that follow from that of a two-level weight, `g`, in one pass over it.
 
@@ -145,7 +149,7 @@ def weight_gradients(
     Returns:
         the gradient of w: ``g e``, where e is what the `derivative` is at w, times a if it `is_scaled`;
         without a scale, g;
-        with a scale, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
+        if it `wants_products`, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
         with a center, its gradient: sums of g;
         with `inputs`: the gradients of threshold ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high ``(1,)``.
     """
@@ -157,10 +161,13 @@ def weight_gradients(
         of_center = g.sum_to_size(center.shape)
         call.more = (of_center.double() * center).sum().item()
     if scale is not None:
-        scale, products = dense(scale), torch.empty(len(w))
+        scale = dense(scale)
         call.scales, call.scales_size = scale.data_ptr(), scale.numel()
         call.estimator, call.parameter, call.peak = derivative
-        call.is_scaled, call.products = is_scaled, products.data_ptr()
+        call.is_scaled = is_scaled
+    if wants_products:
+        products = torch.empty(len(w))
+        call.products = products.data_ptr()
     if inputs is None:
         engine.weight_gradients(call)
         return WeightGradients(g, products, of_center, (None, None, None))

@@ -346,7 +346,9 @@ int check_weight_call(const fxbin_weight_call *call) {
     if (call->scales != NULL) {
         int64_t scales = call->scales_size == 1 ? 1 : filters;
         CHECK(check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false));
-        CHECK(check_vector("products", call->products, filters, filters, sizeof(float), false));
+        if (call->products != NULL) {
+            CHECK(check_vector("products", call->products, filters, filters, sizeof(float), false));
+        }
         CHECK(check_estimator(call->estimator, FXBIN_APPROX_SIGN, call->parameter, call->peak));
         CHECK(between("is_scaled", call->is_scaled, 0, 1));
     }

@@ -320,7 +320,7 @@ typedef struct {
     int64_t estimator; /**< of the weight, not `FXBIN_WINDOW` */
     float parameter, peak;
     int64_t is_scaled;
-    float *products;    /**< of each filter; null without scales */
+    float *products;    /**< of each filter; may be null */
     const double *sums; /**< may be null */
     int64_t sums_size;  /**< channels + 2 */
     double more; /**< the sum of g times the weight's center, if it has one */

@@ -48,7 +48,7 @@ static ALWAYS_INLINE double run_filters(const fxbin_weight_call *call, int64_t e
         float scale = call->scales[call->scales_size == 1 ? 0 : f];
         of.factor = call->is_scaled ? scale : 1;
         double product = run_filter(call->g + f * count, call->w + f * count, count, of, estimator);
-        call->products[f] = (float)product;
+        if (call->products != NULL) call->products[f] = (float)product;
         sum += (double)scale * product;
     }
     return sum;
