@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.network import model_from
-from fxbin.cli.options import InputOption, SourceArgument, TimeLimitOption, runtime_names
+from fxbin.cli.options import (
+    InputOption,
+    OwnConfigOption,
+    SetOption,
+    SourceArgument,
+    TimeLimitOption,
+    runtime_names,
+)
 from fxbin.export.output_path import check_output_name
 from fxbin.verification.time_limit import TIME_LIMIT
 
@@ -22,6 +29,8 @@ class Precision(StrEnum):
 
 def bench(
     source: SourceArgument,
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
     input_size: InputOption = None,
     runtimes: Annotated[
         str | None,
@@ -61,7 +70,7 @@ def bench(
     if output is not None:
         check_output_name(output, "--output", ".json")
     report = benchmark(
-        model_from(source, input_size),
+        model_from(source, input_size, config=config, settings=settings or ()),
         runtimes=runtime_names(runtimes),
         int8=int8,
         threads=threads,

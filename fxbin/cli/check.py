@@ -5,35 +5,31 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.exit_code import EXIT_ERROR
-from fxbin.cli.options import ConfigArgument
-from fxbin.cli.source import with_overrides
-from fxbin.config import load_config
+from fxbin.cli.options import ConfigArgument, OutputOption, SetOption
+from fxbin.cli.source import changes_of, output_folder
 
 
 def check(
     config: ConfigArgument,
+    settings: SetOption = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="MODEL", help="The model, if the config does not name one."),
     ] = None,
+    output: OutputOption = None,
 ) -> None:
     """List everything in a config that is wrong or may be surprising, without training.
 
-    With a model, from the config or from --model, also check whether its inputs and scopes match. The
-    exit code is 2 if something is wrong.
+    These are the checks with which `fxbin train` begins: keys and values, data, device, output folder, and
+    with a model, from the config or from --model, its inputs and scopes, and features to learn from. The exit
+    code is 2 if something is wrong.
 
     Examples: `fxbin check configs/demo.json5`, `fxbin check nncf.json --model torchvision:resnet18`
     """
-    from fxbin.train.build import model_of
-    from fxbin.train.checks import check as check_config
+    from fxbin.train.checks import check as findings_of
 
-    found = check_config(str(config))
-    if not found.problems:
-        settings = with_overrides(load_config(config), model=model)
-        if settings.model is None:
-            typer.echo("note: no model: scopes are not compared. Name one with --model.")
-        else:
-            found = check_config(settings, model_of(settings, pretrained=False))
+    changes = changes_of(settings or (), model=model)
+    found = findings_of(str(config), changes=changes, output=output_folder(config, output))
     for label, messages in (("error", found.problems), ("note", found.notes)):
         for message in messages:
             typer.echo(f"{label}: {message}")

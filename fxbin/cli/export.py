@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import model_from
-from fxbin.cli.options import AverageOption, InputOption, SourceArgument
+from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption, SourceArgument
 from fxbin.errors import ExportError
 from fxbin.export.output_path import check_output_name
 from fxbin.export.pipeline import DEFAULT_OPSET
@@ -38,6 +38,8 @@ def export(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="The file to write: OUT.onnx, or OUT.pt2 for PyTorch.")
     ],
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
@@ -73,7 +75,7 @@ def export(
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
-    model = model_from(source, input_size, average=average)
+    model = model_from(source, input_size, average=average, config=config, settings=settings or ())
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == PROGRAM_SUFFIX:
         _write_program(model, output, dynamic_batch=dynamic_batch)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from fxbin.cli.options import InputOption, ModelOrConfigArgument
+from fxbin.cli.options import InputOption, ModelOrConfigArgument, SetOption
 from fxbin.cli.source import config_for
 from fxbin.config import Config
 
 
 def graph(
     source: ModelOrConfigArgument,
+    settings: SetOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .dot, or .svg, .pdf or .png with Graphviz.")
     ] = Path("graph.svg"),
@@ -33,11 +34,11 @@ def graph(
     from fxbin.train.outputs import check_graph_path, save_graph
 
     if after is not None:
-        typer.echo(graphs_after(after, config_for(source, input_size)))
+        typer.echo(graphs_after(after, config_for(source, input_size, settings=settings or ())))
         return
     check_graph_path(output)
-    settings = config_for(source, input_size)
-    save_graph(to_dot(transform(model_of(settings, pretrained=False), settings)), output)
+    read = config_for(source, input_size, settings=settings or ())
+    save_graph(to_dot(transform(model_of(read, pretrained=False), read)), output)
     typer.echo(f"wrote {output}")
 
 

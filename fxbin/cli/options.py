@@ -11,16 +11,37 @@ ConfigArgument = Annotated[
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="checkpoint.pt of a run, a config file, or a model's name.", show_default=False
+        metavar="SOURCE",
+        help="checkpoint.pt of a run, a config file, a model's name, or, with --config, a state_dict.",
+        show_default=False,
+    ),
+]
+OwnConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="CONFIG",
+        help="The config for a model's name, or for a state_dict.",
     ),
 ]
 ModelOrConfigArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL_OR_CONFIG", help="A config file, or a model's name.", show_default=False),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a key of the config, as in epochs=3 or compression.params.base_lr=1e-3; may be repeated.",
+    ),
+]
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="SHAPE", help="Input size for a model given by name, as in 1,3,224,224."),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Output folder.", show_default="runs/<config>")
 ]
 AverageOption = Annotated[
     bool, typer.Option("--ema", help="Take the averaged parameters of the checkpoint, not the last ones.")

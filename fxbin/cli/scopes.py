@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from fxbin.cli.options import InputOption, ModelOrConfigArgument
+from fxbin.cli.options import InputOption, ModelOrConfigArgument, SetOption
 from fxbin.cli.source import config_for, without_scope_check
 
 
 def scopes(
     source: ModelOrConfigArgument,
+    settings: SetOption = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="CONFIG", help="The config to use with a model's name.")
     ] = None,
@@ -36,8 +37,8 @@ def scopes(
     from fxbin.report.scope_rows import list_scopes, matching
     from fxbin.train.build import model_of
 
-    settings = config_for(source, input_size, config)
-    rows = list_scopes(transform(model_of(settings, pretrained=False), without_scope_check(settings)))
+    read = config_for(source, input_size, config, settings or ())
+    rows = list_scopes(transform(model_of(read, pretrained=False), without_scope_check(read)))
     if pattern is not None:
         rows = matching(rows, pattern)
     elif not everything:

@@ -8,18 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from fxbin.cli.exit_code import EXIT_INTERRUPTED
-from fxbin.cli.options import ConfigArgument
+from fxbin.cli.options import ConfigArgument, OutputOption, SetOption
 from fxbin.cli.result import print_result
-from fxbin.cli.source import with_overrides
-from fxbin.config import load_config
+from fxbin.cli.source import changes_of, output_folder
 
 
 def train(
     config: ConfigArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Output folder.", show_default="runs/<config>"),
-    ] = None,
+    settings: SetOption = None,
+    output: OutputOption = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Override the config's data set: mnist or fashion-mnist.")
     ] = None,
@@ -54,22 +51,27 @@ def train(
 
     To use several processes or GPUs: `torchrun --nproc-per-node 2 -m fxbin train CONFIG`.
 
-    Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
+    Before it writes anything it checks what `fxbin check` checks, and prints the same notes.
+
+    Examples: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`,
+    `fxbin train configs/demo.json5 --set epochs=4 --set compression.params.base_lr=1e-3`
     """
-    settings = with_overrides(load_config(config), data=data, data_dir=data_dir, tensorboard=tensorboard)
     from fxbin.train.outputs import write_outputs
     from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress
     from fxbin.train.resume import check_resumable
     from fxbin.train.run import train as run
+    from fxbin.train.settings import read_settings
 
+    changes = changes_of(settings or (), data=data, data_dir=data_dir, tensorboard=tensorboard)
+    read = read_settings(config, changes)
     console = Console(quiet=not is_first_process())
-    folder = output or Path("runs") / config.stem
+    folder = output_folder(config, output)
     if resume:
         check_resumable(folder)
     try:
         with ConsoleProgress(console) as progress:
-            trained = run(settings, folder, restart=resume is False, progress=progress)
+            trained = run(read, folder, restart=resume is False, progress=progress)
             if not is_first_process():
                 return
             report = write_outputs(trained, folder, progress)

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.network import model_from
-from fxbin.cli.options import AverageOption, InputOption, SourceArgument, TimeLimitOption, runtime_names
+from fxbin.cli.options import (
+    AverageOption,
+    InputOption,
+    OwnConfigOption,
+    SetOption,
+    SourceArgument,
+    TimeLimitOption,
+    runtime_names,
+)
 from fxbin.errors import VerificationError
 from fxbin.verification.time_limit import TIME_LIMIT
 
@@ -22,6 +30,8 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
     tolerance: Annotated[
@@ -51,7 +61,7 @@ def verify(
     """
     from fxbin import compare_runtimes
 
-    model = model_from(source, input_size, average=average)
+    model = model_from(source, input_size, average=average, config=config, settings=settings or ())
     if runtimes is None:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin import openvino

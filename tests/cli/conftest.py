@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fxbin.train import outputs, run
-from fxbin.train.data import ImageData
+from fxbin.train import outputs, subject
+from fxbin.train.data import LOADERS, ImageData, load_images
 from tests.cli.commands import write
 
 
@@ -14,7 +14,11 @@ from tests.cli.commands import write
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
-    monkeypatch.setattr(run, "load_images", lambda _name, _directory: images)
+
+    def load(name: str, directory: Path | None) -> ImageData:
+        return images if name in LOADERS else load_images(name, directory)
+
+    monkeypatch.setattr(subject, "load_images", load)
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "tiny.json5")
 
