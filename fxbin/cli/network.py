@@ -21,8 +21,9 @@ def model_from(
     config: str | None = None,
     settings: Sequence[str] = (),
     average: bool = False,
+    enable: bool = True,
 ) -> "BinarizedModule":
-    """The model of a checkpoint; or of a config or a name, untrained, with all binarizers enabled.
+    """The model of a checkpoint; or of a config or a name, untrained, with binarizers on if `enable`.
 
     With `config`, the name of a config file, a checkpoint is a `state_dict` of a model that was transformed
     with it. `settings` are the values of `--set`. The model is in eval mode. With `average`, it has the
@@ -41,7 +42,7 @@ def model_from(
 
     read = config_for(source, input_size, config, settings)
     model = transform(model_of(read, pretrained=False), read).eval()
-    model.binarization.enable(activations=True, weights=True)
+    model.binarization.enable(activations=enable, weights=enable)
     return model
 
 

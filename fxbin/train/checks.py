@@ -21,9 +21,9 @@ from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.check_features import check_features
-from fxbin.train.output_folder import check_output
 from fxbin.train.settings import problems_in, read_settings
 from fxbin.train.subject import Subject
+from fxbin.train.writable import check_writable
 
 Check = Callable[[Subject], Iterable[str | FxbinError]]
 """A check yields notes as texts, and problems as errors; an error that it raises is a problem as well."""
@@ -97,7 +97,7 @@ def device_is_there(subject: Subject) -> Iterator[str]:
 def output_can_be_written(subject: Subject) -> Iterator[str]:
     """Find an output folder that cannot be written."""
     if subject.output is not None:
-        check_output(subject.output)
+        check_writable(subject.output)
     yield from ()
 
 

@@ -16,7 +16,7 @@ REASONS = {
 }
 
 
-def check_output(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise ConfigError if `folder` cannot be made and written to. It is not made.
 
     A file is written for a moment to the folder, or to the one in which it would be made: that finds more
