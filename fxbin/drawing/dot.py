@@ -11,9 +11,10 @@ import networkx as nx
 from torch import nn
 
 from fxbin.binarized.unwrap import transformed
+from fxbin.config.operator_name import scope_elements
 from fxbin.drawing.networkx_graph import Mode, to_networkx
 from fxbin.drawing.node_kind import NodeKind
-from fxbin.drawing.scope_tree import Box, boxes, scope_elements
+from fxbin.drawing.scope_tree import Box, boxes
 from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
 
 _LABEL_LENGTH = 44

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.binarized.module import BinarizedModule
+from fxbin.config.operator_name import scope_elements
 from fxbin.drawing.dot import shortened, visible
-from fxbin.drawing.scope_tree import scope_elements
 from tests.transforming import SMALL, Small, config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
