@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fxbin.cli import exported
+from fxbin.cli import exported, report
 from fxbin.cli.source import config_for, with_overrides, without_scope_check
 from fxbin.config import Config, load_config
 from fxbin.errors import FxbinError
@@ -258,7 +258,7 @@ def graphs_after(name: str, settings: Config) -> str:
     return "\n\n".join(graphs[name])
 
 
-for command in (exported.export, exported.verify, exported.bench):
+for command in (exported.export, exported.verify, exported.bench, report.report):
     app.command()(command)
 
 
