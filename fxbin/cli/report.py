@@ -1,19 +1,20 @@
 """The command `fxbin report`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxbin.cli.exported import AverageOption, InputOption, model_from
+from fxbin.cli.network import model_from
+from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption
 from fxbin.errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from fxbin.report.benchmark import BenchmarkReport
-    from fxbin.report.page.content import Content
 
 ROUNDS = 5
 """Rounds of a benchmark for a report: enough for two digits, and seconds instead of minutes."""
@@ -24,7 +25,8 @@ def report(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="The folder of a run, a config file, or a model's name.",
+            help="The folder of a run, its checkpoint, a config file, a model's name, or, with --config, a "
+            "state_dict.",
             show_default=False,
         ),
     ],
@@ -38,6 +40,8 @@ def report(
             show_default="report.html in the folder of the run, or here",
         ),
     ] = None,
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
     bench: Annotated[
@@ -62,49 +66,39 @@ def report(
 
     Examples: `fxbin report runs/demo`, `fxbin report timm:resnet26 -o resnet26.html --no-time`
     """
+    from fxbin.report.page.content import content_of
     from fxbin.report.page.whole_page import page
     from fxbin.report.page.write import check_report_path, save_page
+    from fxbin.train.run_report import read_run, run_content
 
     folder = Path(source)
     path = output or (folder / "report.html" if folder.is_dir() else Path("report.html"))
     check_report_path("--output", path)
     known = None if bench is None else read_timings(bench)
-    content = (
-        _of_run(folder, input_size, average, known, timed, pictures)
-        if folder.is_dir()
-        else _of_network(source, input_size, average, known, timed)
-    )
+    if folder.is_dir():
+        _refuse(folder, {"--config": config, "--set": settings, "--input": input_size})
+        run = read_run(folder, average=average)
+        timings, notes = timings_of(run.model, known, timed)
+        content = run_content(run, pictures=pictures, timings=timings, notes=notes)
+    else:
+        model = model_from(
+            source, input_size, config=config, settings=settings or (), average=average, enable=False
+        )
+        timings, notes = timings_of(model, known, timed)
+        content = content_of(model, timings=timings, notes=notes)
     save_page(page(content), path)
     for note in content.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {path} ({path.stat().st_size / 1024:.0f} KiB)")
 
 
-def _of_run(
-    folder: Path,
-    input_size: str | None,
-    average: bool,
-    known: "BenchmarkReport | None",
-    timed: bool,
-    pictures: int,
-) -> "Content":
-    from fxbin.train.run_report import read_run, run_content
-
-    if input_size is not None:
-        raise ConfigError(f"--input: {input_size!r}: the run in {folder} has its own, leave the option out.")
-    run = read_run(folder, average=average)
-    timings, notes = timings_of(run.model, known, timed)
-    return run_content(run, pictures=pictures, timings=timings, notes=notes)
-
-
-def _of_network(
-    source: str, input_size: str | None, average: bool, known: "BenchmarkReport | None", timed: bool
-) -> "Content":
-    from fxbin.report.page.content import content_of
-
-    model = model_from(source, input_size, average=average)
-    timings, notes = timings_of(model, known, timed)
-    return content_of(model, timings=timings, notes=notes)
+def _refuse(folder: Path, options: Mapping[str, object]) -> None:
+    """Raise ConfigError if one of `options` has a value: the run in `folder` has its own config."""
+    for option, value in options.items():
+        if value:
+            raise ConfigError(
+                f"{option}: {value!r}: the run in {folder} has its own config, leave the option out."
+            )
 
 
 def timings_of(

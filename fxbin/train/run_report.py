@@ -15,8 +15,8 @@ from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
-from fxbin.train.data import load_images
 from fxbin.train.resume import checkpoint_path
+from fxbin.train.subject import Subject
 
 _RUNTIMES = {"onnx": "onnxruntime", "engine": "the deployed network", "openvino": "OpenVINO"}
 """Sections of `report.json` with the accuracy in a runtime, and what they are called."""
@@ -52,7 +52,9 @@ def read_run(folder: Path, *, average: bool = False) -> TrainedRun:
             "`fxbin train CONFIG --output FOLDER` writes"
         )
     checkpoint = load_checkpoint(path)
-    return TrainedRun(folder, checkpoint, binarized_from(checkpoint, average=average), _result(folder))
+    return TrainedRun(
+        folder, checkpoint, binarized_from(checkpoint, average=average, file=path), _result(folder)
+    )
 
 
 def run_content(
@@ -87,9 +89,7 @@ def held_out_pictures(config: Mapping[str, Any], limit: int) -> Tensor:
 
     Raises DataError if they cannot be read.
     """
-    settings = load_config(config)
-    directory = Path(settings.data_dir).expanduser() if settings.data_dir else None
-    return load_images(settings.data, directory).test_x[:limit]
+    return Subject(load_config(config)).data.test_x[:limit].cpu()
 
 
 def facts_of(result: Mapping[str, Any]) -> dict[str, str]:
