@@ -7,12 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fxbin.errors import ExportError
+from fxbin.report.grid import Column, Grid
 from fxbin.report.text import as_text
 
 BenchmarkRuntime = Literal["engine", "onnxruntime", "openvino"]
@@ -133,17 +132,19 @@ class BenchmarkReport:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        table = Table(box=box.MARKDOWN)
-        for title in ("", "ms", "times faster", "convolutions in 1 bit", "MB"):
-            table.add_column(title, justify="right" if title else "left")
-        for timing in self.timings:
-            table.add_row(
+        figures = ("ms", "times faster", "convolutions in 1 bit", "MB")
+        columns = [Column(""), *(Column(title, "right") for title in figures)]
+        rows = [
+            [
                 f"{NAMES[timing.runtime]}, {timing.name}",
                 f"{timing.median * 1e3:.2f}",
                 f"{self.speedup(timing):.1f}",
                 f"{timing.one_bit} of {timing.promised}" if timing.promised else "",
                 f"{timing.size / 1e6:.2f}",
-            )
+            ]
+            for timing in self.timings
+        ]
+        table = Grid(columns, [list(map(Text, row)) for row in rows])
         return Group(*map(Text, self.conditions), table)
 
     def _how(self) -> str:

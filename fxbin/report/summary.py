@@ -1,24 +1,22 @@
 """What `fxbin.summary` returns, and how it prints: one row per conv2d call site, then the totals."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
 from fxbin.config.operator_name import short_names
 from fxbin.export import ExportMode, SiteExport
+from fxbin.report.grid import Column, Grid, Widest
 from fxbin.report.html.layer_rows import layer_rows
 from fxbin.report.html.notebook import notebook_html
 from fxbin.report.rewrite_lines import rewrite_lines
 from fxbin.report.site import ReplacedSite, SiteReport
 from fxbin.report.target import TARGETS, Target
-from fxbin.report.text import UNBOUNDED, as_text
+from fxbin.report.text import as_text
 from fxbin.report.units import count_text, shape_text, size_text
 from fxbin.tracing import Island, Specialisation
 
@@ -163,52 +161,41 @@ def _plain(record: Any) -> dict[str, Any]:
 
 def _table_of(report: Summary) -> RenderableType:
     """`report` for a rich console; a narrow one shows module paths instead of hierarchical names."""
-    return Group(_Sites(report), *(Text(line) for line in _totals(report)))
+    forms = [
+        _grid(report, full_names=True),
+        _grid(report),
+        _grid(report, without={"output"}),
+        _grid(report, without={"output", "weight"}),
+    ]
+    return Group(Widest(forms), *(Text(line) for line in _totals(report)))
 
 
-class _Sites:
-    """The table of call sites, in the widest form that fits the console."""
-
-    def __init__(self, report: Summary) -> None:
-        self._report = report
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        forms = [
-            _table(self._report, full_names=full_names, with_output=with_output)
-            for full_names, with_output in ((True, True), (False, True), (False, False))
-        ]
-        # A measurement never exceeds the given width, so it is taken without a limit.
-        unbounded = options.update(width=UNBOUNDED)
-        fits = (t for t in forms if Measurement.get(console, unbounded, t).maximum <= options.max_width)
-        yield next(fits, forms[-1])
-
-
-def _table(report: Summary, *, full_names: bool, with_output: bool) -> Table:
-    # A Markdown table, so that it can be pasted from a log into an issue.
-    table = Table(box=box.MARKDOWN, header_style="bold")
-    table.add_column("conv2d", overflow="fold")
-    table.add_column("weight", justify="right", overflow="fold")
-    if with_output:
-        table.add_column("output", justify="right", overflow="fold")
-    table.add_column("MACs", justify="right")
-    table.add_column("stored", justify="right")
-    table.add_column("1 bit", overflow="fold")
+def _grid(report: Summary, *, full_names: bool = False, without: Collection[str] = ()) -> Grid:
+    columns = [
+        Column("conv2d"),
+        Column("weight", "right"),
+        Column("output", "right"),
+        Column("MACs", "right"),
+    ]
+    columns += [Column("stored", "right"), Column("1 bit", wraps=True)]
+    if report.target is not None:
+        columns.append(Column(f"in {TARGETS[report.target]}", wraps=True))
     planned = {site.name: site for site in report.deployment}
     short = short_names([site.name for site in report.sites])
-    if report.target is not None:
-        table.add_column(f"in {TARGETS[report.target]}", overflow="fold")
-    for site in report.sites:
-        output = (shape_text(site.output_shape),) if with_output else ()
-        table.add_row(
+    rows = [
+        [
             Text(site.name if full_names else short[site.name]),
-            shape_text(site.weight_shape),
-            *output,
-            "?" if site.macs is None else count_text(site.macs),
-            "?" if site.weight_bits is None else size_text(site.weight_bits),
+            Text(shape_text(site.weight_shape)),
+            Text(shape_text(site.output_shape)),
+            Text("?" if site.macs is None else count_text(site.macs)),
+            Text("?" if site.weight_bits is None else size_text(site.weight_bits)),
             _binarized(site),
             *([] if report.target is None else [_planned(planned.get(site.name))]),
-        )
-    return table
+        ]
+        for site in report.sites
+    ]
+    kept = [index for index, column in enumerate(columns) if column.title not in without]
+    return Grid([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
 
 
 def _binarized(site: SiteReport) -> Text:
