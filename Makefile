@@ -2,6 +2,7 @@
 #   make demo    trains, binarizes, exports and verifies a small ResNet on real images; see runs/demo/
 #   make test    everything that must hold before a commit
 #   make docs    the documentation as a site with search, in site/
+#   make package    what gets installed, in dist/
 #   make test-newest, make test-oldest    the tests beside other versions of what fxbin needs
 # PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to `fxbin train` (make demo) or pytest (make check).
 
@@ -26,7 +27,7 @@ PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check test-newest test-oldest docs schema freeze clean
+.PHONY: help demo test lint format check test-newest test-oldest docs package release-notes schema freeze clean
 
 help:
 	@echo "make demo    train, binarize, export and verify a small ResNet on real images, into runs/demo/ (ARGS=...)"
@@ -36,6 +37,8 @@ help:
 	@echo "make test-newest  pytest with the newest versions that pip finds, in .venv-newest (ARGS=...)"
 	@echo "make test-oldest  pytest with the oldest versions that pyproject.toml allows, in .venv-oldest (ARGS=...)"
 	@echo "make docs    build the site into site/, with warnings as errors, and check its links; in a browser if there is one"
+	@echo "make package  build sdist and wheel into dist/, and run the README's example with each in an empty environment"
+	@echo "make release-notes  print the newest section of CHANGELOG.md, for the page of a release"
 	@echo "make format  let ruff fix and format the sources"
 	@echo "make schema  write configs/schema.json, print the tables of docs/config.md"
 	@echo "make freeze  write the installed versions to constraints.txt"
@@ -76,6 +79,15 @@ test-oldest: .venv-oldest/.created
 docs: $(VENV)/.installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/pytest -m site tests/site $(ARGS)
+
+# With the newest versions of what fxbin needs, and with the interpreter that PYTHON chooses.
+package: $(VENV)/.installed-for-tests
+	rm -rf dist
+	$(BIN)/python -m build
+	$(PYTHON) tools/try_package.py dist/*.whl dist/*.tar.gz
+
+release-notes:
+	@$(PYTHON) tools/release_notes.py
 
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
