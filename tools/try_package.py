@@ -27,7 +27,7 @@ print("Python", platform.python_version(), *(f"{name} {metadata.version(name)}" 
 def try_package(file: Path, folder: Path, *, first: bool) -> None:
     """Install `file` into the environment in `folder` and run the example in an empty folder."""
     python = folder / "venv/bin/python"
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    install: list[str | Path] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     print(f"installing {file.name}", flush=True)
     if first:
         subprocess.run([*install, f"fxbin[onnx] @ {file.resolve().as_uri()}", "torchvision"], check=True)
