@@ -124,6 +124,9 @@ class Recorder:
     tensorboard: TensorBoardLog | None = None
     """Log for TensorBoard, if the config asks for one."""
 
+    config_folder: str | None = None
+    """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
+
     def record(self, phase: Phase, record: EpochRecord) -> None:
         """Save the finished epoch of `record`: after this an interruption cannot lose it."""
         self.history.append(record)
@@ -139,6 +142,7 @@ class Recorder:
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
+            config_folder=self.config_folder,
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)

@@ -146,7 +146,7 @@ def step_of(model: nn.Module) -> Callable[[], None]:
 def picture_of(model: nn.Module) -> Callable[[], Any]:
     """One picture through `model`, or its deployed form."""
     deployed = fxbin.deploy(model) if isinstance(model, BinarizedModule) else model
-    deployed = deployed.to(memory_format=torch.channels_last)
+    deployed = deployed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(1, 1, 28, 28).to(memory_format=torch.channels_last)
     return torch.inference_mode()(lambda: deployed(x))
 
