@@ -30,7 +30,7 @@ def test_config_shows_what_its_preset_sets() -> None:
 
 
 def test_help_of_the_config_begins_with_its_keys() -> None:
-    head = pydoc.render_doc(fxbin.Config, renderer=pydoc.plaintext).partition("The options of")[0]
+    head = pydoc.plain(pydoc.render_doc(fxbin.Config)).partition("The options of")[0]
     assert "Config(*, compression, " in head
     assert "input_info=(), preset=None" in head
     assert "typing" not in head
@@ -39,7 +39,7 @@ def test_help_of_the_config_begins_with_its_keys() -> None:
 
 
 def test_help_begins_with_an_example() -> None:
-    text = pydoc.render_doc(fxbin, renderer=pydoc.plaintext)
+    text = pydoc.plain(pydoc.render_doc(fxbin))
     example = [
         line for line in text.split("PACKAGE CONTENTS")[0].splitlines() if ">>> " in line or "... " in line
     ]
