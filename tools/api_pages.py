@@ -140,11 +140,18 @@ ROOMS = {
 """The public subpackages of `fxbin`, and the page that shows the names of each."""
 
 
+INTRODUCTION = (
+    "Everything that users need is in `fxbin` itself, apart from the callbacks in `fxbin.lightning`. "
+    "Names are loaded when they are first used, so `import fxbin` takes milliseconds. "
+    "The [command line](command_line.md) has a page of its own."
+)
+
+
 def overview(summaries: dict[str, str]) -> str:
     """The first page: every name with the first line of its docstring, in `summaries`, by page."""
     parts = [
         "# API reference",
-        "Names are loaded when they are first used, so `import fxbin` takes milliseconds.",
+        INTRODUCTION,
     ]
     for file, page in PAGES.items():
         rows = [f"| [`{name}`][{name}] | {summaries[name]} |" for name in page.names]

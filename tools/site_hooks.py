@@ -16,6 +16,7 @@ import griffe
 from mkdocs.structure.files import File, Files
 
 from tools.api_pages import PAGES, ROOMS, overview, page_of
+from tools.command_line import command_line
 from tools.docstring_markdown import to_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,8 @@ TOP_PAGES = {
 SHOWN = {".json5", ".cff"}
 """Endings of files that the site shows on a page of their own; others are copied as they are."""
 
-LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+LINK = re.compile(r"(\[[\w./]+\.md\])?(?<=\])\(([^)\s#]+)(#[^)\s]*)?\)")
+"""A link's target and anchor, and its text if that is the name of a file."""
 NAME = re.compile(r"(?<![\[`])`(fxbin(?:\.\w+)+)(\([^`]*\))?`(?![`\]])")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 KNOWN = {*ROOMS, *(name for page in PAGES.values() for name in page.names)}
@@ -42,6 +44,7 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
     summaries = _summaries()
     files.append(File.generated(config, "api/index.md", content=overview(summaries)))
+    files.append(File.generated(config, "api/command_line.md", content=command_line()))
     for name, page in PAGES.items():
         files.append(File.generated(config, f"api/{name}.md", content=page.markdown()))
     sources = [Path(name) for name in TOP_PAGES]
@@ -52,14 +55,30 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     """Turn links and names of a page that is a file of the repository."""
     places = {place: name for name, place in TOP_PAGES.items()}
     place = page.file.src_uri
     source = Path(places.get(place, posixpath.join("docs", place)))
     if not (ROOT / source).exists():  # made by `on_files`
         return markdown
-    return _outside_fences(markdown, lambda text: _name_links(_site_links(text, source, place), place))
+    titles = _titles(config["nav"])
+    return _outside_fences(
+        markdown, lambda text: _name_links(_site_links(text, source, place, titles), place)
+    )
+
+
+def _titles(nav: Any) -> dict[str, str]:
+    """The titles in the navigation, by the place of the page."""
+    if isinstance(nav, dict):
+        return {
+            place: title
+            for title, entry in nav.items()
+            for place, title in ([(entry, title)] if isinstance(entry, str) else _titles(entry).items())
+        }
+    return {
+        place: title for entry in nav if isinstance(entry, dict) for place, title in _titles(entry).items()
+    }
 
 
 def _outside_fences(markdown: str, change: Callable[[str], str]) -> str:
@@ -69,13 +88,18 @@ def _outside_fences(markdown: str, change: Callable[[str], str]) -> str:
     return "".join(parts)
 
 
-def _site_links(text: str, source: Path, place: str) -> str:
-    """`text` of the file `source`, with the links that it has as the page `place` of the site."""
+def _site_links(text: str, source: Path, place: str, titles: dict[str, str]) -> str:
+    """`text` of the file `source`, with the links that it has as the page `place` of the site.
+
+    Where the text of a link is the name of a file, it becomes the title of the page.
+    """
 
     def turned(match: re.Match[str]) -> str:
-        if (path := _target(source, match[1])) is None:
+        if (path := _target(source, match[2])) is None:
             return match[0]
-        return posixpath.relpath(_place(path), posixpath.dirname(place)) + (match[2] or "")
+        target = _place(path)
+        shown = f"[{titles[target]}]" if match[1] and target in titles else match[1] or ""
+        return f"{shown}({posixpath.relpath(target, posixpath.dirname(place))}{match[3] or ''})"
 
     return LINK.sub(turned, text)
 
@@ -100,7 +124,7 @@ def _place(path: Path) -> str:
 
 def _files_linked_from(source: Path) -> list[Path]:
     text = "".join(FENCE.split((ROOT / source).read_text(encoding="utf-8"))[::2])
-    targets = [_target(source, match[1]) for match in LINK.finditer(text)]
+    targets = [_target(source, match[2]) for match in LINK.finditer(text)]
     return [path for path in targets if path is not None]
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import fxbin
+from fxbin.cli.app import COMMANDS
 from tools.api_pages import PAGES, ROOMS, overview, page_of
+from tools.command_line import command_line
 from tools.docstring_markdown import to_markdown
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +48,14 @@ def test_links_and_anchors_lead_somewhere(path: Path) -> None:
 
 
 def test_navigation_has_every_page_once() -> None:
-    made = {"index.md", "contributing.md", "changelog.md", "security.md", "api/index.md"}
+    made = {
+        "index.md",
+        "contributing.md",
+        "changelog.md",
+        "security.md",
+        "api/index.md",
+        "api/command_line.md",
+    }
     made |= {f"api/{name}.md" for name in PAGES}
     assert Counter(NAV) == Counter({*made, *(path.name for path in (ROOT / "docs").glob("*.md"))})
 
@@ -76,6 +85,15 @@ def test_name_of_the_reference_is_there(name: str) -> None:
 def test_overview_has_a_line_for_each_name() -> None:
     text = overview({name: f"what {name} does" for name in NAMES})
     assert [name for name in NAMES if f"| [`{name}`][{name}] | what {name} does |" not in text] == []
+
+
+def test_command_line_has_every_command_with_its_options() -> None:
+    sections = command_line().split("\n## fxbin ")[1:]
+    assert [section.split()[0] for section in sections] == [command.__name__ for command in COMMANDS]
+    export = sections[[section.split()[0] for section in sections].index("export")]
+    assert "fxbin export [OPTIONS] SOURCE OUT" in export
+    assert "| `--operators` | " in export
+    assert "<" not in re.sub(r"`[^`]*`", "", command_line())  # would be HTML
 
 
 def test_labelled_blocks_become_a_list() -> None:
