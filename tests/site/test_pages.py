@@ -26,7 +26,7 @@ HIDDEN = {
 
 
 def files() -> list[Path]:
-    return [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md"))]
+    return [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def prose(path: Path) -> str:
@@ -57,7 +57,9 @@ def test_navigation_has_every_page_once() -> None:
         "api/command_line.md",
     }
     made |= {f"api/{name}.md" for name in PAGES}
-    assert Counter(NAV) == Counter({*made, *(path.name for path in (ROOT / "docs").glob("*.md"))})
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert [page for page in written if page not in NAV] == [], "not in `nav` of mkdocs.yml"
+    assert Counter(NAV) == Counter({*made, *written})
 
 
 def test_reference_has_every_public_name_once() -> None:
