@@ -58,8 +58,11 @@ class Checkpoint:
     teacher_config: dict[str, Any] | None = None
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
+    scaler: dict[str, Any] | None = None
+    """State of the scaled loss of `precision` ``"float16"``; None without it."""
 
-OPTIONAL = {"average", "teacher_config"}
+
+OPTIONAL = {"average", "teacher_config", "scaler"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

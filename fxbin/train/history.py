@@ -12,6 +12,10 @@ STAGED = "staged"
 """Name of the phase after `transform`."""
 
 
+OPTIONAL = {"skipped_steps"}
+"""Fields that a dict has only if they are not None, so that histories of runs without them stay the same."""
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """The result of one finished epoch."""
@@ -58,9 +62,13 @@ class EpochRecord:
     average_accuracy: float | None = None
     """Percentage of correct held-out images of the averaged network; None without an average."""
 
+    skipped_steps: int | None = None
+    """Optimizer steps that `precision` ``"float16"`` left out; None in other precisions."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""
-        return asdict(self)
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
 
 def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:

@@ -18,8 +18,11 @@ from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
+from fxbin.train.epoch import Loss, accuracy_over_ranks, train_epoch
 from fxbin.train.history import EpochRecord
+from fxbin.train.memory_format import channels_last
+from fxbin.train.meter import Meter
+from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
@@ -61,6 +64,12 @@ class Phase:
     accumulate: int = 1
     """Number of batches per optimizer step."""
 
+    step: OptimizerStep | None = None
+    """How steps of `optimizer` are made; without it, in float32 and without limits."""
+
+    channels_last: bool = False
+    """Whether pictures are laid out channels last, as the model is."""
+
     teacher: nn.Module | None = None
     """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
 
@@ -98,6 +107,8 @@ class Phase:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
+        if self.step is not None:
+            self.step.load_state_dict(checkpoint.scaler)
         if self.average is not None:
             assert checkpoint.average is not None
             self.average.load_state_dict(checkpoint.average)
@@ -138,6 +149,7 @@ class Recorder:
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
+            scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
         )
         if is_first_process():
@@ -170,7 +182,9 @@ def run_epoch(
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
+    before = phase.step.skipped if phase.step is not None else 0
     meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+    skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
@@ -189,6 +203,7 @@ def run_epoch(
         distillation_loss=meter.parts.get("distillation"),
         feature_loss=meter.parts.get("feature"),
         average_accuracy=average_accuracy,
+        skipped_steps=skipped,
     )
 
 
@@ -197,16 +212,16 @@ def train_with_schedule(
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
     group = phase.optimizer.param_groups[0]
-    used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+    used = {"lr": group["lr"], "weight_decay": group.get("weight_decay", 0.0)}
 
     def show(meter: Meter, _done: int) -> None:
         # Called before the optimizer step, so these are the values that the step will use.
-        used.update(lr=group["lr"], weight_decay=group["weight_decay"])
-        progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
+        used.update(lr=group["lr"], weight_decay=group.get("weight_decay", 0.0))
+        progress.batch_done(used["lr"], used["weight_decay"], *meter.glance())
 
-    def stepped(done: int) -> None:
+    def stepped(done: int, made: bool) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
-        if phase.average is not None:
+        if phase.average is not None and made:
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
@@ -215,9 +230,9 @@ def train_with_schedule(
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
         meter = train_epoch(
             model,
-            batches.epoch(epoch),
+            channels_last(batches.epoch(epoch)) if phase.channels_last else batches.epoch(epoch),
             loss,
-            phase.optimizer,
+            phase.optimizer if phase.step is None else phase.step,
             accumulate=phase.accumulate,
             on_batch=show,
             on_step=stepped,
@@ -244,6 +259,16 @@ def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
     return accuracy_over_ranks(network, data.test_x, data.test_y)
+
+
+def report_skipped(phase: Phase, before: int, progress: TrainingProgress) -> int | None:
+    """Number of steps skipped since there were `before`, with a note; None in a precision that skips none."""
+    if phase.step is None or not phase.step.may_skip:
+        return None
+    skipped = phase.step.skipped - before
+    if skipped:
+        progress.note(f"float16: {skipped} optimizer steps skipped, as their gradients were not finite")
+    return skipped
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import ImageData, load_images
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
+from fxbin.train.optimizer_step import OptimizerStep
+from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
@@ -140,7 +142,7 @@ def pretrain(
             model.load_state_dict(resumed.teacher)
         return model
     settings = config.pretrain
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = optimizer_of_pretraining(config, model.parameters())
     phase = Phase(
         PRETRAINING,
         model,
@@ -148,6 +150,8 @@ def pretrain(
         CosineSchedule(optimizer, settings.lr, settings.epochs),
         LabelLoss(settings.label_smoothing),
         settings.epochs,
+        step=step_of(config, optimizer, device),
+        channels_last=config.channels_last,
     )
     if resumed is not None:
         phase.restore(resumed)
@@ -163,6 +167,8 @@ def _network(config: Config, device: torch.device, *, pretrained: bool | None) -
     binarized; its binarizers are off.
     """
     model = model_of(config, pretrained=pretrained).to(device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return transform(model, config) if config.binarization.rewrites else model
 
 
@@ -184,7 +190,7 @@ def train_stages(
     else:
         binarized = transform(full_precision, config)
     params = config.binarization.params
-    optimizer = torch.optim.Adam(parameter_groups(binarized))
+    optimizer = optimizer_of_stages(config, parameter_groups(binarized))
     phase = Phase(
         STAGED,
         binarized,
@@ -193,6 +199,8 @@ def train_stages(
         loss_of(config, teacher),
         config.epochs,
         params.batch_multiplier,
+        step=step_of(config, optimizer, next(binarized.parameters()).device),
+        channels_last=config.channels_last,
         teacher=teacher,
         teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
@@ -206,6 +214,11 @@ def train_stages(
     with Diagnostics(binarized) as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
     return binarized, phase.average
+
+
+def step_of(config: Config, optimizer: torch.optim.Optimizer, device: torch.device) -> OptimizerStep:
+    """How the config has steps of `optimizer` made on `device`."""
+    return OptimizerStep(optimizer, device, config.precision, config.gradient_clip)
 
 
 def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:

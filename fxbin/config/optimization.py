@@ -1,0 +1,44 @@
+"""Keys of `fxbin train` about its steps and epochs: optimizer, precision, checkpoints, where metrics go."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from fxbin.config.optimizer import OptimizerKey, OptimizerValue
+from fxbin.config.value_types import Flag, NotNull, Positive, Section, problem
+
+
+class GradientClip(Section):
+    """A limit for the gradients of a step; exactly one of its keys."""
+
+    norm: Annotated[Positive | None, NotNull] = None
+    """Largest norm of all gradients together; larger ones are scaled down."""
+
+    value: Annotated[Positive | None, NotNull] = None
+    """Largest magnitude of each element of a gradient."""
+
+    @model_validator(mode="after")
+    def _is_one_limit(self) -> Self:
+        """Refuse no limit, and two."""
+        if self.norm is None and self.value is None:
+            raise PydanticCustomError("missing", "missing", {"at": ("norm",)})
+        if self.norm is not None and self.value is not None:
+            raise problem('none beside "norm"', "Keep one of them.", ("value",))
+        return self
+
+
+class OptimizationKeys(Section):
+    """Top-level keys that `fxbin train` reads about its steps and epochs; `transform` reads none of them."""
+
+    optimizer: Annotated[OptimizerValue, OptimizerKey()] = "Adam"
+    """An optimizer of `torch.optim`, as a name or as `{name: "SGD", momentum: 0.9}`."""
+
+    gradient_clip: Annotated[GradientClip | None, NotNull] = None
+    """A limit for the gradients, in both phases; without it, none."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of training steps: autocast to 16 bits, with scaled losses for `float16`."""
+
+    channels_last: Flag = False
+    """Whether pictures and weights lie in memory channels last, which convolutions may run faster in."""
