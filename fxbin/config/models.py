@@ -353,6 +353,13 @@ class Config(TrainingKeys, OptimizationKeys, UnusedKeys):
             raise problem("an optimizer with weight decay", hint, at)
         return self
 
+    @model_validator(mode="after")
+    def _has_an_average_to_compare(self) -> Self:
+        """Refuse to compare epochs by an average that is not kept."""
+        if self.best_by == "average_accuracy" and self.ema is None:
+            raise problem('"test_accuracy" without an average', 'Add "ema": {"decay": 0.999}.', ("best_by",))
+        return self
+
     @property
     def binarization(self) -> Binarization:
         """The algorithm in `compression`."""

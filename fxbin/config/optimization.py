@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from fxbin.config.logger import LoggerKey, LoggerValue
 from fxbin.config.optimizer import OptimizerKey, OptimizerValue
-from fxbin.config.value_types import Flag, NotNull, Positive, Section, problem
+from fxbin.config.value_types import Count, Flag, NotNegative, NotNull, OneOrMore, Positive, Section, problem
 
 
 class GradientClip(Section):
@@ -28,6 +29,16 @@ class GradientClip(Section):
         return self
 
 
+class EarlyStop(Section):
+    """Ends a run whose held-out accuracy no longer grows; only epochs of the last stage count."""
+
+    patience: Count
+    """Epochs without a better accuracy after which the run ends."""
+
+    min_delta: NotNegative = 0.0
+    """Points of accuracy by which an epoch must be better to count."""
+
+
 class OptimizationKeys(Section):
     """Top-level keys that `fxbin train` reads about its steps and epochs; `transform` reads none of them."""
 
@@ -42,3 +53,12 @@ class OptimizationKeys(Section):
 
     channels_last: Flag = False
     """Whether pictures and weights lie in memory channels last, which convolutions may run faster in."""
+
+    best_by: Literal["test_accuracy", "average_accuracy"] = "test_accuracy"
+    """What decides which epoch of the final stage is kept in `best.pt`: accuracy, or that of the `ema`."""
+
+    early_stop: Annotated[EarlyStop | None, NotNull] = None
+    """Ends the run if `best_by` no longer grows in the last stage; without it, all epochs are trained."""
+
+    loggers: Annotated[tuple[Annotated[LoggerValue, LoggerKey()], ...], OneOrMore, NotNull] = ()
+    """Where metrics go besides `metrics.csv`: `tensorboard`, `wandb` or `mlflow`, with options."""

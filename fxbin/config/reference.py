@@ -31,6 +31,7 @@ def config_tables() -> dict[str, str]:
         "Training": _table(training),
         "Steps and epochs": _table(steps),
         "gradient_clip": _table(sections["GradientClip"]["properties"]),
+        "early_stop": _table(sections["EarlyStop"]["properties"]),
         "pretrain": _table(sections["Pretrain"]["properties"]),
         "ema": _table(sections["Ema"]["properties"]),
         "augmentation": _table(sections["Augmentation"]["properties"]),

@@ -32,6 +32,11 @@ def stage_at(params: Params, epoch: float) -> Stage:
     return _stage(params, epoch, 0.0)
 
 
+def is_final_after(params: Params, epoch: float) -> bool:
+    """Whether activations and weights are binarized at the end of `epoch`, as they will be until the end."""
+    return all(_binarized(params, epoch, 1.0))
+
+
 class StagedSchedule:
     """Takes a transformed model and its optimizer through the stages of its config.
 

@@ -12,7 +12,7 @@ STAGED = "staged"
 """Name of the phase after `transform`."""
 
 
-OPTIONAL = {"skipped_steps"}
+OPTIONAL = {"skipped_steps", "images_per_second", "stopped_early"}
 """Fields that a dict has only if they are not None, so that histories of runs without them stay the same."""
 
 
@@ -64,6 +64,12 @@ class EpochRecord:
 
     skipped_steps: int | None = None
     """Optimizer steps that `precision` ``"float16"`` left out; None in other precisions."""
+
+    images_per_second: float | None = None
+    """Images that were trained on in a second, by all processes, without evaluations."""
+
+    stopped_early: bool | None = None
+    """True for an epoch after which `early_stop` ended the run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""

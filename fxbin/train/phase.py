@@ -1,8 +1,9 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,18 +16,20 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
+from fxbin.train.best import BestCheckpoint
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss, accuracy_over_ranks, train_epoch
-from fxbin.train.history import EpochRecord
+from fxbin.train.history import STAGED, EpochRecord
+from fxbin.train.loggers.logger import Logger
 from fxbin.train.memory_format import channels_last
 from fxbin.train.meter import Meter
 from fxbin.train.optimizer_step import OptimizerStep
+from fxbin.train.output_folder import explained
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.tensorboard import TensorBoardLog
 
 
 class Schedule(Protocol):
@@ -132,12 +135,33 @@ class Recorder:
     history: list[EpochRecord] = field(default_factory=list)
     """Records of all finished epochs, of both phases."""
 
-    tensorboard: TensorBoardLog | None = None
-    """Log for TensorBoard, if the config asks for one."""
+    loggers: list[Logger] = field(default_factory=list)
+    """Where metrics go, from the first process only."""
+
+    best: BestCheckpoint | None = None
+    """Keeps the checkpoint of the best epoch."""
+
+    why_stopped: Callable[[Sequence[EpochRecord]], str | None] = lambda _history: None
+    """Tells, in the stages, why a run with such a history ends before its last epoch; None if it goes on."""
+
+    def is_stopped(self, phase: Phase) -> bool:
+        """Whether `phase` ends before its last epoch."""
+        return phase.name == STAGED and self.why_stopped(self.history) is not None
 
     def record(self, phase: Phase, record: EpochRecord) -> None:
-        """Save the finished epoch of `record`: after this an interruption cannot lose it."""
+        """Save the finished epoch of `record`: after this an interruption cannot lose it.
+
+        Raises CheckpointError if a file cannot be written; the last checkpoint is kept then.
+        """
         self.history.append(record)
+        if self.is_stopped(phase):
+            self.history[-1] = replace(record, stopped_early=True)
+        self._save(phase, record)
+        self.progress.epoch_done(record, phase.epochs)
+        if self.is_stopped(phase):
+            self.progress.note(self.why_stopped(self.history) or "")
+
+    def _save(self, phase: Phase, record: EpochRecord) -> None:
         checkpoint = Checkpoint(
             config=self.config,
             phase=phase.name,
@@ -152,11 +176,16 @@ class Recorder:
             scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
         )
-        if is_first_process():
+        if not is_first_process():
+            return
+        kept = "The last checkpoint is kept." if self.path.is_file() else "Nothing was saved before."
+        with explained(self.path, kept):
             save_checkpoint(checkpoint, self.path)
-        if self.tensorboard is not None:
-            self.tensorboard.add(record, len(self.history))
-        self.progress.epoch_done(record, phase.epochs)
+        with explained(self.path.parent, "The checkpoint of this epoch is kept."):
+            if self.best is not None:
+                self.best.update(self.history)
+            for logger in self.loggers:
+                logger.add(self.history[-1], len(self.history))
 
 
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
@@ -164,6 +193,8 @@ def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorde
     model = in_step(phase.model)
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
+            if recorder.is_stopped(phase):
+                return
             recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
 
 
@@ -184,6 +215,7 @@ def run_epoch(
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
     before = phase.step.skipped if phase.step is not None else 0
     meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+    trained = time.perf_counter() - started
     skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
@@ -204,6 +236,7 @@ def run_epoch(
         feature_loss=meter.parts.get("feature"),
         average_accuracy=average_accuracy,
         skipped_steps=skipped,
+        images_per_second=round(meter.images / trained, 1),
     )
 
 

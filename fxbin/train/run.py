@@ -1,8 +1,10 @@
 """A training run: loads the data, trains in full precision, transforms, and trains in stages."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,21 @@ from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
+from fxbin.train.best import BestCheckpoint
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import ImageData, load_images
+from fxbin.train.early_stop import why_stopped
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
+from fxbin.train.loggers.choose import check_loggers, open_loggers
+from fxbin.train.loggers.logger import LoggerRun
+from fxbin.train.loggers.metrics_csv import MetricsCsv
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
+from fxbin.train.output_folder import check_output, explained
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
@@ -36,7 +44,6 @@ from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 from fxbin.train.teacher import OwnTeacher, own_teacher
-from fxbin.train.tensorboard import TensorBoardLog
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,9 @@ def _train(
 ) -> Trained:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if is_first_process():
+        check_output(output)
+        check_loggers(config)
     data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
     config = fit_to_data(config, data)
     path = checkpoint_path(output)
@@ -99,23 +109,50 @@ def _train(
     for line in plan_lines(config):
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
-    writes = config.tensorboard and is_first_process()
-    tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
-    recorder = Recorder(path, plain(config), progress, history, tensorboard)
+    recorder = recorder_of(config, path, progress, history)
     data = data.to(device)
     teacher = own_teacher(config, data, resumed)
     check_methods(config, None if teacher is None else teacher.network, data)
     is_teacher = teacher is None and not learns_from_previous_stage(config)
-    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
-    teacher = OwnTeacher(full_precision) if teacher is None else teacher
-    binarized, average = train_stages(
-        config, full_precision, teacher.network, data, recorder, resumed, teacher.config
-    )
-    if tensorboard is not None:
-        tensorboard.close()
+    with logging(config, output, recorder):
+        full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
+        teacher = OwnTeacher(full_precision) if teacher is None else teacher
+        binarized, average = train_stages(
+            config, full_precision, teacher.network, data, recorder, resumed, teacher.config
+        )
     seconds = sum(record.seconds for record in recorder.history)
     averaged = average.network.eval() if average is not None else None
     return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
+
+
+def recorder_of(
+    config: Config, path: Path, progress: TrainingProgress, history: list[EpochRecord]
+) -> Recorder:
+    """What keeps `history` and the checkpoint at `path`, and the best one beside it."""
+    best = BestCheckpoint(config, path)
+    if history and is_first_process():
+        note = best.resume(history)
+        if note is not None:
+            progress.note(note)
+    return Recorder(
+        path, plain(config), progress, history, best=best, why_stopped=partial(why_stopped, config)
+    )
+
+
+@contextmanager
+def logging(config: Config, output: Path, recorder: Recorder) -> Iterator[None]:
+    """Let the loggers of `config` take the epochs of `recorder` in this block, in the first process."""
+    if not is_first_process():
+        yield
+        return
+    table = output / "metrics.csv"
+    with explained(
+        table, "The last checkpoint is kept." if recorder.history else "Nothing was saved before."
+    ):
+        recorder.loggers.append(MetricsCsv(table, recorder.history))
+    run = LoggerRun(output, plain(config), len(recorder.history))
+    with open_loggers(config, run, recorder.loggers):
+        yield
 
 
 def pretrain(
@@ -133,6 +170,9 @@ def pretrain(
     its weights are no longer needed.
     """
     model = _network(config, device, pretrained=False if resumed else None)
+    if is_first_process():
+        # Of weights alone: moments of the optimizer and a teacher come on top.
+        check_output(recorder.path.parent, sum(value.nbytes for value in model.state_dict().values()))
     if own_rank() > 0:
         # Weights must be the same on all ranks; random numbers such as those of dropout must differ.
         torch.manual_seed(config.seed + own_rank())
