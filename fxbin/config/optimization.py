@@ -54,6 +54,9 @@ class OptimizationKeys(Section):
     channels_last: Flag = False
     """Whether pictures and weights lie in memory channels last, which convolutions may run faster in."""
 
+    compile: Flag = False
+    """Whether training steps run through `torch.compile`, which compiles anew in each stage."""
+
     best_by: Literal["test_accuracy", "average_accuracy"] = "test_accuracy"
     """What decides which epoch of the final stage is kept in `best.pt`: accuracy, or that of the `ema`."""
 

@@ -6,10 +6,10 @@ from itertools import islice
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.errors import DataError
+from fxbin.train.compiled import parallel_of
 from fxbin.train.evaluated import evaluated_form
 from fxbin.train.finite_loss import FiniteLosses
 from fxbin.train.meter import Meter
@@ -49,14 +49,14 @@ def train_epoch(
     """
     model.train()
     step = optimizer if isinstance(optimizer, OptimizerStep) else OptimizerStep(optimizer)
-    meter, losses, done = Meter(), FiniteLosses(), 0
+    meter, losses, done, parallel = Meter(), FiniteLosses(), 0, parallel_of(model)
     for group in grouped(batches, accumulate):
         images = images_of_a_rank(group)
         step.optimizer.zero_grad()
         for index, (x, labels) in enumerate(group):
             done += 1
             more = index < len(group) - 1
-            with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
+            with parallel.no_sync() if more and parallel is not None else nullcontext():
                 loss, logits = loss_of_batch(model, x, labels, loss_function, step)
                 if not step.may_skip:
                     losses.add(loss, done, model, x)

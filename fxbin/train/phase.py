@@ -18,6 +18,7 @@ from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
 from fxbin.train.best import BestCheckpoint
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
+from fxbin.train.compiled import CompiledSteps
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss, accuracy_over_ranks, train_epoch
@@ -69,6 +70,9 @@ class Phase:
 
     step: OptimizerStep | None = None
     """How steps of `optimizer` are made; without it, in float32 and without limits."""
+
+    compiled: bool = False
+    """Whether training steps run through `torch.compile`."""
 
     channels_last: bool = False
     """Whether pictures are laid out channels last, as the model is."""
@@ -191,10 +195,15 @@ class Recorder:
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
+    steps = CompiledSteps(model) if phase.compiled else None
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
             if recorder.is_stopped(phase):
                 return
+            phase.schedule.start_epoch(epoch)
+            if steps is not None:
+                steps.follow_stage()
+                model = steps.model
             recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
 
 
@@ -206,9 +215,8 @@ def run_epoch(
     batches: Batches,
     progress: TrainingProgress,
 ) -> EpochRecord:
-    """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
+    """Train and evaluate one epoch, which the schedule has started; `model` is that of `phase`, wrapped."""
     started = time.perf_counter()
-    phase.schedule.start_epoch(epoch)
     phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)

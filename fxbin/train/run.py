@@ -25,6 +25,7 @@ from fxbin.train.best import BestCheckpoint
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
+from fxbin.train.compiled import check_compiler
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import ImageData, load_images
 from fxbin.train.early_stop import why_stopped
@@ -110,10 +111,13 @@ def _train(
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     recorder = recorder_of(config, path, progress, history)
+    if config.compile:
+        check_compiler(device)
     data = data.to(device)
     teacher = own_teacher(config, data, resumed)
     check_methods(config, None if teacher is None else teacher.network, data)
     is_teacher = teacher is None and not learns_from_previous_stage(config)
+    progress.run_started(config.pretrain.epochs + config.epochs - len(history), config.batch_size)
     with logging(config, output, recorder):
         full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
         teacher = OwnTeacher(full_precision) if teacher is None else teacher
@@ -191,6 +195,7 @@ def pretrain(
         LabelLoss(settings.label_smoothing),
         settings.epochs,
         step=step_of(config, optimizer, device),
+        compiled=config.compile,
         channels_last=config.channels_last,
     )
     if resumed is not None:
@@ -240,6 +245,7 @@ def train_stages(
         config.epochs,
         params.batch_multiplier,
         step=step_of(config, optimizer, next(binarized.parameters()).device),
+        compiled=config.compile,
         channels_last=config.channels_last,
         teacher=teacher,
         teacher_config=teacher_config,
