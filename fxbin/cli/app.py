@@ -70,6 +70,15 @@ def train(
             show_default="resume if there is one",
         ),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print stages and learning rate of each epoch, and train nothing.")
+    ] = False,
+    plan_picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan-picture", metavar="FILE", help="Draw them to this file: plan.svg. Trains nothing."
+        ),
+    ] = None,
 ) -> None:
     """Train a model in full precision, then binarize it in four stages, and export it.
 
@@ -89,6 +98,9 @@ def train(
     Example: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`
     """
     settings = with_overrides(load_config(config), data=data, data_dir=data_dir, tensorboard=tensorboard)
+    if plan or plan_picture is not None:
+        show_plan(settings, plan_picture)
+        return
     from fxbin.train.outputs import write_outputs
     from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress
@@ -112,6 +124,17 @@ def train(
         console.print(f"\n{escape(message)}", soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     print_result(report, console)
+
+
+def show_plan(settings: Config, picture: Path | None) -> None:
+    """Print what a training will do, epoch by epoch, and draw it to the file `picture` if there is one."""
+    from fxbin.train.plan import plan_lines
+    from fxbin.train.plan_table import draw_plan, plan_table
+
+    typer.echo("\n".join([plan_table(settings), *plan_lines(settings)]))
+    if picture is not None:
+        draw_plan(settings, picture)
+        typer.echo(f"wrote {picture}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import DataError
-from fxbin.train.history import EpochRecord, stage_spans
+from fxbin.train.history import EpochRecord, HasStage, stage_spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,7 @@ def with_gaps(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+def shade_stages(axes: "Axes", history: Sequence[HasStage]) -> None:
     """Draw a coloured band behind the epochs of each stage."""
     from matplotlib.ticker import MaxNLocator
 
@@ -107,7 +107,7 @@ def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def name_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+def name_stages(axes: "Axes", history: Sequence[HasStage]) -> None:
     """Write the name of each stage above its band, on several lines if the band is narrow."""
     for stage, first, last in stage_spans(history):
         narrow = (last - first + 1) / len(history) < len(stage) / 70

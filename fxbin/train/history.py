@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 PRETRAINING = "pretraining"
 """Name of the phase, and of its only stage, before `transform`: it trains the full-precision network."""
@@ -87,7 +87,15 @@ def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:
     return {record.stage: record.test_accuracy for record in history}
 
 
-def stage_spans(history: Sequence[EpochRecord]) -> list[tuple[str, int, int]]:
+class HasStage(Protocol):
+    """An epoch that has a stage."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+
+
+def stage_spans(history: Sequence[HasStage]) -> list[tuple[str, int, int]]:
     """Consecutive epochs with the same stage, as (stage, first, last) with positions in `history`."""
     spans = []
     for stage, run in groupby(enumerate(history), key=lambda item: item[1].stage):
