@@ -40,7 +40,7 @@ from fxbin.train.output_folder import check_output, explained
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
-from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
+from fxbin.train.processes import is_first_process, own_device, own_rank, process_group, restarted_by_torchrun
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, find_resumable, plain
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
@@ -80,12 +80,15 @@ def train(
     """Train the model that the config `source` describes, or resume from the checkpoint in `output`.
 
     The checkpoint is replaced atomically after each epoch, so a run can be stopped at any time; at most the
-    current epoch is repeated, with the same numbers. `restart` ignores the checkpoint. If torchrun starts
+    current epoch is repeated, with the same numbers. `restart` ignores the checkpoint, but not where torchrun
+    has started the processes again after one has died. If torchrun starts
     several processes, each of them trains on its part of every batch.
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
     config = load_config(source)
+    # torchrun repeats the command, with its options, after a process has died: that run is to go on.
+    restart = restart and not restarted_by_torchrun()
     device = own_device(choose_device(config.device))
     with process_group(device):
         return _train(config, output, device, restart=restart, progress=progress or TrainingProgress())
