@@ -1,4 +1,4 @@
-"""Checks that the files of a run can be written, before any training, and explains when one cannot be."""
+"""Checks that there is room for the files of a run, and explains when one cannot be written."""
 
 import os
 import shutil
@@ -8,29 +8,17 @@ from pathlib import Path
 
 from fxbin.errors import CheckpointError, ConfigError
 
-PROBE = ".fxbin-write-test"
 
-
-def check_output(folder: Path, needed: int = 0) -> None:
-    """Raise ConfigError if the files of a run cannot be written to `folder`, which is made if it is missing.
-
-    `needed` is the number of bytes that must be free at least; a file is written to try.
-    """
-    probe = folder / PROBE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"fxbin")
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise ConfigError(
-            f"--output: {folder} cannot be written to ({why(error)}). Name another folder with --output."
-        ) from error
-    finally:
-        _remove(probe)
+def check_room(folder: Path, needed: int) -> None:
+    """Raise ConfigError if fewer than `needed` bytes are free where `folder` is, or would be made."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
     if free < needed:
         raise ConfigError(
-            f"--output: {folder} has {_megabytes(free)} left, and one checkpoint of this run needs "
-            f"{_megabytes(needed)} or more. Make room, or name another folder with --output."
+            f"--output: {str(folder)!r} has {_megabytes(free)} left, and one checkpoint of this run needs "
+            f"{_megabytes(needed)} or more. Make room, or choose another folder."
         )
 
 
@@ -60,13 +48,6 @@ def why(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.errno is not None:
         return os.strerror(cause.errno)
     return str(error).partition("\n")[0]
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
 
 
 def _megabytes(count: int) -> str:

@@ -142,6 +142,9 @@ class Recorder:
     loggers: list[Logger] = field(default_factory=list)
     """Where metrics go, from the first process only."""
 
+    config_folder: str | None = None
+    """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
+
     best: BestCheckpoint | None = None
     """Keeps the checkpoint of the best epoch."""
 
@@ -179,6 +182,7 @@ class Recorder:
             teacher_config=phase.teacher_config,
             scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
+            config_folder=self.config_folder,
         )
         if not is_first_process():
             return

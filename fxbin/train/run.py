@@ -14,37 +14,38 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers.ranks import rank_count
 from fxbin.compiler.transform import transform
-from fxbin.config import Config, load_config
+from fxbin.config import Config
 from fxbin.diagnostics import Diagnostics
-from fxbin.errors import ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
 from fxbin.train.batches import Batches
 from fxbin.train.best import BestCheckpoint
-from fxbin.train.build import fit_to_data, model_of
-from fxbin.train.check_methods import check_methods
+from fxbin.train.build import model_of
 from fxbin.train.checkpoint import Checkpoint
-from fxbin.train.compiled import check_compiler
+from fxbin.train.checks import check_before_training
 from fxbin.train.cosine import CosineSchedule
-from fxbin.train.data import ImageData, load_images
+from fxbin.train.data import ImageData
 from fxbin.train.early_stop import why_stopped
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
-from fxbin.train.loggers.choose import check_loggers, open_loggers
+from fxbin.train.located import folder_to_keep
+from fxbin.train.loggers.choose import open_loggers
 from fxbin.train.loggers.logger import LoggerRun
 from fxbin.train.loggers.metrics_csv import MetricsCsv
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
-from fxbin.train.output_folder import check_output, explained
+from fxbin.train.output_folder import explained
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
-from fxbin.train.processes import is_first_process, own_device, own_rank, process_group, restarted_by_torchrun
+from fxbin.train.processes import is_first_process, own_rank, process_group, restarted_by_torchrun
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.resume import checkpoint_path, find_resumable, plain
+from fxbin.train.resume import checkpoint_path, plain
+from fxbin.train.settings import read_settings
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
-from fxbin.train.teacher import OwnTeacher, own_teacher
+from fxbin.train.subject import Subject
+from fxbin.train.teacher import OwnTeacher
 
 
 @dataclass(frozen=True)
@@ -86,39 +87,30 @@ def train(
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
-    config = load_config(source)
-    # torchrun repeats the command, with its options, after a process has died: that run is to go on.
-    restart = restart and not restarted_by_torchrun()
-    device = own_device(choose_device(config.device))
-    with process_group(device):
-        return _train(config, output, device, restart=restart, progress=progress or TrainingProgress())
-
-
-def _train(
-    config: Config, output: Path, device: torch.device, *, restart: bool, progress: TrainingProgress
-) -> Trained:
+    config = read_settings(source)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    if is_first_process():
-        check_output(output)
-        check_loggers(config)
-    data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
-    config = fit_to_data(config, data)
+    progress = progress or TrainingProgress()
+    # torchrun repeats the command, with its options, after a process has died: that run is to go on.
+    restart = restart and not restarted_by_torchrun()
+    subject = Subject(config, output, restart=restart)
+    notes = check_before_training(subject)
+    with process_group(subject.device):
+        return _train(subject, notes, output, progress)
+
+
+def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingProgress) -> Trained:
+    config, data, device, resumed = subject.fitted, subject.data, subject.device, subject.resumed
     path = checkpoint_path(output)
-    resumed = None if restart else find_resumable(path, config, str(device))
     if resumed is not None:
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
-    for line in plan_lines(config):
+    for line in [*(f"note: {note}" for note in notes), *plan_lines(config)]:
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
-    recorder = recorder_of(config, path, progress, history)
-    if config.compile:
-        check_compiler(device)
-    data = data.to(device)
-    teacher = own_teacher(config, data, resumed)
-    check_methods(config, None if teacher is None else teacher.network, data)
+    recorder = recorder_of(subject, path, progress, history)
+    teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     progress.run_started(config.pretrain.epochs + config.epochs - len(history), config.batch_size)
     with logging(config, output, recorder):
@@ -133,16 +125,23 @@ def _train(
 
 
 def recorder_of(
-    config: Config, path: Path, progress: TrainingProgress, history: list[EpochRecord]
+    subject: Subject, path: Path, progress: TrainingProgress, history: list[EpochRecord]
 ) -> Recorder:
     """What keeps `history` and the checkpoint at `path`, and the best one beside it."""
+    config, written = subject.fitted, subject.written
     best = BestCheckpoint(config, path)
     if history and is_first_process():
         note = best.resume(history)
         if note is not None:
             progress.note(note)
     return Recorder(
-        path, plain(config), progress, history, best=best, why_stopped=partial(why_stopped, config)
+        path,
+        plain(written),
+        progress,
+        history,
+        config_folder=folder_to_keep(written),
+        best=best,
+        why_stopped=partial(why_stopped, config),
     )
 
 
@@ -177,9 +176,6 @@ def pretrain(
     its weights are no longer needed.
     """
     model = _network(config, device, pretrained=False if resumed else None)
-    if is_first_process():
-        # Of weights alone: moments of the optimizer and a teacher come on top.
-        check_output(recorder.path.parent, sum(value.nbytes for value in model.state_dict().values()))
     if own_rank() > 0:
         # Weights must be the same on all ranks; random numbers such as those of dropout must differ.
         torch.manual_seed(config.seed + own_rank())
@@ -293,15 +289,3 @@ def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
         rank=own_rank(),
         ranks=rank_count(),
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that the config key `device` names; ``"auto"`` uses a GPU if there is one.
-
-    Raises ConfigError for ``"cuda"`` without a GPU.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: 'cuda' is not available here, use 'cpu' or 'auto'.")
-    return torch.device(name)

@@ -1,52 +1,55 @@
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.train.checkpoint import load_checkpoint
-from fxbin.train.output_folder import check_output, explained
+from fxbin.train.output_folder import check_room, explained
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import train
+from fxbin.train.writable import check_writable
 from tests.train.small_run import InterruptedAt, small_run
 
 
-def test_a_folder_is_made_and_nothing_is_left_in_it(tmp_path: Path) -> None:
-    check_output(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    progress = InterruptedAt()
+    with pytest.raises(ConfigError, match=r"--output: .*run' cannot be written: .*net\.py is not a folder"):
+        train(small_run(tmp_path), tmp_path / "net.py" / "run", progress=progress)
+    assert progress.seen == 0
 
 
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    for folder, why in ((tmp_path / "run", "File exists"), (tmp_path / "run" / "one", "Not a directory")):
-        with pytest.raises(ConfigError, match=rf"--output: .* cannot be written to \({why}\)\. Name another"):
-            check_output(folder)
-
-
-def test_a_folder_without_permission_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    config = small_run(tmp_path)
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     is_root = os.geteuid() == 0
-    progress = InterruptedAt()
     if is_root:  # whom permissions do not stop
         os.seteuid(65534)
     try:
-        with pytest.raises(ConfigError, match=r"--output: .*run cannot be written to \(Permission denied\)"):
-            train(config, locked / "run", progress=progress)
+        with pytest.raises(ConfigError, match=r"--output: .* cannot be written: .*no permission to write"):
+            check_writable(locked / "run")
     finally:
         if is_root:
             os.seteuid(0)
-    assert progress.seen == 0
     assert list(locked.iterdir()) == []
 
 
-def test_a_folder_without_room_for_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--output: .* has [\d.]+ MiB left, .* needs 1099511627776\.0 MiB"):
-        check_output(tmp_path, 2**60)
+def test_a_disk_without_room_for_a_checkpoint_is_found_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100))
+    progress = InterruptedAt()
+    with pytest.raises(
+        ConfigError, match=r"--output: .*run' has 0\.0 MiB left, and one checkpoint of this run"
+    ):
+        train(small_run(tmp_path), tmp_path / "run", progress=progress)
+    assert progress.seen == 0
+    check_room(tmp_path / "run", 100)
 
 
 class LimitedFrom(TrainingProgress):

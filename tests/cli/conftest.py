@@ -1,0 +1,30 @@
+"""Fixtures of the tests of commands."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fxbin.train import outputs, subject
+from fxbin.train.data import LOADERS, ImageData, load_images
+from tests.cli.commands import write
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
+    images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
+
+    def load(name: str, directory: Path | None) -> ImageData:
+        return images if name in LOADERS else load_images(name, directory)
+
+    monkeypatch.setattr(subject, "load_images", load)
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path / "tiny.json5")
+
+
+@pytest.fixture
+def no_files_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training writes its checkpoint and its report alone. The rest takes longer than the training."""
+    for name in ("write_onnx", "write_graph", "write_curves"):
+        monkeypatch.setattr(outputs, name, lambda *_: None)
