@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from fxbin.nncf import save_nncf_checkpoint as save_nncf_checkpoint
     from fxbin.passes import PassRun as PassRun
     from fxbin.passes import watch_passes as watch_passes
+    from fxbin.report.page.write import write_report as write_report
     from fxbin.report.summarize import summary as summary
     from fxbin.report.summary import Summary as Summary
     from fxbin.runtimes import BenchmarkReport as BenchmarkReport
@@ -144,6 +145,7 @@ _HOMES = {
     "fxbin.export": ("ExportMode", "ExportReport", "export_onnx", "export_program"),
     "fxbin.nncf": ("NNCFCheckpointReport", "load_nncf_checkpoint", "save_nncf_checkpoint"),
     "fxbin.passes": ("PassRun", "watch_passes"),
+    "fxbin.report.page.write": ("write_report",),
     "fxbin.report.summarize": ("summary",),
     "fxbin.report.summary": ("Summary",),
     "fxbin.runtimes": ("BenchmarkReport", "RuntimeReport", "benchmark", "compare_runtimes"),

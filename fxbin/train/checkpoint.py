@@ -59,6 +59,9 @@ class Checkpoint:
     teacher_config: dict[str, Any] | None = None
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
+    scaler: dict[str, Any] | None = None
+    """State of the scaled loss of `precision` ``"float16"``; None without it."""
+
     config_folder: str | None = None
     """Folder to which paths in `config` are relative; None without such paths."""
 
@@ -68,7 +71,7 @@ class Checkpoint:
         return kept if file is None else [*kept, file.absolute().parent]
 
 
-OPTIONAL = {"average", "teacher_config", "config_folder"}
+OPTIONAL = {"average", "teacher_config", "config_folder", "scaler"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

@@ -1,8 +1,9 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +16,21 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.batches import Batches
+from fxbin.train.best import BestCheckpoint
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
+from fxbin.train.compiled import CompiledSteps
 from fxbin.train.data import ImageData
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
-from fxbin.train.history import EpochRecord
+from fxbin.train.epoch import Loss, accuracy_over_ranks, train_epoch
+from fxbin.train.history import STAGED, EpochRecord
+from fxbin.train.loggers.logger import Logger
+from fxbin.train.memory_format import channels_last
+from fxbin.train.meter import Meter
+from fxbin.train.optimizer_step import OptimizerStep
+from fxbin.train.output_folder import explained
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.tensorboard import TensorBoardLog
 
 
 class Schedule(Protocol):
@@ -60,6 +67,15 @@ class Phase:
     epochs: int
     accumulate: int = 1
     """Number of batches per optimizer step."""
+
+    step: OptimizerStep | None = None
+    """How steps of `optimizer` are made; without it, in float32 and without limits."""
+
+    compiled: bool = False
+    """Whether training steps run through `torch.compile`."""
+
+    channels_last: bool = False
+    """Whether pictures are laid out channels last, as the model is."""
 
     teacher: nn.Module | None = None
     """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
@@ -98,6 +114,8 @@ class Phase:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
+        if self.step is not None:
+            self.step.load_state_dict(checkpoint.scaler)
         if self.average is not None:
             assert checkpoint.average is not None
             self.average.load_state_dict(checkpoint.average)
@@ -121,15 +139,36 @@ class Recorder:
     history: list[EpochRecord] = field(default_factory=list)
     """Records of all finished epochs, of both phases."""
 
-    tensorboard: TensorBoardLog | None = None
-    """Log for TensorBoard, if the config asks for one."""
+    loggers: list[Logger] = field(default_factory=list)
+    """Where metrics go, from the first process only."""
 
     config_folder: str | None = None
     """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
 
+    best: BestCheckpoint | None = None
+    """Keeps the checkpoint of the best epoch."""
+
+    why_stopped: Callable[[Sequence[EpochRecord]], str | None] = lambda _history: None
+    """Tells, in the stages, why a run with such a history ends before its last epoch; None if it goes on."""
+
+    def is_stopped(self, phase: Phase) -> bool:
+        """Whether `phase` ends before its last epoch."""
+        return phase.name == STAGED and self.why_stopped(self.history) is not None
+
     def record(self, phase: Phase, record: EpochRecord) -> None:
-        """Save the finished epoch of `record`: after this an interruption cannot lose it."""
+        """Save the finished epoch of `record`: after this an interruption cannot lose it.
+
+        Raises CheckpointError if a file cannot be written; the last checkpoint is kept then.
+        """
         self.history.append(record)
+        if self.is_stopped(phase):
+            self.history[-1] = replace(record, stopped_early=True)
+        self._save(phase, record)
+        self.progress.epoch_done(record, phase.epochs)
+        if self.is_stopped(phase):
+            self.progress.note(self.why_stopped(self.history) or "")
+
+    def _save(self, phase: Phase, record: EpochRecord) -> None:
         checkpoint = Checkpoint(
             config=self.config,
             phase=phase.name,
@@ -141,21 +180,34 @@ class Recorder:
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
+            scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
             config_folder=self.config_folder,
         )
-        if is_first_process():
+        if not is_first_process():
+            return
+        kept = "The last checkpoint is kept." if self.path.is_file() else "Nothing was saved before."
+        with explained(self.path, kept):
             save_checkpoint(checkpoint, self.path)
-        if self.tensorboard is not None:
-            self.tensorboard.add(record, len(self.history))
-        self.progress.epoch_done(record, phase.epochs)
+        with explained(self.path.parent, "The checkpoint of this epoch is kept."):
+            if self.best is not None:
+                self.best.update(self.history)
+            for logger in self.loggers:
+                logger.add(self.history[-1], len(self.history))
 
 
 def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
+    steps = CompiledSteps(model) if phase.compiled else None
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
+            if recorder.is_stopped(phase):
+                return
+            phase.schedule.start_epoch(epoch)
+            if steps is not None:
+                steps.follow_stage()
+                model = steps.model
             recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
 
 
@@ -167,14 +219,16 @@ def run_epoch(
     batches: Batches,
     progress: TrainingProgress,
 ) -> EpochRecord:
-    """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
+    """Train and evaluate one epoch, which the schedule has started; `model` is that of `phase`, wrapped."""
     started = time.perf_counter()
-    phase.schedule.start_epoch(epoch)
     phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage)
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
+    before = phase.step.skipped if phase.step is not None else 0
     meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+    trained = time.perf_counter() - started
+    skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
@@ -193,6 +247,8 @@ def run_epoch(
         distillation_loss=meter.parts.get("distillation"),
         feature_loss=meter.parts.get("feature"),
         average_accuracy=average_accuracy,
+        skipped_steps=skipped,
+        images_per_second=round(meter.images / trained, 1),
     )
 
 
@@ -201,16 +257,16 @@ def train_with_schedule(
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
     group = phase.optimizer.param_groups[0]
-    used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+    used = {"lr": group["lr"], "weight_decay": group.get("weight_decay", 0.0)}
 
     def show(meter: Meter, _done: int) -> None:
         # Called before the optimizer step, so these are the values that the step will use.
-        used.update(lr=group["lr"], weight_decay=group["weight_decay"])
-        progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
+        used.update(lr=group["lr"], weight_decay=group.get("weight_decay", 0.0))
+        progress.batch_done(used["lr"], used["weight_decay"], *meter.glance())
 
-    def stepped(done: int) -> None:
+    def stepped(done: int, made: bool) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
-        if phase.average is not None:
+        if phase.average is not None and made:
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
@@ -219,9 +275,9 @@ def train_with_schedule(
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
         meter = train_epoch(
             model,
-            batches.epoch(epoch),
+            channels_last(batches.epoch(epoch)) if phase.channels_last else batches.epoch(epoch),
             loss,
-            phase.optimizer,
+            phase.optimizer if phase.step is None else phase.step,
             accumulate=phase.accumulate,
             on_batch=show,
             on_step=stepped,
@@ -248,6 +304,16 @@ def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
     return accuracy_over_ranks(network, data.test_x, data.test_y)
+
+
+def report_skipped(phase: Phase, before: int, progress: TrainingProgress) -> int | None:
+    """Number of steps skipped since there were `before`, with a note; None in a precision that skips none."""
+    if phase.step is None or not phase.step.may_skip:
+        return None
+    skipped = phase.step.skipped - before
+    if skipped:
+        progress.note(f"float16: {skipped} optimizer steps skipped, as their gradients were not finite")
+    return skipped
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Checks whether a run can resume from a checkpoint, as its config may have changed since."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 from fxbin.train.settings import read_settings
 
-HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"}
+HARMLESS = {
+    "data_dir",
+    "device",
+    "threads",
+    "log_dir",
+    "target_device",
+    "tensorboard",
+    "loggers",
+    "early_stop",
+}
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
 
@@ -68,7 +78,7 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
         (key, before.get(key, missing), now.get(key, missing))
         for key in sorted(before.keys() | now.keys())
         if before.get(key, missing) != now.get(key, missing)
-        and key not in HARMLESS
+        and re.split(r"[.\[]", key)[0] not in HARMLESS
         and not (key == "epochs" and now[key] >= finished)
     ]
 
