@@ -11,7 +11,7 @@ from fxbin.config import Config, load_config
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.train.checkpoint import Checkpoint
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data
 from fxbin.train.history import STAGED
 from fxbin.train.model_spec import build_model
 from fxbin.train.resume import plain
@@ -44,25 +44,26 @@ def channels_of(config: Config) -> int | None:
     return sizes[0][1] if sizes and len(sizes[0]) == 4 else None
 
 
-def fit_to_data(config: Config, data: ImageData) -> Config:
+def fit_to_data(config: Config, data: Data) -> Config:
     """`config` with the number of classes and the image size of `data`, where it does not give them.
 
     Raises ConfigError if it gives another image size, or too few classes.
     """
-    picture = list(data.train_x.shape[1:])
+    picture = list(data.picture)
     if config.input_info and list(config.input_info[0].sample_size[1:]) != picture:
         raise ConfigError(
             f"input_info.sample_size: {list(config.input_info[0].sample_size)} does not fit the pictures of "
             f"{data.name!r}: expected [1, {', '.join(map(str, picture))}]."
         )
-    if config.num_classes is not None and config.num_classes < data.classes:
+    classes = len(data.class_names)
+    if config.num_classes is not None and config.num_classes < classes:
         raise ConfigError(
-            f"num_classes: {config.num_classes} is too few for {data.name!r}, which has {data.classes}."
+            f"num_classes: {config.num_classes} is too few for {data.name!r}, which has {classes}."
         )
     written: dict[str, Any] = plain(config)
     if not config.input_info:
         written["input_info"] = [{"sample_size": [1, *picture]}]
-    return load_config({"num_classes": data.classes} | written)
+    return load_config({"num_classes": classes} | written)
 
 
 def binarized_from(checkpoint: Checkpoint, *, average: bool = False) -> BinarizedModule:

@@ -10,7 +10,7 @@ from fxbin.config import Config
 from fxbin.errors import TransformError
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.build import model_of
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data
 from fxbin.train.distillation import DistillationLoss
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 
@@ -22,7 +22,7 @@ OF_REWRITTEN = (
 
 
 @torch.no_grad()
-def check_methods(config: Config, teacher: nn.Module | None, data: ImageData) -> None:
+def check_methods(config: Config, teacher: nn.Module | None, data: Data) -> None:
     """Raise ConfigError if `wd_exclude` matches no parameter, or features to learn are not in both networks.
 
     The networks are tried on two images. Without a `teacher`, it is another form of the model itself: the
@@ -32,7 +32,7 @@ def check_methods(config: Config, teacher: nn.Module | None, data: ImageData) ->
     has_features = own.enabled and bool(own.features)
     if not (has_features or config.binarization.params.wd_exclude):
         return
-    x, y = data.train_x[:2], data.train_y[:2]
+    x, y = data.samples(2)
     with torch.random.fork_rng():
         model = model_of(config, pretrained=False).to(x.device).eval()
         student = transform(model, config).eval()

@@ -14,11 +14,11 @@ from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
-from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
+from fxbin.train.epoch import Loss, Meter, train_epoch
+from fxbin.train.evaluation import accuracy_over_ranks
 from fxbin.train.history import EpochRecord
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
@@ -147,7 +147,7 @@ class Recorder:
         self.progress.epoch_done(record, phase.epochs)
 
 
-def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
+def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
     with strides_ignored():
@@ -159,8 +159,8 @@ def run_epoch(
     phase: Phase,
     model: nn.Module,
     epoch: int,
-    data: ImageData,
-    batches: Batches,
+    data: Data,
+    batches: TrainingBatches,
     progress: TrainingProgress,
 ) -> EpochRecord:
     """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
@@ -182,7 +182,7 @@ def run_epoch(
         weight_decay=used["weight_decay"],
         loss=meter.loss,
         train_accuracy=meter.accuracy,
-        test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
+        test_accuracy=accuracy_over_ranks(phase.model, data),
         seconds=time.perf_counter() - started,
         diagnostics=diagnostics,
         label_loss=meter.parts.get("label"),
@@ -193,7 +193,7 @@ def run_epoch(
 
 
 def train_with_schedule(
-    phase: Phase, model: nn.Module, epoch: int, batches: Batches, progress: TrainingProgress
+    phase: Phase, model: nn.Module, epoch: int, batches: TrainingBatches, progress: TrainingProgress
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
     group = phase.optimizer.param_groups[0]
@@ -225,7 +225,7 @@ def train_with_schedule(
     return meter, used
 
 
-def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
+def prepare_evaluation(phase: Phase, epoch: int, batches: TrainingBatches) -> None:
     """Give all processes the same buffers, and recompute BatchNorm statistics if `phase` asks for it."""
     if rank_count() > 1:
         # Until the next forward of DistributedDataParallel each process has its own running statistics.
@@ -236,14 +236,14 @@ def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
         reestimate_batch_norm(phase.model, (x for x, _ in again))
 
 
-def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches) -> float | None:
+def evaluate_average(phase: Phase, epoch: int, data: Data, batches: TrainingBatches) -> float | None:
     """Held-out accuracy of the average of `phase`, with BatchNorm statistics of its own; None without one."""
     if phase.average is None:
         return None
     network = phase.average.network.eval()
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
-    return accuracy_over_ranks(network, data.test_x, data.test_y)
+    return accuracy_over_ranks(network, data)
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

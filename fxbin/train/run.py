@@ -18,12 +18,11 @@ from fxbin.errors import ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
-from fxbin.train.batches import Batches
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.cosine import CosineSchedule
-from fxbin.train.data import ImageData, load_images
+from fxbin.train.data import Data, TrainingBatches, open_data
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
@@ -44,7 +43,7 @@ class Trained:
     model: BinarizedModule
     """The binarized network, in eval mode."""
 
-    data: ImageData
+    data: Data
     """The data it was trained and evaluated on."""
 
     history: tuple[EpochRecord, ...]
@@ -86,7 +85,7 @@ def _train(
 ) -> Trained:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    data = load_images(config.data, Path(config.data_dir).expanduser() if config.data_dir else None)
+    data = open_data(config)
     config = fit_to_data(config, data)
     path = checkpoint_path(output)
     resumed = None if restart else find_resumable(path, config, str(device))
@@ -94,7 +93,7 @@ def _train(
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
-    for line in plan_lines(config):
+    for line in (*data.notes, *plan_lines(config)):
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
@@ -118,7 +117,7 @@ def _train(
 
 def pretrain(
     config: Config,
-    data: ImageData,
+    data: Data,
     device: torch.device,
     recorder: Recorder,
     resumed: Checkpoint | None,
@@ -170,7 +169,7 @@ def train_stages(
     config: Config,
     full_precision: nn.Module,
     teacher: nn.Module,
-    data: ImageData,
+    data: Data,
     recorder: Recorder,
     resumed: Checkpoint | None,
     teacher_config: dict[str, Any] | None = None,
@@ -218,19 +217,9 @@ def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | No
     phase.loss = loss_of(config, phase.previous_stage)
 
 
-def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
-    """Batches of the training images, with batch size and augmentation of the config."""
-    augmentation = config.augmentation
-    return Batches(
-        data.train_x,
-        data.train_y,
-        config.batch_size,
-        augmentation.shift,
-        augmentation.flip,
-        seed,
-        rank=own_rank(),
-        ranks=rank_count(),
-    )
+def batches_of(config: Config, data: Data, seed: int) -> TrainingBatches:
+    """This process's batches of the training pictures, with batch size and augmentation of the config."""
+    return data.training(config, seed, rank=own_rank(), ranks=rank_count())
 
 
 def choose_device(name: str) -> torch.device:

@@ -41,7 +41,7 @@ def write(path: Path, **changes: Any) -> Path:
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
-    monkeypatch.setattr(run, "load_images", lambda _name, _directory: images)
+    monkeypatch.setattr(run, "open_data", lambda _config: images)
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "tiny.json5")
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from fxbin.errors import DataError
 from fxbin.errors.messages import did_you_mean
-from fxbin.train.idx import read_idx
+from fxbin.train.data.idx import read_idx
+from fxbin.train.data.in_memory import ImageData
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 """Folder in which Debian's and Ubuntu's package `dataset-fashion-mnist` installs its files."""
@@ -21,37 +21,6 @@ MNIST_TEST_SHARE = 0.2
 
 MNIST_SPLIT_SEED = 0
 """Seed that selects the held-out images."""
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set split into training and test images, kept in memory.
-
-    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalized to mean 0 and
-    standard deviation 1 over the data set; labels (`train_y`, `test_y`) ``(n,)``, int64, from 0.
-    """
-
-    name: str
-    """Name of the data set, a key of `LOADERS`."""
-
-    train_x: Tensor
-    train_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
-    classes: int
-    """Number of classes: 10."""
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of an image: 1 for grey images."""
-        return self.train_x.shape[1]
-
-    def to(self, device: torch.device) -> "ImageData":
-        """Return a copy with its tensors on `device`."""
-        tensors = {
-            name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
-        }
-        return replace(self, **tensors)
 
 
 def load_images(name: str, directory: Path | None = None) -> ImageData:
