@@ -58,8 +58,11 @@ class Checkpoint:
     teacher_config: dict[str, Any] | None = None
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
+    data: dict[str, Any] | None = None
+    """Names of the classes and preprocessing, as `Data.kept` returns them; None if the config says it all."""
 
-OPTIONAL = {"average", "teacher_config"}
+
+OPTIONAL = {"average", "teacher_config", "data"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

@@ -46,7 +46,8 @@ class Meter:
         """Count one batch whose mean loss is `loss`, which consists of `parts`."""
         self.images += len(labels)
         self.total_loss += loss.item() * len(labels)
-        self.correct += int((logits.argmax(1) == labels).sum())
+        most = labels.argmax(1) if labels.is_floating_point() else labels
+        self.correct += int((logits.argmax(1) == most).sum())
         for name, part in (parts or {}).items():
             self.total_parts[name] = self.total_parts.get(name, 0.0) + part.item() * len(labels)
 

@@ -14,6 +14,7 @@ from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.report.summarize import summary
 from fxbin.train.curves import draw_curves
+from fxbin.train.data.kept import metadata_of
 from fxbin.train.engine_check import EngineCheck, check_engine
 from fxbin.train.epoch import accuracy, predict_as_it_is
 from fxbin.train.evaluation import evaluate_as_it_is
@@ -148,7 +149,7 @@ def write_onnx(
     if reason is not None:
         progress.note(f"no {path}: {reason}")
         return None
-    exported = export_onnx(trained.model, path)
+    exported = export_onnx(trained.model, path, metadata=metadata_of(trained.data.kept()))
     modes = ", ".join(f"{exported.count(mode)} in {mode}" for mode in ExportMode if exported.count(mode))
     progress.note(f"wrote {path} ({exported.size / 1024:.0f} KiB; call sites: {modes})")
     return check_onnx(path, *trained.data.samples(), logits)

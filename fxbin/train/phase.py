@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
@@ -83,7 +83,7 @@ class Phase:
     """Diagnostics of the transformed model; None in the full-precision phase."""
 
     warned: set[str] = field(default_factory=set)
-    """Names of call sites for which a warning was shown."""
+    """Names of call sites for which a warning was shown, and notes about pictures."""
 
     next_epoch: int = 0
     """The next epoch to train, from 0."""
@@ -124,6 +124,9 @@ class Recorder:
     tensorboard: TensorBoardLog | None = None
     """Log for TensorBoard, if the config asks for one."""
 
+    data: dict[str, Any] | None = None
+    """What the checkpoint keeps of the data."""
+
     def record(self, phase: Phase, record: EpochRecord) -> None:
         """Save the finished epoch of `record`: after this an interruption cannot lose it."""
         self.history.append(record)
@@ -139,6 +142,7 @@ class Recorder:
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
+            data=self.data,
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)
@@ -152,7 +156,22 @@ def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Reco
     model = in_step(phase.model)
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
-            recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
+            record = run_epoch(phase, model, epoch, data, batches, recorder.progress)
+            for note in notes_of_all(data):
+                if note not in phase.warned:
+                    phase.warned.add(note)
+                    recorder.progress.note(note)
+            recorder.record(phase, record)
+
+
+def notes_of_all(data: Data) -> list[str]:
+    """What all processes have to say about the pictures of the epoch."""
+    own = data.epoch_notes()
+    if rank_count() == 1:
+        return own
+    every: list[list[str]] = [own] * rank_count()
+    distributed.all_gather_object(every, own)
+    return [note for notes in every for note in notes]
 
 
 def run_epoch(

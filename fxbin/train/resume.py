@@ -9,7 +9,10 @@ from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 
-HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"}
+HARMLESS = {
+    *("data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"),
+    *("workers", "bad_pictures", "checkpoint_every"),
+}
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
 

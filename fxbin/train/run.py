@@ -23,6 +23,7 @@ from fxbin.train.check_methods import check_methods
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import Data, TrainingBatches, open_data
+from fxbin.train.data.kept import check_same_classes
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.phase import Phase, Recorder, run_phase
@@ -90,6 +91,7 @@ def _train(
     path = checkpoint_path(output)
     resumed = None if restart else find_resumable(path, config, str(device))
     if resumed is not None:
+        check_same_classes(resumed.data, data.kept())
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
@@ -98,7 +100,7 @@ def _train(
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
-    recorder = Recorder(path, plain(config), progress, history, tensorboard)
+    recorder = Recorder(path, plain(config), progress, history, tensorboard, data.kept())
     data = data.to(device)
     teacher = own_teacher(config, data, resumed)
     check_methods(config, None if teacher is None else teacher.network, data)

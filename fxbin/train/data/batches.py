@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fxbin.errors import DataError
+from fxbin.train.data.sizes import batch_sizes
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,7 @@ class Batches:
 
     def _sizes(self) -> list[int]:
         """Sizes of the batches. Left-over images form a last, smaller batch, unless a rank would get none."""
-        whole, rest = divmod(len(self.images), self.batch_size)
-        sizes = [self.batch_size] * whole
-        if rest >= self.ranks or not whole:
-            return [*sizes, rest] if rest else sizes
-        sizes[-1] += rest
-        return sizes
+        return batch_sizes(len(self.images), self.batch_size, self.ranks)
 
     def _augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.flip:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fxbin.config import Config
 from fxbin.train.data.batches import Batches
-from fxbin.train.data.interface import EVALUATION_BATCH, Batch
+from fxbin.train.data.interface import EVALUATION_BATCH, Batch, TrainingBatches
+from fxbin.train.data.mixing import with_mixing
+from fxbin.train.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class ImageData:
 
     notes: tuple[str, ...] = ()
     """What the user should know about the pictures."""
+
+    preprocessing: Preprocessing | None = None
+    """How pictures become inputs of the model, which are these in memory; None if that is not known."""
 
     def __post_init__(self) -> None:
         if not self.class_names:
@@ -67,10 +73,10 @@ class ImageData:
         }
         return replace(self, **tensors)
 
-    def training(self, config: Config, seed: int, rank: int = 0, ranks: int = 1) -> Batches:
+    def training(self, config: Config, seed: int, rank: int = 0, ranks: int = 1) -> TrainingBatches:
         """See `Data.training`."""
         augmentation = config.augmentation
-        return Batches(
+        batches = Batches(
             self.train_x,
             self.train_y,
             config.batch_size,
@@ -80,6 +86,7 @@ class ImageData:
             rank=rank,
             ranks=ranks,
         )
+        return with_mixing(batches, augmentation, config.num_classes or self.classes, seed, rank)
 
     def held_out(self, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """See `Data.held_out`."""
@@ -89,3 +96,13 @@ class ImageData:
     def samples(self, limit: int | None = None) -> Batch:
         """The first `limit` test images; all without a limit."""
         return self.test_x[:limit], self.test_y[:limit]
+
+    def epoch_notes(self) -> list[str]:
+        """Nothing: the images have been read."""
+        return []
+
+    def kept(self) -> dict[str, Any] | None:
+        """See `Data.kept`; None where fxbin knows the data set by its name."""
+        if self.preprocessing is None:
+            return None
+        return {"classes": list(self.class_names), "pictures": self.preprocessing.to_dict()}

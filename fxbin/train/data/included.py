@@ -12,6 +12,7 @@ from fxbin.errors import DataError
 from fxbin.errors.messages import did_you_mean
 from fxbin.train.data.idx import read_idx
 from fxbin.train.data.in_memory import ImageData
+from fxbin.train.data.split import stratified_split
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 """Folder in which Debian's and Ubuntu's package `dataset-fashion-mnist` installs its files."""
@@ -107,24 +108,6 @@ def load_fashion_mnist(directory: Path | None) -> ImageData:
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     """Images from uint8 ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of bytes / 255."""
     return ((images.float() / 255 - mean) / std).unsqueeze(1)
-
-
-def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split the indices of `labels` ``(n,)`` in two: all but `share` of each class, and that share.
-
-    Which ones is drawn with `seed`; both results are in ascending order.
-
-    >>> train, test = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
-    >>> len(train), len(test)
-    (6, 2)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        held_out[members[order[: round(share * len(members))]]] = True
-    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 LOADERS: dict[str, Callable[[Path | None], ImageData]] = {

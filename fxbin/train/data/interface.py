@@ -1,7 +1,7 @@
 """What the trainer needs of a data set, wherever its pictures come from."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from fxbin.config import Config
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs of the model ``(n, c, h, w)`` and labels ``(n,)``, int64."""
+"""Inputs of the model ``(n, c, h, w)``; labels ``(n,)``, int64, or each class's share, ``(n, classes)``."""
 
 EVALUATION_BATCH = 500
 """Most pictures per forward when evaluating."""
@@ -74,5 +74,11 @@ class Data(Protocol):
     def samples(self, limit: int | None = None) -> Batch:
         """Up to `limit` of the held-out pictures, for comparisons of runtimes.
 
-        Without a limit, all of them if they are in memory, and `SAMPLES` of them if not.
+        Without a limit, all of them if they are in memory, and at most `picture_data.SAMPLES` of them if not.
         """
+
+    def epoch_notes(self) -> list[str]:
+        """What the user should know about the epoch that was trained and evaluated, in this process."""
+
+    def kept(self) -> dict[str, Any] | None:
+        """What checkpoints and exported files keep, as plain values: see `fxbin.train.data.kept`."""

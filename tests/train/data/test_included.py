@@ -7,7 +7,8 @@ import torch
 
 from fxbin.errors import DataError
 from fxbin.train.data import included, load_images
-from fxbin.train.data.included import FASHION_MNIST_DIR, stratified_split
+from fxbin.train.data.included import FASHION_MNIST_DIR
+from fxbin.train.data.split import stratified_split
 
 
 def write_fashion(folder: Path, train: int, test: int, test_labels: int | None = None) -> None:
