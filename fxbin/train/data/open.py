@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fxbin.binarizers.ranks import rank_count
 from fxbin.config import Config
 from fxbin.errors import ConfigError, DataError
 from fxbin.train.data.folder import open_folder
@@ -14,6 +15,7 @@ from fxbin.train.data.normalization import MEASURED, preprocessing_of
 from fxbin.train.data.picture_data import PictureData
 from fxbin.train.data.picture_set import Parts
 from fxbin.train.data.preprocessing import Preprocessing
+from fxbin.train.data.stream_data import StreamData, Streams, open_streams
 
 
 def open_data(config: Config) -> Data:
@@ -22,6 +24,8 @@ def open_data(config: Config) -> Data:
     Raises DataError if it is not known, not there or damaged, ConfigError if the config does not fit it.
     """
     kind, _, rest = config.data.partition(":")
+    if kind == "wds":
+        return _streams(open_streams(config, rest), config)
     if kind in SOURCES:
         return with_preprocessing(SOURCES[kind](config, rest), config)
     check_in_memory(config)
@@ -35,6 +39,15 @@ def with_preprocessing(parts: Parts, config: Config) -> PictureData:
         return PictureData(parts, found, config).plain_training(MEASURED)
 
     return PictureData(parts, preprocessing_of(config, measure), config)
+
+
+def _streams(streams: Streams, config: Config) -> StreamData:
+    ranks = rank_count()
+
+    def measure(found: Preprocessing) -> Iterator[Tensor]:
+        return StreamData(streams, found, config, ranks=ranks).plain_training(MEASURED)
+
+    return StreamData(streams, preprocessing_of(config, measure), config, ranks=ranks)
 
 
 def check_in_memory(config: Config) -> None:

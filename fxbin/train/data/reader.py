@@ -1,8 +1,9 @@
 """Reads the pictures of a batch, in a worker process or in the trainer's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -80,32 +81,54 @@ class Reader(Dataset[Read]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Read:
         """The pictures of `keys` that can be read."""
-        pictures: list[Tensor] = []
-        labels: list[int] = []
-        bad: list[str] = []
-        with random_state_kept():
-            for key in keys:
-                try:
-                    picture, label = self._one(key)
-                except BadPictureError as error:
-                    bad.append(f"{self._sets[key.use].where(key.position)} ({error})")
-                except WrongPictureError as error:
-                    where = self._sets[key.use].where(key.position)
-                    return Read(torch.empty(0), torch.empty(0), wrong=f"data: {where}: {error}")
-                else:
-                    pictures.append(picture)
-                    labels.append(label)
-        x = torch.stack(pictures) if pictures else torch.empty(0, *self._shape, dtype=torch.uint8)
-        return Read(x, torch.tensor(labels, dtype=torch.int64), bad)
+        return gather((self._item(key) for key in keys), self._shape, self._classes)
 
-    def _one(self, key: Key) -> tuple[Tensor, int]:
-        """The picture and the label of `key`."""
-        seed_globally(key.seed, key.epoch, key.position)
-        picture, label = read_from(self._sets[key.use], key.position)
-        return (
-            as_input(picture, self._transforms[key.use], self._shape),
-            as_label(label, self._classes),
+    def _item(self, key: Key) -> "Item":
+        pictures = self._sets[key.use]
+        return Item(
+            partial(pictures.where, key.position),
+            partial(read_from, pictures, key.position),
+            self._transforms[key.use],
+            (key.seed, key.epoch, key.position),
         )
+
+
+class Item(NamedTuple):
+    """A picture that is to be read."""
+
+    where: Callable[[], str]
+    """How messages call it."""
+
+    read: Callable[[], tuple[Any, Any]]
+    """Picture and label, as `PictureSet.read` describes them."""
+
+    transform: Transform
+    seeds: tuple[int, ...]
+    """Seeds of its random numbers."""
+
+
+def gather(items: Iterable[Item], shape: tuple[int, int, int], classes: int) -> Read:
+    """Read `items` as inputs of `shape` ``(c, h, w)``; labels are below `classes`.
+
+    The global random state is kept. What should be an error is told by the result, as an exception in a
+    worker process would reach the user with the traceback of that process.
+    """
+    pictures: list[Tensor] = []
+    labels: list[int] = []
+    bad: list[str] = []
+    with random_state_kept():
+        for item in items:
+            seed_globally(*item.seeds)
+            try:
+                picture, label = item.read()
+                pictures.append(as_input(picture, item.transform, shape))
+                labels.append(as_label(label, classes))
+            except BadPictureError as error:
+                bad.append(f"{item.where()} ({error})")
+            except WrongPictureError as error:
+                return Read(torch.empty(0), torch.empty(0), wrong=f"data: {item.where()}: {error}")
+    x = torch.stack(pictures) if pictures else torch.empty(0, *shape, dtype=torch.uint8)
+    return Read(x, torch.tensor(labels, dtype=torch.int64), bad)
 
 
 def read_from(pictures: PictureSet, index: int) -> tuple[Any, Any]:
@@ -166,8 +189,15 @@ class BadPictures:
         self._what = what
         self._pictures = pictures
         self._share = share
+        self._epoch: object = None
         self.names: dict[str, None] = {}
-        """Those of this epoch, in the order in which they were met."""
+        """Those of this epoch."""
+
+    def begin(self, epoch: object) -> None:
+        """Forget what was counted, unless it was in the same `epoch`, of which a part is read again."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.names.clear()
 
     def add(self, names: Sequence[str]) -> None:
         """Count `names`; raises DataError if there are too many by now."""
