@@ -59,6 +59,9 @@ class Checkpoint:
     teacher_config: dict[str, Any] | None = None
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
+    data: dict[str, Any] | None = None
+    """Names of the classes and preprocessing, as `Data.kept` returns them; None if the config says it all."""
+
     config_folder: str | None = None
     """Folder to which paths in `config` are relative; None without such paths."""
 
@@ -68,7 +71,7 @@ class Checkpoint:
         return kept if file is None else [*kept, file.absolute().parent]
 
 
-OPTIONAL = {"average", "teacher_config", "config_folder"}
+OPTIONAL = {"average", "teacher_config", "data", "config_folder"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

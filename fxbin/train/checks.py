@@ -107,6 +107,8 @@ def data_fit(subject: Subject) -> Iterator[str]:
         return
     try:
         _ = subject.fitted
+        if subject.names_data:
+            yield from subject.data.notes
     except FxbinError as error:
         if subject.names_data:
             raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fxbin.binarized.module import BinarizedModule
@@ -14,17 +14,14 @@ from fxbin.binarized.unwrap import unwrapped
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.diagnostics.nonfinite import first_nonfinite
 from fxbin.errors import DataError
+from fxbin.train.data.interface import EVALUATION_BATCH, Batch
 from fxbin.train.evaluated import evaluated_form
 
-Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``loss(logits, x, labels)``: a scalar, the mean over the batch.
 
 An attribute `parts`, as `DistillationLoss` has one, tells by name what the last value consists of.
 """
-
-EVALUATION_BATCH = 500
-"""Images per forward when evaluating."""
 
 
 @dataclass
@@ -49,7 +46,8 @@ class Meter:
         """Count one batch whose mean loss is `loss`, which consists of `parts`."""
         self.images += len(labels)
         self.total_loss += loss.item() * len(labels)
-        self.correct += int((logits.argmax(1) == labels).sum())
+        most = labels.argmax(1) if labels.is_floating_point() else labels
+        self.correct += int((logits.argmax(1) == most).sum())
         for name, part in (parts or {}).items():
             self.total_parts[name] = self.total_parts.get(name, 0.0) + part.item() * len(labels)
 
@@ -169,15 +167,6 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 def predict_as_it_is(model: nn.Module, images: Tensor) -> Tensor:
     """The logits ``(n, classes)`` of all `images`, computed by `model` itself in its present mode."""
     return torch.cat([model(part) for part in images.split(EVALUATION_BATCH)])
-
-
-def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Percentage of `images` that `model` classifies correctly; each process evaluates a part of them."""
-    ranks = rank_count()
-    rank = distributed.get_rank() if ranks > 1 else 0
-    mine = slice(rank, None, ranks)
-    correct = (predict(model, images[mine]).argmax(1) == labels[mine]).sum()
-    return 100 * int(sum_over_ranks(correct)) / len(labels)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Where the files are that a config names: its paths are relative to the folder of its own file."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from fxbin.train.python_file import split_spec
 PATTERN = re.compile(r"[*?\[{]")
 """Where the fixed part of a pattern of file names ends."""
 
-DATA_IN_FILES = ("folder:", "wds:", "hf:")
-"""What the key `data` begins with if a path may follow."""
+DATA_IN_FILES = ("folder:", "idx:", "wds:", "hf:")
+"""What `data` and `data_held_out` begin with if a path may follow."""
+
+FILES_ALONE = ("folder:", "wds:")
+"""What `data` begins with if `data_held_out` is a path also without a prefix."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class NamedPath:
 
     def in_folder(self, folder: Path) -> str:
         """The value of the key with an absolute path in `folder`."""
-        return f"{self.before}{(folder / self.path).absolute()}{self.after}"
+        return f"{self.before}{os.path.normpath(folder / self.path)}{self.after}"
 
     def exists_in(self, folder: Path) -> bool:
         """Whether the file or folder is in `folder`; of a pattern, the folder of its fixed part counts."""
         fixed = PATTERN.split(self.path, maxsplit=1)[0]
-        return (folder / (self.path if fixed == self.path else str(Path(f"{fixed}_").parent))).exists()
+        whole = self.path if fixed == self.path else Path(f"{fixed}_").parent
+        # By name, as `relpath` made it: a folder on the way may be a link.
+        return Path(os.path.normpath(folder / whole)).exists()
 
 
 def named_path(key: str, value: object) -> NamedPath | None:
@@ -47,28 +53,31 @@ def named_path(key: str, value: object) -> NamedPath | None:
     if not isinstance(value, str):
         return None
     before, path, after = "", value, ""
-    if key in ("model", "distillation.teacher.model", "data"):
+    if key in ("model", "distillation.teacher.model", "data", "data_held_out"):
         own = split_spec(value)
         prefix = next((prefix for prefix in DATA_IN_FILES if value.startswith(prefix)), None)
         if own is not None:
             path, after = str(own[0]), f":{own[1]}"
-        elif key == "data" and prefix:
+        elif key.startswith("data") and prefix:
             before, path = prefix, value.removeprefix(prefix)
         else:
             return None
     elif key not in ("data_dir", "distillation.teacher.checkpoint", "distillation.teacher.state_dict"):
         return None
-    is_elsewhere = "://" in path or path.startswith(("~", "pipe:")) or Path(path).is_absolute()
+    is_elsewhere = "://" in path or path.startswith(("~", "pipe:", "file:")) or Path(path).is_absolute()
     return None if is_elsewhere or not path else NamedPath(key, before, path, after)
 
 
 def relative_paths(config: Config) -> list[NamedPath]:
     """The relative paths in `config`."""
-    values = {key: getattr(config, key) for key in ("model", "data", "data_dir")}
+    values = {key: getattr(config, key) for key in ("model", "data", "data_dir", "data_held_out")}
     if (teacher := config.distillation.teacher) is not None:
         for key in ("model", "checkpoint", "state_dict"):
             values[f"distillation.teacher.{key}"] = getattr(teacher, key)
-    found = (named_path(key, value) for key, value in values.items())
+    found = [named_path(key, value) for key, value in values.items()]
+    held_out = config.data_held_out
+    if held_out and held_out[:1] not in "/~" and ":" not in held_out and config.data.startswith(FILES_ALONE):
+        found.append(NamedPath("data_held_out", "", held_out, ""))
     return [path for path in found if path is not None]
 
 

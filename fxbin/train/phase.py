@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
-from fxbin.train.batches import Batches
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, Meter, accuracy_over_ranks, train_epoch
+from fxbin.train.epoch import Loss, Meter, train_epoch
+from fxbin.train.evaluation import accuracy_over_ranks
 from fxbin.train.history import EpochRecord
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
@@ -83,7 +83,7 @@ class Phase:
     """Diagnostics of the transformed model; None in the full-precision phase."""
 
     warned: set[str] = field(default_factory=set)
-    """Names of call sites for which a warning was shown."""
+    """Names of call sites for which a warning was shown, and notes about pictures."""
 
     next_epoch: int = 0
     """The next epoch to train, from 0."""
@@ -124,6 +124,9 @@ class Recorder:
     tensorboard: TensorBoardLog | None = None
     """Log for TensorBoard, if the config asks for one."""
 
+    data: dict[str, Any] | None = None
+    """What the checkpoint keeps of the data."""
+
     config_folder: str | None = None
     """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
 
@@ -142,6 +145,7 @@ class Recorder:
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
+            data=self.data,
             config_folder=self.config_folder,
         )
         if is_first_process():
@@ -151,20 +155,35 @@ class Recorder:
         self.progress.epoch_done(record, phase.epochs)
 
 
-def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
+def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
-            recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
+            record = run_epoch(phase, model, epoch, data, batches, recorder.progress)
+            for note in notes_of_all(data):
+                if note not in phase.warned:
+                    phase.warned.add(note)
+                    recorder.progress.note(note)
+            recorder.record(phase, record)
+
+
+def notes_of_all(data: Data) -> list[str]:
+    """What all processes have to say about the pictures of the epoch."""
+    own = data.epoch_notes()
+    if rank_count() == 1:
+        return own
+    every: list[list[str]] = [own] * rank_count()
+    distributed.all_gather_object(every, own)
+    return [note for notes in every for note in notes]
 
 
 def run_epoch(
     phase: Phase,
     model: nn.Module,
     epoch: int,
-    data: ImageData,
-    batches: Batches,
+    data: Data,
+    batches: TrainingBatches,
     progress: TrainingProgress,
 ) -> EpochRecord:
     """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
@@ -186,7 +205,7 @@ def run_epoch(
         weight_decay=used["weight_decay"],
         loss=meter.loss,
         train_accuracy=meter.accuracy,
-        test_accuracy=accuracy_over_ranks(phase.model, data.test_x, data.test_y),
+        test_accuracy=accuracy_over_ranks(phase.model, data),
         seconds=time.perf_counter() - started,
         diagnostics=diagnostics,
         label_loss=meter.parts.get("label"),
@@ -197,7 +216,7 @@ def run_epoch(
 
 
 def train_with_schedule(
-    phase: Phase, model: nn.Module, epoch: int, batches: Batches, progress: TrainingProgress
+    phase: Phase, model: nn.Module, epoch: int, batches: TrainingBatches, progress: TrainingProgress
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
     group = phase.optimizer.param_groups[0]
@@ -229,7 +248,7 @@ def train_with_schedule(
     return meter, used
 
 
-def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
+def prepare_evaluation(phase: Phase, epoch: int, batches: TrainingBatches) -> None:
     """Give all processes the same buffers, and recompute BatchNorm statistics if `phase` asks for it."""
     if rank_count() > 1:
         # Until the next forward of DistributedDataParallel each process has its own running statistics.
@@ -240,14 +259,14 @@ def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
         reestimate_batch_norm(phase.model, (x for x, _ in again))
 
 
-def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches) -> float | None:
+def evaluate_average(phase: Phase, epoch: int, data: Data, batches: TrainingBatches) -> float | None:
     """Held-out accuracy of the average of `phase`, with BatchNorm statistics of its own; None without one."""
     if phase.average is None:
         return None
     network = phase.average.network.eval()
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
-    return accuracy_over_ranks(network, data.test_x, data.test_y)
+    return accuracy_over_ranks(network, data)
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

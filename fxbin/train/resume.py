@@ -10,7 +10,10 @@ from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 from fxbin.train.settings import read_settings
 
-HARMLESS = {"data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"}
+HARMLESS = {
+    *("data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"),
+    *("workers", "bad_pictures", "checkpoint_every"),
+}
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
 

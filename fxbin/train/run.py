@@ -17,12 +17,11 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
-from fxbin.train.batches import Batches
 from fxbin.train.build import model_of
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.checks import check_before_training
 from fxbin.train.cosine import CosineSchedule
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.located import folder_to_keep
@@ -46,7 +45,7 @@ class Trained:
     model: BinarizedModule
     """The binarized network, in eval mode."""
 
-    data: ImageData
+    data: Data
     """The data it was trained and evaluated on."""
 
     history: tuple[EpochRecord, ...]
@@ -100,7 +99,9 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
     written = subject.written
-    recorder = Recorder(path, plain(written), progress, history, tensorboard, folder_to_keep(written))
+    recorder = Recorder(
+        path, plain(written), progress, history, tensorboard, data.kept(), folder_to_keep(written)
+    )
     teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
@@ -117,7 +118,7 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
 
 def pretrain(
     config: Config,
-    data: ImageData,
+    data: Data,
     device: torch.device,
     recorder: Recorder,
     resumed: Checkpoint | None,
@@ -169,7 +170,7 @@ def train_stages(
     config: Config,
     full_precision: nn.Module,
     teacher: nn.Module,
-    data: ImageData,
+    data: Data,
     recorder: Recorder,
     resumed: Checkpoint | None,
     teacher_config: dict[str, Any] | None = None,
@@ -217,16 +218,6 @@ def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | No
     phase.loss = loss_of(config, phase.previous_stage)
 
 
-def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
-    """Batches of the training images, with batch size and augmentation of the config."""
-    augmentation = config.augmentation
-    return Batches(
-        data.train_x,
-        data.train_y,
-        config.batch_size,
-        augmentation.shift,
-        augmentation.flip,
-        seed,
-        rank=own_rank(),
-        ranks=rank_count(),
-    )
+def batches_of(config: Config, data: Data, seed: int) -> TrainingBatches:
+    """This process's batches of the training pictures, with batch size and augmentation of the config."""
+    return data.training(config, seed, rank=own_rank(), ranks=rank_count())

@@ -13,18 +13,24 @@ from fxbin.train.located import named_path
 from fxbin.train.python_file import load_callable
 
 
-def read_settings(source: ConfigSource, changes: Sequence[Change] = (), also: Sequence[Path] = ()) -> Config:
+def read_settings(
+    source: ConfigSource,
+    changes: Sequence[Change] = (),
+    also: Sequence[Path] = (),
+    folder: Path | None = None,
+) -> Config:
     """The config in `source`, as `load_config` reads it, with `changes`.
 
     If its model is in a Python file, that is imported first, so that the binarizers, estimators and other
     parts that it registers are known. It is looked for in the folder of the config, here, and in `also`.
-    Paths in `changes` are relative to the current folder.
+    Paths in `changes` are relative to the current folder, and those in a mapping to `folder`.
 
     Raises ConfigError with all problems.
     """
     if isinstance(source, Config) and not changes:
         return source
-    data, file, folder = _content(source)
+    data, file, own_folder = _content(source)
+    folder = own_folder or folder
     if not isinstance(data, Mapping):
         return validated(data, file, folder)
     data = with_changes(data, [_from_here(change, folder) for change in changes])
@@ -65,9 +71,15 @@ def _content(source: ConfigSource) -> tuple[Any, str | None, Path | None]:
 
 
 def _from_here(change: Change, folder: Path | None) -> Change:
-    """`change`, whose path, if it is one, is relative to `folder` instead of the current folder."""
+    """`change`, whose path, if it is one, is relative to `folder` instead of the current folder.
+
+    What is there and not here is left as it is: it is a path as the config itself has them.
+    """
     path = named_path(change.key, change.value)
-    if path is None or folder is None or not path.exists_in(Path.cwd()):
+    if path is None or folder is None:
+        return change
+    is_here = path.exists_in(Path.cwd())
+    if not is_here and (path.before == "hf:" or path.exists_in(folder)):
         return change
     relative = os.path.relpath(path.path, folder)
     return Change(change.key, f"{path.before}{relative}{path.after}", change.option)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from torch import Tensor
 
 from fxbin.errors import DataError
 from fxbin.errors.messages import did_you_mean
-from fxbin.train.idx import read_idx
+from fxbin.train.data.idx import read_idx
+from fxbin.train.data.in_memory import ImageData
+from fxbin.train.data.split import stratified_split
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 """Folder in which Debian's and Ubuntu's package `dataset-fashion-mnist` installs its files."""
@@ -21,37 +22,6 @@ MNIST_TEST_SHARE = 0.2
 
 MNIST_SPLIT_SEED = 0
 """Seed that selects the held-out images."""
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set split into training and test images, kept in memory.
-
-    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalized to mean 0 and
-    standard deviation 1 over the data set; labels (`train_y`, `test_y`) ``(n,)``, int64, from 0.
-    """
-
-    name: str
-    """Name of the data set, a key of `LOADERS`."""
-
-    train_x: Tensor
-    train_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
-    classes: int
-    """Number of classes: 10."""
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of an image: 1 for grey images."""
-        return self.train_x.shape[1]
-
-    def to(self, device: torch.device) -> "ImageData":
-        """Return a copy with its tensors on `device`."""
-        tensors = {
-            name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
-        }
-        return replace(self, **tensors)
 
 
 def load_images(name: str, directory: Path | None = None) -> ImageData:
@@ -138,24 +108,6 @@ def load_fashion_mnist(directory: Path | None) -> ImageData:
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     """Images from uint8 ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of bytes / 255."""
     return ((images.float() / 255 - mean) / std).unsqueeze(1)
-
-
-def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split the indices of `labels` ``(n,)`` in two: all but `share` of each class, and that share.
-
-    Which ones is drawn with `seed`; both results are in ascending order.
-
-    >>> train, test = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
-    >>> len(train), len(test)
-    (6, 2)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        held_out[members[order[: round(share * len(members))]]] = True
-    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 LOADERS: dict[str, Callable[[Path | None], ImageData]] = {
