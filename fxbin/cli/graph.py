@@ -17,6 +17,12 @@ def graph(
         Path, typer.Option("--output", "-o", help="File to write: .dot, or .svg, .pdf or .png with Graphviz.")
     ] = Path("graph.svg"),
     input_size: InputOption = None,
+    collapse: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Draw modules that are N deep as one node: 1 for layer1, 2 for layer1.0."
+        ),
+    ] = None,
     after: Annotated[
         str | None,
         typer.Option(
@@ -26,7 +32,8 @@ def graph(
 ) -> None:
     """Draw the transformed graph of a model: binarizers, full-precision convolutions with the reason, shapes.
 
-    Example: `fxbin graph configs/demo.json5 --output demo.svg`
+    Examples: `fxbin graph configs/demo.json5 --output demo.svg`,
+    `fxbin graph torchvision:resnet18 --collapse 2`
     """
     from fxbin.compiler.transform import transform
     from fxbin.drawing.dot import to_dot
@@ -38,7 +45,8 @@ def graph(
         return
     check_graph_path(output)
     read = config_for(source, input_size, settings=settings or ())
-    save_graph(to_dot(transform(model_of(read, pretrained=False), read)), output)
+    model = transform(model_of(read, pretrained=False), read)
+    save_graph(to_dot(model, collapse=collapse), output)
     typer.echo(f"wrote {output}")
 
 

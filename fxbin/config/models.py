@@ -236,7 +236,7 @@ class Binarization(Section):
     """Changes to the network around the binarized convolutions: shortcuts, activations, norms."""
 
     ignored_scopes: Scopes = None
-    """Call sites that stay in full precision: names, or `{re}` and a regular expression."""
+    """Call sites that stay in full precision: names, modules, or `{re}` and a regular expression."""
 
     target_scopes: Scopes = None
     """If given, the only call sites that are binarized. `ignored_scopes` overrides it."""

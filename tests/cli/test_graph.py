@@ -15,6 +15,12 @@ def test_graph_writes_dot_source(config: Path, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "net.dot").read_text().startswith(("digraph", "//"))
 
 
+def test_graph_folds_modules(config: Path, tmp_path: Path) -> None:
+    assert exit_code("graph", config, "--collapse", 1, "-o", tmp_path / "net.dot") == 0
+    assert "a module, folded" in (tmp_path / "net.dot").read_text()
+    assert exit_code("graph", config, "--collapse", 0, "-o", tmp_path / "none.dot") == 2
+
+
 def test_graph_refuses_a_format_it_does_not_know(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("graph", config, "-o", "new/net.docx") == 2
     assert "net.docx: expected a name that ends in .dot" in capsys.readouterr().err
