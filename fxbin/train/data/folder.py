@@ -11,7 +11,7 @@ from fxbin.errors import DataError
 from fxbin.errors.messages import listed
 from fxbin.train.data.decode import SUFFIXES
 from fxbin.train.data.picture_set import Parts, Selected, Texts
-from fxbin.train.data.split import stratified_split
+from fxbin.train.data.split import classes_without, stratified_split
 
 TRAINING = "train"
 HELD_OUT = ("val", "test", "validation", "valid")
@@ -138,12 +138,6 @@ def open_folder(path: Path, held_out: Path | None, share: float, seed: int) -> P
     held.labels = torch.tensor([names.index(name) for name in of_other])[held.labels]
     lacking = [name for name in names if name not in of_other]
     return Parts(names, training, held, (*_notes(root, training, lacking), *_notes(other, held, [])))
-
-
-def classes_without(labels: Tensor, names: tuple[str, ...]) -> list[str]:
-    """The classes that none of `labels` is of."""
-    counts = labels.bincount(minlength=len(names))
-    return [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
 
 
 def _notes(root: Path, pictures: FolderPictures, lacking: list[str]) -> Iterator[str]:

@@ -20,3 +20,9 @@ def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, T
         order = torch.randperm(len(members), generator=generator)
         held_out[members[order[: round(share * len(members))]]] = True
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def classes_without(labels: Tensor, names: tuple[str, ...]) -> list[str]:
+    """The classes that none of `labels` is of."""
+    counts = labels.bincount(minlength=len(names))
+    return [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
