@@ -60,8 +60,8 @@ def with_kept_preprocessing(config: Config, kept: Mapping[str, Any] | None) -> C
     Mean and deviation of other data would be other numbers than those that the network was trained with.
     """
     known = preprocessing(kept)
-    if known is None or config.data in LOADERS:
-        return config
+    if known is None or config.data in LOADERS or config.data.startswith("idx:"):
+        return config  # pictures that are kept in memory as they are
     pictures = Pictures(
         resize=known.resize,
         interpolation=known.interpolation,

@@ -32,8 +32,9 @@ from fxbin.config import Config
 from fxbin.errors import ConfigError, DataError
 from fxbin.train.data.indexed import IndexedPictures, names_of
 from fxbin.train.data.picture_set import Parts
-from fxbin.train.model_spec import accepted, load_callable
+from fxbin.train.model_spec import accepted
 from fxbin.train.processes import own_rank
+from fxbin.train.python_file import load_callable
 
 EXPECTED = 'expected a pair, to train on and held out, or {"train": ..., "held_out": ..., "classes": [names]}'
 
@@ -70,9 +71,9 @@ def call_function(config: Config) -> Own:
         "ranks": rank_count(),
     }
     try:
-        function = load_callable(Path(path), name, spec)
+        function = load_callable(Path(path), name, spec, "data")
     except ConfigError as error:
-        raise DataError(str(error).replace("model:", "data:", 1)) from error
+        raise DataError(str(error)) from error
     wanted = accepted(function, options)
     try:
         inspect.signature(function).bind(**wanted)
