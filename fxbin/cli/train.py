@@ -18,7 +18,7 @@ def train(
     settings: SetOption = None,
     output: OutputOption = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Override the config's data set: mnist or fashion-mnist.")
+        str | None, typer.Option("--data", help="Other data, as the key `data` of a config names them.")
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")

@@ -21,6 +21,7 @@ from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.check_features import check_features
+from fxbin.train.processes import is_first_process
 from fxbin.train.settings import problems_in, read_settings
 from fxbin.train.subject import Subject
 from fxbin.train.writable import check_writable
@@ -88,17 +89,17 @@ def start_as_in_nncf(subject: Subject) -> Iterator[str]:
         )
 
 
-def device_is_there(subject: Subject) -> Iterator[str]:
+def device_is_there(subject: Subject) -> tuple[()]:
     """Find a device that this machine does not have."""
     _ = subject.device
-    yield from ()
+    return ()
 
 
-def output_can_be_written(subject: Subject) -> Iterator[str]:
+def output_can_be_written(subject: Subject) -> tuple[()]:
     """Find an output folder that cannot be written."""
-    if subject.output is not None:
+    if subject.output is not None and is_first_process():
         check_writable(subject.output)
-    yield from ()
+    return ()
 
 
 def data_fit(subject: Subject) -> Iterator[str]:
@@ -115,10 +116,10 @@ def data_fit(subject: Subject) -> Iterator[str]:
         yield f"the config names no data, and `fxbin train` would not start with the default: {error}"
 
 
-def run_can_be_resumed(subject: Subject) -> Iterator[str]:
+def run_can_be_resumed(subject: Subject) -> tuple[()]:
     """Find a checkpoint of another config in the output folder."""
     _ = subject.resumed
-    yield from ()
+    return ()
 
 
 def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
@@ -150,25 +151,25 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
     yield f"{count} of {len(statuses)} conv2d are binarized{why}"
 
 
-def weight_decay_is_excluded(subject: Subject) -> Iterator[str]:
+def weight_decay_is_excluded(subject: Subject) -> tuple[()]:
     """Find an expression in `wd_exclude` that matches no parameter."""
     if subject.can_be_transformed:
         parameter_groups(subject.transformed)
-    yield from ()
+    return ()
 
 
-def teacher_teaches(subject: Subject) -> Iterator[str]:
+def teacher_teaches(subject: Subject) -> tuple[()]:
     """Find a teacher that cannot be built, or whose outputs are not logits for the pictures."""
     if subject.has_data:
         _ = subject.teacher
-    yield from ()
+    return ()
 
 
-def features_are_there(subject: Subject) -> Iterator[str]:
+def features_are_there(subject: Subject) -> tuple[()]:
     """Find features to learn from that are not in both networks."""
     if subject.can_be_transformed:
         check_features(subject)
-    yield from ()
+    return ()
 
 
 CHECKS: tuple[Check, ...] = (
@@ -215,6 +216,7 @@ def check_before_training(subject: Subject) -> list[str]:
     """
     subject.is_training = True
     notes, errors = find(subject)
+    subject.forget_networks()  # the training makes its own
     if len(errors) == 1:
         raise errors[0]
     if errors:
