@@ -73,13 +73,14 @@ def _content(source: ConfigSource) -> tuple[Any, str | None, Path | None]:
 def _from_here(change: Change, folder: Path | None) -> Change:
     """`change`, whose path, if it is one, is relative to `folder` instead of the current folder.
 
-    What is there and not here is left as it is: it is a path as the config itself has them.
+    What is there and not here is left as it is: it is a path as the config itself has them. So is a file of
+    Python that is nowhere, which `located` tells.
     """
     path = named_path(change.key, change.value)
     if path is None or folder is None:
         return change
-    is_here = path.exists_in(Path.cwd())
-    if not is_here and (path.before == "hf:" or path.exists_in(folder)):
+    is_name = path.before == "hf:" or bool(path.after)
+    if not path.exists_in(Path.cwd()) and (is_name or path.exists_in(folder)):
         return change
     relative = os.path.relpath(path.path, folder)
     return Change(change.key, f"{path.before}{relative}{path.after}", change.option)
