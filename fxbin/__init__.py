@@ -10,6 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+    """The version of the installed package."""
+
     from fxbin import binarizers as binarizers
     from fxbin import config as config
     from fxbin import errors as errors
@@ -145,6 +148,11 @@ __all__ = sorted((*_ROOMS, *itertools.chain(*_HOMES.values())))  # noqa: PLE0605
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version  # takes longer than the rest of this file
+
+            globals()[name] = found = version("fxbin")
+            return found
         if name in _ROOMS:
             return importlib.import_module(f"fxbin.{name}")
         home = next((home for home, names in _HOMES.items() if name in names), None)

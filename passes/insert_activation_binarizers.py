@@ -6,10 +6,9 @@ from typing import ClassVar
 from torch import fx, nn
 from typing_extensions import override
 
-from fxbin.binarizers import make_activation_binarizer
+from fxbin.binarizers import ActivationBinarizer, make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.config import Activations, Params
-from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import is_inlined_padding
 from fxbin.graph.record import TensorSpec, spec_of
@@ -50,17 +49,19 @@ class InsertActivationBinarizers(Pass):
         user, x = _raw_input(site)
         spec = spec_of(x)
         assert isinstance(spec, TensorSpec)
-        if submodule_at(owner, decision.activation) is None:
-            # The channel axis is -3: a conv2d also takes (c, h, w).
-            binarizer = make_activation_binarizer(self.mode, spec.shape[-3], self.params, self.parts)
-            binarizer.name = site.name
-            binarizer.lr_multiplier = self.lr_multiplier
-            add_beside(owner, decision.activation, binarizer)
+        # The channel axis is -3: a conv2d also takes (c, h, w).
+        add_beside(owner, decision.activation, lambda: self._binarizer(site, spec.shape[-3]))
         with graph.inserting_before(user):
             binarized = graph.call_module(decision.activation, (x,))
         describe(binarized, spec, site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)
         site.node.target = conv2d
+
+    def _binarizer(self, site: CallSite, channels: int) -> ActivationBinarizer:
+        binarizer = make_activation_binarizer(self.mode, channels, self.params, self.parts)
+        binarizer.name = site.name
+        binarizer.lr_multiplier = self.lr_multiplier
+        return binarizer
 
 
 def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:

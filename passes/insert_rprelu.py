@@ -8,7 +8,6 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.added import RPReLU
-from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, is_returned, only_reader, readers, spec
 from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu, is_sum
@@ -104,8 +103,7 @@ def _insert(graph: fx.Graph, owner: nn.Module, change: Activation, path: str) ->
     assert value is not None
     found = spec(value)
     assert found is not None
-    if submodule_at(owner, path) is None:
-        add_beside(owner, path, RPReLU(found.shape[-3], batched=len(found.shape) > 3))
+    add_beside(owner, path, lambda: RPReLU(found.shape[-3], batched=len(found.shape) > 3))
     changed = [*value.users] if relu is None or works_in_place(owner, relu) else []
     with graph.inserting_after(value):
         y = graph.call_module(path, (value,))

@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import fx, nn
 from typing_extensions import override
 
-from fxbin.binarizers import make_weight_binarizer
+from fxbin.binarizers import WeightBinarizer, make_weight_binarizer
 from fxbin.config import Params, Weights
-from fxbin.graph.attribute import attribute, submodule_at
+from fxbin.graph.attribute import attribute
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.passes.base import Pass
@@ -41,15 +41,17 @@ class InsertWeightBinarizers(Pass):
     def _insert(self, graph: fx.Graph, site: CallSite) -> None:
         owner, decision, weight = site.owner, site.selected, site.w
         assert decision is not None
-        if submodule_at(owner, decision.weight) is None:
-            binarizer = make_weight_binarizer(self.mode, _shape(owner, weight), self.params, self.parts)
-            binarizer.name = site.weight_path or site.name
-            binarizer.keep_mode(self.mode)
-            add_beside(owner, decision.weight, binarizer)
+        add_beside(owner, decision.weight, lambda: self._binarizer(site))
         with graph.inserting_before(site.node):
             binarized = graph.call_module(decision.weight, (weight,))
         describe(binarized, spec_of(weight), site.info.beside("weight_binarizer"))
         site.node.replace_input_with(weight, binarized)
+
+    def _binarizer(self, site: CallSite) -> WeightBinarizer:
+        binarizer = make_weight_binarizer(self.mode, _shape(site.owner, site.w), self.params, self.parts)
+        binarizer.name = site.weight_path or site.name
+        binarizer.keep_mode(self.mode)
+        return binarizer
 
 
 def _is_pending(site: CallSite) -> bool:

@@ -8,7 +8,6 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.added import AddedNorm
-from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, only_reader, spec
 from fxbin.graph.layer_kinds import has_hooks, is_idle, is_relu
@@ -86,8 +85,7 @@ def _rewrite(graph: fx.Graph, owner: nn.Module, change: NormInFront, path: str) 
         x.replace_all_uses_with(change.norm)
         graph.erase_node(x)
         return
-    if submodule_at(owner, path) is None:
-        add_beside(owner, path, AddedNorm(found.shape[-3]))
+    add_beside(owner, path, lambda: AddedNorm(found.shape[-3]))
     with graph.inserting_before(site.node):
         normed = graph.call_module(f"{path}.norm", (x,))
     describe(normed, found, site.info.beside("input_norm"))

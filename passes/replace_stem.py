@@ -9,7 +9,7 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.added import QuickNetStem
-from fxbin.graph.attribute import attribute, submodule_at
+from fxbin.graph.attribute import attribute
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.conv_settings import ConvSettings, conv_settings
 from fxbin.graph.data_flow import DataFlow, readers, spec
@@ -127,8 +127,7 @@ def _replace(graph: fx.Graph, owner: nn.Module, change: Stem, path: str) -> None
     x, y = spec(site.x), spec(site.node)
     assert x is not None
     assert y is not None
-    if submodule_at(owner, path) is None:
-        add_beside(owner, path, QuickNetStem(x.shape[1], y.shape[1]))
+    add_beside(owner, path, lambda: QuickNetStem(x.shape[1], y.shape[1]))
     for parameter in (
         *attribute(owner, str(site.node.target)).parameters(recurse=False),
         *_weights(owner, norm),

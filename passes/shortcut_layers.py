@@ -7,7 +7,6 @@ import torch
 from torch import fx
 
 from fxbin.added import Projection
-from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite
 from fxbin.graph.conv_settings import ConvSettings, conv_settings
 from fxbin.graph.data_flow import spec
@@ -127,8 +126,7 @@ def _repeat(graph: fx.Graph, site: CallSite, x: fx.Node, repeats: int) -> fx.Nod
 def _project(graph: fx.Graph, site: CallSite, x: fx.Node, channels: int, path: str) -> fx.Node:
     before = spec(x)
     assert before is not None
-    if submodule_at(site.owner, path) is None:
-        add_beside(site.owner, path, Projection(before.shape[-3], channels))
+    add_beside(site.owner, path, lambda: Projection(before.shape[-3], channels))
     conv = graph.call_module(f"{path}.conv", (x,))
     norm = graph.call_module(f"{path}.norm", (conv,))
     for node in (conv, norm):

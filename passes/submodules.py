@@ -1,13 +1,20 @@
 """Adds binarizers and other layers to a module, for passes."""
 
+from collections.abc import Callable
+
 from torch import nn
 
+from fxbin.graph.attribute import submodule_at
 
-def add_beside(module: nn.Module, path: str, submodule: nn.Module) -> None:
-    """Add `submodule` at the dotted `path`, in the mode and with the device and dtype of its parent.
 
-    If the parent has no parameters, device and dtype are those of `module`.
+def add_beside(module: nn.Module, path: str, make: Callable[[], nn.Module]) -> None:
+    """Add the layer that `make` returns at the dotted `path`, unless the graph of another mode has added it.
+
+    It gets the mode, device and dtype of its parent; device and dtype of `module` if that has no parameters.
     """
+    if submodule_at(module, path) is not None:
+        return
+    submodule = make()
     *parents, name = path.split(".")
     parent = module.get_submodule(".".join(parents))
     like = next((p for m in (parent, module) for p in m.parameters() if p.is_floating_point()), None)

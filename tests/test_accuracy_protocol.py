@@ -1,10 +1,14 @@
 """Which settings tests/benchmarks/accuracy.py may change, and which it may not."""
 
+import json
 from pathlib import Path
 
 import torch
 
-from tests.benchmarks.accuracy import config_for, split
+from fxbin.config import load_config
+from fxbin.config.preset import preset_names
+from tests.benchmarks import accuracy_runs
+from tests.benchmarks.accuracy import PROTOCOL, config_for, split
 
 RECOMMENDED = str(Path(__file__).parents[1] / "configs/recommended.json5")
 
@@ -41,3 +45,41 @@ def test_validation_images_are_other_training_images_and_as_balanced() -> None:
     assert not set(training.tolist()) & set(held_out.tolist())
     assert labels[training].bincount().tolist() == [600] * 10
     assert labels[held_out].bincount().tolist() == [1000] * 10
+
+
+def test_full_precision_is_trained_for_as_many_epochs() -> None:
+    config = config_for("full_precision", [], seed=0, threads=1)
+    assert config.pretrain.epochs == PROTOCOL["pretrain"]["epochs"] + PROTOCOL["epochs"] == 26
+
+
+def test_runs_that_are_kept_are_those_of_the_presets_as_they_are() -> None:
+    for run in accuracy_runs.read():
+        if run["config"] not in preset_names():
+            continue
+        ran = load_config(PROTOCOL | run["settings"])
+        config = config_for(run["config"], run["changes"], seed=0, threads=1)
+        assert (ran.compression, ran.distillation) == (config.compression, config.distillation), run["config"]
+
+
+def test_a_run_replaces_that_of_the_same_seed(tmp_path: Path) -> None:
+    result, kept = tmp_path / "result.json", tmp_path / "kept.jsonl"
+    for seed, score in ((1, 80.0), (0, 81.0), (1, 82.0)):
+        result.write_text(
+            json.dumps(
+                {
+                    "config": "irnet",
+                    "changes": [],
+                    "protocol": "small",
+                    "seed": seed,
+                    "test": {"full_precision": 87.0, "binarized": score},
+                    "parameters": 7,
+                    "torch": "2.13.0",
+                    "settings": {"compression": {}},
+                }
+            )
+        )
+        accuracy_runs.add([result], kept)
+    found = [(run["seed"], run["binarized"]) for run in accuracy_runs.read(kept)]
+    assert found == [(0, 81.0), (1, 82.0)]
+    assert accuracy_runs.accuracies("small", "irnet", "binarized", kept) == [81.0, 82.0]
+    assert accuracy_runs.accuracies("large", "irnet", "binarized", kept) == []

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from fxbin.added.layer import AddedLayer
-from fxbin.onlookers import is_followed, is_unseen
+from fxbin.engine.library import Engine, training_engine
+from fxbin.engine.rprelu import rprelu, rprelu_gradients
+from fxbin.onlookers import is_unseen
 
 SLOPE = 0.25
 """Initial slope below the shift, as that of `nn.PReLU`."""
@@ -37,47 +39,70 @@ class RPReLU(AddedLayer):
     def forward(self, x: Tensor) -> Tensor:
         # F.prelu takes axis 1 for the channels. Not asked of x, as another tracer may record this.
         x = x if self.batched else x.unsqueeze(0)
-        parameters = self.gamma, self.zeta, self.beta
-        if torch.is_grad_enabled() and type(x) is Tensor and not is_followed() and self._is_alone(x):
-            y: Tensor = _RPReLU.apply(x, *parameters)  # type: ignore[no-untyped-call]
-        else:
-            y = _rprelu(x, *parameters)
+        y = _in_one_step(x, self.gamma, self.zeta, self.beta)
         return y if self.batched else y.squeeze(0)
-
-    def _is_alone(self, x: Tensor) -> bool:
-        """Whether nobody sees which operators compute the gradients of `x`, and all have one dtype."""
-        tensors = (x, self.gamma, self.zeta, self.beta)
-        return is_unseen(*(each.detach() for each in tensors)) and len({each.dtype for each in tensors}) == 1
 
     @override
     def extra_repr(self) -> str:
         return f"{len(self.gamma)}"
 
 
-class _RPReLU(torch.autograd.Function):
-    """The formula of `RPReLU` for ``(n, c, h, w)``, with a backward of operators that are fast on a CPU.
+def _in_one_step(x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
+    """The formula of `RPReLU` for ``(n, c, h, w)``, in one autograd function unless somebody watches."""
+    is_one_dtype = gamma.dtype == zeta.dtype == beta.dtype == x.dtype
+    if not (is_one_dtype and type(x) is Tensor and is_unseen(x.detach())):
+        return _rprelu(x, gamma, zeta, beta)
+    if not torch.is_grad_enabled():
+        return _values(x, gamma, zeta, beta)
+    y: Tensor = _RPReLU.apply(x, gamma, zeta, beta)  # type: ignore[no-untyped-call]
+    return y
 
-    That of `F.prelu` takes 20 times as long as its forward there.
+
+class _RPReLU(torch.autograd.Function):
+    """The formula of `RPReLU` for ``(n, c, h, w)``, in one pass of the engine forward and one backward.
+
+    Where the engine cannot compute them, the passes are operators that are fast on a CPU: the backward of
+    `F.prelu` takes 20 times as long as its forward there.
 
     Backward:  with a = g where x > gamma, else 0, and b = g - a: of x, a + beta b; of gamma, minus its sum;
-               of zeta, the sum of g; of beta, that of b (x - gamma); each sum per channel.
+               of zeta, the sum of g; of beta, that of b (x - gamma); each sum per channel. It has a
+               derivative, too.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
         ctx.save_for_backward(x, gamma, beta)
-        return _rprelu(x, gamma, zeta, beta)
+        return _values(x, gamma, zeta, beta)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         (g,), (x, gamma, beta) = grads, ctx.saved_tensors
+        if not torch.is_grad_enabled() and is_unseen(g) and (engine := _engine_for(x, g, gamma, beta)):
+            return rprelu_gradients(engine, g, x, gamma, beta)
         shifted = x - _per_channel(gamma)
         above = torch.ops.aten.threshold_backward(g, shifted, 0)
         below = g - above
         sum_above, sum_below = _sum(above), _sum(below)
         grad_x = torch.addcmul(above, below, _per_channel(beta))
         grad_gamma = -(sum_above + beta * sum_below)
-        return grad_x, grad_gamma, sum_above + sum_below, _sum(below * shifted)
+        return grad_x, grad_gamma, sum_above + sum_below, _sum(below * shifted.clamp(max=0))
+
+
+def _values(x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
+    engine = _engine_for(x, gamma, zeta, beta)
+    return _rprelu(x, gamma, zeta, beta) if engine is None else rprelu(engine, x, gamma, zeta, beta)
+
+
+def _engine_for(x: Tensor, *others: Tensor) -> Engine | None:
+    """The engine, if it computes with these; all are on one device in one dtype."""
+    if x.dtype != torch.float32 or not x.is_cpu or x.dim() != 4 or not x.numel():
+        return None
+    if not (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)):
+        return None
+    for each in others:
+        if not each.is_cpu or each.dtype != torch.float32 or each.shape not in ((x.shape[1],), x.shape):
+            return None
+    return None if torch.is_autocast_enabled("cpu") else training_engine()
 
 
 def _rprelu(x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:

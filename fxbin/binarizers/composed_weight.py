@@ -57,6 +57,10 @@ class ComposedWeightBinarizer(WeightBinarizer):
         """The scale a of `w`: half of the distance between its levels."""
         return self.levels(w).half_distance
 
+    def scale_of(self, w: Tensor, transformed: Tensor) -> Tensor:
+        """The scale a of `w`, with its gradients; `transformed` is w after its transformation."""
+        return self.rule.of(w, transformed, self._parameters_of_rule())[1]
+
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with two levels, same shape and dtype."""
         check_conv2d_weight(x.shape, self.name)
@@ -73,11 +77,13 @@ class ComposedWeightBinarizer(WeightBinarizer):
         )
 
     def _levels(self, w: Tensor, transformed: Tensor, threshold: Tensor) -> Levels:
-        parameters: dict[str, Tensor] = {name: getattr(self, name) for name in self._learned}
-        center, scale = self.rule.of(w, transformed, parameters)
+        center, scale = self.rule.of(w, transformed, self._parameters_of_rule())
         if center is None:
             return Levels(threshold, -scale, scale)
         return Levels(threshold, center - scale, center + scale)
+
+    def _parameters_of_rule(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self._learned}
 
     def extra_repr(self) -> str:
         """Options that the printed model shows."""

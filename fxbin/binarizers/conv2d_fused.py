@@ -16,15 +16,16 @@ from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.axes import pair
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.conv2d import conv2d
-from fxbin.binarizers.conv2d_approx_sign import approx_sign_conv2d
+from fxbin.binarizers.conv2d_two_levels import two_level_conv2d
+from fxbin.binarizers.engine_weight import scale_of
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.first_derivative import first_derivative_only
 from fxbin.binarizers.straight_through import formula_gradients
-from fxbin.binarizers.weight import DoReFaWeightBinarizer, WeightBinarizer, XNORWeightBinarizer
+from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.engine.backward import level_gradients, ste_gradients
 from fxbin.engine.float_conv2d import Geometry, is_by_filter, prepared
 from fxbin.engine.library import Engine, training_engine
-from fxbin.engine.weight_levels import mean_magnitudes, weight_levels
+from fxbin.engine.weight_levels import weight_levels
 from fxbin.onlookers import is_proxy
 from fxbin.torch_private import CALLED_HOOKS, COMPILED_CALL
 
@@ -74,7 +75,7 @@ def _fused(
     assert isinstance(activations, ActivationBinarizer)
     assert isinstance(weights, WeightBinarizer)
     if not activations.is_nncf:
-        return approx_sign_conv2d(activations, weights, x, w, bias, settings)
+        return two_level_conv2d(activations, weights, x, w, bias, settings)
     parameters = activations.scale, activations.threshold
     if not activations.training and not torch.is_grad_enabled():
         return _Levels.of(*parameters, activations, weights, w).convolve(x, w, bias, settings)
@@ -164,7 +165,7 @@ class _Levels:
         """Those that the binarizers have now."""
         s, t = log_scale.exp(), logit.sigmoid()
         engine = training_engine() if w.dtype == torch.float32 else None
-        a = _scale(weights, w, engine) if weights.is_enabled else None
+        a = scale_of(weights, w, engine) if weights.is_enabled else None
         m = 1.0 if activations.lr_multiplier is None else activations.lr_multiplier
         return cls(s, t, t * s, a, m, engine)
 
@@ -190,14 +191,6 @@ class _Levels:
         if self.engine is not None and is_by_filter(self.a, w):
             return weight_levels(self.engine, w, self.a)
         return cpu_passes.signs(w, self.a)
-
-
-def _scale(weights: WeightBinarizer, w: Tensor, engine: Engine | None) -> Tensor:
-    """``weights.scale(w)``; of the known ones the engine takes the mean in one pass, without a temporary."""
-    by_filter = type(weights) is XNORWeightBinarizer and weights.scale_axis == "output"
-    if engine is None or w.dim() != 4 or not (by_filter or type(weights) is DoReFaWeightBinarizer):
-        return weights.scale(w)
-    return mean_magnitudes(engine, w, by_filter=by_filter)
 
 
 @dataclass(slots=True)

@@ -138,6 +138,11 @@ class EDE(Estimator):
         k = (1 / t).clamp(min=1)
         return k * t * (1 - (t * u).tanh().square())
 
+    def at(self, progress: float) -> tuple[float, float]:
+        """The numbers t and k at this `progress`."""
+        t = self.t_min * (self.t_max / self.t_min) ** progress
+        return t, max(1 / t, 1.0)
+
 
 @dataclass(frozen=True)
 class ReSTE(Estimator):

@@ -2,8 +2,10 @@
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -16,11 +18,16 @@ B = TypeVar("B", bound=nn.Module)
 
 
 def definition(factory: Any) -> tuple[str, str]:
-    """Module and qualified name of the definition of `factory`: the same if a notebook cell runs again."""
+    """Where `factory` is defined, and its qualified name: the same if a notebook cell or a file runs again.
+
+    The file counts, and not the name of the module, which differs if a file is imported for a config and by
+    the user's own code. A notebook has no file, so its module counts.
+    """
     while isinstance(factory, partial):
         factory = factory.func
     named = factory if hasattr(factory, "__qualname__") else type(factory)
-    return named.__module__, named.__qualname__
+    file = getattr(sys.modules.get(named.__module__), "__file__", None)
+    return str(Path(file).resolve()) if file else named.__module__, named.__qualname__
 
 
 def why_not_callable(factory: Callable[..., Any]) -> str | None:

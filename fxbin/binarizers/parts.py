@@ -74,7 +74,10 @@ class PartRegistry(Generic[P]):
 
     def name_of(self, part: P) -> str:
         """The name under which the class of `part` is registered; that of the class if it is not."""
-        return next((name for name, cls in self._parts.items() if cls is type(part)), type(part).__name__)
+        own = definition(type(part))  # and not the class: it may have been registered again since
+        return next(
+            (name for name, cls in self._parts.items() if definition(cls) == own), type(part).__name__
+        )
 
     def make(self, given: str | Mapping[str, Any]) -> P:
         """The part that a config describes: its name, or an object with the name and options of the part.

@@ -1,4 +1,4 @@
-"""The command line: one module per group of commands; `main` runs them."""
+"""The command line: one module per command; `main` runs them."""
 
 from fxbin.cli.app import main
 

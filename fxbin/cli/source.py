@@ -1,6 +1,11 @@
-"""Turns the arguments CONFIG, MODEL and --input of the command line into a config."""
+"""Turns the arguments CONFIG, MODEL, --input and --set of the command line into a config."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 from fxbin.config import Config, load_config
+from fxbin.config.changes import Change, parse_change
 from fxbin.errors import ConfigError
 
 
@@ -9,35 +14,60 @@ def is_config(source: str) -> bool:
     return source.endswith((".json", ".json5"))
 
 
-def with_overrides(config: Config, **overrides: object) -> Config:
-    """`config` with top-level keys replaced by `overrides` that are not None."""
-    given = {
-        key: value if isinstance(value, bool) else str(value)
-        for key, value in overrides.items()
-        if value is not None
-    }
-    return load_config(config.to_dict() | given) if given else config
+def changes_of(settings: Sequence[str] = (), **options: object) -> list[Change]:
+    """The changes to a config that `--set` asks for, after those of `options` that are not None.
+
+    An option is named by the top-level key that it sets, as `data_dir` for ``--data-dir``.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    own = [
+        Change(key, str(value) if isinstance(value, Path) else value, f"--{key.replace('_', '-')}")
+        for key, value in given.items()
+    ]
+    return [*own, *map(parse_change, settings)]
 
 
-def config_for(source: str, input_size: str | None, config: str | None = None) -> Config:
+def config_for(
+    source: str, input_size: str | None, config: str | None = None, settings: Sequence[str] = ()
+) -> Config:
     """The config in the file `source`; for a model's name, the config in `config`, by default a minimal one.
 
+    Its paths are absolute. `settings` are the values of `--set`.
     Raises ConfigError if the arguments do not fit together.
     """
+    from fxbin.train.located import located
+
+    found = located(_config_for(source, input_size, config, settings))
+    for note in found.notes:
+        warnings.warn(note, stacklevel=2)
+    return found.config
+
+
+def _config_for(source: str, input_size: str | None, config: str | None, settings: Sequence[str]) -> Config:
+    from fxbin.train.settings import read_settings
+
     if is_config(source) or config is not None:
         if input_size is not None:
             raise ConfigError(
                 f"--input: {input_size!r}: a config has its own input_info, leave the option out."
             )
         if config is None:
-            return load_config(source)
+            return read_settings(source, changes_of(settings))
         if is_config(source):
             raise ConfigError(f"--config: {config!r}: {source} is a config itself, leave the option out.")
-        return with_overrides(load_config(config), model=source)
+        return read_settings(config, [Change("model", source, "MODEL"), *changes_of(settings)])
     size = [1, 1, 28, 28] if input_size is None and "_thin" in source else shape_of(input_size)
-    return load_config(
-        {"model": source, "input_info": {"sample_size": size}, "compression": {"algorithm": "binarization"}}
-    )
+    minimal = {
+        "model": source,
+        "input_info": {"sample_size": size},
+        "compression": {"algorithm": "binarization"},
+    }
+    return read_settings(minimal, changes_of(settings))
+
+
+def output_folder(config: Path, output: Path | None) -> Path:
+    """The output folder of a run: that of `--output`, by default ``runs/`` and the name of the config."""
+    return output or Path("runs") / config.stem
 
 
 def shape_of(text: str | None) -> list[int]:
@@ -57,4 +87,4 @@ def without_scope_check(config: Config) -> Config:
     plain = config.to_dict()
     for algorithm in plain["compression"]:
         algorithm["validate_scopes"] = False
-    return load_config(plain)
+    return load_config(plain).with_folder(config.folder)

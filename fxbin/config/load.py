@@ -35,9 +35,9 @@ def load_config(source: ConfigSource) -> Config:
     if isinstance(source, Config):
         return source
     if isinstance(source, Mapping):
-        return _validated(source, None)
+        return validated(source)
     if isinstance(source, str | Path):
-        return _validated(_parsed(_text_of(source), str(source)), str(source))
+        return validated(content_of(source), str(source), folder_of(source))
     raise ConfigError(f"config: got {type(source).__name__}, expected a path, a dict or a fxbin.Config.")
 
 
@@ -49,7 +49,7 @@ def check_config(source: object) -> list[Problem]:
     if isinstance(source, Config):
         return []
     try:
-        data = _parsed(_text_of(source), str(source)) if isinstance(source, str | Path) else source
+        data = content_of(source) if isinstance(source, str | Path) else source
         Config.model_validate(data)
     except ConfigError as error:
         return [Problem("", str(error))]
@@ -58,7 +58,24 @@ def check_config(source: object) -> list[Problem]:
     return []
 
 
-def _validated(data: object, file: str | None) -> Config:
+def content_of(source: str | Path) -> object:
+    """What the JSON5 file `source` holds, not checked.
+
+    Raises ConfigError if it is missing, is not JSON5, or has a key twice.
+    """
+    return _parsed(_text_of(source), str(source))
+
+
+def folder_of(source: str | Path) -> Path:
+    """The folder of the config file `source`, absolute: paths in it are relative to that."""
+    return Path(source).expanduser().absolute().parent
+
+
+def validated(data: object, file: str | None = None, folder: Path | None = None) -> Config:
+    """The config with the content `data`, which comes from `file`, with paths relative to `folder`.
+
+    Raises ConfigError as `load_config` does; its message begins with `file`.
+    """
     where = "config: " if file is None else f"{file}: "
     if not isinstance(data, Mapping):
         raise ConfigError(
@@ -66,7 +83,7 @@ def _validated(data: object, file: str | None) -> Config:
             '"compression": put the settings between { and }.'
         )
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(data).with_folder(folder)
     except ValidationError as error:
         problems = problems_of(error, data)
         if len(problems) == 1:

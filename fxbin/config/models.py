@@ -5,6 +5,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
@@ -234,7 +236,7 @@ class Binarization(Section):
     """Changes to the network around the binarized convolutions: shortcuts, activations, norms."""
 
     ignored_scopes: Scopes = None
-    """Call sites that stay in full precision: names, or `{re}` and a regular expression."""
+    """Call sites that stay in full precision: names, modules, or `{re}` and a regular expression."""
 
     target_scopes: Scopes = None
     """If given, the only call sites that are binarized. `ignored_scopes` overrides it."""
@@ -348,6 +350,20 @@ class Config(TrainingKeys, DataKeys, UnusedKeys):
         """The effective `compression_lr_multiplier`: the one in `compression` overrides the top-level one."""
         own = self.binarization.compression_lr_multiplier
         return self.compression_lr_multiplier if own is None else own
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """Folder of the file that it was read from, absolute, to which its paths are relative; else None.
+
+        Not a field: the same content from another folder is the same config.
+        """
+        return None
+
+    def with_folder(self, folder: Path | None) -> Self:
+        """This config, read from a file in `folder`."""
+        copied = self.model_copy()
+        copied.__dict__["folder"] = folder  # as `cached_property` does itself, also for a frozen model
+        return copied
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -11,9 +11,12 @@ import networkx as nx
 from torch import nn
 
 from fxbin.binarized.unwrap import transformed
+from fxbin.config.operator_name import scope_elements
+from fxbin.drawing.collapse import check_depth, described
+from fxbin.drawing.collapse import collapse as fold
 from fxbin.drawing.networkx_graph import Mode, to_networkx
 from fxbin.drawing.node_kind import NodeKind
-from fxbin.drawing.scope_tree import Box, boxes, scope_elements
+from fxbin.drawing.scope_tree import Box, boxes
 from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
 
 _LABEL_LENGTH = 44
@@ -23,7 +26,7 @@ _QUIET_OPS = frozenset({"weight_binarizer", "conv2d"})
 """Operators whose weight and bias are not drawn, as all of them have a weight."""
 
 
-def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
+def to_dot(model: nn.Module, *, graph: Mode = "eval", collapse: int | None = None) -> graphviz.Digraph:
     """Draw a transformed model with Graphviz; ``.render("resnet18", format="svg")`` writes a file.
 
     There is one box per scope, one node per operator, and on each edge the shape of the tensor for the
@@ -34,20 +37,28 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval") -> graphviz.Digraph:
     Args:
         model: the model that `fxbin.transform` returned.
         graph: ``"eval"`` or ``"train"``.
+        collapse: draw each module that is this many modules below the model as one node: 1 folds
+            ``layer1``, 2 folds ``layer1.0``; None folds nothing.
 
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
-        ValueError: `graph` is something else, or the model has no graph in train mode.
+        ValueError: `graph` is something else, the model has no graph in train mode, or `collapse` is not a
+            whole number from 1 on.
     """
     model = transformed(model, "to_dot")
+    check_depth("collapse", collapse)
     drawn = visible(to_networkx(model, graph=graph))
+    convs = [data for _, data in drawn.nodes(data=True) if data["op"] == "conv2d"]
+    scopes = _scopes(drawn)
+    if collapse is not None:
+        folded = fold(drawn, scopes, collapse)
+        drawn, scopes = folded.graph, folded.scopes
     dot = graphviz.Digraph(type(model).__name__, graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
     sites = model.binarization.sites
-    convs = [data for _, data in drawn.nodes(data=True) if data["op"] == "conv2d"]
     title = f"{type(model).__name__}, {graph} mode: {len(sites)} of {len(convs)} conv2d binarized"
     dot.attr(label=graphviz.escape(f"{title}, stage: {model.binarization.stage}"))
     _add_legend(dot, {data["kind"] for _, data in drawn.nodes(data=True)})
-    _add_box(dot, boxes(drawn, _scopes(drawn)), drawn)
+    _add_box(dot, boxes(drawn, scopes), drawn)
     for source, user, flow in drawn.edges(data=True):
         # A higher weight draws the path of the data straight; weights and parameters come in from the side.
         is_side = drawn.nodes[source]["kind"] in (NodeKind.WEIGHT_BINARIZER, NodeKind.PARAMETER)
@@ -124,12 +135,23 @@ def _add_box(dot: graphviz.Digraph, box: Box, drawn: "nx.DiGraph[str]") -> None:
 def _add_node(dot: graphviz.Digraph, name: str, data: dict[str, Any], scope: str) -> None:
     lines = [scope] if scope else []
     lines.append(_own_name(data))
-    tooltip = "\n".join(filter(None, [*(data["names"] or [data["name"]]), _flow(data), data["reason"]]))
+    tooltip = "\n".join(filter(None, [*_named(data), _flow(data), data["reason"]]))
     style = NODES[NodeKind(data["kind"])]
     dot.node(name, label=_label(lines, data["reason"]), tooltip=graphviz.escape(tooltip), **style)
 
 
+def _named(data: dict[str, Any]) -> list[str]:
+    """The names of what runs in the node `data`; of a folded module, its own and those of its conv2d."""
+    if data["kind"] != NodeKind.MODULE:
+        return [*(data["names"] or [data["name"]])]
+    convs = [inner for inner in data["inside"] if inner["op"] == "conv2d"]
+    reasons = (f"{inner['name']}: {inner['reason'] or 'binarized'}" for inner in convs)
+    return [data["name"], *reasons]
+
+
 def _own_name(data: dict[str, Any]) -> str:
+    if data["kind"] == NodeKind.MODULE:
+        return described(data["inside"])
     if data["kind"] in (NodeKind.INPUT, NodeKind.PARAMETER):
         return str(data["target"])
     if data["kind"] == NodeKind.OUTPUT:

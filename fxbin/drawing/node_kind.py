@@ -24,6 +24,9 @@ class NodeKind(StrEnum):
     PARAMETER = "parameter"
     """A node that fetches a parameter, buffer or constant."""
 
+    MODULE = "module"
+    """A call of a module, drawn as one node."""
+
     VALUE = "value"
     """A node that computes no tensor: a size, another number, a part of a result, or a check."""
 

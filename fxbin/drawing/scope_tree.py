@@ -1,24 +1,9 @@
 """Scopes as nested boxes, for a drawing."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import networkx as nx
-
-# A class, then in brackets the attribute of its parent, which may contain any character but a dot.
-_ELEMENT = re.compile(r"[^/\[]+(?:\[.*?\])?(?=/|$)")
-
-
-def scope_elements(scope: str) -> tuple[str, ...]:
-    """Split a scope into its elements, each a class with the attribute that holds it.
-
-    >>> scope_elements("ResNet/ModuleDict[a/b]/Conv2d[0]")
-    ('ResNet', 'ModuleDict[a/b]', 'Conv2d[0]')
-    """
-    elements = tuple(_ELEMENT.findall(scope))
-    # A scope that cannot be split cleanly is drawn as one box.
-    return elements if "/".join(elements) == scope else (scope,)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ NODES = {
         "penwidth": "2",
         "margin": "0.02,0.02",
     },
+    NodeKind.MODULE: {"shape": "folder", "style": "filled", "fillcolor": "#e3e9f3", "color": "#5b6b84"},
     NodeKind.PARAMETER: {"shape": "plaintext", "fontsize": "9", "fontcolor": FAINT, "height": "0.2"},
 }
 
@@ -64,5 +65,6 @@ LEGEND = {
     NodeKind.FULL_PRECISION_CONV2D: "conv2d in full precision:\nwhy",
     NodeKind.OPERATOR: "other operator",
     NodeKind.PARAMETER: "parameter or buffer",
+    NodeKind.MODULE: "a module, folded",
 }
 """Texts of the legend, for the kinds that need an explanation; a second line is shown in italics."""

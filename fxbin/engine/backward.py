@@ -1,11 +1,13 @@
 """The backward of a convolution and its binarizers, except for its two convolutions, by the engine."""
 
 from ctypes import sizeof
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fxbin.engine.library import Engine, LevelCall, SteCall
+from fxbin.engine.derivative import Derivative
+from fxbin.engine.library import Engine, LevelCall, SteCall, WeightCall
 from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
 
 
@@ -25,24 +27,29 @@ def ste_gradients(
     return _gradients(engine, g, x, threshold, (0.0, high), _WINDOW)
 
 
-def approx_sign_gradients(
-    engine: Engine, g: Tensor, x: Tensor, threshold: Tensor, levels: tuple[float, float]
+def estimated_gradients(
+    engine: Engine,
+    g: Tensor,
+    x: Tensor,
+    threshold: Tensor,
+    levels: tuple[float, float],
+    derivative: Derivative,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what the backward of a binarizer with the estimator `ApproxSign` needs, in one pass.
+    """Compute what the backward of a binarizer with another estimator needs, in one pass.
 
-    With ``u = (x - threshold) / unit``, where the unit is half the distance between the `levels`, and
-    ``e = max(0, 2 - 2 abs(u))``. Shapes as in `ste_gradients`.
+    With ``u = (x - threshold) / unit``, where the unit is half the distance between the `levels`, and e what
+    the `derivative` is at u. Shapes as in `ste_gradients`; `threshold` may also be one number.
 
     Returns:
         ``g e``; this overwrites `g` if it has the layout of x;
         the high level where ``x > threshold``, else the low one;
         float64 ``(c + 2,)``: the sum of ``g e`` for each channel, then the sums of ``g e u`` and of g.
     """
-    return _gradients(engine, g, x, threshold, levels, _APPROX_SIGN)
+    return _gradients(engine, g, x, threshold.expand(1, x.shape[1], 1, 1), levels, derivative)
 
 
-_WINDOW, _APPROX_SIGN = range(2)
-"""The C enum ``fxbin_estimator``."""
+_WINDOW = Derivative(0)
+"""NNCF's, which depends on more than u."""
 
 
 def _gradients(
@@ -51,18 +58,18 @@ def _gradients(
     x: Tensor,
     threshold: Tensor,
     levels: tuple[float, float],
-    estimator: int,
+    derivative: Derivative,
 ) -> tuple[Tensor, Tensor, Tensor]:
     is_last = is_channels_last(x)
     x, g = in_layout(x, is_last), in_layout(g, is_last)
     fired, threshold = torch.empty_like(x), dense(threshold)
     pictures, channels, height, width = x.shape
-    sums = torch.empty(channels + 1 + estimator, dtype=torch.float64)
+    sums = torch.empty(channels + (1 if derivative is _WINDOW else 2), dtype=torch.float64)
     g_place, size = g.data_ptr(), x.numel()
     engine.ste_gradients(
         SteCall(
             sizeof(SteCall), g_place, x.data_ptr(), g_place, fired.data_ptr(), size, pictures, channels,
-            height * width, not is_last, threshold.data_ptr(), threshold.numel(), *levels, estimator,
+            height * width, not is_last, threshold.data_ptr(), threshold.numel(), *levels, *derivative,
             sums.data_ptr(), len(sums), thread_count(),
         )
     )  # fmt: skip
@@ -92,3 +99,69 @@ def level_gradients(
         )
     )  # fmt: skip
     return grad_w, grad_scale, grad_logit
+
+
+class InputLevels(NamedTuple):
+    """What the gradients of a convolution's input levels follow from, besides its weight."""
+
+    sums: Tensor
+    """As returned by `estimated_gradients`."""
+    levels: tuple[float, float]
+    """Low and high."""
+    threshold: Tensor
+    """Of each channel, or one for all: its shape is that of its gradient."""
+
+
+class WeightGradients(NamedTuple):
+    """What `weight_gradients` returns."""
+
+    of_w: Tensor | None
+    products: Tensor | None
+    of_levels: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+NO_GRADIENTS = WeightGradients(None, None, (None, None, None))
+"""Where none is wanted."""
+
+
+def weight_gradients(
+    engine: Engine,
+    g: Tensor,
+    w: Tensor,
+    scale: Tensor | None,
+    derivative: Derivative,
+    is_scaled: bool,
+    inputs: InputLevels | None,
+) -> WeightGradients:
+    """Compute all gradients that follow from that of a two-level weight, `g`, in one pass over it.
+
+    The weight is a where w > 0, else -a, with the `scale` a; without one, it is w itself. `g` is overwritten
+    if it has no gaps.
+
+    Shapes: g and w ``(f, c / groups, kh, kw)``; scale one number, or ``(f, 1, 1, 1)``.
+
+    Returns:
+        the gradient of w: ``g e``, where e is what the `derivative` is at w, times a if it `is_scaled`;
+        without a scale, g;
+        with a scale, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
+        with `inputs`: the gradients of threshold ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high ``(1,)``.
+    """
+    is_last = is_channels_last(g)
+    g, w = in_layout(g, is_last), in_layout(w, is_last)
+    call = WeightCall(sizeof(WeightCall), g.data_ptr(), w.data_ptr(), w.numel(), len(w))
+    products = None
+    if scale is not None:
+        scale, products = dense(scale), torch.empty(len(w))
+        call.scales, call.scales_size = scale.data_ptr(), scale.numel()
+        call.estimator, call.parameter, call.peak = derivative
+        call.is_scaled, call.products = is_scaled, products.data_ptr()
+    if inputs is None:
+        engine.weight_gradients(call)
+        return WeightGradients(g, products, (None, None, None))
+    of_threshold, of_levels = torch.empty(inputs.threshold.shape), torch.empty(2)
+    call.sums, call.sums_size = inputs.sums.data_ptr(), len(inputs.sums)
+    call.low, call.high = inputs.levels
+    call.grad_thresholds, call.grad_thresholds_size = of_threshold.data_ptr(), of_threshold.numel()
+    call.grad_levels = of_levels.data_ptr()
+    engine.weight_gradients(call)
+    return WeightGradients(g, products, (of_threshold, of_levels[:1], of_levels[1:]))

@@ -15,7 +15,7 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""
@@ -122,6 +122,8 @@ class SteCall(ctypes.Structure):
         ("low", ctypes.c_float),
         ("high", ctypes.c_float),
         ("estimator", _Size),
+        ("parameter", ctypes.c_float),
+        ("peak", ctypes.c_float),
         ("sums", ctypes.c_void_p),
         ("sums_size", _Size),
         ("threads", _Size),
@@ -144,6 +146,55 @@ class LevelCall(ctypes.Structure):
         ("channels", _Size),
         ("grad_scale", ctypes.c_void_p),
         ("grad_logit", ctypes.c_void_p),
+    )
+
+
+class WeightCall(ctypes.Structure):
+    """The C struct ``fxbin_weight_call``: what follows from the gradient of a two-level weight."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("g", ctypes.c_void_p),
+        ("w", ctypes.c_void_p),
+        ("w_size", _Size),
+        ("filters", _Size),
+        ("scales", ctypes.c_void_p),
+        ("scales_size", _Size),
+        ("estimator", _Size),
+        ("parameter", ctypes.c_float),
+        ("peak", ctypes.c_float),
+        ("is_scaled", _Size),
+        ("products", ctypes.c_void_p),
+        ("sums", ctypes.c_void_p),
+        ("sums_size", _Size),
+        ("low", ctypes.c_float),
+        ("high", ctypes.c_float),
+        ("grad_thresholds", ctypes.c_void_p),
+        ("grad_thresholds_size", _Size),
+        ("grad_levels", ctypes.c_void_p),
+    )
+
+
+class RPReLUCall(ctypes.Structure):
+    """The C struct ``fxbin_rprelu_call``: an RPReLU, or its gradients."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("x", ctypes.c_void_p),
+        ("g", ctypes.c_void_p),
+        ("y", ctypes.c_void_p),
+        ("size", _Size),
+        ("pictures", _Size),
+        ("channels", _Size),
+        ("plane", _Size),
+        ("is_planar", _Size),
+        ("gamma", ctypes.c_void_p),
+        ("zeta", ctypes.c_void_p),
+        ("beta", ctypes.c_void_p),
+        ("grad_gamma", ctypes.c_void_p),
+        ("grad_zeta", ctypes.c_void_p),
+        ("grad_beta", ctypes.c_void_p),
+        ("threads", _Size),
     )
 
 
@@ -188,6 +239,9 @@ class Engine:
         self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
         self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
+        self._functions.fxbin_weight_gradients.argtypes = [ctypes.POINTER(WeightCall)]
+        self._functions.fxbin_rprelu.argtypes = [ctypes.POINTER(RPReLUCall)]
+        self._functions.fxbin_rprelu_gradients.argtypes = [ctypes.POINTER(RPReLUCall)]
         address = ctypes.c_void_p
         self._functions.fxbin_mean_magnitudes.argtypes = [address, _Size, address, _Size]
         self._functions.fxbin_weight_levels.argtypes = [address, _Size, address, _Size, address]
@@ -232,6 +286,14 @@ class Engine:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
 
+    def rprelu(self, call: RPReLUCall) -> None:
+        """Compute the values of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_rprelu(ctypes.byref(call)))
+
+    def rprelu_gradients(self, call: RPReLUCall) -> None:
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_rprelu_gradients(ctypes.byref(call)))
+
     def mean_magnitudes(self, w: int, size: int, means: int, means_size: int) -> None:
         """Write mean magnitudes of a weight to `means`; `w` and `means` are addresses, see the C header."""
         self.check(self._functions.fxbin_mean_magnitudes(w, size, means, means_size))
@@ -243,6 +305,10 @@ class Engine:
     def level_gradients(self, call: LevelCall) -> None:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_level_gradients(ctypes.byref(call)))
+
+    def weight_gradients(self, call: WeightCall) -> None:
+        """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_weight_gradients(ctypes.byref(call)))
 
     def check(self, status: int) -> None:
         """Raise EngineError or MemoryError with the engine's own message if `status` is not 0."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fxbin import torch_private
 from fxbin.errors import ExportError
-from fxbin.export import binary_conv2d
+from fxbin.export import binary_conv2d, low_level
 from fxbin.export.fake_quantize import DOMAIN, MODE, NAME, ROLE, SCOPE, fake_quantize_function
 from fxbin.export.file_names import FileNames
 from fxbin.export.file_record import write_record
@@ -87,6 +87,8 @@ class _Finisher:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         is_ours = node.domain == DOMAIN and node.op_type == NAME and MODE in notes
         expanded = self._expand_fake_quantize(node, notes, scope) if is_ours else [node]
+        if (node.domain, node.op_type) == (low_level.DOMAIN, low_level.NAME):
+            expanded = low_level.standard_nodes(node, scope or node.output[0])
         for new in expanded:
             del new.metadata_props[:]
             if scope:

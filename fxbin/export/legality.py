@@ -12,7 +12,6 @@ from fxbin.graph.call_site import CallSite
 from fxbin.lowering.conv_shapes import ConvShapes, padded_sides
 from fxbin.lowering.levels import (
     activation_levels,
-    maps_zero_to_zero,
     scale_varies_inside,
     weight_levels,
     why_unknown_levels,
@@ -29,22 +28,22 @@ MAX_PADDING = 2
 class Preparation:
     """The operators to insert before an activation binarizer so that the 1-bit kernel can run the call site.
 
-    They are exact: padding adds zeros, which the binarizer maps to zeros because the threshold s t is never
-    negative, and the barrier is a max pooling over single pixels.
+    They are exact: padding adds values that are above no threshold, so that the binarizer maps them to zeros,
+    and the barrier is a max pooling over single pixels.
     """
 
     channels: int
-    """Number of zero channels to add."""
+    """Number of such channels to add."""
 
     sides: tuple[int, int, int, int]
-    """Zeros left, right, top, bottom, in place of the padding of the convolution; all 0 to keep that."""
+    """Values left, right, top, bottom, in place of the padding of the convolution; all 0 to keep that."""
 
     barrier: bool
     """Whether to separate the binarizer from a sum before it, see `fxbin.lowering.sum_fusion`."""
 
     @property
     def padding(self) -> tuple[int, ...]:
-        """The amounts of zeros as an argument of ``torch.nn.functional.pad``; empty if there are none."""
+        """The amounts of values as an argument of ``torch.nn.functional.pad``; empty if there are none."""
         return (*self.sides, 0, self.channels) if self.channels or any(self.sides) else ()
 
     @property
@@ -93,18 +92,15 @@ def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
     assert shapes.weight is not None
     levels = activation_levels(site.activation, shapes.x, shapes.dtype)
     w_levels = weight_levels(site.weight, shapes.weight)
-    if not maps_zero_to_zero(levels):
-        low, high = levels.low.item(), levels.high.item()
-        return f"its activations are {low:g} or {high:g}: OpenVINO computes 0 and s with thresholds >= 0 only"
     if not torch.equal(w_levels.low, -w_levels.high):
         return "its weights have levels that are not -a and a"
-    s, scale = levels.high, w_levels.high
+    s, scale = levels.high - levels.low, w_levels.high
     bad = int((~(scale.isfinite() & (scale >= 0))).sum())
     if bad:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
         return f"its weight scale is below 0 or not finite{where}"
     if not (s > 0 and s.isfinite()):
-        return f"its activation scale is {float(s):g}"
+        return f"its activation levels are {float(levels.low):g} and {float(levels.high):g}"
     return None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
@@ -11,6 +12,7 @@ from fxbin.binarizers.levels import Levels
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
 from fxbin.export.legality import preparation, why_float, why_values_need_float
+from fxbin.export.low_level import LowLevel, add_low_level, low_level
 from fxbin.export.report import NOT_USED, ExportMode, Operators, SiteExport
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.graph.node_info import node_info, set_node_info
@@ -109,10 +111,15 @@ def _lower_site(
     weight, w_levels = signed_weight(site.weight, shapes.weight)
     w_levels, raised = _above_zero(w_levels)
     x = site.raw_x
+    added = None
+    if levels.low.any():
+        added = low_level(levels.low, weight, w_levels, site.arguments, shapes)
+        levels = Levels(levels.threshold, torch.zeros_like(levels.low), levels.high - levels.low)
     factor = distinct.factor((shapes.x, *levels), (weight > 0, *w_levels)) if distinct else 1.0
     with module.graph.inserting_before(site.node):
         if needed.padding:
-            x = _call(module, site.node, nn.functional.pad, x, needed.padding)
+            below = min(0.0, levels.threshold.min().item())
+            x = _call(module, site.node, nn.functional.pad, x, needed.padding, "constant", below)
             levels = _with_channels(levels, needed.channels)
             weight = nn.functional.pad(weight, (0, 0, 0, 0, 0, needed.channels))
         if needed.barrier:
@@ -124,9 +131,25 @@ def _lower_site(
     if any(needed.sides):
         arguments["padding"] = 0
     site.node.args, site.node.kwargs = tuple(arguments.values()), {}
+    if added is not None:
+        _add(module, site.node, added)
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
     zeros = f"{raised} weight scales raised from 0 to 2 ** -100" if raised else ""
-    return "; ".join(part for part in (needed.reason, apart, zeros) if part)
+    low = "what its lower level contributes is added behind it" if added is not None else ""
+    return "; ".join(part for part in (needed.reason, low, apart, zeros) if part)
+
+
+def _add(module: fx.GraphModule, conv: fx.Node, added: LowLevel) -> None:
+    """Add to the output of `conv` what the lower level of its input contributes."""
+    users = [*conv.users]
+    with module.graph.inserting_before(conv.next):
+        constants = [
+            _constant(module, f"{conv.name}_low_level_{name}", value)
+            for name, value in added._asdict().items()
+        ]
+        total = _call(module, conv, add_low_level, conv, *constants)
+    for user in users:
+        user.replace_input_with(conv, total)
 
 
 def _above_zero(levels: Levels) -> tuple[Levels, int]:

@@ -8,10 +8,11 @@ BINARIZERS = {"FakeQuantize", "Select"}
 """Types of operators that binarize activations in a file of fxbin: in 1 bit, and in standard operators."""
 
 
-def cut_layer(model: Any, name: str, shape: list[int]) -> Any:
+def cut_layer(model: Any, name: str, shape: list[int], *, has_low_level: bool) -> Any:
     """The convolution `name` of an ONNX file of fxbin with its binarizers, as a model with one input.
 
-    `shape` is that of the input. None if the file has no such convolution.
+    `shape` is that of the input. With `has_low_level`, a constant is added behind the convolution.
+    None if the file has no such convolution.
     """
     import openvino
     from openvino import opset8
@@ -20,8 +21,9 @@ def cut_layer(model: Any, name: str, shape: list[int]) -> Any:
     if convolution is None:
         return None
     output = convolution
-    if convolution.get_friendly_name().endswith("/WithoutBiases"):
-        users = [user.get_node() for user in convolution.output(0).get_target_inputs()]
+    has_bias = convolution.get_friendly_name().endswith("/WithoutBiases")
+    for _ in range(has_bias + has_low_level):
+        users = [user.get_node() for user in output.output(0).get_target_inputs()]
         output = next(user for user in users if user.get_type_name() == "Add")
     source = convolution.input_value(0).get_node().input(0)  # of the binarizer
     if source.get_element_type() == openvino.Type.boolean:  # which is a Select, after a Greater

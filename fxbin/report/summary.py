@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
+from fxbin.config.operator_name import short_names
 from fxbin.export import ExportMode, SiteExport
 from fxbin.report.rewrite_lines import rewrite_lines
 from fxbin.report.site import ReplacedSite, SiteReport
@@ -191,12 +192,13 @@ def _table(report: Summary, *, full_names: bool, with_output: bool) -> Table:
     table.add_column("stored", justify="right")
     table.add_column("1 bit", overflow="fold")
     planned = {site.name: site for site in report.deployment}
+    short = short_names([site.name for site in report.sites])
     if report.target is not None:
         table.add_column(f"in {_TARGETS[report.target]}", overflow="fold")
     for site in report.sites:
         output = (_shape(site.output_shape),) if with_output else ()
         table.add_row(
-            Text(site.name if full_names else _short_name(site)),
+            Text(site.name if full_names else short[site.name]),
             _shape(site.weight_shape),
             *output,
             "?" if site.macs is None else _count(site.macs),
@@ -217,13 +219,6 @@ def _planned(site: SiteExport | None) -> Text:
         return Text()
     style = "green" if site.mode is ExportMode.ONE_BIT else "yellow"
     return Text(f"{site.mode}: {site.reason}" if site.reason else str(site.mode), style)
-
-
-def _short_name(site: SiteReport | ReplacedSite) -> str:
-    operator = site.name.rpartition("/")[2]
-    if not site.owner:
-        return operator
-    return site.owner if operator == "conv2d_0" else f"{site.owner}/{operator}"
 
 
 def _totals(report: Summary) -> list[str]:
@@ -250,7 +245,8 @@ def _totals(report: Summary) -> list[str]:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as plain Python: {island.scope}: {island.reason}" for island in report.islands]
     sites: tuple[SiteReport | ReplacedSite, ...] = (*report.replaced, *report.sites)
-    lines += rewrite_lines((_short_name(site), site.rewrites) for site in sites)
+    short = short_names([site.name for site in sites])
+    lines += rewrite_lines((short[site.name], site.rewrites) for site in sites)
     if report.never_ran:
         # If there are islands, only a run in eval mode tells which modules are called.
         when = " in eval mode" if report.islands else ""

@@ -86,11 +86,12 @@ def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", li
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
-    values = {node.name.removesuffix("/Conv"): node.output[0] for node in proto.graph.node}
-    missing = [layer for layer in layers if layer not in values]
+    values = {node.name: node.output[0] for node in proto.graph.node}
+    missing = [layer for layer in layers if f"{layer}/Conv" not in values]
     if missing:
         raise VerificationError(f"{path}: {missing[0]} is not in the file")
-    asked = [values[layer] for layer in layers]
+    # What the lower level contributes is added behind the convolution, see `fxbin.export.low_level`.
+    asked = [values.get(f"{layer}/Add", values[f"{layer}/Conv"]) for layer in layers]
     new = set(asked) - {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(value) for value in sorted(new))
     return proto, asked

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from fxbin.config import Config
-from fxbin.config.pattern import matches
+from fxbin.config.pattern import is_module_name, matches, matches_text
 from fxbin.errors import ScopeError
 from fxbin.errors.messages import did_you_mean
 from fxbin.scopes.hints import hints, surprise, without_prefix
@@ -19,11 +19,15 @@ class ScopeList:
     """The key: ``"compression.ignored_scopes"``."""
 
     patterns: tuple[str, ...]
-    """Names, or ``{re}`` with a regular expression."""
+    """Names of nodes or modules, or ``{re}`` with a regular expression."""
 
-    def find(self, text: str) -> str | None:
-        """The first pattern that matches `text`; None if none does."""
-        return next((pattern for pattern in self.patterns if matches(text, pattern)), None)
+    def find(self, name: str) -> str | None:
+        """The first pattern that selects the node `name`; None if none does."""
+        return next((pattern for pattern in self.patterns if matches(name, pattern)), None)
+
+    def find_place(self, place: str) -> str | None:
+        """The first pattern that matches the scope `place` of a module as NNCF compares it, as text."""
+        return next((pattern for pattern in self.patterns if matches_text(place, pattern)), None)
 
 
 @dataclass(frozen=True)
@@ -64,18 +68,22 @@ class ScopeFilter:
         """Whether NNCF would replace a module, so that its class gets the prefix NNCF in names.
 
         `places` are all scopes of the module, without prefixes: ``["TinyResNet/Conv2d[conv1]"]``. It is
-        enough that a pattern matches one of them. Only the top-level lists count here.
+        enough that a pattern matches one of them. Only the top-level lists count here; PyTorch's names of
+        modules in them do not.
         """
-        if self.module_ignored is not None and any(self.module_ignored.find(place) for place in places):
+        if self.module_ignored is not None and any(self.module_ignored.find_place(place) for place in places):
             return False
-        return self.module_targets is None or any(self.module_targets.find(place) for place in places)
+        targets = self.module_targets
+        if targets is None or (targets.patterns and all(map(is_module_name, targets.patterns))):
+            return True
+        return any(targets.find_place(place) for place in places)
 
     def why_excluded(self, name: str) -> str | None:
         """The reason why the node `name` is not selected; None if it is selected."""
         for scopes in self.ignored:
             found = scopes.find(name)
             if found is None and scopes is self.module_ignored:
-                found = scopes.find(without_prefix(name.rpartition("/")[0]))
+                found = scopes.find_place(without_prefix(name.rpartition("/")[0]))
             if found is not None:
                 return "in ignored_scopes" if found == name else f"in ignored_scopes: {found!r}"
         if self.targets is not None and self.targets.find(name) is None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 
+from fxbin.config.operator_name import module_path, with_containers
 from fxbin.config.pattern import REGEX_MARK, expression, matches, why_invalid
 from fxbin.errors.messages import closest
 
@@ -89,14 +90,18 @@ def _stray_marks(text: str, names: Collection[str]) -> Iterator[str]:
 
 
 def _qualified(text: str, names: Collection[str]) -> Iterator[str]:
-    """Rule for ``layer1.0.conv1``: PyTorch's name of a module."""
-    fields = [field for field in text.split(".") if field]
-    for name in names:
-        path = name.split("/")[1:]
-        if fields and [_field(element) for element in path[: len(fields)]] == fields:
-            own = "/".join(name.split("/")[: len(fields) + 1])
-            yield f"It is the PyTorch name of a module: did you mean {_pattern(own)!r}?"
-            return
+    """Rule for ``module.layer1``: what looks like PyTorch's name of a module, but is none."""
+    if "/" in text:
+        return
+    inner = [path for name in names if (path := module_path(name))]
+    paths = dict.fromkeys(outer for path in inner for outer in with_containers(path))
+    # Names as PyTorch gives them inside another module, or in a wrapper, end alike.
+    longer = [path for path in paths if path.endswith(f".{text}")]
+    shorter = max((path for path in paths if text.endswith(f".{path}")), key=len, default=None)
+    close = longer[:3] or ([shorter] if shorter else closest(text, paths))
+    if close:
+        found = ", ".join(map(repr, close))
+        yield f"Did you mean {found}? Names of modules are those that PyTorch gives in the whole model."
 
 
 def _unescaped(text: str, names: Collection[str]) -> Iterator[str]:
@@ -163,11 +168,6 @@ def _about_prefix(name: str) -> str:
 def _pattern(scope: str) -> str:
     """A pattern that selects everything in the module `scope`."""
     return REGEX_MARK + re.escape(scope)
-
-
-def _field(element: str) -> str:
-    """The attribute in an element of a scope: ``"conv1"`` of ``"NNCFConv2d[conv1]"``."""
-    return element.partition("[")[2].removesuffix("]")
 
 
 def _nodes(text: str, names: Collection[str]) -> str:

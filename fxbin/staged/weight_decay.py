@@ -9,7 +9,7 @@ from fxbin.added.rprelu import RPReLU
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.weight_source import weight_sources
 from fxbin.config.models import WITHOUT_DECAY
-from fxbin.config.pattern import matches
+from fxbin.config.pattern import matches_text
 from fxbin.errors import ConfigError
 from fxbin.errors.messages import listed
 
@@ -72,7 +72,7 @@ def _binarized_weights(model: BinarizedModule) -> Parameters:
 
 
 def _named(model: BinarizedModule, pattern: str) -> Parameters:
-    names = {name: parameter for name, parameter in model.named_parameters() if matches(name, pattern)}
+    names = {name: parameter for name, parameter in model.named_parameters() if matches_text(name, pattern)}
     if not names:
         known = listed([name for name, _ in model.named_parameters()])
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Builds the model that a config names, and the binarized model that a checkpoint holds."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from fxbin.staged.average import StagedAverage
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.data import Data
 from fxbin.train.history import STAGED
+from fxbin.train.located import located
 from fxbin.train.model_spec import build_model
 from fxbin.train.resume import plain
+from fxbin.train.settings import read_settings
 
 
 def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:
@@ -28,9 +31,11 @@ def model_of(config: Config, *, pretrained: bool | None = None) -> nn.Module:
             'model: the config has none, and this command needs one. Add for example "model": "resnet_thin", '
             '"torchvision:resnet18" or "path/to/file.py:make_model".'
         )
+    model = located(config).config.model
+    assert model is not None
     torch.manual_seed(config.seed)
     return build_model(
-        config.model,
+        model,
         num_classes=config.num_classes,
         in_channels=channels_of(config),
         pretrained=config.pretrained if pretrained is None else pretrained,
@@ -63,13 +68,27 @@ def fit_to_data(config: Config, data: Data) -> Config:
     written: dict[str, Any] = plain(config)
     if not config.input_info:
         written["input_info"] = [{"sample_size": [1, *picture]}]
-    return load_config({"num_classes": classes} | written)
+    return load_config({"num_classes": classes} | written).with_folder(config.folder)
 
 
-def binarized_from(checkpoint: Checkpoint, *, average: bool = False) -> BinarizedModule:
+def config_of(checkpoint: Checkpoint, file: Path | None = None) -> Config:
+    """The config of a run, with absolute paths; `file` is the one that holds the checkpoint.
+
+    What it names is looked for in the folder of the config, the current one, and that of the checkpoint.
+    Raises ConfigError if the file of the model is in none of them.
+    """
+    folders = checkpoint.folders(file)
+    config = read_settings(checkpoint.config, also=folders)
+    return located(config.with_folder(folders[0] if checkpoint.config_folder else None), folders).config
+
+
+def binarized_from(
+    checkpoint: Checkpoint, *, average: bool = False, file: Path | None = None
+) -> BinarizedModule:
     """Build the transformed model of a run, with weights and stage of the checkpoint, in eval mode.
 
-    With `average`, its parameters are the averaged ones that the config key `ema` asks for.
+    With `average`, its parameters are the averaged ones that the config key `ema` asks for. `file` is the one
+    that holds the checkpoint: files that its config names are also looked for beside it.
     Raises CheckpointError if the run had not reached its staged phase, or keeps no average.
     """
     if checkpoint.phase != STAGED:
@@ -82,7 +101,7 @@ def binarized_from(checkpoint: Checkpoint, *, average: bool = False) -> Binarize
             '--ema: the checkpoint holds no average of the parameters, as its config has no "ema". Leave the '
             'option out, or train with "ema": {"decay": 0.999}.'
         )
-    config = load_config(checkpoint.config)
+    config = config_of(checkpoint, file)
     binarized = transform(model_of(config, pretrained=False), config)
     if average:
         kept = StagedAverage(binarized)

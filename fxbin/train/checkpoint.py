@@ -11,6 +11,7 @@ from torch import Tensor, distributed
 
 from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import CheckpointError
+from fxbin.errors.messages import listed
 from fxbin.train.processes import own_rank
 from fxbin.train.tensor_file import load_tensors
 
@@ -61,8 +62,16 @@ class Checkpoint:
     data: dict[str, Any] | None = None
     """Names of the classes and preprocessing, as `Data.kept` returns them; None if the config says it all."""
 
+    config_folder: str | None = None
+    """Folder to which paths in `config` are relative; None without such paths."""
 
-OPTIONAL = {"average", "teacher_config", "data"}
+    def folders(self, file: Path | None = None) -> list[Path]:
+        """Where to look for what the config names, beside the current folder; `file` holds the checkpoint."""
+        kept = [Path(self.config_folder)] if self.config_folder is not None else []
+        return kept if file is None else [*kept, file.absolute().parent]
+
+
+OPTIONAL = {"average", "teacher_config", "data", "config_folder"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 
@@ -101,9 +110,13 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     if not isinstance(content, dict) or set(content) | OPTIONAL != names or content["format"] != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} was not written by `fxbin train` in format {FORMAT}: it holds "
-            f"{sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__}."
+            f"{_keys_of(content)}. For a state_dict of your own loop, name its config with --config."
         )
     return Checkpoint(**content)
+
+
+def _keys_of(content: object) -> str:
+    return listed(sorted(map(str, content))) if isinstance(content, dict) else f"a {type(content).__name__}"
 
 
 def rng_state() -> dict[str, Any]:

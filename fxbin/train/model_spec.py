@@ -10,11 +10,9 @@
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +22,7 @@ from fxbin import torch_private
 from fxbin.errors import ConfigError
 from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
+from fxbin.train.python_file import load_callable, split_spec
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet_thin": resnet_thin,
@@ -50,8 +49,8 @@ def build_model(
     """
     library, _, name = spec.rpartition(":")
     options: dict[str, Any]
-    if library.endswith(".py"):
-        make, options = load_callable(Path(library), name, spec), {}
+    if own := split_spec(spec):
+        make, options = load_callable(*own, spec), {}
         names = {"num_classes": "num_classes", "in_channels": "in_channels"}
     elif not library and name in OWN_MODELS:
         make, options, names = (
@@ -123,30 +122,6 @@ def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = Fals
         f"model: {spec!r} is not known (closest: {close}). A model is one of {', '.join(OWN_MODELS)}, "
         "a torchvision name, 'timm:NAME', 'pytorchcv:NAME' or 'path/to/file.py:make_model'."
     )
-
-
-def load_callable(path: Path, name: str, spec: str) -> Callable[..., Any]:
-    """Run the Python file `path`, relative to the current folder, and return its function or class `name`.
-
-    Raises ConfigError if either does not exist.
-    """
-    if not path.is_file():
-        raise ConfigError(f"model: {spec!r}: the file {path} does not exist (looked from {Path.cwd()}).")
-    module_name = f"_fxbin_model_{path.stem}"
-    file_spec = spec_from_file_location(module_name, path)
-    assert file_spec is not None
-    assert file_spec.loader is not None
-    module = module_from_spec(file_spec)
-    # pickle and dataclasses look up the module of a class there.
-    sys.modules[module_name] = module
-    file_spec.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not callable(found):
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        close = ", ".join(closest(name, public) or public) or "none"
-        raise ConfigError(f"model: {spec!r}: {path} has no function or class {name!r} (it has: {close}).")
-    function: Callable[..., Any] = found
-    return function
 
 
 def accepted(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

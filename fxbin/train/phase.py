@@ -124,6 +124,9 @@ class Recorder:
     tensorboard: TensorBoardLog | None = None
     """Log for TensorBoard, if the config asks for one."""
 
+    config_folder: str | None = None
+    """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
+
     data: dict[str, Any] | None = None
     """What the checkpoint keeps of the data."""
 
@@ -142,6 +145,7 @@ class Recorder:
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
+            config_folder=self.config_folder,
             data=self.data,
         )
         if is_first_process():

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fxbin.config import Config, load_config
+from fxbin.config import Config
 from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
+from fxbin.train.settings import read_settings
 
 HARMLESS = {
     *("data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"),
@@ -44,7 +45,7 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
         return None
     checkpoint = load_checkpoint(path, device)
     # Read as a config, so that keys which a newer fxbin has added get their defaults.
-    checkpoint.config = plain(load_config(checkpoint.config))
+    checkpoint.config = plain(read_settings(checkpoint.config, also=checkpoint.folders(path)))
     changed = changed_keys(checkpoint, plain(config))
     if changed:
         key, before, now = changed[0]

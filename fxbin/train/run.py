@@ -12,28 +12,29 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarizers.ranks import rank_count
 from fxbin.compiler.transform import transform
-from fxbin.config import Config, load_config
+from fxbin.config import Config
 from fxbin.diagnostics import Diagnostics
-from fxbin.errors import ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
-from fxbin.train.build import fit_to_data, model_of
-from fxbin.train.check_methods import check_methods
+from fxbin.train.build import model_of
 from fxbin.train.checkpoint import Checkpoint
+from fxbin.train.checks import check_before_training
 from fxbin.train.cosine import CosineSchedule
-from fxbin.train.data import Data, TrainingBatches, open_data
-from fxbin.train.data.kept import check_same_classes
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
+from fxbin.train.located import folder_to_keep
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
-from fxbin.train.processes import is_first_process, own_device, own_rank, process_group
+from fxbin.train.processes import is_first_process, own_rank, process_group
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.resume import checkpoint_path, find_resumable, plain
+from fxbin.train.resume import checkpoint_path, plain
+from fxbin.train.settings import read_settings
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
-from fxbin.train.teacher import OwnTeacher, own_teacher
+from fxbin.train.subject import Subject
+from fxbin.train.teacher import OwnTeacher
 from fxbin.train.tensorboard import TensorBoardLog
 
 
@@ -75,35 +76,32 @@ def train(
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
-    config = load_config(source)
-    device = own_device(choose_device(config.device))
-    with process_group(device):
-        return _train(config, output, device, restart=restart, progress=progress or TrainingProgress())
-
-
-def _train(
-    config: Config, output: Path, device: torch.device, *, restart: bool, progress: TrainingProgress
-) -> Trained:
+    config = read_settings(source)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    data = open_data(config)
-    config = fit_to_data(config, data)
+    progress = progress or TrainingProgress()
+    subject = Subject(config, output, restart=restart)
+    # Connected before the checks: processes share the work of looking at the data.
+    with process_group(subject.place):
+        notes = check_before_training(subject)
+        return _train(subject, notes, output, progress)
+
+
+def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingProgress) -> Trained:
+    config, data, device, resumed = subject.fitted, subject.data, subject.device, subject.resumed
     path = checkpoint_path(output)
-    resumed = None if restart else find_resumable(path, config, str(device))
     if resumed is not None:
-        check_same_classes(resumed.data, data.kept())
         progress.note(
             f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
         )
-    for line in (*data.notes, *plan_lines(config)):
+    for line in [*(f"note: {note}" for note in notes), *plan_lines(config)]:
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
-    recorder = Recorder(path, plain(config), progress, history, tensorboard, data.kept())
-    data = data.to(device)
-    teacher = own_teacher(config, data, resumed)
-    check_methods(config, None if teacher is None else teacher.network, data)
+    written, kept = subject.written, data.kept()
+    recorder = Recorder(path, plain(written), progress, history, tensorboard, folder_to_keep(written), kept)
+    teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
     teacher = OwnTeacher(full_precision) if teacher is None else teacher
@@ -222,15 +220,3 @@ def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | No
 def batches_of(config: Config, data: Data, seed: int) -> TrainingBatches:
     """This process's batches of the training pictures, with batch size and augmentation of the config."""
     return data.training(config, seed, rank=own_rank(), ranks=rank_count())
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that the config key `device` names; ``"auto"`` uses a GPU if there is one.
-
-    Raises ConfigError for ``"cuda"`` without a GPU.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: 'cuda' is not available here, use 'cpu' or 'auto'.")
-    return torch.device(name)

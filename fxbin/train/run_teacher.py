@@ -7,12 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxbin.compiler.transform import transform
-from fxbin.config import load_config
 from fxbin.config.training import Teacher
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.train.build import model_of
+from fxbin.train.build import config_of, model_of
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
+from fxbin.train.resume import plain
+from fxbin.train.settings import read_settings
 
 
 def teacher_of_run(
@@ -26,9 +27,13 @@ def teacher_of_run(
     assert own.checkpoint is not None
     try:
         if state is None or run_config is None:
-            kept = load_checkpoint(Path(own.checkpoint).expanduser())
-            state, run_config = weights_of_run(own, kept), kept.config
-        config = load_config(run_config)
+            file = Path(own.checkpoint).expanduser()
+            kept = load_checkpoint(file)
+            # With absolute paths: a resumed run no longer needs the file, and does not know its folder.
+            state, config = weights_of_run(own, kept), config_of(kept, file)
+            run_config = kept.config if kept.config_folder is None else plain(config)
+        else:
+            config = read_settings(run_config)
         network = model_of(config, pretrained=False)
         # A network that is rewritten is so before it is trained in full precision.
         if own.network == "binarized" or config.binarization.rewrites:
@@ -53,7 +58,7 @@ def weights_of_run(own: Teacher, kept: Checkpoint) -> Mapping[str, Tensor]:
         return kept.model
     if kept.phase != STAGED:
         return kept.model
-    distillation = load_config(kept.config).distillation
+    distillation = read_settings(kept.config).distillation
     if kept.teacher is None or (distillation.enabled and distillation.teacher is not None):
         raise CheckpointError(
             "the run learned from a teacher of its own, and keeps that one instead of its full-precision "

@@ -35,6 +35,9 @@ class LayerCase:
     outputs: tuple[Tensor, Tensor]
     """PyTorch's output for each of the two inputs."""
 
+    has_low_level: bool
+    """Whether the lower level of its activations is not 0, so that a file for OpenVINO adds a constant."""
+
 
 def copied(sample: BoundInputs) -> tuple[Any, ...]:
     """The positional arguments of a sample, its tensors cloned, as a model may change them in place."""
@@ -110,7 +113,7 @@ class _LayerRecorder(fx.Interpreter):
         x = self.operands[site.x]
         inputs = (x, special_values(activation, x))
         outputs = [F.conv2d(**(arguments | {"input": activation(x)})) for x in inputs]
-        return LayerCase(site.name, inputs, (outputs[0], outputs[1]))
+        return LayerCase(site.name, inputs, (outputs[0], outputs[1]), bool(activation.levels().low.any()))
 
 
 def special_values(binarizer: ActivationBinarizer, x: Tensor) -> Tensor:

@@ -1,9 +1,13 @@
 import contextlib
+import copy
+import math
+from typing import Any
 
 import pytest
 import torch
 
 from fxbin.added import Projection, RPReLU
+from fxbin.engine.library import Engine
 
 
 def formula(x: torch.Tensor, layer: RPReLU) -> torch.Tensor:
@@ -59,6 +63,60 @@ def test_the_fast_backward_is_that_of_autograd() -> None:
         found.append([y, *torch.autograd.grad(y.square().sum(), [own, *layer.parameters()])])
     for fast, expected in zip(*found, strict=True):
         torch.testing.assert_close(fast, expected)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("shape", [(4, 5, 9, 8), (70, 3, 3, 2), (2, 17, 1, 1), (3, 2, 2)])
+def test_the_engine_computes_the_formula(built: Engine, shape: tuple[int, ...], last: bool) -> None:
+    torch.manual_seed(0)
+    layer = RPReLU(shape[-3], batched=len(shape) == 4)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(shape)
+    x.view(-1)[:3] = torch.tensor([math.inf, -math.inf, layer.gamma[0].item()])
+    x = x.to(memory_format=torch.channels_last) if last and x.dim() == 4 else x
+    g = torch.randn(shape)
+    found = []
+    for dtype in (torch.float32, torch.float64):  # the engine takes float32 alone
+        own, run = x.detach().to(dtype).requires_grad_(), copy.deepcopy(layer).to(dtype)
+        y = run(own)
+        assert y.is_contiguous() is x.is_contiguous()
+        with torch.no_grad():
+            assert torch.equal(run(own), y)
+        found.append([y, *torch.autograd.grad(y, [own, *run.parameters()], g.to(dtype))])
+    for mine, formula in zip(*found, strict=True):
+        torch.testing.assert_close(mine, formula.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_the_engine_is_asked_for_float32_alone(built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    run = built.rprelu
+
+    def noted(call: Any) -> None:
+        asked.append(call)
+        run(call)
+
+    monkeypatch.setattr(built, "rprelu", noted)
+    layer, x = RPReLU(3), torch.randn(2, 3, 8, 8)
+    layer(x)
+    assert len(asked) == 1
+    layer.double()(x.double())
+    layer.float()(x[:, :, ::2])
+    layer(x[:0])
+    torch.func.vmap(layer)(x.unsqueeze(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)
+    assert len(asked) == 1
+
+
+def test_nan_stays_and_reaches_the_gradients(built: Engine) -> None:
+    layer, x = RPReLU(2), torch.randn(1, 2, 8, 8)
+    x[0, 1, 0, 0] = math.nan
+    y = layer(x.requires_grad_())
+    y.sum().backward()
+    assert y.isnan().nonzero().tolist() == [[0, 1, 0, 0]]
+    assert layer.beta.grad is not None
+    assert layer.beta.grad.isnan().tolist() == [False, True]
 
 
 def test_it_starts_as_prelu() -> None:

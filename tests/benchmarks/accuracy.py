@@ -6,7 +6,8 @@
 
     python tests/benchmarks/accuracy.py --config recommended --protocol large
 
-`--config` is a path, or the name of a preset; of a preset, the stages are those of STAGES. The protocol
+`--config` is a path, or the name of a preset; of a preset, the stages are those of STAGES. With
+`--config full_precision`, nothing is binarized: all 26 epochs are those of the first training. The protocol
 "large" has all 60 000 images (with --validation, those that are not held out) and half the width.
 
 From the config, `compression` (except for the layers that stay in full precision) and `distillation` are
@@ -73,6 +74,9 @@ BINARIZER = "_binarizer."
 FULL_PRECISION_SCOPES = ["ResNetThin/NNCFConv2d[conv1]/conv2d_0", r"{re}\[downsample\]"]
 """Stem and shortcuts; the classifier is no conv2d. 16 convs are binarized."""
 
+FULL_PRECISION = "full_precision"
+"""The name, instead of a config, of the training that binarizes nothing."""
+
 NNCF: dict[str, Any] = {
     "compression": {
         "algorithm": "binarization",
@@ -102,7 +106,7 @@ class Lines(TrainingProgress):
 
 def written_config(source: str) -> dict[str, Any]:
     """The content of the config at path `source`, of a preset, or NNCF's settings."""
-    if source == "nncf":
+    if source in ("nncf", FULL_PRECISION):
         return NNCF
     if source in preset_names():
         section = {"algorithm": "binarization", "params": STAGES}
@@ -128,7 +132,11 @@ def config_for(source: str, changes: list[str], seed: int, threads: int, protoco
     kept = {"compression": algorithm | {"ignored_scopes": FULL_PRECISION_SCOPES}}
     if "distillation" in chosen:
         kept["distillation"] = chosen["distillation"]
-    return load_config(PROTOCOL | PROTOCOLS[protocol] | kept | {"seed": seed, "threads": threads})
+    written = PROTOCOL | PROTOCOLS[protocol] | kept | {"seed": seed, "threads": threads}
+    if source == FULL_PRECISION:
+        epochs = PROTOCOL["pretrain"]["epochs"] + PROTOCOL["epochs"]
+        written["pretrain"] = PROTOCOL["pretrain"] | {"epochs": epochs}
+    return load_config(written)
 
 
 def split(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +171,9 @@ def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     """The network before `transform`, trained or from `cache`."""
     rewrites = config.binarization.rewrites
     width = [f"width{width}" for width in config.model_params.values()]
-    name = "_".join([*width, *rewrites, f"{len(data.train_y)}", str(config.seed)])
+    epochs = config.pretrain.epochs
+    longer = [f"{epochs}epochs"] if epochs != PROTOCOL["pretrain"]["epochs"] else []
+    name = "_".join([*width, *longer, *rewrites, f"{len(data.train_y)}", str(config.seed)])
     path = cache / f"full_precision_{name}.pt"
     if path.exists():
         model = model_of(config)
@@ -182,12 +192,9 @@ def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     return model
 
 
-def scores(teacher: nn.Module, binarized: nn.Module, data: ImageData) -> dict[str, float]:
-    """Per cent right of the images that `data` has for testing, of both networks."""
-    return {
-        "full_precision": accuracy(predict(teacher, data.test_x), data.test_y),
-        "binarized": accuracy(predict(binarized, data.test_x), data.test_y),
-    }
+def scores(networks: dict[str, nn.Module], data: ImageData) -> dict[str, float]:
+    """Per cent right of the images that `data` has for testing, of each network."""
+    return {name: accuracy(predict(network, data.test_x), data.test_y) for name, network in networks.items()}
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -201,15 +208,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     print(HEADER, flush=True)
     teacher = full_precision(config, watched, arguments.cache)
     recorder = Recorder(arguments.cache / f"run_{arguments.seed}.pt", config.to_dict(), Lines())
+    networks = {"full_precision": teacher}
     started = time.perf_counter()
-    binarized, _ = train_stages(config, teacher, teacher, watched, recorder, None)
+    if arguments.config != FULL_PRECISION:
+        networks["binarized"], _ = train_stages(config, teacher, teacher, watched, recorder, None)
     seconds = time.perf_counter() - started
-    on_validation = scores(teacher, binarized, validation)
-    on_test = None if arguments.validation else scores(teacher, binarized, load_images("fashion-mnist"))
+    on_validation = scores(networks, validation)
+    on_test = None if arguments.validation else scores(networks, load_images("fashion-mnist"))
     return {
         "config": arguments.config,
         "protocol": arguments.protocol,
-        "parameters": sum(parameter.numel() for parameter in binarized.parameters()),
+        "parameters": sum(parameter.numel() for parameter in [*networks.values()][-1].parameters()),
         "changes": arguments.set,
         "seed": arguments.seed,
         "validation": on_validation,
@@ -226,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="nncf", help="path of a config, a preset, or nncf")
+    parser.add_argument("--config", default="nncf", help="path of a config, a preset, nncf or full_precision")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="small")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of it"

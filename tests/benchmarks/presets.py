@@ -1,28 +1,31 @@
-"""The table of presets in docs/presets.md: accuracy, size and speed of each.
+"""The table of presets in docs/presets.md, and the plot beside it: accuracy, size and speed of each.
 
-    python tests/benchmarks/presets.py --train reactnet --seed 0    # one run, about 10 minutes
-    python tests/benchmarks/presets.py                              # the table of all runs
+    python tests/benchmarks/presets.py --train reactnet --seed 0    # one run, 5 minutes (large: 20)
+    python tests/benchmarks/presets.py                              # writes the table and the plot
+    python tests/benchmarks/presets.py --check                      # exits 1 where a target is missed
 
-Accuracies are those of tests/benchmarks/accuracy.py, which writes each run into --runs: the mean over the
-seeds that are there, half of the spread, and their number. Everything else is measured when the table is
-printed, on the network of the small protocol after its first batch: parameters; size of the ONNX file with
-packed weights; time for one picture of the deployed network, one thread; time of a training step compared
-with that of NNCF's settings, all presets in turns, medians.
+Accuracies are those of tests/benchmarks/accuracy.py, which accuracy_runs.py keeps: the mean over the seeds
+that are there, half of the spread, and their number. Everything else is measured when the table is written,
+on the network of the small protocol after its first batch, with one thread: parameters; size of the ONNX file
+with packed weights; time for one picture of the deployed network; time of an epoch of training (its steps
+alone), and of a step compared with that of NNCF's settings; all presets in turns, medians.
 """
 
 import argparse
-import json
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -30,26 +33,69 @@ import fxbin
 from fxbin.binarized.module import BinarizedModule
 from fxbin.config.preset import preset_names
 from fxbin.train.build import model_of
-from tests.benchmarks.accuracy import PROTOCOLS, config_for
+from tests.benchmarks import accuracy_runs
+from tests.benchmarks.accuracy import FULL_PRECISION, PROTOCOLS, config_for
 
-SETTINGS = ("nncf", *(name for name in preset_names() if name != "nncf"))
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/presets.md"
+PLOT = ROOT / "docs/images/presets.svg"
+MARKS = "<!-- begin: tests/benchmarks/presets.py -->\n", "<!-- end: tests/benchmarks/presets.py -->"
+"""Lines of the page between which the table is."""
+
+SETTINGS = (FULL_PRECISION, "nncf", *(name for name in preset_names() if name != "nncf"))
 BATCH = 64
+STEPS = 94
+"""Steps of an epoch of the small protocol."""
+
+TITLES = ("preset", "small protocol, %", "large protocol, %", "parameters", "file, KB", "ms a picture")
+LARGEST_STEP = 1.10
+SMALLEST_ACCURACY = 88.0
+LARGEST_LOSS = 1.5
+"""Targets of `recommended`: its training step as a multiple of NNCF's; its accuracy in the small protocol, in
+per cent; and how far it is below full precision in the large one, in points."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one preset."""
+
+    name: str
+    accuracies: dict[str, list[float]]
+    """Per cent right of the test images by protocol, one number a seed."""
+
+    parameters: int
+    file_size: int
+    """Bytes."""
+
+    picture: float
+    """Seconds."""
+
+    step: float
+    """Seconds."""
+
+    def line(self, of_nncf: float) -> str:
+        """The line of the table; `of_nncf` is the time of a step with NNCF's settings."""
+        cells = [
+            f"`{self.name}`" if self.name != FULL_PRECISION else "full precision",
+            *(shown(self.accuracies[protocol]) for protocol in PROTOCOLS),
+            f"{self.parameters:,}".replace(",", " "),
+            f"{self.file_size / 1e3:.0f}",
+            f"{1e3 * self.picture:.2f}",
+            f"{STEPS * self.step:.1f}",
+            f"{self.step / of_nncf:.2f}",
+        ]
+        return f"| {' | '.join(cells)} |"
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Run accuracy.py for one preset and seed."""
-    name = f"{arguments.protocol}_{arguments.train}_{arguments.seed}.json"
+    """Run accuracy.py for one preset and seed, and keep the result."""
+    result = arguments.runs / f"{arguments.protocol}_{arguments.train}_{arguments.seed}.json"
     command = [sys.executable, str(Path(__file__).with_name("accuracy.py"))]
     options = {"config": arguments.train, "protocol": arguments.protocol, "seed": arguments.seed}
     command += [f"--{key}={value}" for key, value in options.items()]
-    command += [f"--cache={arguments.runs}", f"--json={arguments.runs / name}"]
+    command += [f"--cache={arguments.runs}", f"--json={result}"]
     subprocess.run([*command, *(["--validation"] if arguments.validation else [])], check=True)
-
-
-def accuracies(runs: Path, protocol: str, name: str) -> list[float]:
-    """Per cent right in each run, on the test images; on the validation images where these were not used."""
-    found = [json.loads(path.read_text()) for path in sorted(runs.glob(f"{protocol}_{name}_*.json"))]
-    return [(run["test"] or run["validation"])["binarized"] for run in found]
+    accuracy_runs.add([result])
 
 
 def shown(values: list[float]) -> str:
@@ -59,11 +105,13 @@ def shown(values: list[float]) -> str:
     return f"{statistics.mean(values):.2f} ± {(max(values) - min(values)) / 2:.2f} ({len(values)})"
 
 
-def network(name: str) -> BinarizedModule:
-    """The network of a preset in its last stage, after its first batch."""
+def network(name: str) -> nn.Module:
+    """The network of a preset in its last stage, after its first batch; or before `transform`."""
     config = config_for(name, [], seed=0, threads=1)
-    binarized = fxbin.transform(model_of(config), config)
-    assert isinstance(binarized, BinarizedModule)
+    model = model_of(config)
+    if name == FULL_PRECISION:
+        return model
+    binarized = fxbin.transform(model, config)
     binarized.binarization.enable(activations=True, weights=True)
     binarized(torch.rand(BATCH, 1, 28, 28))
     return binarized
@@ -94,44 +142,101 @@ def step_of(model: nn.Module) -> Callable[[], None]:
     return step
 
 
-def pictures_of(model: BinarizedModule) -> Callable[[], Any]:
-    """One picture through the deployed form of `model`."""
-    deployed = fxbin.deploy(model)
+def picture_of(model: nn.Module) -> Callable[[], Any]:
+    """One picture through `model`, or its deployed form."""
+    deployed = fxbin.deploy(model) if isinstance(model, BinarizedModule) else model
+    deployed = deployed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(1, 1, 28, 28).to(memory_format=torch.channels_last)
     return torch.inference_mode()(lambda: deployed(x))
 
 
-def file_size(model: BinarizedModule) -> int:
+def file_size(model: nn.Module) -> int:
     """Bytes of the exported file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        fxbin.export_onnx(model, path)
+        if isinstance(model, BinarizedModule):
+            fxbin.export_onnx(model, path)
+        else:
+            torch.onnx.export(model, (torch.rand(1, 1, 28, 28),), path, external_data=False, verbose=False)
         return path.stat().st_size
 
 
-def table(runs: Path, rounds: int) -> Iterator[str]:
-    """The lines of the table."""
+def measured(rounds: int) -> list[Row]:
+    """All presets, in turns."""
     torch.set_num_threads(1)
     networks = {name: network(name) for name in SETTINGS}
     steps = in_turns({name: step_of(model) for name, model in networks.items()}, rounds)
-    deployed = {name: pictures_of(model.eval()) for name, model in networks.items()}
-    pictures = in_turns(deployed, 20 * rounds)
-    titles = [f"{protocol} protocol, %" for protocol in PROTOCOLS]
-    yield f"| preset | {' | '.join(titles)} | parameters | file, KB | ms a picture | training step |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for name, model in networks.items():
-        cells = [
-            *(shown(accuracies(runs, protocol, name)) for protocol in PROTOCOLS),
-            f"{sum(p.numel() for p in model.parameters()):,}",
-            f"{file_size(model) / 1e3:.0f}",
-            f"{1e3 * pictures[name]:.2f}",
-            f"{steps[name] / steps['nncf']:.2f}",
-        ]
-        yield f"| `{name}` | {' | '.join(cells)} |"
+    pictures = in_turns({name: picture_of(model.eval()) for name, model in networks.items()}, 20 * rounds)
+    return [
+        Row(
+            name,
+            {protocol: accuracies(protocol, name) for protocol in PROTOCOLS},
+            sum(parameter.numel() for parameter in model.parameters()),
+            file_size(model),
+            pictures[name],
+            steps[name],
+        )
+        for name, model in networks.items()
+    ]
+
+
+def accuracies(protocol: str, name: str) -> list[float]:
+    """Per cent right of the test images, of all runs of a preset."""
+    key = "full_precision" if name == FULL_PRECISION else "binarized"
+    return accuracy_runs.accuracies(protocol, name, key)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """The lines of the table."""
+    titles = [*TITLES, "s an epoch", "training step, of NNCF's"]
+    of_nncf = next(row.step for row in rows if row.name == "nncf")
+    return [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|", *(row.line(of_nncf) for row in rows)]
+
+
+def write_table(lines: list[str]) -> None:
+    """Put the table into the page."""
+    begin, end = MARKS
+    text = PAGE.read_text(encoding="utf-8")
+    block = begin + "\n".join(lines) + "\n" + end
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    assert pattern.search(text), f"{PAGE} lacks the lines {MARKS}"
+    PAGE.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+
+
+def write_plot(rows: list[Row]) -> None:
+    """Draw accuracy over latency, one panel a protocol."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, protocol in zip(figure.subplots(1, 2), PROTOCOLS, strict=True):
+        for row in (row for row in rows if row.accuracies[protocol]):
+            y = statistics.mean(row.accuracies[protocol])
+            axes.plot(1e3 * row.picture, y, "o" if row.name != FULL_PRECISION else "s")
+            label = row.name.replace("_", " ")
+            axes.annotate(
+                label, (1e3 * row.picture, y), xytext=(4, 4), textcoords="offset points", fontsize=8
+            )
+        axes.set(title=f"{protocol} protocol", xlabel="ms a picture, one thread", ylabel="test accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.margins(x=0.2)
+    figure.savefig(PLOT, metadata={"Date": None})
+
+
+def missed(rows: list[Row]) -> list[str]:
+    """The targets that `recommended` misses."""
+    by_name = {row.name: row for row in rows}
+    best, nncf, float_ = by_name["recommended"], by_name["nncf"], by_name[FULL_PRECISION]
+    step, small = best.step / nncf.step, statistics.mean(best.accuracies["small"])
+    lost = statistics.mean(float_.accuracies["large"]) - statistics.mean(best.accuracies["large"])
+    checks = {
+        f"training step {step:.2f} of NNCF's, at most {LARGEST_STEP}": step <= LARGEST_STEP,
+        f"small protocol {small:.2f} %, at least {SMALLEST_ACCURACY}": small >= SMALLEST_ACCURACY,
+        f"large protocol {lost:.2f} points below full precision, at most {LARGEST_LOSS}": lost
+        <= LARGEST_LOSS,
+    }
+    return [text for text, holds in checks.items() if not holds]
 
 
 def main() -> None:
-    """Parse the command line; train, or print the table."""
+    """Parse the command line; train, or measure and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -141,12 +246,22 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true", help="leave the test images alone")
     parser.add_argument("--runs", type=Path, default=Path("runs/presets"))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 where a target is missed"
+    )
     arguments = parser.parse_args()
     if arguments.train:
         train(arguments)
         return
-    for line in table(arguments.runs, arguments.rounds):
-        print(line, flush=True)
+    rows = measured(arguments.rounds)
+    lines = table(rows)
+    print("\n".join(lines))
+    if arguments.check:
+        failures = missed(rows)
+        print("\n".join(f"missed: {text}" for text in failures))
+        sys.exit(bool(failures))
+    write_table(lines)
+    write_plot(rows)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fxbin.cli.source import config_for, with_overrides, without_scope_check
+from fxbin.cli.source import changes_of, config_for, without_scope_check
 from fxbin.config import load_config
 from fxbin.errors import ConfigError
 from fxbin.train.resume import plain
+from fxbin.train.settings import read_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -16,7 +17,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_every_shipped_config_can_be_overridden(path: Path) -> None:
     config = load_config(path)
     assert load_config(plain(config)) == config
-    assert with_overrides(config, data="fashion-mnist", data_dir=None).data == "fashion-mnist"
+    changed = read_settings(config, changes_of(data="fashion-mnist", data_dir=None))
+    assert changed == load_config(plain(config) | {"data": "fashion-mnist"})
     assert not without_scope_check(config).binarization.validate_scopes
 
 

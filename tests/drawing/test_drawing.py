@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin.binarized.module import BinarizedModule
+from fxbin.config.operator_name import scope_elements
 from fxbin.drawing.dot import shortened, visible
-from fxbin.drawing.scope_tree import scope_elements
 from tests.transforming import SMALL, Small, config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -243,3 +243,68 @@ def test_stage_is_in_the_title() -> None:
     model = fxbin.transform(Small(), SMALL)
     model.binarization.enable(activations=True, weights=True)
     assert "stage: activations and weights" in fxbin.to_dot(model).source
+
+
+# Folded.
+
+
+def labels(source: str) -> dict[str, str]:
+    """The labels of the nodes that a DOT text draws, by key, without those of the legend."""
+    found = re.findall(r"^\t+(?!edge|node|graph|subgraph)(\w+) \[label=<(.+?)> \w+=", source, re.MULTILINE)
+    return dict(found)
+
+
+def test_modules_fold_from_a_depth_on() -> None:
+    model = fxbin.transform(Nested(), config(1, 3, 8, 8, ignored_scopes=["body.1.0"]))
+    assert set(labels(fxbin.to_dot(model, collapse=1).source).values()) == {
+        "x",
+        "NNCFConv2d[stem]<br/>1 of 1 conv2d binarized",
+        "Sequential[body]<br/>1 of 2 conv2d binarized",
+        "__add___0",
+        "output",
+    }
+    second = labels(fxbin.to_dot(model, collapse=2).source).values()
+    assert {"Sequential[0]<br/>1 of 1 conv2d binarized", "Sequential[1]<br/>0 of 1 conv2d binarized"} < {
+        *second
+    }
+    assert labels(fxbin.to_dot(model, collapse=9).source) == labels(fxbin.to_dot(model).source)
+
+
+def test_folded_drawing_keeps_edges_between_modules() -> None:
+    source = fxbin.to_dot(fxbin.transform(Nested(), config(1, 3, 8, 8)), collapse=1).source
+    first_line = {key: label.partition("<br/>")[0] for key, label in labels(source).items()}
+    edges = {
+        (first_line[a], first_line[b]) for a, b in re.findall(r"^\t(\w+) -> (\w+)", source, re.MULTILINE)
+    }
+    stem, body, add = "NNCFConv2d[stem]", "Sequential[body]", "__add___0"
+    assert edges == {("x", stem), (stem, body), (stem, add), (body, add), (add, "output")}
+    assert "Nested/Sequential[body]/Sequential[1]/NNCFConv2d[0]/conv2d_0: binarized" in source
+
+
+@pytest.mark.parametrize("depth", [0, -1, 1.5, True, "2"])
+def test_depth_that_is_no_count_is_an_error(depth: Any) -> None:
+    model = fxbin.transform(Nested(), config(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="collapse: expected a whole number from 1 on, got"):
+        fxbin.to_dot(model, collapse=depth)
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.body = nn.Sequential(*(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()) for _ in range(2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y: Tensor = x + self.body(x)
+        return y
+
+
+@needs_dot
+def test_folded_resnet18_fits_a_page() -> None:
+    models = pytest.importorskip("torchvision.models")
+    model = fxbin.transform(models.resnet18(), CONFIGS / "resnet18_imagenet_xnor.json5")
+    for depth, limit in ((1, 11.7), (2, 16.5)):  # inches: DIN A4 at 100 %, and DIN A3
+        width, height = map(float, plain(fxbin.to_dot(model, collapse=depth).source)[0][2:4])
+        assert width < 8.3
+        assert height < limit

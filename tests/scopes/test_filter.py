@@ -46,6 +46,49 @@ def binarized(model: nn.Module) -> set[str]:
     }
 
 
+# PyTorch's names of modules.
+
+
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        ({"ignored_scopes": ["conv1"]}, CONVS - {"conv1"}),
+        ({"ignored_scopes": ["layer1.0.conv1"]}, CONVS - {"layer1.0.conv1"}),
+        ({"ignored_scopes": ["layer1.0.conv1/conv2d_0"]}, CONVS - {"layer1.0.conv1"}),
+        ({"ignored_scopes": ["layer1"]}, CONVS - LAYER1),
+        ({"ignored_scopes": ["layer1.0", CONV1]}, LAYER2 | {"layer1.1.conv1", "layer1.1.conv2"}),
+        ({"ignored_scopes": ["layer2.0.downsample"]}, CONVS - {"layer2.0.downsample.0"}),
+        ({"target_scopes": ["layer1"], "ignored_scopes": ["layer1.0.conv2"]}, LAYER1 - {"layer1.0.conv2"}),
+        ({"top": {"ignored_scopes": ["layer1"]}}, CONVS - LAYER1),
+        ({"top": {"target_scopes": ["layer1"]}}, LAYER1),
+    ],
+    ids=lambda value: str(value if isinstance(value, dict) else sorted(value)),
+)
+def test_name_of_a_module_selects_what_runs_in_it(scopes: dict[str, Any], expected: set[str]) -> None:
+    assert binarized(transform(**scopes)) == expected
+
+
+@pytest.mark.parametrize(
+    "entry", ["0.conv1", "layer1.0.conv", "layer", "layer1.0/conv2d_0", "Conv1", " conv1"]
+)
+def test_part_of_the_name_of_a_module_selects_nothing(entry: str) -> None:
+    with pytest.raises(ScopeError, match="matches no node"):
+        transform(ignored_scopes=[entry])
+
+
+@pytest.mark.parametrize("key", ["ignored_scopes", "target_scopes"])
+def test_top_level_name_of_a_module_leaves_the_names_of_nodes(key: str) -> None:
+    top = {key: ["layer1"]}
+    assert fxbin.node_names(TinyResNet(), config(top)) == fxbin.node_names(TinyResNet(), config())
+
+
+def test_name_of_a_module_with_an_operator_selects_one_of_its_calls() -> None:
+    both: Any = fxbin.transform(HeldTwice(), config(ignored_scopes=["left.0"]))
+    assert list(both.binarization.sites) == ["HeldTwice/Sequential[right]/NNCFConv2d[0]/conv2d_0"]
+    second: Any = fxbin.transform(Twice(), config(ignored_scopes=["conv/conv2d_1"]))
+    assert list(second.binarization.sites) == ["Twice/NNCFConv2d[conv]/conv2d_0"]
+
+
 # The rows of the experiments with NNCF that ended well, unless a trap made them nonsense.
 @pytest.mark.parametrize(
     ("scopes", "expected"),
@@ -229,10 +272,9 @@ MISSES = {
     f"{BLOCK}/NNCFReLU[relu]/relu__0": [f"Did you mean '{BLOCK}/ReLU[relu]/relu__0'? Only plain nn.Conv2d"],
     f" {CONV1} ": [f"Did you mean '{CONV1}'? Case and spaces count."],
     CONV1.lower(): [f"Did you mean '{CONV1}'? Case and spaces count."],
-    "layer1.0.conv1": [
-        r"did you mean '{re}TinyResNet/Sequential\\[layer1\\]/TinyBlock\\[0\\]/NNCFConv2d\\[conv1\\]'?"
-    ],
-    "layer1": [r"did you mean '{re}TinyResNet/Sequential\\[layer1\\]'?"],
+    "module.layer1.0.conv1": ["Did you mean 'layer1.0.conv1'? Names of modules are those that PyTorch gives"],
+    "0.conv1": ["Did you mean 'layer1.0.conv1', 'layer2.0.conv1'?"],
+    "layer1.0.conv3": ["Did you mean 'layer1.0.conv"],
     "TinyResNet/NNCFConv2d[conv1]/conv2d_1": [f"Closest: '{CONV1}'"],
     "{re}TinyResNet/NNCFConv2d[conv1]": [
         r"Brackets need a backslash: '{re}TinyResNet/NNCFConv2d\\[conv1\\]' matches 1 node."

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fxbin import load_config
 from fxbin.errors import CheckpointError, ConfigError, TransformError
-from fxbin.train import run
+from fxbin.train import subject
 from fxbin.train.build import binarized_from, fit_to_data
 from fxbin.train.checkpoint import load_checkpoint
 from fxbin.train.data import ImageData
@@ -42,7 +42,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(50, 1, 8, 8, generator=generator), torch.arange(50) % 3
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=3)
-    monkeypatch.setattr(run, "open_data", lambda _config: images)
+    monkeypatch.setattr(subject, "open_data", lambda _config: images)
     (tmp_path / "net.py").write_text(MODEL)
     return {
         "model": f"{tmp_path / 'net.py'}:make",

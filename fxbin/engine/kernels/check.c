@@ -1,6 +1,5 @@
 #include "check.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "errors.h"
@@ -231,16 +230,31 @@ int check_weight(const fxbin_float_call *call) {
     return check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false);
 }
 
+/** Check sizes whose product is the number of values of a tensor, which then cannot overflow. */
+static int check_sizes(int64_t pictures, int64_t channels, int64_t plane, int64_t is_planar) {
+    CHECK(between("pictures", pictures, 1, MAX_SIZE));
+    CHECK(between("channels", channels, 1, MAX_SIZE));
+    CHECK(between("plane", plane, 1, MAX_PIXELS));
+    CHECK(between("is_planar", is_planar, 0, 1));
+    return between("numbers of a picture", channels * plane, 1, MAX_ELEMENTS / pictures);
+}
+
+/** Check the estimator, from `first` on, and the numbers that it has. */
+static int check_estimator(int64_t estimator, int64_t first, float parameter, float peak) {
+    CHECK(between("estimator", estimator, first, FXBIN_SWISH_SIGN));
+    if (estimator >= FXBIN_CLIPPED && !(parameter > 0)) {
+        return fail(FXBIN_BAD_ARGUMENT, "parameter: expected a number above 0");
+    }
+    if (estimator == FXBIN_EDE && !(peak > 0)) return fail(FXBIN_BAD_ARGUMENT, "peak: expected a number above 0");
+    return FXBIN_OK;
+}
+
 int check_ste(const fxbin_ste_call *call) {
     if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
     if (call->struct_size != (int64_t)sizeof(fxbin_ste_call)) {
         return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
     }
-    CHECK(between("pictures", call->pictures, 1, MAX_SIZE));
-    CHECK(between("channels", call->channels, 1, MAX_SIZE));
-    CHECK(between("plane", call->plane, 1, MAX_PIXELS));
-    CHECK(between("numbers of a picture", call->channels * call->plane, 1, MAX_ELEMENTS / call->pictures));
-    CHECK(between("is_planar", call->is_planar, 0, 1));
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
     CHECK(between("threads", call->threads, 1, MAX_THREADS));
     int64_t count = call->pictures * call->channels * call->plane;
     CHECK(check_vector("g", call->g, call->size, count, sizeof(float), false));
@@ -250,12 +264,32 @@ int check_ste(const fxbin_ste_call *call) {
     CHECK(check_vector(
         "thresholds", call->thresholds, call->thresholds_size, call->channels, sizeof(float), false
     ));
-    CHECK(between("estimator", call->estimator, FXBIN_WINDOW, FXBIN_APPROX_SIGN));
-    if (call->estimator == FXBIN_APPROX_SIGN && !(call->low < call->high)) {
+    CHECK(check_estimator(call->estimator, FXBIN_WINDOW, call->parameter, call->peak));
+    if (call->estimator != FXBIN_WINDOW && !(call->low < call->high)) {
         return fail(FXBIN_BAD_ARGUMENT, "low: expected a number below high");
     }
     int64_t sums = call->channels + (call->estimator == FXBIN_WINDOW ? 1 : 2);
     return check_vector("sums", call->sums, call->sums_size, sums, sizeof(double), false);
+}
+
+int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_rprelu_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
+    int64_t channels = call->channels, count = call->pictures * channels * call->plane;
+    CHECK(check_vector("x", call->x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("y", call->y, call->size, count, sizeof(float), false));
+    CHECK(check_vector("gamma", call->gamma, channels, channels, sizeof(float), false));
+    CHECK(check_vector("zeta", call->zeta, channels, channels, sizeof(float), false));
+    CHECK(check_vector("beta", call->beta, channels, channels, sizeof(float), false));
+    if (!has_gradients) return FXBIN_OK;
+    CHECK(check_vector("g", call->g, call->size, count, sizeof(float), false));
+    CHECK(check_vector("grad_gamma", call->grad_gamma, channels, channels, sizeof(float), false));
+    CHECK(check_vector("grad_zeta", call->grad_zeta, channels, channels, sizeof(float), false));
+    return check_vector("grad_beta", call->grad_beta, channels, channels, sizeof(float), false);
 }
 
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y) {
@@ -265,6 +299,40 @@ int check_levels(const float *w, int64_t size, const float *scales, int64_t scal
     CHECK(check_vector("w", w, size, size, sizeof(float), false));
     CHECK(check_vector("scales", scales, scales_size, scales_size, sizeof(float), false));
     return check_vector("y", y, size, size, sizeof(float), false);
+}
+
+/** Check what the gradients of the input's levels need. */
+static int check_input_levels(const fxbin_weight_call *call) {
+    if (call->sums == NULL) return FXBIN_OK;
+    CHECK(between("sums", call->sums_size, 3, MAX_SIZE + 2));
+    int64_t thresholds = call->grad_thresholds_size == 1 ? 1 : call->sums_size - 2;
+    CHECK(check_vector("sums", call->sums, call->sums_size, call->sums_size, sizeof(double), false));
+    CHECK(check_vector(
+        "grad_thresholds", call->grad_thresholds, call->grad_thresholds_size, thresholds, sizeof(float), false
+    ));
+    if (!(call->low < call->high)) return fail(FXBIN_BAD_ARGUMENT, "low: expected a number below high");
+    return check_vector("grad_levels", call->grad_levels, 2, 2, sizeof(float), false);
+}
+
+int check_weight_call(const fxbin_weight_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_weight_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    int64_t size = call->w_size, filters = call->filters;
+    CHECK(between("filters", filters, 1, MAX_SIZE));
+    CHECK(between("weights", size, 1, MAX_ELEMENTS));
+    if (size % filters) return fail(FXBIN_BAD_ARGUMENT, "filters: expected a divisor of the number of weights");
+    CHECK(check_vector("g", call->g, size, size, sizeof(float), false));
+    CHECK(check_vector("w", call->w, size, size, sizeof(float), false));
+    if (call->scales != NULL) {
+        int64_t scales = call->scales_size == 1 ? 1 : filters;
+        CHECK(check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false));
+        CHECK(check_vector("products", call->products, filters, filters, sizeof(float), false));
+        CHECK(check_estimator(call->estimator, FXBIN_APPROX_SIGN, call->parameter, call->peak));
+        CHECK(between("is_scaled", call->is_scaled, 0, 1));
+    }
+    return check_input_levels(call);
 }
 
 int check_level_call(const fxbin_level_call *call) {

@@ -2,6 +2,8 @@
 #ifndef FXBIN_CHECK_H
 #define FXBIN_CHECK_H
 
+#include <stdbool.h>
+
 #include "fxbin_engine.h"
 
 int check_shape(const fxbin_shape *shape);
@@ -14,7 +16,12 @@ int check_weight(const fxbin_float_call *call);
 
 int check_ste(const fxbin_ste_call *call);
 
+/** FXBIN_OK if the call has what the values need, or the gradients. */
+int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients);
+
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y);
+
+int check_weight_call(const fxbin_weight_call *call);
 
 int check_level_call(const fxbin_level_call *call);
 

@@ -52,6 +52,7 @@ typedef struct {
     bool is_planar;             /**< whether `kernel` computes whole bands across pixels */
     fxbin_coefficients coefficients;
     bool has_limits; /**< see `has_limits` */
+    fxbin_window_levels levels; /**< if `is_planar` and the low level of x is not 0; else null */
     int64_t out_size[2];
     int64_t band_rows, bands; /**< number of output rows in a band, and of bands in a picture */
     band_sizes sizes;
@@ -238,7 +239,9 @@ static void run_band(void *context, int64_t index) {
     } else if (self->is_planar) {
         const int64_t *stride = self->call->y.stride;
         float *y = (float *)self->call->y.data + picture * stride[0] + band.first_out_row * stride[2];
-        run_planar(&self->coefficients, &band, weights, memory.input, y);
+        run_planar(
+            &self->coefficients, &band, weights, memory.input, y, self->levels.windows == NULL ? NULL : &self->levels
+        );
     } else {
         means by = {.kernel = kernel, .weights = weights, .memory = &memory};
         fxbin_limits limits;
@@ -269,7 +272,7 @@ static void choose_planar(convolution *self) {
     const fxbin_kernel *planar = &planar_avx512_kernel;
     const fxbin_call *call = self->call;
     const fxbin_coefficients *c = &self->coefficients;
-    bool is_plain = call->y_bits.data == NULL && call->residual.data == NULL && c->middle == NULL && c->excess == NULL;
+    bool is_plain = call->y_bits.data == NULL && call->residual.data == NULL && c->middle == NULL;
     bool has_planes = call->y.stride[3] == 1 && call->y.stride[2] == self->out_size[1] && call->y.stride[1] != 1;
     if (!is_plain || !has_planes || call->activation != FXBIN_NO_ACTIVATION || call->kernel != NULL) return;
     if (!planar->runs_here() || !planar->takes(self->shape)) return;
@@ -278,6 +281,11 @@ static void choose_planar(convolution *self) {
     double rest = COST_OF_A_PIXEL + COST_OF_A_NUMBER * (double)self->shape->filters;
     double mine = planar->cost(self->shape, &work) * planar_excess(work.pixels);
     if (mine > other->cost(self->shape, &work) + rest) return;
+    if (c->excess != NULL) {
+        if (!has_few_windows(self->shape, call->x.shape + 2, self->out_size)) return;
+        self->levels = window_levels_of(c, call->x.shape + 2, self->out_size);
+        if (self->levels.windows == NULL) atomic_store(&self->is_out_of_memory, true);
+    }
     self->kernel = planar;
     self->is_planar = true;
 }
@@ -313,6 +321,7 @@ static int run(convolution *self) {
         }
     }
     free(storage);
+    free(self->levels.windows);
     if (atomic_load(&self->is_out_of_memory)) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the convolution");
     return FXBIN_OK;
 }

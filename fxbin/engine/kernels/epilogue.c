@@ -52,11 +52,8 @@ static ALWAYS_INLINE void add_levels(
         for (int64_t i = 0; i < count; i++) added[i] += c->middle[filter + i] * of_pixel;
     }
     if (c->excess != NULL) {
-        int64_t row = (shape->kernel[1] + 1) * shape->filters;
-        const int32_t *top = c->excess + down.first * row + filter, *bottom = c->excess + down.last * row + filter;
-        int64_t left = across.first * shape->filters, right = across.last * shape->filters;
         for (int64_t i = 0; i < count; i++) {
-            int32_t sum = bottom[right + i] - bottom[left + i] - top[right + i] + top[left + i];
+            int32_t sum = excess_inside(c, down, across, filter + i);
             added[i] += c->half[filter + i] * (low * (float)sum);
         }
     }
@@ -137,21 +134,24 @@ typedef struct {
     writes_planes write_planes;
 } form;
 
-/** Compute the values and bits of up to CHUNK filters of one pixel, from number `filter` of all filters on. */
+/** Whether the same is added to the sums of a pixel and of the one before it. */
+static ALWAYS_INLINE bool has_levels_of_last(const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel) {
+    const fxbin_window *here = &tile->windows[pixel], *last = here - 1;
+    return c->middle == NULL && here->down.first == last->down.first && here->down.last == last->down.last &&
+           here->across.first == last->across.first && here->across.last == last->across.last;
+}
+
+/** Compute the values and bits of up to CHUNK filters of one pixel, from number `filter` of all filters on. `added` is
+ * added to their sums. */
 static ALWAYS_INLINE void finish_chunk(
     const fxbin_coefficients *c, const fxbin_tile *tile, int64_t pixel, int64_t filter, int64_t count,
-    const int32_t *sums, form is, float *values
+    const int32_t *sums, const float *added, form is, float *values
 ) {
     const fxbin_call *call = c->call;
-    const float *factor = c->factor + filter, *added = c->bias + filter, *residual = call->residual.data;
+    const float *factor = c->factor + filter, *residual = call->residual.data;
     const float *slope = call->slope == NULL ? NULL : call->slope + filter;
     int64_t residual_step = is.is_residual_together ? 1 : call->residual.stride[1];
     if (is.has_residual) residual += tile->residual_at[pixel] + filter * residual_step;
-    float levels[CHUNK];
-    if (is.has_levels) {
-        add_levels(c, tile, pixel, filter, count, levels);
-        added = levels;
-    }
     INDEPENDENT
     for (int64_t i = 0; i < count; i++) {
         float value = factor[i] * (float)sums[i] + added[i];
@@ -196,14 +196,18 @@ static ALWAYS_INLINE void finish_part(
 ) {
     const fxbin_call *call = c->call;
     int64_t step = call->y.stride[1];
-    float values[TILE][CHUNK], *y = call->y.data;
+    float values[TILE][CHUNK], levels[CHUNK], *y = call->y.data;
+    const float *added = is.has_levels ? levels : c->bias + filter;
     bool has_planes = y != NULL && is_planar(call, tile);
     if (y != NULL) y += filter * step;
     for (int64_t start = 0; start < tile->pixels; start += TILE) {
         int64_t pixels = min_of(tile->pixels - start, TILE);
         for (int64_t i = 0; i < pixels; i++) {
             int64_t pixel = start + i;
-            finish_chunk(c, tile, pixel, filter, count, sums + pixel * sums_step, is, values[i]);
+            if (is.has_levels && (pixel == 0 || !has_levels_of_last(c, tile, pixel))) {
+                add_levels(c, tile, pixel, filter, count, levels);
+            }
+            finish_chunk(c, tile, pixel, filter, count, sums + pixel * sums_step, added, is, values[i]);
             if (y != NULL && !has_planes) write_pixel(values[i], count, y + tile->y_at[pixel], step);
         }
         if (has_planes) is.write_planes(values, pixels, count, y + tile->y_at[start], step);

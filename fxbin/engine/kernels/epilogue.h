@@ -21,6 +21,16 @@ typedef struct {
     const int32_t *excess; /**< see `excess_of_ones`; null if x_low is 0 */
 } fxbin_coefficients;
 
+/** The sum of the signs of a filter over the taps of a window; only if `excess` is not null. */
+static inline int32_t excess_inside(
+    const fxbin_coefficients *c, taps_inside down, taps_inside across, int64_t filter
+) {
+    int64_t filters = c->shape->filters, row = (c->shape->kernel[1] + 1) * filters;
+    const int32_t *top = c->excess + down.first * row + filter, *bottom = c->excess + down.last * row + filter;
+    int64_t left = across.first * filters, right = across.last * filters;
+    return bottom[right] - bottom[left] - top[right] + top[left];
+}
+
 /** Number of floats that the coefficients of a call take. */
 static inline int64_t coefficients_size(const fxbin_shape *shape) {
     return 4 * shape->filters;

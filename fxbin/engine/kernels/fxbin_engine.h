@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 4
+#define FXBIN_ABI_VERSION 5
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
@@ -154,10 +154,15 @@ typedef struct {
 
 FXBIN_API int fxbin_convolve_floats(const fxbin_float_call *call);
 
-/** What counts as the derivative of a two-level function. */
+/** What counts as the derivative of a two-level function. With the distance u from the threshold, in units of half the
+ * distance of the levels, p a parameter, and k a peak: */
 enum fxbin_estimator {
-    FXBIN_WINDOW,      /**< 1 where 0 <= x <= high; the low level is 0 */
-    FXBIN_APPROX_SIGN, /**< max(0, 2 - 2 |u|), where u = (x - t) / unit and unit = (high - low) / 2 */
+    FXBIN_WINDOW,           /**< 1 where 0 <= x <= high; the low level is 0 */
+    FXBIN_APPROX_SIGN,      /**< max(0, 2 - 2 |u|) */
+    FXBIN_STRAIGHT_THROUGH, /**< 1 */
+    FXBIN_CLIPPED,          /**< 1 where |u| <= p, else 0 */
+    FXBIN_EDE,              /**< k (1 - tanh(p u) ** 2) */
+    FXBIN_SWISH_SIGN,       /**< p (2 - p u tanh(p u / 2)) / (1 + cosh(p u)) */
 };
 
 /** The backward of an activation binarizer. With the estimator `FXBIN_WINDOW`:
@@ -167,7 +172,7 @@ enum fxbin_estimator {
  *     sums[c] = sum of g where 0 < x < high, over channel c
  *     sums[channels] = sum of g x where x <= high, over all
  *
- * With `FXBIN_APPROX_SIGN`, e being what counts as the derivative:
+ * With another one, e being what counts as the derivative:
  *
  *     grad_x = g e
  *     fired = high where x > t of the channel, else low
@@ -187,13 +192,43 @@ typedef struct {
     const float *thresholds; /**< of each channel */
     int64_t thresholds_size;
     float low, high;
-    int64_t estimator; /**< one of `fxbin_estimator` */
+    int64_t estimator;     /**< one of `fxbin_estimator` */
+    float parameter, peak; /**< above 0; of the estimators that have them */
     double *sums;
-    int64_t sums_size; /**< channels + 1, or channels + 2 with `FXBIN_APPROX_SIGN` */
+    int64_t sums_size; /**< channels + 1 with `FXBIN_WINDOW`, else channels + 2 */
     int64_t threads;   /**< most threads to use */
 } fxbin_ste_call;
 
 FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
+
+/** RPReLU, a PReLU whose corner is at (gamma, zeta) of the channel:
+ *
+ *     y = d + zeta where d > 0, else beta d + zeta, with d = x - gamma
+ *
+ * or its gradients, given that of its output, g:
+ *
+ *     y = g where d > 0, else beta g
+ *     grad_gamma[c] = -sum(y), grad_zeta[c] = sum(g), grad_beta[c] = sum of g d where not d > 0, over channel c
+ *
+ * x, g and y are dense and in one layout. y may be x or g.
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_rprelu_call)`` */
+    const float *x, *g;  /**< g is null for the values */
+    float *y;
+    int64_t size; /**< of each of them: pictures * channels * plane */
+    int64_t pictures, channels, plane;
+    int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
+    const float *gamma, *zeta, *beta; /**< of each channel */
+    float *grad_gamma, *grad_zeta, *grad_beta; /**< the same; null for the values */
+    int64_t threads; /**< most threads to use */
+} fxbin_rprelu_call;
+
+/** Compute the values. */
+FXBIN_API int fxbin_rprelu(const fxbin_rprelu_call *call);
+
+/** Compute the gradients. */
+FXBIN_API int fxbin_rprelu_gradients(const fxbin_rprelu_call *call);
 
 /** Write the mean of ``|w|`` of each filter, or of all if `means_size` is 1. Filters follow each other in w. */
 FXBIN_API int fxbin_mean_magnitudes(const float *w, int64_t size, float *means, int64_t means_size);
@@ -228,6 +263,45 @@ typedef struct {
 } fxbin_level_call;
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
+
+/** The end of the backward of two-level weights, and of the convolution that they are part of.
+ *
+ * With y = a where w > 0, else -a, the scale a being that of the filter, g the gradient of y, and e what counts as the
+ * derivative at w:
+ *
+ *     grad_w = g e, times a if `is_scaled`           in place of g
+ *     products[f] = sum of g where w > 0, minus the sum of the others, over filter f
+ *
+ * Without scales, w has its levels already: grad_w is g, and there are no products. With sums, as
+ * `fxbin_ste_gradients` writes them for an estimator other than `FXBIN_WINDOW`, and s = sum(g y):
+ *
+ *     grad_thresholds[c] = -sums[c], or the sum of these if there is one threshold for all
+ *     grad_levels[1] = (s - low sums[channels + 1]) / (high - low) - sums[channels] / 2
+ *     grad_levels[0] = sums[channels + 1] - grad_levels[1]
+ *
+ * because the inner product of the weight and its gradient equals that of the convolution's input and its gradient.
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_weight_call)`` */
+    float *g;
+    const float *w;
+    int64_t w_size; /**< of both */
+    int64_t filters;
+    const float *scales; /**< of each filter, or one for all; may be null */
+    int64_t scales_size;
+    int64_t estimator; /**< of the weight, not `FXBIN_WINDOW` */
+    float parameter, peak;
+    int64_t is_scaled;
+    float *products;    /**< of each filter; null without scales */
+    const double *sums; /**< may be null */
+    int64_t sums_size;  /**< channels + 2 */
+    float low, high;
+    float *grad_thresholds; /**< of each channel, or one for all; null without sums */
+    int64_t grad_thresholds_size;
+    float *grad_levels; /**< two numbers; null without sums */
+} fxbin_weight_call;
+
+FXBIN_API int fxbin_weight_gradients(const fxbin_weight_call *call);
 
 #ifdef __cplusplus
 }

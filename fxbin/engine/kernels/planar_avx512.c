@@ -184,28 +184,50 @@ static ALWAYS_INLINE AVX512_VPOPCNTDQ void count_fired(
     }
 }
 
-AVX512_VPOPCNTDQ void run_planar(
-    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y
+/** Compute the pixels of a band for all filters. Two copies: with `levels`, and without. */
+static ALWAYS_INLINE AVX512_VPOPCNTDQ void run_pixels(
+    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, const uint64_t *input, float *y,
+    const fxbin_window_levels *levels
 ) {
     const fxbin_shape *shape = band->shape;
     int64_t pixels = band->out_rows * band->out_width, step = padded(pixels), words = words_of_kernel(shape);
     int64_t plane = c->call->y.stride[1];
-    gather_words(band, input);
     for (int64_t start = 0; start < pixels; start += PIXELS, input += PIXELS) {
         int64_t rest = min_of(pixels - start, PIXELS);
         __mmask16 there = (__mmask16)((1u << rest) - 1);
-        __m512i active[2];
+        __m512i active[2], windows = _mm512_setzero_si512();
+        if (levels != NULL) {
+            windows = _mm512_loadu_si512(levels->windows + band->first_out_row * band->out_width + start);
+        }
         count_fired(input, step, words, active);
         const uint64_t *of_block = weights;
         for (int64_t first = 0; first < shape->filters; first += FILTERS, of_block += words * FILTERS) {
             __m512 sums[FILTERS];
             count_block(input, step, of_block, words, active, sums);
-            for (int64_t f = 0; f < min_of(FILTERS, shape->filters - first); f++) {
-                __m512 product = _mm512_mul_ps(_mm512_set1_ps(c->factor[first + f]), sums[f]);
-                __m512 value = _mm512_add_ps(product, _mm512_set1_ps(c->bias[first + f]));
-                _mm512_mask_storeu_ps(y + (first + f) * plane + start, there, value);
+            for (int64_t f = first; f < min_of(first + FILTERS, shape->filters); f++) {
+                __m512 product = _mm512_mul_ps(_mm512_set1_ps(c->factor[f]), sums[f - first]), added;
+                if (levels == NULL) {
+                    added = _mm512_set1_ps(c->bias[f]);
+                } else {
+                    added = _mm512_permutexvar_ps(windows, _mm512_loadu_ps(levels->added + f * MOST_WINDOWS));
+                }
+                _mm512_mask_storeu_ps(y + f * plane + start, there, _mm512_add_ps(product, added));
             }
         }
+    }
+}
+
+_Static_assert(MOST_WINDOWS == PIXELS && MORE_PIXELS >= PIXELS, "a vector holds the levels of all windows");
+
+AVX512_VPOPCNTDQ void run_planar(
+    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y,
+    const fxbin_window_levels *levels
+) {
+    gather_words(band, input);
+    if (levels == NULL) {
+        run_pixels(c, band, weights, input, y, NULL);
+    } else {
+        run_pixels(c, band, weights, input, y, levels);
     }
 }
 
@@ -230,9 +252,10 @@ double planar_excess(int64_t out_pixels) {
 }
 
 void run_planar(
-    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y
+    const fxbin_coefficients *c, const fxbin_band *band, const void *weights, uint64_t *input, float *y,
+    const fxbin_window_levels *levels
 ) {
-    (void)c, (void)band, (void)weights, (void)input, (void)y;
+    (void)c, (void)band, (void)weights, (void)input, (void)y, (void)levels;
 }
 
 #endif

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "check.h"
+#include "choose.h"
 #include "cpu.h"
+#include "derivative.h"
 #include "errors.h"
 #include "shape.h"
 #include "threads.h"
@@ -37,7 +39,7 @@ typedef struct {
 typedef struct {
     const float *g, *x;
     float *grad_x, *fired;
-    float low, high, per_unit;
+    float low, high, per_unit, parameter, peak, bound;
 } numbers;
 
 /** The sums over all channels, in lanes. */
@@ -45,7 +47,7 @@ typedef struct {
     float products[LANES], totals[LANES];
 } lanes;
 
-static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t first) {
+static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t first, int64_t estimator) {
     return (numbers){
         .g = call->g + first,
         .x = call->x + first,
@@ -54,19 +56,20 @@ static ALWAYS_INLINE numbers numbers_from(const fxbin_ste_call *call, int64_t fi
         .low = call->low,
         .high = call->high,
         .per_unit = 2 / (call->high - call->low),
+        .parameter = call->parameter,
+        .peak = call->peak,
+        .bound = bound_of(estimator, call->parameter),
     };
 }
 
-/** Compute number i for `FXBIN_APPROX_SIGN`, and add its share of the sums to `inside` and to a lane of `all`. */
-static ALWAYS_INLINE void step_of_sign(
-    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane
+/** Compute number i for all estimators but `FXBIN_WINDOW`, and add its share of the sums to `inside` and to a lane of
+ * `all`. */
+static ALWAYS_INLINE void step_of_unit(
+    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane, int64_t estimator
 ) {
     float x = at->x[i], g = at->g[i];
-    float u = (x - threshold) * at->per_unit;
-    // At -1 and 1 nothing passes any more. Without conditions around products, the loop is vectorized.
-    u = u < -1 ? -1 : u;
-    u = u > 1 ? 1 : u;
-    float passed = g * (2 - 2 * (u < 0 ? -u : u));
+    float u = clamped((x - threshold) * at->per_unit, at->bound);
+    float passed = passed_by(estimator, g, u, at->parameter, at->peak);
     at->grad_x[i] = passed;
     at->fired[i] = x > threshold ? at->high : at->low;
     *inside += passed;
@@ -79,20 +82,20 @@ static ALWAYS_INLINE void step_of_window(
     const numbers *at, int64_t i, float threshold, float *inside, float *product
 ) {
     float x = at->x[i], g = at->g[i];
-    float below = x <= at->high ? g : 0;
-    at->grad_x[i] = x >= 0 ? below : 0;
-    at->fired[i] = x > threshold ? 1 : 0;
-    *inside += x > 0 && x < at->high ? g : 0;
-    *product += below * (x <= at->high ? x : 0);
+    float below = choose(x <= at->high, g, 0);
+    at->grad_x[i] = choose(x >= 0, below, 0);
+    at->fired[i] = choose(x > threshold, 1, 0);
+    *inside += choose((x > 0) & (x < at->high), g, 0);
+    *product += below * choose(x <= at->high, x, 0);
 }
 
 static ALWAYS_INLINE void step(
-    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane, bool is_sign
+    const numbers *at, int64_t i, float threshold, float *inside, lanes *all, int lane, int64_t estimator
 ) {
-    if (is_sign) {
-        step_of_sign(at, i, threshold, inside, all, lane);
-    } else {
+    if (estimator == FXBIN_WINDOW) {
         step_of_window(at, i, threshold, inside, &all->products[lane]);
+    } else {
+        step_of_unit(at, i, threshold, inside, all, lane, estimator);
     }
 }
 
@@ -103,14 +106,14 @@ static ALWAYS_INLINE double sum_of(const float *lanes) {
 }
 
 /** Add the sums in `all` to those of all channels. */
-static ALWAYS_INLINE void add_lanes(const lanes *all, double *sums, bool is_sign) {
+static ALWAYS_INLINE void add_lanes(const lanes *all, double *sums, int64_t estimator) {
     sums[0] += sum_of(all->products);
-    if (is_sign) sums[1] += sum_of(all->totals);
+    if (estimator != FXBIN_WINDOW) sums[1] += sum_of(all->totals);
 }
 
 /** Compute `count` numbers of one channel. */
 static ALWAYS_INLINE void run_plane(
-    numbers at, int64_t count, float threshold, double *inside, double *sums, bool is_sign
+    numbers at, int64_t count, float threshold, double *inside, double *sums, int64_t estimator
 ) {
     for (int64_t i = 0; i < count;) {
         float insides[LANES] = {0};
@@ -119,62 +122,62 @@ static ALWAYS_INLINE void run_plane(
         for (; i + LANES <= end; i += LANES) {
             INDEPENDENT
             for (int lane = 0; lane < LANES; lane++) {
-                step(&at, i + lane, threshold, &insides[lane], &all, lane, is_sign);
+                step(&at, i + lane, threshold, &insides[lane], &all, lane, estimator);
             }
         }
-        for (int lane = 0; i < end; i++, lane++) step(&at, i, threshold, &insides[lane], &all, lane, is_sign);
+        for (int lane = 0; i < end; i++, lane++) step(&at, i, threshold, &insides[lane], &all, lane, estimator);
         *inside += sum_of(insides);
-        add_lanes(&all, sums, is_sign);
+        add_lanes(&all, sums, estimator);
     }
 }
 
 /** Compute as many numbers as there are thresholds. */
 static ALWAYS_INLINE void run_period(
-    numbers at, int64_t count, const float *thresholds, float *inside, lanes *all, bool is_sign
+    numbers at, int64_t count, const float *thresholds, float *inside, lanes *all, int64_t estimator
 ) {
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         INDEPENDENT
         for (int lane = 0; lane < LANES; lane++) {
-            step(&at, i + lane, thresholds[i + lane], &inside[i + lane], all, lane, is_sign);
+            step(&at, i + lane, thresholds[i + lane], &inside[i + lane], all, lane, estimator);
         }
     }
-    for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], all, lane, is_sign);
+    for (int lane = 0; i < count; i++, lane++) step(&at, i, thresholds[i], &inside[i], all, lane, estimator);
 }
 
 /** Compute the numbers from `first` to `last`, in whole periods; `inside` has room for the sums of one. */
 static ALWAYS_INLINE void run_periods(
-    const gradients *self, int64_t first, int64_t last, float *inside, double *sums, bool is_sign
+    const gradients *self, int64_t first, int64_t last, float *inside, double *sums, int64_t estimator
 ) {
     int64_t period = self->period, of_channel = period / self->channels;
     for (int64_t i = first; i < last;) {
         lanes all = {{0}, {0}};
         memset(inside, 0, (size_t)period * sizeof *inside);
         for (int64_t end = min_of(i + TURNS * period, last); i < end; i += period) {
-            run_period(numbers_from(self->call, i), period, self->thresholds, inside, &all, is_sign);
+            run_period(numbers_from(self->call, i, estimator), period, self->thresholds, inside, &all, estimator);
         }
         for (int64_t j = 0; j < period; j++) sums[j / of_channel] += (double)inside[j];
-        add_lanes(&all, sums + self->channels, is_sign);
+        add_lanes(&all, sums + self->channels, estimator);
     }
 }
 
 static ALWAYS_INLINE void run_planes(
-    const gradients *self, int64_t first, int64_t last, double *sums, bool is_sign
+    const gradients *self, int64_t first, int64_t last, double *sums, int64_t estimator
 ) {
     for (int64_t i = first; i < last; i += self->plane) {
         int64_t channel = i / self->plane % self->channels;
-        numbers at = numbers_from(self->call, i);
-        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], sums + self->channels, is_sign);
+        numbers at = numbers_from(self->call, i, estimator);
+        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], sums + self->channels, estimator);
     }
 }
 
-static ALWAYS_INLINE void run_part_of(gradients *self, int64_t index, bool is_sign) {
+static ALWAYS_INLINE void run_part_of(gradients *self, int64_t index, int64_t estimator) {
     int64_t pictures = self->call->pictures;
     int64_t first = pictures * index / self->parts * self->picture;
     int64_t last = pictures * (index + 1) / self->parts * self->picture;
     double *sums = self->sums + index * self->sum_count;
     if (self->is_planar && self->plane >= LONG_PLANE) {
-        run_planes(self, first, last, sums, is_sign);
+        run_planes(self, first, last, sums, estimator);
         return;
     }
     float *inside = malloc((size_t)self->period * sizeof *inside);
@@ -182,16 +185,30 @@ static ALWAYS_INLINE void run_part_of(gradients *self, int64_t index, bool is_si
         atomic_store(&self->is_out_of_memory, true);
         return;
     }
-    run_periods(self, first, last, inside, sums, is_sign);
+    run_periods(self, first, last, inside, sums, estimator);
     free(inside);
 }
 
-/** Two copies of the loops, so that none asks which estimator it is. */
+/** A copy of the loops for each estimator, so that none asks which one it is. */
 static ALWAYS_INLINE void run_part(gradients *self, int64_t index) {
-    if (self->call->estimator == FXBIN_APPROX_SIGN) {
-        run_part_of(self, index, true);
-    } else {
-        run_part_of(self, index, false);
+    switch (self->call->estimator) {
+    case FXBIN_WINDOW:
+        run_part_of(self, index, FXBIN_WINDOW);
+        break;
+    case FXBIN_APPROX_SIGN:
+        run_part_of(self, index, FXBIN_APPROX_SIGN);
+        break;
+    case FXBIN_STRAIGHT_THROUGH:
+        run_part_of(self, index, FXBIN_STRAIGHT_THROUGH);
+        break;
+    case FXBIN_CLIPPED:
+        run_part_of(self, index, FXBIN_CLIPPED);
+        break;
+    case FXBIN_EDE:
+        run_part_of(self, index, FXBIN_EDE);
+        break;
+    default:
+        run_part_of(self, index, FXBIN_SWISH_SIGN);
     }
 }
 

@@ -1,0 +1,227 @@
+/* RPReLU and its gradients, each in one pass: see `fxbin_rprelu_call`. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "choose.h"
+#include "cpu.h"
+#include "errors.h"
+#include "shape.h"
+#include "threads.h"
+
+/** Number of values that are computed together: the sums of so many lanes do not wait for one another. */
+#define LANES 16
+
+/** Number of values of a lane that are summed in float32. Their sums are added in float64. */
+#define TURNS 64
+
+/** Number of values from which on a plane is worth a loop of its own. */
+#define LONG_PLANE 64
+
+/** Number of values that are worth another thread. */
+#define NUMBERS_OF_A_THREAD (1024 * 1024)
+
+/** The sums of a channel: of g where x is above gamma, of g elsewhere, and of g (x - gamma) elsewhere. */
+enum { ABOVE, BELOW, PRODUCT, SUMS };
+
+typedef struct {
+    const fxbin_rprelu_call *call;
+    int64_t channels, plane, picture; /**< numbers of each */
+    bool has_planes;                  /**< whether each plane has a loop of its own */
+    /** The parameters of each number of a period: of a picture or, in channels_last, of a pixel. */
+    const float *gamma, *zeta, *beta;
+    int64_t period;
+    int64_t parts;
+    double *sums; /**< (parts, SUMS, channels); null for the values */
+    atomic_bool is_out_of_memory;
+} pass;
+
+static ALWAYS_INLINE float value_of(float x, float gamma, float zeta, float beta) {
+    float d = x - gamma;
+    return choose(d > 0, d, beta * d) + zeta;
+}
+
+/** The gradient of x; the shares of the sums go to place `at` of each array. */
+static ALWAYS_INLINE float gradient_of(
+    float x, float g, float gamma, float beta, float *above, float *below, float *product, int64_t at
+) {
+    float d = x - gamma;
+    bool is_above = d > 0;
+    float of_below = choose(is_above, 0, g);
+    above[at] += choose(is_above, g, 0);
+    below[at] += of_below;
+    product[at] += of_below * choose(is_above, 0, d);
+    return choose(is_above, g, beta * g);
+}
+
+static ALWAYS_INLINE double sum_of(const float *lanes) {
+    double sum = 0;
+    for (int i = 0; i < LANES; i++) sum += (double)lanes[i];
+    return sum;
+}
+
+/** Compute the values of one channel. */
+static ALWAYS_INLINE void write_plane(const pass *self, int64_t first, int64_t channel) {
+    const float *x = self->call->x + first;
+    float *y = self->call->y + first;
+    float gamma = self->gamma[channel], zeta = self->zeta[channel], beta = self->beta[channel];
+    INDEPENDENT
+    for (int64_t i = 0; i < self->plane; i++) y[i] = value_of(x[i], gamma, zeta, beta);
+}
+
+/** Compute the gradients of one channel, whose sums are `channels` numbers apart. */
+static ALWAYS_INLINE void write_gradients_of_plane(const pass *self, int64_t first, int64_t channel, double *sums) {
+    const float *x = self->call->x + first, *g = self->call->g + first;
+    float *y = self->call->y + first, gamma = self->gamma[channel], beta = self->beta[channel];
+    for (int64_t i = 0; i < self->plane;) {
+        float above[LANES] = {0}, below[LANES] = {0}, product[LANES] = {0};
+        int64_t end = min_of(i + TURNS * LANES, self->plane);
+        for (; i + LANES <= end; i += LANES) {
+            INDEPENDENT
+            for (int j = 0; j < LANES; j++) {
+                y[i + j] = gradient_of(x[i + j], g[i + j], gamma, beta, above, below, product, j);
+            }
+        }
+        for (int j = 0; i < end; i++, j++) y[i] = gradient_of(x[i], g[i], gamma, beta, above, below, product, j);
+        sums[ABOVE * self->channels + channel] += sum_of(above);
+        sums[BELOW * self->channels + channel] += sum_of(below);
+        sums[PRODUCT * self->channels + channel] += sum_of(product);
+    }
+}
+
+/** Compute the values from `first` to `last`, in whole periods. */
+static ALWAYS_INLINE void write_periods(const pass *self, int64_t first, int64_t last) {
+    for (int64_t start = first; start < last; start += self->period) {
+        const float *x = self->call->x + start;
+        float *y = self->call->y + start;
+        INDEPENDENT
+        for (int64_t i = 0; i < self->period; i++) {
+            y[i] = value_of(x[i], self->gamma[i], self->zeta[i], self->beta[i]);
+        }
+    }
+}
+
+/** Compute the gradients from `first` to `last`, in whole periods; `storage` has room for SUMS of them. */
+static ALWAYS_INLINE void write_gradients_of_periods(
+    const pass *self, int64_t first, int64_t last, float *storage, double *sums
+) {
+    int64_t period = self->period, of_channel = period / self->channels;
+    const float *gamma = self->gamma, *beta = self->beta;
+    float *above = storage, *below = above + period, *product = below + period;
+    for (int64_t start = first; start < last;) {
+        memset(storage, 0, (size_t)(SUMS * period) * sizeof *storage);
+        for (int64_t end = min_of(start + TURNS * period, last); start < end; start += period) {
+            const float *x = self->call->x + start, *g = self->call->g + start;
+            float *y = self->call->y + start;
+            INDEPENDENT
+            for (int64_t i = 0; i < period; i++) {
+                y[i] = gradient_of(x[i], g[i], gamma[i], beta[i], above, below, product, i);
+            }
+        }
+        for (int64_t i = 0; i < SUMS * period; i++) sums[i / of_channel] += (double)storage[i];
+    }
+}
+
+static ALWAYS_INLINE void run_planes(const pass *self, int64_t first, int64_t last, double *sums) {
+    for (int64_t i = first; i < last; i += self->plane) {
+        int64_t channel = i / self->plane % self->channels;
+        if (sums == NULL) {
+            write_plane(self, i, channel);
+        } else {
+            write_gradients_of_plane(self, i, channel, sums);
+        }
+    }
+}
+
+static ALWAYS_INLINE void run_part(pass *self, int64_t index) {
+    int64_t pictures = self->call->pictures;
+    int64_t first = pictures * index / self->parts * self->picture;
+    int64_t last = pictures * (index + 1) / self->parts * self->picture;
+    double *sums = self->sums == NULL ? NULL : self->sums + index * SUMS * self->channels;
+    if (self->has_planes) {
+        run_planes(self, first, last, sums);
+    } else if (sums == NULL) {
+        write_periods(self, first, last);
+    } else {
+        float *storage = malloc((size_t)(SUMS * self->period) * sizeof *storage);
+        if (storage == NULL) {
+            atomic_store(&self->is_out_of_memory, true);
+            return;
+        }
+        write_gradients_of_periods(self, first, last, storage, sums);
+        free(storage);
+    }
+}
+
+static void run_part_anywhere(void *self, int64_t index) {
+    run_part(self, index);
+}
+
+#if FXBIN_X86
+static AVX2 void run_part_avx2(void *self, int64_t index) {
+    run_part(self, index);
+}
+
+static AVX512 void run_part_avx512(void *self, int64_t index) {
+    run_part(self, index);
+}
+#endif
+
+static void (*part_runner(void))(void *, int64_t) {
+#if FXBIN_X86
+    if (cpu_has_avx512()) return run_part_avx512;
+    if (cpu_has_avx2()) return run_part_avx2;
+#endif
+    return run_part_anywhere;
+}
+
+/** The gradients of the parameters, from the sums of all parts in order. */
+static void finish(const pass *self) {
+    const fxbin_rprelu_call *call = self->call;
+    for (int64_t c = 0; c < self->channels; c++) {
+        double sums[SUMS] = {0};
+        for (int64_t i = 0; i < self->parts * SUMS; i++) sums[i % SUMS] += self->sums[i * self->channels + c];
+        call->grad_gamma[c] = (float)-(sums[ABOVE] + (double)call->beta[c] * sums[BELOW]);
+        call->grad_zeta[c] = (float)(sums[ABOVE] + sums[BELOW]);
+        call->grad_beta[c] = (float)sums[PRODUCT];
+    }
+}
+
+static void repeat(const float *of_channels, int64_t channels, int64_t period, float *repeated) {
+    for (int64_t i = 0; i < period; i++) repeated[i] = of_channels[i / (period / channels)];
+}
+
+static int run(const fxbin_rprelu_call *call, bool has_sums) {
+    pass self = {.call = call, .channels = call->channels, .plane = call->plane, .parts = 1};
+    self.picture = call->channels * call->plane;
+    self.has_planes = call->is_planar && call->plane >= LONG_PLANE;
+    self.period = call->is_planar && !self.has_planes ? self.picture : call->channels;
+    self.parts = max_of(call->pictures * self.picture / NUMBERS_OF_A_THREAD, 1);
+    self.parts = min_of(min_of(self.parts, call->threads), call->pictures);
+    float *parameters = malloc((size_t)(3 * self.period) * sizeof *parameters);
+    if (has_sums) self.sums = calloc((size_t)(self.parts * SUMS * self.channels), sizeof *self.sums);
+    bool is_complete = parameters != NULL && (!has_sums || self.sums != NULL);
+    if (is_complete) {
+        const float *given[] = {call->gamma, call->zeta, call->beta};
+        for (int i = 0; i < 3; i++) repeat(given[i], self.channels, self.period, parameters + i * self.period);
+        self.gamma = parameters, self.zeta = self.gamma + self.period, self.beta = self.zeta + self.period;
+        run_on_threads(self.parts, self.parts, part_runner(), &self);
+        is_complete = !atomic_load(&self.is_out_of_memory);
+        if (is_complete && has_sums) finish(&self);
+    }
+    free(parameters);
+    free(self.sums);
+    return is_complete ? FXBIN_OK : fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
+}
+
+int fxbin_rprelu(const fxbin_rprelu_call *call) {
+    int status = check_rprelu(call, false);
+    return status == FXBIN_OK ? run(call, false) : status;
+}
+
+int fxbin_rprelu_gradients(const fxbin_rprelu_call *call) {
+    int status = check_rprelu(call, true);
+    return status == FXBIN_OK ? run(call, true) : status;
+}

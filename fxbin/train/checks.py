@@ -1,0 +1,245 @@
+"""What is checked before a training: `fxbin check` and the start of `fxbin train` share this list."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxbin.compiler.capture import capture
+from fxbin.config import Config
+from fxbin.config.changes import Change
+from fxbin.config.example_inputs import example_inputs
+from fxbin.errors import ConfigError, FxbinError, ScopeError
+from fxbin.graph.node_info import operator_names
+from fxbin.original.copy import copy_model
+from fxbin.report.scope_rows import list_scopes
+from fxbin.scopes.filter import ScopeFilter
+from fxbin.staged.parameter_groups import parameter_groups
+from fxbin.train.check_features import check_features
+from fxbin.train.settings import problems_in, read_settings
+from fxbin.train.subject import Subject
+from fxbin.train.writable import check_writable
+
+Check = Callable[[Subject], Iterable[str | FxbinError]]
+"""A check yields notes as texts, and problems as errors; an error that it raises is a problem as well."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the checks have found."""
+
+    problems: tuple[str, ...]
+    """Errors with which `fxbin train` does not start."""
+
+    notes: tuple[str, ...]
+    """Settings that work, but perhaps not as intended."""
+
+
+def keys_without_effect(subject: Subject) -> Iterator[str]:
+    """Note keys that are accepted for configs of NNCF."""
+    yield from subject.config.notes
+
+
+def paths_elsewhere(subject: Subject) -> Iterator[str]:
+    """Note files that are not where the config says; the file of the model must be somewhere."""
+    yield from subject.located.notes
+
+
+def stages_not_reached(subject: Subject) -> Iterator[str]:
+    """Note each stage that a training of `epochs` does not reach."""
+    config = subject.config
+    if "epochs" not in config.model_fields_set:
+        return
+    params = config.binarization.params
+    for key in ("activations_quant_start_epoch", "weights_quant_start_epoch", "lr_poly_drop_start_epoch"):
+        start = getattr(params, key)
+        if start is not None and start >= config.epochs:
+            yield (
+                f"compression.params.{key}: {start:g} is not reached in {config.epochs} epochs: "
+                f"at least {math.floor(start) + 1} are needed"
+            )
+
+
+def weights_before_activations(subject: Subject) -> Iterator[str]:
+    """Note a stage in which weights alone are binarized."""
+    params = subject.config.binarization.params
+    weights, activations = params.weights_quant_start_epoch, params.activations_quant_start_epoch
+    if weights < activations:
+        yield (
+            f"compression.params.weights_quant_start_epoch: {weights:g} is before "
+            f"activations_quant_start_epoch, {activations:g}, so weights are binarized first, alone. The "
+            "usual order, in which networks lose less, is activations first"
+        )
+
+
+def start_as_in_nncf(subject: Subject) -> Iterator[str]:
+    """Note that activations start as in NNCF, if the config does not ask for that."""
+    section = subject.config.binarization
+    is_asked_for = "activation_scale_init" in section.params.model_fields_set
+    if section.activations.levels in (None, "zero_scale") and not is_asked_for:
+        yield (
+            "params.activation_scale_init: not given, so scales start as in NNCF (quantile), which costs "
+            'several points of accuracy: set it to "mse", or preset to "recommended"'
+        )
+
+
+def device_is_there(subject: Subject) -> Iterator[str]:
+    """Find a device that this machine does not have."""
+    _ = subject.device
+    yield from ()
+
+
+def output_can_be_written(subject: Subject) -> Iterator[str]:
+    """Find an output folder that cannot be written."""
+    if subject.output is not None:
+        check_writable(subject.output)
+    yield from ()
+
+
+def data_fit(subject: Subject) -> Iterator[str]:
+    """Find data that are not known or not there, or whose pictures or classes do not fit the config."""
+    if not subject.names_data and subject.model is not None:
+        return
+    try:
+        _ = subject.fitted
+    except FxbinError as error:
+        if subject.names_data:
+            raise
+        yield f"the config names no data, and `fxbin train` would not start with the default: {error}"
+    else:
+        yield from subject.data.notes
+
+
+def run_can_be_resumed(subject: Subject) -> Iterator[str]:
+    """Find a checkpoint of another config in the output folder."""
+    _ = subject.resumed
+    yield from ()
+
+
+def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
+    """Find patterns that match nothing; note those that match by accident, and what is binarized."""
+    if not subject.has_model:
+        yield "no model: scopes are not compared. Name one with --model."
+        return
+    scopes = ScopeFilter.from_config(subject.settings)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what `transform` warns of is noted here
+            module = subject.transformed
+    except ScopeError:
+        # All of them, while `transform` raises the first one.
+        args, kwargs = example_inputs(subject.settings, subject.network)
+        captured = capture(copy_model(subject.network), args, kwargs, scopes=scopes)
+        names = operator_names([captured.graph])
+        yield from map(ScopeError, scopes.unmatched(names))
+        yield from scopes.surprises(names)
+        return
+    names = operator_names(module.eval_graphs)
+    if not subject.settings.binarization.validate_scopes:
+        yield from scopes.unmatched(names)
+    yield from scopes.surprises(names)
+    statuses = [row.status for row in list_scopes(module) if row.status]
+    count = statuses.count("binarized")
+    reasons = sorted({status.removeprefix("full precision: ") for status in statuses})
+    why = "" if count else f" ({'; '.join(reasons)})"
+    yield f"{count} of {len(statuses)} conv2d are binarized{why}"
+
+
+def weight_decay_is_excluded(subject: Subject) -> Iterator[str]:
+    """Find an expression in `wd_exclude` that matches no parameter."""
+    if subject.can_be_transformed:
+        parameter_groups(subject.transformed)
+    yield from ()
+
+
+def teacher_teaches(subject: Subject) -> Iterator[str]:
+    """Find a teacher that cannot be built, or whose outputs are not logits for the pictures."""
+    if subject.has_data:
+        _ = subject.teacher
+    yield from ()
+
+
+def features_are_there(subject: Subject) -> Iterator[str]:
+    """Find features to learn from that are not in both networks."""
+    if subject.can_be_transformed:
+        check_features(subject)
+    yield from ()
+
+
+CHECKS: tuple[Check, ...] = (
+    keys_without_effect,
+    paths_elsewhere,
+    stages_not_reached,
+    weights_before_activations,
+    start_as_in_nncf,
+    device_is_there,
+    output_can_be_written,
+    data_fit,
+    run_can_be_resumed,
+    scopes_match,
+    weight_decay_is_excluded,
+    teacher_teaches,
+    features_are_there,
+)
+"""All checks, in the order in which their findings are shown."""
+
+
+def check(
+    source: str | Path | Mapping[str, Any] | Config,
+    model: nn.Module | None = None,
+    *,
+    changes: Iterable[Change] = (),
+    output: Path | None = None,
+) -> Findings:
+    """Check a config, with `changes`, and whether model, data and the folder `output` fit it.
+
+    `model`, which does not change, takes the place of the one that the config names. What follows from the
+    config is checked only if the config itself has no problems.
+    """
+    changes = tuple(changes)
+    if problems := problems_in(source, changes):
+        return Findings(tuple(problems), ())
+    notes, errors = find(Subject(read_settings(source, changes), output, model=model))
+    return Findings(tuple(map(_text, errors)), tuple(notes))
+
+
+def check_before_training(subject: Subject) -> list[str]:
+    """The notes about the training `subject`.
+
+    Raises the error if there is a problem, and ConfigError, which lists them, if there are several.
+    """
+    subject.is_training = True
+    notes, errors = find(subject)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        lines = "".join(f"\n  {_text(error)}" for error in errors)
+        raise ConfigError(f"the training does not start: {len(errors)} problems{lines}")
+    return notes
+
+
+def find(subject: Subject) -> tuple[list[str], list[FxbinError]]:
+    """The notes and the problems that the checks find, each once; random numbers stay as they are."""
+    notes: list[str] = []
+    errors: dict[str, FxbinError] = {}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        for run in CHECKS:
+            try:
+                for found in run(subject):
+                    if isinstance(found, FxbinError):
+                        errors.setdefault(str(found), found)
+                    else:
+                        notes.append(found)
+            except FxbinError as error:
+                errors.setdefault(str(error), error)
+    return notes, [*errors.values()]
+
+
+def _text(error: FxbinError) -> str:
+    """The message of `error` with its notes."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
