@@ -13,11 +13,8 @@ from fxbin.train.python_file import split_spec
 PATTERN = re.compile(r"[*?\[{]")
 """Where the fixed part of a pattern of file names ends."""
 
-DATA_IN_FILES = ("folder:", "idx:", "wds:", "hf:")
-"""What `data` and `data_held_out` begin with if a path may follow."""
-
-FILES_ALONE = ("folder:", "wds:")
-"""What `data` begins with if `data_held_out` is a path also without a prefix."""
+DATA_IN_FILES = ("folder:", "wds:", "hf:", "idx:")
+"""What the key `data` begins with if a path may follow."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,11 @@ class NamedPath:
 
     def in_folder(self, folder: Path) -> str:
         """The value of the key with an absolute path in `folder`."""
-        return f"{self.before}{os.path.normpath(folder / self.path)}{self.after}"
+        # Only shards may be several, some of which may be elsewhere.
+        parts = (
+            part if is_elsewhere(part) else os.path.normpath(folder / part) for part in self.path.split("::")
+        )
+        return f"{self.before}{'::'.join(parts)}{self.after}"
 
     def exists_in(self, folder: Path) -> bool:
         """Whether the file or folder is in `folder`; of a pattern, the folder of its fixed part counts."""
@@ -53,31 +54,37 @@ def named_path(key: str, value: object) -> NamedPath | None:
     if not isinstance(value, str):
         return None
     before, path, after = "", value, ""
-    if key in ("model", "distillation.teacher.model", "data", "data_held_out"):
+    if key == "data_held_out":
+        before = next((prefix for prefix in DATA_IN_FILES if value.startswith(prefix)), "")
+        path = value.removeprefix(before)
+    elif key in ("model", "distillation.teacher.model", "data"):
         own = split_spec(value)
         prefix = next((prefix for prefix in DATA_IN_FILES if value.startswith(prefix)), None)
         if own is not None:
             path, after = str(own[0]), f":{own[1]}"
-        elif key.startswith("data") and prefix:
+        elif key == "data" and prefix:
             before, path = prefix, value.removeprefix(prefix)
         else:
             return None
     elif key not in ("data_dir", "distillation.teacher.checkpoint", "distillation.teacher.state_dict"):
         return None
-    is_elsewhere = "://" in path or path.startswith(("~", "pipe:", "file:")) or Path(path).is_absolute()
-    return None if is_elsewhere or not path else NamedPath(key, before, path, after)
+    return None if is_elsewhere(path) or not path else NamedPath(key, before, path, after)
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether `path` is absolute, a URL or a command."""
+    return "://" in path or path.startswith(("~", "pipe:", "file:")) or Path(path).is_absolute()
 
 
 def relative_paths(config: Config) -> list[NamedPath]:
     """The relative paths in `config`."""
-    values = {key: getattr(config, key) for key in ("model", "data", "data_dir", "data_held_out")}
+    values = {key: getattr(config, key) for key in ("model", "data", "data_dir")}
+    if config.data.startswith(("folder:", "wds:")):  # of others it is the name of a split
+        values["data_held_out"] = config.data_held_out
     if (teacher := config.distillation.teacher) is not None:
         for key in ("model", "checkpoint", "state_dict"):
             values[f"distillation.teacher.{key}"] = getattr(teacher, key)
-    found = [named_path(key, value) for key, value in values.items()]
-    held_out = config.data_held_out
-    if held_out and held_out[:1] not in "/~" and ":" not in held_out and config.data.startswith(FILES_ALONE):
-        found.append(NamedPath("data_held_out", "", held_out, ""))
+    found = (named_path(key, value) for key, value in values.items())
     return [path for path in found if path is not None]
 
 

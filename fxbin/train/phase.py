@@ -124,11 +124,11 @@ class Recorder:
     tensorboard: TensorBoardLog | None = None
     """Log for TensorBoard, if the config asks for one."""
 
-    data: dict[str, Any] | None = None
-    """What the checkpoint keeps of the data."""
-
     config_folder: str | None = None
     """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
+
+    data: dict[str, Any] | None = None
+    """What the checkpoint keeps of the data."""
 
     def record(self, phase: Phase, record: EpochRecord) -> None:
         """Save the finished epoch of `record`: after this an interruption cannot lose it."""
@@ -145,8 +145,8 @@ class Recorder:
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
             average=phase.average.state_dict() if phase.average is not None else None,
-            data=self.data,
             config_folder=self.config_folder,
+            data=self.data,
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)

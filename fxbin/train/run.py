@@ -81,8 +81,9 @@ def train(
         torch.set_num_threads(config.threads)
     progress = progress or TrainingProgress()
     subject = Subject(config, output, restart=restart)
-    notes = check_before_training(subject)
-    with process_group(subject.device):
+    # Connected before the checks: processes share the work of looking at the data.
+    with process_group(subject.place):
+        notes = check_before_training(subject)
         return _train(subject, notes, output, progress)
 
 
@@ -98,10 +99,8 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
     writes = config.tensorboard and is_first_process()
     tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
-    written = subject.written
-    recorder = Recorder(
-        path, plain(written), progress, history, tensorboard, data.kept(), folder_to_keep(written)
-    )
+    written, kept = subject.written, data.kept()
+    recorder = Recorder(path, plain(written), progress, history, tensorboard, folder_to_keep(written), kept)
     teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
     full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)

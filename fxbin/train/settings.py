@@ -9,7 +9,7 @@ from fxbin.config import Config, ConfigSource, check_config
 from fxbin.config.changes import Change, with_changes
 from fxbin.config.load import content_of, folder_of, validated
 from fxbin.errors import ConfigError, FxbinError
-from fxbin.train.located import named_path
+from fxbin.train.located import is_elsewhere, named_path
 from fxbin.train.python_file import load_callable
 
 
@@ -79,11 +79,11 @@ def _from_here(change: Change, folder: Path | None) -> Change:
     path = named_path(change.key, change.value)
     if path is None or folder is None:
         return change
-    is_name = path.before == "hf:" or bool(path.after)
+    is_name = path.before == "hf:" or bool(path.after) or (change.key == "data_held_out" and not path.before)
     if not path.exists_in(Path.cwd()) and (is_name or path.exists_in(folder)):
         return change
-    relative = os.path.relpath(path.path, folder)
-    return Change(change.key, f"{path.before}{relative}{path.after}", change.option)
+    parts = (p if is_elsewhere(p) else os.path.relpath(p, folder) for p in path.path.split("::"))
+    return Change(change.key, f"{path.before}{'::'.join(parts)}{path.after}", change.option)
 
 
 def _import_model(data: Mapping[str, Any], folders: Sequence[Path]) -> FxbinError | None:

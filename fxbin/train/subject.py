@@ -158,10 +158,10 @@ class Subject:
         """The checkpoint to resume from."""
         if self.output is None or self.restart:
             return None
-        found = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
-        if found is not None:
-            check_same_classes(found.data, self.data.kept())
-        return found
+        resumed = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
+        if resumed is not None:
+            check_same_classes(resumed.data, self.data.kept())
+        return resumed
 
     @Part
     def network(self) -> nn.Module:

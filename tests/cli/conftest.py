@@ -17,10 +17,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
 
-    def opened(config: Config) -> Data:
+    def load(config: Config) -> Data:
         return images if config.data in LOADERS else open_data(config)
 
-    monkeypatch.setattr(subject, "open_data", opened)
+    monkeypatch.setattr(subject, "open_data", load)
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "tiny.json5")
 

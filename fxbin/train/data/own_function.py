@@ -22,19 +22,18 @@ left out. Both are of one of these kinds:
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import IterableDataset
 
 from fxbin.binarizers.ranks import rank_count
 from fxbin.config import Config
-from fxbin.errors import ConfigError, DataError
+from fxbin.errors import DataError
 from fxbin.train.data.indexed import IndexedPictures, names_of
 from fxbin.train.data.picture_set import Parts
 from fxbin.train.model_spec import accepted
 from fxbin.train.processes import own_rank
-from fxbin.train.python_file import load_callable
+from fxbin.train.python_file import load_callable, split_spec
 
 EXPECTED = 'expected a pair, to train on and held out, or {"train": ..., "held_out": ..., "classes": [names]}'
 
@@ -51,16 +50,17 @@ class Own:
 
 def is_own(spec: str) -> bool:
     """Whether `data` names a function in a file."""
-    return spec.rpartition(":")[0].endswith(".py")
+    return split_spec(spec) is not None
 
 
 def call_function(config: Config) -> Own:
     """What the function that `data` names returns.
 
-    Raises DataError if the file or the function does not exist, it fails, or it returns something else.
+    Raises ConfigError if the file or the function does not exist, DataError if it returns something else.
     """
-    spec = config.data
-    path, _, name = spec.rpartition(":")
+    spec, named = config.data, split_spec(config.data)
+    assert named is not None
+    path, name = named
     options = {
         "sample_size": list(config.input_info[0].sample_size) if config.input_info else None,
         "batch_size": config.batch_size,
@@ -70,10 +70,7 @@ def call_function(config: Config) -> Own:
         "rank": own_rank(),
         "ranks": rank_count(),
     }
-    try:
-        function = load_callable(Path(path), name, spec, "data")
-    except ConfigError as error:
-        raise DataError(str(error)) from error
+    function = load_callable(path, name, spec, "data")
     wanted = accepted(function, options)
     try:
         inspect.signature(function).bind(**wanted)

@@ -263,7 +263,7 @@ def test_items_that_are_not_what_they_should_be_are_named(own: str, name: str, m
     ],
 )
 def test_a_function_that_returns_something_else_is_refused(own: str, name: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, ConfigError), match=message):
         open_data(config(f"{own}:{name}"))
 
 
