@@ -60,8 +60,11 @@ def with_kept_preprocessing(config: Config, kept: Mapping[str, Any] | None) -> C
     Mean and deviation of other data would be other numbers than those that the network was trained with.
     """
     known = preprocessing(kept)
-    if known is None or config.data in LOADERS or config.data.startswith("idx:"):
-        return config  # pictures that are kept in memory as they are
+    if config.data in LOADERS or config.data.startswith("idx:"):
+        # Kept in memory as they are: not even the defaults, which a checkpoint spells out, may be given.
+        return config.model_copy(update={"pictures": Pictures()})
+    if known is None:
+        return config
     pictures = Pictures(
         resize=known.resize,
         interpolation=known.interpolation,
