@@ -84,6 +84,8 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     *,
     accumulate: int = 1,
+    meter: Meter | None = None,
+    done: int = 0,
     on_batch: Callable[[Meter, int], None] = lambda _meter, _batches: None,
     on_step: Callable[[int], None] = lambda _batches: None,
 ) -> Meter:
@@ -92,13 +94,15 @@ def train_epoch(
     The gradient of a step is that of the mean loss over all its images, as if they were one batch (BatchNorm
     still sees the separate batches). A last, shorter group is averaged over its own images.
     With `DistributedDataParallel` a batch is that of all processes together, and so is the result.
+    An epoch that was begun before goes on with its `meter` and the number of batches that are `done`.
     `on_batch` is called with the meter and the number of batches so far after each batch, `on_step` with
     that number after each optimizer step.
 
     Raises DataError if the loss is not finite, or if there are no batches.
     """
     model.train()
-    meter, done = Meter(), 0
+    meter = Meter() if meter is None else meter
+    before = done
     for group in grouped(batches, accumulate):
         images = images_of_a_rank(group)
         optimizer.zero_grad()
@@ -114,7 +118,7 @@ def train_epoch(
             on_batch(meter, done)
         optimizer.step()
         on_step(done)
-    if not done:
+    if done == before:
         raise DataError("batches: there were none, so nothing was trained. Is the iterator used up?")
     return meter.over_ranks(next(model.parameters()).device)
 

@@ -1,6 +1,7 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +21,7 @@ from fxbin.train.distillation import DistillationLoss
 from fxbin.train.epoch import Loss, Meter, train_epoch
 from fxbin.train.evaluation import accuracy_over_ranks
 from fxbin.train.history import EpochRecord
+from fxbin.train.position import Position
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
@@ -88,6 +90,12 @@ class Phase:
     next_epoch: int = 0
     """The next epoch to train, from 0."""
 
+    position: Position | None = None
+    """Where in the next epoch training goes on; None at its beginning."""
+
+    checkpoint_every: int | None = None
+    """Optimizer steps from one checkpoint within an epoch to the next; None for none."""
+
     def follow_stage(self) -> None:
         """Tell the teacher that the schedule may have switched binarizers."""
         if self.previous_stage is not None:
@@ -103,6 +111,7 @@ class Phase:
             self.average.load_state_dict(checkpoint.average)
         restore_rng(checkpoint.rng)
         self.next_epoch = checkpoint.epoch + 1
+        self.position = None if checkpoint.position is None else Position(**checkpoint.position)
 
 
 @dataclass
@@ -133,10 +142,20 @@ class Recorder:
     def record(self, phase: Phase, record: EpochRecord) -> None:
         """Save the finished epoch of `record`: after this an interruption cannot lose it."""
         self.history.append(record)
+        self._save(phase, record.epoch, None)
+        if self.tensorboard is not None:
+            self.tensorboard.add(record, len(self.history))
+        self.progress.epoch_done(record, phase.epochs)
+
+    def record_position(self, phase: Phase, epoch: int, position: Position) -> None:
+        """Save where in `epoch` training is: after this an interruption cannot lose it."""
+        self._save(phase, epoch - 1, position)
+
+    def _save(self, phase: Phase, epoch: int, position: Position | None) -> None:
         checkpoint = Checkpoint(
             config=self.config,
             phase=phase.name,
-            epoch=record.epoch,
+            epoch=epoch,
             model=phase.model.state_dict(),
             optimizer=phase.optimizer.state_dict(),
             schedule=phase.schedule.state_dict(),
@@ -147,12 +166,10 @@ class Recorder:
             average=phase.average.state_dict() if phase.average is not None else None,
             config_folder=self.config_folder,
             data=self.data,
+            position=None if position is None else vars(position),
         )
         if is_first_process():
             save_checkpoint(checkpoint, self.path)
-        if self.tensorboard is not None:
-            self.tensorboard.add(record, len(self.history))
-        self.progress.epoch_done(record, phase.epochs)
 
 
 def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
@@ -160,7 +177,7 @@ def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Reco
     model = in_step(phase.model)
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
-            record = run_epoch(phase, model, epoch, data, batches, recorder.progress)
+            record = run_epoch(phase, model, epoch, data, batches, recorder)
             for note in notes_of_all(data):
                 if note not in phase.warned:
                     phase.warned.add(note)
@@ -184,16 +201,26 @@ def run_epoch(
     epoch: int,
     data: Data,
     batches: TrainingBatches,
-    progress: TrainingProgress,
+    recorder: Recorder,
 ) -> EpochRecord:
-    """Train and evaluate one epoch; `model` is that of `phase`, wrapped for training on several processes."""
-    started = time.perf_counter()
-    phase.schedule.start_epoch(epoch)
+    """Train and evaluate one epoch, or what is left of it; `model` is that of `phase`, wrapped for DDP."""
+    progress, position, started = recorder.progress, phase.position, time.perf_counter()
+    if position is None:
+        phase.schedule.start_epoch(epoch)
+    else:
+        batches, started = batches.divided(position.division), started - position.seconds
     phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
-    stage = str(phase.schedule.stage)
+    stage = str(phase.schedule.stage) if position is None else position.stage
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
-    meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+
+    def save(meter: Meter, done: int) -> None:
+        seconds = time.perf_counter() - started
+        now = Position.now(done, batches.division(), stage, seconds, meter, phase.diagnostics)
+        recorder.record_position(phase, epoch, now)
+
+    meter, used = train_with_schedule(phase, model, epoch, batches, progress, save)
+    phase.position = None
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
@@ -216,16 +243,30 @@ def run_epoch(
 
 
 def train_with_schedule(
-    phase: Phase, model: nn.Module, epoch: int, batches: TrainingBatches, progress: TrainingProgress
+    phase: Phase,
+    model: nn.Module,
+    epoch: int,
+    batches: TrainingBatches,
+    progress: TrainingProgress,
+    save: Callable[[Meter, int], None],
 ) -> tuple[Meter, dict[str, float]]:
-    """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
+    """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step.
+
+    `save` writes a checkpoint within the epoch.
+    """
     group = phase.optimizer.param_groups[0]
     used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
 
+    meters: list[Meter] = []
+
     def show(meter: Meter, _done: int) -> None:
+        meters[:] = [meter]
         # Called before the optimizer step, so these are the values that the step will use.
         used.update(lr=group["lr"], weight_decay=group["weight_decay"])
         progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
+
+    position = phase.position
+    start = 0 if position is None else position.batches
 
     def stepped(done: int) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
@@ -233,15 +274,20 @@ def train_with_schedule(
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
+        every = phase.checkpoint_every
+        if every is not None and done < len(batches) and done % (every * phase.accumulate) == 0:
+            save(meters[0], done)
 
     loss = phase.loss
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
         meter = train_epoch(
             model,
-            batches.epoch(epoch),
+            batches.epoch(epoch, start),
             loss,
             phase.optimizer,
             accumulate=phase.accumulate,
+            meter=None if position is None else position.restore(phase.diagnostics),
+            done=start,
             on_batch=show,
             on_step=stepped,
         )

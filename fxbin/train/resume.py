@@ -65,7 +65,8 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
     Another number of `epochs` is allowed if it is not below the number already done.
     """
     before, now = flatten(checkpoint.config), flatten(config)
-    finished = checkpoint.epoch + 1 if checkpoint.phase == STAGED else 0
+    begun = checkpoint.epoch + (2 if checkpoint.position is not None else 1)
+    finished = begun if checkpoint.phase == STAGED else 0
     missing = "nothing"
     return [
         (key, before.get(key, missing), now.get(key, missing))

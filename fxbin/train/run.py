@@ -71,8 +71,9 @@ def train(
     """Train the model that the config `source` describes, or resume from the checkpoint in `output`.
 
     The checkpoint is replaced atomically after each epoch, so a run can be stopped at any time; at most the
-    current epoch is repeated, with the same numbers. `restart` ignores the checkpoint. If torchrun starts
-    several processes, each of them trains on its part of every batch.
+    current epoch is repeated, with the same numbers. With `checkpoint_every` it is replaced more often.
+    `restart` ignores the checkpoint. If torchrun starts several processes, each of them trains on its part of
+    every batch.
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
@@ -91,9 +92,7 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     config, data, device, resumed = subject.fitted, subject.data, subject.device, subject.resumed
     path = checkpoint_path(output)
     if resumed is not None:
-        progress.note(
-            f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
-        )
+        progress.note(f"resuming {path} {where_in(resumed)} (--restart starts over)")
     for line in [*(f"note: {note}" for note in notes), *plan_lines(config)]:
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
@@ -113,6 +112,13 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     seconds = sum(record.seconds for record in recorder.history)
     averaged = average.network.eval() if average is not None else None
     return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
+
+
+def where_in(resumed: Checkpoint) -> str:
+    """Where the run `resumed` was, in words."""
+    if resumed.position is None:
+        return f"after {resumed.phase} epoch {resumed.epoch + 1}"
+    return f"in {resumed.phase} epoch {resumed.epoch + 2}, after {resumed.position['batches']} batches"
 
 
 def pretrain(
@@ -147,6 +153,7 @@ def pretrain(
         CosineSchedule(optimizer, settings.lr, settings.epochs),
         LabelLoss(settings.label_smoothing),
         settings.epochs,
+        checkpoint_every=config.checkpoint_every,
     )
     if resumed is not None:
         phase.restore(resumed)
@@ -195,6 +202,7 @@ def train_stages(
         teacher=teacher,
         teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
+        checkpoint_every=config.checkpoint_every,
         average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
         average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,14 @@ class Batches:
             # The whole batch is augmented, as each part depends on its random numbers and darkest value.
             x, y = self._augment(self.images[index], generator), self.labels[index]
             yield x.tensor_split(self.ranks)[self.rank], y.tensor_split(self.ranks)[self.rank]
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
+        return []
+
+    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
+        """See `TrainingBatches.divided`."""
+        return self
 
     def _sizes(self) -> list[int]:
         """Sizes of the batches. Left-over images form a last, smaller batch, unless a rank would get none."""

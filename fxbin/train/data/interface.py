@@ -27,6 +27,12 @@ class TrainingBatches(Protocol):
         They are the same whether or not earlier epochs or batches were asked for.
         """
 
+    def division(self) -> list[int]:
+        """How an epoch is divided among processes, as far as its batches depend on that."""
+
+    def divided(self, division: list[int]) -> Self:
+        """These batches divided in another way, to go on with an epoch that was begun so."""
+
 
 class Data(Protocol):
     """Labelled pictures to train on, and others that are held out."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -154,6 +154,14 @@ class LoaderBatches:
                     )
                 x, labels = (part.tensor_split(self.ranks)[self.rank] for part in (x, labels))
             yield x, labels
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
+        return []
+
+    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
+        """See `TrainingBatches.divided`."""
+        return self
 
 
 def seeded(loader: Any, seed: int, epoch: int) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """Mixup and CutMix: blends of pictures and of their labels, made of whole batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,14 @@ class MixedBatches:
         """See `TrainingBatches.epoch`."""
         for position, batch in enumerate(self.batches.epoch(number, start), start):
             yield mixed(batch, self.augmentation, self.classes, self.seed, number, position, self.rank)
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`."""
+        return self.batches.division()
+
+    def divided(self, division: list[int]) -> Self:
+        """See `TrainingBatches.divided`."""
+        return replace(self, batches=self.batches.divided(division))
 
 
 def with_mixing(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -107,6 +108,14 @@ class PictureBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """See `TrainingBatches.epoch`."""
         return self.data.train_on(self._keys(number, start), (self.seed, number))
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
+        return []
+
+    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
+        """See `TrainingBatches.divided`."""
+        return self
 
     def _keys(self, number: int, start: int) -> Iterator[list[Key]]:
         order = torch.randperm(self.data.training_pictures, generator=generator_of(self.seed, number))

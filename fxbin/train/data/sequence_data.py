@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -198,6 +198,14 @@ class SequenceBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """See `TrainingBatches.epoch`."""
         return self.data.train_on(self._keys(number, start), (self.seed, number))
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
+        return []
+
+    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
+        """See `TrainingBatches.divided`."""
+        return self
 
     def _keys(self, number: int, start: int) -> Iterator[list[SequenceKey]]:
         place = sum(self.sizes[:start])

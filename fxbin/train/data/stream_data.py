@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -196,6 +197,14 @@ class StreamBatches:
         """See `TrainingBatches.epoch`."""
         keys = self.keys(Use.TRAINING, number, start, len(self.sizes))
         return self.data.train_on(keys, (self.seed, number))
+
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`."""
+        return [self.layout.ranks, self.layout.lanes]
+
+    def divided(self, division: list[int]) -> Self:
+        """See `TrainingBatches.divided`."""
+        return replace(self, layout=Layout(*division))
 
     def keys(self, use: Use, number: int, start: int, stop: int) -> Iterator[list[TrainingKey]]:
         """The keys of the batches from `start` to `stop`."""
