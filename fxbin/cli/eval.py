@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fxbin.cli.network import trained_from
-from fxbin.cli.options import AverageOption, OwnConfigOption, SetOption
+from fxbin.cli.options import AverageOption, DataDirOption, DataOption, JsonOption, OwnConfigOption, SetOption
 from fxbin.cli.source import changes_of
-from fxbin.config.changes import Change, parse_change
+from fxbin.config.changes import LEFT_OUT, Change, parse_change
 
 if TYPE_CHECKING:
     from fxbin.train.held_out import HeldOutAccuracy
@@ -29,17 +29,13 @@ def evaluate(
     ],
     config: OwnConfigOption = None,
     settings: SetOption = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="Other data, as the key `data` of a config names them.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")
-    ] = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
     average: AverageOption = False,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Also print the accuracy of each class.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the accuracy of a trained network on held-out pictures.
 
@@ -78,15 +74,18 @@ def evaluate(
 
 
 def _of_data(data: str | None, settings: list[str]) -> list[Change]:
-    """The changes for `--data`; a folder without held-out pictures is evaluated as a whole."""
+    """The changes for `--data`; a folder without held-out pictures is evaluated as a whole.
+
+    What the training held out (`data_held_out`) is not held out of other data.
+    """
     if data is None:
         return []
     changes = [Change("data", data, "--data")]
+    if any(parse_change(text).key == "data_held_out" for text in settings):
+        return changes
     kind = next((kind for kind in WHOLE if data.startswith(kind)), None)
     is_split = kind == "folder:" and (Path(data.removeprefix("folder:")).expanduser() / "train").is_dir()
-    if kind is None or is_split or any(parse_change(text).key == "data_held_out" for text in settings):
-        return changes
-    return [*changes, Change("data_held_out", data, "--data")]
+    return [*changes, Change("data_held_out", LEFT_OUT if kind is None or is_split else data, "--data")]
 
 
 def as_dict(found: "HeldOutAccuracy") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fxbin.config import Config, ConfigSource, check_config
-from fxbin.config.changes import Change, with_changes
+from fxbin.config.changes import LEFT_OUT, Change, with_changes
 from fxbin.config.load import content_of, folder_of, validated
 from fxbin.errors import ConfigError, FxbinError
 from fxbin.train.located import is_elsewhere, named_path
@@ -36,7 +36,8 @@ def read_settings(
     data = with_changes(data, [_from_here(change, folder) for change in changes])
     problem = _import_model(data, [*([folder] if folder else []), Path.cwd(), *also])
     try:
-        where = f"{file or 'config'} with {' '.join(map(str, changes))}" if changes else file
+        shown = [str(change) for change in changes if change.value is not LEFT_OUT]
+        where = f"{file or 'config'} with {' '.join(shown)}" if shown else file
         config = validated(data, where, folder)
     except ConfigError as error:
         if problem is not None:

@@ -111,6 +111,10 @@ def test_eval_takes_other_pictures_and_matches_classes_by_name(
     checkpoint = trained / "run" / "checkpoint.pt"
     found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
     assert [each["correct"] for each in found["classes"]] == right.view(3, 4).sum(1).tolist()
+    shutil.copytree("other", "split/val")
+    shutil.copytree("other", "split/train")
+    other = ("eval", checkpoint, "--data", "folder:split", "--json")
+    assert shown_json(capsys, *other)["classes"] == found["classes"]
     shutil.rmtree("other/class_0")
     found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
     assert [each["correct"] for each in found["classes"]] == [0, *right.view(3, 4).sum(1).tolist()[1:]]
