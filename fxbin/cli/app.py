@@ -17,6 +17,7 @@ from fxbin.cli.exit_code import EXIT_ERROR
 from fxbin.cli.export import export
 from fxbin.cli.graph import graph
 from fxbin.cli.predict import predict
+from fxbin.cli.report import report
 from fxbin.cli.scopes import scopes
 from fxbin.cli.summary import summary
 from fxbin.cli.train import train
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "verify": verify,
     "bench": bench,
+    "report": report,
 }
 """The commands in the order in which `fxbin --help` lists them."""
 

@@ -16,6 +16,8 @@ class UnusedKeys(Section):
     `examples/torch`.
     """
 
+    has_effect = False
+
     log_dir: Text = "."
     """Folder of graph dumps; `fxbin graph` and `to_dot` write to the file that you name."""
 

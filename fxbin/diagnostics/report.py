@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
+from fxbin.config.operator_name import short_names
+from fxbin.report.grid import Column, Grid, Widest
 from fxbin.report.text import as_text
 
 HARDLY = 0.001
@@ -138,32 +138,26 @@ class DiagnosticsReport:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        # A Markdown table, so that it can be pasted from a log into an issue.
-        table = Table(box=box.MARKDOWN, header_style="bold")
-        table.add_column("conv2d", overflow="fold")
-        for heading in (
-            "fires",
-            "silent",
-            "flipped",
-            "scale",
-            "threshold",
-            "|grad w|",
-            "|grad s|",
-            "|grad t|",
-        ):
-            table.add_column(heading, justify="right", overflow="fold")
-        for site in self.sites:
-            silent = "-" if site.silent_channels is None else f"{site.silent_channels} of {site.channels}"
-            table.add_row(
-                Text(site.name, "yellow" if site.warning else ""),
-                _share(site.fired),
-                silent,
-                _share(site.flipped),
-                f"{site.scale:.3g}",
-                f"{site.smallest_threshold:.3g} to {site.largest_threshold:.3g}",
-                *map(_number, (site.weight_gradient, site.scale_gradient, site.threshold_gradient)),
-            )
-        return Group(table, *(Text(warning, "yellow") for warning in self.warnings))
+        figures = ("fires", "silent", "flipped", "scale", "threshold", "|grad w|", "|grad s|", "|grad t|")
+        columns = [Column("conv2d"), *(Column(title, "right") for title in figures)]
+        full = [Text(site.name, "yellow" if site.warning else "") for site in self.sites]
+        short = short_names([site.name for site in self.sites])
+        by_module = [Text(short[site.name], "yellow" if site.warning else "") for site in self.sites]
+        cells = [_cells(site) for site in self.sites]
+        forms = [
+            Grid(columns, [[n, *row] for n, row in zip(names, cells, strict=True)])
+            for names in (full, by_module)
+        ]
+        return Group(Widest(forms), *(Text(warning, "yellow") for warning in self.warnings))
+
+
+def _cells(site: SiteDiagnostics) -> list[Text]:
+    """The figures of `site`, as the table shows them."""
+    silent = "-" if site.silent_channels is None else f"{site.silent_channels} of {site.channels}"
+    threshold = f"{site.smallest_threshold:.3g} to {site.largest_threshold:.3g}"
+    gradients = map(_number, (site.weight_gradient, site.scale_gradient, site.threshold_gradient))
+    said = [_share(site.fired), silent, _share(site.flipped), f"{site.scale:.3g}", threshold, *gradients]
+    return [Text(cell) for cell in said]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

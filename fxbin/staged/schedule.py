@@ -102,6 +102,11 @@ class StagedSchedule:
         self._has_stepped = False
         self._record_base_values()
 
+    def __repr__(self) -> str:
+        epoch = "no epoch started" if self._epoch is None else f"epoch {self._epoch + self._fraction:g}"
+        rates = ", ".join(dict.fromkeys(f"{rate:.3g}" for rate in self.get_last_lr()))
+        return f"<StagedSchedule: stage {str(self.stage)!r}, {epoch}, learning rate {rates}>"
+
     @property
     def accumulation_steps(self) -> int:
         """Number of batches whose gradients make one optimizer step: `batch_multiplier`."""
