@@ -11,6 +11,7 @@ from fxbin.config import Config
 from fxbin.errors import ConfigError
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.model_spec import build_model
+from fxbin.train.torchvision_operators import declare_operators
 
 MEASURED = 2000
 """Training pictures from which mean and deviation are computed."""
@@ -122,6 +123,7 @@ def model_inputs(config: Config, *, required: bool) -> ModelInputs | None:
 
 
 def _from_timm(name: str) -> ModelInputs | None:
+    declare_operators()
     try:
         import timm
     except ImportError:
@@ -152,6 +154,7 @@ def _from_cfg(cfg: dict[str, Any]) -> ModelInputs:
 
 
 def _from_torchvision(name: str) -> ModelInputs | None:
+    declare_operators()
     try:
         from torchvision.models import get_model_weights, list_models
     except (ImportError, RuntimeError):

@@ -10,6 +10,7 @@ from torch import Tensor
 from fxbin.config.data import Augmentation
 from fxbin.errors import DataError
 from fxbin.train.data.decode import decode
+from fxbin.train.torchvision_operators import declare_operators
 
 Transform = Callable[[Any], Tensor]
 """From a PIL picture, or a uint8 tensor ``(c, h, w)``, to such a tensor of the model's size."""
@@ -141,6 +142,7 @@ def _steps() -> _Steps:
 
 def import_v2() -> Any:
     """Torchvision's transforms; raises DataError if it is not installed, or built for another torch."""
+    declare_operators()
     try:
         from torchvision.transforms import v2
     except (ImportError, RuntimeError) as error:
