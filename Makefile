@@ -1,6 +1,8 @@
 # From a fresh clone, with nothing but Python 3.11+ and make:
 #   make demo    trains, binarizes, exports and verifies a small ResNet on real images; see runs/demo/
 #   make test    everything that must hold before a commit
+#   make docs    the documentation as a site with search, in site/
+#   make package    what gets installed, in dist/
 #   make test-newest, make test-oldest    the tests beside other versions of what fxbin needs
 # PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to `fxbin train` (make demo) or pytest (make check).
 
@@ -25,7 +27,7 @@ PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check test-newest test-oldest schema freeze clean
+.PHONY: help demo test lint format check test-newest test-oldest docs package release-notes schema freeze clean
 
 help:
 	@echo "make demo    train, binarize, export and verify a small ResNet on real images, into runs/demo/ (ARGS=...)"
@@ -34,6 +36,9 @@ help:
 	@echo "make check   pytest only (ARGS=tests/config)"
 	@echo "make test-newest  pytest with the newest versions that pip finds, in .venv-newest (ARGS=...)"
 	@echo "make test-oldest  pytest with the oldest versions that pyproject.toml allows, in .venv-oldest (ARGS=...)"
+	@echo "make docs    build the site into site/, with warnings as errors, and check its links; in a browser if there is one"
+	@echo "make package  build sdist and wheel into dist/, and run the README's example with each in an empty environment"
+	@echo "make release-notes  print the newest section of CHANGELOG.md, for the page of a release"
 	@echo "make format  let ruff fix and format the sources"
 	@echo "make schema  write configs/schema.json, print the tables of docs/config.md"
 	@echo "make freeze  write the installed versions to constraints.txt"
@@ -70,6 +75,20 @@ test-oldest: .venv-oldest/.created
 	@.venv-oldest/bin/python tests/torch_surface.py
 	.venv-oldest/bin/pytest $(PROCESSES) $(ARGS)
 
+# MkDocs reads the sources as they are, so `python -m mkdocs serve` shows a page again as soon as it is saved.
+docs: $(VENV)/.installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/pytest -m site tests/site $(ARGS)
+
+# With the newest versions of what fxbin needs, and with the interpreter that PYTHON chooses.
+package: $(VENV)/.installed-for-tests
+	rm -rf dist
+	$(BIN)/python -m build
+	$(PYTHON) tools/try_package.py dist/*.whl dist/*.tar.gz
+
+release-notes:
+	@$(PYTHON) tools/release_notes.py
+
 format: $(VENV)/.installed-for-tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -78,13 +97,13 @@ schema: $(VENV)/.installed-for-tests
 	$(BIN)/python -m fxbin.config schema > configs/schema.json
 	@$(BIN)/python -m fxbin.config tables
 
-freeze: $(VENV)/.installed-for-tests
+freeze: $(VENV)/.installed-for-tests $(VENV)/.installed-for-docs
 	@{ sed -n '/^#/p' constraints.txt; \
 	   $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' ; } > constraints.tmp
 	@mv constraints.tmp constraints.txt
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find fxbin passes tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last, so an interrupted install is taken up again by the next make.
@@ -111,4 +130,9 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed-for-demo
 	@echo "installing what the tests need"
 	@$(PIP) --editable '.[all]'
 	@$(PIP) --no-deps torchvision pillow $(ZOO)
+	@touch $@
+
+$(VENV)/.installed-for-docs: $(VENV)/.torch pyproject.toml
+	@echo "installing MkDocs, and what checks the site"
+	@$(PIP) --editable '.[docs]' pytest pytest-timeout
 	@touch $@

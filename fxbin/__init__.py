@@ -1,5 +1,20 @@
 """Binarize the convolutions of a PyTorch model, train it in stages, export it to one bit.
 
+>>> import torch, fxbin
+>>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3))
+>>> config = {"input_info": {"sample_size": [1, 3, 32, 32]}, "compression": {"algorithm": "binarization"}}
+>>> binarized = fxbin.transform(model, config)  # a copy whose binarizers are still off
+>>> schedule = fxbin.StagedSchedule(binarized, torch.optim.Adam(binarized.parameters()))
+>>> for epoch in range(2):
+...     schedule.start_epoch(epoch)  # switches them on when their epoch has come
+...     loss = binarized(torch.rand(4, 3, 32, 32)).square().mean()
+...     schedule.optimizer.zero_grad(); loss.backward(); schedule.optimizer.step(); schedule.step(1.0)
+>>> deployed = fxbin.deploy(binarized)  # 1 bit in PyTorch; export_onnx and export_program write files
+>>> binarized.binarization
+<BinarizationState: stage 'activations and weights', epoch 1; of 2 call sites, 2 have ... binarized weights>
+
+Begin with `transform`, `StagedSchedule`, `summary`, `deploy`, `export_onnx`. README.md names the guides.
+
 The public names are here, except the callbacks in `fxbin.lightning`. Each is loaded when it is first used:
 ``import fxbin`` alone loads neither PyTorch nor any other package.
 """
@@ -70,6 +85,7 @@ if TYPE_CHECKING:
     from fxbin.nncf import save_nncf_checkpoint as save_nncf_checkpoint
     from fxbin.passes import PassRun as PassRun
     from fxbin.passes import watch_passes as watch_passes
+    from fxbin.report.page.write import write_report as write_report
     from fxbin.report.summarize import summary as summary
     from fxbin.report.summary import Summary as Summary
     from fxbin.runtimes import BenchmarkReport as BenchmarkReport
@@ -129,6 +145,7 @@ _HOMES = {
     "fxbin.export": ("ExportMode", "ExportReport", "export_onnx", "export_program"),
     "fxbin.nncf": ("NNCFCheckpointReport", "load_nncf_checkpoint", "save_nncf_checkpoint"),
     "fxbin.passes": ("PassRun", "watch_passes"),
+    "fxbin.report.page.write": ("write_report",),
     "fxbin.report.summarize": ("summary",),
     "fxbin.report.summary": ("Summary",),
     "fxbin.runtimes": ("BenchmarkReport", "RuntimeReport", "benchmark", "compare_runtimes"),

@@ -1,6 +1,7 @@
 """What gets installed is what is in the repository."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from fxbin.engine.compiler import find_compilers
 from fxbin.tracing.patches.reached import NEWEST_TESTED
 from tests.lower_bounds import lower_bounds
 from tests.quick_compiler import quick_compiler
+from tools.release_notes import main as print_release_notes
+from tools.release_notes import notes, sections
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,11 +30,14 @@ def test_every_package_folder_is_installed() -> None:
     assert {name.replace(".", "/") for name in packages} == folders | {"fxbin/passes"}
 
 
-def test_sources_of_the_engine_are_installed() -> None:
+def test_sources_of_the_engine_and_of_the_report_are_installed() -> None:
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = options["package-data"]["fxbin"]
     sources = [path.relative_to(ROOT / "fxbin") for path in (ROOT / "fxbin/engine/kernels").iterdir()]
     assert len(sources) > 20
+    assets = [*(ROOT / "fxbin/report/html").glob("*.css"), *(ROOT / "fxbin/report/html").glob("*.js")]
+    assert len(assets) == 3
+    sources += [path.relative_to(ROOT / "fxbin") for path in assets]
     assert [path for path in sources if not any(path.match(pattern) for pattern in patterns)] == []
 
 
@@ -42,7 +48,7 @@ def wheel(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     for name in ("fxbin", "passes"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, copied / name, symlinks=True, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, copied)
     command = quick_compiler(tmp_path) if request.param else "/nowhere/cc"
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, copied)
@@ -113,3 +119,51 @@ def test_readme_names_the_versions_of_torch_that_are_tested() -> None:
     assert f"most recently torch {NEWEST_TESTED}," in readme
     assert f"torch {oldest}.0 among them" in readme
     assert f"| PyTorch ≥ {oldest} |" in readme
+
+
+def test_classifiers_name_the_pythons_that_the_readme_says_are_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [name.rpartition(" :: ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"Python {', '.join(named[:-1])} and {named[-1]}" in readme
+
+
+def test_source_distribution_has_no_half_of_the_tests() -> None:
+    manifest = (ROOT / "MANIFEST.in").read_text().splitlines()
+    assert "prune tests" in manifest
+    (included,) = (line.split()[1:] for line in manifest if line.startswith("include "))
+    assert [name for name in included if not (ROOT / name).exists()] == []
+
+
+def test_citation_has_what_its_format_requires() -> None:
+    keys = re.findall(r"^([\w-]+):", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert {"authors", "cff-version", "message", "title"} <= set(keys)
+    assert "version" not in keys  # pyproject.toml has it, alone
+
+
+CHANGES = """# Changelog
+
+## Unreleased
+
+### Added
+
+- One thing
+  in two lines, see [docs](docs/x.md).
+- Another.
+
+## 0.1.0 - 2026-01-01
+
+First.
+"""
+
+
+def test_release_notes_are_a_section_of_the_changelog() -> None:
+    found = sections(CHANGES)
+    assert list(found) == ["Unreleased", "0.1.0"]
+    assert found["0.1.0"] == "First."
+    assert notes(found["Unreleased"]) == "### Added\n\n- One thing in two lines, see docs.\n- Another."
+
+
+def test_release_notes_of_an_unknown_version_are_an_error() -> None:
+    with pytest.raises(SystemExit, match=r"version: got '9.9', expected one of CHANGELOG.md: Unreleased"):
+        print_release_notes(["9.9"])

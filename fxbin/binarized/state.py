@@ -61,6 +61,15 @@ class BinarizationState:
         self.started: tuple[float, float, float] | None = None
         """The epoch that a schedule has started last, and its start epochs of activations and weights."""
 
+    def __repr__(self) -> str:
+        epoch = "no epoch started" if self.started is None else f"epoch {self.started[0]:g}"
+        activations = sum(site.activation.is_enabled for site in self.sites.values())
+        weights = sum(site.weight.is_enabled for site in self.sites.values())
+        return (
+            f"<BinarizationState: stage {str(self.stage)!r}, {epoch}; of {len(self.sites)} call sites, "
+            f"{activations} have binarized activations and {weights} binarized weights>"
+        )
+
     @property
     def binarizers(self) -> list[Binarizer]:
         """All binarizers, without duplicates if call sites share one."""

@@ -57,9 +57,9 @@ class ComposedWeightBinarizer(WeightBinarizer):
         """The scale a of `w`: half of the distance between its levels."""
         return self.levels(w).half_distance
 
-    def scale_of(self, w: Tensor, transformed: Tensor) -> Tensor:
-        """The scale a of `w`, with its gradients; `transformed` is w after its transformation."""
-        return self.rule.of(w, transformed, self._parameters_of_rule())[1]
+    def center_and_scale(self, w: Tensor, transformed: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What `rule` says, with its gradients; `transformed` is w after its transformation."""
+        return self.rule.of(w, transformed, self._parameters_of_rule())
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with two levels, same shape and dtype."""
@@ -77,7 +77,7 @@ class ComposedWeightBinarizer(WeightBinarizer):
         )
 
     def _levels(self, w: Tensor, transformed: Tensor, threshold: Tensor) -> Levels:
-        center, scale = self.rule.of(w, transformed, self._parameters_of_rule())
+        center, scale = self.center_and_scale(w, transformed)
         if center is None:
             return Levels(threshold, -scale, scale)
         return Levels(threshold, center - scale, center + scale)

@@ -53,7 +53,7 @@ def two_level_conv2d(
         activations.firing.add(cpu_passes.fired(x.detach(), levels.threshold.detach()))
     weight = EngineWeight.of(weights, w, engine)
     how = _How(derivative, weight.derivative, weight.is_scaled, settings, engine)
-    y: Tensor = _Conv2d.apply(x, weight.v, weight.scale, bias, *levels, how)  # type: ignore[no-untyped-call]
+    y: Tensor = _Conv2d.apply(x, weight.v, weight.scale, weight.center, bias, *levels, how)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -78,13 +78,13 @@ class _How(NamedTuple):
 
 
 class _Conv2d(Function):
-    """``y = conv2d(where(x > t, high, low), where(v > 0, a, -a)) + bias``, with the gradients of `TwoLevels`.
+    """``conv2d(where(x > t, high, low), center + where(v > 0, a, -a)) + bias``; gradients are `TwoLevels`'.
 
     Without a, the weight is v itself. The sum of ``g h``, where g is the gradient of the two-level input and
     h is 1 where that is high, follows from the inner product of the weight and its gradient. This equals that
     of the input and its gradient, because a convolution is linear in both.
 
-    Shapes: x ``(n, c, h, w)``, v ``(f, c / groups, kh, kw)``, a one number or ``(f, 1, 1, 1)``, t
+    Shapes: x ``(n, c, h, w)``, v ``(f, c / groups, kh, kw)``, a and center one number or ``(f, 1, 1, 1)``, t
             ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high one number.
     Errors: RuntimeError on a second derivative.
     """
@@ -95,6 +95,7 @@ class _Conv2d(Function):
         x: Tensor,
         v: Tensor,
         a: Tensor | None,
+        center: Tensor | None,
         bias: Tensor | None,
         threshold: Tensor,
         low: Tensor,
@@ -102,24 +103,25 @@ class _Conv2d(Function):
         how: _How,
     ) -> Tensor:
         """See the class."""
-        ctx.save_for_backward(x, v, a, threshold, low, high)
+        ctx.save_for_backward(x, v, a, center, threshold, low, high)
         ctx.how = how
         if a is not None:
             conv = prepared(x, v, a, bias, how.settings)
             if conv is not None:
-                of_channels = threshold.expand(1, x.shape[1], 1, 1)
-                return conv.run(how.engine, x, of_channels, high, v, a, bias, low)
-        weight = v if a is None else weight_levels(how.engine, v, a)
+                if threshold.numel() != x.shape[1]:
+                    threshold = threshold.expand(1, x.shape[1], 1, 1)
+                return conv.run(how.engine, x, threshold, high, v, a, bias, low, center)
+        weight = v if a is None else weight_levels(how.engine, v, a, center)
         return F.conv2d(_two_levels(x, threshold, low, high), weight, bias, *how.settings)
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         """See the class."""
-        x, v, a, threshold, low, high = ctx.saved_tensors
+        x, v, a, center, threshold, low, high = ctx.saved_tensors
         how: _How = ctx.how
-        wants_x, wants_v, wants_a, wants_bias, *wants_levels = ctx.needs_input_grad[:7]
-        weight = v if a is None else weight_levels(how.engine, v, a)
+        wants_x, wants_v, wants_a, wants_center, wants_bias, *wants_levels = ctx.needs_input_grad[:8]
+        weight = v if a is None else weight_levels(how.engine, v, a, center)
         grad_x, inputs = None, None
         if wants_x or any(wants_levels):
             g = _conv_gradients(grad_y, x, weight, how, True, False, False)[0]
@@ -128,15 +130,18 @@ class _Conv2d(Function):
             inputs = InputLevels(sums, ends, threshold) if any(wants_levels) else None
         else:
             two_level = _two_levels(x, threshold, low, high)
-        wants_w = wants_v or wants_a or inputs is not None
+        wants_w = wants_v or wants_a or wants_center or inputs is not None
         _, grad_w, grad_bias = _conv_gradients(grad_y, two_level, weight, how, False, wants_w, wants_bias)
         found = NO_GRADIENTS
         if wants_w:
-            found = weight_gradients(how.engine, grad_w, v, a, how.of_weight, how.is_scaled, inputs)
+            found = weight_gradients(
+                how.engine, grad_w, v, a, how.of_weight, how.is_scaled, inputs, center, wants_products=wants_a
+            )
         return (
             grad_x if wants_x else None,
             found.of_w if wants_v else None,
             _of_scale(found.products, a) if wants_a else None,
+            found.of_center,
             grad_bias,
             *map(_like, found.of_levels, (threshold, low, high)),
             None,

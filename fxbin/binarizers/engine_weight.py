@@ -20,12 +20,14 @@ BINARIZE = WeightBinarizer.binarize
 
 @dataclass(slots=True)
 class EngineWeight:
-    """``a`` where v > 0, else ``-a``, with the gradients that `ComposedWeightBinarizer` defines."""
+    """``center + a`` where v > 0, else ``center - a``; gradients are those of `ComposedWeightBinarizer`."""
 
     v: Tensor
     """The latent weight after its transformation; where `scale` is None, what is convolved with."""
     scale: Tensor | None = None
     """a: one number, or that of each filter; it may need a gradient."""
+    center: Tensor | None = None
+    """The same; None for 0."""
     derivative: Derivative = Derivative.straight_through()  # noqa: RUF009  (a tuple)
     is_scaled: bool = False
     """Whether a multiplies the gradient of v."""
@@ -36,10 +38,12 @@ class EngineWeight:
         found = None
         if weights.is_enabled and w.dim() == 4:
             if type(weights).binarize is BINARIZE:
-                found = cls(w, scale_of(weights, w.detach(), engine))
+                found = cls(w, scale_of(weights, w.detach(), engine).detach())  # it gets no gradient
             elif type(weights) is ComposedWeightBinarizer:
                 found = cls._of_parts(weights, w, engine)
         if found is None or found.scale is None or not is_by_filter(found.scale, w):
+            return cls(weights(w))
+        if found.center is not None and not is_by_filter(found.center, w):
             return cls(weights(w))
         return found
 
@@ -47,16 +51,19 @@ class EngineWeight:
     def _of_parts(cls, weights: ComposedWeightBinarizer, w: Tensor, engine: Engine) -> "EngineWeight | None":
         progress = weights.current_progress
         derivative = engine_derivative(weights.estimator, progress)
-        if derivative is None or not weights.is_by_filter:
+        if derivative is None:
             return None
         v = weights.latent.apply(w, progress)
         if v.dtype != w.dtype or v.shape != w.shape:
             return None
         if type(weights.rule) in (FilterMean, TensorMean):
-            scale = mean_magnitudes(engine, v.detach(), by_filter=type(weights.rule) is FilterMean)
+            center, scale = (
+                None,
+                mean_magnitudes(engine, v.detach(), by_filter=type(weights.rule) is FilterMean),
+            )
         else:
-            scale = weights.scale_of(w, v)
-        return cls(v, scale, derivative, weights.estimator.is_scaled)
+            center, scale = weights.center_and_scale(w, v)
+        return cls(v, scale, center, derivative, weights.estimator.is_scaled)
 
 
 def scale_of(weights: WeightBinarizer, w: Tensor, engine: Engine | None) -> Tensor:

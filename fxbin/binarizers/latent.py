@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from fxbin.binarizers.standardized import standardized
 from fxbin.errors import ConfigError
 
 _FILTER = (1, 2, 3)
@@ -74,9 +75,7 @@ class Standardize(Center):
 
     @override
     def apply(self, w: Tensor, progress: Tensor | None) -> Tensor:
-        centered = super().apply(w, progress)
-        variance = centered.square().mean(_FILTER, keepdim=True)
-        return centered * (variance + _SMALLEST_VARIANCE).rsqrt()
+        return standardized(w, _SMALLEST_VARIANCE)
 
 
 @dataclass(frozen=True)

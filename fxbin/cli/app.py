@@ -15,13 +15,14 @@ from fxbin.cli.check import check
 from fxbin.cli.exit_code import EXIT_ERROR
 from fxbin.cli.export import export
 from fxbin.cli.graph import graph
+from fxbin.cli.report import report
 from fxbin.cli.scopes import scopes
 from fxbin.cli.summary import summary
 from fxbin.cli.train import train
 from fxbin.cli.verify import verify
 from fxbin.errors import FxbinError
 
-COMMANDS = (train, check, scopes, summary, graph, export, verify, bench)
+COMMANDS = (train, check, scopes, summary, graph, export, verify, bench, report)
 """The commands in the order in which `fxbin --help` lists them."""
 
 app = typer.Typer(

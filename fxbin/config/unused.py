@@ -16,6 +16,8 @@ class UnusedKeys(Section):
     `examples/torch`.
     """
 
+    has_effect = False
+
     log_dir: Text = "."
     """Folder of graph dumps; `fxbin graph` and `to_dot` write to the file that you name."""
 
@@ -99,9 +101,6 @@ class UnusedKeys(Section):
 
     no_strip_on_export: Unused = None
     """Whether the export kept NNCF's own operators; binarizers are always exported here."""
-
-    optimizer: Unused = None
-    """Optimizer; staged training has Adam with `params.base_lr` and `params.base_wd`."""
 
     preprocessing: Unused = None
     """How pictures are normalized."""

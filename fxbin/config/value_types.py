@@ -1,6 +1,8 @@
 """The kinds of value that config keys have, stricter than pydantic's own: nothing is converted silently."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from inspect import Parameter, Signature
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -13,12 +15,48 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing_extensions import override
 
 
 class Section(BaseModel):
     """Base class of objects in a config: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    has_effect: ClassVar[bool] = True
+    """Whether the keys of this class do anything; `help` leaves out those that do not."""
+
+    @override
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Let `help` begin with the keys and their defaults, where pydantic has pages of types."""
+        super().__pydantic_init_subclass__(**kwargs)
+        unused = {
+            name
+            for base in cls.__mro__
+            if issubclass(base, Section) and not vars(base).get("has_effect", True)
+            for name in base.model_fields
+        }
+        # A key with an alias, such as "$schema", cannot be an argument.
+        keys = {
+            name: field for name, field in cls.model_fields.items() if name not in unused and not field.alias
+        }
+        required = [Parameter(name, Parameter.KEYWORD_ONLY) for name in keys if keys[name].is_required()]
+        optional = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.get_default(call_default_factory=True))
+            for name, field in keys.items()
+            if not field.is_required()
+        ]
+        cls.__signature__ = Signature([*required, *optional])
+
+    @override
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The keys that were given, in the config or by its preset; the others have their defaults."""
+        return [(name, value) for name, value in super().__repr_args__() if name in self.model_fields_set]
+
+    @override
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def problem(expected: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:

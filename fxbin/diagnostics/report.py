@@ -1,20 +1,24 @@
 """The report of `Diagnostics`, as data and as a table."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
+from fxbin.config.operator_name import short_names
+from fxbin.report.grid import Column, Grid, Widest
 from fxbin.report.text import as_text
 
 HARDLY = 0.001
 """A layer that fires in less than this share of its activations, or in all but this share, gets a warning."""
+
+
+FIGURES = ("fires", "silent", "flipped", "scale", "threshold", "|grad w|", "|grad s|", "|grad t|")
+"""Headings of the table, in the order of `_cells`."""
 
 
 @dataclass(frozen=True)
@@ -138,32 +142,31 @@ class DiagnosticsReport:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        # A Markdown table, so that it can be pasted from a log into an issue.
-        table = Table(box=box.MARKDOWN, header_style="bold")
-        table.add_column("conv2d", overflow="fold")
-        for heading in (
-            "fires",
-            "silent",
-            "flipped",
-            "scale",
-            "threshold",
-            "|grad w|",
-            "|grad s|",
-            "|grad t|",
-        ):
-            table.add_column(heading, justify="right", overflow="fold")
-        for site in self.sites:
-            silent = "-" if site.silent_channels is None else f"{site.silent_channels} of {site.channels}"
-            table.add_row(
-                Text(site.name, "yellow" if site.warning else ""),
-                _share(site.fired),
-                silent,
-                _share(site.flipped),
-                f"{site.scale:.3g}",
-                f"{site.smallest_threshold:.3g} to {site.largest_threshold:.3g}",
-                *map(_number, (site.weight_gradient, site.scale_gradient, site.threshold_gradient)),
-            )
-        return Group(table, *(Text(warning, "yellow") for warning in self.warnings))
+        full = [site.name for site in self.sites]
+        short = [*short_names(full).values()]
+        # The narrowest form leaves out the scale and the gradients.
+        forms = [self._grid(full, range(len(FIGURES))), self._grid(short, range(len(FIGURES)))]
+        forms.append(self._grid(short, (0, 1, 2, 4)))
+        return Group(Widest(forms), *(Text(warning, "yellow") for warning in self.warnings))
+
+    def _grid(self, names: Sequence[str], figures: Iterable[int]) -> Grid:
+        """The table with these `names` of the call sites and some of `FIGURES`."""
+        kept = [*figures]
+        columns = [Column("conv2d"), *(Column(FIGURES[index], "right") for index in kept)]
+        rows = []
+        for name, site in zip(names, self.sites, strict=True):
+            cells = _cells(site)
+            rows.append([Text(name, "yellow" if site.warning else ""), *(cells[index] for index in kept)])
+        return Grid(columns, rows)
+
+
+def _cells(site: SiteDiagnostics) -> list[Text]:
+    """The figures of `site`, as the table shows them."""
+    silent = "-" if site.silent_channels is None else f"{site.silent_channels} of {site.channels}"
+    threshold = f"{site.smallest_threshold:.3g} to {site.largest_threshold:.3g}"
+    gradients = map(_number, (site.weight_gradient, site.scale_gradient, site.threshold_gradient))
+    said = [_share(site.fired), silent, _share(site.flipped), f"{site.scale:.3g}", threshold, *gradients]
+    return [Text(cell) for cell in said]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

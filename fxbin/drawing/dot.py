@@ -49,7 +49,7 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval", collapse: int | None = Non
     check_depth("collapse", collapse)
     drawn = visible(to_networkx(model, graph=graph))
     convs = [data for _, data in drawn.nodes(data=True) if data["op"] == "conv2d"]
-    scopes = _scopes(drawn)
+    scopes = node_scopes(drawn)
     if collapse is not None:
         folded = fold(drawn, scopes, collapse)
         drawn, scopes = folded.graph, folded.scopes
@@ -109,7 +109,7 @@ def _sources(graph: "nx.DiGraph[str]", name: str) -> Iterator[tuple[str, dict[st
                 yield origin, flow
 
 
-def _scopes(drawn: "nx.DiGraph[str]") -> dict[str, tuple[str, ...]]:
+def node_scopes(drawn: "nx.DiGraph[str]") -> dict[str, tuple[str, ...]]:
     """The scope of each drawn node, as elements without the first one, which is the model itself."""
     scopes = {}
     for name, data in drawn.nodes(data=True):

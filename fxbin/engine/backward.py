@@ -45,7 +45,9 @@ def estimated_gradients(
         the high level where ``x > threshold``, else the low one;
         float64 ``(c + 2,)``: the sum of ``g e`` for each channel, then the sums of ``g e u`` and of g.
     """
-    return _gradients(engine, g, x, threshold.expand(1, x.shape[1], 1, 1), levels, derivative)
+    if threshold.numel() != x.shape[1]:
+        threshold = threshold.expand(1, x.shape[1], 1, 1)
+    return _gradients(engine, g, x, threshold, levels, derivative)
 
 
 _WINDOW = Derivative(0)
@@ -117,10 +119,11 @@ class WeightGradients(NamedTuple):
 
     of_w: Tensor | None
     products: Tensor | None
+    of_center: Tensor | None
     of_levels: tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
-NO_GRADIENTS = WeightGradients(None, None, (None, None, None))
+NO_GRADIENTS = WeightGradients(None, None, None, (None, None, None))
 """Where none is wanted."""
 
 
@@ -132,36 +135,46 @@ def weight_gradients(
     derivative: Derivative,
     is_scaled: bool,
     inputs: InputLevels | None,
+    center: Tensor | None = None,
+    *,
+    wants_products: bool = True,
 ) -> WeightGradients:
     """Compute all gradients that follow from that of a two-level weight, `g`, in one pass over it.
 
-    The weight is a where w > 0, else -a, with the `scale` a; without one, it is w itself. `g` is overwritten
-    if it has no gaps.
+    The weight is a where w > 0, else -a, with the `scale` a, plus the `center`; without a scale, it is w
+    itself. `g` is overwritten if it has no gaps.
 
-    Shapes: g and w ``(f, c / groups, kh, kw)``; scale one number, or ``(f, 1, 1, 1)``.
+    Shapes: g and w ``(f, c / groups, kh, kw)``; scale and center one number, or ``(f, 1, 1, 1)``.
 
     Returns:
         the gradient of w: ``g e``, where e is what the `derivative` is at w, times a if it `is_scaled`;
         without a scale, g;
-        with a scale, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
+        if it `wants_products`, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
+        with a center, its gradient: sums of g;
         with `inputs`: the gradients of threshold ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high ``(1,)``.
     """
     is_last = is_channels_last(g)
     g, w = in_layout(g, is_last), in_layout(w, is_last)
     call = WeightCall(sizeof(WeightCall), g.data_ptr(), w.data_ptr(), w.numel(), len(w))
-    products = None
+    products, of_center = None, None
+    if center is not None:
+        of_center = g.sum_to_size(center.shape)
+        call.more = (of_center.double() * center).sum().item()
     if scale is not None:
-        scale, products = dense(scale), torch.empty(len(w))
+        scale = dense(scale)
         call.scales, call.scales_size = scale.data_ptr(), scale.numel()
         call.estimator, call.parameter, call.peak = derivative
-        call.is_scaled, call.products = is_scaled, products.data_ptr()
+        call.is_scaled = is_scaled
+    if wants_products:
+        products = torch.empty(len(w))
+        call.products = products.data_ptr()
     if inputs is None:
         engine.weight_gradients(call)
-        return WeightGradients(g, products, (None, None, None))
+        return WeightGradients(g, products, of_center, (None, None, None))
     of_threshold, of_levels = torch.empty(inputs.threshold.shape), torch.empty(2)
     call.sums, call.sums_size = inputs.sums.data_ptr(), len(inputs.sums)
     call.low, call.high = inputs.levels
     call.grad_thresholds, call.grad_thresholds_size = of_threshold.data_ptr(), of_threshold.numel()
     call.grad_levels = of_levels.data_ptr()
     engine.weight_gradients(call)
-    return WeightGradients(g, products, (of_threshold, of_levels[:1], of_levels[1:]))
+    return WeightGradients(g, products, of_center, (of_threshold, of_levels[:1], of_levels[1:]))

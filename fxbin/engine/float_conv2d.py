@@ -37,16 +37,18 @@ class FloatConv2d:
         scale: Tensor,
         bias: Tensor | None,
         low: Tensor | None = None,
+        center: Tensor | None = None,
     ) -> Tensor:
-        """Return ``conv2d(where(x > threshold, high, low), where(w > 0, scale, -scale), bias)``.
+        """Return ``conv2d(where(x > threshold, high, low), center + where(w > 0, scale, -scale), bias)``.
 
-        A `low` of None is 0.
+        A `low` or a `center` of None is 0.
 
         It is computed on bits, with exact sums. Nothing is kept of the weight, because training changes it at
         every step.
 
         Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; high and low ``(1,)``;
-                w ``(f, c / groups, kh, kw)``; scale one number, or ``(f, 1, 1, 1)``; bias ``(f,)``.
+                w ``(f, c / groups, kh, kw)``; scale and center one number, or ``(f, 1, 1, 1)``;
+                bias ``(f,)``.
         """
         x, threshold, w, scale = aligned(x), *map(dense, (threshold, w, scale))
         y = self._y.make()
@@ -55,6 +57,9 @@ class FloatConv2d:
         call.thresholds, call.thresholds_size = threshold.data_ptr(), threshold.numel()
         call.weight, call.weight_size = w.data_ptr(), w.numel()
         call.scales, call.scales_size = scale.data_ptr(), scale.numel()
+        if center is not None:
+            center = dense(center)
+            call.centers, call.centers_size = center.data_ptr(), center.numel()
         if bias is not None:
             bias = dense(bias)
             call.bias, call.bias_size = bias.data_ptr(), bias.numel()

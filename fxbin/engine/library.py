@@ -96,6 +96,8 @@ class FloatCall(ctypes.Structure):
         ("weight_size", _Size),
         ("scales", ctypes.c_void_p),
         ("scales_size", _Size),
+        ("centers", ctypes.c_void_p),
+        ("centers_size", _Size),
         ("bias", ctypes.c_void_p),
         ("bias_size", _Size),
         ("y", EngineTensor),
@@ -167,11 +169,28 @@ class WeightCall(ctypes.Structure):
         ("products", ctypes.c_void_p),
         ("sums", ctypes.c_void_p),
         ("sums_size", _Size),
+        ("more", ctypes.c_double),
         ("low", ctypes.c_float),
         ("high", ctypes.c_float),
         ("grad_thresholds", ctypes.c_void_p),
         ("grad_thresholds_size", _Size),
         ("grad_levels", ctypes.c_void_p),
+    )
+
+
+class StandardizeCall(ctypes.Structure):
+    """The C struct ``fxbin_standardize_call``: standardized weights, or their gradient."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("w", ctypes.c_void_p),
+        ("v", ctypes.c_void_p),
+        ("g", ctypes.c_void_p),
+        ("size", _Size),
+        ("means", ctypes.c_void_p),
+        ("inverses", ctypes.c_void_p),
+        ("filters", _Size),
+        ("smallest", ctypes.c_float),
     )
 
 
@@ -240,6 +259,8 @@ class Engine:
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
         self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
         self._functions.fxbin_weight_gradients.argtypes = [ctypes.POINTER(WeightCall)]
+        self._functions.fxbin_standardize.argtypes = [ctypes.POINTER(StandardizeCall)]
+        self._functions.fxbin_standardize_gradients.argtypes = [ctypes.POINTER(StandardizeCall)]
         self._functions.fxbin_rprelu.argtypes = [ctypes.POINTER(RPReLUCall)]
         self._functions.fxbin_rprelu_gradients.argtypes = [ctypes.POINTER(RPReLUCall)]
         address = ctypes.c_void_p
@@ -285,6 +306,14 @@ class Engine:
     def ste_gradients(self, call: SteCall) -> None:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
+
+    def standardize(self, call: StandardizeCall) -> None:
+        """Compute the values of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_standardize(ctypes.byref(call)))
+
+    def standardize_gradients(self, call: StandardizeCall) -> None:
+        """Compute the gradient of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_standardize_gradients(ctypes.byref(call)))
 
     def rprelu(self, call: RPReLUCall) -> None:
         """Compute the values of `call`. Raises EngineError if its sizes do not fit one another."""

@@ -18,9 +18,12 @@ def mean_magnitudes(engine: Engine, w: Tensor, *, by_filter: bool) -> Tensor:
     return means
 
 
-def weight_levels(engine: Engine, w: Tensor, scale: Tensor) -> Tensor:
-    """Return `scale` where w > 0, else ``-scale``; `scale` is one number or ``(f, 1, 1, 1)``; all float32."""
+def weight_levels(engine: Engine, w: Tensor, scale: Tensor, center: Tensor | None = None) -> Tensor:
+    """Return ``center + scale`` where w > 0, else ``center - scale``; all float32.
+
+    `scale` and `center` are one number or ``(f, 1, 1, 1)``; a `center` of None is 0.
+    """
     w, scale = in_layout(w, is_channels_last(w)), dense(scale)
     y = torch.empty_like(w)
     engine.weight_levels(w.data_ptr(), w.numel(), scale.data_ptr(), scale.numel(), y.data_ptr())
-    return y
+    return y if center is None else y.add_(center)

@@ -100,7 +100,8 @@ def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
         return f"its weight scale is below 0 or not finite{where}"
     if not (s > 0 and s.isfinite()):
-        return f"its activation levels are {float(levels.low):g} and {float(levels.high):g}"
+        low, high = levels.low.item(), levels.high.item()
+        return f"its activations are {low:g} or {high:g}" if low else f"its activation scale is {high:g}"
     return None
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fxbin.errors import ExportError
+from fxbin.report.grid import Column, Grid
 from fxbin.report.text import as_text
 
 BenchmarkRuntime = Literal["engine", "onnxruntime", "openvino"]
 """``"engine"`` is PyTorch, with `fxbin.deploy` for the form in 1 bit. ``"onnxruntime"`` runs this form
 with fxbin's operators."""
 
-_NAMES = {"engine": "PyTorch", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
+NAMES = {"engine": "PyTorch", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
 """Spelling of each `BenchmarkRuntime` in the table."""
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -91,6 +91,13 @@ class BenchmarkReport:
         """How many times faster `timing` is than the first one, by medians."""
         return self.timings[0].median / timing.median
 
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """What was measured on what, and how, as two lines."""
+        shapes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
+        runtimes = ", ".join(f"{NAMES[runtime]} {version}" for runtime, version in self.versions.items())
+        return f"{runtimes} on {self.device}, input {shapes}", self._how()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values, medians and ratios included."""
         rows = [
@@ -99,24 +106,46 @@ class BenchmarkReport:
         ]
         return asdict(self) | {"timings": rows}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "BenchmarkReport":
+        """The report that `to_dict` returned as `plain`, as a file of `fxbin bench --output` has it.
+
+        Raises ExportError if it is not one.
+        """
+        derived = {"median", "speedup"}
+        try:
+            rows = [
+                {key: value for key, value in row.items() if key not in derived} for row in plain["timings"]
+            ]
+            timings = tuple(Timing(**row | {"seconds": tuple(row["seconds"])}) for row in rows)
+            shapes = tuple(tuple(shape) for shape in plain["shapes"])
+            report = cls(**{**plain, "shapes": shapes, "timings": timings})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ExportError(
+                f"not the report of a benchmark ({error!r}): expected what `fxbin bench --output` writes"
+            ) from error
+        if not timings:
+            raise ExportError("the report of a benchmark without timings: run `fxbin bench --output` again")
+        return report
+
     def __str__(self) -> str:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        table = Table(box=box.MARKDOWN)
-        for title in ("", "ms", "times faster", "convolutions in 1 bit", "MB"):
-            table.add_column(title, justify="right" if title else "left")
-        for timing in self.timings:
-            table.add_row(
-                f"{_NAMES[timing.runtime]}, {timing.name}",
+        figures = ("ms", "times faster", "convolutions in 1 bit", "MB")
+        columns = [Column(""), *(Column(title, "right") for title in figures)]
+        rows = [
+            [
+                f"{NAMES[timing.runtime]}, {timing.name}",
                 f"{timing.median * 1e3:.2f}",
                 f"{self.speedup(timing):.1f}",
                 f"{timing.one_bit} of {timing.promised}" if timing.promised else "",
                 f"{timing.size / 1e6:.2f}",
-            )
-        shapes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
-        runtimes = ", ".join(f"{_NAMES[runtime]} {version}" for runtime, version in self.versions.items())
-        return Group(Text(f"{runtimes} on {self.device}, input {shapes}"), Text(self._how()), table)
+            ]
+            for timing in self.timings
+        ]
+        table = Grid(columns, [list(map(Text, row)) for row in rows])
+        return Group(*map(Text, self.conditions), table)
 
     def _how(self) -> str:
         clock = "CPU time" if self.clock == "cpu" else "time"

@@ -17,7 +17,8 @@ from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info, replaced_conv2d
 from fxbin.report.layer_cost import is_weighted
 from fxbin.report.site import ReplacedSite, SiteReport, site_report
-from fxbin.report.summary import Summary, Target
+from fxbin.report.summary import Summary
+from fxbin.report.target import Target
 
 
 def summary(model: nn.Module, target: Target | None = None) -> Summary:
@@ -53,7 +54,7 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
         islands=model.islands,
         never_ran=tuple(_never_ran(model, sites)),
         target=target,
-        deployment=() if target is None else _planned(model, target),
+        deployment=() if target is None else planned(model, target),
         replaced=tuple(
             ReplacedSite(info.name, info.owner, info.decision.rewrites if info.decision else ())
             for info in replaced_conv2d(model.eval_graphs)
@@ -61,7 +62,11 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     )
 
 
-def _planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
+def planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
+    """How `target` will run each binarized call site of `model` after training.
+
+    Raises ExportError if the model does not run on its `input_info`.
+    """
     if target != "engine":
         operators: Operators = "openvino" if target == "openvino" else "fxbin"
         return plan_export(model, all_enabled=True, operators=operators)

@@ -1,35 +1,30 @@
 """What `fxbin.summary` returns, and how it prints: one row per conv2d call site, then the totals."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fxbin.binarized.state import Stage
 from fxbin.config.operator_name import short_names
 from fxbin.export import ExportMode, SiteExport
+from fxbin.report.grid import Column, Grid, Widest
+from fxbin.report.html.layer_rows import layer_rows
+from fxbin.report.html.notebook import notebook_html
 from fxbin.report.rewrite_lines import rewrite_lines
 from fxbin.report.site import ReplacedSite, SiteReport
-from fxbin.report.text import UNBOUNDED, as_text
+from fxbin.report.target import TARGETS, Target
+from fxbin.report.text import as_text
+from fxbin.report.units import count_text, shape_text, size_text
 from fxbin.tracing import Island, Specialisation
-
-Target = Literal["engine", "onnxruntime", "openvino"]
-"""A runtime for which `summary` can tell what will run in 1 bit."""
 
 _TOTALS = (
     *("binarized", "macs", "binarized_macs", "binarized_macs_share"),
     *("weight_bits", "full_precision_bits", "compression"),
 )
 """Totals in `Summary.to_dict`."""
-
-_TARGETS = {"engine": "the engine", "onnxruntime": "onnxruntime", "openvino": "OpenVINO"}
-"""Spelling of each `Target` in the table."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +143,11 @@ class Summary:
     def __rich__(self) -> RenderableType:
         return _table_of(self)
 
+    def _repr_html_(self) -> str:
+        plans = {} if self.target is None else {self.target: self.deployment}
+        rows = layer_rows([*self.sites, *self.others], plans)
+        return notebook_html(rows, tuple(plans), _totals(self))
+
     def _counted(self) -> Iterator[SiteReport]:
         """Yield the reports that totals include."""
         yield from (site for site in self.sites if not (site.train_only or site.example_call))
@@ -161,52 +161,41 @@ def _plain(record: Any) -> dict[str, Any]:
 
 def _table_of(report: Summary) -> RenderableType:
     """`report` for a rich console; a narrow one shows module paths instead of hierarchical names."""
-    return Group(_Sites(report), *(Text(line) for line in _totals(report)))
+    forms = [
+        _grid(report, full_names=True),
+        _grid(report),
+        _grid(report, without={"output"}),
+        _grid(report, without={"output", "weight"}),
+    ]
+    return Group(Widest(forms), *(Text(line) for line in _totals(report)))
 
 
-class _Sites:
-    """The table of call sites, in the widest form that fits the console."""
-
-    def __init__(self, report: Summary) -> None:
-        self._report = report
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        forms = [
-            _table(self._report, full_names=full_names, with_output=with_output)
-            for full_names, with_output in ((True, True), (False, True), (False, False))
-        ]
-        # A measurement never exceeds the given width, so it is taken without a limit.
-        unbounded = options.update(width=UNBOUNDED)
-        fits = (t for t in forms if Measurement.get(console, unbounded, t).maximum <= options.max_width)
-        yield next(fits, forms[-1])
-
-
-def _table(report: Summary, *, full_names: bool, with_output: bool) -> Table:
-    # A Markdown table, so that it can be pasted from a log into an issue.
-    table = Table(box=box.MARKDOWN, header_style="bold")
-    table.add_column("conv2d", overflow="fold")
-    table.add_column("weight", justify="right", overflow="fold")
-    if with_output:
-        table.add_column("output", justify="right", overflow="fold")
-    table.add_column("MACs", justify="right")
-    table.add_column("stored", justify="right")
-    table.add_column("1 bit", overflow="fold")
+def _grid(report: Summary, *, full_names: bool = False, without: Collection[str] = ()) -> Grid:
+    columns = [
+        Column("conv2d"),
+        Column("weight", "right"),
+        Column("output", "right"),
+        Column("MACs", "right"),
+    ]
+    columns += [Column("stored", "right"), Column("1 bit", wraps=True)]
+    if report.target is not None:
+        columns.append(Column(f"in {TARGETS[report.target]}", wraps=True))
     planned = {site.name: site for site in report.deployment}
     short = short_names([site.name for site in report.sites])
-    if report.target is not None:
-        table.add_column(f"in {_TARGETS[report.target]}", overflow="fold")
-    for site in report.sites:
-        output = (_shape(site.output_shape),) if with_output else ()
-        table.add_row(
+    rows = [
+        [
             Text(site.name if full_names else short[site.name]),
-            _shape(site.weight_shape),
-            *output,
-            "?" if site.macs is None else _count(site.macs),
-            "?" if site.weight_bits is None else _bytes(site.weight_bits),
+            Text(shape_text(site.weight_shape)),
+            Text(shape_text(site.output_shape)),
+            Text("?" if site.macs is None else count_text(site.macs)),
+            Text("?" if site.weight_bits is None else size_text(site.weight_bits)),
             _binarized(site),
             *([] if report.target is None else [_planned(planned.get(site.name))]),
-        )
-    return table
+        ]
+        for site in report.sites
+    ]
+    kept = [index for index, column in enumerate(columns) if column.title not in without]
+    return Grid([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
 
 
 def _binarized(site: SiteReport) -> Text:
@@ -223,24 +212,24 @@ def _planned(site: SiteExport | None) -> Text:
 
 def _totals(report: Summary) -> list[str]:
     """The lines below the table: totals, islands, rewrites, modules that never ran, specialisations."""
-    before, after = _bytes(report.full_precision_bits), _bytes(report.weight_bits)
+    before, after = size_text(report.full_precision_bits), size_text(report.weight_bits)
     count = f"{report.binarized} of {len(report.sites)} conv2d binarized ({report.mode})"
     share = f"{report.binarized_macs_share:.1%} binarized"
     lines = [
         f"{report.model}: {count}, stage: {report.stage}",
-        f"multiply-accumulates: {_count(report.macs)} for one example, {share}",
+        f"multiply-accumulates: {count_text(report.macs)} for one example, {share}",
         f"stored weights: {before} -> {after}, {report.compression:.1f} times smaller",
     ]
     if report.target is not None:
         share = f"{report.one_bit_macs / report.macs:.1%}" if report.macs else "0 %"
         lines.append(
-            f"{_TARGETS[report.target]} will run {report.one_bit} of {report.binarized} in 1 bit: {share} of "
+            f"{TARGETS[report.target]} will run {report.one_bit} of {report.binarized} in 1 bit: {share} of "
             "the multiply-accumulates"
         )
     if report.others:
         macs = sum(site.macs or 0 for site in report.others)
         kinds = ", ".join(dict.fromkeys(site.op for site in report.others))
-        lines.append(f"counted in full precision: {len(report.others)} {kinds}, {_count(macs)}")
+        lines.append(f"counted in full precision: {len(report.others)} {kinds}, {count_text(macs)}")
     if report.unknown:
         lines.append(f"not counted, inside modules kept whole: {', '.join(report.unknown)}")
     lines += [f"runs as plain Python: {island.scope}: {island.reason}" for island in report.islands]
@@ -257,24 +246,3 @@ def _totals(report: Summary) -> list[str]:
         for found in report.specialisations
     ]
     return lines
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "?" if shape is None else "x".join(map(str, shape))
-
-
-def _count(number: float) -> str:
-    return _scaled(number, 1000, ("", " k", " M", " G", " T"))
-
-
-def _bytes(bits: int) -> str:
-    return _scaled(math.ceil(bits / 8), 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
-
-
-def _scaled(number: float, step: int, units: tuple[str, ...]) -> str:
-    """`number` with three digits and the largest of `units`, each `step` times the one before."""
-    power = 0
-    while number >= step and power < len(units) - 1:
-        number, power = number / step, power + 1
-    digits = 0 if power == 0 or number >= 100 else 1 if number >= 10 else 2
-    return f"{number:.{digits}f}{units[power]}"

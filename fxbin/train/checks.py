@@ -21,6 +21,10 @@ from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.check_features import check_features
+from fxbin.train.compiled import check_compiler
+from fxbin.train.loggers.choose import check_loggers
+from fxbin.train.output_folder import check_room
+from fxbin.train.processes import is_first_process
 from fxbin.train.settings import problems_in, read_settings
 from fxbin.train.subject import Subject
 from fxbin.train.writable import check_writable
@@ -88,17 +92,38 @@ def start_as_in_nncf(subject: Subject) -> Iterator[str]:
         )
 
 
-def device_is_there(subject: Subject) -> Iterator[str]:
+def device_is_there(subject: Subject) -> tuple[()]:
     """Find a device that this machine does not have."""
     _ = subject.device
-    yield from ()
+    return ()
 
 
-def output_can_be_written(subject: Subject) -> Iterator[str]:
+def output_can_be_written(subject: Subject) -> tuple[()]:
     """Find an output folder that cannot be written."""
-    if subject.output is not None:
+    if subject.output is not None and is_first_process():
         check_writable(subject.output)
-    yield from ()
+    return ()
+
+
+def checkpoint_has_room(subject: Subject) -> tuple[()]:
+    """Find a disk without room for one checkpoint: its weights alone, without moments and teacher."""
+    if subject.output is not None and subject.has_model:
+        needed = sum(value.nbytes for value in subject.network.state_dict().values())
+        check_room(subject.output, needed)
+    return ()
+
+
+def loggers_are_installed(subject: Subject) -> tuple[()]:
+    """Find loggers whose packages are missing."""
+    check_loggers(subject.config)
+    return ()
+
+
+def compiler_works(subject: Subject) -> tuple[()]:
+    """Find that `torch.compile` does not work here, if the config asks for it."""
+    if subject.config.compile:
+        check_compiler(subject.place)
+    return ()
 
 
 def data_fit(subject: Subject) -> Iterator[str]:
@@ -115,10 +140,10 @@ def data_fit(subject: Subject) -> Iterator[str]:
         yield from subject.data.notes
 
 
-def run_can_be_resumed(subject: Subject) -> Iterator[str]:
+def run_can_be_resumed(subject: Subject) -> tuple[()]:
     """Find a checkpoint of another config in the output folder."""
     _ = subject.resumed
-    yield from ()
+    return ()
 
 
 def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
@@ -150,25 +175,25 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
     yield f"{count} of {len(statuses)} conv2d are binarized{why}"
 
 
-def weight_decay_is_excluded(subject: Subject) -> Iterator[str]:
+def weight_decay_is_excluded(subject: Subject) -> tuple[()]:
     """Find an expression in `wd_exclude` that matches no parameter."""
     if subject.can_be_transformed:
         parameter_groups(subject.transformed)
-    yield from ()
+    return ()
 
 
-def teacher_teaches(subject: Subject) -> Iterator[str]:
+def teacher_teaches(subject: Subject) -> tuple[()]:
     """Find a teacher that cannot be built, or whose outputs are not logits for the pictures."""
     if subject.has_data:
         _ = subject.teacher
-    yield from ()
+    return ()
 
 
-def features_are_there(subject: Subject) -> Iterator[str]:
+def features_are_there(subject: Subject) -> tuple[()]:
     """Find features to learn from that are not in both networks."""
     if subject.can_be_transformed:
         check_features(subject)
-    yield from ()
+    return ()
 
 
 CHECKS: tuple[Check, ...] = (
@@ -179,8 +204,11 @@ CHECKS: tuple[Check, ...] = (
     start_as_in_nncf,
     device_is_there,
     output_can_be_written,
+    loggers_are_installed,
+    compiler_works,
     data_fit,
     run_can_be_resumed,
+    checkpoint_has_room,
     scopes_match,
     weight_decay_is_excluded,
     teacher_teaches,
@@ -215,6 +243,7 @@ def check_before_training(subject: Subject) -> list[str]:
     """
     subject.is_training = True
     notes, errors = find(subject)
+    subject.forget_networks()  # the training makes its own
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -81,6 +81,11 @@ class Subject:
         self.made: dict[str, Any] = {}
         """The parts, or the error instead of one, by name."""
 
+    def forget_networks(self) -> None:
+        """Free the memory of the networks that only checks need."""
+        self.made.pop("network", None)
+        self.made.pop("transformed", None)
+
     @property
     def has_model(self) -> bool:
         """Whether there is a model to look at. A training must have one."""

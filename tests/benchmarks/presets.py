@@ -39,6 +39,7 @@ from tests.benchmarks.accuracy import FULL_PRECISION, PROTOCOLS, config_for
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/presets.md"
 PLOT = ROOT / "docs/images/presets.svg"
+PICTURE = f"![Accuracy over the time for one picture](images/{PLOT.name})"
 MARKS = "<!-- begin: tests/benchmarks/presets.py -->\n", "<!-- end: tests/benchmarks/presets.py -->"
 """Lines of the page between which the table is."""
 
@@ -194,10 +195,10 @@ def table(rows: list[Row]) -> list[str]:
 
 
 def write_table(lines: list[str]) -> None:
-    """Put the table into the page."""
+    """Put the table and the picture of the plot into the page."""
     begin, end = MARKS
     text = PAGE.read_text(encoding="utf-8")
-    block = begin + "\n".join(lines) + "\n" + end
+    block = begin + "\n".join([*lines, "", PICTURE]) + "\n" + end
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     assert pattern.search(text), f"{PAGE} lacks the lines {MARKS}"
     PAGE.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")

@@ -28,6 +28,7 @@ from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Sta
 from fxbin.binarizers.weight_levels import (
     CenterDistance,
     FilterMean,
+    InputMean,
     Learned,
     One,
     PowerOfTwo,
@@ -98,14 +99,15 @@ def test_outputs_and_gradients_are_those_of_the_steps(
     rule: ActivationLevels, settings: dict[str, Any], calls: list[Any]
 ) -> None:
     groups = settings.get("groups", 1)
-    for weights in (XNORWeightBinarizer(), composed(Learned(), groups), composed(CenterDistance(), groups)):
+    others = (composed(each, groups) for each in (Learned(), CenterDistance(), InputMean()))
+    for weights in (XNORWeightBinarizer(), *others):
         weights.enable()
         binarizers = started(rule), weights
         for mine, its in zip(
             found(binarized_conv2d, binarizers, settings), found(in_steps, binarizers, settings), strict=True
         ):
             assert_close(mine, its, rtol=1e-4, atol=1e-4)
-    assert calls == [True, True, False]  # a center is computed in float
+    assert calls == [True, True, True, False]  # a scale for each input channel is computed in float
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_every_estimator_of_weights_that_the_engine_knows(
     estimator: Estimator, latent: LatentTransform, calls: list[Any]
 ) -> None:
     activations = started(Sign())
-    for rule in (FilterMean(), TensorMean(), Learned(), PowerOfTwo(), One()):
+    for rule in (FilterMean(), TensorMean(), Learned(), PowerOfTwo(), One(), CenterDistance()):
         weights = ComposedWeightBinarizer((4, 6, 3, 3), rule, estimator, latent)
         weights.enable()
         if weights.follows_progress:
@@ -137,7 +139,7 @@ def test_every_estimator_of_weights_that_the_engine_knows(
         both = (found(run, (activations, weights), {}) for run in (binarized_conv2d, in_steps))
         for mine, its in zip(*both, strict=True):
             assert_close(mine, its, rtol=1e-4, atol=1e-4)
-    assert calls == [True] * 5
+    assert calls == [True] * 6
 
 
 def test_estimators_that_the_engine_does_not_know_are_left_to_the_steps(calls: list[Any]) -> None:
@@ -161,6 +163,27 @@ def test_filter_mean_and_straight_through_are_the_mode_xnor_to_the_bit(calls: li
         weights.enable()
         runs.append(found(binarized_conv2d, (activations, weights), {"padding": 1}))
     assert all(map(torch.equal, *runs))
+
+
+class LearnedMode(XNORWeightBinarizer):
+    """A scale of a user's own, with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(1))
+
+    def scale(self, w: Tensor) -> Tensor:
+        """The mean times the parameter."""
+        return super().scale(w) * self.factor
+
+
+def test_a_scale_of_a_mode_gets_no_gradient(calls: list[Any]) -> None:
+    weights = LearnedMode()
+    weights.enable()
+    for run in (binarized_conv2d, in_steps):
+        found_here = found(run, (started(Sign()), weights), {})
+        assert found_here[-1] is None
+    assert calls == [True]
 
 
 def test_parts_that_need_no_gradient_get_none(calls: list[Any]) -> None:

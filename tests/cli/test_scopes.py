@@ -49,8 +49,8 @@ def test_scopes_shows_what_a_pattern_selects(config: Path, capsys: pytest.Captur
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all("NNCFConv2d[conv1]/conv2d_0    conv2d" in line for line in lines)
-    assert exit_code("scopes", config, "--match", "conv1") == 2
-    assert "Error: --match: 'conv1' matches no node" in capsys.readouterr().err
+    assert exit_code("scopes", config, "--match", "conv7") == 2
+    assert "Error: --match: 'conv7' matches no node" in capsys.readouterr().err
 
 
 def test_scopes_of_a_model_with_a_config(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ static float at(const fxbin_tensor *t, int64_t n, int64_t c, int64_t y, int64_t 
     return ((float *)t->data)[n * t->stride[0] + c * t->stride[1] + y * t->stride[2] + x * t->stride[3]];
 }
 
-/** One sum of inputs times signs by the definition. */
+/** One sum by the definition. */
 static float sum_at(const fxbin_float_call *call, int64_t n, int64_t f, int64_t oy, int64_t ox) {
     const fxbin_shape *s = &call->shape;
     int64_t channels = s->channels / s->groups, group = f / (s->filters / s->groups);
@@ -61,7 +61,9 @@ static float sum_at(const fxbin_float_call *call, int64_t n, int64_t f, int64_t 
         if (y < 0 || y >= call->x.shape[2] || x < 0 || x >= call->x.shape[3]) continue;
         c += group * channels;
         float level = at(&call->x, n, c, y, x) > call->thresholds[c] ? call->high : call->low;
-        sum += call->weight[f * channels * s->kernel[0] * s->kernel[1] + i] > 0 ? level : -level;
+        float scale = call->scales[call->scales_size == 1 ? 0 : f];
+        float center = call->centers == NULL ? 0 : call->centers[call->centers_size == 1 ? 0 : f];
+        sum += level * (call->weight[f * channels * s->kernel[0] * s->kernel[1] + i] > 0 ? center + scale : center - scale);
     }
     return sum;
 }
@@ -96,13 +98,14 @@ static void convolve(void) {
     float *bias = numbers(s.filters);
     fxbin_float_call call = {
         sizeof call, s, tensor(in, (int)below(2)), thresholds, s.channels, below(2) ? 0 : -0.5f, 0.75f, weight, weights, scale, scales,
-        NULL, 0, tensor(out, (int)below(2)), 1 + below(2),
+        NULL, 0, NULL, 0, tensor(out, (int)below(2)), 1 + below(2),
     };
     if (below(2)) call.bias = bias, call.bias_size = s.filters;
+    if (below(2)) call.centers = bias, call.centers_size = s.filters;
     check(fxbin_convolve_floats(&call) == FXBIN_OK, "refused", sizes);
     for (int i = 0; i < 40; i++) {
         int64_t n = below(out[0]), f = below(out[1]), y = below(out[2]), x = below(out[3]);
-        float expected = scale[scales == 1 ? 0 : f] * sum_at(&call, n, f, y, x);
+        float expected = sum_at(&call, n, f, y, x);
         check(at(&call.y, n, f, y, x) == expected + (call.bias == NULL ? 0 : bias[f]), "a wrong number", sizes);
     }
     refuse_floats(&call, sizes);
@@ -287,6 +290,48 @@ static void levels(void) {
     free(w), free(scale), free(y), free(grad), free(t), free(before), free(grad_scale), free(grad_logit), free(sums);
 }
 
+/** The standardized weights and their gradient by the definition. */
+static void check_standardized(const fxbin_standardize_call *call, const float *before, const int64_t *sizes) {
+    int64_t inputs = call->size / call->filters;
+    for (int64_t f = 0; f < call->filters; f++) {
+        const float *w = call->w + f * inputs, *g = before + f * inputs;
+        double variance = 0, of_g = 0, product = 0, n = (double)inputs, mean = (double)call->means[f];
+        for (int64_t i = 0; i < inputs; i++) variance += ((double)w[i] - mean) * ((double)w[i] - mean) / n;
+        double inverse = 1 / sqrt(variance + (double)call->smallest);
+        check(is_near(call->inverses[f], inverse, inverse), "a wrong factor", sizes);
+        for (int64_t i = 0; i < inputs; i++) {
+            double v = ((double)w[i] - mean) * inverse;
+            check(is_near(call->v[f * inputs + i], v, inverse), "a wrong standardized weight", sizes);
+            of_g += (double)g[i] / n, product += (double)g[i] * v / n;
+        }
+        for (int64_t i = 0; i < inputs; i++) {
+            double v = ((double)w[i] - mean) * inverse, expected = inverse * ((double)g[i] - of_g - v * product);
+            check(is_near(call->g[f * inputs + i], expected, 10 * inverse), "a wrong gradient of it", sizes);
+        }
+    }
+}
+
+static void standardize(void) {
+    int64_t filters = 1 + below(9), inputs = 1 + below(300), size = filters * inputs, sizes[8] = {filters, inputs};
+    float *w = numbers(size), *v = numbers(size), *g = numbers(size), *before = numbers(size);
+    float *means = numbers(filters), *inverses = numbers(filters);
+    memcpy(before, g, (size_t)size * sizeof *g);
+    fxbin_standardize_call call = {sizeof call, w, v, NULL, size, means, inverses, filters, 0.25f};
+    check(fxbin_standardize(&call) == FXBIN_OK, "refused", sizes);
+    check(fxbin_standardize_gradients(&call) == FXBIN_BAD_ARGUMENT, "no gradient", sizes);
+    call.g = g;
+    check(fxbin_standardize_gradients(&call) == FXBIN_OK, "refused", sizes);
+    check_standardized(&call, before, sizes);
+    for (int i = 0; i < 3; i++) {
+        fxbin_standardize_call bad = call;
+        if (i == 0) bad.size = 0;
+        if (i == 1) bad.filters = size + 1;
+        if (i == 2) bad.struct_size--;
+        check(fxbin_standardize(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
+    }
+    free(w), free(v), free(g), free(before), free(means), free(inverses);
+}
+
 /** The gradients of the input's threshold and levels, given the sum of ``g y``. */
 static void check_input_levels(const fxbin_weight_call *call, double sum, const int64_t *sizes) {
     int64_t channels = call->sums_size - 2;
@@ -356,7 +401,7 @@ int main(int count, char **arguments) {
     state = (uint64_t)atoll(arguments[2]);
     clock_t end = clock() + (clock_t)(atof(arguments[1]) * CLOCKS_PER_SEC);
     int runs = 0;
-    for (; clock() < end; runs++) convolve(), ste(), rprelu(), levels(), weights();
+    for (; clock() < end; runs++) convolve(), ste(), rprelu(), levels(), standardize(), weights();
     printf("%d shapes\n", runs);
     return runs < 10;
 }

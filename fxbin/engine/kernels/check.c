@@ -227,6 +227,8 @@ int check_weight(const fxbin_float_call *call) {
     CHECK(check_shape(shape));
     int64_t values = shape->filters * inputs_of(shape), scales = call->scales_size == 1 ? 1 : shape->filters;
     CHECK(check_vector("weight", call->weight, call->weight_size, values, sizeof(float), false));
+    int64_t centers = call->centers_size == 1 ? 1 : shape->filters;
+    CHECK(check_vector("centers", call->centers, call->centers_size, centers, sizeof(float), true));
     return check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false);
 }
 
@@ -314,6 +316,22 @@ static int check_input_levels(const fxbin_weight_call *call) {
     return check_vector("grad_levels", call->grad_levels, 2, 2, sizeof(float), false);
 }
 
+int check_standardize(const fxbin_standardize_call *call, bool has_gradient) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_standardize_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    int64_t size = call->size, filters = call->filters;
+    CHECK(between("filters", filters, 1, MAX_SIZE));
+    CHECK(between("weights", size, 1, MAX_ELEMENTS));
+    if (size % filters) return fail(FXBIN_BAD_ARGUMENT, "filters: expected a divisor of the number of weights");
+    CHECK(check_vector("v", call->v, size, size, sizeof(float), false));
+    CHECK(check_vector("inverses", call->inverses, filters, filters, sizeof(float), false));
+    if (has_gradient) return check_vector("g", call->g, size, size, sizeof(float), false);
+    CHECK(check_vector("w", call->w, size, size, sizeof(float), false));
+    return check_vector("means", call->means, filters, filters, sizeof(float), false);
+}
+
 int check_weight_call(const fxbin_weight_call *call) {
     if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
     if (call->struct_size != (int64_t)sizeof(fxbin_weight_call)) {
@@ -328,7 +346,9 @@ int check_weight_call(const fxbin_weight_call *call) {
     if (call->scales != NULL) {
         int64_t scales = call->scales_size == 1 ? 1 : filters;
         CHECK(check_vector("scales", call->scales, call->scales_size, scales, sizeof(float), false));
-        CHECK(check_vector("products", call->products, filters, filters, sizeof(float), false));
+        if (call->products != NULL) {
+            CHECK(check_vector("products", call->products, filters, filters, sizeof(float), false));
+        }
         CHECK(check_estimator(call->estimator, FXBIN_APPROX_SIGN, call->parameter, call->peak));
         CHECK(between("is_scaled", call->is_scaled, 0, 1));
     }

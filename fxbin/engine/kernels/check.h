@@ -21,6 +21,9 @@ int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients);
 
 int check_levels(const float *w, int64_t size, const float *scales, int64_t scales_size, const float *y);
 
+/** FXBIN_OK if the call has what the values need, or the gradient. */
+int check_standardize(const fxbin_standardize_call *call, bool has_gradient);
+
 int check_weight_call(const fxbin_weight_call *call);
 
 int check_level_call(const fxbin_level_call *call);

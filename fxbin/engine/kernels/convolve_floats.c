@@ -67,8 +67,9 @@ static int convolve_bits(const fxbin_float_call *call, fxbin_weights *weights, u
     const float x_levels[2] = {call->low, call->high};
     for (int64_t f = 0; f < filters; f++) {
         float scale = call->scales[call->scales_size == 1 ? 0 : f];
-        levels[f] = -scale;
-        levels[filters + f] = scale;
+        float center = call->centers == NULL ? 0 : call->centers[call->centers_size == 1 ? 0 : f];
+        levels[f] = center - scale;
+        levels[filters + f] = center + scale;
     }
     int status = pack_signs(shape, call->weight, bits);
     if (status != FXBIN_OK) return status;

@@ -133,7 +133,8 @@ FXBIN_API int fxbin_quantize(
 
 /** One convolution of a float weight, of which nothing is kept, because training changes it at every step.
  *
- * Like `fxbin_convolve`, with the levels 0 and `high` of x, and w = scale[f] where weight > 0, else -scale[f].
+ * Like `fxbin_convolve`, with the levels `low` and `high` of x, and w = center[f] + scale[f] where weight > 0, else
+ * center[f] - scale[f].
  */
 typedef struct {
     int64_t struct_size; /**< ``sizeof(fxbin_float_call)`` */
@@ -146,6 +147,8 @@ typedef struct {
     int64_t weight_size;
     const float *scales; /**< of each filter, or one for all */
     int64_t scales_size;
+    const float *centers; /**< the same; null for 0 */
+    int64_t centers_size;
     const float *bias; /**< of each filter; may be null */
     int64_t bias_size;
     fxbin_tensor y; /**< float32 */
@@ -264,6 +267,31 @@ typedef struct {
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
 
+/** Weights minus the mean of their filter, divided by its standard deviation:
+ *
+ *     v = (w - mean) / sqrt(variance + smallest)
+ *
+ * with the variance around the given mean, or, given the gradient of v, g, that of w in place of g:
+ *
+ *     g = (g - mean(g) - v mean(g v)) / sqrt(variance + smallest)
+ */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_standardize_call)`` */
+    const float *w;      /**< null for the gradient */
+    float *v, *g;        /**< v is read for the gradient; g is null for the values */
+    int64_t size;        /**< of each of them, filter after filter */
+    const float *means;  /**< of each filter; null for the gradient */
+    float *inverses;     /**< 1 / sqrt(variance + smallest) of each filter; read for the gradient */
+    int64_t filters;
+    float smallest;
+} fxbin_standardize_call;
+
+/** Compute v and the inverses. */
+FXBIN_API int fxbin_standardize(const fxbin_standardize_call *call);
+
+/** Compute the gradient. */
+FXBIN_API int fxbin_standardize_gradients(const fxbin_standardize_call *call);
+
 /** The end of the backward of two-level weights, and of the convolution that they are part of.
  *
  * With y = a where w > 0, else -a, the scale a being that of the filter, g the gradient of y, and e what counts as the
@@ -273,7 +301,7 @@ FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
  *     products[f] = sum of g where w > 0, minus the sum of the others, over filter f
  *
  * Without scales, w has its levels already: grad_w is g, and there are no products. With sums, as
- * `fxbin_ste_gradients` writes them for an estimator other than `FXBIN_WINDOW`, and s = sum(g y):
+ * `fxbin_ste_gradients` writes them for an estimator other than `FXBIN_WINDOW`, and s = sum(g y) + `more`:
  *
  *     grad_thresholds[c] = -sums[c], or the sum of these if there is one threshold for all
  *     grad_levels[1] = (s - low sums[channels + 1]) / (high - low) - sums[channels] / 2
@@ -292,9 +320,10 @@ typedef struct {
     int64_t estimator; /**< of the weight, not `FXBIN_WINDOW` */
     float parameter, peak;
     int64_t is_scaled;
-    float *products;    /**< of each filter; null without scales */
+    float *products;    /**< of each filter; may be null */
     const double *sums; /**< may be null */
     int64_t sums_size;  /**< channels + 2 */
+    double more; /**< the sum of g times the weight's center, if it has one */
     float low, high;
     float *grad_thresholds; /**< of each channel, or one for all; null without sums */
     int64_t grad_thresholds_size;

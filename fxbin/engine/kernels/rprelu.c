@@ -23,8 +23,8 @@
 /** Number of values that are worth another thread. */
 #define NUMBERS_OF_A_THREAD (1024 * 1024)
 
-/** The sums of a channel: of g where x is above gamma, of g elsewhere, and of g (x - gamma) elsewhere. */
-enum { ABOVE, BELOW, PRODUCT, SUMS };
+/** The sums of a channel: of g, of the gradient of x, and of g (x - gamma) where x is not above gamma. */
+enum { OF_G, OF_X, PRODUCT, SUMS };
 
 typedef struct {
     const fxbin_rprelu_call *call;
@@ -45,15 +45,13 @@ static ALWAYS_INLINE float value_of(float x, float gamma, float zeta, float beta
 
 /** The gradient of x; the shares of the sums go to place `at` of each array. */
 static ALWAYS_INLINE float gradient_of(
-    float x, float g, float gamma, float beta, float *above, float *below, float *product, int64_t at
+    float x, float g, float gamma, float beta, float *of_g, float *of_x, float *product, int64_t at
 ) {
-    float d = x - gamma;
-    bool is_above = d > 0;
-    float of_below = choose(is_above, 0, g);
-    above[at] += choose(is_above, g, 0);
-    below[at] += of_below;
-    product[at] += of_below * choose(is_above, 0, d);
-    return choose(is_above, g, beta * g);
+    float d = x - gamma, gradient = g * choose(d > 0, 1, beta);
+    of_g[at] += g;
+    of_x[at] += gradient;
+    product[at] += g * (0 < d ? 0 : d);
+    return gradient;
 }
 
 static ALWAYS_INLINE double sum_of(const float *lanes) {
@@ -76,17 +74,17 @@ static ALWAYS_INLINE void write_gradients_of_plane(const pass *self, int64_t fir
     const float *x = self->call->x + first, *g = self->call->g + first;
     float *y = self->call->y + first, gamma = self->gamma[channel], beta = self->beta[channel];
     for (int64_t i = 0; i < self->plane;) {
-        float above[LANES] = {0}, below[LANES] = {0}, product[LANES] = {0};
+        float of_g[LANES] = {0}, of_x[LANES] = {0}, product[LANES] = {0};
         int64_t end = min_of(i + TURNS * LANES, self->plane);
         for (; i + LANES <= end; i += LANES) {
             INDEPENDENT
             for (int j = 0; j < LANES; j++) {
-                y[i + j] = gradient_of(x[i + j], g[i + j], gamma, beta, above, below, product, j);
+                y[i + j] = gradient_of(x[i + j], g[i + j], gamma, beta, of_g, of_x, product, j);
             }
         }
-        for (int j = 0; i < end; i++, j++) y[i] = gradient_of(x[i], g[i], gamma, beta, above, below, product, j);
-        sums[ABOVE * self->channels + channel] += sum_of(above);
-        sums[BELOW * self->channels + channel] += sum_of(below);
+        for (int j = 0; i < end; i++, j++) y[i] = gradient_of(x[i], g[i], gamma, beta, of_g, of_x, product, j);
+        sums[OF_G * self->channels + channel] += sum_of(of_g);
+        sums[OF_X * self->channels + channel] += sum_of(of_x);
         sums[PRODUCT * self->channels + channel] += sum_of(product);
     }
 }
@@ -109,7 +107,7 @@ static ALWAYS_INLINE void write_gradients_of_periods(
 ) {
     int64_t period = self->period, of_channel = period / self->channels;
     const float *gamma = self->gamma, *beta = self->beta;
-    float *above = storage, *below = above + period, *product = below + period;
+    float *of_g = storage, *of_x = of_g + period, *product = of_x + period;
     for (int64_t start = first; start < last;) {
         memset(storage, 0, (size_t)(SUMS * period) * sizeof *storage);
         for (int64_t end = min_of(start + TURNS * period, last); start < end; start += period) {
@@ -117,7 +115,7 @@ static ALWAYS_INLINE void write_gradients_of_periods(
             float *y = self->call->y + start;
             INDEPENDENT
             for (int64_t i = 0; i < period; i++) {
-                y[i] = gradient_of(x[i], g[i], gamma[i], beta[i], above, below, product, i);
+                y[i] = gradient_of(x[i], g[i], gamma[i], beta[i], of_g, of_x, product, i);
             }
         }
         for (int64_t i = 0; i < SUMS * period; i++) sums[i / of_channel] += (double)storage[i];
@@ -183,8 +181,8 @@ static void finish(const pass *self) {
     for (int64_t c = 0; c < self->channels; c++) {
         double sums[SUMS] = {0};
         for (int64_t i = 0; i < self->parts * SUMS; i++) sums[i % SUMS] += self->sums[i * self->channels + c];
-        call->grad_gamma[c] = (float)-(sums[ABOVE] + (double)call->beta[c] * sums[BELOW]);
-        call->grad_zeta[c] = (float)(sums[ABOVE] + sums[BELOW]);
+        call->grad_gamma[c] = (float)-sums[OF_X];
+        call->grad_zeta[c] = (float)sums[OF_G];
         call->grad_beta[c] = (float)sums[PRODUCT];
     }
 }

@@ -48,7 +48,7 @@ static ALWAYS_INLINE double run_filters(const fxbin_weight_call *call, int64_t e
         float scale = call->scales[call->scales_size == 1 ? 0 : f];
         of.factor = call->is_scaled ? scale : 1;
         double product = run_filter(call->g + f * count, call->w + f * count, count, of, estimator);
-        call->products[f] = (float)product;
+        if (call->products != NULL) call->products[f] = (float)product;
         sum += (double)scale * product;
     }
     return sum;
@@ -103,7 +103,7 @@ static double inner_product(const fxbin_weight_call *call) {
     return sum;
 }
 
-/** The gradients of the input's threshold and levels, from the sum of ``g y``. */
+/** The gradients of the input's threshold and levels, from the inner product of the weight and its gradient. */
 static void finish(const fxbin_weight_call *call, double sum) {
     int64_t channels = call->sums_size - 2;
     double of_thresholds = 0, of_units = call->sums[channels], total = call->sums[channels + 1];
@@ -122,6 +122,6 @@ int fxbin_weight_gradients(const fxbin_weight_call *call) {
     int status = check_weight_call(call);
     if (status != FXBIN_OK) return status;
     double sum = call->scales == NULL ? inner_product(call) : run_best(call);
-    if (call->sums != NULL) finish(call, sum);
+    if (call->sums != NULL) finish(call, sum + call->more);
     return FXBIN_OK;
 }

@@ -1,0 +1,135 @@
+"""The command `fxbin report`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fxbin.cli.network import model_from
+from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption
+from fxbin.errors import ConfigError, ExportError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fxbin.report.benchmark import BenchmarkReport
+
+ROUNDS = 5
+"""Rounds of a benchmark for a report: enough for two digits, and seconds instead of minutes."""
+
+
+def report(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The folder of a run, its checkpoint, a config file, a model's name, or, with --config, a "
+            "state_dict.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.html",
+            help="The file to write.",
+            show_default="report.html in the folder of the run, or here",
+        ),
+    ] = None,
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
+    input_size: InputOption = None,
+    average: AverageOption = False,
+    bench: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Sizes and times that `fxbin bench --output` wrote, instead of new ones.",
+        ),
+    ] = None,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Time the model here, in float32 and in 1 bit.")
+    ] = True,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Held-out pictures for histograms of activations; 0 for none.")
+    ] = 64,
+) -> None:
+    """Write a page about a run or a model, for a browser: one HTML file that needs no network.
+
+    Curves with the stages, the layers with their costs and whether each runtime runs them in 1 bit, the
+    rewritten graph, activations around their thresholds, sizes and latencies. A config or a name gives the
+    untrained network, without curves and histograms.
+
+    Examples: `fxbin report runs/demo`, `fxbin report timm:resnet26 -o resnet26.html --no-time`
+    """
+    from fxbin.report.page.content import content_of
+    from fxbin.report.page.whole_page import page
+    from fxbin.report.page.write import check_report_path, save_page
+    from fxbin.train.run_report import read_run, run_content
+
+    folder = Path(source)
+    path = output or (folder / "report.html" if folder.is_dir() else Path("report.html"))
+    check_report_path("--output", path)
+    known = None if bench is None else read_timings(bench)
+    if folder.is_dir():
+        _refuse(folder, {"--config": config, "--set": settings, "--input": input_size})
+        run = read_run(folder, average=average)
+        timings, notes = timings_of(run.model, known, timed)
+        content = run_content(run, pictures=pictures, timings=timings, notes=notes)
+    else:
+        model = model_from(
+            source, input_size, config=config, settings=settings or (), average=average, enable=False
+        )
+        timings, notes = timings_of(model, known, timed)
+        content = content_of(model, timings=timings, notes=notes)
+    save_page(page(content), path)
+    for note in content.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"wrote {path} ({path.stat().st_size / 1024:.0f} KiB)")
+
+
+def _refuse(folder: Path, options: Mapping[str, object]) -> None:
+    """Raise ConfigError if one of `options` has a value: the run in `folder` has its own config."""
+    for option, value in options.items():
+        if value:
+            raise ConfigError(
+                f"{option}: {value!r}: the run in {folder} has its own config, leave the option out."
+            )
+
+
+def timings_of(
+    model: "nn.Module", known: "BenchmarkReport | None", timed: bool
+) -> tuple["BenchmarkReport | None", list[str]]:
+    """Sizes and times of `model`: those `known`, or new ones if `timed`; and a note if that fails."""
+    from fxbin.runtimes import benchmark
+
+    if known is not None or not timed:
+        return known, []
+    try:
+        return benchmark(model, rounds=ROUNDS, int8=_int8()), []
+    except ExportError as error:
+        return None, [f"The model could not be timed: {error}"]
+
+
+def _int8() -> bool | None:
+    """Not to time int8, which calibrates for minutes; None where OpenVINO is missing and takes no options."""
+    from importlib.util import find_spec
+
+    return False if find_spec("openvino") else None
+
+
+def read_timings(path: Path) -> "BenchmarkReport":
+    """The report that `fxbin bench --output` wrote to `path`.
+
+    Raises ExportError if there is none.
+    """
+    from fxbin.report.benchmark import BenchmarkReport
+
+    try:
+        return BenchmarkReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ExportError) as error:
+        raise ExportError(f"--bench: {path} cannot be read: {error}") from error

@@ -1,0 +1,1 @@
+"""Parts of HTML that the page of a report and notebooks share: the table of layers."""

@@ -1,0 +1,35 @@
+"""Text and data inside HTML, so that nothing in a name or a message is taken for markup."""
+
+import json
+from html import escape
+from importlib import resources
+from typing import Any
+
+
+def text(value: object) -> str:
+    """`value` as text for an element or for a quoted attribute.
+
+    >>> text('a<b "c"')
+    'a&lt;b &quot;c&quot;'
+    """
+    return escape(str(value), quote=True)
+
+
+def data_script(name: str, value: Any) -> str:
+    r"""A script element that only holds `value` as JSON, under the id `name`.
+
+    >>> print(data_script("d", "</script><b>"))
+    <script type="application/json" id="d">"\u003c/script>\u003cb>"</script>
+    """
+    # JSON in a script element ends at the first "</script", wherever it is; U+2028 is fine in JSON.
+    content = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{text(name)}">{content}</script>'
+
+
+def asset(name: str) -> str:
+    """The file `name` of this folder: a style sheet or a script."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+COPY_BUTTON = '<button type="button" class="copy">copy</button>'
+"""Copies the text of the `code` element in front of it; the script of the page says so to screen readers."""

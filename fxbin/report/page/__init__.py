@@ -1,0 +1,1 @@
+"""`fxbin.write_report`: one self-contained HTML page about a model."""

@@ -1,0 +1,125 @@
+"""Which curves a training gives: what its epochs recorded, grouped into charts."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+Epochs = Sequence[Mapping[str, Any]]
+"""One mapping for each epoch: ``stage``, ``diagnostics`` and any numbers, such as ``loss``."""
+
+_LABELS = {
+    "test_accuracy": "held-out",
+    "train_accuracy": "training",
+    "average_accuracy": "averaged network",
+    "loss": "training loss",
+    "label_loss": "on labels",
+    "distillation_loss": "distance to the teacher",
+    "feature_loss": "distance of the features",
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+}
+"""Names of known figures in a legend; others are spelled as they are recorded."""
+
+_NO_CURVE = {"epoch", "seconds", "stage", "phase", "diagnostics"}
+
+_GROUPS = (
+    (re.compile("accuracy|top_?[0-9]"), "accuracy, %"),
+    (re.compile("loss"), "loss"),
+    (re.compile("^(lr|learning_rate)$"), "learning rate"),
+    (re.compile("^weight_decay$"), "weight decay"),
+)
+"""Which figures share a chart: by their names, and the title of the chart."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One figure over the epochs."""
+
+    label: str
+    """Name in the legend."""
+
+    values: tuple[float | None, ...]
+    """Its value in each epoch; None where it was not recorded or is not finite."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Figures that share a scale."""
+
+    title: str
+    """What they are, with the unit."""
+
+    curves: tuple[Curve, ...]
+    """At least one."""
+
+
+@dataclass(frozen=True)
+class StageBand:
+    """Consecutive epochs of one stage."""
+
+    stage: str
+    """Name of the stage."""
+
+    first: int
+    """Position of its first epoch, from 0."""
+
+    last: int
+    """Position of its last epoch."""
+
+
+def charts(epochs: Epochs) -> list[Chart]:
+    """The charts of `epochs`: accuracy, loss, firing and flips, learning rate, then whatever else."""
+    figures = [key for epoch in epochs for key, value in epoch.items() if _is_number(value)]
+    grouped: dict[str, list[Curve]] = {title: [] for _, title in _GROUPS[:2]}
+    grouped["firing and flips, %"] = _from_diagnostics(epochs)
+    grouped |= {title: [] for _, title in _GROUPS[2:]}
+    for key in dict.fromkeys(figures):
+        if key not in _NO_CURVE:
+            values = tuple(_finite(epoch.get(key)) for epoch in epochs)
+            label = _LABELS.get(key, key.replace("_", " "))
+            grouped.setdefault(_group(key), []).append(Curve(label, values))
+    # The held-out figures come first, as they are what counts.
+    for curves in grouped.values():
+        curves.sort(key=lambda curve: not curve.label.startswith(("held-out", "test", "val")))
+    return [Chart(title, tuple(curves)) for title, curves in grouped.items() if any(map(_has_values, curves))]
+
+
+def stage_bands(epochs: Epochs) -> list[StageBand]:
+    """The stages of `epochs`, in their order."""
+    bands = []
+    for stage, run in groupby(enumerate(epochs), key=lambda item: str(item[1].get("stage", ""))):
+        positions = [position for position, _ in run]
+        bands.append(StageBand(stage, positions[0], positions[-1]))
+    return bands
+
+
+def last_diagnostics(epochs: Epochs) -> Mapping[str, Any] | None:
+    """The diagnostics of the last epoch that has some."""
+    return next((found for epoch in reversed(epochs) if (found := epoch.get("diagnostics"))), None)
+
+
+def _from_diagnostics(epochs: Epochs) -> list[Curve]:
+    curves = []
+    for key, label in (("fired", "activations that fire"), ("flipped", "weights that flip")):
+        shares = [_finite((epoch.get("diagnostics") or {}).get(key)) for epoch in epochs]
+        curves.append(Curve(label, tuple(None if share is None else 100 * share for share in shares)))
+    return [curve for curve in curves if _has_values(curve)]
+
+
+def _group(key: str) -> str:
+    return next((title for pattern, title in _GROUPS if pattern.search(key)), key.replace("_", " "))
+
+
+def _has_values(curve: Curve) -> bool:
+    return any(value is not None for value in curve.values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if _is_number(value) and math.isfinite(value) else None

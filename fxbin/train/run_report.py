@@ -1,0 +1,127 @@
+"""The page of a training run: what its folder holds, and what is computed from its network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fxbin.binarized.module import BinarizedModule
+from fxbin.config import load_config
+from fxbin.errors import CheckpointError, ConfigError, DataError
+from fxbin.report.benchmark import BenchmarkReport
+from fxbin.report.page.content import Content, content_of
+from fxbin.train.build import binarized_from
+from fxbin.train.checkpoint import Checkpoint, load_checkpoint
+from fxbin.train.resume import checkpoint_path
+from fxbin.train.subject import Subject
+
+_RUNTIMES = {"onnx": "onnxruntime", "engine": "the deployed network", "openvino": "OpenVINO"}
+"""Sections of `report.json` with the accuracy in a runtime, and what they are called."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What the folder of a run holds."""
+
+    folder: Path
+    """The folder that `fxbin train` wrote."""
+
+    checkpoint: Checkpoint
+    """The last checkpoint."""
+
+    model: BinarizedModule
+    """The network of the checkpoint, in eval mode."""
+
+    result: Mapping[str, Any] | None
+    """The content of `report.json`; None if the run has not finished."""
+
+
+def read_run(folder: Path, *, average: bool = False) -> TrainedRun:
+    """Read the folder of a run; with `average`, with the averaged parameters.
+
+    Raises CheckpointError if there is no checkpoint, or not yet one of the stages; DataError if
+    `report.json` is damaged.
+    """
+    path = checkpoint_path(folder)
+    if not path.is_file():
+        raise CheckpointError(
+            f"SOURCE: the folder {folder} has no checkpoint.pt: expected the folder of a run, which "
+            "`fxbin train CONFIG --output FOLDER` writes"
+        )
+    checkpoint = load_checkpoint(path)
+    return TrainedRun(
+        folder, checkpoint, binarized_from(checkpoint, average=average, file=path), _result(folder)
+    )
+
+
+def run_content(
+    run: TrainedRun, *, pictures: int, timings: BenchmarkReport | None = None, notes: Sequence[str] = ()
+) -> Content:
+    """The content of the page about `run`, with histograms over up to `pictures` held-out pictures.
+
+    If the data set is not here, there are none, and a note on the page says why.
+    """
+    problems = [*notes]
+    inputs = None
+    try:
+        inputs = held_out_pictures(run.checkpoint.config, pictures) if pictures else None
+    except (DataError, ConfigError) as error:
+        problems.append(f"No histograms of activations, as the data of the run cannot be read: {error}")
+    if run.result is None:
+        problems.append("The run has not finished: there is no report.json, and the checkpoint is shown.")
+    return content_of(
+        run.model,
+        title=f"{run.folder.resolve().name}: {type(run.model).__name__}",
+        inputs=inputs,
+        epochs=run.checkpoint.history,
+        timings=timings,
+        facts=facts_of(run.result or {}),
+        config=json.dumps(run.checkpoint.config, indent=2, sort_keys=True),
+        notes=problems,
+    )
+
+
+def held_out_pictures(config: Mapping[str, Any], limit: int) -> Tensor:
+    """Up to `limit` held-out pictures of the data set that `config` names, ``(n, c, h, w)``.
+
+    Raises DataError if they cannot be read.
+    """
+    return Subject(load_config(config)).data.samples(limit)[0].cpu()
+
+
+def facts_of(result: Mapping[str, Any]) -> dict[str, str]:
+    """What `report.json` says about accuracy, as short texts by name."""
+    found = result.get("accuracy") or {}
+    facts = {
+        "held-out accuracy": _percent(found.get("final")),
+        "full precision, before": _percent(found.get("full_precision")),
+        "averaged network": _percent((result.get("ema") or {}).get("accuracy")),
+    }
+    for section, name in _RUNTIMES.items():
+        facts[f"accuracy in {name}"] = _percent((result.get(section) or {}).get("accuracy"))
+    facts["data"] = str(result.get("data") or "")
+    if seconds := result.get("training_seconds"):
+        facts["training"] = f"{seconds / 60:.1f} min" if seconds >= 100 else f"{seconds:.0f} s"
+    return {name: value for name, value in facts.items() if value}
+
+
+def _percent(value: object) -> str:
+    return f"{value:.2f} %" if isinstance(value, (int, float)) else ""
+
+
+def _result(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / "report.json"
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not JSON: {error}. Run `fxbin train` again, which rewrites it."
+        ) from error
+    if not isinstance(result, dict):
+        raise DataError(f"{path} holds a {type(result).__name__}, expected the report of a run.")
+    return result

@@ -1,0 +1,67 @@
+"""What `repr` and `help` show of a config, a schedule, a state and fxbin itself."""
+
+import pydoc
+
+import torch
+
+import fxbin
+from fxbin import config as configs
+
+
+def test_config_shows_what_is_set() -> None:
+    config = fxbin.load_config(
+        {
+            "input_info": {"sample_size": [1, 3, 8, 8]},
+            "compression": {"algorithm": "binarization", "mode": "dorefa"},
+        }
+    )
+    assert repr(config) == str(config)
+    assert repr(config) == (
+        "Config(input_info=(InputInfo(sample_size=(1, 3, 8, 8)),), "
+        "compression=(Binarization(algorithm='binarization', mode='dorefa'),))"
+    )
+    assert eval(repr(config), vars(configs)) == config
+
+
+def test_config_shows_what_its_preset_sets() -> None:
+    config = fxbin.load_config({"preset": "recommended", "compression": {"algorithm": "binarization"}})
+    assert "activation_scale_init='mse'" in repr(config)
+    assert "preset='recommended'" in repr(config)
+
+
+def test_help_of_the_config_begins_with_its_keys() -> None:
+    head = pydoc.plain(pydoc.render_doc(fxbin.Config)).partition("The options of")[0]
+    assert "Config(*, compression, " in head
+    assert "input_info=(), preset=None" in head
+    assert "typing" not in head
+    assert "log_dir" not in head  # has no effect
+    assert "schema_file" not in head  # in a config it is "$schema"
+
+
+def test_help_begins_with_an_example() -> None:
+    text = pydoc.plain(pydoc.render_doc(fxbin))
+    example = [
+        line for line in text.split("PACKAGE CONTENTS")[0].splitlines() if ">>> " in line or "... " in line
+    ]
+    assert 10 <= len(example) <= 12
+    assert "fxbin.transform(model, config)" in "".join(example)
+
+
+def test_schedule_and_state_say_stage_and_epoch() -> None:
+    params = {"activations_quant_start_epoch": 0, "weights_quant_start_epoch": 2}
+    section = {"algorithm": "binarization", "params": params}
+    config = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": section}
+    model = fxbin.transform(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), config)
+    assert isinstance(model, fxbin.BinarizedModule)
+    schedule = fxbin.StagedSchedule(model, torch.optim.Adam(model.parameters(), lr=2e-3))
+    assert repr(schedule) == "<StagedSchedule: stage 'full precision', no epoch started, learning rate 0.002>"
+    assert repr(model.binarization).startswith(
+        "<BinarizationState: stage 'full precision', no epoch started; "
+    )
+    schedule.start_epoch(1)
+    schedule.step(0.5)
+    assert repr(schedule) == "<StagedSchedule: stage 'activations', epoch 1.5, learning rate 0.002>"
+    assert repr(model.binarization) == (
+        "<BinarizationState: stage 'activations', epoch 1; of 1 call sites, 1 have binarized activations "
+        "and 0 binarized weights>"
+    )
