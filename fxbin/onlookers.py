@@ -36,7 +36,8 @@ def is_followed() -> bool:
 def is_unseen(*tensors: Tensor | None) -> bool:
     """Whether what runs on the memory of `tensors` may bypass PyTorch's operators: nobody would see them.
 
-    They are on a CPU, dense, need no gradient, and no profiler, compiler, tracer or transform is active.
+    They are on a CPU, dense, in memory, need no gradient, and no profiler, compiler, tracer or transform is
+    active.
     """
     if is_followed() or torch_private.is_profiled() or torch_private.dual_level(forward_ad) >= 0:
         return False
@@ -49,6 +50,17 @@ def is_unseen(*tensors: Tensor | None) -> bool:
             return False
         if needs_gradient and x.requires_grad:
             return False
+        if not _has_memory(x):
+            return False
+    return True
+
+
+def _has_memory(x: Tensor) -> bool:
+    """Whether `x` has numbers: gradients that ``is_grads_batched=True`` stacks have none that can be read."""
+    try:
+        x.data_ptr()
+    except RuntimeError:
+        return False
     return True
 
 

@@ -30,11 +30,14 @@ def test_every_package_folder_is_installed() -> None:
     assert {name.replace(".", "/") for name in packages} == folders | {"fxbin/passes"}
 
 
-def test_sources_of_the_engine_are_installed() -> None:
+def test_sources_of_the_engine_and_of_the_report_are_installed() -> None:
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = options["package-data"]["fxbin"]
     sources = [path.relative_to(ROOT / "fxbin") for path in (ROOT / "fxbin/engine/kernels").iterdir()]
     assert len(sources) > 20
+    assets = [*(ROOT / "fxbin/report/html").glob("*.css"), *(ROOT / "fxbin/report/html").glob("*.js")]
+    assert len(assets) == 3
+    sources += [path.relative_to(ROOT / "fxbin") for path in assets]
     assert [path for path in sources if not any(path.match(pattern) for pattern in patterns)] == []
 
 

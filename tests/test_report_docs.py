@@ -1,4 +1,4 @@
-"""docs/summary.md and docs/graphs.md: their examples run and print what the pages say."""
+"""docs/summary.md, graphs.md and report.md: their examples run and print what the pages say."""
 
 import contextlib
 import html
@@ -29,6 +29,19 @@ def run(page: str) -> str:
 def test_summary_page() -> None:
     printed = run("summary.md")
     assert printed == "".join(blocks("summary.md", "text"))
+
+
+def test_report_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("report.md") == ""
+    assert "<h1>Sequential</h1>" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_are_there_and_small() -> None:
+    for page in ("graphs.md", "report.md"):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text):
+            assert (DOCS / picture).stat().st_size < 300_000
 
 
 def test_graphs_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class EngineWeight:
         found = None
         if weights.is_enabled and w.dim() == 4:
             if type(weights).binarize is BINARIZE:
-                found = cls(w, scale_of(weights, w.detach(), engine))
+                found = cls(w, scale_of(weights, w.detach(), engine).detach())  # it gets no gradient
             elif type(weights) is ComposedWeightBinarizer:
                 found = cls._of_parts(weights, w, engine)
         if found is None or found.scale is None or not is_by_filter(found.scale, w):

@@ -45,7 +45,10 @@ class _Standardized(Function):
         (g,), (w, v, inverses) = grads, ctx.saved_tensors
         if not torch.is_grad_enabled() and g.dtype == v.dtype and is_unseen(g):
             return standardize_gradient(ctx.engine, g, v, inverses), None, None
-        return torch.autograd.grad(_formula(w, ctx.smallest), w, g, create_graph=True)[0], None, None
+        is_followed = torch.is_grad_enabled()
+        with torch.enable_grad():
+            again = _formula(w, ctx.smallest)
+        return torch.autograd.grad(again, w, g, create_graph=is_followed)[0], None, None
 
 
 def _formula(w: Tensor, smallest: float) -> Tensor:

@@ -1,5 +1,7 @@
 """`fxbin scopes`."""
 
+import shutil
+import sys
 from typing import Annotated
 
 import typer
@@ -43,5 +45,7 @@ def scopes(
         rows = matching(rows, pattern)
     elif not everything:
         rows = [row for row in rows if row.op == "conv2d"]
+    # In a file or a pipe, one line for each.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in rows:
-        typer.echo(str(row))
+        typer.echo(row.text(width))

@@ -1,5 +1,6 @@
 """`fxbin train`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from fxbin.cli.exit_code import EXIT_INTERRUPTED
 from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputOption, SetOption
 from fxbin.cli.result import print_result
 from fxbin.cli.source import changes_of, output_folder
+from fxbin.config import Config
 
 
 def train(
@@ -30,12 +32,22 @@ def train(
             show_default="resume if there is one",
         ),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print stages and learning rate of each epoch, and train nothing.")
+    ] = False,
+    plan_picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--plan-picture", metavar="FILE", help="Draw them to this file: plan.svg. Trains nothing."
+        ),
+    ] = None,
 ) -> None:
     """Train a model in full precision, then binarize it in four stages, and export it.
 
     The output folder then contains
 
-    * `checkpoint.pt`: replaced after each epoch,
+    * `checkpoint.pt`: replaced after each epoch, and `best.pt`: that of the best binarized epoch,
+    * `metrics.csv`: one row for each epoch,
     * `graph.dot` and `graph.svg`: what was binarized, and why the rest was not,
     * `curves.svg`: loss, accuracy and stage over the epochs,
     * `model.onnx`: for onnxruntime and OpenVINO; with the key `ema`, `model_ema.onnx` as well,
@@ -60,6 +72,9 @@ def train(
 
     changes = changes_of(settings or (), data=data, data_dir=data_dir, tensorboard=tensorboard)
     read = read_settings(config, changes)
+    if plan or plan_picture is not None:
+        show_plan(read, plan_picture)
+        return
     console = Console(quiet=not is_first_process())
     folder = output_folder(config, output)
     if resume:
@@ -77,3 +92,14 @@ def train(
         console.print(f"\n{escape(message)}", soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     print_result(report, console)
+
+
+def show_plan(settings: Config, picture: Path | None) -> None:
+    """Print what a training will do, epoch by epoch, and draw it to the file `picture` if there is one."""
+    from fxbin.train.plan import plan_lines
+    from fxbin.train.plan_table import draw_plan, plan_table
+
+    typer.echo("\n".join([plan_table(settings), *plan_lines(settings)]))
+    if picture is not None:
+        draw_plan(settings, picture)
+        typer.echo(f"wrote {picture}")

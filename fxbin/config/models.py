@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
 from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
 from fxbin.config.data import DataKeys
+from fxbin.config.optimization import OptimizationKeys
+from fxbin.config.optimizer import has_weight_decay, is_of_nncf
 from fxbin.config.part import Part, PartOf
 from fxbin.config.pattern import REGEX_MARK, why_invalid
 from fxbin.config.preset import preset_names, with_preset
@@ -113,10 +115,10 @@ class Params(Section):
     """Epoch from which weight decay is 0; without it, never."""
 
     base_lr: Positive = 1e-3
-    """Adam's learning rate."""
+    """The optimizer's learning rate."""
 
     base_wd: NotNegative = 1e-5
-    """Adam's weight decay."""
+    """The optimizer's weight decay."""
 
     wd_exclude: WithoutDecay = ()
     """No weight decay for: `norms`, `biases`, `prelu`, `binarizers`, `binarized_weights`, `{re}` names."""
@@ -305,7 +307,7 @@ def _known_preset(name: str) -> str:
     return _one_of(name, preset_names())
 
 
-class Config(TrainingKeys, DataKeys, UnusedKeys):
+class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
     """The options of `transform`, `StagedSchedule` and `fxbin train`; immutable. `load_config` reads one."""
 
     input_info: Annotated[tuple[InputInfo, ...], OneOrMore, AfterValidator(_different_keywords)] = ()
@@ -340,6 +342,27 @@ class Config(TrainingKeys, DataKeys, UnusedKeys):
     def _join_preset(cls, data: Any) -> Any:
         return with_preset(data) if isinstance(data, Mapping) else data
 
+    @model_validator(mode="after")
+    def _decays_weights(self) -> Self:
+        """Refuse a weight decay that an optimizer does not know."""
+        if self.binarization.params.base_wd and not has_weight_decay(self.optimizer):
+            hint = 'It has none: write "base_wd": 0 in "compression.params".'
+            raise problem("an optimizer with weight decay", hint, ("optimizer",))
+        settings = self.pretrain
+        chosen = self.optimizer if settings.optimizer is None else settings.optimizer
+        if settings.epochs and settings.weight_decay and not has_weight_decay(chosen):
+            at = ("optimizer",) if settings.optimizer is None else ("pretrain", "optimizer")
+            hint = 'It has none: write "weight_decay": 0 in "pretrain".'
+            raise problem("an optimizer with weight decay", hint, at)
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_average_to_compare(self) -> Self:
+        """Refuse to compare epochs by an average that is not kept."""
+        if self.best_by == "average_accuracy" and self.ema is None:
+            raise problem('"test_accuracy" without an average', 'Add "ema": {"decay": 0.999}.', ("best_by",))
+        return self
+
     @property
     def binarization(self) -> Binarization:
         """The algorithm in `compression`."""
@@ -369,6 +392,8 @@ class Config(TrainingKeys, DataKeys, UnusedKeys):
     def notes(self) -> tuple[str, ...]:
         """Notes about keys that are accepted here but have no effect, one line each."""
         unused = list(self.unused())
+        if is_of_nncf(self.optimizer):
+            unused.append("optimizer")
         if self.binarization.initializer is not None:
             unused.append("compression.initializer")
         notes = [f"{key}: accepted for configs written for NNCF, without effect" for key in unused]

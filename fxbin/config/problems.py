@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from fxbin import torch_private
 from fxbin.config.data import Augmentation, Pictures
 from fxbin.config.models import Activations, Binarization, Config, InputInfo, Params, Weights
+from fxbin.config.optimization import EarlyStop, GradientClip
 from fxbin.config.training import Distillation, Ema, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean
@@ -23,6 +24,8 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("compression", "params"): Params,
     ("compression", "activations"): Activations,
     ("compression", "weights"): Weights,
+    ("gradient_clip",): GradientClip,
+    ("early_stop",): EarlyStop,
     ("pretrain",): Pretrain,
     ("ema",): Ema,
     ("augmentation",): Augmentation,
@@ -53,6 +56,8 @@ MISSING = {
     ("compression",): 'add "compression": {"algorithm": "binarization", "mode": "xnor"}',
     ("compression", "algorithm"): 'add "algorithm": "binarization"',
     ("input_info", "sample_size"): 'add the shape of the input, for example "sample_size": [1, 3, 224, 224]',
+    ("gradient_clip", "norm"): 'add "norm": 1.0 or "value": 0.5',
+    ("early_stop", "patience"): 'add for example "patience": 10',
     ("distillation", "teacher", "model"): (
         'add for example "model": "timm:resnet50", "checkpoint": "runs/large/checkpoint.pt" or '
         '"previous_stage": true'

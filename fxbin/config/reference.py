@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from fxbin.config.data import DataKeys
+from fxbin.config.optimization import OptimizationKeys
 from fxbin.config.schema import config_json_schema
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
@@ -18,8 +19,9 @@ def config_tables() -> dict[str, str]:
     sections: dict[str, Any] = schema["$defs"]
     top = {key: value for key, value in schema["properties"].items() if key not in UnusedKeys.model_fields}
     training = {key: value for key, value in top.items() if key in TrainingKeys.model_fields}
+    steps = {key: value for key, value in top.items() if key in OptimizationKeys.model_fields}
     data = {key: value for key, value in top.items() if key in DataKeys.model_fields}
-    general = {key: value for key, value in top.items() if key not in {**training, **data}}
+    general = {key: value for key, value in top.items() if key not in training | steps | data}
     unused = {key: schema["properties"][key] for key in UnusedKeys.model_fields}
     return {
         "Top level": _table(general),
@@ -29,6 +31,9 @@ def config_tables() -> dict[str, str]:
         "compression.weights": _table(sections["Weights"]["properties"]),
         "input_info": _table(sections["InputInfo"]["properties"]),
         "Training": _table(training),
+        "Steps and epochs": _table(steps),
+        "gradient_clip": _table(sections["GradientClip"]["properties"]),
+        "early_stop": _table(sections["EarlyStop"]["properties"]),
         "pretrain": _table(sections["Pretrain"]["properties"]),
         "ema": _table(sections["Ema"]["properties"]),
         "distillation": _table(sections["Distillation"]["properties"]),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from fxbin.config.optimizer import OptimizerKey, OptimizerValue
 from fxbin.config.value_types import (
     Count,
     Flag,
@@ -21,7 +22,7 @@ from fxbin.config.value_types import (
 
 
 class Pretrain(Section):
-    """Training of the full-precision model before `transform`, with Adam and a cosine schedule to 0."""
+    """Training of the full-precision model before `transform`, with a cosine schedule to 0."""
 
     epochs: Whole = 6
     """Epochs in full precision; 0 starts the stages from the model as it is built."""
@@ -30,7 +31,10 @@ class Pretrain(Section):
     """Initial learning rate."""
 
     weight_decay: NotNegative = 1e-4
-    """Adam's weight decay."""
+    """The optimizer's weight decay."""
+
+    optimizer: Annotated[OptimizerValue | None, OptimizerKey()] = None
+    """Its optimizer, as in the top-level `optimizer`, which it has by default."""
 
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all classes. A teacher trained with it teaches less."""

@@ -102,9 +102,6 @@ class UnusedKeys(Section):
     no_strip_on_export: Unused = None
     """Whether the export kept NNCF's own operators; binarizers are always exported here."""
 
-    optimizer: Unused = None
-    """Optimizer; staged training has Adam with `params.base_lr` and `params.base_wd`."""
-
     preprocessing: Unused = None
     """How pictures are normalized."""
 

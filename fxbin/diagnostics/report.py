@@ -1,7 +1,7 @@
 """The report of `Diagnostics`, as data and as a table."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,10 @@ from fxbin.report.text import as_text
 
 HARDLY = 0.001
 """A layer that fires in less than this share of its activations, or in all but this share, gets a warning."""
+
+
+FIGURES = ("fires", "silent", "flipped", "scale", "threshold", "|grad w|", "|grad s|", "|grad t|")
+"""Headings of the table, in the order of `_cells`."""
 
 
 @dataclass(frozen=True)
@@ -138,17 +142,22 @@ class DiagnosticsReport:
         return as_text(self.__rich__())
 
     def __rich__(self) -> RenderableType:
-        figures = ("fires", "silent", "flipped", "scale", "threshold", "|grad w|", "|grad s|", "|grad t|")
-        columns = [Column("conv2d"), *(Column(title, "right") for title in figures)]
-        full = [Text(site.name, "yellow" if site.warning else "") for site in self.sites]
-        short = short_names([site.name for site in self.sites])
-        by_module = [Text(short[site.name], "yellow" if site.warning else "") for site in self.sites]
-        cells = [_cells(site) for site in self.sites]
-        forms = [
-            Grid(columns, [[n, *row] for n, row in zip(names, cells, strict=True)])
-            for names in (full, by_module)
-        ]
+        full = [site.name for site in self.sites]
+        short = [*short_names(full).values()]
+        # The narrowest form leaves out the scale and the gradients.
+        forms = [self._grid(full, range(len(FIGURES))), self._grid(short, range(len(FIGURES)))]
+        forms.append(self._grid(short, (0, 1, 2, 4)))
         return Group(Widest(forms), *(Text(warning, "yellow") for warning in self.warnings))
+
+    def _grid(self, names: Sequence[str], figures: Iterable[int]) -> Grid:
+        """The table with these `names` of the call sites and some of `FIGURES`."""
+        kept = [*figures]
+        columns = [Column("conv2d"), *(Column(FIGURES[index], "right") for index in kept)]
+        rows = []
+        for name, site in zip(names, self.sites, strict=True):
+            cells = _cells(site)
+            rows.append([Text(name, "yellow" if site.warning else ""), *(cells[index] for index in kept)])
+        return Grid(columns, rows)
 
 
 def _cells(site: SiteDiagnostics) -> list[Text]:

@@ -1,5 +1,6 @@
 """The rows that `fxbin scopes` lists: one for each named operator of a model."""
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,8 +29,27 @@ class ScopeRow:
     """For a conv2d, ``"binarized"`` or ``"full precision: "`` with the reason; empty for other operators."""
 
     def __str__(self) -> str:
+        return "    ".join(self._parts)
+
+    def text(self, width: int | None) -> str:
+        """The row in one line; where `width` is too narrow for that, the name, and the rest below it."""
+        if width is None or len(str(self)) <= width:
+            return str(self)
+        name, *rest = self._parts
+        below = textwrap.wrap(
+            "  ".join(rest),
+            width,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return "\n".join([name, *below])
+
+    @property
+    def _parts(self) -> list[str]:
         shape = "x".join(map(str, self.shape)) if self.shape else "-"
-        return "    ".join(part for part in (self.name, self.op, shape, self.status) if part)
+        return [part for part in (self.name, self.op, shape, self.status) if part]
 
 
 def list_scopes(model: BinarizedModule) -> list[ScopeRow]:

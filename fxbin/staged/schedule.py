@@ -32,6 +32,25 @@ def stage_at(params: Params, epoch: float) -> Stage:
     return _stage(params, epoch, 0.0)
 
 
+def is_final_after(params: Params, epoch: float) -> bool:
+    """Whether activations and weights are binarized at the end of `epoch`, as they will be until the end."""
+    return all(_binarized(params, epoch, 1.0))
+
+
+def lr_factor(params: Params, epoch: float, fraction: float, step_length: float) -> float:
+    """Factor on the base learning rates at ``epoch + fraction``; a step takes `step_length` of an epoch.
+
+    It is 1 before a decay, and the last one of a decay after it.
+    """
+    decay = _decay(params, epoch, fraction)
+    if decay is None:
+        return 1.0
+    start, duration = decay
+    # A step may be longer than the whole decay, and must not raise the learning rate then.
+    remaining = max(start + duration - (epoch + fraction), min(step_length, duration))
+    return LR_DECAYS[params.lr_schedule](remaining / duration)
+
+
 class StagedSchedule:
     """Takes a transformed model and its optimizer through the stages of its config.
 
@@ -291,13 +310,7 @@ class StagedSchedule:
     def _lr_factor(self) -> float:
         """Factor on the base learning rates: 1 before a decay, and the last one of a decay after it."""
         assert self._epoch is not None
-        decay = _decay(self.params, self._epoch, self._fraction)
-        if decay is None:
-            return 1.0
-        start, duration = decay
-        # A step may be longer than the whole decay, and must not raise the learning rate then.
-        remaining = max(start + duration - (self._epoch + self._fraction), min(self._step_length, duration))
-        return LR_DECAYS[self.params.lr_schedule](remaining / duration)
+        return lr_factor(self.params, self._epoch, self._fraction, self._step_length)
 
 
 def _is_number(value: object) -> bool:

@@ -65,6 +65,9 @@ class Checkpoint:
     position: dict[str, Any] | None = None
     """The fields of a `Position` in the epoch after `epoch`, of which a part is done; None between epochs."""
 
+    scaler: dict[str, Any] | None = None
+    """State of the scaled loss of `precision` ``"float16"``; None without it."""
+
     config_folder: str | None = None
     """Folder to which paths in `config` are relative; None without such paths."""
 
@@ -74,7 +77,7 @@ class Checkpoint:
         return kept if file is None else [*kept, file.absolute().parent]
 
 
-OPTIONAL = {"average", "teacher_config", "data", "position", "config_folder"}
+OPTIONAL = {"average", "teacher_config", "config_folder", "scaler", "data", "position"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

@@ -21,6 +21,9 @@ from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.check_features import check_features
+from fxbin.train.compiled import check_compiler
+from fxbin.train.loggers.choose import check_loggers
+from fxbin.train.output_folder import check_room
 from fxbin.train.processes import is_first_process
 from fxbin.train.settings import problems_in, read_settings
 from fxbin.train.subject import Subject
@@ -99,6 +102,27 @@ def output_can_be_written(subject: Subject) -> tuple[()]:
     """Find an output folder that cannot be written."""
     if subject.output is not None and is_first_process():
         check_writable(subject.output)
+    return ()
+
+
+def checkpoint_has_room(subject: Subject) -> tuple[()]:
+    """Find a disk without room for one checkpoint: its weights alone, without moments and teacher."""
+    if subject.output is not None and subject.has_model:
+        needed = sum(value.nbytes for value in subject.network.state_dict().values())
+        check_room(subject.output, needed)
+    return ()
+
+
+def loggers_are_installed(subject: Subject) -> tuple[()]:
+    """Find loggers whose packages are missing."""
+    check_loggers(subject.config)
+    return ()
+
+
+def compiler_works(subject: Subject) -> tuple[()]:
+    """Find that `torch.compile` does not work here, if the config asks for it."""
+    if subject.config.compile:
+        check_compiler(subject.place)
     return ()
 
 
@@ -182,8 +206,11 @@ CHECKS: tuple[Check, ...] = (
     start_as_in_nncf,
     device_is_there,
     output_can_be_written,
+    loggers_are_installed,
+    compiler_works,
     data_fit,
     run_can_be_resumed,
+    checkpoint_has_room,
     scopes_match,
     weight_decay_is_excluded,
     teacher_teaches,

@@ -6,6 +6,11 @@ from typing import Any
 import torch
 
 
+def cosine_lr(base_lr: float, done: float) -> float:
+    """The learning rate after the share `done` of the epochs: from `base_lr` to 0."""
+    return base_lr * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
 class CosineSchedule:
     """Cosine decay: lr = base_lr * (1 + cos(pi * e / epochs)) / 2, where e is the epoch with its fraction.
 
@@ -30,9 +35,8 @@ class CosineSchedule:
 
     def step(self, fraction: float) -> None:
         """Set the learning rate after the share `fraction` of the current epoch."""
-        done = min((self.epoch + fraction) / self.epochs, 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.base_lr * (1 + math.cos(math.pi * done)) / 2
+            group["lr"] = cosine_lr(self.base_lr, (self.epoch + fraction) / self.epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """The current epoch, as ``{"epoch": epoch}``."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import DataError
-from fxbin.train.history import EpochRecord, stage_spans
+from fxbin.train.history import EpochRecord, HasStage, stage_spans
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ STAGE_COLOURS = {
 }
 OTHER_COLOUR = "#ffffff"
 PARTS = (
-    ("label_loss", "on labels", "#555555"),
+    ("label_loss", "on labels", "#1f4e79"),
     ("distillation_loss", "distance to the teacher", "#2e8b57"),
     ("feature_loss", "distance of the features", "#8e5ea2"),
 )
@@ -73,16 +73,21 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
 
 
 def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
-    """Draw the training loss and, where there is a teacher, what it consists of, with a legend."""
+    """Draw the training loss or, where there is a teacher, what it consists of, each with a line of its own.
+
+    The sum jumps up where the distance to the teacher is added, so it is in the background then.
+    """
     epochs = range(1, len(history) + 1)
-    axes.plot(epochs, [r.loss for r in history], "o-", color="#1f4e79", ms=4, label="training loss")
     axes.set_ylabel("training loss")
     values = {part: [getattr(record, part) for record in history] for part, _, _ in PARTS}
     drawn = [entry for entry in PARTS if any(value is not None for value in values[entry[0]])]
+    total = [record.loss for record in history]
     if len(drawn) < 2:
+        axes.plot(epochs, total, "o-", color="#1f4e79", ms=4, label="training loss")
         return
     for part, label, colour in drawn:
-        axes.plot(epochs, with_gaps(values[part]), "--", color=colour, lw=1.2, label=label)
+        axes.plot(epochs, with_gaps(values[part]), "o-", color=colour, ms=4, label=label)
+    axes.plot(epochs, total, ":", color="#999999", lw=1.2, label="weighted sum")
     axes.legend(loc="best", framealpha=0.9)
 
 
@@ -91,7 +96,7 @@ def with_gaps(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+def shade_stages(axes: "Axes", history: Sequence[HasStage]) -> None:
     """Draw a coloured band behind the epochs of each stage."""
     from matplotlib.ticker import MaxNLocator
 
@@ -102,7 +107,7 @@ def shade_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def name_stages(axes: "Axes", history: Sequence[EpochRecord]) -> None:
+def name_stages(axes: "Axes", history: Sequence[HasStage]) -> None:
     """Write the name of each stage above its band, on several lines if the band is narrow."""
     for stage, first, last in stage_spans(history):
         narrow = (last - first + 1) / len(history) < len(stage) / 70

@@ -142,7 +142,7 @@ class DistillationLoss:
         if self.weight == 0 and not self.features:
             return loss
         with torch.no_grad():
-            teacher_logits = self.teacher(x)
+            teacher_logits = self.teacher(x).to(logits.dtype)  # which autocast may have rounded
         if self.weight:
             distance = DISTANCES[self.type](logits, teacher_logits, self.temperature)
             self.parts["distillation"] = distance.detach()

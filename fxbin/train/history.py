@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 PRETRAINING = "pretraining"
 """Name of the phase, and of its only stage, before `transform`: it trains the full-precision network."""
 
 STAGED = "staged"
 """Name of the phase after `transform`."""
+
+
+OPTIONAL = {"skipped_steps", "images_per_second", "stopped_early"}
+"""Fields that a dict has only if they are not None, so that histories of runs without them stay the same."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,19 @@ class EpochRecord:
     average_accuracy: float | None = None
     """Percentage of correct held-out images of the averaged network; None without an average."""
 
+    skipped_steps: int | None = None
+    """Optimizer steps that `precision` ``"float16"`` left out; None in other precisions."""
+
+    images_per_second: float | None = None
+    """Images that were trained on in a second, by all processes, without evaluations."""
+
+    stopped_early: bool | None = None
+    """True for an epoch after which `early_stop` ended the run."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, which ``EpochRecord(**...)`` takes back."""
-        return asdict(self)
+        values = asdict(self)
+        return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
 
 def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:
@@ -73,7 +87,15 @@ def accuracy_after_stages(history: Iterable[EpochRecord]) -> dict[str, float]:
     return {record.stage: record.test_accuracy for record in history}
 
 
-def stage_spans(history: Sequence[EpochRecord]) -> list[tuple[str, int, int]]:
+class HasStage(Protocol):
+    """An epoch that has a stage."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+
+
+def stage_spans(history: Sequence[HasStage]) -> list[tuple[str, int, int]]:
     """Consecutive epochs with the same stage, as (stage, first, last) with positions in `history`."""
     spans = []
     for stage, run in groupby(enumerate(history), key=lambda item: item[1].stage):

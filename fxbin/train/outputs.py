@@ -13,13 +13,16 @@ from fxbin.drawing.dot import to_dot
 from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
 from fxbin.report.summarize import summary
+from fxbin.train.best import best_of, best_path
 from fxbin.train.curves import draw_curves
 from fxbin.train.data.kept import metadata_of
+from fxbin.train.early_stop import why_stopped
 from fxbin.train.engine_check import EngineCheck, check_engine
 from fxbin.train.epoch import accuracy, predict_as_it_is
 from fxbin.train.evaluation import evaluate_as_it_is
 from fxbin.train.onnx_check import check_onnx, why_unavailable
 from fxbin.train.openvino_check import OpenVINOCheck, check_openvino, why_no_openvino
+from fxbin.train.output_folder import explained
 from fxbin.train.predictions import ComparedPredictions
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.report import accuracies, versions, write_report
@@ -30,7 +33,15 @@ SOURCES = {".dot", ".gv"}
 
 
 def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
-    """Write all files except the checkpoint, which exists already; return the content of `report.json`."""
+    """Write all files except the checkpoint, which exists already; return the content of `report.json`.
+
+    Raises CheckpointError if a file cannot be written.
+    """
+    with explained(output, "The checkpoint of the last epoch is kept."):
+        return _write_outputs(trained, output, progress)
+
+
+def _write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
     # The network itself, not a deployed form, which is compared with it.
     x, labels = trained.data.samples()
     with torch.no_grad():
@@ -49,6 +60,8 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
         "onnx": check.to_dict() if check else None,
         "engine": engine.to_dict() if engine else None,
         "openvino": verified.to_dict() if verified else None,
+        "best": best_epoch(trained, output, progress),
+        "stopped_early": why_stopped(trained.config, trained.history),
         "network": summary(trained.model).to_dict(),
         "history": [record.to_dict() for record in trained.history],
         "training_seconds": round(trained.seconds, 1),
@@ -66,6 +79,16 @@ def accuracy_of(trained: Trained, logits: Tensor, labels: Tensor) -> float:
     if len(labels) == trained.data.held_out_pictures:
         return accuracy(logits, labels)
     return evaluate_as_it_is(trained.model, trained.data)
+
+
+def best_epoch(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any] | None:
+    """The epoch of the final stage that `best.pt` holds; None if no epoch was fully binarized."""
+    best, path = best_of(trained.config, trained.history), best_path(output / "checkpoint.pt")
+    if best is None or not path.is_file():
+        return None
+    by = trained.config.best_by
+    progress.note(f"{path} is the best epoch of the final stage: {best.epoch + 1}, {getattr(best, by):.2f} %")
+    return {"epoch": best.epoch, "by": by, by: getattr(best, by)}
 
 
 def write_average(trained: Trained, path: Path, progress: TrainingProgress) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
 """A phase of training, full precision or staged: a sequence of epochs, with a checkpoint after each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +15,23 @@ from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
+from fxbin.train.best import BestCheckpoint
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
+from fxbin.train.compiled import CompiledSteps
 from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, Meter, train_epoch
+from fxbin.train.epoch import Loss, train_epoch
 from fxbin.train.evaluation import accuracy_over_ranks
-from fxbin.train.history import EpochRecord
+from fxbin.train.history import STAGED, EpochRecord
+from fxbin.train.loggers.logger import Logger
+from fxbin.train.memory_format import channels_last
+from fxbin.train.meter import Meter
+from fxbin.train.optimizer_step import OptimizerStep
+from fxbin.train.output_folder import explained
 from fxbin.train.position import Position
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
-from fxbin.train.tensorboard import TensorBoardLog
 
 
 class Schedule(Protocol):
@@ -62,6 +68,15 @@ class Phase:
     epochs: int
     accumulate: int = 1
     """Number of batches per optimizer step."""
+
+    step: OptimizerStep | None = None
+    """How steps of `optimizer` are made; without it, in float32 and without limits."""
+
+    compiled: bool = False
+    """Whether training steps run through `torch.compile`."""
+
+    channels_last: bool = False
+    """Whether pictures are laid out channels last, as the model is."""
 
     teacher: nn.Module | None = None
     """The network that `loss` learns from, if any; its weights are kept in checkpoints only."""
@@ -106,6 +121,8 @@ class Phase:
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
+        if self.step is not None:
+            self.step.load_state_dict(checkpoint.scaler)
         if self.average is not None:
             assert checkpoint.average is not None
             self.average.load_state_dict(checkpoint.average)
@@ -130,8 +147,8 @@ class Recorder:
     history: list[EpochRecord] = field(default_factory=list)
     """Records of all finished epochs, of both phases."""
 
-    tensorboard: TensorBoardLog | None = None
-    """Log for TensorBoard, if the config asks for one."""
+    loggers: list[Logger] = field(default_factory=list)
+    """Where metrics go, from the first process only."""
 
     config_folder: str | None = None
     """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
@@ -139,16 +156,40 @@ class Recorder:
     data: dict[str, Any] | None = None
     """What the checkpoint keeps of the data."""
 
+    best: BestCheckpoint | None = None
+    """Keeps the checkpoint of the best epoch."""
+
+    why_stopped: Callable[[Sequence[EpochRecord]], str | None] = lambda _history: None
+    """Tells, in the stages, why a run with such a history ends before its last epoch; None if it goes on."""
+
+    def is_stopped(self, phase: Phase) -> bool:
+        """Whether `phase` ends before its last epoch."""
+        return phase.name == STAGED and self.why_stopped(self.history) is not None
+
     def record(self, phase: Phase, record: EpochRecord) -> None:
-        """Save the finished epoch of `record`: after this an interruption cannot lose it."""
+        """Save the finished epoch of `record`: after this an interruption cannot lose it.
+
+        Raises CheckpointError if a file cannot be written; the last checkpoint is kept then.
+        """
         self.history.append(record)
+        if self.is_stopped(phase):
+            self.history[-1] = replace(record, stopped_early=True)
         self._save(phase, record.epoch, None)
-        if self.tensorboard is not None:
-            self.tensorboard.add(record, len(self.history))
+        if is_first_process():
+            with explained(self.path.parent, "The checkpoint of this epoch is kept."):
+                if self.best is not None:
+                    self.best.update(self.history)
+                for logger in self.loggers:
+                    logger.add(self.history[-1], len(self.history))
         self.progress.epoch_done(record, phase.epochs)
+        if self.is_stopped(phase):
+            self.progress.note(self.why_stopped(self.history) or "")
 
     def record_position(self, phase: Phase, epoch: int, position: Position) -> None:
-        """Save where in `epoch` training is: after this an interruption cannot lose it."""
+        """Save where in `epoch` training is: after this an interruption cannot lose it.
+
+        Raises CheckpointError if it cannot be written; the last checkpoint is kept then.
+        """
         self._save(phase, epoch - 1, position)
 
     def _save(self, phase: Phase, epoch: int, position: Position | None) -> None:
@@ -163,20 +204,32 @@ class Recorder:
             rng=rng_state(),
             history=[past.to_dict() for past in self.history],
             teacher_config=phase.teacher_config,
+            scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
             config_folder=self.config_folder,
             data=self.data,
             position=None if position is None else vars(position),
         )
-        if is_first_process():
+        if not is_first_process():
+            return
+        kept = "The last checkpoint is kept." if self.path.is_file() else "Nothing was saved before."
+        with explained(self.path, kept):
             save_checkpoint(checkpoint, self.path)
 
 
 def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model)
+    steps = CompiledSteps(model) if phase.compiled else None
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
+            if recorder.is_stopped(phase):
+                return
+            if phase.position is None:
+                phase.schedule.start_epoch(epoch)
+            if steps is not None:
+                steps.follow_stage()
+                model = steps.model
             record = run_epoch(phase, model, epoch, data, batches, recorder)
             for note in notes_of_all(data):
                 if note not in phase.warned:
@@ -203,16 +256,18 @@ def run_epoch(
     batches: TrainingBatches,
     recorder: Recorder,
 ) -> EpochRecord:
-    """Train and evaluate one epoch, or what is left of it; `model` is that of `phase`, wrapped for DDP."""
+    """Train and evaluate an epoch that the schedule has started, or what is left of it.
+
+    `model` is that of `phase`, wrapped.
+    """
     progress, position, started = recorder.progress, phase.position, time.perf_counter()
-    if position is None:
-        phase.schedule.start_epoch(epoch)
-    else:
+    if position is not None:
         batches, started = batches.divided(position.division), started - position.seconds
     phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
     stage = str(phase.schedule.stage) if position is None else position.stage
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
+    before = phase.step.skipped if phase.step is not None else 0
 
     def save(meter: Meter, done: int) -> None:
         seconds = time.perf_counter() - started
@@ -221,6 +276,8 @@ def run_epoch(
 
     meter, used = train_with_schedule(phase, model, epoch, batches, progress, save)
     phase.position = None
+    trained = time.perf_counter() - started
+    skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
@@ -239,6 +296,8 @@ def run_epoch(
         distillation_loss=meter.parts.get("distillation"),
         feature_loss=meter.parts.get("feature"),
         average_accuracy=average_accuracy,
+        skipped_steps=skipped,
+        images_per_second=round(meter.images / trained, 1),
     )
 
 
@@ -248,29 +307,29 @@ def train_with_schedule(
     epoch: int,
     batches: TrainingBatches,
     progress: TrainingProgress,
-    save: Callable[[Meter, int], None],
+    save: Callable[[Meter, int], None] = lambda _meter, _done: None,
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step.
 
     `save` writes a checkpoint within the epoch.
     """
     group = phase.optimizer.param_groups[0]
-    used = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+    used = {"lr": group["lr"], "weight_decay": group.get("weight_decay", 0.0)}
 
     meters: list[Meter] = []
 
     def show(meter: Meter, _done: int) -> None:
         meters[:] = [meter]
         # Called before the optimizer step, so these are the values that the step will use.
-        used.update(lr=group["lr"], weight_decay=group["weight_decay"])
-        progress.batch_done(used["lr"], used["weight_decay"], meter.loss, meter.accuracy)
+        used.update(lr=group["lr"], weight_decay=group.get("weight_decay", 0.0))
+        progress.batch_done(used["lr"], used["weight_decay"], *meter.glance())
 
     position = phase.position
     start = 0 if position is None else position.batches
 
-    def stepped(done: int) -> None:
+    def stepped(done: int, made: bool) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
-        if phase.average is not None:
+        if phase.average is not None and made:
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
@@ -278,13 +337,13 @@ def train_with_schedule(
         if every is not None and done < len(batches) and done % (every * phase.accumulate) == 0:
             save(meters[0], done)
 
-    loss = phase.loss
+    loss, shown = phase.loss, batches.epoch(epoch, start)
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
         meter = train_epoch(
             model,
-            batches.epoch(epoch, start),
+            channels_last(shown) if phase.channels_last else shown,
             loss,
-            phase.optimizer,
+            phase.optimizer if phase.step is None else phase.step,
             accumulate=phase.accumulate,
             meter=None if position is None else position.restore(phase.diagnostics),
             done=start,
@@ -313,6 +372,16 @@ def evaluate_average(phase: Phase, epoch: int, data: Data, batches: TrainingBatc
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
     return accuracy_over_ranks(network, data)
+
+
+def report_skipped(phase: Phase, before: int, progress: TrainingProgress) -> int | None:
+    """Number of steps skipped since there were `before`, with a note; None in a precision that skips none."""
+    if phase.step is None or not phase.step.may_skip:
+        return None
+    skipped = phase.step.skipped - before
+    if skipped:
+        progress.note(f"float16: {skipped} optimizer steps skipped, as their gradients were not finite")
+    return skipped
 
 
 def report_diagnostics(phase: Phase, progress: TrainingProgress) -> dict[str, Any] | None:

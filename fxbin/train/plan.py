@@ -1,6 +1,9 @@
 """What a run will do, as the lines that `fxbin train` prints before its first epoch."""
 
+from collections.abc import Iterator
+
 from fxbin.config import Config
+from fxbin.config.optimizer import OptimizerValue
 from fxbin.config.training import Distillation
 from fxbin.errors.messages import listed
 
@@ -14,10 +17,46 @@ DISTANCES = {
 
 def plan_lines(config: Config) -> list[str]:
     """One line for each part of the training that columns of numbers do not show."""
-    lines = [f"the stages learn {loss_in_words(config)}"]
+    lines = [f"the stages learn {loss_in_words(config)}", distillation_in_words(config.distillation)]
     if config.ema is not None:
         lines.append(f"an average of the parameters is kept in each stage, with decay {config.ema.decay:g}")
+    lines.extend(steps_in_words(config))
     return lines
+
+
+def steps_in_words(config: Config) -> Iterator[str]:
+    """How steps are made, where that is not Adam in float32."""
+    if config.optimizer != "Adam":
+        yield f"the optimizer is {_named(config.optimizer)}"
+    if config.gradient_clip is not None:
+        by = "norm" if config.gradient_clip.norm is not None else "value"
+        yield f"gradients are limited to a {by} of {getattr(config.gradient_clip, by):g}"
+    if config.precision != "float32":
+        yield f"training steps run in {config.precision}, evaluations in float32"
+    if config.compile:
+        yield "training steps are compiled, anew in each stage, which takes a while"
+    if config.early_stop is not None:
+        epochs = config.early_stop.patience
+        yield f"the run ends after {epochs} epochs without a better {config.best_by} in the last stage"
+
+
+def _named(value: OptimizerValue) -> str:
+    """An optimizer with its arguments: ``SGD (momentum 0.9)``."""
+    if isinstance(value, str):
+        return value
+    options = ", ".join(f"{key} {option}" for key, option in value.items() if key != "name")
+    return (
+        f"{value.get('name', 'Adam')} ({options})"
+        if options and "name" in value
+        else str(value.get("name", "Adam"))
+    )
+
+
+def distillation_in_words(own: Distillation) -> str:
+    """Whether there is a teacher, and which network it is."""
+    if not own.enabled or not (own.weight or own.features):
+        return "distillation is off"
+    return f"distillation is on: the teacher is {_teacher(own)}"
 
 
 def loss_in_words(config: Config) -> str:

@@ -9,7 +9,7 @@ from torch import distributed
 
 from fxbin.binarizers.ranks import rank_count
 from fxbin.diagnostics import Diagnostics
-from fxbin.train.epoch import Meter
+from fxbin.train.meter import Meter
 from fxbin.train.processes import own_rank
 
 NOT_KEPT = {"_glanced"}

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -25,6 +26,11 @@ def own_rank() -> int:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank()
     return int(os.environ["RANK"]) if _started_by_torchrun() else 0
+
+
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun has started the processes again, after one of them has died (``--max-restarts``)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def own_device(device: torch.device) -> torch.device:
@@ -50,9 +56,31 @@ def process_group(device: torch.device) -> Iterator[None]:
     # while the interpreter shuts down, which crashes now and then.
     import torch.distributed.nn.functional  # noqa: F401
 
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if restarted_by_torchrun():
+        rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        distributed.init_process_group(backend, store=_store_of_this_start(), rank=rank, world_size=ranks)
+    else:
+        distributed.init_process_group(backend)
     yield
     distributed.destroy_process_group()
+
+
+def _store_of_this_start() -> Any:
+    """Where processes that torchrun has started again find each other.
+
+    It keeps its store, in which the addresses of the processes that have died would be found: gloo then waits
+    for them forever.
+    """
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, and typed
+
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        int(os.environ["WORLD_SIZE"]),
+        is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0",
+    )
+    return PrefixStore(f"fxbin/start_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 def in_step(model: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """The progress display of a training run: one line per epoch and, on a terminal, a live bar."""
 
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -10,9 +11,10 @@ from fxbin.train.history import EpochRecord
 
 HEADER = (
     f"{'epoch':>7}  {'stage':<24}{'lr':>9}{'wd':>9}{'loss':>8}{'labels':>8}{'teacher':>8}{'train %':>9}"
-    f"{'test %':>8}{'fires %':>9}{'flips %':>9}{'seconds':>9}"
+    f"{'test %':>8}{'fires %':>9}{'flips %':>9}{'seconds':>9}{'images/s':>10}{'left':>9}"
 )
-"""Column titles over the lines of `epoch_line`: "labels" and "teacher" are the parts of the loss."""
+"""Column titles over the lines of `epoch_line`: "labels" and "teacher" are the parts of the loss, "left" is
+the time until the end of the run if all epochs take as long as this one."""
 
 
 class TrainingProgress:
@@ -20,6 +22,9 @@ class TrainingProgress:
 
     def note(self, text: str) -> None:
         """Show one line about anything but an epoch."""
+
+    def run_started(self, epochs: int, batch_size: int) -> None:
+        """Report that `epochs` epochs of both phases are to be trained, in batches of so many images."""
 
     def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
         """Report that epoch `epoch` (from 0) of `epochs` starts, with `batches` batches."""
@@ -43,6 +48,7 @@ class ConsoleProgress(TrainingProgress):
             TextColumn("{task.fields[epoch]:>7}  {task.description:<23}"),
             TextColumn("{task.fields[numbers]}"),
             BarColumn(bar_width=16),
+            TextColumn("{task.fields[speed]:>9}"),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -50,6 +56,8 @@ class ConsoleProgress(TrainingProgress):
         )
         self._task: TaskID | None = None
         self._has_header = False
+        self._epochs_left: int | None = None
+        self._batch_size = 0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -65,35 +73,47 @@ class ConsoleProgress(TrainingProgress):
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._has_header = False
 
+    def run_started(self, epochs: int, batch_size: int) -> None:
+        """Note how much there is to do, for the speed and the time left."""
+        self._epochs_left, self._batch_size = epochs, batch_size
+
     def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
         """Show a new bar for the epoch, below the column titles if those are not directly above."""
         if not self._has_header:
             self.console.print(f"[bold]{HEADER}[/bold]", highlight=False, soft_wrap=True)
             self._has_header = True
-        self._task = self._bar.add_task(stage, total=batches, epoch=f"{epoch + 1}/{epochs}", numbers="")
+        shown = f"{epoch + 1}/{epochs}"
+        self._task = self._bar.add_task(stage, total=batches, epoch=shown, numbers="", speed="")
 
     def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
         """Advance the bar by one batch."""
         if self._task is not None:
             numbers = f"{lr:9.2e}{weight_decay:9.1e}{loss:8.3f}{accuracy:9.2f}"
-            self._bar.update(self._task, advance=1, numbers=numbers)
+            speed = self._bar.tasks[-1].speed
+            shown = f"{speed * self._batch_size:.0f}/s" if speed else ""
+            self._bar.update(self._task, advance=1, numbers=numbers, speed=shown)
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
         """Replace the bar by the epoch's line."""
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
-        self.console.print(epoch_line(record, epochs), highlight=False, soft_wrap=True)
+        left = None
+        if self._epochs_left is not None:
+            self._epochs_left -= 1
+            left = record.seconds * self._epochs_left
+        self.console.print(epoch_line(record, epochs, left), highlight=False, soft_wrap=True)
 
 
-def epoch_line(record: EpochRecord, epochs: int) -> str:
+def epoch_line(record: EpochRecord, epochs: int, left: float | None = None) -> str:
     """One row under `HEADER`; fires and flips are means over the call sites, as in `fxbin.Diagnostics`.
 
-    The test accuracy of an averaged network, if there is one, is appended with its name.
+    `left` is the number of seconds until the end of the run. The test accuracy of an averaged network, if
+    there is one, is appended with its name.
 
     >>> print(epoch_line(EpochRecord("staged", 1, "activations", 1e-3, 1e-5, 0.5, 80.0, 70.5, 1.0), 18))
        2/18  activations             1.00e-03  1.0e-05   0.500       -       -
-       80.00   70.50        -        -      1.0
+       80.00   70.50        -        -      1.0         -        -
     """
     seen = record.diagnostics or {}
     fires, flips = (
@@ -102,9 +122,20 @@ def epoch_line(record: EpochRecord, epochs: int) -> str:
     labels, teacher = (
         "-" if part is None else f"{part:.3f}" for part in (record.label_loss, record.distillation_loss)
     )
+    speed = "-" if record.images_per_second is None else f"{record.images_per_second:.0f}"
+    remaining = "-" if left is None else duration(left)
     average = "" if record.average_accuracy is None else f"  average {record.average_accuracy:.2f} %"
     return (
         f"{f'{record.epoch + 1}/{epochs}':>7}  {record.stage:<24}{record.lr:9.2e}{record.weight_decay:9.1e}"
         f"{record.loss:8.3f}{labels:>8}{teacher:>8}{record.train_accuracy:9.2f}{record.test_accuracy:8.2f}"
-        f"{fires:>9}{flips:>9}{record.seconds:9.1f}{average}"
+        f"{fires:>9}{flips:>9}{record.seconds:9.1f}{speed:>10}{remaining:>9}{average}"
     )
+
+
+def duration(seconds: float) -> str:
+    """A number of seconds as hours, minutes and seconds.
+
+    >>> duration(59.6), duration(3725)
+    ('0:01:00', '1:02:05')
+    """
+    return str(timedelta(seconds=round(seconds)))

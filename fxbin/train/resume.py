@@ -1,5 +1,6 @@
 """Checks whether a run can resume from a checkpoint, as its config may have changed since."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fxbin.train.settings import read_settings
 
 HARMLESS = {
     *("data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"),
-    *("workers", "bad_pictures", "checkpoint_every"),
+    *("loggers", "early_stop", "workers", "bad_pictures", "checkpoint_every"),
 }
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
@@ -72,7 +73,7 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
         (key, before.get(key, missing), now.get(key, missing))
         for key in sorted(before.keys() | now.keys())
         if before.get(key, missing) != now.get(key, missing)
-        and key not in HARMLESS
+        and re.split(r"[.\[]", key)[0] not in HARMLESS
         and not (key == "epochs" and now[key] >= finished)
     ]
 

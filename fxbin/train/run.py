@@ -1,8 +1,10 @@
 """A training run: loads the data, trains in full precision, transforms, and trains in stages."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +19,32 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
+from fxbin.train.best import BestCheckpoint
 from fxbin.train.build import model_of
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.checks import check_before_training
 from fxbin.train.cosine import CosineSchedule
 from fxbin.train.data import Data, TrainingBatches
+from fxbin.train.early_stop import why_stopped
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
 from fxbin.train.located import folder_to_keep
+from fxbin.train.loggers.choose import open_loggers
+from fxbin.train.loggers.logger import LoggerRun
+from fxbin.train.loggers.metrics_csv import MetricsCsv
+from fxbin.train.optimizer_step import OptimizerStep
+from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
+from fxbin.train.output_folder import explained
 from fxbin.train.phase import Phase, Recorder, run_phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
-from fxbin.train.processes import is_first_process, own_rank, process_group
+from fxbin.train.processes import is_first_process, own_rank, process_group, restarted_by_torchrun
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, plain
 from fxbin.train.settings import read_settings
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 from fxbin.train.subject import Subject
 from fxbin.train.teacher import OwnTeacher
-from fxbin.train.tensorboard import TensorBoardLog
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ def train(
 
     The checkpoint is replaced atomically after each epoch, so a run can be stopped at any time; at most the
     current epoch is repeated, with the same numbers. With `checkpoint_every` it is replaced more often.
-    `restart` ignores the checkpoint. If torchrun starts several processes, each of them trains on its part of
-    every batch.
+    `restart` ignores the checkpoint, but not where torchrun has started the processes again after one has
+    died. If torchrun starts several processes, each of them trains on its part of every batch.
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
@@ -81,6 +90,8 @@ def train(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     progress = progress or TrainingProgress()
+    # torchrun repeats the command, with its options, after a process has died: that run is to go on.
+    restart = restart and not restarted_by_torchrun()
     subject = Subject(config, output, restart=restart)
     # Connected before the checks: processes share the work of looking at the data.
     with process_group(subject.place):
@@ -96,19 +107,16 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     for line in [*(f"note: {note}" for note in notes), *plan_lines(config)]:
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
-    writes = config.tensorboard and is_first_process()
-    tensorboard = TensorBoardLog(output / "tensorboard", len(history)) if writes else None
-    written, kept = subject.written, data.kept()
-    recorder = Recorder(path, plain(written), progress, history, tensorboard, folder_to_keep(written), kept)
+    recorder = recorder_of(subject, path, progress, history)
     teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
-    full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
-    teacher = OwnTeacher(full_precision) if teacher is None else teacher
-    binarized, average = train_stages(
-        config, full_precision, teacher.network, data, recorder, resumed, teacher.config
-    )
-    if tensorboard is not None:
-        tensorboard.close()
+    progress.run_started(config.pretrain.epochs + config.epochs - len(history), config.batch_size)
+    with logging(config, output, recorder):
+        full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
+        teacher = OwnTeacher(full_precision) if teacher is None else teacher
+        binarized, average = train_stages(
+            config, full_precision, teacher.network, data, recorder, resumed, teacher.config
+        )
     seconds = sum(record.seconds for record in recorder.history)
     averaged = average.network.eval() if average is not None else None
     return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
@@ -119,6 +127,44 @@ def where_in(resumed: Checkpoint) -> str:
     if resumed.position is None:
         return f"after {resumed.phase} epoch {resumed.epoch + 1}"
     return f"in {resumed.phase} epoch {resumed.epoch + 2}, after {resumed.position['batches']} batches"
+
+
+def recorder_of(
+    subject: Subject, path: Path, progress: TrainingProgress, history: list[EpochRecord]
+) -> Recorder:
+    """What keeps `history` and the checkpoint at `path`, and the best one beside it."""
+    config, written = subject.fitted, subject.written
+    best = BestCheckpoint(config, path)
+    if history and is_first_process():
+        note = best.resume(history)
+        if note is not None:
+            progress.note(note)
+    return Recorder(
+        path,
+        plain(written),
+        progress,
+        history,
+        config_folder=folder_to_keep(written),
+        data=subject.data.kept(),
+        best=best,
+        why_stopped=partial(why_stopped, config),
+    )
+
+
+@contextmanager
+def logging(config: Config, output: Path, recorder: Recorder) -> Iterator[None]:
+    """Let the loggers of `config` take the epochs of `recorder` in this block, in the first process."""
+    if not is_first_process():
+        yield
+        return
+    table = output / "metrics.csv"
+    with explained(
+        table, "The last checkpoint is kept." if recorder.history else "Nothing was saved before."
+    ):
+        recorder.loggers.append(MetricsCsv(table, recorder.history))
+    run = LoggerRun(output, plain(config), len(recorder.history))
+    with open_loggers(config, run, recorder.loggers):
+        yield
 
 
 def pretrain(
@@ -145,7 +191,7 @@ def pretrain(
             model.load_state_dict(resumed.teacher)
         return model
     settings = config.pretrain
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = optimizer_of_pretraining(config, model.parameters())
     phase = Phase(
         PRETRAINING,
         model,
@@ -154,6 +200,9 @@ def pretrain(
         LabelLoss(settings.label_smoothing),
         settings.epochs,
         checkpoint_every=config.checkpoint_every,
+        step=step_of(config, optimizer, device),
+        compiled=config.compile,
+        channels_last=config.channels_last,
     )
     if resumed is not None:
         phase.restore(resumed)
@@ -169,6 +218,8 @@ def _network(config: Config, device: torch.device, *, pretrained: bool | None) -
     binarized; its binarizers are off.
     """
     model = model_of(config, pretrained=pretrained).to(device)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return transform(model, config) if config.binarization.rewrites else model
 
 
@@ -190,7 +241,7 @@ def train_stages(
     else:
         binarized = transform(full_precision, config)
     params = config.binarization.params
-    optimizer = torch.optim.Adam(parameter_groups(binarized))
+    optimizer = optimizer_of_stages(config, parameter_groups(binarized))
     phase = Phase(
         STAGED,
         binarized,
@@ -199,6 +250,9 @@ def train_stages(
         loss_of(config, teacher),
         config.epochs,
         params.batch_multiplier,
+        step=step_of(config, optimizer, next(binarized.parameters()).device),
+        compiled=config.compile,
+        channels_last=config.channels_last,
         teacher=teacher,
         teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
@@ -213,6 +267,11 @@ def train_stages(
     with Diagnostics(binarized) as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
     return binarized, phase.average
+
+
+def step_of(config: Config, optimizer: torch.optim.Optimizer, device: torch.device) -> OptimizerStep:
+    """How the config has steps of `optimizer` made on `device`."""
+    return OptimizerStep(optimizer, device, config.precision, config.gradient_clip)
 
 
 def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:

@@ -109,6 +109,14 @@ def test_the_engine_is_asked_for_float32_alone(built: Engine, monkeypatch: pytes
     assert len(asked) == 1
 
 
+def test_gradients_may_be_stacked(built: Engine) -> None:
+    layer, x = RPReLU(2), torch.randn(1, 2, 8, 8, requires_grad=True)
+    y, g = layer(x), torch.randn(3, 1, 2, 8, 8)
+    stacked = torch.autograd.grad(y, layer.beta, g, retain_graph=True, is_grads_batched=True)[0]
+    for mine, one in zip(stacked, g, strict=True):
+        torch.testing.assert_close(mine, torch.autograd.grad(y, layer.beta, one, retain_graph=True)[0])
+
+
 def test_nan_stays_and_reaches_the_gradients(built: Engine) -> None:
     layer, x = RPReLU(2), torch.randn(1, 2, 8, 8)
     x[0, 1, 0, 0] = math.nan

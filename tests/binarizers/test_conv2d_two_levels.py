@@ -165,6 +165,27 @@ def test_filter_mean_and_straight_through_are_the_mode_xnor_to_the_bit(calls: li
     assert all(map(torch.equal, *runs))
 
 
+class LearnedMode(XNORWeightBinarizer):
+    """A scale of a user's own, with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(1))
+
+    def scale(self, w: Tensor) -> Tensor:
+        """The mean times the parameter."""
+        return super().scale(w) * self.factor
+
+
+def test_a_scale_of_a_mode_gets_no_gradient(calls: list[Any]) -> None:
+    weights = LearnedMode()
+    weights.enable()
+    for run in (binarized_conv2d, in_steps):
+        found_here = found(run, (started(Sign()), weights), {})
+        assert found_here[-1] is None
+    assert calls == [True]
+
+
 def test_parts_that_need_no_gradient_get_none(calls: list[Any]) -> None:
     activations, weights = started(Sign()), XNORWeightBinarizer()
     weights.enable()

@@ -39,6 +39,14 @@ def test_it_has_a_second_derivative(built: Engine) -> None:
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-2)
 
 
+def test_gradients_may_be_stacked(built: Engine) -> None:
+    w, g = torch.randn(4, 3, 2, 2, requires_grad=True), torch.randn(2, 4, 3, 2, 2)
+    v = standardized(w, 1e-2)
+    (stacked,) = torch.autograd.grad(v, w, g, retain_graph=True, is_grads_batched=True)
+    for mine, one in zip(stacked, g, strict=True):
+        torch.testing.assert_close(mine, torch.autograd.grad(v, w, one, retain_graph=True)[0])
+
+
 def test_signs_are_those_of_weights_compared_with_their_mean(built: Engine) -> None:
     w = torch.randn(64, 16, 3, 3)
     assert torch.equal(standardized(w, 1e-12) > 0, w > w.mean((1, 2, 3), keepdim=True))

@@ -79,8 +79,9 @@ def drive(emulator: Emulator, program: Path) -> None:
     assert ran.stdout.endswith("shapes\n")
 
 
-def test_kernels_give_the_same_floats(emulator: Emulator, tmp_path: Path) -> None:
-    drive(emulator, emulator.build(tmp_path / "driver", DRIVER, static_flags()))
+@pytest.mark.parametrize("driver", ["driver", "training_driver"])
+def test_kernels_give_the_same_floats(emulator: Emulator, tmp_path: Path, driver: str) -> None:
+    drive(emulator, emulator.build(tmp_path / driver, DRIVER.with_name(f"{driver}.c"), static_flags()))
 
 
 def test_kernels_read_and_write_nothing_else(

@@ -11,6 +11,7 @@ from rich.text import Text
 import fxbin
 from fxbin.config.operator_name import short_names
 from fxbin.report.grid import Column, Grid, Widest
+from fxbin.report.scope_rows import ScopeRow
 from tests.report.pages import timings
 from tests.tiny_resnet import TinyResNet
 
@@ -103,3 +104,11 @@ def test_other_tables_break_no_word(width: int) -> None:
     for renderable in (report, timings()):
         broken = words(printed(renderable, width)) - known
         assert {word for word in broken if not word.startswith(("layer", "-"))} == set()
+
+
+def test_row_of_scopes_puts_its_name_on_a_line_of_its_own_where_both_do_not_fit() -> None:
+    name = "Net/Sequential[layer1]/BasicBlock[0]/NNCFConv2d[conv1]/conv2d_0"
+    row = ScopeRow(name, "conv2d", (1, 64, 56, 56), "full precision: in ignored_scopes")
+    assert row.text(None) == str(row)
+    assert row.text(200) == str(row)
+    assert row.text(60).splitlines() == [name, "    conv2d  1x64x56x56  full precision: in ignored_scopes"]

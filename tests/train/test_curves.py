@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from fxbin.errors import DataError
-from fxbin.train.curves import draw_curves
+from fxbin.train.curves import draw_curves, draw_losses
 from fxbin.train.history import EpochRecord
 
 pytest.importorskip("matplotlib")
@@ -29,6 +29,20 @@ def test_a_teacher_adds_the_parts_of_the_loss_and_their_names(tmp_path: Path) ->
     lines = [ET.parse(tmp_path / name).getroot().findall(".//*[@id]") for name in ("plain.svg", "taught.svg")]
     legends = [sum(item.attrib["id"].startswith("legend_") for item in found) for found in lines]
     assert legends == [1, 2]
+
+
+def test_with_a_teacher_each_part_of_the_loss_has_its_own_line_which_does_not_jump() -> None:
+    from matplotlib.figure import Figure
+
+    plain = EpochRecord("pretraining", 0, "pretraining", 1e-3, 1e-5, 1.5, 60.0, 70.0, 1.0, label_loss=1.5)
+    taught = EpochRecord("staged", 0, "activations", 1e-3, 1e-5, 2.4, 60.0, 70.0, 1.0, None, 1.4, 1.0)
+    axes = Figure().subplots()
+    draw_losses(axes, [plain, taught])
+    lines = {str(line.get_label()): line for line in axes.get_lines()}
+    assert list(lines) == ["on labels", "distance to the teacher", "weighted sum"]
+    assert str(lines["on labels"].get_ydata()) == "[1.5 1.4]"
+    assert lines["on labels"].get_linestyle() == "-"
+    assert lines["weighted sum"].get_linestyle() == ":"
 
 
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:

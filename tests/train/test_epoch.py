@@ -7,7 +7,8 @@ from torch import nn
 
 from fxbin.errors import DataError
 from fxbin.train.distillation import DistillationLoss, soft_cross_entropy
-from fxbin.train.epoch import Meter, predict, train_epoch
+from fxbin.train.epoch import predict, train_epoch
+from fxbin.train.meter import Meter
 
 
 def loss(logits: torch.Tensor, _x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -33,7 +34,7 @@ def test_accumulated_batches_step_like_one_large_batch() -> None:
         loss,
         optimizers[0],
         accumulate=3,
-        on_step=steps.append,
+        on_step=lambda done, _made: steps.append(done),
     )
     train_epoch(large, [(x[:12], y[:12]), (x[12:], y[12:])], loss, optimizers[1])
     assert steps == [3, 6]

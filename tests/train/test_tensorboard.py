@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from fxbin.config import load_config
 from fxbin.errors import ConfigError
 from fxbin.train.history import EpochRecord
-from fxbin.train.tensorboard import TensorBoardLog
+from fxbin.train.loggers.choose import check_loggers
+from fxbin.train.loggers.tensorboard import TensorBoardLog
 
 SITE = {
     "name": "Net/NNCFConv2d[conv]/conv2d_0",
@@ -50,9 +52,7 @@ def test_figures_of_epochs_and_call_sites_are_written_and_a_resumed_run_replaces
     assert not [tag for tag in found if tag.startswith("scale_gradient")]
 
 
-def test_without_the_package_the_error_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"tensorboard: .* `pip install 'fxbin\[tensorboard\]'`"):
-        TensorBoardLog(tmp_path, 0)
+        check_loggers(load_config({"compression": {"algorithm": "binarization"}, "tensorboard": True}))

@@ -93,14 +93,19 @@ def _notes(content: Content) -> str:
 
 
 def _layers(content: Content) -> str:
+    recorded = ""
+    if any(row.flipped is not None for row in content.rows):
+        recorded = (
+            "Fires and flips are those of the last epoch: the share of activations that were high, and of "
+            "weights whose sign changed."
+        )
     return (
         '<div class="tools"><label>Show <input type="search" id="find" placeholder="part of a name"></label>'
         '<label>Precision <select id="kind"><option value="">all</option><option value="1">1 bit</option>'
         '<option value="0">full</option></select></label>'
         '<label>Sort by <select id="sort"></select></label><output id="count"></output></div>'
         f"{layer_table(content.rows, content.targets, copies=True)}"
-        '<p class="note">Names are entries for <code>ignored_scopes</code>. Fires and flips are those of the '
-        "last epoch: the share of activations that were high, and of weights whose sign changed.</p>"
+        f'<p class="note">Names are entries for <code>ignored_scopes</code>. {recorded}</p>'
     )
 
 

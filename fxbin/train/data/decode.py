@@ -33,18 +33,48 @@ def decode(source: Path | bytes, channels: int) -> "Image.Image":
 
 
 def as_mode(picture: "Image.Image", channels: int) -> "Image.Image":
-    """`picture` in RGB, or in grey if `channels` is 1."""
+    """`picture` in RGB, or in grey if `channels` is 1, on white where it is transparent."""
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == mode and "transparency" not in picture.info:
         picture.load()  # nothing is converted, so the file has to be read while it is open
         return picture
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        from PIL import Image
-
-        layer = picture.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, layer)
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = with_opaque_palette(picture)
+    elif picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = on_white(picture.convert("RGBA"))
     return picture.convert(mode)
+
+
+def with_opaque_palette(picture: "Image.Image") -> "Image.Image":
+    """`picture`, whose palette has transparent colours, with what they look like on white instead.
+
+    That is done for up to 256 colours, and not for each pixel.
+    """
+    picture.load()
+    colours, transparency = picture.getpalette("RGB") or [], picture.info["transparency"]
+    count = len(colours) // 3
+    if isinstance(transparency, bytes):
+        alphas = list(transparency[:count]) + [255] * (count - len(transparency))
+    else:
+        alphas = [0 if index == transparency else 255 for index in range(count)]
+    blended = [
+        (colours[3 * index + channel] * alpha + 255 * (255 - alpha) + 127) // 255
+        for index, alpha in enumerate(alphas)
+        for channel in range(3)
+    ]
+    opaque = picture.copy()
+    opaque.putpalette(blended)
+    del opaque.info["transparency"]
+    return opaque
+
+
+def on_white(picture: "Image.Image") -> "Image.Image":
+    """`picture`, in RGBA, on a white background, in RGB."""
+    from PIL import Image
+
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, (0, 0), picture)
+    return white
 
 
 def why(error: Exception) -> str:

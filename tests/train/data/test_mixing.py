@@ -7,8 +7,8 @@ from fxbin.config.data import Augmentation
 from fxbin.train.data import ImageData
 from fxbin.train.data.mixing import mixed
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Meter
 from fxbin.train.label_loss import LabelLoss
+from fxbin.train.meter import Meter
 
 X = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 6, 6)
 LABELS = torch.tensor([0, 1, 2, 0])

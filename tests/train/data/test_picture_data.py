@@ -161,6 +161,25 @@ def test_transparent_pictures_get_a_white_background_and_grey_ones_three_channel
     torch.testing.assert_close(x[:, :, 4, 4], torch.tensor([[1.0] * 3, [0.2] * 3]))
 
 
+def test_transparent_colours_of_a_palette_are_blended_with_white(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from fxbin.train.data.decode import decode
+
+    picture = Image.new("P", (4, 1))
+    picture.putpalette([0, 0, 0, 200, 100, 50, 10, 20, 30])
+    picture.putdata([0, 1, 2, 2])
+    picture.save(tmp_path / "some.png", transparency=bytes([0, 128]))
+    picture.save(tmp_path / "one.png", transparency=2)
+    for name in ("some", "one"):
+        with Image.open(tmp_path / f"{name}.png") as written:
+            layer = written.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        expected = torch.tensor(list(Image.alpha_composite(white, layer).convert("RGB").tobytes()))
+        found = torch.tensor(list(decode(tmp_path / f"{name}.png", 3).tobytes()))
+        assert (found - expected).abs().max() <= 1
+
+
 def test_samples_are_spread_over_the_held_out_pictures(root: Path) -> None:
     _, labels = opened(config(root)).samples(3)
     assert labels.tolist() == [0, 1, 2]

@@ -1,0 +1,54 @@
+"""Checks that there is room for the files of a run, and explains when one cannot be written."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fxbin.errors import CheckpointError, ConfigError
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise ConfigError if fewer than `needed` bytes are free where `folder` is, or would be made."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise ConfigError(
+            f"--output: {str(folder)!r} has {_megabytes(free)} left, and one checkpoint of this run needs "
+            f"{_megabytes(needed)} or more. Make room, or choose another folder."
+        )
+
+
+@contextmanager
+def explained(path: Path, kept: str) -> Iterator[None]:
+    """Turn an error of the system in writing `path` into CheckpointError; `kept` says what is not lost."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError of its own, whose cause is lost.
+        if isinstance(error, RuntimeError) and not is_write_error(error):
+            raise
+        raise CheckpointError(
+            f"{path} cannot be written ({why(error)}). {kept} Make room, or repair the folder, and run the "
+            "same command again to continue."
+        ) from error
+
+
+def is_write_error(error: RuntimeError) -> bool:
+    """Whether `error` is that of torch's writer of files."""
+    return "PytorchStreamWriter" in str(error) or isinstance(error.__context__, OSError)
+
+
+def why(error: Exception) -> str:
+    """What the system says about `error`, such as ``No space left on device``."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return os.strerror(cause.errno)
+    return str(error).partition("\n")[0]
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
