@@ -132,8 +132,6 @@ def data_fit(subject: Subject) -> Iterator[str]:
         return
     try:
         _ = subject.fitted
-        if subject.names_data:
-            yield from subject.data.notes
     except FxbinError as error:
         if subject.names_data:
             raise

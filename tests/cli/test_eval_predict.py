@@ -93,6 +93,8 @@ def test_eval_gives_the_accuracy_that_the_training_found(
     assert found["pictures"] == 6
     assert [each["name"] for each in found["classes"]] == [*CLASSES]
     assert sum(each["correct"] for each in found["classes"]) == found["correct"]
+    best = shown_json(capsys, "eval", checkpoint.with_name("best.pt"), "--json")
+    assert best["accuracy"] == pytest.approx(report["best"]["test_accuracy"])
     averaged = shown_json(capsys, "eval", checkpoint, "--json", "--ema")
     assert averaged["accuracy"] == pytest.approx(report["ema"]["accuracy"])
     assert exit_code("eval", checkpoint, "--per-class") == 0
