@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 
 from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
 from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
+from fxbin.config.data import DataKeys
 from fxbin.config.optimization import OptimizationKeys
 from fxbin.config.optimizer import has_weight_decay, is_of_nncf
 from fxbin.config.part import Part, PartOf
@@ -306,7 +307,7 @@ def _known_preset(name: str) -> str:
     return _one_of(name, preset_names())
 
 
-class Config(TrainingKeys, OptimizationKeys, UnusedKeys):
+class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
     """The options of `transform`, `StagedSchedule` and `fxbin train`; immutable. `load_config` reads one."""
 
     input_info: Annotated[tuple[InputInfo, ...], OneOrMore, AfterValidator(_different_keywords)] = ()

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fxbin import torch_private
+from fxbin.config.data import Augmentation, Pictures
 from fxbin.config.models import Activations, Binarization, Config, InputInfo, Params, Weights
 from fxbin.config.optimization import EarlyStop, GradientClip
-from fxbin.config.training import Augmentation, Distillation, Ema, Pretrain, Teacher
+from fxbin.config.training import Distillation, Ema, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean
 
@@ -28,6 +29,7 @@ SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
     ("pretrain",): Pretrain,
     ("ema",): Ema,
     ("augmentation",): Augmentation,
+    ("pictures",): Pictures,
     ("distillation",): Distillation,
     ("distillation", "teacher"): Teacher,
 }
@@ -143,7 +145,12 @@ def _expected(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         choices = [shown(choice) for choice in _choices(context)]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    for bound, words in (("gt", "above"), ("ge", "of at least"), ("lt", "below")):
+    for bound, words in (
+        ("gt", "above"),
+        ("ge", "of at least"),
+        ("lt", "below"),
+        ("le", "of at most"),
+    ):
         if bound in context:
             number = "a whole number" if isinstance(context[bound], int) else "a number"
             return f"{number} {words} {context[bound]:g}"

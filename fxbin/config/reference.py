@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+from fxbin.config.data import DataKeys
 from fxbin.config.optimization import OptimizationKeys
 from fxbin.config.schema import config_json_schema
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 
-BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<", "maximum": "<="}
 TYPES = {"string": "text", "boolean": "true or false", "integer": "whole number", "array": "list"}
 
 
@@ -19,7 +20,8 @@ def config_tables() -> dict[str, str]:
     top = {key: value for key, value in schema["properties"].items() if key not in UnusedKeys.model_fields}
     training = {key: value for key, value in top.items() if key in TrainingKeys.model_fields}
     steps = {key: value for key, value in top.items() if key in OptimizationKeys.model_fields}
-    general = {key: value for key, value in top.items() if key not in training | steps}
+    data = {key: value for key, value in top.items() if key in DataKeys.model_fields}
+    general = {key: value for key, value in top.items() if key not in training | steps | data}
     unused = {key: schema["properties"][key] for key in UnusedKeys.model_fields}
     return {
         "Top level": _table(general),
@@ -34,9 +36,11 @@ def config_tables() -> dict[str, str]:
         "early_stop": _table(sections["EarlyStop"]["properties"]),
         "pretrain": _table(sections["Pretrain"]["properties"]),
         "ema": _table(sections["Ema"]["properties"]),
-        "augmentation": _table(sections["Augmentation"]["properties"]),
         "distillation": _table(sections["Distillation"]["properties"]),
         "distillation.teacher": _table(sections["Teacher"]["properties"]),
+        "Data": _table(data),
+        "pictures": _table(sections["Pictures"]["properties"]),
+        "augmentation": _table(sections["Augmentation"]["properties"]),
         "Accepted, without effect": "\n".join(
             ["| key | what it was |", "| --- | --- |"]
             + [f"| `{key}` | {value['description']} |" for key, value in unused.items()]

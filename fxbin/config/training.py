@@ -159,16 +159,6 @@ class Ema(Section):
     """Training batches from which BatchNorm statistics of the average are computed in each epoch."""
 
 
-class Augmentation(Section):
-    """Data augmentation of training images."""
-
-    shift: Whole = 0
-    """Largest random shift in each direction, in pixels."""
-
-    flip: Flag = False
-    """Whether to mirror images left to right, with probability 1/2."""
-
-
 class TrainingKeys(Section):
     """Top-level keys that `fxbin train` reads; `transform` reads none of them."""
 
@@ -183,12 +173,6 @@ class TrainingKeys(Section):
 
     num_classes: Annotated[Count | None, NotNull] = None
     """Number of outputs of the classifier; without it, the number of classes in the data."""
-
-    data: Text = "mnist"
-    """The data set: `mnist` (5 000 images, included in the installation) or `fashion-mnist`."""
-
-    data_dir: Annotated[Text | None, NotNull] = None
-    """Folder of the data set's files, if it is not where its package installs them."""
 
     batch_size: Count = 64
     """Images per training step."""
@@ -216,9 +200,6 @@ class TrainingKeys(Section):
 
     ema: Annotated[Ema | None, NotNull] = None
     """An average of the parameters in the stages, which starts anew with each; without it, none."""
-
-    augmentation: Augmentation = Augmentation()
-    """Data augmentation: shifted and mirrored training images."""
 
     distillation: Distillation = Distillation()
     """Learning from a network in full precision."""

@@ -153,9 +153,6 @@ class UnusedKeys(Section):
     weights: Unused = None
     """A file with the full-precision weights to start from."""
 
-    workers: Unused = None
-    """Processes that load data."""
-
     world_size: Unused = None
     """Distributed training."""
 

@@ -1,7 +1,7 @@
 """Norms of the gradients at optimizer steps."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class GradientNorms:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._ids = {id(parameter) for parameter in parameters}
+        self._ids = dict.fromkeys(id(parameter) for parameter in parameters)
         self._sums: dict[int, Tensor] = {}
         self._steps: dict[int, int] = {}
         own = weakref.ref(self)
@@ -42,6 +42,20 @@ class GradientNorms:
     def reset(self) -> None:
         """Forget all norms so far."""
         self._sums, self._steps = {}, {}
+
+    def state_dict(self) -> dict[int, tuple[Tensor, int]]:
+        """Sum and number of the norms of each parameter, by its position."""
+        return {
+            position: (self._sums[key].clone(), self._steps[key])
+            for position, key in enumerate(self._ids)
+            if key in self._sums
+        }
+
+    def load_state_dict(self, state: Mapping[int, tuple[Tensor, int]]) -> None:
+        """Go on with `state`, as `state_dict` returned it for the same parameters."""
+        keys = list(self._ids)
+        self._sums = {keys[position]: total.clone() for position, (total, _) in state.items()}
+        self._steps = {keys[position]: steps for position, (_, steps) in state.items()}
 
     def close(self) -> None:
         """Remove the hook from the optimizers."""

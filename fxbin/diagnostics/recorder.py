@@ -1,9 +1,9 @@
 """Records what the binarized call sites of a model do while it trains."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,25 @@ class Diagnostics:
             self._counts[name].reset()
         self._norms.reset()
         return DiagnosticsReport(self._model.binarization.stage, tuple(sites))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was recorded since the last report, as tensors and plain values, for a checkpoint."""
+        return {
+            "positive": [positive.clone() for positive in self._positive.values()],
+            "counts": {
+                name: [count.fired.clone(), count.counted.clone()] for name, count in self._counts.items()
+            },
+            "norms": self._norms.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with `state`, as `state_dict` of another object for the same model returned it."""
+        for own, kept in zip(self._positive.values(), state["positive"], strict=True):
+            own.copy_(kept)
+        for name, (fired, counted) in state["counts"].items():
+            self._counts[name].fired.copy_(fired)
+            self._counts[name].counted.copy_(counted)
+        self._norms.load_state_dict(state["norms"])
 
     def _site(
         self, name: str, site: Site, fired: float | None, silent: int | None, flipped: float, entropy: float

@@ -38,6 +38,7 @@ def export_onnx(
     operators: Operators = "openvino",
     weights: WeightStorage = "packed",
     external_data: bool | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> ExportReport:
     """Write `model` in eval mode to one ONNX file for onnxruntime and OpenVINO.
 
@@ -65,6 +66,7 @@ def export_onnx(
         weights: "packed" stores binarized weights as one bit each, "float" as float32.
         external_data: whether to write the weights to a second file beside it, ``model.onnx.data``, as ONNX
             defines; by default only if one file would be larger than 2 GB.
+        metadata: entries for the metadata of the file (ONNX's `metadata_props`), such as names of classes.
 
     Returns:
         How each call site was exported, and why.
@@ -91,6 +93,8 @@ def export_onnx(
     sites = lower(module, with_batches(inputs) if dynamic_batch else inputs, operators=operators)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)
     finish(proto, scopes, names, opset=opset, operators=operators, weights=weights)
+    for key, value in (metadata or {}).items():
+        proto.metadata_props.add(key=key, value=value)
     size = write_model(proto, path, external_data)
     used = [site.name for site in sites if site.mode is not ExportMode.LEFT_OUT]
     warn_if_untrained(binarized.binarization, [site.name for site in sites], used, "exported")

@@ -1,5 +1,6 @@
 """Builds the model that a config names, and the binarized model that a checkpoint holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
+from fxbin.config.changes import Change
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.train.checkpoint import Checkpoint
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data
 from fxbin.train.history import STAGED
 from fxbin.train.located import located
 from fxbin.train.model_spec import build_model
@@ -49,36 +51,37 @@ def channels_of(config: Config) -> int | None:
     return sizes[0][1] if sizes and len(sizes[0]) == 4 else None
 
 
-def fit_to_data(config: Config, data: ImageData) -> Config:
+def fit_to_data(config: Config, data: Data) -> Config:
     """`config` with the number of classes and the image size of `data`, where it does not give them.
 
     Raises ConfigError if it gives another image size, or too few classes.
     """
-    picture = list(data.train_x.shape[1:])
+    picture = list(data.picture)
     if config.input_info and list(config.input_info[0].sample_size[1:]) != picture:
         raise ConfigError(
             f"input_info.sample_size: {list(config.input_info[0].sample_size)} does not fit the pictures of "
             f"{data.name!r}: expected [1, {', '.join(map(str, picture))}]."
         )
-    if config.num_classes is not None and config.num_classes < data.classes:
+    classes = len(data.class_names)
+    if config.num_classes is not None and config.num_classes < classes:
         raise ConfigError(
-            f"num_classes: {config.num_classes} is too few for {data.name!r}, which has {data.classes}."
+            f"num_classes: {config.num_classes} is too few for {data.name!r}, which has {classes}."
         )
     written: dict[str, Any] = plain(config)
     if not config.input_info:
         written["input_info"] = [{"sample_size": [1, *picture]}]
-    return load_config({"num_classes": data.classes} | written).with_folder(config.folder)
+    return load_config({"num_classes": classes} | written).with_folder(config.folder)
 
 
-def config_of(checkpoint: Checkpoint, file: Path | None = None) -> Config:
-    """The config of a run, with absolute paths; `file` is the one that holds the checkpoint.
+def config_of(checkpoint: Checkpoint, file: Path | None = None, changes: Sequence[Change] = ()) -> Config:
+    """The config of a run with `changes`, with absolute paths; `file` is the one that holds the checkpoint.
 
     What it names is looked for in the folder of the config, the current one, and that of the checkpoint.
     Raises ConfigError if the file of the model is in none of them.
     """
     folders = checkpoint.folders(file)
-    config = read_settings(checkpoint.config, also=folders)
-    return located(config.with_folder(folders[0] if checkpoint.config_folder else None), folders).config
+    folder = folders[0] if checkpoint.config_folder is not None else None
+    return located(read_settings(checkpoint.config, changes, folders, folder), folders).config
 
 
 def binarized_from(

@@ -33,7 +33,7 @@ def check_features(subject: Subject) -> None:
         if not is_rewritten:  # which may add modules
             check_modules("distillation.features", own.features, subject.network)
         return
-    x, y = subject.data.train_x[:2], subject.data.train_y[:2]
+    x, y = subject.data.samples(2)
     student = copy.deepcopy(subject.transformed).eval()
     if subject.teacher is not None:
         teacher = subject.teacher.network

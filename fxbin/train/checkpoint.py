@@ -21,7 +21,7 @@ FORMAT = 1
 
 @dataclass
 class Checkpoint:
-    """The state of a run after a finished epoch; it consists of tensors, plain values and containers only."""
+    """The state of a run after an epoch, or within one, as tensors, plain values and containers only."""
 
     config: dict[str, Any]
     """The config as `load_config` takes it, command-line options applied; the run is rebuilt from it."""
@@ -30,7 +30,7 @@ class Checkpoint:
     """``"pretraining"`` or ``"staged"``."""
 
     epoch: int
-    """The last finished epoch of `phase`, counted from 0."""
+    """The last finished epoch of `phase`, counted from 0; -1 while the first one is in training."""
 
     model: dict[str, Tensor]
     """state_dict of the network in training: the original one while pretraining, then the transformed one."""
@@ -45,7 +45,7 @@ class Checkpoint:
     """state_dict of the network to learn from; None while the full-precision network is in training."""
 
     rng: dict[str, Any]
-    """Random state after the epoch, as `rng_state` returns it."""
+    """Random state, as `rng_state` returns it."""
 
     history: list[dict[str, Any]]
     """One `EpochRecord.to_dict()` for each epoch so far, of both phases."""
@@ -59,6 +59,12 @@ class Checkpoint:
     teacher_config: dict[str, Any] | None = None
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
+    data: dict[str, Any] | None = None
+    """Names of the classes and preprocessing, as `Data.kept` returns them; None if the config says it all."""
+
+    position: dict[str, Any] | None = None
+    """The fields of a `Position` in the epoch after `epoch`, of which a part is done; None between epochs."""
+
     scaler: dict[str, Any] | None = None
     """State of the scaled loss of `precision` ``"float16"``; None without it."""
 
@@ -71,7 +77,7 @@ class Checkpoint:
         return kept if file is None else [*kept, file.absolute().parent]
 
 
-OPTIONAL = {"average", "teacher_config", "config_folder", "scaler"}
+OPTIONAL = {"average", "teacher_config", "config_folder", "scaler", "data", "position"}
 """Entries that a file has only if they are not None: files of runs without them stay readable everywhere."""
 
 

@@ -136,6 +136,8 @@ def data_fit(subject: Subject) -> Iterator[str]:
         if subject.names_data:
             raise
         yield f"the config names no data, and `fxbin train` would not start with the default: {error}"
+    else:
+        yield from subject.data.notes
 
 
 def run_can_be_resumed(subject: Subject) -> tuple[()]:

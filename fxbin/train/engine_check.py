@@ -9,7 +9,7 @@ from torch import Tensor
 from fxbin.binarized.module import BinarizedModule
 from fxbin.deployment import deploy
 from fxbin.engine.library import engine
-from fxbin.train.epoch import EVALUATION_BATCH
+from fxbin.train.data.interface import EVALUATION_BATCH
 from fxbin.train.predictions import ComparedPredictions, compare_predictions
 
 

@@ -5,25 +5,22 @@ from contextlib import nullcontext
 from itertools import islice
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from fxbin.binarizers.ranks import rank_count, sum_over_ranks
 from fxbin.errors import DataError
 from fxbin.train.compiled import parallel_of
+from fxbin.train.data.interface import EVALUATION_BATCH, Batch
 from fxbin.train.evaluated import evaluated_form
 from fxbin.train.finite_loss import FiniteLosses
 from fxbin.train.meter import Meter
 from fxbin.train.optimizer_step import OptimizerStep
 
-Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``loss(logits, x, labels)``: a scalar, the mean over the batch.
 
 An attribute `parts`, as `DistillationLoss` has one, tells by name what the last value consists of.
 """
-
-EVALUATION_BATCH = 500
-"""Images per forward when evaluating."""
 
 
 def train_epoch(
@@ -33,6 +30,8 @@ def train_epoch(
     optimizer: torch.optim.Optimizer | OptimizerStep,
     *,
     accumulate: int = 1,
+    meter: Meter | None = None,
+    done: int = 0,
     on_batch: Callable[[Meter, int], None] = lambda _meter, _batches: None,
     on_step: Callable[[int, bool], None] = lambda _batches, _made: None,
 ) -> Meter:
@@ -41,6 +40,7 @@ def train_epoch(
     The gradient of a step is that of the mean loss over all its images, as if they were one batch (BatchNorm
     still sees the separate batches). A last, shorter group is averaged over its own images.
     With `DistributedDataParallel` a batch is that of all processes together, and so is the result.
+    An epoch that was begun before goes on with its `meter` and the number of batches that are `done`.
     `on_batch` is called with the meter and the number of batches so far after each batch, `on_step` with
     that number after each optimizer step, and whether the step was made. An `OptimizerStep` says in which
     precision forwards run, and how steps are made.
@@ -49,7 +49,8 @@ def train_epoch(
     """
     model.train()
     step = optimizer if isinstance(optimizer, OptimizerStep) else OptimizerStep(optimizer)
-    meter, losses, done, parallel = Meter(), FiniteLosses(), 0, parallel_of(model)
+    meter = Meter() if meter is None else meter
+    losses, before, parallel = FiniteLosses(), done, parallel_of(model)
     for group in grouped(batches, accumulate):
         images = images_of_a_rank(group)
         step.optimizer.zero_grad()
@@ -65,7 +66,7 @@ def train_epoch(
                 meter.add(loss.detach(), logits.detach(), labels, getattr(loss_function, "parts", None))
             on_batch(meter, done)
         on_step(done, step.step())
-    if not done:
+    if done == before:
         raise DataError("batches: there were none, so nothing was trained. Is the iterator used up?")
     losses.check()
     return meter.over_ranks(next(model.parameters()).device)
@@ -123,15 +124,6 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 def predict_as_it_is(model: nn.Module, images: Tensor) -> Tensor:
     """The logits ``(n, classes)`` of all `images`, computed by `model` itself in its present mode."""
     return torch.cat([model(part) for part in images.split(EVALUATION_BATCH)])
-
-
-def accuracy_over_ranks(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Percentage of `images` that `model` classifies correctly; each process evaluates a part of them."""
-    ranks = rank_count()
-    rank = distributed.get_rank() if ranks > 1 else 0
-    mine = slice(rank, None, ranks)
-    correct = (predict(model, images[mine]).argmax(1) == labels[mine]).sum()
-    return 100 * int(sum_over_ranks(correct)) / len(labels)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

@@ -9,7 +9,8 @@ class LabelLoss:
 
     Forward:   mean over the batch of -sum_c q_c * log softmax(logits)_c, where q is
                (1 - smoothing) * onehot(label) + smoothing / classes
-    Shapes:    logits ``(n, classes)``, labels ``(n,)``, to a scalar.
+    Shapes:    logits ``(n, classes)``, labels ``(n,)``, to a scalar. Labels of mixed pictures are shares of
+               the classes, ``(n, classes)``, in place of onehot(label).
     Source:    Szegedy et al. 2015, arXiv:1512.00567, section 7.
 
     `parts` is what the last loss consists of, detached: ``{"label": loss}``.
@@ -20,7 +21,7 @@ class LabelLoss:
         self.parts: dict[str, Tensor] = {}
 
     def __call__(self, logits: Tensor, x: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002  (as any loss)
-        """The loss of one batch: logits ``(n, classes)`` for the inputs x, labels ``(n,)``."""
+        """The loss of one batch: logits ``(n, classes)`` for the inputs x, and `labels`."""
         loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
         self.parts = {"label": loss.detach()}
         return loss

@@ -1,5 +1,6 @@
 """Where the files are that a config names: its paths are relative to the folder of its own file."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from fxbin.train.python_file import split_spec
 PATTERN = re.compile(r"[*?\[{]")
 """Where the fixed part of a pattern of file names ends."""
 
-DATA_IN_FILES = ("folder:", "wds:", "hf:")
+DATA_IN_FILES = ("folder:", "wds:", "hf:", "idx:")
 """What the key `data` begins with if a path may follow."""
 
 
@@ -34,12 +35,18 @@ class NamedPath:
 
     def in_folder(self, folder: Path) -> str:
         """The value of the key with an absolute path in `folder`."""
-        return f"{self.before}{(folder / self.path).absolute()}{self.after}"
+        # Only shards may be several, some of which may be elsewhere.
+        parts = (
+            part if is_elsewhere(part) else os.path.normpath(folder / part) for part in self.path.split("::")
+        )
+        return f"{self.before}{'::'.join(parts)}{self.after}"
 
     def exists_in(self, folder: Path) -> bool:
         """Whether the file or folder is in `folder`; of a pattern, the folder of its fixed part counts."""
         fixed = PATTERN.split(self.path, maxsplit=1)[0]
-        return (folder / (self.path if fixed == self.path else str(Path(f"{fixed}_").parent))).exists()
+        whole = self.path if fixed == self.path else Path(f"{fixed}_").parent
+        # By name, as `relpath` made it: a folder on the way may be a link.
+        return Path(os.path.normpath(folder / whole)).exists()
 
 
 def named_path(key: str, value: object) -> NamedPath | None:
@@ -47,7 +54,10 @@ def named_path(key: str, value: object) -> NamedPath | None:
     if not isinstance(value, str):
         return None
     before, path, after = "", value, ""
-    if key in ("model", "distillation.teacher.model", "data"):
+    if key == "data_held_out":
+        before = next((prefix for prefix in DATA_IN_FILES if value.startswith(prefix)), "")
+        path = value.removeprefix(before)
+    elif key in ("model", "distillation.teacher.model", "data"):
         own = split_spec(value)
         prefix = next((prefix for prefix in DATA_IN_FILES if value.startswith(prefix)), None)
         if own is not None:
@@ -58,13 +68,19 @@ def named_path(key: str, value: object) -> NamedPath | None:
             return None
     elif key not in ("data_dir", "distillation.teacher.checkpoint", "distillation.teacher.state_dict"):
         return None
-    is_elsewhere = "://" in path or path.startswith(("~", "pipe:")) or Path(path).is_absolute()
-    return None if is_elsewhere or not path else NamedPath(key, before, path, after)
+    return None if is_elsewhere(path) or not path else NamedPath(key, before, path, after)
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether `path` is absolute, a URL or a command."""
+    return "://" in path or path.startswith(("~", "pipe:", "file:")) or Path(path).is_absolute()
 
 
 def relative_paths(config: Config) -> list[NamedPath]:
     """The relative paths in `config`."""
     values = {key: getattr(config, key) for key in ("model", "data", "data_dir")}
+    if config.data.startswith(("folder:", "wds:")):  # of others it is the name of a split
+        values["data_held_out"] = config.data_held_out
     if (teacher := config.distillation.teacher) is not None:
         for key in ("model", "checkpoint", "state_dict"):
             values[f"distillation.teacher.{key}"] = getattr(teacher, key)

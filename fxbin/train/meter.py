@@ -34,7 +34,10 @@ class Meter:
         """Count one batch whose mean loss is `loss`, which consists of `parts`; all batches have the same."""
         names = tuple(parts or ())
         means = torch.stack([value.double() for value in (loss, *(parts or {}).values())])
-        correct = (logits.argmax(1) == labels).sum().double()
+        most = (
+            labels.argmax(1) if labels.is_floating_point() else labels
+        )  # shares of classes, of mixed pictures
+        correct = (logits.argmax(1) == most).sum().double()
         sums = torch.cat([means * len(labels), correct.view(1)])
         self._sums = sums if self._sums is None else self._sums + sums
         self._names = names

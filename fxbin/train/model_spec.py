@@ -23,6 +23,7 @@ from fxbin.errors import ConfigError
 from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
 from fxbin.train.python_file import load_callable, split_spec
+from fxbin.train.torchvision_operators import declare_operators
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet_thin": resnet_thin,
@@ -102,6 +103,7 @@ def import_library(module: str, spec: str) -> ModuleType:
     package = module.partition(".")[0]
     if find_spec(package) is None:
         raise ConfigError(f"model: {spec!r} needs the package {package}: `pip install {package}`.")
+    declare_operators()  # timm imports torchvision, too
     try:
         return import_module(module)
     # RuntimeError too: torchvision raises it where its binary does not fit the installed torch.

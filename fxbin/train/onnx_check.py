@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fxbin.train.epoch import EVALUATION_BATCH
+from fxbin.train.data.interface import EVALUATION_BATCH
 from fxbin.train.predictions import ComparedPredictions, compare_predictions
 
 

@@ -15,9 +15,11 @@ from fxbin.export import ExportMode, export_onnx
 from fxbin.report.summarize import summary
 from fxbin.train.best import best_of, best_path
 from fxbin.train.curves import draw_curves
+from fxbin.train.data.kept import metadata_of
 from fxbin.train.early_stop import why_stopped
 from fxbin.train.engine_check import EngineCheck, check_engine
 from fxbin.train.epoch import accuracy, predict_as_it_is
+from fxbin.train.evaluation import evaluate_as_it_is
 from fxbin.train.onnx_check import check_onnx, why_unavailable
 from fxbin.train.openvino_check import OpenVINOCheck, check_openvino, why_no_openvino
 from fxbin.train.output_folder import explained
@@ -41,9 +43,10 @@ def write_outputs(trained: Trained, output: Path, progress: TrainingProgress) ->
 
 def _write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any]:
     # The network itself, not a deployed form, which is compared with it.
+    x, labels = trained.data.samples()
     with torch.no_grad():
-        logits = predict_as_it_is(trained.model, trained.data.test_x)
-    final = accuracy(logits, trained.data.test_y)
+        logits = predict_as_it_is(trained.model, x)
+    final = accuracy_of(trained, logits, labels)
     write_curves(trained, output / "curves.svg", progress)
     write_graph(trained, output, progress)
     check = write_onnx(trained, logits, output / "model.onnx", progress)
@@ -52,7 +55,7 @@ def _write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -
     average = write_average(trained, output / "model_ema.onnx", progress)
     report = {
         "data": trained.data.name,
-        "images": {"train": len(trained.data.train_y), "held_out": len(trained.data.test_y)},
+        "images": {"train": trained.data.training_pictures, "held_out": trained.data.held_out_pictures},
         "accuracy": accuracies(trained.history, final, check.accuracy if check else None),
         "onnx": check.to_dict() if check else None,
         "engine": engine.to_dict() if engine else None,
@@ -71,6 +74,13 @@ def _write_outputs(trained: Trained, output: Path, progress: TrainingProgress) -
     return report
 
 
+def accuracy_of(trained: Trained, logits: Tensor, labels: Tensor) -> float:
+    """Held-out accuracy of the network, which gives `logits` for the samples with these `labels`."""
+    if len(labels) == trained.data.held_out_pictures:
+        return accuracy(logits, labels)
+    return evaluate_as_it_is(trained.model, trained.data)
+
+
 def best_epoch(trained: Trained, output: Path, progress: TrainingProgress) -> dict[str, Any] | None:
     """The epoch of the final stage that `best.pt` holds; None if no epoch was fully binarized."""
     best, path = best_of(trained.config, trained.history), best_path(output / "checkpoint.pt")
@@ -86,12 +96,13 @@ def write_average(trained: Trained, path: Path, progress: TrainingProgress) -> d
     if trained.average is None:
         return None
     averaged = replace(trained, model=trained.average)
+    x, labels = trained.data.samples()
     with torch.no_grad():
-        logits = predict_as_it_is(averaged.model, trained.data.test_x)
+        logits = predict_as_it_is(averaged.model, x)
     check = write_onnx(averaged, logits, path, progress)
     verified = verify_onnx(averaged, logits, path, progress) if check else None
     return {
-        "accuracy": accuracy(logits, trained.data.test_y),
+        "accuracy": accuracy_of(averaged, logits, labels),
         "onnx": check.to_dict() if check else None,
         "openvino": verified.to_dict() if verified else None,
     }
@@ -145,7 +156,7 @@ def check_graph_path(path: Path) -> None:
 def run_in_engine(trained: Trained, logits: Tensor, progress: TrainingProgress) -> EngineCheck | None:
     """Run the network in the 1-bit engine and compare it with `logits`; None if it cannot be deployed."""
     try:
-        checked = check_engine(trained.model, trained.data.test_x, trained.data.test_y, logits)
+        checked = check_engine(trained.model, *trained.data.samples(), logits)
     except ExportError as error:
         progress.note(f"not run in the 1-bit engine: {error}")
         return None
@@ -161,10 +172,10 @@ def write_onnx(
     if reason is not None:
         progress.note(f"no {path}: {reason}")
         return None
-    exported = export_onnx(trained.model, path)
+    exported = export_onnx(trained.model, path, metadata=metadata_of(trained.data.kept()))
     modes = ", ".join(f"{exported.count(mode)} in {mode}" for mode in ExportMode if exported.count(mode))
     progress.note(f"wrote {path} ({exported.size / 1024:.0f} KiB; call sites: {modes})")
-    return check_onnx(path, trained.data.test_x, trained.data.test_y, logits)
+    return check_onnx(path, *trained.data.samples(), logits)
 
 
 def verify_onnx(
@@ -178,6 +189,6 @@ def verify_onnx(
     if reason is not None:
         progress.note(f"{path} not verified in OpenVINO, the runtime with 1-bit kernels: {reason}")
         return None
-    checked = check_openvino(trained.model, path, trained.data.test_x, trained.data.test_y, logits)
+    checked = check_openvino(trained.model, path, *trained.data.samples(), logits)
     progress.note(f"verified {path} in OpenVINO: {checked.one_bit} of {checked.promised} in 1 bit")
     return checked

@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
 from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.batch_norm import reestimate_batch_norm
-from fxbin.train.batches import Batches
 from fxbin.train.best import BestCheckpoint
 from fxbin.train.checkpoint import Checkpoint, restore_rng, rng_state, save_checkpoint
 from fxbin.train.compiled import CompiledSteps
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.distillation import DistillationLoss
-from fxbin.train.epoch import Loss, accuracy_over_ranks, train_epoch
+from fxbin.train.epoch import Loss, train_epoch
+from fxbin.train.evaluation import accuracy_over_ranks
 from fxbin.train.history import STAGED, EpochRecord
 from fxbin.train.loggers.logger import Logger
 from fxbin.train.memory_format import channels_last
 from fxbin.train.meter import Meter
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.output_folder import explained
+from fxbin.train.position import Position
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
@@ -103,10 +104,16 @@ class Phase:
     """Diagnostics of the transformed model; None in the full-precision phase."""
 
     warned: set[str] = field(default_factory=set)
-    """Names of call sites for which a warning was shown."""
+    """Names of call sites for which a warning was shown, and notes about pictures."""
 
     next_epoch: int = 0
     """The next epoch to train, from 0."""
+
+    position: Position | None = None
+    """Where in the next epoch training goes on; None at its beginning."""
+
+    checkpoint_every: int | None = None
+    """Optimizer steps from one checkpoint within an epoch to the next; None for none."""
 
     @property
     def whole(self) -> nn.Module:
@@ -144,6 +151,7 @@ class Phase:
             self.average.load_state_dict(checkpoint.average)
         restore_rng(checkpoint.rng)
         self.next_epoch = checkpoint.epoch + 1
+        self.position = None if checkpoint.position is None else Position(**checkpoint.position)
 
 
 @dataclass
@@ -168,6 +176,9 @@ class Recorder:
     config_folder: str | None = None
     """Folder to which paths in `config` are relative, as the checkpoint keeps it; None without such paths."""
 
+    data: dict[str, Any] | None = None
+    """What the checkpoint keeps of the data."""
+
     best: BestCheckpoint | None = None
     """Keeps the checkpoint of the best epoch."""
 
@@ -186,16 +197,31 @@ class Recorder:
         self.history.append(record)
         if self.is_stopped(phase):
             self.history[-1] = replace(record, stopped_early=True)
-        self._save(phase, record)
+        self._save(phase, record.epoch, None)
+        if is_first_process():
+            with explained(self.path.parent, "The checkpoint of this epoch is kept."):
+                if self.best is not None:
+                    self.best.update(self.history)
+                for logger in self.loggers:
+                    logger.add(self.history[-1], len(self.history))
         self.progress.epoch_done(record, phase.epochs)
         if self.is_stopped(phase):
             self.progress.note(self.why_stopped(self.history) or "")
 
-    def _save(self, phase: Phase, record: EpochRecord) -> None:
+    def record_position(self, phase: Phase, epoch: int, position: Position) -> None:
+        """Save where in `epoch` training is: after this an interruption cannot lose it.
+
+        Raises CheckpointError if it cannot be written; the last checkpoint is kept then.
+        """
+        if phase.sharded is not None:
+            phase.sharded.gather()
+        self._save(phase, epoch - 1, position)
+
+    def _save(self, phase: Phase, epoch: int, position: Position | None) -> None:
         checkpoint = Checkpoint(
             config=self.config,
             phase=phase.name,
-            epoch=record.epoch,
+            epoch=epoch,
             model=phase.whole.state_dict(),
             optimizer=phase.optimizer_state(),
             schedule=phase.schedule.state_dict(),
@@ -206,20 +232,17 @@ class Recorder:
             scaler=phase.step.state_dict() if phase.step is not None else None,
             average=phase.average.state_dict() if phase.average is not None else None,
             config_folder=self.config_folder,
+            data=self.data,
+            position=None if position is None else vars(position),
         )
         if not is_first_process():
             return
         kept = "The last checkpoint is kept." if self.path.is_file() else "Nothing was saved before."
         with explained(self.path, kept):
             save_checkpoint(checkpoint, self.path)
-        with explained(self.path.parent, "The checkpoint of this epoch is kept."):
-            if self.best is not None:
-                self.best.update(self.history)
-            for logger in self.loggers:
-                logger.add(self.history[-1], len(self.history))
 
 
-def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorder) -> None:
+def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
     model = in_step(phase.model) if phase.sharded is None else phase.model
     steps = CompiledSteps(model) if phase.compiled else None
@@ -227,36 +250,64 @@ def run_phase(phase: Phase, data: ImageData, batches: Batches, recorder: Recorde
         for epoch in range(phase.next_epoch, phase.epochs):
             if recorder.is_stopped(phase):
                 return
-            phase.schedule.start_epoch(epoch)
+            if phase.position is None:
+                phase.schedule.start_epoch(epoch)
             if steps is not None:
                 steps.follow_stage()
                 model = steps.model
-            recorder.record(phase, run_epoch(phase, model, epoch, data, batches, recorder.progress))
+            record = run_epoch(phase, model, epoch, data, batches, recorder)
+            for note in notes_of_all(data):
+                if note not in phase.warned:
+                    phase.warned.add(note)
+                    recorder.progress.note(note)
+            recorder.record(phase, record)
+
+
+def notes_of_all(data: Data) -> list[str]:
+    """What all processes have to say about the pictures of the epoch."""
+    own = data.epoch_notes()
+    if rank_count() == 1:
+        return own
+    every: list[list[str]] = [own] * rank_count()
+    distributed.all_gather_object(every, own)
+    return [note for notes in every for note in notes]
 
 
 def run_epoch(
     phase: Phase,
     model: nn.Module,
     epoch: int,
-    data: ImageData,
-    batches: Batches,
-    progress: TrainingProgress,
+    data: Data,
+    batches: TrainingBatches,
+    recorder: Recorder,
 ) -> EpochRecord:
-    """Train and evaluate one epoch, which the schedule has started; `model` is that of `phase`, wrapped."""
-    started = time.perf_counter()
+    """Train and evaluate an epoch that the schedule has started, or what is left of it.
+
+    `model` is that of `phase`, wrapped.
+    """
+    progress, position, started = recorder.progress, phase.position, time.perf_counter()
+    if position is not None:
+        batches, started = batches.divided(position.division), started - position.seconds
     phase.follow_stage()
     # Read now: the last step of the epoch may already switch the schedule to the stage of the next one.
-    stage = str(phase.schedule.stage)
+    stage = str(phase.schedule.stage) if position is None else position.stage
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
     before = phase.step.skipped if phase.step is not None else 0
-    meter, used = train_with_schedule(phase, model, epoch, batches, progress)
+
+    def save(meter: Meter, done: int) -> None:
+        seconds = time.perf_counter() - started
+        now = Position.now(done, batches.division(), stage, seconds, meter, phase.diagnostics)
+        recorder.record_position(phase, epoch, now)
+
+    meter, used = train_with_schedule(phase, model, epoch, batches, progress, save)
+    phase.position = None
     trained = time.perf_counter() - started
     skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
     with phase.evaluated() as network:
-        test_accuracy = accuracy_over_ranks(network, data.test_x, data.test_y)
+        test_accuracy = accuracy_over_ranks(network, data)
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,
@@ -278,16 +329,30 @@ def run_epoch(
 
 
 def train_with_schedule(
-    phase: Phase, model: nn.Module, epoch: int, batches: Batches, progress: TrainingProgress
+    phase: Phase,
+    model: nn.Module,
+    epoch: int,
+    batches: TrainingBatches,
+    progress: TrainingProgress,
+    save: Callable[[Meter, int], None] = lambda _meter, _done: None,
 ) -> tuple[Meter, dict[str, float]]:
-    """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step."""
+    """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step.
+
+    `save` writes a checkpoint within the epoch.
+    """
     group = phase.optimizer.param_groups[0]
     used = {"lr": group["lr"], "weight_decay": group.get("weight_decay", 0.0)}
 
+    meters: list[Meter] = []
+
     def show(meter: Meter, _done: int) -> None:
+        meters[:] = [meter]
         # Called before the optimizer step, so these are the values that the step will use.
         used.update(lr=group["lr"], weight_decay=group.get("weight_decay", 0.0))
         progress.batch_done(used["lr"], used["weight_decay"], *meter.glance())
+
+    position = phase.position
+    start = 0 if position is None else position.batches
 
     def stepped(done: int, made: bool) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
@@ -295,22 +360,27 @@ def train_with_schedule(
             phase.average.update_parameters(phase.model)
         phase.schedule.step(done / len(batches))
         phase.follow_stage()
+        every = phase.checkpoint_every
+        if every is not None and done < len(batches) and done % (every * phase.accumulate) == 0:
+            save(meters[0], done)
 
-    loss = phase.loss
+    loss, shown = phase.loss, batches.epoch(epoch, start)
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
         meter = train_epoch(
             model,
-            channels_last(batches.epoch(epoch)) if phase.channels_last else batches.epoch(epoch),
+            channels_last(shown) if phase.channels_last else shown,
             loss,
             phase.optimizer if phase.step is None else phase.step,
             accumulate=phase.accumulate,
+            meter=None if position is None else position.restore(phase.diagnostics),
+            done=start,
             on_batch=show,
             on_step=stepped,
         )
     return meter, used
 
 
-def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
+def prepare_evaluation(phase: Phase, epoch: int, batches: TrainingBatches) -> None:
     """Give all processes the same buffers, and recompute BatchNorm statistics if `phase` asks for it."""
     if rank_count() > 1:
         # Until the next forward of DistributedDataParallel each process has its own running statistics.
@@ -321,14 +391,14 @@ def prepare_evaluation(phase: Phase, epoch: int, batches: Batches) -> None:
         reestimate_batch_norm(phase.model, (x for x, _ in again))
 
 
-def evaluate_average(phase: Phase, epoch: int, data: ImageData, batches: Batches) -> float | None:
+def evaluate_average(phase: Phase, epoch: int, data: Data, batches: TrainingBatches) -> float | None:
     """Held-out accuracy of the average of `phase`, with BatchNorm statistics of its own; None without one."""
     if phase.average is None:
         return None
     network = phase.average.network.eval()
     again = islice(batches.epoch(epoch), phase.average_batches)
     reestimate_batch_norm(network, (x for x, _ in again))
-    return accuracy_over_ranks(network, data.test_x, data.test_y)
+    return accuracy_over_ranks(network, data)
 
 
 def report_skipped(phase: Phase, before: int, progress: TrainingProgress) -> int | None:

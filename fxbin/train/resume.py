@@ -12,14 +12,8 @@ from fxbin.train.history import STAGED
 from fxbin.train.settings import read_settings
 
 HARMLESS = {
-    "data_dir",
-    "device",
-    "threads",
-    "log_dir",
-    "target_device",
-    "tensorboard",
-    "loggers",
-    "early_stop",
+    *("data_dir", "device", "threads", "log_dir", "target_device", "tensorboard"),
+    *("loggers", "early_stop", "workers", "bad_pictures", "checkpoint_every"),
 }
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
 
@@ -72,7 +66,8 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
     Another number of `epochs` is allowed if it is not below the number already done.
     """
     before, now = flatten(checkpoint.config), flatten(config)
-    finished = checkpoint.epoch + 1 if checkpoint.phase == STAGED else 0
+    begun = checkpoint.epoch + (2 if checkpoint.position is not None else 1)
+    finished = begun if checkpoint.phase == STAGED else 0
     missing = "nothing"
     return [
         (key, before.get(key, missing), now.get(key, missing))

@@ -19,13 +19,12 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.staged.average import StagedAverage
 from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.staged.schedule import StagedSchedule
-from fxbin.train.batches import Batches
 from fxbin.train.best import BestCheckpoint
 from fxbin.train.build import model_of
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.checks import check_before_training
 from fxbin.train.cosine import CosineSchedule
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data, TrainingBatches
 from fxbin.train.early_stop import why_stopped
 from fxbin.train.history import PRETRAINING, STAGED, EpochRecord
 from fxbin.train.label_loss import LabelLoss
@@ -56,7 +55,7 @@ class Trained:
     model: BinarizedModule
     """The binarized network, in eval mode."""
 
-    data: ImageData
+    data: Data
     """The data it was trained and evaluated on."""
 
     history: tuple[EpochRecord, ...]
@@ -82,9 +81,9 @@ def train(
     """Train the model that the config `source` describes, or resume from the checkpoint in `output`.
 
     The checkpoint is replaced atomically after each epoch, so a run can be stopped at any time; at most the
-    current epoch is repeated, with the same numbers. `restart` ignores the checkpoint, but not where torchrun
-    has started the processes again after one has died. If torchrun starts
-    several processes, each of them trains on its part of every batch.
+    current epoch is repeated, with the same numbers. With `checkpoint_every` it is replaced more often.
+    `restart` ignores the checkpoint, but not where torchrun has started the processes again after one has
+    died. If torchrun starts several processes, each of them trains on its part of every batch.
 
     Raises ConfigError, DataError, CheckpointError, or whatever FxbinError `transform` raises.
     """
@@ -95,8 +94,9 @@ def train(
     # torchrun repeats the command, with its options, after a process has died: that run is to go on.
     restart = restart and not restarted_by_torchrun()
     subject = Subject(config, output, restart=restart)
-    notes = check_before_training(subject)
-    with process_group(subject.device):
+    # Connected before the checks: processes share the work of looking at the data.
+    with process_group(subject.place):
+        notes = check_before_training(subject)
         return _train(subject, notes, output, progress)
 
 
@@ -104,9 +104,7 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     config, data, device, resumed = subject.fitted, subject.data, subject.device, subject.resumed
     path = checkpoint_path(output)
     if resumed is not None:
-        progress.note(
-            f"resuming {path} after {resumed.phase} epoch {resumed.epoch + 1} (--restart starts over)"
-        )
+        progress.note(f"resuming {path} {where_in(resumed)} (--restart starts over)")
     for line in [*(f"note: {note}" for note in notes), *plan_lines(config)]:
         progress.note(line)
     history = [EpochRecord(**record) for record in resumed.history] if resumed else []
@@ -125,6 +123,13 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     return Trained(binarized.eval(), data, tuple(recorder.history), config, seconds, averaged)
 
 
+def where_in(resumed: Checkpoint) -> str:
+    """Where the run `resumed` was, in words."""
+    if resumed.position is None:
+        return f"after {resumed.phase} epoch {resumed.epoch + 1}"
+    return f"in {resumed.phase} epoch {resumed.epoch + 2}, after {resumed.position['batches']} batches"
+
+
 def recorder_of(
     subject: Subject, path: Path, progress: TrainingProgress, history: list[EpochRecord]
 ) -> Recorder:
@@ -141,6 +146,7 @@ def recorder_of(
         progress,
         history,
         config_folder=folder_to_keep(written),
+        data=subject.data.kept(),
         best=best,
         why_stopped=partial(why_stopped, config),
     )
@@ -164,7 +170,7 @@ def logging(config: Config, output: Path, recorder: Recorder) -> Iterator[None]:
 
 def pretrain(
     config: Config,
-    data: ImageData,
+    data: Data,
     device: torch.device,
     recorder: Recorder,
     resumed: Checkpoint | None,
@@ -195,6 +201,7 @@ def pretrain(
         CosineSchedule(optimizer, settings.lr, settings.epochs),
         LabelLoss(settings.label_smoothing),
         settings.epochs,
+        checkpoint_every=config.checkpoint_every,
         step=step_of(config, optimizer, device),
         sharded=sharded,
         compiled=config.compile,
@@ -223,7 +230,7 @@ def train_stages(
     config: Config,
     full_precision: nn.Module,
     teacher: nn.Module,
-    data: ImageData,
+    data: Data,
     recorder: Recorder,
     resumed: Checkpoint | None,
     teacher_config: dict[str, Any] | None = None,
@@ -255,6 +262,7 @@ def train_stages(
         teacher=teacher,
         teacher_config=teacher_config,
         batch_norm_batches=params.batch_norm_batches,
+        checkpoint_every=config.checkpoint_every,
         average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
         average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )
@@ -295,16 +303,6 @@ def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | No
     phase.loss = loss_of(config, phase.previous_stage)
 
 
-def batches_of(config: Config, data: ImageData, seed: int) -> Batches:
-    """Batches of the training images, with batch size and augmentation of the config."""
-    augmentation = config.augmentation
-    return Batches(
-        data.train_x,
-        data.train_y,
-        config.batch_size,
-        augmentation.shift,
-        augmentation.flip,
-        seed,
-        rank=own_rank(),
-        ranks=rank_count(),
-    )
+def batches_of(config: Config, data: Data, seed: int) -> TrainingBatches:
+    """This process's batches of the training pictures, with batch size and augmentation of the config."""
+    return data.training(config, seed, rank=own_rank(), ranks=rank_count())

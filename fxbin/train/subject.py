@@ -13,7 +13,8 @@ from fxbin.config import Config
 from fxbin.errors import FxbinError
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.checkpoint import Checkpoint
-from fxbin.train.data import ImageData, load_images
+from fxbin.train.data import Data, open_data
+from fxbin.train.data.kept import check_same_classes
 from fxbin.train.device import choose_device
 from fxbin.train.located import Located, located
 from fxbin.train.processes import own_device
@@ -133,11 +134,9 @@ class Subject:
             return torch.device("cpu")
 
     @Part
-    def data(self) -> ImageData:
+    def data(self) -> Data:
         """The data set, on the device."""
-        folder = self.located.config.data_dir
-        images = load_images(self.located.config.data, Path(folder).expanduser() if folder else None)
-        return images.to(self.place)
+        return open_data(self.located.config).to(self.place)
 
     @Part
     def written(self) -> Config:
@@ -159,7 +158,10 @@ class Subject:
         """The checkpoint to resume from."""
         if self.output is None or self.restart:
             return None
-        return find_resumable(checkpoint_path(self.output), self.written, str(self.device))
+        resumed = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
+        if resumed is not None:
+            check_same_classes(resumed.data, self.data.kept())
+        return resumed
 
     @Part
     def network(self) -> nn.Module:

@@ -13,7 +13,7 @@ from fxbin.config.training import Teacher
 from fxbin.errors import ConfigError
 from fxbin.train.build import channels_of
 from fxbin.train.checkpoint import Checkpoint
-from fxbin.train.data import ImageData
+from fxbin.train.data import Data
 from fxbin.train.model_spec import build_model
 from fxbin.train.run_teacher import teacher_of_run
 from fxbin.train.tensor_file import load_tensors
@@ -32,7 +32,7 @@ class OwnTeacher:
     """The config of the run that it comes from; None if it does not come from a run."""
 
 
-def own_teacher(config: Config, data: ImageData, resumed: Checkpoint | None) -> OwnTeacher | None:
+def own_teacher(config: Config, data: Data, resumed: Checkpoint | None) -> OwnTeacher | None:
     """The network that `config.distillation.teacher` describes, on the device of `data`; None without one.
 
     If a run is resumed, its weights come from the checkpoint: the file they came from may have changed since.
@@ -52,8 +52,8 @@ def own_teacher(config: Config, data: ImageData, resumed: Checkpoint | None) -> 
         else:
             teacher = OwnTeacher(_from_library(config, own, state))
             what = f"{SECTION}.model: {own.model!r}"
-    network = teacher.network.to(data.train_x.device).eval()
-    _check_predictions(network, what, data.train_x[:2], config.num_classes)
+    x, _ = data.samples(2)
+    _check_predictions(teacher.network.to(x.device).eval(), what, x, config.num_classes)
     return teacher
 
 

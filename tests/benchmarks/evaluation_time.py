@@ -24,7 +24,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import fxbin
 from fxbin.engine.library import training_engine
-from fxbin.train.epoch import EVALUATION_BATCH, predict
+from fxbin.train.data.interface import EVALUATION_BATCH
+from fxbin.train.epoch import predict
 from fxbin.train.models import resnet18_thin, resnet_thin
 
 TARGET, TARGET_IMAGES = 1 / 3, 10_000

@@ -69,9 +69,9 @@ class Batches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def epoch(self, _number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, _number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches."""
-        yield from self._batches
+        yield from self._batches[start:]
 
 
 def by_hand(

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fxbin.config import Config
 from fxbin.train import outputs, subject
-from fxbin.train.data import LOADERS, ImageData, load_images
+from fxbin.train.data import Data, ImageData, open_data
+from fxbin.train.data.included import LOADERS
 from tests.cli.commands import write
 
 
@@ -15,10 +17,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x, y = torch.randn(50, 1, 12, 12), torch.arange(50) % 10
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
 
-    def load(name: str, directory: Path | None) -> ImageData:
-        return images if name in LOADERS else load_images(name, directory)
+    def load(config: Config) -> Data:
+        return images if config.data in LOADERS else open_data(config)
 
-    monkeypatch.setattr(subject, "load_images", load)
+    monkeypatch.setattr(subject, "open_data", load)
     monkeypatch.chdir(tmp_path)
     return write(tmp_path / "tiny.json5")
 

@@ -41,7 +41,7 @@ def pictures() -> ImageData:
 def trained(tmp_path_factory: pytest.TempPathFactory, pictures: ImageData) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mine"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subject, "load_images", lambda _name, _directory: pictures)
+        patch.setattr(subject, "open_data", lambda _config: pictures)
         train(CONFIG, folder)
     (folder / "report.json").write_text(json.dumps({"accuracy": {"final": 12.5}, "data": "mnist"}))
     return folder
@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pictures: ImageData) -> Pa
 
 @pytest.fixture(autouse=True)
 def data(monkeypatch: pytest.MonkeyPatch, pictures: ImageData, tmp_path: Path) -> None:
-    monkeypatch.setattr(subject, "load_images", lambda _name, _directory: pictures)
+    monkeypatch.setattr(subject, "open_data", lambda _config: pictures)
     monkeypatch.chdir(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_report_notes_what_is_not_there(
 
     shutil.copytree(trained, "unfinished")
     Path("unfinished/report.json").unlink()
-    monkeypatch.setattr(subject, "load_images", missing)
+    monkeypatch.setattr(subject, "open_data", missing)
     assert exit_code("report", "unfinished", "--no-time") == 0
     printed = capsys.readouterr().out
     html = Path("unfinished/report.html").read_text(encoding="utf-8")

@@ -128,7 +128,7 @@ def test_to_dict_reads_back_equal() -> None:
             "compression": {**BINARIZATION, "mode": "dorefa", "ignored_scopes": "a"},
             "input_info": {"sample_size": [1, 3, 8, 8]},
             "model_params": {"norm": None},
-            "workers": 4,
+            "batch_size_val": 4,
         }
     )
     again = load_config(json.loads(json.dumps(config.to_dict())))

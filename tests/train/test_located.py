@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(8, 1, 8, 8, generator=generator), torch.arange(8) % 2
     images = ImageData("mnist", x, y, x, y, classes=2)
-    monkeypatch.setattr(subject, "load_images", lambda _name, _directory: images)
+    monkeypatch.setattr(subject, "open_data", lambda _config: images)
     folder = tmp_path / "project"
     (folder / "nets").mkdir(parents=True)
     (folder / "nets" / "own.py").write_text(MODEL)
@@ -61,6 +61,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
         project,
         data="folder:pictures",
         data_dir="pictures",
+        data_held_out="held_out",
         distillation={"teacher": {"model": "nets/own.py:make", "state_dict": "teacher.pt"}},
     )
     found = located(config)
@@ -68,6 +69,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
     assert found.config.model == f"{project}/nets/own.py:make"
     assert found.config.data == f"folder:{project}/pictures"
     assert found.config.data_dir == f"{project}/pictures"
+    assert found.config.data_held_out == f"{project}/held_out"
     assert found.config.distillation.teacher is not None
     assert found.config.distillation.teacher.model == f"{project}/nets/own.py:make"
     assert found.config.distillation.teacher.state_dict == f"{project}/teacher.pt"  # is missing, and named so
@@ -82,6 +84,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
     [
         ("mnist", "mnist"),
         ("hf:beans", "hf:beans"),
+        ("idx:pictures", "idx:{}/pictures"),
         ("hf:pictures", "hf:{}/pictures"),
         ("wds:pictures/train-{0..3}.tar", "wds:{}/pictures/train-{{0..3}}.tar"),
         ("wds:https://host/train-{0..3}.tar", "wds:https://host/train-{{0..3}}.tar"),

@@ -69,21 +69,22 @@ def test_the_check_runs_files_of_any_fixed_batch_and_counts_differences(
     pytest.importorskip("onnxruntime")
     from fxbin.export import export_onnx
 
-    path, images = tmp_path / "net.onnx", trained.data.test_x
+    path = tmp_path / "net.onnx"
+    images, labels = trained.data.samples()
     export_onnx(trained.model, path)  # batches of 2, for 5 images
     with torch.no_grad():
         logits = trained.model(images)
-    same = check_onnx(path, images, trained.data.test_y, logits)
+    same = check_onnx(path, images, labels, logits)
     assert same.differing_predictions == 0
     assert same.largest_logit_difference < 1e-5
     changed = logits.clone()
     changed[4] = 0
     changed[4, (logits[4].argmax() + 1) % 3] = 100.0
-    other = check_onnx(path, images, trained.data.test_y, changed)
+    other = check_onnx(path, images, labels, changed)
     assert other.differing_predictions == 1
     assert other.largest_logit_difference > 90
     with pytest.raises(ExportError, match=r"gives outputs of shape \(5, 3\), PyTorch \(5, 2\)"):
-        check_onnx(path, images, trained.data.test_y, logits[:, :2])
+        check_onnx(path, images, labels, logits[:, :2])
 
 
 @pytest.fixture
@@ -108,8 +109,9 @@ def test_without_the_engine_nothing_is_said_to_run_in_1_bit(
 ) -> None:
     monkeypatch.setattr("fxbin.train.engine_check.engine", lambda: None)
     with torch.no_grad():
-        logits = trained.model(trained.data.test_x)
-    checked = check_engine(trained.model, trained.data.test_x, trained.data.test_y, logits)
+        images, labels = trained.data.samples()
+        logits = trained.model(images)
+    checked = check_engine(trained.model, images, labels, logits)
     assert (checked.one_bit, checked.binarized) == (0, 2)
 
 

@@ -42,7 +42,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(50, 1, 8, 8, generator=generator), torch.arange(50) % 3
     images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=3)
-    monkeypatch.setattr(subject, "load_images", lambda _name, _directory: images)
+    monkeypatch.setattr(subject, "open_data", lambda _config: images)
     (tmp_path / "net.py").write_text(MODEL)
     return {
         "model": f"{tmp_path / 'net.py'}:make",

@@ -11,20 +11,23 @@ from torch import Tensor
 from fxbin.errors import DataError
 
 UNSIGNED_BYTE = 0x08
+GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: Path) -> Tensor:
-    """Read one gzip-compressed IDX file of unsigned bytes.
+    """Read one IDX file of unsigned bytes, gzip-compressed or plain.
 
     Layout: two zero bytes, the element type, the number of dimensions, each dimension as a
     big-endian 32-bit number, the elements in row-major order
     (http://yann.lecun.com/exdb/mnist, "The IDX file format").
 
     Shapes: ``(n, height, width)`` for images, ``(n,)`` for labels; uint8.
-    Errors: DataError if the file is missing, not gzip, not IDX, of another element type, empty, or cut short.
+    Errors: DataError if the file is missing, damaged, not IDX, of another element type, empty, or cut short.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        content = path.read_bytes()
+        if path.suffix == ".gz" or content.startswith(GZIP):
+            content = gzip.decompress(content)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, EOFError) as error:

