@@ -23,11 +23,10 @@ from fxbin.staged.parameter_groups import parameter_groups
 from fxbin.train.check_features import check_features
 from fxbin.train.compiled import check_compiler
 from fxbin.train.loggers.choose import check_loggers
-from fxbin.train.output_folder import check_room
+from fxbin.train.output_folder import check_room, check_writable
 from fxbin.train.processes import is_first_process
 from fxbin.train.settings import problems_in, read_settings
 from fxbin.train.subject import Subject
-from fxbin.train.writable import check_writable
 
 Check = Callable[[Subject], Iterable[str | FxbinError]]
 """A check yields notes as texts, and problems as errors; an error that it raises is a problem as well."""

@@ -1,12 +1,47 @@
-"""Checks that there is room for the files of a run, and explains when one cannot be written."""
+"""Checks that the files of a run can be written before it begins, and explains when one cannot be."""
 
+import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fxbin.errors import CheckpointError, ConfigError
+
+
+REASONS = {
+    errno.EACCES: "there is no permission to write",
+    errno.EPERM: "there is no permission to write",
+    errno.EROFS: "its file system is read-only",
+    errno.ENOSPC: "no space is left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+}
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ConfigError if `folder` cannot be made and written to. It is not made.
+
+    A file is written for a moment to the folder, or to the one in which it would be made: that finds more
+    than the permissions do.
+    """
+    place = folder.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise ConfigError(
+            f"--output: {str(folder)!r} cannot be written: {place} is not a folder. Choose another one."
+        )
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".fxbin-") as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        raise ConfigError(
+            f"--output: {str(folder)!r} cannot be written: in {place}, {reason}. Choose another folder."
+        ) from error
 
 
 def check_room(folder: Path, needed: int) -> None:

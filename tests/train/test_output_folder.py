@@ -2,6 +2,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,9 @@ import pytest
 
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.train.checkpoint import load_checkpoint
-from fxbin.train.output_folder import check_room, explained
+from fxbin.train.output_folder import check_room, check_writable, explained
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import train
-from fxbin.train.writable import check_writable
 from tests.train.small_run import InterruptedAt, small_run
 
 
@@ -37,6 +37,33 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
         if is_root:
             os.seteuid(0)
     assert list(locked.iterdir()) == []
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "run")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("options", ["size=16k", "ro"])
+def test_a_full_or_read_only_file_system_is_refused(tmp_path: Path, options: str) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        if options != "ro":
+            with pytest.raises(OSError, match="No space left"):
+                (tmp_path / "filled").write_bytes(bytes(1 << 20))
+        reason = "its file system is read-only" if options == "ro" else "no space is left on the device"
+        with pytest.raises(
+            ConfigError, match=rf"'{tmp_path}/run' cannot be written: in {tmp_path}, {reason}"
+        ):
+            check_writable(tmp_path / "run")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_disk_without_room_for_a_checkpoint_is_found_before_anything_is_trained(
