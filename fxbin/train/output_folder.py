@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fxbin.errors import CheckpointError, ConfigError
 
-
 REASONS = {
     errno.EACCES: "there is no permission to write",
     errno.EPERM: "there is no permission to write",

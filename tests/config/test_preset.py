@@ -12,7 +12,7 @@ from fxbin.config.preset import preset, preset_names
 from fxbin.errors import ConfigError
 
 INPUT = {"input_info": {"sample_size": [1, 3, 8, 8]}}
-NAMES = ("adabin", "bireal", "irnet", "nncf", "reactnet", "recommended", "recu")
+NAMES = ("adabin", "bireal", "irnet", "nncf", "nncf_tuned", "reactnet", "recommended", "recu")
 
 
 def test_these_are_the_presets() -> None:
