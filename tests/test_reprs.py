@@ -25,7 +25,7 @@ def test_config_shows_what_is_set() -> None:
 
 def test_config_shows_what_its_preset_sets() -> None:
     config = fxbin.load_config({"preset": "recommended", "compression": {"algorithm": "binarization"}})
-    assert "activation_scale_init='mse'" in repr(config)
+    assert "rewrites=('shortcuts', 'rprelu')" in repr(config)
     assert "preset='recommended'" in repr(config)
 
 
