@@ -71,6 +71,7 @@ def export(
     `fxbin export runs/demo/checkpoint.pt demo.pt2 --dynamic-batch`
     """
     from fxbin.export import export_onnx
+    from fxbin.train.data.kept import kept_in_checkpoint, metadata_of
 
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
@@ -87,6 +88,7 @@ def export(
         dynamic_batch=dynamic_batch,
         operators=operators.value,
         weights=weights.value,
+        metadata=metadata_of(kept_in_checkpoint(Path(source))),
     )
     typer.echo(str(report))
 
