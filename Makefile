@@ -134,5 +134,5 @@ $(VENV)/.installed-for-tests: $(VENV)/.installed-for-demo
 
 $(VENV)/.installed-for-docs: $(VENV)/.torch pyproject.toml
 	@echo "installing MkDocs, and what checks the site"
-	@$(PIP) --editable '.[docs]' pytest pytest-timeout
+	@$(PIP) --editable '.[docs]' numpy pytest pytest-timeout
 	@touch $@

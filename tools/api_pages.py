@@ -70,7 +70,7 @@ PAGES = {
         "What was binarized, and what happens inside a model.",
         _names(
             "fxbin",
-            "summary Summary to_dot to_networkx Diagnostics DiagnosticsReport first_nonfinite",
+            "summary Summary write_report to_dot to_networkx Diagnostics DiagnosticsReport first_nonfinite",
         ),
     ),
     "deployment": ApiPage(

@@ -50,8 +50,10 @@ class RPReLU(AddedLayer):
 
 def _in_one_step(x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:
     """The formula of `RPReLU` for ``(n, c, h, w)``, in one autograd function unless somebody watches."""
-    is_one_dtype = x.dtype == gamma.dtype == zeta.dtype == beta.dtype
-    if not (is_one_dtype and type(x) is Tensor and is_unseen(x.detach())):
+    # The type first: another tracer's proxy cannot be asked for more.
+    if not (
+        type(x) is Tensor and is_unseen(x.detach()) and x.dtype == gamma.dtype == zeta.dtype == beta.dtype
+    ):
         return _rprelu(x, gamma, zeta, beta)
     engine = training_engine() if _is_for_engine(x, gamma, zeta, beta) else None
     if not torch.is_grad_enabled():

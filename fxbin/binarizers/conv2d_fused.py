@@ -176,7 +176,7 @@ class _Levels:
         fired = None
         if firing is not None:
             fired = cpu_passes.fired(x, self.threshold)
-            firing.add(fired)
+            firing.add_mask(fired)
         if self.engine is not None and self.a is not None:
             conv = prepared(x, w, self.a, bias, settings)
             if conv is not None:

@@ -21,15 +21,18 @@ class FiringCount:
 
         Its shape is ``(n, c, h, w)`` or ``(c, h, w)``.
         """
-        if self.fired.device != y.device:
-            self.fired, self.counted = self.fired.to(y.device), self.counted.to(y.device)
         y = y.detach()
-        # Signs of floats are computed and added up several times as fast as truth values. A sum is exact, as
-        # float32 counts to 2 ** 24.
-        high = y.view(torch.uint8) if y.dtype == torch.bool else y.sign()
-        fired = high.sum((-2, -1), dtype=torch.float32).long()
+        # Signs of floats are computed several times as fast as truth values.
+        self.add_mask(y.view(torch.uint8) if y.dtype == torch.bool else y.sign())
+
+    def add_mask(self, high: Tensor) -> None:
+        """Count where `high` is 1; all else is 0. Its shape is ``(n, c, h, w)`` or ``(c, h, w)``."""
+        if self.fired.device != high.device:
+            self.fired, self.counted = self.fired.to(high.device), self.counted.to(high.device)
+        # Floats are added up several times as fast as truth values, and exactly: float32 counts to 2 ** 24.
+        fired = high.detach().sum((-2, -1), dtype=torch.float32).long()
         self.fired.add_(fired.sum(0) if fired.dim() == 2 else fired)
-        self.counted.add_(y.numel() // y.shape[-3])
+        self.counted.add_(high.numel() // high.shape[-3])
 
     def reset(self) -> None:
         """Set all counts to zero."""

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -12,9 +12,11 @@ from rich.markup import escape
 import fxbin
 from fxbin.cli.bench import bench
 from fxbin.cli.check import check
+from fxbin.cli.eval import evaluate
 from fxbin.cli.exit_code import EXIT_ERROR
 from fxbin.cli.export import export
 from fxbin.cli.graph import graph
+from fxbin.cli.predict import predict
 from fxbin.cli.report import report
 from fxbin.cli.scopes import scopes
 from fxbin.cli.summary import summary
@@ -22,7 +24,19 @@ from fxbin.cli.train import train
 from fxbin.cli.verify import verify
 from fxbin.errors import FxbinError
 
-COMMANDS = (train, check, scopes, summary, graph, export, verify, bench, report)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "check": check,
+    "eval": evaluate,
+    "predict": predict,
+    "scopes": scopes,
+    "summary": summary,
+    "graph": graph,
+    "export": export,
+    "verify": verify,
+    "bench": bench,
+    "report": report,
+}
 """The commands in the order in which `fxbin --help` lists them."""
 
 app = typer.Typer(
@@ -58,8 +72,8 @@ def options(
     """Options of every command; `main` reads --traceback itself."""
 
 
-for command in COMMANDS:
-    app.command()(command)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption, SourceArgument
 from fxbin.errors import ExportError
 from fxbin.export.output_path import check_output_name
@@ -71,12 +71,13 @@ def export(
     `fxbin export runs/demo/checkpoint.pt demo.pt2 --dynamic-batch`
     """
     from fxbin.export import export_onnx
-    from fxbin.train.data.kept import kept_in_checkpoint, metadata_of
+    from fxbin.train.data.kept import metadata_of
 
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
-    model = model_from(source, input_size, average=average, config=config, settings=settings or ())
+    network = network_from(source, input_size, average=average, config=config, settings=settings or ())
+    model = network.model
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == PROGRAM_SUFFIX:
         _write_program(model, output, dynamic_batch=dynamic_batch)
@@ -88,7 +89,7 @@ def export(
         dynamic_batch=dynamic_batch,
         operators=operators.value,
         weights=weights.value,
-        metadata=metadata_of(kept_in_checkpoint(Path(source))),
+        metadata=metadata_of(network.kept),
     )
     typer.echo(str(report))
 

@@ -5,13 +5,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxbin.cli.source import config_for
-from fxbin.config import Config
+from fxbin.config.changes import Change
 from fxbin.errors import ConfigError
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
+    from fxbin.train.trained_network import TrainedNetwork
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
+
+
+def network_from(
+    source: str,
+    input_size: str | None,
+    *,
+    config: str | None = None,
+    settings: Sequence[str] = (),
+    average: bool = False,
+    enable: bool = True,
+) -> "TrainedNetwork":
+    """The network of a checkpoint; or of a config or a name, untrained, with binarizers on if `enable`.
+
+    With `config`, the name of a config file, a checkpoint is a `state_dict` of a model that was transformed
+    with it. `settings` are the values of `--set`. The model is in eval mode. With `average`, it has the
+    averaged parameters of the checkpoint.
+    Raises ConfigError, CheckpointError, and the errors of `transform`.
+    """
+    if is_checkpoint(source):
+        if settings and config is None:
+            raise ConfigError(
+                f"--set: {settings[0]!r}: the checkpoint {source} has its own config, leave the option out."
+            )
+        return trained_from(source, config=config, settings=settings, average=average)
+    if average:
+        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
+    from fxbin.compiler.transform import transform
+    from fxbin.train.build import model_of
+    from fxbin.train.trained_network import TrainedNetwork
+
+    read = config_for(source, input_size, config, settings)
+    model = transform(model_of(read, pretrained=False), read).eval()
+    model.binarization.enable(activations=enable, weights=enable)
+    return TrainedNetwork(model, read)
+
+
+def trained_from(
+    source: str,
+    *,
+    config: str | None = None,
+    settings: Sequence[str] = (),
+    changes: Sequence[Change] = (),
+    average: bool = False,
+) -> "TrainedNetwork":
+    """The network of a checkpoint, or with `config` that of a `state_dict`; the config has all changes."""
+    from fxbin.config.changes import parse_change
+    from fxbin.train.trained_network import network_of_own_loop, network_of_run
+
+    if not is_checkpoint(source):
+        raise ConfigError(f"SOURCE: {source!r}: expected a checkpoint or a state_dict, which ends in .pt.")
+    if config is None:
+        return network_of_run(Path(source), average=average, changes=[*changes, *map(parse_change, settings)])
+    if average:
+        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
+    return network_of_own_loop(Path(source), config_for(config, None, None, settings, changes))
 
 
 def model_from(
@@ -23,50 +79,12 @@ def model_from(
     average: bool = False,
     enable: bool = True,
 ) -> "BinarizedModule":
-    """The model of a checkpoint; or of a config or a name, untrained, with binarizers on if `enable`.
-
-    With `config`, the name of a config file, a checkpoint is a `state_dict` of a model that was transformed
-    with it. `settings` are the values of `--set`. The model is in eval mode. With `average`, it has the
-    averaged parameters of the checkpoint.
-    Raises ConfigError, CheckpointError, and the errors of `transform`.
-    """
-    if is_checkpoint(source) and config is None:
-        return _of_run(Path(source), settings, average=average)
-    if average:
-        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
-    if is_checkpoint(source):
-        assert config is not None
-        return _of_own_loop(Path(source), config_for(config, input_size, settings=settings))
-    from fxbin.compiler.transform import transform
-    from fxbin.train.build import model_of
-
-    read = config_for(source, input_size, config, settings)
-    model = transform(model_of(read, pretrained=False), read).eval()
-    model.binarization.enable(activations=enable, weights=enable)
-    return model
+    """The model of `network_from`."""
+    return network_from(
+        source, input_size, config=config, settings=settings, average=average, enable=enable
+    ).model
 
 
 def is_checkpoint(source: str) -> bool:
     """Whether `source` names a file with weights."""
     return source.endswith(CHECKPOINT_SUFFIXES)
-
-
-def _of_run(file: Path, settings: Sequence[str], *, average: bool) -> "BinarizedModule":
-    from fxbin.train.build import binarized_from
-    from fxbin.train.checkpoint import load_checkpoint
-
-    if settings:
-        raise ConfigError(
-            f"--set: {settings[0]!r}: the checkpoint {file} has its own config, leave the option out."
-        )
-    return binarized_from(load_checkpoint(file), average=average, file=file)
-
-
-def _of_own_loop(file: Path, config: Config) -> "BinarizedModule":
-    from fxbin.compiler.transform import transform
-    from fxbin.train.build import model_of
-    from fxbin.train.own_state import load_own_state
-
-    model = transform(model_of(config, pretrained=False), config).eval()
-    load_own_state(model, file)
-    return model

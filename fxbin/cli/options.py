@@ -36,6 +36,11 @@ SetOption = Annotated[
         help="Set a key of the config, as in epochs=3 or compression.params.base_lr=1e-3; may be repeated.",
     ),
 ]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="Other data, as the key `data` of a config names them.")
+]
+DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="SHAPE", help="Input size for a model given by name, as in 1,3,224,224."),

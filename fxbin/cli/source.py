@@ -28,22 +28,26 @@ def changes_of(settings: Sequence[str] = (), **options: object) -> list[Change]:
 
 
 def config_for(
-    source: str, input_size: str | None, config: str | None = None, settings: Sequence[str] = ()
+    source: str,
+    input_size: str | None,
+    config: str | None = None,
+    settings: Sequence[str] = (),
+    changes: Sequence[Change] = (),
 ) -> Config:
     """The config in the file `source`; for a model's name, the config in `config`, by default a minimal one.
 
-    Its paths are absolute. `settings` are the values of `--set`.
+    Its paths are absolute. `settings` are the values of `--set`, `changes` those of other options.
     Raises ConfigError if the arguments do not fit together.
     """
     from fxbin.train.located import located
 
-    found = located(_config_for(source, input_size, config, settings))
+    found = located(_config_for(source, input_size, config, [*changes, *changes_of(settings)]))
     for note in found.notes:
         warnings.warn(note, stacklevel=2)
     return found.config
 
 
-def _config_for(source: str, input_size: str | None, config: str | None, settings: Sequence[str]) -> Config:
+def _config_for(source: str, input_size: str | None, config: str | None, changes: Sequence[Change]) -> Config:
     from fxbin.train.settings import read_settings
 
     if is_config(source) or config is not None:
@@ -52,17 +56,17 @@ def _config_for(source: str, input_size: str | None, config: str | None, setting
                 f"--input: {input_size!r}: a config has its own input_info, leave the option out."
             )
         if config is None:
-            return read_settings(source, changes_of(settings))
+            return read_settings(source, changes)
         if is_config(source):
             raise ConfigError(f"--config: {config!r}: {source} is a config itself, leave the option out.")
-        return read_settings(config, [Change("model", source, "MODEL"), *changes_of(settings)])
+        return read_settings(config, [Change("model", source, "MODEL"), *changes])
     size = [1, 1, 28, 28] if input_size is None and "_thin" in source else shape_of(input_size)
     minimal = {
         "model": source,
         "input_info": {"sample_size": size},
         "compression": {"algorithm": "binarization"},
     }
-    return read_settings(minimal, changes_of(settings))
+    return read_settings(minimal, changes)
 
 
 def output_folder(config: Path, output: Path | None) -> Path:

@@ -8,7 +8,14 @@ import typer
 from rich.console import Console
 
 from fxbin.cli.network import model_from
-from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption, SourceArgument
+from fxbin.cli.options import (
+    AverageOption,
+    InputOption,
+    JsonOption,
+    OwnConfigOption,
+    SetOption,
+    SourceArgument,
+)
 
 
 class Target(StrEnum):
@@ -32,7 +39,7 @@ def summary(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what is binarized, why the rest is not, and what that saves, as `fxbin.summary` does in Python.
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fxbin.cli.exit_code import EXIT_INTERRUPTED
-from fxbin.cli.options import ConfigArgument, OutputOption, SetOption
+from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputOption, SetOption
 from fxbin.cli.result import print_result
 from fxbin.cli.source import changes_of, output_folder
 from fxbin.config import Config
@@ -18,12 +18,8 @@ def train(
     config: ConfigArgument,
     settings: SetOption = None,
     output: OutputOption = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="Other data, as the key `data` of a config names them.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the data set's files.")
-    ] = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
     tensorboard: Annotated[
         bool | None,
         typer.Option("--tensorboard", help="Also write figures for TensorBoard.", show_default=False),

@@ -20,6 +20,10 @@ _BEGINS_JSON5 = re.compile(r"""[\[{"'/]""")
 """What a value begins with that is not a bare word."""
 
 
+LEFT_OUT = object()
+"""The value of a change that leaves a key out, so that it has its default."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A new value for one key of a config."""
@@ -28,7 +32,7 @@ class Change:
     """The key as written: ``"compression.params.base_lr"``, ``"ignored_scopes[1]"``."""
 
     value: Any
-    """The new value, as JSON5 has it."""
+    """The new value, as JSON5 has it; or `LEFT_OUT`."""
 
     option: str = "--set"
     """The option that asks for it, for messages."""
@@ -104,7 +108,11 @@ def _put(content: dict[str, Any], change: Change) -> None:
         elif isinstance(inner, dict) and following == 0:
             inner = [inner]
         here = inner
-    here[_checked(here, steps[-1], change)] = change.value
+    last = _checked(here, steps[-1], change)
+    if change.value is LEFT_OUT:
+        here.pop(last, None)
+    else:
+        here[last] = change.value
 
 
 def _checked(here: Any, step: str | int, change: Change) -> Any:

@@ -363,6 +363,25 @@ class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
             raise problem('"test_accuracy" without an average', 'Add "ema": {"decay": 0.999}.', ("best_by",))
         return self
 
+    @model_validator(mode="after")
+    def _can_be_sharded(self) -> Self:
+        """Refuse what needs the whole model in each process, beside `parallel` ``"fsdp"``."""
+        if self.parallel != "fsdp":
+            return self
+        teacher = self.distillation.teacher
+        refused = {
+            "ema": self.ema is not None,
+            "compile": self.compile,
+            'precision "float16"': self.precision == "float16",
+            "compression.weights.clip": self.binarization.weights.clip is not None,
+            "distillation.teacher.previous_stage": teacher is not None and teacher.previous_stage,
+        }
+        found = [key for key, is_given in refused.items() if is_given]
+        if found:
+            hint = f"Leave out {' and '.join(found)}, which need the whole model in each process."
+            raise problem(f'"ddp" beside {found[0]}', hint, ("parallel",))
+        return self
+
     @property
     def binarization(self) -> Binarization:
         """The algorithm in `compression`."""

@@ -54,6 +54,9 @@ class OptimizationKeys(Section):
     channels_last: Flag = False
     """Whether pictures and weights lie in memory channels last, which convolutions may run faster in."""
 
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """On several processes, each has the whole model (`ddp`), or a share of its parameters (`fsdp`)."""
+
     compile: Flag = False
     """Whether training steps run through `torch.compile`, which compiles anew in each stage."""
 

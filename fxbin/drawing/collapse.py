@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
 import networkx as nx
@@ -34,6 +34,25 @@ class Collapsed:
     """The scope of each node."""
 
 
+def within_calls(graph: "nx.DiGraph[str]", scopes: Scopes) -> dict[str, tuple[str, ...]]:
+    """`scopes`, with nodes that have no scope of their own inside the call around them.
+
+    A module that runs no operator, such as an `nn.Identity`, leaves a node without a scope, which would cut
+    the call that it is in into two. Its scope is what those of the nodes before and after it have in common.
+    """
+    outside = (NodeKind.INPUT, NodeKind.OUTPUT)
+    names = [name for name in graph if graph.nodes[name]["kind"] not in outside]
+    has_scope = {name: bool(graph.nodes[name]["scope"]) or bool(scopes[name]) for name in names}
+    found = dict(scopes)
+    for index, name in enumerate(names):
+        if not has_scope[name]:
+            before = next((scopes[other] for other in reversed(names[:index]) if has_scope[other]), ())
+            after = next((scopes[other] for other in names[index + 1 :] if has_scope[other]), ())
+            common = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+            found[name] = tuple(element for element, _ in common)
+    return found
+
+
 def collapse(graph: "nx.DiGraph[str]", scopes: Scopes, depth: int) -> Collapsed:
     """Fold each call of a module that is `depth` modules below the model into one node.
 
@@ -41,6 +60,7 @@ def collapse(graph: "nx.DiGraph[str]", scopes: Scopes, depth: int) -> Collapsed:
     the key and the shape of the last of them, the kind ``"module"``, and under ``inside`` the attributes of
     all. A call that consists of one node stays as it is.
     """
+    scopes = within_calls(graph, scopes)
     runs = [list(run) for _, run in groupby(graph, key=lambda name: _group(name, scopes[name], depth))]
     folded: nx.DiGraph[str] = nx.DiGraph()
     kept: dict[str, str] = {}

@@ -145,7 +145,7 @@ def _add(module: fx.GraphModule, conv: fx.Node, added: LowLevel) -> None:
     with module.graph.inserting_before(conv.next):
         constants = [
             _constant(module, f"{conv.name}_low_level_{name}", value)
-            for name, value in added._asdict().items()
+            for name, value in zip(("values", "rows", "columns"), added, strict=True)
         ]
         total = _call(module, conv, add_low_level, conv, *constants)
     for user in users:

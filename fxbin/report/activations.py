@@ -65,31 +65,64 @@ def activation_histograms(
     Raises TransformError if `model` does not come from `fxbin.transform`.
     """
     model = transformed(model, "activation_histograms")
-    seen: dict[str, list[Tensor]] = {}
+    counts = {name: _Counts(name, site.activation) for name, site in model.binarization.sites.items()}
     with ExitStack() as stack:
         stack.enter_context(_in_eval_mode(model))
-        for name, site in model.binarization.sites.items():
-            stack.enter_context(_watched(site.activation, seen.setdefault(name, [])))
+        for each in counts.values():
+            stack.enter_context(each.counting())
         model(*inputs, **(kwargs or {}))
-    sites = model.binarization.sites
-    found = (_histogram(name, sites[name].activation, values) for name, values in seen.items())
-    return [histogram for histogram in found if histogram is not None]
+    return [each.histogram() for each in counts.values() if each.seen]
 
 
-@contextmanager
-def _watched(binarizer: ActivationBinarizer, seen: list[Tensor]) -> Iterator[None]:
-    """Add to `seen` what `binarizer` gets, minus the threshold of each channel, flat, on the CPU."""
+class _Counts:
+    """Counts what one binarizer gets. No activations are kept: those of all layers can be gigabytes."""
 
-    def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = args[0] if args else next(iter(kwargs.values()))
-        threshold = binarizer.levels().threshold.view(-1, 1, 1)
-        seen.append((x.detach() - threshold).float().flatten().cpu())
+    def __init__(self, name: str, binarizer: ActivationBinarizer) -> None:
+        self.name = name
+        self.binarizer = binarizer
+        self.bars = torch.zeros(BINS, dtype=torch.float64)
+        self.reach = 0.0
+        self.seen = self.fired = 0
 
-    hook = binarizer.register_forward_pre_hook(look, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count each call of the binarizer."""
+
+        def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x: Tensor = args[0] if args else next(iter(kwargs.values()))
+            self.add((x.detach() - self.binarizer.levels().threshold.view(-1, 1, 1)).float().flatten())
+
+        hook = self.binarizer.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def add(self, x: Tensor) -> None:
+        """Count `x`, activations minus thresholds; the first values decide how far the bars reach."""
+        x = x[x.isfinite()]
+        if not len(x):
+            return
+        if not self.seen:
+            magnitudes = x.abs()[:: max(1, len(x) // SAMPLED)][:SAMPLED]
+            self.reach = float(magnitudes.quantile(COVERED)) or float(magnitudes.max()) or 1.0
+        inside = x.clamp(-self.reach, self.reach)
+        self.bars += torch.histc(inside, BINS, -self.reach, self.reach).double().cpu()
+        self.seen += len(x)
+        self.fired += int((x > 0).sum())
+
+    def histogram(self) -> ActivationHistogram:
+        """The histogram of all that was counted, which must be something."""
+        threshold, low, high = self.binarizer.levels()
+        return ActivationHistogram(
+            name=self.name,
+            counts=tuple(int(count) for count in self.bars),
+            reach=self.reach,
+            fired=self.fired / self.seen,
+            smallest_threshold=float(threshold.min()),
+            largest_threshold=float(threshold.max()),
+            scale=float((high - low).mean()),
+        )
 
 
 @contextmanager
@@ -101,24 +134,3 @@ def _in_eval_mode(model: BinarizedModule) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def _histogram(name: str, binarizer: ActivationBinarizer, values: list[Tensor]) -> ActivationHistogram | None:
-    """The histogram of `values`, which are relative to the thresholds; None without a finite one."""
-    x = torch.cat(values) if values else torch.empty(0)
-    x = x[x.isfinite()]
-    if not len(x):
-        return None
-    magnitudes = x.abs()[:: max(1, len(x) // SAMPLED)]
-    reach = float(magnitudes.quantile(COVERED)) or float(magnitudes.max()) or 1.0
-    counts = torch.histc(x.clamp(-reach, reach), BINS, -reach, reach)
-    threshold, low, high = binarizer.levels()
-    return ActivationHistogram(
-        name=name,
-        counts=tuple(int(count) for count in counts),
-        reach=reach,
-        fired=float((x > 0).double().mean()),
-        smallest_threshold=float(threshold.min()),
-        largest_threshold=float(threshold.max()),
-        scale=float((high - low).mean()),
-    )

@@ -1,5 +1,6 @@
 """Builds the model that a config names, and the binarized model that a checkpoint holds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.transform import transform
 from fxbin.config import Config, load_config
+from fxbin.config.changes import Change
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.staged.average import StagedAverage
 from fxbin.train.checkpoint import Checkpoint
@@ -71,15 +73,15 @@ def fit_to_data(config: Config, data: Data) -> Config:
     return load_config({"num_classes": classes} | written).with_folder(config.folder)
 
 
-def config_of(checkpoint: Checkpoint, file: Path | None = None) -> Config:
-    """The config of a run, with absolute paths; `file` is the one that holds the checkpoint.
+def config_of(checkpoint: Checkpoint, file: Path | None = None, changes: Sequence[Change] = ()) -> Config:
+    """The config of a run with `changes`, with absolute paths; `file` is the one that holds the checkpoint.
 
     What it names is looked for in the folder of the config, the current one, and that of the checkpoint.
     Raises ConfigError if the file of the model is in none of them.
     """
     folders = checkpoint.folders(file)
-    config = read_settings(checkpoint.config, also=folders)
-    return located(config.with_folder(folders[0] if checkpoint.config_folder else None), folders).config
+    folder = folders[0] if checkpoint.config_folder is not None else None
+    return located(read_settings(checkpoint.config, changes, folders, folder), folders).config
 
 
 def binarized_from(

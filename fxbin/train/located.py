@@ -1,5 +1,6 @@
 """Where the files are that a config names: its paths are relative to the folder of its own file."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,14 +37,16 @@ class NamedPath:
         """The value of the key with an absolute path in `folder`."""
         # Only shards may be several, some of which may be elsewhere.
         parts = (
-            part if is_elsewhere(part) else str((folder / part).absolute()) for part in self.path.split("::")
+            part if is_elsewhere(part) else os.path.normpath(folder / part) for part in self.path.split("::")
         )
         return f"{self.before}{'::'.join(parts)}{self.after}"
 
     def exists_in(self, folder: Path) -> bool:
         """Whether the file or folder is in `folder`; of a pattern, the folder of its fixed part counts."""
         fixed = PATTERN.split(self.path, maxsplit=1)[0]
-        return (folder / (self.path if fixed == self.path else str(Path(f"{fixed}_").parent))).exists()
+        whole = self.path if fixed == self.path else Path(f"{fixed}_").parent
+        # By name, as `relpath` made it: a folder on the way may be a link.
+        return Path(os.path.normpath(folder / whole)).exists()
 
 
 def named_path(key: str, value: object) -> NamedPath | None:
@@ -70,7 +73,7 @@ def named_path(key: str, value: object) -> NamedPath | None:
 
 def is_elsewhere(path: str) -> bool:
     """Whether `path` is absolute, a URL or a command."""
-    return "://" in path or path.startswith(("~", "pipe:")) or Path(path).is_absolute()
+    return "://" in path or path.startswith(("~", "pipe:", "file:")) or Path(path).is_absolute()
 
 
 def relative_paths(config: Config) -> list[NamedPath]:

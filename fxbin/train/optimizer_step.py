@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fxbin.config.optimization import GradientClip
 from fxbin.errors import DataError
+from fxbin.train.sharded import limit_norm
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -28,7 +29,8 @@ class OptimizerStep:
     In ``"bfloat16"`` and ``"float16"``, forward and loss run under `torch.autocast`; parameters, gradients
     and the optimizer stay in their own dtype. In ``"float16"`` losses are scaled, so that small gradients
     stay above 0 (`torch.amp.GradScaler`). A step whose gradients are not finite is left out then, counted in
-    `skipped`, and the scale is halved. `clip` limits gradients after that scale is taken away.
+    `skipped`, and the scale is halved. `clip` limits gradients after that scale is taken away; with
+    `is_sharded`, some gradients are shares of `fully_shard`.
 
     Errors: DataError, in `step`, after `LONGEST_SKIP` skipped steps in a row.
     Source: Micikevicius et al. 2017, arXiv:1710.03740, section 3.2, for the scaled loss.
@@ -40,12 +42,15 @@ class OptimizerStep:
         device: torch.device | None = None,
         precision: Precision = "float32",
         clip: GradientClip | None = None,
+        *,
+        is_sharded: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.skipped = 0
         self._device = (device or torch.device("cpu")).type
         self._dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
         self._clip = clip
+        self._is_sharded = is_sharded
         self._scaler = torch.amp.GradScaler(self._device) if precision == "float16" else None
         self._in_a_row = 0
 
@@ -103,7 +108,8 @@ class OptimizerStep:
             return
         parameters = list(self._parameters())
         if self._clip.norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self._clip.norm)
+            limit = limit_norm if self._is_sharded else nn.utils.clip_grad_norm_
+            limit(parameters, self._clip.norm)
         else:
             assert self._clip.value is not None
             nn.utils.clip_grad_value_(parameters, self._clip.value)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from fxbin.train.position import Position
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import in_step, is_first_process, strides_ignored
 from fxbin.train.progress import TrainingProgress
+from fxbin.train.sharded import ShardedModel, load_optimizer, whole_values
 
 
 class Schedule(Protocol):
@@ -72,6 +73,9 @@ class Phase:
     step: OptimizerStep | None = None
     """How steps of `optimizer` are made; without it, in float32 and without limits."""
 
+    sharded: ShardedModel | None = None
+    """The shares of `model` that the processes have, if the config asks for FSDP."""
+
     compiled: bool = False
     """Whether training steps run through `torch.compile`."""
 
@@ -111,6 +115,21 @@ class Phase:
     checkpoint_every: int | None = None
     """Optimizer steps from one checkpoint within an epoch to the next; None for none."""
 
+    @property
+    def whole(self) -> nn.Module:
+        """The model with all parameters: a copy, as of the last `gather`, if they are divided."""
+        return self.model if self.sharded is None else self.sharded.whole
+
+    def evaluated(self) -> AbstractContextManager[nn.Module]:
+        """The model to evaluate, with all parameters as they are now; all processes must enter it."""
+        return nullcontext(self.model) if self.sharded is None else self.sharded.evaluated()
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The state_dict of the optimizer, with whole tensors; all processes must call it."""
+        state = self.optimizer.state_dict()
+        whole: dict[str, Any] = state if self.sharded is None else whole_values(state)
+        return whole
+
     def follow_stage(self) -> None:
         """Tell the teacher that the schedule may have switched binarizers."""
         if self.previous_stage is not None:
@@ -118,8 +137,12 @@ class Phase:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the state in `checkpoint`, so that training goes on with the next epoch."""
-        self.model.load_state_dict(checkpoint.model)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.sharded is None:
+            self.model.load_state_dict(checkpoint.model)
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        else:
+            # The weights were loaded before they were divided.
+            load_optimizer(self.optimizer, checkpoint.optimizer)
         self.schedule.load_state_dict(checkpoint.schedule)
         if self.step is not None:
             self.step.load_state_dict(checkpoint.scaler)
@@ -190,6 +213,8 @@ class Recorder:
 
         Raises CheckpointError if it cannot be written; the last checkpoint is kept then.
         """
+        if phase.sharded is not None:
+            phase.sharded.gather()
         self._save(phase, epoch - 1, position)
 
     def _save(self, phase: Phase, epoch: int, position: Position | None) -> None:
@@ -197,8 +222,8 @@ class Recorder:
             config=self.config,
             phase=phase.name,
             epoch=epoch,
-            model=phase.model.state_dict(),
-            optimizer=phase.optimizer.state_dict(),
+            model=phase.whole.state_dict(),
+            optimizer=phase.optimizer_state(),
             schedule=phase.schedule.state_dict(),
             teacher=phase.teacher.state_dict() if phase.teacher is not None else None,
             rng=rng_state(),
@@ -219,7 +244,7 @@ class Recorder:
 
 def run_phase(phase: Phase, data: Data, batches: TrainingBatches, recorder: Recorder) -> None:
     """Train the remaining epochs of `phase`, with a checkpoint after each."""
-    model = in_step(phase.model)
+    model = in_step(phase.model) if phase.sharded is None else phase.model
     steps = CompiledSteps(model) if phase.compiled else None
     with strides_ignored():
         for epoch in range(phase.next_epoch, phase.epochs):
@@ -281,6 +306,8 @@ def run_epoch(
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
     average_accuracy = evaluate_average(phase, epoch, data, batches)
+    with phase.evaluated() as network:
+        test_accuracy = accuracy_over_ranks(network, data)
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,
@@ -289,7 +316,7 @@ def run_epoch(
         weight_decay=used["weight_decay"],
         loss=meter.loss,
         train_accuracy=meter.accuracy,
-        test_accuracy=accuracy_over_ranks(phase.model, data),
+        test_accuracy=test_accuracy,
         seconds=time.perf_counter() - started,
         diagnostics=diagnostics,
         label_loss=meter.parts.get("label"),

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from fxbin.train.processes import is_first_process, own_rank, process_group, res
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.resume import checkpoint_path, plain
 from fxbin.train.settings import read_settings
+from fxbin.train.sharded import ShardedModel
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of
 from fxbin.train.subject import Subject
 from fxbin.train.teacher import OwnTeacher
@@ -191,6 +192,7 @@ def pretrain(
             model.load_state_dict(resumed.teacher)
         return model
     settings = config.pretrain
+    sharded = shared_out(config, model, resumed)
     optimizer = optimizer_of_pretraining(config, model.parameters())
     phase = Phase(
         PRETRAINING,
@@ -201,6 +203,7 @@ def pretrain(
         settings.epochs,
         checkpoint_every=config.checkpoint_every,
         step=step_of(config, optimizer, device),
+        sharded=sharded,
         compiled=config.compile,
         channels_last=config.channels_last,
     )
@@ -208,7 +211,7 @@ def pretrain(
         phase.restore(resumed)
     # The seeds of the two phases differ, so that they see the images in different orders.
     run_phase(phase, data, batches_of(config, data, 2 * config.seed), recorder)
-    return model
+    return phase.whole.to(device)
 
 
 def _network(config: Config, device: torch.device, *, pretrained: bool | None) -> nn.Module:
@@ -240,7 +243,9 @@ def train_stages(
         binarized = copy.deepcopy(full_precision)  # which stays as it is, as the teacher
     else:
         binarized = transform(full_precision, config)
-    params = config.binarization.params
+    params, device = config.binarization.params, next(binarized.parameters()).device
+    in_stages = resumed if resumed is not None and resumed.phase == STAGED else None
+    sharded = shared_out(config, binarized, in_stages)
     optimizer = optimizer_of_stages(config, parameter_groups(binarized))
     phase = Phase(
         STAGED,
@@ -250,7 +255,8 @@ def train_stages(
         loss_of(config, teacher),
         config.epochs,
         params.batch_multiplier,
-        step=step_of(config, optimizer, next(binarized.parameters()).device),
+        step=step_of(config, optimizer, device),
+        sharded=sharded,
         compiled=config.compile,
         channels_last=config.channels_last,
         teacher=teacher,
@@ -260,18 +266,31 @@ def train_stages(
         average=StagedAverage(binarized, config.ema.decay) if config.ema is not None else None,
         average_batches=config.ema.batch_norm_batches if config.ema is not None else 0,
     )
-    if resumed is not None and resumed.phase == STAGED:
-        phase.restore(resumed)
+    if in_stages is not None:
+        phase.restore(in_stages)
     if learns_from_previous_stage(config):
         follow_previous_stage(phase, config, resumed)
-    with Diagnostics(binarized) as phase.diagnostics:
+    # Shares of weights are no weights whose signs could be compared.
+    with Diagnostics(binarized) if sharded is None else nullcontext() as phase.diagnostics:
         run_phase(phase, data, batches_of(config, data, 2 * config.seed + 1), recorder)
-    return binarized, phase.average
+    result = phase.whole.to(device)
+    assert isinstance(result, BinarizedModule)
+    return result, phase.average
+
+
+def shared_out(config: Config, model: nn.Module, resumed: Checkpoint | None) -> ShardedModel | None:
+    """The shares of `model`, with the weights in `resumed`; None unless the config asks for FSDP."""
+    if config.parallel == "ddp" or rank_count() == 1:
+        return None
+    if resumed is not None:
+        model.load_state_dict(resumed.model)
+    return ShardedModel(model)
 
 
 def step_of(config: Config, optimizer: torch.optim.Optimizer, device: torch.device) -> OptimizerStep:
     """How the config has steps of `optimizer` made on `device`."""
-    return OptimizerStep(optimizer, device, config.precision, config.gradient_clip)
+    is_sharded = config.parallel == "fsdp" and rank_count() > 1
+    return OptimizerStep(optimizer, device, config.precision, config.gradient_clip, is_sharded=is_sharded)
 
 
 def follow_previous_stage(phase: Phase, config: Config, resumed: Checkpoint | None) -> None:

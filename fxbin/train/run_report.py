@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.config import load_config
 from fxbin.errors import CheckpointError, ConfigError, DataError
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
-from fxbin.train.build import binarized_from
+from fxbin.train.build import binarized_from, config_of
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
+from fxbin.train.held_out import with_kept_preprocessing
 from fxbin.train.resume import checkpoint_path
 from fxbin.train.subject import Subject
 
@@ -67,7 +67,7 @@ def run_content(
     problems = [*notes]
     inputs = None
     try:
-        inputs = held_out_pictures(run.checkpoint.config, pictures) if pictures else None
+        inputs = held_out_pictures(run, pictures) if pictures else None
     except (DataError, ConfigError) as error:
         problems.append(f"No histograms of activations, as the data of the run cannot be read: {error}")
     if run.result is None:
@@ -84,12 +84,14 @@ def run_content(
     )
 
 
-def held_out_pictures(config: Mapping[str, Any], limit: int) -> Tensor:
-    """Up to `limit` held-out pictures of the data set that `config` names, ``(n, c, h, w)``.
+def held_out_pictures(run: TrainedRun, limit: int) -> Tensor:
+    """Up to `limit` held-out pictures of the data set of `run`, as inputs ``(n, c, h, w)``.
 
     Raises DataError if they cannot be read.
     """
-    return Subject(load_config(config)).data.samples(limit)[0].cpu()
+    config = config_of(run.checkpoint, checkpoint_path(run.folder))
+    x, _ = Subject(with_kept_preprocessing(config, run.checkpoint.data)).data.samples(limit)
+    return x.cpu()
 
 
 def facts_of(result: Mapping[str, Any]) -> dict[str, str]:

@@ -6,31 +6,38 @@ from pathlib import Path
 from typing import Any
 
 from fxbin.config import Config, ConfigSource, check_config
-from fxbin.config.changes import Change, with_changes
+from fxbin.config.changes import LEFT_OUT, Change, with_changes
 from fxbin.config.load import content_of, folder_of, validated
 from fxbin.errors import ConfigError, FxbinError
-from fxbin.train.located import named_path
+from fxbin.train.located import is_elsewhere, named_path
 from fxbin.train.python_file import load_callable
 
 
-def read_settings(source: ConfigSource, changes: Sequence[Change] = (), also: Sequence[Path] = ()) -> Config:
+def read_settings(
+    source: ConfigSource,
+    changes: Sequence[Change] = (),
+    also: Sequence[Path] = (),
+    folder: Path | None = None,
+) -> Config:
     """The config in `source`, as `load_config` reads it, with `changes`.
 
     If its model is in a Python file, that is imported first, so that the binarizers, estimators and other
     parts that it registers are known. It is looked for in the folder of the config, here, and in `also`.
-    Paths in `changes` are relative to the current folder.
+    Paths in `changes` are relative to the current folder, and those in a mapping to `folder`.
 
     Raises ConfigError with all problems.
     """
     if isinstance(source, Config) and not changes:
         return source
-    data, file, folder = _content(source)
+    data, file, own_folder = _content(source)
+    folder = own_folder or folder
     if not isinstance(data, Mapping):
         return validated(data, file, folder)
     data = with_changes(data, [_from_here(change, folder) for change in changes])
     problem = _import_model(data, [*([folder] if folder else []), Path.cwd(), *also])
     try:
-        where = f"{file or 'config'} with {' '.join(map(str, changes))}" if changes else file
+        shown = [str(change) for change in changes if change.value is not LEFT_OUT]
+        where = f"{file or 'config'} with {' '.join(shown)}" if shown else file
         config = validated(data, where, folder)
     except ConfigError as error:
         if problem is not None:
@@ -65,12 +72,19 @@ def _content(source: ConfigSource) -> tuple[Any, str | None, Path | None]:
 
 
 def _from_here(change: Change, folder: Path | None) -> Change:
-    """`change`, whose path, if it is one, is relative to `folder` instead of the current folder."""
+    """`change`, whose path, if it is one, is relative to `folder` instead of the current folder.
+
+    What is there and not here is left as it is: it is a path as the config itself has them. So is a file of
+    Python that is nowhere, which `located` tells.
+    """
     path = named_path(change.key, change.value)
-    if path is None or folder is None or not path.exists_in(Path.cwd()):
+    if path is None or folder is None:
         return change
-    relative = os.path.relpath(path.path, folder)
-    return Change(change.key, f"{path.before}{relative}{path.after}", change.option)
+    is_name = path.before == "hf:" or bool(path.after) or (change.key == "data_held_out" and not path.before)
+    if not path.exists_in(Path.cwd()) and (is_name or path.exists_in(folder)):
+        return change
+    parts = (p if is_elsewhere(p) else os.path.relpath(p, folder) for p in path.path.split("::"))
+    return Change(change.key, f"{path.before}{'::'.join(parts)}{path.after}", change.option)
 
 
 def _import_model(data: Mapping[str, Any], folders: Sequence[Path]) -> FxbinError | None:

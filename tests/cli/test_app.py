@@ -59,7 +59,7 @@ def test_traceback_lets_the_error_through(config: Path) -> None:
         main(["train", "none.json5", "--traceback"])
 
 
-@pytest.mark.parametrize("command", [command.__name__ for command in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(command, "--help") == 0
     shown = capsys.readouterr().out

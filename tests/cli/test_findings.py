@@ -95,6 +95,18 @@ def test_a_surprise_is_noted_by_both(
 
 
 @pytest.mark.parametrize("command", ["check", "train"])
+def test_channels_that_do_not_fit_the_model_are_found_by_both(
+    command: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.py").write_text("from torch import nn\n\ndef make():\n    return nn.Conv2d(3, 4, 3)\n")
+    write(config, model="own.py:make", compression={"algorithm": "binarization"})
+    assert exit_code(command, config) == 2
+    shown = capsys.readouterr()
+    assert "Conv2d cannot be traced with inputs ((1, 1, 12, 12),)" in shown.out + shown.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
 def test_an_output_folder_that_cannot_be_written_is_found_by_both(
     command: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fxbin.config.changes import parse_change, with_changes
+from fxbin.config.changes import LEFT_OUT, Change, parse_change, with_changes
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_a_key_leads_to_its_place(key: str, before: dict[str, Any], after: dict[
     given = {**before}
     assert with_changes(given, [parse_change(f"{key}=0")]) == after
     assert given == before
+
+
+def test_a_key_can_be_left_out() -> None:
+    assert with_changes({"a": {"b": 1, "c": 2}}, [Change("a.b", LEFT_OUT)]) == {"a": {"c": 2}}
+    assert with_changes({}, [Change("a", LEFT_OUT)]) == {}

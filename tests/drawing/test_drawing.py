@@ -288,6 +288,14 @@ def test_depth_that_is_no_count_is_an_error(depth: Any) -> None:
         fxbin.to_dot(model, collapse=depth)
 
 
+def test_module_that_computes_nothing_does_not_cut_the_call_around_it() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Identity(), nn.Conv2d(4, 4, 1))
+    model = fxbin.transform(nn.Sequential(body, nn.ReLU()), config(1, 3, 8, 8), leaf_modules=[nn.Identity])
+    shown = labels(fxbin.to_dot(model, collapse=1).source).values()
+    assert "Sequential[0]<br/>2 of 2 conv2d binarized" in shown
+    assert not [label for label in shown if "Conv2d" in label]
+
+
 class Nested(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ def test_overview_has_a_line_for_each_name() -> None:
 
 def test_command_line_has_every_command_with_its_options() -> None:
     sections = command_line().split("\n## fxbin ")[1:]
-    assert [section.split()[0] for section in sections] == [command.__name__ for command in COMMANDS]
+    assert [section.split()[0] for section in sections] == [*COMMANDS]
     export = sections[[section.split()[0] for section in sections].index("export")]
     assert "fxbin export [OPTIONS] SOURCE OUT" in export
     assert "| `--operators` | " in export

@@ -61,6 +61,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
         project,
         data="folder:pictures",
         data_dir="pictures",
+        data_held_out="held_out",
         distillation={"teacher": {"model": "nets/own.py:make", "state_dict": "teacher.pt"}},
     )
     found = located(config)
@@ -68,6 +69,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
     assert found.config.model == f"{project}/nets/own.py:make"
     assert found.config.data == f"folder:{project}/pictures"
     assert found.config.data_dir == f"{project}/pictures"
+    assert found.config.data_held_out == f"{project}/held_out"
     assert found.config.distillation.teacher is not None
     assert found.config.distillation.teacher.model == f"{project}/nets/own.py:make"
     assert found.config.distillation.teacher.state_dict == f"{project}/teacher.pt"  # is missing, and named so
@@ -82,6 +84,7 @@ def test_each_path_is_looked_up_beside_the_config(project: Path) -> None:
     [
         ("mnist", "mnist"),
         ("hf:beans", "hf:beans"),
+        ("idx:pictures", "idx:{}/pictures"),
         ("hf:pictures", "hf:{}/pictures"),
         ("wds:pictures/train-{0..3}.tar", "wds:{}/pictures/train-{{0..3}}.tar"),
         ("wds:https://host/train-{0..3}.tar", "wds:https://host/train-{{0..3}}.tar"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fxbin.report.html.layer_rows import LayerRow, runs_in_one_bit
-from fxbin.report.html.markup import COPY_BUTTON, text
+from fxbin.report.html.markup import COPY_BUTTON, breakable, text
 from fxbin.report.target import TARGETS, Target
 from fxbin.report.units import count_text, shape_text, size_text
 
@@ -102,11 +102,9 @@ def _columns(rows: Sequence[LayerRow], targets: Sequence[Target], *, copies: boo
 
 
 def _name(row: LayerRow, *, copies: bool) -> Cell:
-    # A long name may wrap after a dot or a slash, nowhere else.
-    broken = text(row.entry).replace(".", ".<wbr>").replace("/", "/<wbr>")
     button = COPY_BUTTON if copies else ""
     kind = "" if row.site.op == "conv2d" else f' <small class="op">{text(row.site.op)}</small>'
-    return Cell(f"<code>{broken}</code>{kind}{button}", row.entry if copies else "", "name")
+    return Cell(f"<code>{breakable(row.entry)}</code>{kind}{button}", row.entry if copies else "", "name")
 
 
 def _bits(row: LayerRow) -> Cell:

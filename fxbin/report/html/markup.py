@@ -15,6 +15,15 @@ def text(value: object) -> str:
     return escape(str(value), quote=True)
 
 
+def breakable(name: str) -> str:
+    """`name` as text that may wrap after a dot or a slash, and nowhere else.
+
+    >>> breakable("a.b/c")
+    'a.<wbr>b/<wbr>c'
+    """
+    return text(name).replace(".", ".<wbr>").replace("/", "/<wbr>")
+
+
 def data_script(name: str, value: Any) -> str:
     r"""A script element that only holds `value` as JSON, under the id `name`.
 

@@ -7,6 +7,7 @@ import networkx as nx
 from torch import nn
 
 from fxbin.config.operator_name import module_path, scope_elements
+from fxbin.drawing.collapse import within_calls
 from fxbin.drawing.dot import node_scopes, visible
 from fxbin.drawing.networkx_graph import to_networkx
 from fxbin.drawing.node_kind import NodeKind
@@ -32,7 +33,7 @@ def graph_data(model: nn.Module, entries: Mapping[str, str]) -> dict[str, Any]:
         entries: the short name of each call site, as `short_names` gives it.
     """
     drawn = visible(to_networkx(model))
-    scopes = node_scopes(drawn)
+    scopes = within_calls(drawn, node_scopes(drawn))
     root = type(model).__name__
     numbers: dict[tuple[str, ...], int] = {}
     order = {name: number for number, name in enumerate(drawn)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fxbin.report.activations import ActivationHistogram
-from fxbin.report.html.markup import text
+from fxbin.report.html.markup import breakable, text
 
 
 def histograms_section(histograms: Sequence[ActivationHistogram], entries: Mapping[str, str]) -> str:
@@ -21,7 +21,7 @@ def _histogram(found: ActivationHistogram, entry: str) -> str:
     firing = _bars(found.counts[half:], half, largest)
     return (
         f'<figure class="histogram">'
-        f"<figcaption><code>{text(entry)}</code></figcaption>"
+        f"<figcaption><code>{breakable(entry)}</code></figcaption>"
         f'<svg viewBox="0 0 {2 * half} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{found.fired:.1%} fire">'
         f'<path class="quiet" d="{quiet}"/><path class="firing" d="{firing}"/>'

@@ -7,7 +7,6 @@ from typing import Any
 
 from fxbin.errors import CheckpointError
 from fxbin.train.data.preprocessing import Preprocessing
-from fxbin.train.tensor_file import load_tensors
 
 CLASSES = "fxbin.classes"
 """Metadata key of an exported file: the names of the classes by label, as a JSON list."""
@@ -30,18 +29,6 @@ def kept_in_file(path: Path) -> dict[str, Any] | None:
     names = {"classes": CLASSES, "pictures": PICTURES}
     found = {key: json.loads(entries[name]) for key, name in names.items() if name in entries}
     return found or None
-
-
-def kept_in_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What the checkpoint of a run at `path` keeps of its data; None if `path` is something else."""
-    if not path.is_file():
-        return None
-    try:
-        content = load_tensors(path)
-    except ValueError:
-        return None
-    kept = content.get("data") if isinstance(content, dict) else None
-    return kept if isinstance(kept, dict) else None
 
 
 def class_names(kept: Mapping[str, Any] | None) -> tuple[str, ...] | None:

@@ -1,0 +1,115 @@
+"""`fxbin eval`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fxbin.cli.network import trained_from
+from fxbin.cli.options import AverageOption, DataDirOption, DataOption, JsonOption, OwnConfigOption, SetOption
+from fxbin.cli.source import changes_of
+from fxbin.config.changes import LEFT_OUT, Change, parse_change
+
+if TYPE_CHECKING:
+    from fxbin.train.held_out import HeldOutAccuracy
+
+WHOLE = ("folder:", "wds:")
+"""Data that are evaluated as a whole if they are not those of the training, and have no part held out."""
+
+
+def evaluate(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="checkpoint.pt or best.pt of a run, or, with --config, a state_dict."
+        ),
+    ],
+    config: OwnConfigOption = None,
+    settings: SetOption = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    average: AverageOption = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also print the accuracy of each class.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the accuracy of a trained network on held-out pictures.
+
+    These are the ones that the run held out, unless --data names others: a folder of classes without a part
+    that is held out counts as a whole. Classes are matched by name, and pictures become inputs as in the
+    training.
+
+    Examples: `fxbin eval runs/demo/checkpoint.pt`, `fxbin eval runs/demo/best.pt --per-class`,
+    `fxbin eval own.pt --config own.json5 --data folder:pictures`
+    """
+    from fxbin.train.data import open_data
+    from fxbin.train.data.kept import class_names
+    from fxbin.train.device import choose_device
+    from fxbin.train.held_out import accuracy_by_class, labels_of_network, with_kept_preprocessing
+
+    changes = [*_of_data(data, settings or []), *changes_of(data_dir=data_dir)]
+    network = trained_from(source, config=config, settings=settings or (), changes=changes, average=average)
+    device = choose_device(network.config.device)
+    opened = open_data(with_kept_preprocessing(network.config, network.kept)).to(device)
+    labels = labels_of_network(opened, network.kept)
+    names = class_names(network.kept) or tuple(opened.class_names)
+    found = accuracy_by_class(network.model.to(device), opened, names, labels)
+    about = {"network": source, "stage": str(network.model.binarization.stage), "data": opened.name}
+    for note in opened.epoch_notes():
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        typer.echo(json.dumps(about | {"ema": average} | as_dict(found), indent=2))
+        return
+    if per_class:
+        Console().print(table_of(found))
+    of = "averaged parameters, " if average else ""
+    typer.echo(
+        f"{found.accuracy:.2f} %: {found.correct} of {found.pictures} held-out pictures of {opened.name} "
+        f"({of}stage: {about['stage']})"
+    )
+
+
+def _of_data(data: str | None, settings: list[str]) -> list[Change]:
+    """The changes for `--data`; a folder without held-out pictures is evaluated as a whole.
+
+    What the training held out (`data_held_out`) is not held out of other data.
+    """
+    if data is None:
+        return []
+    changes = [Change("data", data, "--data")]
+    if any(parse_change(text).key == "data_held_out" for text in settings):
+        return changes
+    kind = next((kind for kind in WHOLE if data.startswith(kind)), None)
+    is_split = kind == "folder:" and (Path(data.removeprefix("folder:")).expanduser() / "train").is_dir()
+    return [*changes, Change("data_held_out", LEFT_OUT if kind is None or is_split else data, "--data")]
+
+
+def as_dict(found: "HeldOutAccuracy") -> dict[str, Any]:
+    """`found` as JSON values; accuracies are in per cent."""
+    classes = [
+        {"name": each.name, "pictures": each.pictures, "correct": each.correct, "accuracy": each.accuracy}
+        for each in found.classes
+    ]
+    return {
+        "accuracy": found.accuracy,
+        "pictures": found.pictures,
+        "correct": found.correct,
+        "classes": classes,
+    }
+
+
+def table_of(found: "HeldOutAccuracy") -> Table:
+    """One row for each class."""
+    table = Table()
+    table.add_column("class")
+    table.add_column("pictures", justify="right")
+    table.add_column("correct", justify="right")
+    table.add_column("accuracy, %", justify="right")
+    for each in found.classes:
+        shown = "-" if each.accuracy is None else f"{each.accuracy:.2f}"
+        table.add_row(each.name, str(each.pictures), str(each.correct), shown)
+    return table

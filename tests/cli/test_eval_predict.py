@@ -1,0 +1,202 @@
+"""`fxbin eval` and `fxbin predict`, on a network that was trained on pictures in folders."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fxbin.train.build import binarized_from
+from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
+from tests.cli.commands import CONFIG, exit_code
+from tests.folders import write_folder
+
+pytestmark = pytest.mark.filterwarnings("default:.*activation scales have never seen a training batch")
+pytest.importorskip("torchvision")
+pytest.importorskip("PIL")
+
+CLASSES = ("class_0", "class_1", "class_2")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `pictures`, the config of a run on them and its checkpoint in `run`."""
+    root = tmp_path_factory.mktemp("trained")
+    write_folder(root / "pictures", pictures=10)
+    params = {"activations_quant_start_epoch": 0, "weights_quant_start_epoch": 0, "base_lr": 0.01}
+    changed = {
+        "data": "folder:pictures",
+        "input_info": {"sample_size": [1, 3, 12, 12]},
+        "pretrain": {"epochs": 2, "lr": 0.01},
+        "epochs": 2,
+        "batch_size": 8,
+        "workers": 0,
+        "ema": {"decay": 0.5},
+        "compression": {"algorithm": "binarization", "params": params},
+    }
+    (root / "run.json5").write_text(json.dumps(CONFIG | changed))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("write_graph", "write_curves", "run_in_engine", "verify_onnx"):
+            patch.setattr(f"fxbin.train.outputs.{name}", lambda *_: None)
+        patch.chdir("/")
+        assert exit_code("train", root / "run.json5", "-o", root / "run") == 0
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in a folder that has nothing to do with the run."""
+    monkeypatch.chdir(tmp_path)
+
+
+def shown_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    capsys.readouterr()
+    assert exit_code(*arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def by_hand(trained: Path, files: list[Path]) -> torch.Tensor:
+    """The logits of `files` by the preprocessing that the checkpoint names, written out."""
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    checkpoint = load_checkpoint(trained / "run" / "checkpoint.pt")
+    assert checkpoint.data is not None
+    how = checkpoint.data["pictures"]
+    transform = v2.Compose(
+        [
+            v2.Resize(how["resize"], antialias=True),
+            v2.CenterCrop((how["height"], how["width"])),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(how["mean"], how["std"]),
+        ]
+    )
+    x = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+    with torch.no_grad():
+        logits: torch.Tensor = binarized_from(checkpoint, file=trained / "run" / "checkpoint.pt")(x)
+    return logits
+
+
+def test_eval_gives_the_accuracy_that_the_training_found(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads((trained / "run" / "report.json").read_text())
+    checkpoint = trained / "run" / "checkpoint.pt"
+    found = shown_json(capsys, "eval", checkpoint, "--json")
+    assert found["accuracy"] == pytest.approx(report["accuracy"]["final"])
+    assert found["pictures"] == 6
+    assert [each["name"] for each in found["classes"]] == [*CLASSES]
+    assert sum(each["correct"] for each in found["classes"]) == found["correct"]
+    best = shown_json(capsys, "eval", checkpoint.with_name("best.pt"), "--json")
+    assert best["accuracy"] == pytest.approx(report["best"]["test_accuracy"])
+    averaged = shown_json(capsys, "eval", checkpoint, "--json", "--ema")
+    assert averaged["accuracy"] == pytest.approx(report["ema"]["accuracy"])
+    assert exit_code("eval", checkpoint, "--per-class") == 0
+    shown = capsys.readouterr().out
+    assert f"{found['accuracy']:.2f} %: {found['correct']} of 6 held-out pictures of folder:" in shown
+    assert "(stage: activations and weights)" in shown
+    assert all(name in shown for name in CLASSES)
+
+
+def test_eval_takes_other_pictures_and_matches_classes_by_name(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(Path("other"), pictures=4, seed=1)
+    files = sorted(Path("other").rglob("*.png"))
+    right = by_hand(trained, files).argmax(1) == torch.arange(3).repeat_interleave(4)
+    checkpoint = trained / "run" / "checkpoint.pt"
+    found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
+    assert [each["correct"] for each in found["classes"]] == right.view(3, 4).sum(1).tolist()
+    shutil.copytree("other", "split/val")
+    shutil.copytree("other", "split/train")
+    other = ("eval", checkpoint, "--data", "folder:split", "--json")
+    assert shown_json(capsys, *other)["classes"] == found["classes"]
+    shutil.rmtree("other/class_0")
+    found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
+    assert [each["correct"] for each in found["classes"]] == [0, *right.view(3, 4).sum(1).tolist()[1:]]
+    assert [each["accuracy"] is None for each in found["classes"]] == [True, False, False]
+    Path("other/class_1").rename("other/cats")
+    assert exit_code("eval", checkpoint, "--data", "folder:other") == 2
+    assert "classes that the network was not trained on: cats. It knows class_0" in capsys.readouterr().err
+
+
+def test_eval_takes_a_state_dict_with_its_config(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = load_checkpoint(trained / "run" / "checkpoint.pt")
+    torch.save(checkpoint.model, "own.pt")
+    config = ("--config", trained / "run.json5", "--set", "num_classes=3")
+    found = shown_json(capsys, "eval", "own.pt", *config, "--json")
+    expected = shown_json(capsys, "eval", trained / "run" / "checkpoint.pt", "--json")
+    assert found["classes"] == expected["classes"]
+
+
+def test_predict_is_the_same_from_checkpoint_and_file(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    files = sorted((trained / "pictures" / "class_1").iterdir())[:3]
+    shares = by_hand(trained, files).softmax(1)
+    assert exit_code("export", trained / "run" / "checkpoint.pt", "again.onnx") == 0
+    for source in (trained / "run" / "checkpoint.pt", trained / "run" / "model.onnx", "again.onnx"):
+        found = shown_json(capsys, "predict", source, *files, "--format", "json")
+        assert [each["file"] for each in found] == [*map(str, files)]
+        for row, each in zip(shares, found, strict=True):
+            assert [one["label"] for one in each["classes"]] == row.argsort(descending=True).tolist()
+            assert all(one["class"] == CLASSES[one["label"]] for one in each["classes"])
+            found_shares = torch.tensor([one["probability"] for one in each["classes"]])
+            torch.testing.assert_close(found_shares, row.sort(descending=True).values, rtol=1e-4, atol=1e-5)
+
+
+def test_predict_names_what_is_no_picture_and_predicts_the_rest(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(Path("new"), classes=2, pictures=1)
+    Path("new/class_0/broken.png").write_bytes(Path("new/class_0/000.png").read_bytes()[:60])
+    Path("new/notes.txt").write_text("no picture")
+    given = ("predict", trained / "run" / "checkpoint.pt", "new", "new/notes.txt", "none.png", "--top", 1)
+    assert exit_code(*given, "--format", "csv") == 2
+    shown = capsys.readouterr()
+    rows = list(csv.reader(io.StringIO(shown.out)))
+    assert rows[0] == ["file", "rank", "class", "label", "probability"]
+    assert [row[0] for row in rows[1:]] == ["new/class_0/000.png", "new/class_1/000.png"]
+    assert "error: new/class_0/broken.png cannot be read: " in shown.err
+    assert "error: new/notes.txt cannot be read: not a picture" in shown.err
+    assert f"error: none.png cannot be read: {os.strerror(2)}" in shown.err
+    assert "error: 3 of 5 files are no pictures that can be read" in shown.err
+    assert exit_code(*given) == 2
+    assert capsys.readouterr().out.startswith("new/class_0/000.png: class_")
+    assert exit_code(*given, "--format", "json") == 2
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = load_checkpoint(trained / "run" / "checkpoint.pt")
+    checkpoint.data = None
+    save_checkpoint(checkpoint, Path("without.pt"))
+    Path("empty").mkdir()
+    wrong = {
+        ("eval", "none.pt"): "checkpoint none.pt does not exist",
+        ("eval", "run.json5"): "SOURCE: 'run.json5': expected a checkpoint or a state_dict",
+        ("predict", trained / "run" / "checkpoint.pt", "empty"): "the folder empty has no pictures",
+        ("predict", "none.onnx", "a.png"): "none.onnx does not exist",
+        ("predict", "a.onnx", "a.png", "--ema"): "--ema: a.onnx is an exported file, leave the option out",
+        (
+            "predict",
+            "without.pt",
+            "a.png",
+        ): "pictures.mean: mean and deviation of the training pictures",
+        (
+            "eval",
+            trained / "run" / "checkpoint.pt",
+            "--data",
+            "folder:none",
+        ): "the folder none does not",
+    }
+    for arguments, message in wrong.items():
+        assert exit_code(*arguments) == 2
+        assert message in capsys.readouterr().err.replace(str(Path.cwd()) + "/", "")
