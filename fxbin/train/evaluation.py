@@ -13,19 +13,22 @@ from fxbin.train.processes import own_rank
 def accuracy_over_ranks(model: nn.Module, data: Data) -> float:
     """Percentage of the held-out pictures that `model` classifies correctly in eval mode.
 
-    Each process evaluates some of the batches. They are computed by a deployed form of the model, which
-    gives the same up to rounding, where that is faster for so many pictures. Its mode is restored afterwards.
+    Pictures that cannot be read do not count. Each process evaluates some of the batches. They are computed
+    by a deployed form of the model, which gives the same up to rounding, where that is faster for so many
+    pictures. Its mode is restored afterwards.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
         # By the number of all pictures: one process and several use the same form, so count the same.
         form = evaluated_form(model, data.held_out_pictures)
-        correct = torch.zeros((), dtype=torch.int64, device=device)
+        counts = torch.zeros(2, dtype=torch.int64, device=device)  # of those that are right, and of all
         ranks = rank_count()
         for x, labels in data.held_out(own_rank() if ranks > 1 else 0, ranks):
-            correct += (form(x).argmax(1) == labels).sum()
-        return 100 * int(sum_over_ranks(correct)) / data.held_out_pictures
+            counts[0] += (form(x).argmax(1) == labels).sum()
+            counts[1] += len(labels)
+        correct, seen = map(int, sum_over_ranks(counts))
+        return 100 * correct / seen
     finally:
         model.train(was_training)
 
@@ -33,5 +36,8 @@ def accuracy_over_ranks(model: nn.Module, data: Data) -> float:
 @torch.no_grad()
 def evaluate_as_it_is(model: nn.Module, data: Data) -> float:
     """Percentage of the held-out pictures that `model` itself classifies correctly in its present mode."""
-    correct = sum(int((model(x).argmax(1) == labels).sum()) for x, labels in data.held_out())
-    return 100 * correct / data.held_out_pictures
+    correct, seen = 0, 0
+    for x, labels in data.held_out():
+        correct += int((model(x).argmax(1) == labels).sum())
+        seen += len(labels)
+    return 100 * correct / seen
