@@ -35,12 +35,14 @@ from fxbin.train.loggers.metrics_csv import MetricsCsv
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
 from fxbin.train.output_folder import explained
-from fxbin.train.phase import Phase, Recorder, run_phase
+from fxbin.train.phase import Phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
 from fxbin.train.processes import is_first_process, own_rank, process_group, restarted_by_torchrun
 from fxbin.train.progress import TrainingProgress
+from fxbin.train.recorder import Recorder
 from fxbin.train.resume import checkpoint_path, plain
+from fxbin.train.run_phase import run_phase
 from fxbin.train.settings import read_settings
 from fxbin.train.sharded import ShardedModel
 from fxbin.train.stage_loss import learns_from_previous_stage, loss_of

@@ -36,8 +36,8 @@ from fxbin.train.build import model_of
 from fxbin.train.data import ImageData, load_images
 from fxbin.train.epoch import accuracy, predict
 from fxbin.train.history import EpochRecord
-from fxbin.train.phase import Recorder
 from fxbin.train.progress import HEADER, TrainingProgress, epoch_line
+from fxbin.train.recorder import Recorder
 from fxbin.train.run import pretrain, train_stages
 
 TRAINING_IMAGES = 600

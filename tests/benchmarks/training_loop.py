@@ -31,8 +31,9 @@ from fxbin.diagnostics import Diagnostics
 from fxbin.train import models
 from fxbin.train.distillation import DistillationLoss
 from fxbin.train.optimizer_step import OptimizerStep
-from fxbin.train.phase import Phase, train_with_schedule
+from fxbin.train.phase import Phase
 from fxbin.train.progress import TrainingProgress
+from fxbin.train.run_phase import train_with_schedule
 
 LIMIT = 1.03
 """Largest ratio of the two times that `--check` accepts."""
