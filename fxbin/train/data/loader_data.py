@@ -38,6 +38,7 @@ class LoaderData:
         self.preprocessing = preprocessing
         self.config = config
         self._loaders = (training, held_out)
+        self._picture: tuple[int, int, int] | None = None
         self.training_pictures = _pictures(training, config.batch_size)
         self.held_out_pictures = _pictures(held_out, config.batch_size)
         if isinstance(_sampler(held_out), DistributedSampler):
@@ -49,8 +50,10 @@ class LoaderData:
     @property
     def picture(self) -> tuple[int, int, int]:
         """Channels, height and width of the first held-out batch."""
-        channels, height, width = self.samples(1)[0].shape[1:]
-        return channels, height, width
+        if self._picture is None:
+            channels, height, width = self.samples(1)[0].shape[1:]
+            self._picture = channels, height, width
+        return self._picture
 
     def to(self, device: torch.device) -> "LoaderData":
         """See `Data.to`."""

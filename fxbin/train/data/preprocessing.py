@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -64,44 +65,22 @@ class Preprocessing:
 
     def for_evaluation(self) -> Transform:
         """Resize, crop the centre."""
-        steps = _steps()
-        size = [self.height, self.width]
-
-        def transform(picture: Any) -> Tensor:
-            resized = steps.resize(picture, self.cover(picture), self._mode(), antialias=True)
-            return steps.to_tensor(steps.center_crop(resized, size))
-
-        return transform
+        return Plain(self)
 
     def for_training(self, augmentation: Augmentation) -> Transform:
         """Resize and crop, at random where `augmentation` says so, then the rest of it."""
-        v2 = import_v2()
-        to_tensor, first = _steps().to_tensor, self._first(augmentation)
-        random_ones: list[Callable[[Any], Any]] = []
+        v2, size = import_v2(), (self.height, self.width)
+        steps: list[Callable[[Any], Any]] = [Plain(self)]
+        if augmentation.crop is not None:
+            scale = (augmentation.crop, 1.0)
+            steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=self.mode, antialias=True)]
         if augmentation.rand_augment:
-            random_ones.append(v2.RandAugment(augmentation.rand_augment, augmentation.rand_augment_magnitude))
+            steps.append(v2.RandAugment(augmentation.rand_augment, augmentation.rand_augment_magnitude))
         if augmentation.shift:
-            random_ones.append(v2.RandomCrop((self.height, self.width), padding=augmentation.shift))
+            steps.append(v2.RandomCrop(size, padding=augmentation.shift))
         if augmentation.flip:
-            random_ones.append(v2.RandomHorizontalFlip())
-
-        def transform(picture: Any) -> Tensor:
-            picture = first(picture)
-            for step in random_ones:
-                picture = step(picture)
-            return to_tensor(picture)
-
-        return transform
-
-    def _first(self, augmentation: Augmentation) -> Callable[[Any], Any]:
-        """From a picture of any size to one of the model's size."""
-        if augmentation.crop is None:
-            return self.for_evaluation()
-        scale, size = (augmentation.crop, 1.0), (self.height, self.width)
-        crop: Callable[[Any], Any] = import_v2().RandomResizedCrop(
-            size, scale=scale, interpolation=self._mode(), antialias=True
-        )
-        return crop
+            steps.append(v2.RandomHorizontalFlip())
+        return Augmented(steps)
 
     def cover(self, picture: Any) -> list[int]:
         """Height and width to which `picture` is resized, so that the model's size can be cropped from it.
@@ -115,31 +94,48 @@ class Preprocessing:
             return [height, max(width, height * own_width // own_height)]
         return [max(height, width * own_height // own_width), width]
 
-    def _mode(self) -> Any:
+    @property
+    def mode(self) -> Any:
+        """The interpolation, as torchvision has it."""
         from torchvision.transforms import InterpolationMode
 
         return InterpolationMode(self.interpolation)
 
 
+# Classes, as workers may be started with a copy of what they need, which cannot hold a function's function.
 @dataclass(frozen=True)
-class _Steps:
-    """Functions of torchvision for PIL pictures and tensors."""
+class Plain:
+    """Resizes a picture and crops its centre."""
 
-    resize: Callable[..., Any]
-    center_crop: Callable[[Any, list[int]], Any]
-    to_tensor: Callable[[Any], Tensor]
+    preprocessing: Preprocessing
 
-
-def _steps() -> _Steps:
-    functional = import_v2().functional
-
-    def to_tensor(picture: Any) -> Tensor:
-        tensor: Tensor = picture if isinstance(picture, Tensor) else functional.pil_to_tensor(picture)
-        return tensor
-
-    return _Steps(functional.resize, functional.center_crop, to_tensor)
+    def __call__(self, picture: Any) -> Tensor:
+        """The picture in the model's size, as uint8."""
+        own, functional = self.preprocessing, import_v2().functional
+        resized = functional.resize(picture, own.cover(picture), own.mode, antialias=True)
+        return as_tensor(functional.center_crop(resized, [own.height, own.width]))
 
 
+@dataclass(frozen=True)
+class Augmented:
+    """Takes `steps` one after another; the first gives a picture the model's size."""
+
+    steps: list[Callable[[Any], Any]]
+
+    def __call__(self, picture: Any) -> Tensor:
+        """The picture in the model's size, as uint8."""
+        for step in self.steps:
+            picture = step(picture)
+        return as_tensor(picture)
+
+
+def as_tensor(picture: Any) -> Tensor:
+    """A PIL picture as a uint8 tensor ``(c, h, w)``; a tensor as it is."""
+    tensor: Tensor = picture if isinstance(picture, Tensor) else import_v2().functional.pil_to_tensor(picture)
+    return tensor
+
+
+@cache
 def import_v2() -> Any:
     """Torchvision's transforms; raises DataError if it is not installed, or built for another torch."""
     declare_operators()

@@ -1,3 +1,4 @@
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fxbin import load_config
 from fxbin.config import Config
 from fxbin.errors import CheckpointError, ConfigError, DataError
 from fxbin.train.data import open_data
+from fxbin.train.data.folder import open_folder
 from fxbin.train.data.kept import check_same_classes
 from fxbin.train.data.picture_data import PictureData
 from tests.folders import write_folder
@@ -178,6 +180,18 @@ def test_transparent_colours_of_a_palette_are_blended_with_white(tmp_path: Path)
         expected = torch.tensor(list(Image.alpha_composite(white, layer).convert("RGB").tobytes()))
         found = torch.tensor(list(decode(tmp_path / f"{name}.png", 3).tobytes()))
         assert (found - expected).abs().max() <= 1
+
+
+def test_workers_may_be_started_with_a_copy_of_the_reader(root: Path) -> None:
+    from fxbin.train.data.reader import Key, Reader, Use
+
+    settings = config(root, augmentation=AUGMENTATION)
+    preprocessing = opened(settings).preprocessing
+    parts = open_folder(root, None, 0.2, 0)
+    reader = Reader(parts, preprocessing, preprocessing.for_training(settings.augmentation))
+    copied = pickle.loads(pickle.dumps(reader))
+    keys = [Key(use, 2, seed=5) for use in Use]
+    assert torch.equal(reader.__getitems__(keys).x, copied.__getitems__(keys).x)
 
 
 def test_samples_are_spread_over_the_held_out_pictures(root: Path) -> None:
