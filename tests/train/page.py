@@ -1,4 +1,4 @@
-"""What docs/training.md says, section by section, and its commands, run as they stand or with a few keys more."""
+"""What docs/training.md says, section by section, and its commands, run with a few keys more."""
 
 import os
 import re
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 LAUNCHERS = {"python": [], "torchrun": ["-m", "torch.distributed.run", "--standalone"]}
 
 SHORT = [
-    *("epochs=4", "pretrain.epochs=1", "batch_size=8", "device=cpu", "threads=1"),
+    *("epochs=4", "pretrain.epochs=1", "batch_size=8", "device=cpu", "threads=1", "workers=0"),
     *(
         f"compression.params.{key}"
         for key in (
@@ -72,23 +72,18 @@ def run(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def killed(command: list[str], after: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
     """Run `command` in a process of its own, until it prints a line with `after`, and kill it then."""
-    process = subprocess.Popen(
-        _spelled(command),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if after in line:
-            process.send_signal(with_signal)
-            break
-    process.stdout.read()
-    assert process.wait(100) != 0, "".join(seen)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    seen: list[str] = []
+    with subprocess.Popen(
+        _spelled(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        for line in process.stdout or ():
+            seen.append(line)
+            if after in line:
+                process.send_signal(with_signal)
+                break
     assert after in seen[-1], "".join(seen)
+    assert process.returncode not in (0, None)
 
 
 def _spelled(command: list[str]) -> list[str]:
