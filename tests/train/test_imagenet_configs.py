@@ -1,28 +1,51 @@
-"""The shipped configs for ImageNet, on a folder with its layout."""
+"""The shipped configs for ImageNet, as docs/training.md uses them, on a folder with its layout."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 
-from fxbin import load_config
-from fxbin.train.run import train
+from fxbin.train import outputs
+from fxbin.train.checkpoint import load_checkpoint
 from tests.folders import write_folder
+from tests.train.page import DOCS, STAGES, commands, run, sections, shortened
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CHECK, TRAIN = commands(sections("training.md")["ImageNet"])
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders like ImageNet's, and a file where torchvision keeps the weights that it has downloaded."""
+    models = pytest.importorskip("torchvision.models")
+    write_folder(tmp_path / "train", classes=2, pictures=2, size=(40, 30))
+    write_folder(tmp_path / "val", classes=2, pictures=1, size=(40, 30))
+    weights = tmp_path / "hub" / "checkpoints" / models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
+    weights.parent.mkdir(parents=True)
+    torch.save(models.resnet18().state_dict(), weights)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.chdir(DOCS.parent)
+    # What else a run writes takes longer than this training.
+    for name in ("write_onnx", "write_graph", "write_curves"):
+        monkeypatch.setattr(outputs, name, lambda *_: None)
+    return tmp_path
 
 
 @pytest.mark.parametrize("name", ["xnor", "dorefa"])
-def test_a_shipped_config_trains_on_a_folder_with_the_layout_of_imagenet(tmp_path: Path, name: str) -> None:
-    write_folder(tmp_path / "train", classes=2, pictures=2, size=(40, 30))
-    write_folder(tmp_path / "val", classes=2, pictures=1, size=(40, 30))
-    config: dict[str, Any] = load_config(CONFIGS / f"resnet18_imagenet_{name}.json5").to_dict()
-    config |= {"data_dir": str(tmp_path), "device": "cpu", "workers": 0}
-    # Less of it: no download, small pictures, and the last stage alone.
-    config |= {"pretrained": False, "input_info": {"sample_size": [1, 3, 64, 64]}, "epochs": 1}
-    params = config["compression"][0]["params"]
-    params |= {"activations_quant_start_epoch": 0, "weights_quant_start_epoch": 0}
-    config["distillation"] = {"enabled": False}
-    trained = train(config, tmp_path / "run")
-    assert [record.stage for record in trained.history] == ["activations and weights"]
-    assert trained.data.class_names == ("class_0", "class_1")
+def test_a_shipped_config_trains_on_a_folder_with_the_layout_of_imagenet(
+    imagenet: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check, train = (
+        [part.replace("xnor", name).replace("/data/imagenet", str(imagenet)) for part in command]
+        for command in (CHECK, TRAIN)
+    )
+    assert run(check, capsys).startswith("note: 16 of 20 conv2d are binarized")
+    # Only the number of epochs is another one, and no epoch in full precision precedes trained weights.
+    keys = [key for key in shortened([]) if "epoch" in key and not key.startswith("pretrain")]
+    short = [part for key in keys for part in ("--set", key)]
+    run(
+        [*train, *short, "--set", "device=cpu", "--set", "workers=0", "--output", str(imagenet / "run")],
+        capsys,
+    )
+    checkpoint = load_checkpoint(imagenet / "run" / "checkpoint.pt")
+    assert [record["stage"] for record in checkpoint.history] == STAGES[1:]
+    assert checkpoint.model["fc.weight"].shape == (1000, 512)
