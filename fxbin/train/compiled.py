@@ -58,5 +58,5 @@ def check_compiler(device: torch.device) -> None:
 
 def parallel_of(model: nn.Module) -> DistributedDataParallel | None:
     """The `DistributedDataParallel` that `model` is, or that was compiled to it; None without one."""
-    inner = vars(model).get("_modules", {}).get(torch_private.ORIGINAL_MODULE, model)
+    inner = dict(model.named_children()).get(torch_private.ORIGINAL_MODULE, model)
     return inner if isinstance(inner, DistributedDataParallel) else None

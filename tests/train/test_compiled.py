@@ -20,8 +20,7 @@ def test_compiled_steps_give_the_same_network_in_every_stage_with_the_same_names
     (tmp_path / "net.py").write_text(MODEL.replace("nn.Dropout(0.3), ", ""))
     eager = train(config, tmp_path / "eager")
     # Eager would be the fallback after too many versions: two in a stage, with the last, smaller batch.
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 4)
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    limit = torch._dynamo.config.patch(recompile_limit=4, fail_on_recompile_limit_hit=True)
     torch.compiler.reset()
     graphs: list[int] = []
 
@@ -32,9 +31,10 @@ def test_compiled_steps_give_the_same_network_in_every_stage_with_the_same_names
     original = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model: original(model, backend=counted))
     progress = InterruptedAt(11)
-    with pytest.raises(KeyboardInterrupt):
-        train(config | {"compile": True}, tmp_path / "compiled", progress=progress)
-    compiled = train(config | {"compile": True}, tmp_path / "compiled")
+    with limit:
+        with pytest.raises(KeyboardInterrupt):
+            train(config | {"compile": True}, tmp_path / "compiled", progress=progress)
+        compiled = train(config | {"compile": True}, tmp_path / "compiled")
     assert len(graphs) >= 4
     assert [r.loss for r in compiled.history] == pytest.approx([r.loss for r in eager.history], rel=1e-3)
     saved = load_checkpoint(tmp_path / "compiled" / "checkpoint.pt").model
