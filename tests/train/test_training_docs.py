@@ -37,7 +37,7 @@ Captured = pytest.CaptureFixture[str]
 @pytest.fixture
 def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with the pictures and the config of the page."""
-    write_folder(tmp_path / "flowers", size=(80, 70))
+    write_folder(tmp_path / "flowers", pictures=6, size=(80, 70))
     for name, own in zip(("daisy", "rose", "tulip"), range(3), strict=True):
         (tmp_path / "flowers" / f"class_{own}").rename(tmp_path / "flowers" / name)
     (config,) = blocks(TUTORIAL["Pictures in folders"], "json5")
@@ -97,7 +97,7 @@ def evaluates_and_predicts(place: Path, capsys: Captured) -> None:
     assert all(name in run(per_class, capsys) for name in ("daisy", "rose", "tulip"))
     assert "of 4" in run(other, capsys)
     predicted = run(predict, capsys)
-    assert predicted.count("\n") == 1 + 8
+    assert predicted.count("\n") == 1 + 6
     assert "photo.jpg: " in predicted
     assert "photo.jpg," in run(predict_onnx, capsys)
 
