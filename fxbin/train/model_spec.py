@@ -22,6 +22,7 @@ from fxbin import torch_private
 from fxbin.errors import ConfigError
 from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
+from fxbin.train.other_classes import with_classes
 from fxbin.train.python_file import load_callable, split_spec
 from fxbin.train.torchvision_operators import declare_operators
 
@@ -80,8 +81,10 @@ def from_library(
     if library == "torchvision":
         models = import_library("torchvision.models", spec)
         check_name(spec, name, [*models.list_models(), *OWN_MODELS])
-        weights = {"weights": "DEFAULT" if pretrained else None}
-        return models.get_model_builder(name), weights, {"num_classes": "num_classes"}
+        build = models.get_model_builder(name)
+        if pretrained:
+            return with_classes(name, build), {"weights": "DEFAULT"}, {"num_classes": "num_classes"}
+        return build, {"weights": None}, {"num_classes": "num_classes"}
     if library == "timm":
         timm = import_library("timm", spec)
         check_name(spec, name, timm.list_models(), is_known=timm.is_model(name))

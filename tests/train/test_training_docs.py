@@ -11,6 +11,7 @@ import json5
 import pytest
 
 from fxbin.config import load_config
+from fxbin.engine.build import chosen_folder
 from fxbin.staged.schedule import stage_at
 from fxbin.train import outputs
 from tests.folders import write_folder
@@ -42,6 +43,8 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (config,) = blocks(TUTORIAL["Pictures in folders"], "json5")
     (tmp_path / "flowers.json5").write_text(config)
     monkeypatch.chdir(tmp_path)
+    # Counts of shards go there; the engine stays where it is, as building it takes longer than a training.
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(chosen_folder() or tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(DOCS.parent))
     return tmp_path
