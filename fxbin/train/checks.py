@@ -87,7 +87,7 @@ def start_as_in_nncf(subject: Subject) -> Iterator[str]:
     if section.activations.levels in (None, "zero_scale") and not is_asked_for:
         yield (
             "params.activation_scale_init: not given, so scales start as in NNCF (quantile), which costs "
-            'several points of accuracy: set it to "mse", or preset to "recommended"'
+            'several points of accuracy: set it to "mse", or preset to "recommended" (docs/presets.md)'
         )
 
 

@@ -205,19 +205,19 @@ def write_table(lines: list[str]) -> None:
 
 
 def write_plot(rows: list[Row]) -> None:
-    """Draw accuracy over latency, one panel a protocol."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    for axes, protocol in zip(figure.subplots(1, 2), PROTOCOLS, strict=True):
-        for row in (row for row in rows if row.accuracies[protocol]):
-            y = statistics.mean(row.accuracies[protocol])
-            axes.plot(1e3 * row.picture, y, "o" if row.name != FULL_PRECISION else "s")
-            label = row.name.replace("_", " ")
-            axes.annotate(
-                label, (1e3 * row.picture, y), xytext=(4, 4), textcoords="offset points", fontsize=8
-            )
+    """Draw accuracy over latency, one panel for each protocol in which presets can be compared."""
+    protocols = [name for name in PROTOCOLS if sum(bool(row.accuracies[name]) for row in rows) > 1]
+    figure = Figure(figsize=(4.5 * len(protocols), 3.8), layout="constrained")
+    for axes, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
+        for index, row in enumerate(rows):
+            if row.accuracies[protocol]:
+                x, y = 1e3 * row.picture, statistics.mean(row.accuracies[protocol])
+                axes.plot(x, y, "s" if row.name == FULL_PRECISION else "o", color=f"C{index}")
+                label = row.name.replace("_", " ")
+                axes.annotate(label, (x, y), (0, 5), textcoords="offset points", fontsize=8, ha="center")
         axes.set(title=f"{protocol} protocol", xlabel="ms a picture, one thread", ylabel="test accuracy, %")
         axes.grid(alpha=0.3)
-        axes.margins(x=0.2)
+        axes.margins(x=0.25, y=0.15)
     figure.savefig(PLOT, metadata={"Date": None})
 
 
