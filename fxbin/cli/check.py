@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.exit_code import EXIT_ERROR
-from fxbin.cli.options import ConfigArgument, OutputOption, SetOption
+from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputOption, SetOption
 from fxbin.cli.source import changes_of, output_folder
 
 
@@ -17,6 +17,8 @@ def check(
         typer.Option("--model", metavar="MODEL", help="The model, if the config does not name one."),
     ] = None,
     output: OutputOption = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """List everything in a config that is wrong or may be surprising, without training.
 
@@ -28,7 +30,7 @@ def check(
     """
     from fxbin.train.checks import check as findings_of
 
-    changes = changes_of(settings or (), model=model)
+    changes = changes_of(settings or (), model=model, data=data, data_dir=data_dir)
     found = findings_of(str(config), changes=changes, output=output_folder(config, output))
     for label, messages in (("error", found.problems), ("note", found.notes)):
         for message in messages:
