@@ -125,11 +125,15 @@ def _add_box(dot: graphviz.Digraph, box: Box, drawn: "nx.DiGraph[str]") -> None:
         _add_node(dot, name, drawn.nodes[name], scope)
     for inner in box.boxes:
         # Two boxes may have the same scope; the first node makes the name of each unique.
-        key = next(iter(inner.nodes), None) or "/".join(inner.path)
-        with dot.subgraph(name=f"cluster {key} {'/'.join(inner.path)}") as subgraph:
+        with dot.subgraph(name=f"cluster {_first_node(inner)} {'/'.join(inner.path)}") as subgraph:
             subgraph.attr(label=graphviz.escape(shortened(inner.path[-1])), **CLUSTER)
             subgraph.attr(tooltip=graphviz.escape("/".join(inner.path)))
             _add_box(subgraph, inner, drawn)
+
+
+def _first_node(box: Box) -> str:
+    """The first of its nodes, or else that of its first box: no box is empty."""
+    return next(iter(box.nodes), None) or _first_node(box.boxes[0])
 
 
 def _add_node(dot: graphviz.Digraph, name: str, data: dict[str, Any], scope: str) -> None:

@@ -29,5 +29,5 @@ def test_check_lists_all_problems(config: Path, capsys: pytest.CaptureFixture[st
 def test_check_takes_other_data_as_train_does(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code("check", config, "--data", "fashion-mnist", "--data-dir", tmp_path) == 2
-    assert f"'fashion-mnist' cannot be read: {tmp_path} lacks" in capsys.readouterr().out
+    assert exit_code("check", config, "--data", "torchvision:MNIST", "--data-dir", tmp_path) == 2
+    assert str(tmp_path) in capsys.readouterr().out

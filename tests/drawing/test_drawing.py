@@ -316,3 +316,38 @@ def test_folded_resnet18_fits_a_page() -> None:
         width, height = map(float, plain(fxbin.to_dot(model, collapse=depth).source)[0][2:4])
         assert width < 8.3
         assert height < limit
+
+
+class TwoOperators(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp().cos()
+
+
+class BoxesAlone(nn.Module):
+    """All that it does is in its two parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = TwoOperators(), TwoOperators()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(self.first(x))
+        return y
+
+
+class CalledTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part, self.conv = BoxesAlone(), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.part(self.conv(self.part(x)))
+        return y
+
+
+def test_boxes_of_two_calls_have_two_names_even_if_all_nodes_are_in_boxes_inside() -> None:
+    config = {"input_info": {"sample_size": [1, 3, 4, 4]}, "compression": {"algorithm": "binarization"}}
+    source = str(fxbin.to_dot(fxbin.transform(CalledTwice(), config)))
+    names = re.findall(r'subgraph "?(cluster [^"{]*)', source)
+    assert len([name for name in names if name.endswith("BoxesAlone[part]")]) == 2
+    assert len(names) == len(set(names))
