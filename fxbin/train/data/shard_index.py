@@ -1,12 +1,7 @@
 """How many samples each shard has, and of which classes: counted once, and kept in a cache."""
 
-import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from torch import distributed
@@ -14,25 +9,11 @@ from torch import distributed
 from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import DataError
 from fxbin.errors.messages import listed
-from fxbin.train.data.shards import is_file, label_in, opened, path_of, suffix_of_picture
+from fxbin.train.data.shard_cache import Counted, cached, keep
+from fxbin.train.data.shards import is_file, label_in, opened, path_of, suffix_of_picture, where_is
 from fxbin.train.processes import own_rank
 
 THREADS = 8
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What is known of a shard."""
-
-    samples: int
-    largest: int
-    """Its largest label; -1 if labels are names."""
-
-    names: tuple[str, ...]
-    """The different labels, if they are names."""
-
-    stamp: str
-    """Size and time of change of a local file; empty for others, which are taken to stay the same."""
 
 
 def count_shards(urls: Sequence[str]) -> list[Counted]:
@@ -40,9 +21,9 @@ def count_shards(urls: Sequence[str]) -> list[Counted]:
 
     Raises DataError if one cannot be read, has no samples, or has one without picture or label.
     """
-    cache = cache_path(urls)
-    known = read_cache(cache)
-    wanted = [url for url in urls if url not in known or known[url].stamp != stamp_of(url)]
+    kept = {url: cached(where_is(url)) for url in urls}
+    known = {url: found for url, found in kept.items() if found is not None and found.stamp == stamp_of(url)}
+    wanted = [url for url in dict.fromkeys(urls) if url not in known]
     ranks = rank_count()
     mine = wanted[own_rank() if ranks > 1 else 0 :: ranks]
     problem = ""
@@ -56,8 +37,9 @@ def count_shards(urls: Sequence[str]) -> list[Counted]:
         if problem_of_rank:
             raise DataError(problem_of_rank)
         known |= of_rank
-    if wanted and own_rank() == 0:
-        write_cache(cache, {url: known[url] for url in urls})
+    if own_rank() == 0:
+        for url in wanted:
+            keep(where_is(url), known[url])
     return [known[url] for url in urls]
 
 
@@ -97,33 +79,6 @@ def stamp_of(url: str) -> str:
         return ""
     found = path_of(url).stat()
     return f"{found.st_size} {found.st_mtime_ns}"
-
-
-def cache_path(urls: Sequence[str]) -> Path:
-    """The file in the user's cache folder for these shards."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fxbin" / "shards"
-    where = [str(path_of(url).resolve()) if is_file(url) else url for url in urls]
-    return folder / f"{blake2b(json.dumps(where).encode(), digest_size=16).hexdigest()}.json"
-
-
-def read_cache(path: Path) -> dict[str, Counted]:
-    """What the cache file holds; nothing if it is not there or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {url: Counted(**{**value, "names": tuple(value["names"])}) for url, value in content.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}
-
-
-def write_cache(path: Path, counted: dict[str, Counted]) -> None:
-    """Write the cache file, if its folder can be written: without it, shards are counted again."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({url: asdict(value) for url, value in counted.items()}))
-        temporary.replace(path)
-    except OSError:
-        return
 
 
 def class_names_of(training: Sequence[Counted], held_out: Sequence[Counted]) -> tuple[str, ...]:

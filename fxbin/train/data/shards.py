@@ -12,6 +12,7 @@ from pathlib import Path
 from fxbin.errors import DataError
 from fxbin.errors.messages import listed
 from fxbin.train.data.decode import SUFFIXES
+from fxbin.train.data.shard_cache import forget
 
 LABELS = ("cls", "label", "json")
 """Suffixes of the member that holds the label: a number, a name, or a JSON object with one of these keys."""
@@ -66,6 +67,11 @@ def is_file(url: str) -> bool:
 def path_of(url: str) -> Path:
     """The path of a local shard."""
     return Path(url.removeprefix("file://").removeprefix("file:")).expanduser()
+
+
+def where_is(url: str) -> str:
+    """The same shard by a name that does not depend on the current folder."""
+    return str(path_of(url).resolve()) if is_file(url) else url
 
 
 @contextmanager
@@ -210,6 +216,7 @@ def samples(url: str, skip: int = 0, count: int | None = None) -> Iterator[Sampl
                 picture = members.read(suffix_of_picture(url, name, members))
                 yield Sample(f"{name!r} of {url}", picture, label_in(url, name, members))
     if count is not None and given < count:
+        forget(where_is(url))
         raise DataError(
             f"data: the shard {url} has {skip + given} samples, fewer than when they were counted. Was it "
             "replaced? Start again, so that they are counted anew."

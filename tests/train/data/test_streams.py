@@ -11,6 +11,7 @@ from fxbin import load_config
 from fxbin.config import Config
 from fxbin.errors import DataError
 from fxbin.train.data import open_data, shard_index
+from fxbin.train.data.shard_cache import Counted
 from fxbin.train.data.stream_data import StreamBatches, StreamData
 from fxbin.train.data.stream_order import Layout, StreamOrder
 from tests.shards import write_shards
@@ -139,7 +140,7 @@ def test_shards_are_counted_once_and_again_when_they_change(
     counted: list[str] = []
     count = shard_index.count
 
-    def noted(url: str) -> shard_index.Counted:
+    def noted(url: str) -> Counted:
         counted.append(url)
         return count(url)
 
@@ -153,6 +154,18 @@ def test_shards_are_counted_once_and_again_when_they_change(
     data = opened(config(folder))
     assert data.training_pictures == PICTURES + 1
     assert f"{folder}/train-4.tar" in counted[7:]
+
+
+def test_a_shard_elsewhere_that_has_shrunk_is_counted_again_at_the_next_start(folder: Path) -> None:
+    pytest.importorskip("webdataset")
+    settings = config(folder, data=f"wds:pipe:cat {folder}/train-2.tar", workers=0)
+    before = opened(settings).training_pictures
+    write_shards(folder, "train", (1, 1, before - 1))
+    data = opened(settings)
+    assert data.training_pictures == before  # nothing tells that it has changed
+    with pytest.raises(DataError, match="fewer than when they were counted"):
+        list(data.training(settings, 0).epoch(0))
+    assert opened(settings).training_pictures == before - 1
 
 
 def test_compressed_shards_commands_and_names_of_classes(folder: Path, tmp_path: Path) -> None:
