@@ -12,9 +12,9 @@ from fxbin.train.build import binarized_from, fit_to_data
 from fxbin.train.checkpoint import load_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.model_spec import build_model
-from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained, train
 from fxbin.train.teacher import own_teacher
+from tests.train.small_run import InterruptedAt
 
 # Dropout, so that random numbers drawn while training matter; batch norm, so that buffers do.
 MODEL = """
@@ -52,23 +52,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "pretrain": {"epochs": 2},
         "compression": {"algorithm": "binarization", "params": PARAMS},
     }
-
-
-class InterruptedAt(TrainingProgress):
-    """Ctrl-C in the given batch, counted from 0 over the whole sitting; None never."""
-
-    def __init__(self, batch: int | None = None) -> None:
-        self.batch = batch
-        self.seen = 0
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def batch_done(self, lr: float, weight_decay: float, loss: float, accuracy: float) -> None:
-        self.seen += 1
-        if self.batch is not None and self.seen > self.batch:
-            raise KeyboardInterrupt
 
 
 def weights(trained: Trained) -> dict[str, Tensor]:

@@ -1,11 +1,10 @@
 """Pictures that are read while they are needed, in any order: folders and other sets with positions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fxbin.config import Config
 from fxbin.errors import DataError
@@ -16,8 +15,9 @@ from fxbin.train.data.picture_set import Parts
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.data.reader import Key, Reader, Use
 from fxbin.train.data.seeds import generator_of
-from fxbin.train.data.sizes import batch_sizes, check_enough
-from fxbin.train.data.worker_data import LEAST, WorkerData
+from fxbin.train.data.sizes import check_enough
+from fxbin.train.data.worker_batches import WorkerBatches
+from fxbin.train.data.worker_data import WorkerData
 
 
 class PictureData(WorkerData):
@@ -87,37 +87,11 @@ class PictureData(WorkerData):
         return torch.cat(x), torch.cat(labels)
 
 
-@dataclass
-class PictureBatches:
-    """See `TrainingBatches`. The random numbers of a picture follow from seed, epoch and its position."""
+class PictureBatches(WorkerBatches):
+    """See `TrainingBatches`. Shuffled for each epoch."""
 
-    data: PictureData
-    batch_size: int
-    seed: int
-    rank: int
-    ranks: int
-    sizes: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sizes = batch_sizes(self.data.training_pictures, self.batch_size, self.ranks, LEAST)
-
-    def __len__(self) -> int:
-        """Number of batches in an epoch."""
-        return len(self.sizes)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """See `TrainingBatches.epoch`."""
-        return self.data.train_on(self._keys(number, start), (self.seed, number))
-
-    def division(self) -> list[int]:
-        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
-        return []
-
-    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
-        """See `TrainingBatches.divided`."""
-        return self
-
-    def _keys(self, number: int, start: int) -> Iterator[list[Key]]:
+    @override
+    def keys(self, number: int, start: int) -> Iterator[list[Key]]:
         order = torch.randperm(self.data.training_pictures, generator=generator_of(self.seed, number))
         for batch in order.split(self.sizes)[start:]:
             own = batch.tensor_split(self.ranks)[self.rank].tolist()

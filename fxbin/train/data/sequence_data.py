@@ -1,13 +1,14 @@
 """Data sets without positions, of the user: one sample after another, in the same order in all processes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from fxbin.config import Config
 from fxbin.errors import DataError
@@ -17,8 +18,9 @@ from fxbin.train.data.mixing import with_mixing
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.data.reader import Item, Read, Use, gather
 from fxbin.train.data.seeds import random_state_kept, seed_globally
-from fxbin.train.data.sizes import batch_sizes, check_enough, part_size
-from fxbin.train.data.worker_data import LEAST, WorkerData
+from fxbin.train.data.sizes import check_enough, part_size
+from fxbin.train.data.worker_batches import WorkerBatches
+from fxbin.train.data.worker_data import WorkerData
 
 
 class SequenceKey(NamedTuple):
@@ -177,37 +179,11 @@ class SequenceData(WorkerData):
                 yield x, labels
 
 
-@dataclass
-class SequenceBatches:
+class SequenceBatches(WorkerBatches):
     """See `TrainingBatches`. Each process goes through all samples, and decodes its own."""
 
-    data: SequenceData
-    batch_size: int
-    seed: int
-    rank: int
-    ranks: int
-    sizes: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sizes = batch_sizes(self.data.training_pictures, self.batch_size, self.ranks, LEAST)
-
-    def __len__(self) -> int:
-        """Number of batches in an epoch."""
-        return len(self.sizes)
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """See `TrainingBatches.epoch`."""
-        return self.data.train_on(self._keys(number, start), (self.seed, number))
-
-    def division(self) -> list[int]:
-        """See `TrainingBatches.division`: nothing, as each process gets its part of the same batches."""
-        return []
-
-    def divided(self, division: list[int]) -> Self:  # noqa: ARG002  (the same for all)
-        """See `TrainingBatches.divided`."""
-        return self
-
-    def _keys(self, number: int, start: int) -> Iterator[list[SequenceKey]]:
+    @override
+    def keys(self, number: int, start: int) -> Iterator[list[SequenceKey]]:
         place = sum(self.sizes[:start])
         for size in self.sizes[start:]:
             begin = place + sum(part_size(size, rank, self.ranks) for rank in range(self.rank))
