@@ -14,6 +14,7 @@ from fxbin.config import load_config
 from fxbin.engine.build import chosen_folder
 from fxbin.staged.schedule import stage_at
 from fxbin.train import outputs
+from fxbin.train.data import picture_data, sequence_data, stream_data
 from tests.folders import write_folder
 from tests.train.page import DOCS, STAGES, blocks, commands, killed, run, sections, shortened
 
@@ -43,7 +44,10 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (config,) = blocks(TUTORIAL["Pictures in folders"], "json5")
     (tmp_path / "flowers.json5").write_text(config)
     monkeypatch.chdir(tmp_path)
-    # Counts of shards go there; the engine stays where it is, as building it takes longer than a training.
+    # Other tests have left threads in this process, so it must not fork: pictures are read without workers.
+    for data in (picture_data, sequence_data, stream_data):
+        monkeypatch.setattr(data, "worker_count", lambda _asked: 0)
+    # The engine stays where it is, as building it takes longer than a training.
     monkeypatch.setenv("FXBIN_CACHE_DIR", str(chosen_folder() or tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(DOCS.parent))
