@@ -4,45 +4,18 @@ import functools
 import gc
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from fxbin.train.torchvision_operators import declare_operators
+
 if TYPE_CHECKING:
     from fxbin.engine.library import Engine
 
-OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-
-
-def declare_torchvision_operators() -> torch.library.Library | None:
-    """Make `import torchvision` work where its compiled part was built for another torch.
-
-    A torchvision wheel for CUDA does not load next to a CPU torch (nor the reverse), and its Python
-    part, which is all that the tests need, then stops at the shape functions of nms and qnms because
-    nothing has declared those two operators. Declaring them is enough; nothing here calls them.
-    """
-    spec = find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return None
-    try:
-        for compiled in Path(spec.origin).parent.glob("_C*.so"):
-            torch.ops.load_library(compiled)
-    except OSError:
-        library = torch.library.Library("torchvision", "DEF")
-        for schema in OPERATORS:
-            library.define(schema)
-        return library
-    return None
-
-
 # The operators exist as long as the object that declared them.
-TORCHVISION_OPERATORS = declare_torchvision_operators()
+TORCHVISION_OPERATORS = declare_operators()
 
 # Sums in a fixed order, and no fight for cores between tests run side by side.
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.cli.options import (
     InputOption,
     OwnConfigOption,
@@ -70,7 +70,7 @@ def bench(
     if output is not None:
         check_output_name(output, "--output", ".json")
     report = benchmark(
-        model_from(source, input_size, config=config, settings=settings or ()),
+        network_from(source, input_size, config=config, settings=settings or ()).model,
         runtimes=runtime_names(runtimes),
         int8=int8,
         threads=threads,

@@ -9,7 +9,6 @@ from fxbin.config.changes import Change
 from fxbin.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fxbin.binarized.module import BinarizedModule
     from fxbin.train.trained_network import TrainedNetwork
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth")
@@ -68,21 +67,6 @@ def trained_from(
     if average:
         raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
     return network_of_own_loop(Path(source), config_for(config, None, None, settings, changes))
-
-
-def model_from(
-    source: str,
-    input_size: str | None,
-    *,
-    config: str | None = None,
-    settings: Sequence[str] = (),
-    average: bool = False,
-    enable: bool = True,
-) -> "BinarizedModule":
-    """The model of `network_from`."""
-    return network_from(
-        source, input_size, config=config, settings=settings, average=average, enable=enable
-    ).model
 
 
 def is_checkpoint(source: str) -> bool:

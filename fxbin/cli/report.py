@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption
 from fxbin.errors import ConfigError, ExportError
 
@@ -81,9 +81,9 @@ def report(
         timings, notes = timings_of(run.model, known, timed)
         content = run_content(run, pictures=pictures, timings=timings, notes=notes)
     else:
-        model = model_from(
+        model = network_from(
             source, input_size, config=config, settings=settings or (), average=average, enable=False
-        )
+        ).model
         timings, notes = timings_of(model, known, timed)
         content = content_of(model, timings=timings, notes=notes)
     save_page(page(content), path)

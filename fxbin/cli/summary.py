@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.cli.options import (
     AverageOption,
     InputOption,
@@ -50,9 +50,9 @@ def summary(
     """
     import fxbin
 
-    model = model_from(
+    model = network_from(
         source, input_size, config=config, settings=settings or (), average=average, enable=False
-    )
+    ).model
     report = fxbin.summary(model, target=None if target is None else target.value)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))

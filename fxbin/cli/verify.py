@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.cli.options import (
     AverageOption,
     InputOption,
@@ -61,7 +61,7 @@ def verify(
     """
     from fxbin import compare_runtimes
 
-    model = model_from(source, input_size, average=average, config=config, settings=settings or ())
+    model = network_from(source, input_size, average=average, config=config, settings=settings or ()).model
     if runtimes is None:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin import openvino

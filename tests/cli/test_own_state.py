@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fxbin
-from fxbin.cli.network import model_from
+from fxbin.cli.network import network_from
 from fxbin.train.models import resnet_thin
 from tests.cli.commands import exit_code
 
@@ -32,7 +32,7 @@ def test_the_weights_and_the_stage_are_those_of_the_file(
     pytest.importorskip("onnx")
     for prefix in ("", "module.", "_orig_mod.module."):
         torch.save({prefix + name: value for name, value in state.items()}, "own.pt")
-        model = model_from("own.pt", None, config=str(config))
+        model = network_from("own.pt", None, config=str(config)).model
         assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
         assert str(model.binarization.stage) == "activations"
     assert exit_code("export", "own.pt", "own.onnx", "--config", config, "--set", "seed=1") == 0

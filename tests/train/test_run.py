@@ -14,7 +14,7 @@ from fxbin.train.data import ImageData
 from fxbin.train.model_spec import build_model
 from fxbin.train.run import Trained, train
 from fxbin.train.teacher import own_teacher
-from tests.train.small_run import InterruptedAt
+from tests.train.small_run import PARAMS, InterruptedAt
 
 # Dropout, so that random numbers drawn while training matter; batch norm, so that buffers do.
 MODEL = """
@@ -26,15 +26,6 @@ def make(num_classes: int = 10) -> nn.Module:
         nn.ReLU(), nn.Dropout(0.3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes),
     )
 """
-PARAMS = {
-    "activations_quant_start_epoch": 1,
-    "weights_quant_start_epoch": 2,
-    "lr_poly_drop_start_epoch": 3,
-    "lr_poly_drop_duration_epochs": 2,
-    "disable_wd_start_epoch": 3,
-    "batch_multiplier": 2,
-    "base_lr": 0.01,
-}
 
 
 @pytest.fixture
