@@ -1,7 +1,7 @@
 """Keys of `compression`: which call sites are binarized, and how."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -21,7 +21,9 @@ from fxbin.errors.messages import closest
 
 Scopes = Annotated[tuple[Pattern, ...] | None, OneOrMore, NotNull]
 
-RewriteName = Literal["quicknet_stem", "downsample_pooling", "shortcuts", "rprelu", "norm_before_binarize"]
+RewriteName = Literal[
+    "quicknet_stem", "downsample_pooling", "shortcuts", "rprelu", "hardtanh", "norm_before_binarize"
+]
 """Names in `rewrites`, in the order in which they are carried out, whatever the order in the config."""
 
 INSTEAD_OF = {
@@ -73,6 +75,14 @@ class Binarization(Section):
 
     initializer: Annotated[dict[str, JsonValue] | None, NotNull] = None
     """Accepted and without effect: NNCF never ran it for binarization either."""
+
+    @model_validator(mode="after")
+    def _has_one_activation(self) -> Self:
+        """Refuse two rewrites for one place."""
+        if {"rprelu", "hardtanh"} <= {*self.rewrites}:
+            at = ("rewrites", self.rewrites.index("hardtanh"))
+            raise problem('no "hardtanh" beside "rprelu"', "Both take the place of the ReLU: keep one.", at)
+        return self
 
     @property
     def described(self) -> str:
