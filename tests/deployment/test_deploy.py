@@ -88,12 +88,19 @@ class Normalized(nn.Module):
         return y
 
 
+FUSED = (
+    *(nn.ReLU(), nn.ReLU(inplace=True), nn.PReLU(), nn.PReLU(8, init=-0.5)),
+    *(nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(), nn.Hardtanh(inplace=True)),
+)
+"""Activations that become part of a packed convolution."""
+
+
 def calls(deployed: DeployedModule) -> list[str]:
     """What the graph calls, in order."""
     return [str(node.target) for node in deployed.graph.nodes if node.op.startswith("call")]
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.PReLU(), nn.PReLU(8, init=-0.5)])
+@pytest.mark.parametrize("activation", FUSED, ids=str)
 @pytest.mark.parametrize("options", [{}, {"affine": False, "eps": 0.1}, {"bias": False}], ids=str)
 def test_batch_norm_and_activation_are_fused(
     built: Engine, activation: nn.Module, options: dict[str, Any]
@@ -115,6 +122,16 @@ def start(model: BinarizedModule, x: Tensor) -> BinarizedModule:
     model.train()(x)
     model.eval()
     return model
+
+
+def test_other_limits_stay_a_layer(built: Engine) -> None:
+    x = torch.rand(2, 6, 9, 9)
+    with torch.no_grad():
+        model = fxbin.transform(Normalized(nn.Hardtanh(-2, 1)), config(*x.shape))
+        model.binarization.enable()
+        deployed = fxbin.deploy(start(model, x))
+    assert calls(deployed) == ["packed.conv", "act"]
+    assert_computes_the_same(model, deployed, x)
 
 
 class SeenTwice(Normalized):
