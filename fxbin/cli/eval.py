@@ -8,8 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fxbin.cli.network import trained_from
-from fxbin.cli.options import AverageOption, DataDirOption, DataOption, JsonOption, OwnConfigOption, SetOption
+from fxbin.cli.network import chosen_checkpoint, trained_from
+from fxbin.cli.options import (
+    AverageOption,
+    BestOption,
+    DataDirOption,
+    DataOption,
+    JsonOption,
+    OwnConfigOption,
+    SetOption,
+)
 from fxbin.cli.source import changes_of
 from fxbin.config.changes import LEFT_OUT, Change, parse_change
 
@@ -24,7 +32,9 @@ def evaluate(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="checkpoint.pt or best.pt of a run, or, with --config, a state_dict."
+            metavar="SOURCE",
+            help="The folder of a run, its checkpoint.pt, or, with --config, a state_dict.",
+            show_default=False,
         ),
     ],
     config: OwnConfigOption = None,
@@ -32,6 +42,7 @@ def evaluate(
     data: DataOption = None,
     data_dir: DataDirOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Also print the accuracy of each class.")
     ] = False,
@@ -43,7 +54,7 @@ def evaluate(
     that is held out counts as a whole. Classes are matched by name, and pictures become inputs as in the
     training.
 
-    Examples: `fxbin eval runs/demo/checkpoint.pt`, `fxbin eval runs/demo/best.pt --per-class`,
+    Examples: `fxbin eval runs/demo`, `fxbin eval runs/demo --best --per-class`,
     `fxbin eval own.pt --config own.json5 --data folder:pictures`
     """
     from fxbin.train.data import open_data
@@ -52,6 +63,7 @@ def evaluate(
     from fxbin.train.held_out import accuracy_by_class, labels_of_network, with_kept_preprocessing
 
     changes = [*_of_data(data, settings or []), *changes_of(data_dir=data_dir)]
+    source = chosen_checkpoint(source, config, best=best)
     network = trained_from(source, config=config, settings=settings or (), changes=changes, average=average)
     device = choose_device(network.config.device)
     opened = open_data(with_kept_preprocessing(network.config, network.kept)).to(device)

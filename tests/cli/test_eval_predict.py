@@ -95,6 +95,9 @@ def test_eval_gives_the_accuracy_that_the_training_found(
     assert sum(each["correct"] for each in found["classes"]) == found["correct"]
     best = shown_json(capsys, "eval", checkpoint.with_name("best.pt"), "--json")
     assert best["accuracy"] == pytest.approx(report["best"]["test_accuracy"])
+    for source in (checkpoint, checkpoint.parent):
+        assert shown_json(capsys, "eval", source, "--best", "--json") == best
+    assert shown_json(capsys, "eval", checkpoint.parent, "--json") == found
     averaged = shown_json(capsys, "eval", checkpoint, "--json", "--ema")
     assert averaged["accuracy"] == pytest.approx(report["ema"]["accuracy"])
     assert exit_code("eval", checkpoint, "--per-class") == 0
@@ -181,7 +184,9 @@ def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFi
     Path("empty").mkdir()
     wrong = {
         ("eval", "none.pt"): "checkpoint none.pt does not exist",
-        ("eval", "run.json5"): "SOURCE: 'run.json5': expected a checkpoint or a state_dict",
+        ("eval", "run.json5"): "SOURCE: 'run.json5': expected the folder of a run, or a checkpoint",
+        ("eval", "empty"): "SOURCE: 'empty': expected the folder of a run, or a checkpoint",
+        ("predict", "a.onnx", "a.png", "--best"): "--best: a.onnx is an exported file, leave the option out",
         ("predict", trained / "run" / "checkpoint.pt", "empty"): "the folder empty has no pictures",
         ("predict", "none.onnx", "a.png"): "none.onnx does not exist",
         ("predict", "a.onnx", "a.png", "--ema"): "--ema: a.onnx is an exported file, leave the option out",
