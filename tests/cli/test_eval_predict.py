@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from fxbin.train import outputs, subject
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
-from tests.cli.commands import CONFIG, exit_code
+from fxbin.train.data import ImageData
+from tests.cli.commands import CONFIG, exit_code, write
 from tests.folders import write_folder
 
 pytestmark = pytest.mark.filterwarnings("default:.*activation scales have never seen a training batch")
@@ -153,6 +155,33 @@ def test_predict_is_the_same_from_checkpoint_and_file(
             assert all(one["class"] == CLASSES[one["label"]] for one in each["classes"])
             found_shares = torch.tensor([one["probability"] for one in each["classes"]])
             torch.testing.assert_close(found_shares, row.sort(descending=True).values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_a_run_on_mnist_predicts_what_the_checkpoint_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    pytest.importorskip("onnxruntime")
+    x, y = torch.randn(50, 1, 28, 28), torch.arange(50) % 10
+    images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
+    monkeypatch.setattr(subject, "open_data", lambda _config: images)
+    for name in ("write_graph", "write_curves", "run_in_engine", "verify_onnx"):
+        monkeypatch.setattr(outputs, name, lambda *_: None)
+    write(Path("digits.json5"), input_info={"sample_size": [1, 1, 28, 28]})
+    assert exit_code("train", "digits.json5", "-o", "run") == 0
+    assert exit_code("export", "run", "again.onnx") == 0
+    digits = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
+    for number, digit in enumerate(digits):
+        Image.fromarray(digit.numpy()).save(f"{number}.png")
+    checkpoint = load_checkpoint(Path("run/checkpoint.pt"))
+    with torch.no_grad():
+        logits = binarized_from(checkpoint)((digits[:, None] / 255 - 0.1307) / 0.3081)
+    for source in ("run", "run/model.onnx", "again.onnx"):
+        found = shown_json(capsys, "predict", source, *(f"{n}.png" for n in range(3)), "--format", "json")
+        for row, each in zip(logits.softmax(1), found, strict=True):
+            assert each["classes"][0]["class"] == str(int(row.argmax()))
+            assert each["classes"][0]["probability"] == pytest.approx(float(row.max()), rel=1e-4)
 
 
 def test_predict_names_what_is_no_picture_and_predicts_the_rest(
