@@ -28,6 +28,9 @@ class TrainedNetwork:
     kept: Mapping[str, Any] | None = None
     """What is known of the data of the run, as `Data.kept` returns it; None if that is nothing."""
 
+    trained_on: str | None = None
+    """The data of the run, as `config` names data; None if that is not known."""
+
 
 def network_of_run(file: Path, *, average: bool = False, changes: Sequence[Change] = ()) -> TrainedNetwork:
     """The network in the checkpoint `file`, or the average of its parameters; `changes` are about its data.
@@ -36,8 +39,9 @@ def network_of_run(file: Path, *, average: bool = False, changes: Sequence[Chang
     """
     checkpoint = load_checkpoint(file)
     model = binarized_from(checkpoint, average=average, file=file)
-    kept = checkpoint.data or kept_of_included(config_of(checkpoint, file))
-    return TrainedNetwork(model, config_of(checkpoint, file, changes), kept)
+    own = config_of(checkpoint, file)
+    kept = checkpoint.data or kept_of_included(own)
+    return TrainedNetwork(model, config_of(checkpoint, file, changes), kept, own.data)
 
 
 def network_of_own_loop(file: Path, config: Config) -> TrainedNetwork:

@@ -122,6 +122,25 @@ def test_eval_takes_other_pictures_and_matches_classes_by_name(
     shutil.copytree("other", "split/train")
     other = ("eval", checkpoint, "--data", "folder:split", "--json")
     assert shown_json(capsys, *other)["classes"] == found["classes"]
+    assert exit_code("eval", checkpoint, *other[2:-1]) == 0
+    assert "of 12 held-out pictures of folder:" in capsys.readouterr().out
+    shutil.rmtree("split/train")
+    assert exit_code("eval", checkpoint, "--data", "folder:split") == 2
+    assert "'folder:split': it has the folder 'val', but no train: write 'folder:split/val'" in (
+        capsys.readouterr().err
+    )
+    Path("split/val").rename("split/train")
+    assert exit_code("eval", checkpoint, "--data", "folder:split") == 2
+    assert "but no val or test or validation or valid: write 'folder:split/train'" in capsys.readouterr().err
+    assert exit_code("eval", checkpoint, "--data", "folder:split/train") == 0
+    shown = capsys.readouterr()
+    assert "of 12 pictures of folder:" in shown.out
+    assert shown.err == ""
+    pictures = trained / "pictures"
+    assert exit_code("eval", checkpoint, "--data", f"folder:{pictures}") == 0
+    shown = capsys.readouterr()
+    assert "of 30 pictures of folder:" in shown.out
+    assert f"note: --data: 'folder:{pictures}' is what the network was trained on." in shown.err
     shutil.rmtree("other/class_0")
     found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
     assert [each["correct"] for each in found["classes"]] == [0, *right.view(3, 4).sum(1).tolist()[1:]]
