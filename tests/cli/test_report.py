@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from fxbin.cli import main
 from fxbin.train import subject
+from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.run import train
 
@@ -69,6 +71,18 @@ def test_report_of_a_run_has_everything(trained: Path) -> None:
     assert "&quot;batch_size&quot;: 20" in html
 
 
+def test_report_of_the_best_epoch(trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    last = load_checkpoint(Path("run/checkpoint.pt"))
+    kept = replace(last, history=[*last.history[:-1], last.history[-1] | {"test_accuracy": 33.25}])
+    save_checkpoint(kept, Path("run/best.pt"))
+    assert exit_code("report", "run", "--best", "--no-time", "--pictures", 0) == 0
+    html = Path("run/report.html").read_text(encoding="utf-8")
+    assert "<h1>run: ResNetThin, best epoch: 2</h1>" in html
+    assert "33.25 %" in html
+    assert "12.50 %" not in html  # that of the last epoch
+
+
 def test_report_takes_the_times_of_a_file(trained: Path) -> None:
     bench = {
         "versions": {"engine": "2.13.0"}, "device": "mine", "threads": 1, "precision": "f32", "clock": "cpu",
@@ -106,6 +120,7 @@ def test_report_of_a_config_is_about_the_untrained_network() -> None:
             "--bench: list.json cannot be read: not the report of a benchmark",
         ),
         (["{run}", "--ema"], "--ema: the checkpoint holds no average"),
+        (["list.json", "--best"], "--best: 'list.json': expected the folder of a run"),
     ],
 )
 def test_report_says_what_is_wrong(
