@@ -15,7 +15,7 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""

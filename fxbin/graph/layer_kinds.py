@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from fxbin import torch_private
-from fxbin.added import RPReLU
+from fxbin.added import Hardtanh, RPReLU
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.graph.writes import works_in_place
@@ -32,7 +32,7 @@ _DROP_FUNCTIONS = (F.dropout, F.dropout2d, F.dropout3d, F.alpha_dropout, F.featu
 _RELUS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU)
 _RELU_FUNCTIONS = (F.relu, F.relu_, torch.relu, torch.relu_, F.relu6, F.leaky_relu, F.leaky_relu_)
 _RELU_METHODS = ("relu", "relu_")
-_ACTIVATIONS = (RPReLU, nn.PReLU)
+_ACTIVATIONS = (RPReLU, Hardtanh, nn.PReLU)
 _ACTIVATION_MODULE = "torch.nn.modules.activation"
 _ACTIVATION_FUNCTIONS = (
     *(F.silu, F.gelu, F.hardswish, F.hardtanh, F.elu, F.selu, F.celu, F.mish, F.prelu, F.softplus),

@@ -188,7 +188,7 @@ int check_call(const fxbin_shape *shape, const fxbin_call *call) {
         return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
     }
     CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_BITS));
-    CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
+    CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_HARDTANH));
     CHECK(between("threads", call->threads, 1, MAX_THREADS));
     bool is_bits = call->x_dtype == FXBIN_BITS;
     size_t item = item_of(call->x_dtype);

@@ -33,14 +33,17 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 5
+#define FXBIN_ABI_VERSION 6
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
 /** FXBIN_BITS: 64-bit words of 64 channels each, along axis c: ``(n, ceil(c / 64), h, w)``. */
 enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1, FXBIN_BITS = 2 };
 
-enum fxbin_activation { FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2 };
+/** FXBIN_RELU6 limits values to [0, 6], FXBIN_HARDTANH to [-1, 1]. */
+enum fxbin_activation {
+    FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2, FXBIN_RELU6 = 3, FXBIN_HARDTANH = 4
+};
 
 /** The sizes that all calls of a convolution have in common. Every number is at least 1, paddings at least 0. */
 typedef struct {
