@@ -104,7 +104,7 @@ def main() -> None:
     torch.manual_seed(0)
     train_set = Drawings(options.pictures, options.size, seed=0)
     test_set = Drawings(options.pictures // 4, options.size, seed=1)
-    loader = DataLoader(train_set, 16, shuffle=True, drop_last=True, collate_fn=collate)
+    loader = DataLoader(train_set, 8, shuffle=True, drop_last=True, collate_fn=collate)
     test_loader = DataLoader(test_set, 32, collate_fn=collate)
 
     model = fxbin.transform(UNet(len(SHAPES)), config(options.size, options.epochs))

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -14,7 +15,7 @@ class Picture(NamedTuple):
     """A picture, and what is in it."""
 
     pixels: Tensor
-    """Colours ``(3, size, size)``, with a mean near 0 and a deviation near 1."""
+    """Colours ``(3, size, size)``, with a mean near 0."""
 
     classes: Tensor
     """The class of each pixel, ``(size, size)``."""
@@ -27,7 +28,7 @@ class Picture(NamedTuple):
 
 
 class Drawings(Dataset[Picture]):
-    """`count` pictures of one to four shapes each, in random colours, on noise, which do not overlap."""
+    """`count` pictures of one to four shapes each, which do not overlap, in random colours, and noise."""
 
     def __init__(self, count: int, size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -48,7 +49,7 @@ def draw(size: int, generator: torch.Generator) -> Picture:
     def whole(low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=generator))
 
-    pixels = torch.randn(3, size, size, generator=generator) + torch.randn(3, 1, 1, generator=generator)
+    pixels = torch.randn(3, size, size, generator=generator) / 2
     classes = torch.zeros(size, size, dtype=torch.long)
     boxes, labels = [], []
     half = size // 2
@@ -59,11 +60,11 @@ def draw(size: int, generator: torch.Generator) -> Picture:
         label = whole(1, len(SHAPES))
         inside = is_inside(SHAPES[label], side)
         place = (..., slice(top, top + side), slice(left, left + side))
-        pixels[place][:, inside] += 2 * torch.randn(3, 1, generator=generator)
+        pixels[place][:, inside] += 2 * F.normalize(torch.randn(3, 1, generator=generator), dim=0)
         classes[place][inside] = label
         boxes.append([left, top, left + side, top + side])
         labels.append(label)
-    return Picture(pixels / 2, classes, torch.tensor(boxes).float(), torch.tensor(labels))
+    return Picture(pixels, classes, torch.tensor(boxes).float(), torch.tensor(labels))
 
 
 def is_inside(shape: str, side: int) -> Tensor:

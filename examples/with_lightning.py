@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -85,9 +86,9 @@ class Classifier(LightningModule):
 
     def on_validation_end(self) -> None:
         """Print the accuracy of this epoch."""
-        name = f"epoch {self.current_epoch:2}" if self.trainer.state.fn == "fit" else "best epoch"
+        name = f"epoch {self.current_epoch:2}" if self.trainer.state.fn == "fit" else "best"
         percent, stage = self.trainer.callback_metrics["accuracy"], self.net.binarization.stage
-        print(f"{name:10}  {stage:24} {percent:6.2f} %")
+        print(f"{name:8}  {stage:24} {percent:6.2f} %")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return an optimizer of the parameters of the transformed network."""
@@ -105,10 +106,11 @@ def main() -> None:
 
     torch.manual_seed(0)
     train_set, test_set = digits(options.pictures)
-    best = FinalCheckpoint(options.output, "best", monitor="accuracy", mode="max", save_last=True)
+    best = FinalCheckpoint(options.output, "best", monitor="accuracy", mode="max")
+    last = ModelCheckpoint(options.output, "last", enable_version_counter=False)  # of any stage, to resume
     trainer = Trainer(
         max_epochs=options.epochs,
-        callbacks=[StagedBinarization(), best],
+        callbacks=[StagedBinarization(), best, last],
         logger=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -116,9 +118,8 @@ def main() -> None:
     )
     train_loader = DataLoader(train_set, batch_size=64, shuffle=True, drop_last=True)
     test_loader = DataLoader(test_set, batch_size=250)
-    trainer.fit(
-        Classifier(options.epochs), train_loader, test_loader, ckpt_path="last" if options.resume else None
-    )
+    resumed = options.output / "last.ckpt" if options.resume else None
+    trainer.fit(Classifier(options.epochs), train_loader, test_loader, ckpt_path=resumed)
 
     classifier = Classifier.load_from_checkpoint(best.best_model_path)
     trainer.validate(classifier, test_loader, verbose=False)
