@@ -32,7 +32,8 @@ Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 def detector(size: int, epochs: int) -> FCOS:
     """A small FCOS (Tian et al. 2019, arXiv:1904.01355), with a ResNet whose convolutions are binarized.
 
-    With trained weights, load them here, before the transform.
+    With trained weights, load them before the transform. It would take the whole detector, too, but only what
+    a graph can hold can be deployed and exported, and the selection of boxes is no graph.
     """
     body = ResNet(BasicBlock, [1, 1, 1, 1])
     backbone = BackboneWithFPN(body, {"layer2": "0", "layer3": "1"}, [128, 256], out_channels=64)

@@ -54,7 +54,7 @@ def export_onnx(
         example_kwargs: keyword inputs, likewise.
         input_names: names of the inputs of the file; by default those of the parameters of `forward`.
         output_names: names of the outputs of the file; by default the keys of the dict that `forward`
-            returns, or ``output``, ``output_1``, ...
+            returns, also of a class derived from dict, or ``output``, ``output_1``, ...
         opset: version of the ONNX operators, 18 to 25.
         dynamic_batch: whether axis 0 of all inputs is dynamic. onnxruntime runs such a file; OpenVINO
             compiles 1-bit convolutions only after `ov.Model.reshape` to a fixed shape.

