@@ -29,6 +29,7 @@ from transformers import (
 
 import fxbin
 from digits import digits
+from fxbin.binarizers import ignored_by_ddp
 
 
 class BinarizedResNet(PreTrainedModel):
@@ -43,6 +44,8 @@ class BinarizedResNet(PreTrainedModel):
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
         self.net = fxbin.transform(ResNetForImageClassification(config), config.fxbin)
+        # For a training on several processes, which the Trainer wraps in DistributedDataParallel.
+        self._ddp_params_and_buffers_to_ignore = ignored_by_ddp(self)
         self.post_init()
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
