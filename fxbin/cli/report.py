@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import network_from
-from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption
+from fxbin.cli.options import AverageOption, BestOption, InputOption, OwnConfigOption, SetOption
 from fxbin.errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def report(
     settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     bench: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +71,8 @@ def report(
 
     Curves with the stages, the layers with their costs and whether each runtime runs them in 1 bit, the
     rewritten graph, activations around their thresholds, sizes and latencies. A config or a name gives the
-    untrained network, without curves and histograms.
+    untrained network, without curves and histograms. With --best, layers, activations and times are those of
+    the best epoch; the curves are those of the whole run.
 
     Examples: `fxbin report runs/demo`, `fxbin report timm:resnet26 -o resnet26.html --no-time`
     """
@@ -85,12 +87,18 @@ def report(
     known = None if bench is None else read_timings(bench)
     if folder.is_dir():
         _refuse(folder, {"--config": config, "--set": settings, "--input": input_size})
-        run = read_run(folder, average=average)
+        run = read_run(folder, average=average, best=best)
         timings, notes = timings_of(run.model, known, timed)
         content = run_content(run, pictures=pictures, timings=timings, notes=notes)
     else:
         model = network_from(
-            source, input_size, config=config, settings=settings or (), average=average, enable=False
+            source,
+            input_size,
+            config=config,
+            settings=settings or (),
+            average=average,
+            best=best,
+            enable=False,
         ).model
         timings, notes = timings_of(model, known, timed)
         content = content_of(model, timings=timings, notes=notes)

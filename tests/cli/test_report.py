@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_report_of_a_run_has_everything(trained: Path) -> None:
         assert said in html
     assert html.count('<figure class="histogram">') == 8
     assert "&quot;batch_size&quot;: 20" in html
+
+
+def test_report_of_the_best_epoch(trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    last = load_checkpoint(Path("run/checkpoint.pt"))
+    kept = replace(last, history=[*last.history[:-1], last.history[-1] | {"test_accuracy": 33.25}])
+    save_checkpoint(kept, Path("run/best.pt"))
+    assert exit_code("report", "run", "--best", "--no-time", "--pictures", 0) == 0
+    html = Path("run/report.html").read_text(encoding="utf-8")
+    assert "<h1>run: ResNetThin, best epoch: 2</h1>" in html
+    assert "33.25 %" in html
+    assert "12.50 %" not in html  # that of the last epoch
 
 
 def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
@@ -153,6 +166,7 @@ def test_report_leaves_out_openvino_where_the_export_takes_minutes(
             "--bench: list.json cannot be read: not the report of a benchmark",
         ),
         (["{run}", "--ema"], "--ema: the checkpoint holds no average"),
+        (["list.json", "--best"], "--best: 'list.json': expected the folder of a run"),
     ],
 )
 def test_report_says_what_is_wrong(
