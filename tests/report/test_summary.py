@@ -343,7 +343,7 @@ def test_without_a_target_nothing_is_said_about_one() -> None:
 
 
 def test_names_of_parameters_are_looked_up_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Once for each layer, a thousand layers took minutes.
+    # Looked up for each layer, the time grows with the square of their number.
     asked: list[nn.Module] = []
     named = nn.Module.named_parameters
 
