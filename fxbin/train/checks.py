@@ -20,6 +20,7 @@ from fxbin.original.copy import copy_model
 from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
+from fxbin.staged.progress import check_progress, check_progress_of
 from fxbin.train.check_features import check_features
 from fxbin.train.compiled import check_compiler
 from fxbin.train.loggers.choose import check_loggers
@@ -174,6 +175,14 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
     yield f"{count} of {len(statuses)} conv2d are binarized{why}"
 
 
+def progress_has_an_end(subject: Subject) -> tuple[()]:
+    """Find parts that change from epoch to epoch, if the config does not say over how many."""
+    check_progress_of(subject.config.binarization)
+    if subject.can_be_transformed:  # binarizers of the user's own may depend on the progress too
+        check_progress(subject.transformed.binarization, subject.config.binarization.params)
+    return ()
+
+
 def weight_decay_is_excluded(subject: Subject) -> tuple[()]:
     """Find an expression in `wd_exclude` that matches no parameter."""
     if subject.can_be_transformed:
@@ -209,6 +218,7 @@ CHECKS: tuple[Check, ...] = (
     run_can_be_resumed,
     checkpoint_has_room,
     scopes_match,
+    progress_has_an_end,
     weight_decay_is_excluded,
     teacher_teaches,
     features_are_there,
