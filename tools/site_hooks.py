@@ -25,11 +25,12 @@ TOP_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    "examples/README.md": "examples.md",
 }
 """Files outside docs/ that are pages, and their places in the site."""
 
-SHOWN = {".json5", ".cff"}
-"""Endings of files that the site shows on a page of their own; others are copied as they are."""
+SHOWN = {".json5": "js", ".cff": "yaml", ".py": "python"}
+"""Languages of the files that the site shows on a page of their own, by their ending; others are copied."""
 
 LINK = re.compile(r"(\[[\w./]+\.md\])?(?<=\])\(([^)\s#]+)(#[^)\s]*)?\)")
 """A link's target and anchor, and its text if that is the name of a file."""
@@ -139,7 +140,7 @@ def _file(config: Any, path: Path) -> File:
     for file in shown:
         text = file.read_text(encoding="utf-8").strip()
         parts += [f"## {file.name}"] * folder
-        parts.append(f"```{'js' if file.suffix == '.json5' else 'yaml'}\n{text}\n```")
+        parts.append(f"```{SHOWN.get(file.suffix, 'yaml')}\n{text}\n```")
     return File.generated(config, place, content="\n\n".join(parts) + "\n")
 
 

@@ -20,7 +20,7 @@ from fxbin.binarizers.estimators import (
     SwishSign,
     Window,
 )
-from fxbin.binarizers.factory_check import definition
+from fxbin.binarizers.factory_check import check_name, definition
 from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Standardize, Unchanged
 from fxbin.binarizers.part_options import OptionError
 from fxbin.binarizers.weight_levels import (
@@ -67,6 +67,7 @@ class PartRegistry(Generic[P]):
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class available under `name`. Its errors are those of `register_estimator`."""
+        check_name(self.kind, name)
 
         def add(part: C) -> C:
             if not (inspect.isclass(part) and issubclass(part, self.base) and dataclasses.is_dataclass(part)):
@@ -96,7 +97,7 @@ class PartRegistry(Generic[P]):
 
     def follows_progress(self, given: str | Mapping[str, Any]) -> bool:
         """Whether the part that a config describes depends on the progress of the training."""
-        return bool(getattr(self.class_of(given), "follows_progress", False))
+        return bool(getattr(self.make(given), "follows_progress", False))
 
     @property
     def one_of(self) -> str:
@@ -110,19 +111,7 @@ class PartRegistry(Generic[P]):
         """
         name, options = self._split(given)
         part = self.class_of(given)
-        fields = {field.name: field for field in dataclasses.fields(part) if field.init}  # type: ignore[arg-type]
-        for key, value in options.items():
-            if key not in fields:
-                known = f"an option of {json.dumps(name)}: {', '.join(sorted(fields))}"
-                none = f"no option, as {json.dumps(name)} has none"
-                hint = did_you_mean(str(key), fields, spelled=json.dumps)
-                raise PartError(known if fields else none, hint, key)
-            _check_type(part, key, value)
-        missing = [key for key, field in fields.items() if not _has_default(field) and key not in options]
-        if missing:
-            needed = f"an object with {', '.join(map(json.dumps, missing))}, which {json.dumps(name)} needs"
-            example = "".join(f", {json.dumps(key)}: ..." for key in missing)
-            raise PartError(needed, f'Write {{"name": {json.dumps(name)}{example}}}.')
+        _check_options(part, name, options)
         try:
             return part(**options)
         except OptionError as error:
@@ -141,6 +130,23 @@ class PartRegistry(Generic[P]):
         if not isinstance(name, str):
             raise PartError(self.one_of, f'Add the key "name": {self.one_of}.')
         return name, options
+
+
+def _check_options(part: type[Any], name: str, options: Mapping[str, Any]) -> None:
+    """Raise the errors of `PartRegistry.make` unless `options` are those of `part`, of the right types."""
+    fields = {field.name: field for field in dataclasses.fields(part) if field.init}
+    for key, value in options.items():
+        if key not in fields:
+            known = f"an option of {json.dumps(name)}: {', '.join(sorted(fields))}"
+            none = f"no option, as {json.dumps(name)} has none"
+            hint = did_you_mean(str(key), fields, spelled=json.dumps)
+            raise PartError(known if fields else none, hint, key)
+        _check_type(part, key, value)
+    missing = [key for key, field in fields.items() if not _has_default(field) and key not in options]
+    if missing:
+        needed = f"an object with {', '.join(map(json.dumps, missing))}, which {json.dumps(name)} needs"
+        example = "".join(f", {json.dumps(key)}: ..." for key in missing)
+        raise PartError(needed, f'Write {{"name": {json.dumps(name)}{example}}}.')
 
 
 def _has_default(field: "dataclasses.Field[Any]") -> bool:
@@ -209,7 +215,8 @@ def register_estimator(name: str) -> Callable[[C], C]:
 
     Its fields are the options of the estimator. Registering the same definition again, as when a notebook
     cell is run twice, replaces the earlier one.
-    Raises ConfigError if something else has that name, or if it is not such a dataclass.
+    `transform` tries the methods of a part before it makes binarizers of it, and names what does not fit.
+    Raises ConfigError if something else has that name, if that is empty, or if it is not such a dataclass.
     """
     return estimators.register(name)
 

@@ -181,7 +181,7 @@ def _unfollowed_progress(asked: Asked) -> Iterator[WithoutEffect]:
             for parts in section.parts.values()
             for registry in parts.registries().values()
             for name in registry.names
-            if registry.follows_progress(name)
+            if getattr(registry.class_of(name), "follows_progress", False) is True
         }
     )
     yield WithoutEffect(

@@ -14,7 +14,7 @@ from tools.command_line import command_line
 from tools.docstring_markdown import to_markdown
 
 ROOT = Path(__file__).parents[2]
-TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md")
 NAV = re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
 NAMES = [name for page in PAGES.values() for name in page.names]
 
@@ -39,7 +39,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_and_anchors_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", prose(path))
     here = [(path.parent / to if to else path, anchor) for to, anchor in links if ":" not in to]
@@ -53,6 +53,7 @@ def test_navigation_has_every_page_once() -> None:
         "contributing.md",
         "changelog.md",
         "security.md",
+        "examples.md",
         "api/index.md",
         "api/command_line.md",
     }

@@ -274,6 +274,19 @@ int check_ste(const fxbin_ste_call *call) {
     return check_vector("sums", call->sums, call->sums_size, sums, sizeof(double), false);
 }
 
+int check_count(const fxbin_count_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_count_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
+    int64_t channels = call->channels, count = call->pictures * channels * call->plane;
+    CHECK(check_vector("x", call->x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("thresholds", call->thresholds, call->thresholds_size, channels, sizeof(float), false));
+    return check_vector("counts", call->counts, call->counts_size, channels, sizeof(int64_t), false);
+}
+
 int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients) {
     if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
     if (call->struct_size != (int64_t)sizeof(fxbin_rprelu_call)) {

@@ -207,6 +207,23 @@ typedef struct {
 
 FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
 
+/** How often an activation binarizer gives the high level: adds to counts[c] the number of values of channel c that are
+ * above its threshold. x is dense. */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_count_call)`` */
+    const float *x;
+    int64_t size; /**< pictures * channels * plane */
+    int64_t pictures, channels, plane;
+    int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
+    const float *thresholds; /**< of each channel */
+    int64_t thresholds_size;
+    int64_t *counts;
+    int64_t counts_size; /**< channels */
+    int64_t threads;     /**< most threads to use */
+} fxbin_count_call;
+
+FXBIN_API int fxbin_count_high(const fxbin_count_call *call);
+
 /** RPReLU, a PReLU whose corner is at (gamma, zeta) of the channel:
  *
  *     y = d + zeta where d > 0, else beta d + zeta, with d = x - gamma
@@ -270,11 +287,15 @@ typedef struct {
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
 
+/** The least standard deviation that counts in `fxbin_standardize`, in units of the magnitude of the mean. */
+#define FXBIN_LEAST_SPREAD 0.01
+
 /** Weights minus the mean of their filter, divided by its standard deviation:
  *
  *     v = (w - mean) / sqrt(variance + smallest)
  *
- * with the variance around the given mean, or, given the gradient of v, g, that of w in place of g:
+ * with the variance around the given mean, which counts as at least (FXBIN_LEAST_SPREAD mean)^2, and as 1 where both
+ * are 0; or, given the gradient of v, g, that of w in place of g:
  *
  *     g = (g - mean(g) - v mean(g v)) / sqrt(variance + smallest)
  */
