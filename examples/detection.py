@@ -5,7 +5,7 @@ checkpoint of the whole detector, the detector with its backbone deployed, and a
 that is compared with PyTorch.
 
     pip install 'fxbin[onnx]' torchvision
-    python examples/detection.py   # about three minutes on one CPU core
+    python examples/detection.py   # about a minute on one CPU core
 """
 
 import argparse

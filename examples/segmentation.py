@@ -4,7 +4,7 @@ Shows a network that enlarges and concatenates, which of its layers stay in full
 pixel, the mean IoU, and an ONNX file that is compared with PyTorch.
 
     pip install 'fxbin[onnx]'
-    python examples/segmentation.py   # about three minutes on one CPU core
+    python examples/segmentation.py   # about a minute and a half on one CPU core
 """
 
 import argparse

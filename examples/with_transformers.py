@@ -5,7 +5,7 @@ checkpoints of the Trainer hold the binarizers; a callback for the stages; stopp
 file that is compared with PyTorch.
 
     pip install 'fxbin[onnx]' transformers accelerate mlxtend
-    python examples/with_transformers.py            # about two minutes on one CPU core
+    python examples/with_transformers.py            # about a minute on one CPU core
     python examples/with_transformers.py --resume   # goes on where it was stopped
 """
 

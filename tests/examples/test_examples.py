@@ -69,7 +69,7 @@ def assert_exported(lines: list[str], sites: int, folder: Path) -> None:
     """The file is there, and the table says that onnxruntime computes the same."""
     (report,) = (line for line in lines if ".onnx (" in line)
     assert f"{sites} 1 bit, 0 float, 0 full precision" in report
-    assert lines[-1].endswith("| right |")
+    assert lines[-1].split("|")[-2].strip().startswith("right")
     assert [path.suffix for path in folder.iterdir()].count(".onnx") == 1
 
 
