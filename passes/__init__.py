@@ -4,6 +4,7 @@ from fxbin.passes.add_shortcuts import AddShortcuts
 from fxbin.passes.base import Pass, PassRun, run_passes, watch_passes
 from fxbin.passes.inline_conv2d import InlineConv2d
 from fxbin.passes.insert_activation_binarizers import InsertActivationBinarizers
+from fxbin.passes.insert_hardtanh import InsertHardtanh
 from fxbin.passes.insert_rprelu import InsertRPReLU
 from fxbin.passes.insert_weight_binarizers import InsertWeightBinarizers
 from fxbin.passes.mark_call_sites import MarkCallSites
@@ -17,6 +18,7 @@ __all__ = [
     "AddShortcuts",
     "InlineConv2d",
     "InsertActivationBinarizers",
+    "InsertHardtanh",
     "InsertRPReLU",
     "InsertWeightBinarizers",
     "MarkCallSites",

@@ -2,7 +2,7 @@
 
 import re
 
-from fxbin.config.models import RewriteName
+from fxbin.config.binarization import RewriteName
 from tests.test_report_docs import DOCS, blocks, run
 from tests.test_rewrites_zoo import NETWORKS
 

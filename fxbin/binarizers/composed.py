@@ -3,8 +3,8 @@
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.activation_levels import ActivationLevels, ZeroScale
 from fxbin.binarizers.composed_weight import ComposedWeightBinarizer
-from fxbin.binarizers.estimators import StraightThrough, Window
-from fxbin.binarizers.latent import Unchanged
+from fxbin.binarizers.estimators import Estimator, StraightThrough, Window
+from fxbin.binarizers.latent import LatentTransform, Unchanged
 from fxbin.binarizers.options import ActivationParts, Options, Part, WeightParts
 from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
 from fxbin.binarizers.weight_levels import FilterMean, InputMean, TensorMean, WeightLevels
@@ -17,13 +17,16 @@ def nncf_activation(channels: int, params: Options) -> ActivationBinarizer:
     return ActivationBinarizer(channels, rule, init_batches=params.activation_init_batches)
 
 
+def activation_parts(params: Options, parts: ActivationParts) -> tuple[ActivationLevels, Estimator]:
+    """The parts that `parts` describe; NNCF's levels and estimator are the defaults."""
+    rule = _activation_rule(params, parts.levels or "zero_scale")
+    return rule, Window() if parts.estimator is None else estimators.make(parts.estimator)
+
+
 def composed_activation(channels: int, params: Options, parts: ActivationParts) -> ActivationBinarizer:
-    """The binarizer of activations that `parts` describe; NNCF's levels and estimator are the defaults."""
+    """The binarizer of activations that consists of `activation_parts`."""
     return ActivationBinarizer(
-        channels,
-        _activation_rule(params, parts.levels or "zero_scale"),
-        Window() if parts.estimator is None else estimators.make(parts.estimator),
-        init_batches=params.activation_init_batches,
+        channels, *activation_parts(params, parts), init_batches=params.activation_init_batches
     )
 
 
@@ -39,10 +42,10 @@ def _activation_rule(params: Options, given: Part) -> ActivationLevels:
     return activation_levels.make(written)
 
 
-def composed_weight(
-    mode: str, shape: tuple[int, ...], params: Options, parts: WeightParts
-) -> ComposedWeightBinarizer:
-    """The binarizer of weights that `parts` describe; the parts of `mode` are the defaults.
+def weight_parts(
+    mode: str, params: Options, parts: WeightParts
+) -> tuple[WeightLevels, Estimator, LatentTransform]:
+    """The parts that `parts` describe; those of `mode` are the defaults.
 
     Raises ConfigError if `mode` is not one of the built-in modes.
     """
@@ -52,12 +55,18 @@ def composed_weight(
     }
     if mode not in rules:
         raise has_no_parts(mode, "weights")
-    return ComposedWeightBinarizer(
-        shape,
+    return (
         rules[mode] if parts.levels is None else weight_levels.make(parts.levels),
         StraightThrough() if parts.estimator is None else estimators.make(parts.estimator),
         Unchanged() if parts.latent is None else latent_transforms.make(parts.latent),
     )
+
+
+def composed_weight(
+    mode: str, shape: tuple[int, ...], params: Options, parts: WeightParts
+) -> ComposedWeightBinarizer:
+    """The binarizer of weights that consists of `weight_parts`, whose errors it has."""
+    return ComposedWeightBinarizer(shape, *weight_parts(mode, params, parts))
 
 
 def has_no_parts(mode: str, section: str) -> ConfigError:

@@ -174,7 +174,9 @@ class _Levels:
     ) -> Tensor:
         """The output; `firing` counts where x is high."""
         fired = None
-        if firing is not None:
+        if firing is not None and self.engine is not None:
+            firing.add_above(self.engine, x, self.threshold)
+        elif firing is not None:
             fired = cpu_passes.fired(x, self.threshold)
             firing.add_mask(fired)
         if self.engine is not None and self.a is not None:

@@ -50,7 +50,7 @@ def two_level_conv2d(
     if not _are_usable(levels, activations.channels):
         return None
     if activations.firing is not None and activations.training:
-        activations.firing.add_mask(cpu_passes.fired(x.detach(), levels.threshold.detach()))
+        activations.firing.add_above(engine, x, levels.threshold)
     weight = EngineWeight.of(weights, w, engine)
     how = _How(derivative, weight.derivative, weight.is_scaled, settings, engine)
     y: Tensor = _Conv2d.apply(x, weight.v, weight.scale, weight.center, bias, *levels, how)  # type: ignore[no-untyped-call]

@@ -29,10 +29,10 @@ class Estimator(ABC):
 
     @abstractmethod
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
-        """What counts as the derivative of ``sign(u)``: same shape and dtype as `u`.
+        """What counts as the derivative of ``sign(u)``: same shape and dtype as `u`; or bool, for 0 and 1.
 
         `progress`, 0-d, is the share of the training with this binarizer that is over, from 0 to 1; None if
-        `follows_progress` is false. NaN in u should not become a finite number.
+        `follows_progress` is false. It is finite where u is; NaN in u should not become a finite number.
         """
 
 

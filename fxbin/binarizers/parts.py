@@ -18,7 +18,7 @@ from fxbin.binarizers.estimators import (
     SwishSign,
     Window,
 )
-from fxbin.binarizers.factory_check import definition
+from fxbin.binarizers.factory_check import check_name, definition
 from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Standardize, Unchanged
 from fxbin.binarizers.weight_levels import (
     CenterDistance,
@@ -60,6 +60,7 @@ class PartRegistry(Generic[P]):
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class available under `name`. Its errors are those of `register_estimator`."""
+        check_name(self.kind, name)
 
         def add(part: C) -> C:
             if not (inspect.isclass(part) and issubclass(part, self.base) and dataclasses.is_dataclass(part)):
@@ -167,7 +168,8 @@ def register_estimator(name: str) -> Callable[[C], C]:
 
     Its fields are the options of the estimator. Registering the same definition again, as when a notebook
     cell is run twice, replaces the earlier one.
-    Raises ConfigError if something else has that name, or if it is not such a dataclass.
+    `transform` tries the methods of a part before it makes binarizers of it, and names what does not fit.
+    Raises ConfigError if something else has that name, if that is empty, or if it is not such a dataclass.
     """
     return estimators.register(name)
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.composed import composed_activation, composed_weight, has_no_parts, nncf_activation
-from fxbin.binarizers.factory_check import checked, definition, try_out, why_not_callable
+from fxbin.binarizers.factory_check import check_name, checked, definition, try_out, why_not_callable
 from fxbin.binarizers.options import ActivationParts, Options, WeightParts
 from fxbin.binarizers.weight import (
     DoReFaWeightBinarizer,
@@ -126,6 +126,7 @@ def _check_new(
     kind: str, name: str, factory: Any, taken: Mapping[str, Callable[..., Any]], arguments: str
 ) -> None:
     """Raise ConfigError if `factory` cannot be registered as `name`."""
+    check_name(f"{kind} binarizer", name)
     if name in taken and definition(taken[name]) != definition(factory):
         raise ConfigError(f"{kind} binarizer {name!r} is registered already: choose another name")
     if problem := why_not_callable(factory):

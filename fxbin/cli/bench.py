@@ -9,6 +9,7 @@ import typer
 
 from fxbin.cli.network import network_from
 from fxbin.cli.options import (
+    BestOption,
     InputOption,
     OwnConfigOption,
     SetOption,
@@ -32,6 +33,7 @@ def bench(
     config: OwnConfigOption = None,
     settings: SetOption = None,
     input_size: InputOption = None,
+    best: BestOption = False,
     runtimes: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +72,7 @@ def bench(
     if output is not None:
         check_output_name(output, "--output", ".json")
     report = benchmark(
-        network_from(source, input_size, config=config, settings=settings or ()).model,
+        network_from(source, input_size, config=config, settings=settings or (), best=best).model,
         runtimes=runtime_names(runtimes),
         int8=int8,
         threads=threads,

@@ -19,19 +19,24 @@ def check(
     output: OutputOption = None,
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Check a training that starts over, whatever is in the folder.")
+    ] = False,
 ) -> None:
     """List everything in a config that is wrong or may be surprising, without training.
 
-    These are the checks with which `fxbin train` begins: keys and values, data, device, output folder, and
-    with a model, from the config or from --model, its inputs and scopes, and features to learn from. The exit
-    code is 2 if something is wrong.
+    These are the checks with which `fxbin train` begins: keys and values, data, device, output folder and the
+    run in it, and with a model, from the config or from --model, its inputs, outputs, scopes and trained
+    weights, which may have to be downloaded, and features to learn from. The exit code is 2 if something is
+    wrong.
 
     Examples: `fxbin check configs/demo.json5`, `fxbin check nncf.json --model torchvision:resnet18`
     """
     from fxbin.train.checks import check as findings_of
 
     changes = changes_of(settings or (), model=model, data=data, data_dir=data_dir)
-    found = findings_of(str(config), changes=changes, output=output_folder(config, output))
+    folder = output_folder(config, output)
+    found = findings_of(str(config), changes=changes, output=folder, restart=restart)
     for label, messages in (("error", found.problems), ("note", found.notes)):
         for message in messages:
             typer.echo(f"{label}: {message}")

@@ -8,23 +8,31 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fxbin.cli.network import trained_from
-from fxbin.cli.options import AverageOption, DataDirOption, DataOption, JsonOption, OwnConfigOption, SetOption
+from fxbin.cli.network import chosen_checkpoint, trained_from
+from fxbin.cli.options import (
+    AverageOption,
+    BestOption,
+    DataDirOption,
+    DataOption,
+    JsonOption,
+    OwnConfigOption,
+    SetOption,
+)
 from fxbin.cli.source import changes_of
 from fxbin.config.changes import LEFT_OUT, Change, parse_change
+from fxbin.errors import ConfigError
 
 if TYPE_CHECKING:
     from fxbin.train.held_out import HeldOutAccuracy
-
-WHOLE = ("folder:", "wds:")
-"""Data that are evaluated as a whole if they are not those of the training, and have no part held out."""
 
 
 def evaluate(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="checkpoint.pt or best.pt of a run, or, with --config, a state_dict."
+            metavar="SOURCE",
+            help="The folder of a run, its checkpoint.pt, or, with --config, a state_dict.",
+            show_default=False,
         ),
     ],
     config: OwnConfigOption = None,
@@ -32,6 +40,7 @@ def evaluate(
     data: DataOption = None,
     data_dir: DataDirOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Also print the accuracy of each class.")
     ] = False,
@@ -39,11 +48,11 @@ def evaluate(
 ) -> None:
     """Print the accuracy of a trained network on held-out pictures.
 
-    These are the ones that the run held out, unless --data names others: a folder of classes without a part
-    that is held out counts as a whole. Classes are matched by name, and pictures become inputs as in the
-    training.
+    These are the ones that the run held out, unless --data names others: of a folder with `train` and `val`
+    those in `val`, of another folder of classes, or of shards, all. Classes are matched by name, and pictures
+    become inputs as in the training.
 
-    Examples: `fxbin eval runs/demo/checkpoint.pt`, `fxbin eval runs/demo/best.pt --per-class`,
+    Examples: `fxbin eval runs/demo`, `fxbin eval runs/demo --best --per-class`,
     `fxbin eval own.pt --config own.json5 --data folder:pictures`
     """
     from fxbin.train.data import open_data
@@ -51,7 +60,9 @@ def evaluate(
     from fxbin.train.device import choose_device
     from fxbin.train.held_out import accuracy_by_class, labels_of_network, with_kept_preprocessing
 
-    changes = [*_of_data(data, settings or []), *changes_of(data_dir=data_dir)]
+    whole = data is not None and _is_whole(data, settings or [])
+    changes = [*_of_data(data, whole, settings or []), *changes_of(data_dir=data_dir)]
+    source = chosen_checkpoint(source, config, best=best)
     network = trained_from(source, config=config, settings=settings or (), changes=changes, average=average)
     device = choose_device(network.config.device)
     opened = open_data(with_kept_preprocessing(network.config, network.kept)).to(device)
@@ -59,7 +70,12 @@ def evaluate(
     names = class_names(network.kept) or tuple(opened.class_names)
     found = accuracy_by_class(network.model.to(device), opened, names, labels)
     about = {"network": source, "stage": str(network.model.binarization.stage), "data": opened.name}
-    for note in opened.epoch_notes():
+    notes = opened.epoch_notes()
+    if whole and network.config.data == network.trained_on:
+        notes.append(
+            f"--data: {data!r} is what the network was trained on. Leave it out for what was held out."
+        )
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
         typer.echo(json.dumps(about | {"ema": average} | as_dict(found), indent=2))
@@ -68,24 +84,51 @@ def evaluate(
         Console().print(table_of(found))
     of = "averaged parameters, " if average else ""
     typer.echo(
-        f"{found.accuracy:.2f} %: {found.correct} of {found.pictures} held-out pictures of {opened.name} "
-        f"({of}stage: {about['stage']})"
+        f"{found.accuracy:.2f} %: {found.correct} of {found.pictures} {'' if whole else 'held-out '}pictures "
+        f"of {opened.name} ({of}stage: {about['stage']})"
     )
 
 
-def _of_data(data: str | None, settings: list[str]) -> list[Change]:
-    """The changes for `--data`; a folder without held-out pictures is evaluated as a whole.
+def _is_whole(data: str, settings: list[str]) -> bool:
+    """Whether all pictures of `data`, the value of --data, are evaluated, as no part of them is held out.
 
-    What the training held out (`data_held_out`) is not held out of other data.
+    Raises ConfigError as `_is_split` does.
     """
+    if any(parse_change(text).key == "data_held_out" for text in settings):
+        return False
+    if data.startswith("folder:"):
+        return not _is_split(Path(data.removeprefix("folder:")).expanduser())
+    return data.startswith("wds:")
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether pictures that are held out are in a folder beside those to train on.
+
+    Raises ConfigError if there is one of the two alone.
+    """
+    from fxbin.train.data.folder import HELD_OUT, TRAINING
+
+    inside = {each.name for each in folder.iterdir() if each.is_dir()} if folder.is_dir() else set()
+    found = sorted(inside & set(HELD_OUT))
+    if TRAINING in inside and found:
+        return True
+    if TRAINING in inside or (found and inside <= set(HELD_OUT)):
+        only, lacking = (found[0], TRAINING) if found else (TRAINING, " or ".join(HELD_OUT))
+        raise ConfigError(
+            f"--data: 'folder:{folder}': it has the folder {only!r}, but no {lacking}: write "
+            f"'folder:{folder / only}' to evaluate all pictures in that."
+        )
+    return False
+
+
+def _of_data(data: str | None, whole: bool, settings: list[str]) -> list[Change]:
+    """The changes for `--data`; what the training held out by `data_held_out` is none of other data."""
     if data is None:
         return []
     changes = [Change("data", data, "--data")]
     if any(parse_change(text).key == "data_held_out" for text in settings):
         return changes
-    kind = next((kind for kind in WHOLE if data.startswith(kind)), None)
-    is_split = kind == "folder:" and (Path(data.removeprefix("folder:")).expanduser() / "train").is_dir()
-    return [*changes, Change("data_held_out", LEFT_OUT if kind is None or is_split else data, "--data")]
+    return [*changes, Change("data_held_out", data if whole else LEFT_OUT, "--data")]
 
 
 def as_dict(found: "HeldOutAccuracy") -> dict[str, Any]:

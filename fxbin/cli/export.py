@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import network_from
-from fxbin.cli.options import AverageOption, InputOption, OwnConfigOption, SetOption, SourceArgument
+from fxbin.cli.options import (
+    AverageOption,
+    BestOption,
+    InputOption,
+    OwnConfigOption,
+    SetOption,
+    SourceArgument,
+)
 from fxbin.errors import ExportError
 from fxbin.export.output_path import check_output_name
 from fxbin.export.pipeline import DEFAULT_OPSET
@@ -42,6 +49,7 @@ def export(
     settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
     dynamic_batch: Annotated[
         bool,
@@ -62,12 +70,12 @@ def export(
 ) -> None:
     """Write the binarized model as one ONNX file for onnxruntime and OpenVINO, or as a program for PyTorch.
 
-    From a checkpoint, this exports the trained network in the stage that it has reached; from a config or a
+    From a run, this exports the trained network in the stage that it has reached; from a config or a
     name, the untrained network with everything binarized, to try a deployment before training.
 
     OUT.pt2 holds what fxbin.deploy makes: torch.export.load runs it in fxbin's 1-bit engine.
 
-    Examples: `fxbin export runs/demo/checkpoint.pt demo.onnx`,
+    Examples: `fxbin export runs/demo demo.onnx --best`,
     `fxbin export runs/demo/checkpoint.pt demo.pt2 --dynamic-batch`
     """
     from fxbin.export import export_onnx
@@ -76,7 +84,9 @@ def export(
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
-    network = network_from(source, input_size, average=average, config=config, settings=settings or ())
+    network = network_from(
+        source, input_size, average=average, best=best, config=config, settings=settings or ()
+    )
     model = network.model
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == PROGRAM_SUFFIX:

@@ -1,5 +1,6 @@
 """Builds the network that the argument SOURCE names."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +22,18 @@ def network_from(
     config: str | None = None,
     settings: Sequence[str] = (),
     average: bool = False,
+    best: bool = False,
     enable: bool = True,
 ) -> "TrainedNetwork":
-    """The network of a checkpoint; or of a config or a name, untrained, with binarizers on if `enable`.
+    """The network of a run; or of a config or a name, untrained, with binarizers on if `enable`.
 
-    With `config`, the name of a config file, a checkpoint is a `state_dict` of a model that was transformed
-    with it. `settings` are the values of `--set`. The model is in eval mode. With `average`, it has the
-    averaged parameters of the checkpoint.
+    A run is given by its folder or a checkpoint; with `best`, its best checkpoint is taken. With `config`,
+    the name of a config file, a checkpoint is a `state_dict` of a model that was transformed with it.
+    `settings` are the values of `--set`. The model is in eval mode. With `average`, it has the averaged
+    parameters of the checkpoint.
     Raises ConfigError, CheckpointError, and the errors of `transform`.
     """
+    source = chosen_checkpoint(source, config, best=best)
     if is_checkpoint(source):
         if settings and config is None:
             raise ConfigError(
@@ -37,7 +41,7 @@ def network_from(
             )
         return trained_from(source, config=config, settings=settings, average=average)
     if average:
-        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
+        raise _refused_average(source)
     from fxbin.compiler.transform import transform
     from fxbin.train.build import model_of
     from fxbin.train.trained_network import TrainedNetwork
@@ -55,20 +59,59 @@ def trained_from(
     settings: Sequence[str] = (),
     changes: Sequence[Change] = (),
     average: bool = False,
+    best: bool = False,
 ) -> "TrainedNetwork":
-    """The network of a checkpoint, or with `config` that of a `state_dict`; the config has all changes."""
+    """The network of a run, or with `config` that of a `state_dict`; the config has all changes."""
     from fxbin.config.changes import parse_change
     from fxbin.train.trained_network import network_of_own_loop, network_of_run
 
+    source = chosen_checkpoint(source, config, best=best)
     if not is_checkpoint(source):
-        raise ConfigError(f"SOURCE: {source!r}: expected a checkpoint or a state_dict, which ends in .pt.")
+        raise ConfigError(
+            f"SOURCE: {source!r}: expected the folder of a run, or a checkpoint or a state_dict, which ends "
+            "in .pt."
+        )
     if config is None:
         return network_of_run(Path(source), average=average, changes=[*changes, *map(parse_change, settings)])
     if average:
-        raise ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")
+        raise _refused_average(source)
     return network_of_own_loop(Path(source), config_for(config, None, None, settings, changes))
 
 
 def is_checkpoint(source: str) -> bool:
     """Whether `source` names a file with weights."""
     return source.endswith(CHECKPOINT_SUFFIXES)
+
+
+def chosen_checkpoint(source: str, config: str | None = None, *, best: bool = False) -> str:
+    """`source`, or the checkpoint in it if it is the folder of a run; with `best`, that of the best epoch.
+
+    Raises ConfigError if `best` is asked of what is no run, CheckpointError if the checkpoint is not there.
+    """
+    place = Path(source)
+    if best and config is not None:
+        raise ConfigError(f"--best: with --config, {source} is no run: leave one of the two options out.")
+    if _is_run_folder(source):
+        from fxbin.train.run_folder import checkpoint_in
+
+        return str(checkpoint_in(place, best=best))
+    if not best:
+        return source
+    if place.name not in ("checkpoint.pt", "best.pt"):
+        raise ConfigError(f"--best: {source!r}: expected the folder of a run, or checkpoint.pt in one.")
+    from fxbin.train.run_folder import checkpoint_in
+
+    return str(checkpoint_in(place.parent, best=True))
+
+
+def _is_run_folder(source: str) -> bool:
+    """Whether `source` means the folder of a run; a folder may also have the name of a model."""
+    if not Path(source).is_dir():
+        return False
+    from fxbin.train.run_folder import has_checkpoint
+
+    return os.sep in source or has_checkpoint(Path(source))
+
+
+def _refused_average(source: str) -> ConfigError:
+    return ConfigError(f"--ema: {source} is not a checkpoint, expected checkpoint.pt of a run with `ema`.")

@@ -12,7 +12,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="checkpoint.pt of a run, a config file, a model's name, or, with --config, a state_dict.",
+        help="The folder of a run, its checkpoint.pt, a config file, a model's name, or, with --config, a "
+        "state_dict.",
         show_default=False,
     ),
 ]
@@ -50,6 +51,12 @@ OutputOption = Annotated[
 ]
 AverageOption = Annotated[
     bool, typer.Option("--ema", help="Take the averaged parameters of the checkpoint, not the last ones.")
+]
+BestOption = Annotated[
+    bool,
+    typer.Option(
+        "--best", help="Take best.pt of the run, the best epoch of its final stage, not its last checkpoint."
+    ),
 ]
 TimeLimitOption = Annotated[
     float,

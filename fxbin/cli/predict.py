@@ -11,7 +11,7 @@ import typer
 
 from fxbin.cli.exit_code import EXIT_ERROR
 from fxbin.cli.network import trained_from
-from fxbin.cli.options import AverageOption, OwnConfigOption, SetOption
+from fxbin.cli.options import AverageOption, BestOption, OwnConfigOption, SetOption
 
 if TYPE_CHECKING:
     from fxbin.train.classifier import Classifier
@@ -34,13 +34,15 @@ def predict(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="checkpoint.pt or best.pt of a run, an exported .onnx file, or a state_dict with --config.",
+            help="The folder of a run, its checkpoint.pt, an exported .onnx file, or, with --config, a "
+            "state_dict.",
         ),
     ],
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Files or folders.")],
     config: OwnConfigOption = None,
     settings: SetOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print for each picture.")] = 3,
     output: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TEXT,
 ) -> None:
@@ -50,13 +52,13 @@ def predict(
     and the names of the classes. A file that cannot be read is named, and the exit code is 2; the others are
     predicted all the same.
 
-    Examples: `fxbin predict runs/flowers/best.pt photo.jpg`,
+    Examples: `fxbin predict runs/flowers photo.jpg --best`,
     `fxbin predict runs/flowers/model.onnx pictures/ --top 1 --format csv > classes.csv`
     """
     from fxbin.train.picture_files import picture_files, read_pictures
 
     files = list(picture_files(pictures))
-    classifier = _classifier(source, config, settings or [], average=average, pictures=len(files))
+    classifier = _classifier(source, config, settings or [], average=average, best=best, pictures=len(files))
     printer = _Printer(output)
     bad = 0
     for read in read_pictures(files, classifier.preprocessing, classifier.device):
@@ -72,18 +74,23 @@ def predict(
 
 
 def _classifier(
-    source: str, config: str | None, settings: list[str], *, average: bool, pictures: int
+    source: str, config: str | None, settings: list[str], *, average: bool, best: bool, pictures: int
 ) -> "Classifier":
     from fxbin.errors import ConfigError
     from fxbin.train.classifier import exported_classifier, trained_classifier
     from fxbin.train.device import choose_device
 
     if source.endswith(".onnx"):
-        for option, given in (("--config", config), ("--set", settings), ("--ema", average)):
+        for option, given in (
+            ("--config", config),
+            ("--set", settings),
+            ("--ema", average),
+            ("--best", best),
+        ):
             if given:
                 raise ConfigError(f"{option}: {source} is an exported file, leave the option out.")
         return exported_classifier(Path(source))
-    network = trained_from(source, config=config, settings=settings, average=average)
+    network = trained_from(source, config=config, settings=settings, average=average, best=best)
     return trained_classifier(network, choose_device(network.config.device), pictures)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from fxbin.cli.network import network_from
 from fxbin.cli.options import (
     AverageOption,
+    BestOption,
     InputOption,
     JsonOption,
     OwnConfigOption,
@@ -32,6 +33,7 @@ def summary(
     settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     target: Annotated[
         Target | None,
         typer.Option(
@@ -51,12 +53,12 @@ def summary(
     import fxbin
 
     model = network_from(
-        source, input_size, config=config, settings=settings or (), average=average, enable=False
+        source, input_size, config=config, settings=settings or (), average=average, best=best, enable=False
     ).model
     report = fxbin.summary(model, target=None if target is None else target.value)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     elif (console := Console()).is_terminal:
-        console.print(report)
+        console.print(report, crop=False)  # the terminal continues a name that is longer than a line
     else:
         typer.echo(str(report))  # as wide as it is, for files

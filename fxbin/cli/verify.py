@@ -9,6 +9,7 @@ import typer
 from fxbin.cli.network import network_from
 from fxbin.cli.options import (
     AverageOption,
+    BestOption,
     InputOption,
     OwnConfigOption,
     SetOption,
@@ -34,6 +35,7 @@ def verify(
     settings: SetOption = None,
     input_size: InputOption = None,
     average: AverageOption = False,
+    best: BestOption = False,
     tolerance: Annotated[
         float, typer.Option(help="Largest accepted difference to PyTorch, for values up to 1.")
     ] = 1e-4,
@@ -61,7 +63,9 @@ def verify(
     """
     from fxbin import compare_runtimes
 
-    model = network_from(source, input_size, average=average, config=config, settings=settings or ()).model
+    model = network_from(
+        source, input_size, average=average, best=best, config=config, settings=settings or ()
+    ).model
     if runtimes is None:
         # Imported only when asked for: without OpenVINO, the engine needs none of this.
         from fxbin import openvino

@@ -10,6 +10,7 @@ from fxbin.passes import (
     AddShortcuts,
     InlineConv2d,
     InsertActivationBinarizers,
+    InsertHardtanh,
     InsertRPReLU,
     InsertWeightBinarizers,
     MarkCallSites,
@@ -50,6 +51,7 @@ def rewrites(names: Collection[str]) -> list[Rewrite[Any]]:
         PoolBeforeDownsampling(),
         AddShortcuts(),
         InsertRPReLU(),
+        InsertHardtanh(),
         NormBeforeBinarize(),
     ]
     return [each for each in known if each.key in names]

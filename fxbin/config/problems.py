@@ -10,9 +10,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from fxbin import torch_private
+from fxbin.config.binarization import Binarization
+from fxbin.config.binarizer_parts import Activations, Weights
 from fxbin.config.data import Augmentation, Pictures
-from fxbin.config.models import Activations, Binarization, Config, InputInfo, Params, Weights
+from fxbin.config.input_info import InputInfo
+from fxbin.config.models import Config
 from fxbin.config.optimization import EarlyStop, GradientClip
+from fxbin.config.params import Params
 from fxbin.config.training import Distillation, Ema, Pretrain, Teacher
 from fxbin.config.unused import UnusedKeys
 from fxbin.errors.messages import did_you_mean

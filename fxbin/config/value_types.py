@@ -1,10 +1,12 @@
 """The kinds of value that config keys have, stricter than pydantic's own: nothing is converted silently."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from inspect import Parameter, Signature
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +18,9 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
+
+from fxbin.config.pattern import why_invalid
+from fxbin.errors.messages import did_you_mean
 
 
 class Section(BaseModel):
@@ -64,6 +69,21 @@ def problem(expected: str, hint: str = "", at: tuple[str | int, ...] = ()) -> Py
     return PydanticCustomError("fxbin", "expected {expected}", {"expected": expected, "hint": hint, "at": at})
 
 
+def one_of(name: str, names: Sequence[str], own: str = "") -> str:
+    """Refuse a `name` that is not one of `names`; `own` says how to add one, or what else may stand there."""
+    if name not in names:
+        hint = did_you_mean(name, names, spelled=json.dumps)
+        raise problem(f"one of {', '.join(names)}", f"{hint} {own}".strip())
+    return name
+
+
+def valid_expression(pattern: str) -> str:
+    """Refuse ``{re}`` with an expression that Python cannot compile."""
+    if why_invalid(pattern):
+        raise problem(r"a regular expression after {re}", f"It {why_invalid(pattern)}")
+    return pattern
+
+
 def _refuse_null(value: Any) -> Any:
     """Refuse JSON's null: a key without a value is left out."""
     if value is None:
@@ -101,6 +121,7 @@ Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_as_int)]
 Count = Annotated[int, Strict(), Field(gt=0), BeforeValidator(_as_int)]
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Flag = Annotated[bool, Strict()]
+Pattern = Annotated[Text, AfterValidator(valid_expression)]
 
 NotNull = BeforeValidator(_refuse_null)
 """For keys whose default, None, means "not given"."""

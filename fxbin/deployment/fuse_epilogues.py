@@ -11,7 +11,7 @@ from fxbin.deployment.graph_facts import (
     Shapes,
     called,
     calls_plain,
-    is_relu,
+    limiting_activation,
     nodes_between,
     only_reads,
     only_user,
@@ -28,7 +28,7 @@ SUM_FUNCTIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
 def fuse_epilogues(module: fx.GraphModule, inputs: Sequence[Any]) -> None:
     """Fuse sums and activations in the graph of `module`, which is in eval mode, in place.
 
-        before:  x -> packed convolution -> + y -> ReLU or PReLU
+        before:  x -> packed convolution -> + y -> ReLU, ReLU6, Hardtanh or PReLU
         after:   x, y -> packed convolution
 
     A sum or an activation is only fused if nothing else reads the output of the convolution before it, so
@@ -85,8 +85,9 @@ def _fuse_activation_after(module: fx.GraphModule, node: fx.Node) -> None:
 
 def _fuse_activation(packed: PackedConv2d, module: fx.GraphModule, node: fx.Node) -> bool:
     """Let `packed` compute the activation of `node`; return whether it can compute that."""
-    if is_relu(module, node):
-        packed.activation = "relu"
+    found = limiting_activation(module, node)
+    if found is not None:
+        packed.activation = found
         return True
     layer = called(module, node)
     if isinstance(layer, nn.PReLU) and calls_plain(module, node, nn.PReLU):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from fxbin.added import Hardtanh
 from fxbin.deployment.packed_conv2d import PackedConv2d
 from fxbin.graph.attribute import submodule_at
 from fxbin.graph.writes import writes
@@ -76,6 +77,29 @@ def is_relu(module: fx.GraphModule, node: fx.Node) -> bool:
         return calls_plain(module, node, nn.ReLU)
     names = {"call_function": RELU_FUNCTIONS, "call_method": RELU_METHODS}
     return node.target in names.get(node.op, ())
+
+
+def limiting_activation(module: fx.GraphModule, node: fx.Node) -> str | None:
+    """Which of ReLU, ReLU6 and Hardtanh to [-1, 1] `node` computes, in place or not; None if none of them.
+
+    None as well if it has hooks.
+    """
+    if is_relu(module, node):
+        return "relu"
+    if calls_plain(module, node, nn.ReLU6) or (node.target is F.relu6 and _is_default(node, "inplace")):
+        return "relu6"
+    layer = called(module, node)
+    if isinstance(layer, nn.Hardtanh):
+        is_known = calls_plain(module, node, nn.Hardtanh) and (layer.min_val, layer.max_val) == (-1, 1)
+    else:
+        is_function = node.target is F.hardtanh and _is_default(node, "inplace")
+        is_known = calls_plain(module, node, Hardtanh) or is_function
+    return "hardtanh" if is_known else None
+
+
+def _is_default(node: fx.Node, *but: str) -> bool:
+    """Whether the function that `node` calls has no options besides `but`."""
+    return len(node.args) == 1 and {*node.kwargs} <= {*but}
 
 
 def nodes_between(first: fx.Node, last: fx.Node) -> list[fx.Node]:

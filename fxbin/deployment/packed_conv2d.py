@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxbin import torch_private
 from fxbin.engine.binary_conv2d import BinaryConv2d, broadcasts, output_size
+from fxbin.engine.in_float import activated
 from fxbin.engine.library import engine
 from fxbin.engine.native import NativeCall, NativeCalls, forget_forms, held_bytes
 from fxbin.engine.operators import NOT_DIFFERENTIABLE, OPERATORS
@@ -60,7 +60,7 @@ class PackedConv2d(nn.Module):
         self.kernel_size, self.stride, self.padding = tuple(kernel_size), tuple(stride), tuple(padding)
         self.dilation, self.groups = tuple(dilation), groups
         self.activation = "none"
-        """"none", "relu" or "prelu"."""
+        """One of `fxbin.engine.binary_conv2d.ACTIVATIONS`."""
         self.register_buffer("slope", None)
         self.output = "floats"
         """"floats"; "bits", which the next convolution reads instead; or "both"."""
@@ -98,7 +98,8 @@ class PackedConv2d(nn.Module):
             raise EngineError(f"forward-mode differentiation: {NOT_DIFFERENTIABLE}")
         if residual is not None and not self._takes(residual, x):
             (y,) = self._convolved(x, None, "floats", "none")
-            y = self._activated(y + residual)
+            slope = None if self.slope is None else self.slope.to(y.dtype)
+            y = activated(y + residual, self.activation, slope)
         elif self.output != "floats" and self._gives_bits(x, residual):
             return self._convolved(x, residual, self.output, self.activation)
         else:
@@ -128,11 +129,6 @@ class PackedConv2d(nn.Module):
         geometry = self.kernel_size, self.stride, self.padding, self.dilation
         output = (*x.shape[:-3], len(self.weight_bits), *output_size(x.shape[-2:], *geometry))
         return broadcasts(residual.shape, output)
-
-    def _activated(self, y: Tensor) -> Tensor:
-        if self.activation == "relu":
-            return y.relu()
-        return y if self.slope is None else F.prelu(y, self.slope.to(y.dtype))
 
     def _convolved(
         self, x: Tensor, residual: Tensor | None, output: str, activation: str

@@ -33,10 +33,10 @@ def deploy(
 ) -> DeployedModule:
     """Return a module that computes what `model` does in eval mode, with binarized convolutions in 1 bit.
 
-    Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a
-    sum, and a ReLU or PReLU after them become part of them, and one hands bits to the next. A BatchNorm
-    after another convolution becomes part of its weight. Everything else runs in PyTorch as before, so
-    outputs are those of `model` up to rounding. `model` does not change.
+    Their weights become bits, which the engine works on; no float copy of them is kept. A BatchNorm, a sum,
+    and a ReLU, ReLU6, Hardtanh or PReLU after them become part of them, and one hands bits to the next. A
+    BatchNorm after another convolution becomes part of its weight. Everything else runs in PyTorch as before,
+    so outputs are those of `model` up to rounding. `model` does not change.
 
     The result is not a BinarizedModule and does not need the code of the original, except for what was kept
     whole (`leaf_modules`). It can be saved as its `state_dict`, or whole by `torch.export`.

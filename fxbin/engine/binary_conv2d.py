@@ -9,7 +9,7 @@ from torch import Tensor
 from fxbin.engine.memory import is_channels_last
 from fxbin.errors import EngineError
 
-ACTIVATIONS = ("none", "relu", "prelu")
+ACTIVATIONS = ("none", "relu", "prelu", "relu6", "hardtanh")
 """Names of the activations, in the order of the C enum ``fxbin_activation``."""
 
 

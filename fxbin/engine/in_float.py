@@ -7,6 +7,13 @@ from torch import Tensor
 from fxbin.engine.binary_conv2d import BinaryConv2d
 from fxbin.engine.signs import pack_channels, unpack_channels, unpack_signs
 
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "relu": (0.0, None),
+    "relu6": (0.0, 6.0),
+    "hardtanh": (-1.0, 1.0),
+}
+"""The smallest and the largest value of activations that limit values."""
+
 
 def run_in_float(conv: BinaryConv2d) -> tuple[Tensor, ...]:
     """Return the output of `conv`, its bits, or both, bit-identical to those of the engine.
@@ -30,14 +37,19 @@ def run_in_float(conv: BinaryConv2d) -> tuple[Tensor, ...]:
     y = (half * step) * _sums(conv, fired, signs) + added
     if conv.residual is not None:
         y += conv.residual.float()
-    if conv.activation == "relu":
-        y = y.relu_()
-    elif conv.slope is not None:
-        y = torch.where(y < 0, y * conv.slope.view(-1, 1, 1), y)
+    y = activated(y, conv.activation, conv.slope)
     made = [conv.new_output().copy_(y)] if conv.wants_floats else []
     if conv.y_thresholds is not None:
         made.append(conv.new_bits().copy_(pack_channels(y > conv.y_thresholds.view(-1, 1, 1))))
     return tuple(made)
+
+
+def activated(y: Tensor, activation: str, slope: Tensor | None) -> Tensor:
+    """`y` ``(n, f, h, w)`` after an activation; `slope` ``(f,)`` is that of "prelu", else None."""
+    if slope is not None:
+        return torch.where(y < 0, y * slope.view(-1, 1, 1), y)
+    limits = LIMITS.get(activation)
+    return y if limits is None else y.clamp(*limits)
 
 
 def _fired(conv: BinaryConv2d) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fxbin.engine.build import built_library
 from fxbin.errors import EngineError
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""
@@ -128,6 +128,25 @@ class SteCall(ctypes.Structure):
         ("peak", ctypes.c_float),
         ("sums", ctypes.c_void_p),
         ("sums_size", _Size),
+        ("threads", _Size),
+    )
+
+
+class CountCall(ctypes.Structure):
+    """The C struct ``fxbin_count_call``: how many activations of each channel are high."""
+
+    _fields_ = (
+        ("struct_size", _Size),
+        ("x", ctypes.c_void_p),
+        ("size", _Size),
+        ("pictures", _Size),
+        ("channels", _Size),
+        ("plane", _Size),
+        ("is_planar", _Size),
+        ("thresholds", ctypes.c_void_p),
+        ("thresholds_size", _Size),
+        ("counts", ctypes.c_void_p),
+        ("counts_size", _Size),
         ("threads", _Size),
     )
 
@@ -257,6 +276,7 @@ class Engine:
         ]  # fmt: skip
         self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
+        self._functions.fxbin_count_high.argtypes = [ctypes.POINTER(CountCall)]
         self._functions.fxbin_level_gradients.argtypes = [ctypes.POINTER(LevelCall)]
         self._functions.fxbin_weight_gradients.argtypes = [ctypes.POINTER(WeightCall)]
         self._functions.fxbin_standardize.argtypes = [ctypes.POINTER(StandardizeCall)]
@@ -306,6 +326,10 @@ class Engine:
     def ste_gradients(self, call: SteCall) -> None:
         """Compute the gradients of `call`. Raises EngineError if its sizes do not fit one another."""
         self.check(self._functions.fxbin_ste_gradients(ctypes.byref(call)))
+
+    def count_high(self, call: CountCall) -> None:
+        """Add to the counts of `call`. Raises EngineError if its sizes do not fit one another."""
+        self.check(self._functions.fxbin_count_high(ctypes.byref(call)))
 
     def standardize(self, call: StandardizeCall) -> None:
         """Compute the values of `call`. Raises EngineError if its sizes do not fit one another."""

@@ -73,7 +73,7 @@ def binary_conv2d(
         padding: rows of zeros above and below, columns on the left and on the right.
         dilation: vertical, horizontal.
         groups: as for `F.conv2d`.
-        activation: "none", "relu" or "prelu".
+        activation: one of `fxbin.engine.binary_conv2d.ACTIVATIONS`; "hardtanh" limits values to [-1, 1].
         kernel_name: one of `Engine.kernels`, for tests; by default the fastest.
         takes_bits: whether x may be bits. False for an input of a model, where integers are a mistake.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fxbin.engine.binary_conv2d import output_size
+from fxbin.engine.in_float import LIMITS
 
 if TYPE_CHECKING:
     import onnx
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 DOMAIN = "fxbin"
 VERSION = 1
 
-ACTIVATIONS = {"none": "", "relu": "Relu", "prelu": "PRelu"}
-"""Names of activations in `fxbin.engine.operators.binary_conv2d`, and the same in ONNX."""
+ACTIVATIONS = {"none": "", "relu": "Relu", "prelu": "PRelu", "relu6": "Relu6", "hardtanh": "Hardtanh"}
+"""Activations of `fxbin.engine.operators.binary_conv2d`, and what they add to the name of an operator."""
 
 INPUTS = ("x", "thresholds", "x_levels", "weight_bits", "w_levels", "bias")
 """Inputs that every operator has; the residual and the slope follow if its name says so."""
@@ -103,8 +104,7 @@ def binary_conv2d_function(name: str, opset: int) -> "onnx.FunctionProto":
     if has_residual:
         nodes.append(helper.make_node("Add", [y, "residual"], ["sum"]))
         y = "sum"
-    operands = [y, "slope"] if activation == "prelu" else [y]
-    nodes.append(helper.make_node(ACTIVATIONS[activation] or "Identity", operands, ["y"]))
+    nodes += _last_nodes(activation, y)
     return helper.make_function(
         DOMAIN,
         name,
@@ -163,6 +163,22 @@ def _weight_nodes() -> list["onnx.NodeProto"]:
         helper.make_node("Reshape", ["w_lows", "filter_shape"], ["w_low"]),
         helper.make_node("Reshape", ["w_highs", "filter_shape"], ["w_high"]),
         helper.make_node("Where", ["is_high", "w_high", "w_low"], ["w"]),
+    ]
+
+
+def _last_nodes(activation: str, x: str) -> list["onnx.NodeProto"]:
+    """Return nodes that compute `y` from `x` by the activation."""
+    from onnx import helper
+
+    usual = {"none": ("Identity", [x]), "relu": ("Relu", [x]), "prelu": ("PRelu", [x, "slope"])}
+    if activation in usual:
+        operator, operands = usual[activation]
+        return [helper.make_node(operator, operands, ["y"])]
+    least, most = LIMITS[activation]
+    return [
+        helper.make_node("Constant", [], ["least"], value_float=least),
+        helper.make_node("Constant", [], ["most"], value_float=most),
+        helper.make_node("Clip", [x, "least", "most"], ["y"]),
     ]
 
 

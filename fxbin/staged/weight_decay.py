@@ -8,7 +8,7 @@ from fxbin import torch_private
 from fxbin.added.rprelu import RPReLU
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.weight_source import weight_sources
-from fxbin.config.models import WITHOUT_DECAY
+from fxbin.config.params import WITHOUT_DECAY
 from fxbin.config.pattern import matches_text
 from fxbin.errors import ConfigError
 from fxbin.errors.messages import listed

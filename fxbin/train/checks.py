@@ -20,7 +20,9 @@ from fxbin.original.copy import copy_model
 from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
+from fxbin.train.build import model_of
 from fxbin.train.check_features import check_features
+from fxbin.train.check_logits import check_logits
 from fxbin.train.compiled import check_compiler
 from fxbin.train.loggers.choose import check_loggers
 from fxbin.train.output_folder import check_room, check_writable
@@ -141,7 +143,20 @@ def data_fit(subject: Subject) -> Iterator[str]:
 
 def run_can_be_resumed(subject: Subject) -> tuple[()]:
     """Find a checkpoint of another config in the output folder."""
-    _ = subject.resumed
+    if subject.has_data:
+        _ = subject.resumed
+    return ()
+
+
+def pretrained_weights_are_there(subject: Subject) -> tuple[()]:
+    """Find that a model has no trained weights to begin with, or that they cannot be had."""
+    if (
+        subject.config.pretrained
+        and subject.model is None
+        and subject.can_be_built
+        and not subject.is_resumed
+    ):
+        model_of(subject.settings)
     return ()
 
 
@@ -172,6 +187,13 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
     reasons = sorted({status.removeprefix("full precision: ") for status in statuses})
     why = "" if count else f" ({'; '.join(reasons)})"
     yield f"{count} of {len(statuses)} conv2d are binarized{why}"
+
+
+def logits_are_those_of_the_classes(subject: Subject) -> tuple[()]:
+    """Find a model without an output for each class."""
+    if subject.has_data and subject.can_be_transformed:
+        check_logits(subject)
+    return ()
 
 
 def weight_decay_is_excluded(subject: Subject) -> tuple[()]:
@@ -209,6 +231,8 @@ CHECKS: tuple[Check, ...] = (
     run_can_be_resumed,
     checkpoint_has_room,
     scopes_match,
+    pretrained_weights_are_there,
+    logits_are_those_of_the_classes,
     weight_decay_is_excluded,
     teacher_teaches,
     features_are_there,
@@ -222,16 +246,18 @@ def check(
     *,
     changes: Iterable[Change] = (),
     output: Path | None = None,
+    restart: bool = False,
 ) -> Findings:
     """Check a config, with `changes`, and whether model, data and the folder `output` fit it.
 
-    `model`, which does not change, takes the place of the one that the config names. What follows from the
-    config is checked only if the config itself has no problems.
+    `model`, which does not change, takes the place of the one that the config names. With `restart`, a
+    checkpoint in the folder counts for nothing. What follows from the config is checked only if the config
+    itself has no problems.
     """
     changes = tuple(changes)
     if problems := problems_in(source, changes):
         return Findings(tuple(problems), ())
-    notes, errors = find(Subject(read_settings(source, changes), output, model=model))
+    notes, errors = find(Subject(read_settings(source, changes), output, restart=restart, model=model))
     return Findings(tuple(map(_text, errors)), tuple(notes))
 
 

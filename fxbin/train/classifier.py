@@ -8,16 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fxbin.config import Config
 from fxbin.engine.custom_ops import register_custom_ops
 from fxbin.errors import ConfigError, ExportError
 from fxbin.export.file_record import read_record
+from fxbin.train.data.included import included_preprocessing
 from fxbin.train.data.kept import class_names, kept_in_file, preprocessing
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.evaluated import evaluated_form
 from fxbin.train.trained_network import TrainedNetwork
-
-INCLUDED = {"mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530)}
-"""Mean and deviation of the data sets that are kept in memory, whose pictures are grey and not resized."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Classifier:
 
 def trained_classifier(network: TrainedNetwork, device: torch.device, pictures: int) -> Classifier:
     """`network` on `device`, in the form that is fastest for so many pictures."""
-    how = preprocessing(network.kept) or _of_included(network) or _of_config(network)
+    how = preprocessing(network.kept) or _of_included(network.config) or _of_config(network)
     model = evaluated_form(network.model.to(device), pictures)
 
     @torch.no_grad()
@@ -92,13 +91,9 @@ def _in_onnxruntime(file: Path) -> Callable[[Tensor], Tensor]:
     return lambda x: in_batches(lambda part: session.run(None, {taken.name: part})[0], x, fixed)
 
 
-def _of_included(network: TrainedNetwork) -> Preprocessing | None:
-    config = network.config
-    if config.data not in INCLUDED or "data" not in config.model_fields_set or not config.input_info:
-        return None
-    mean, std = INCLUDED[config.data]
-    _, channels, height, width = config.input_info[0].sample_size
-    return Preprocessing(channels, height, width, min(height, width), "bilinear", (mean,), (std,))
+def _of_included(config: Config) -> Preprocessing | None:
+    """How pictures of the included data become inputs, if the config names such data itself."""
+    return included_preprocessing(config) if "data" in config.model_fields_set else None
 
 
 def _of_config(network: TrainedNetwork) -> Preprocessing:

@@ -68,7 +68,8 @@ def build_model(
         )
     wanted = {"num_classes": num_classes, "in_channels": in_channels}
     options |= {names[key]: value for key, value in wanted.items() if value is not None and key in names}
-    return call(make, accepted(make, options) | dict(params or {}), spec)
+    given = accepted(make, options) | dict(params or {})
+    return with_weights(make, given, spec) if pretrained else call(make, given, spec)
 
 
 def from_library(
@@ -135,6 +136,17 @@ def accepted(make: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return options
     return {key: value for key, value in options.items() if key in parameters}
+
+
+def with_weights(make: Callable[..., Any], options: dict[str, Any], spec: str) -> nn.Module:
+    """As `call`, for a model that gets trained weights; ConfigError if they cannot be downloaded or read."""
+    try:
+        return call(make, options, spec)
+    except OSError as error:
+        raise ConfigError(
+            f"pretrained: the weights of {spec!r} cannot be loaded: {error}. They are downloaded once: "
+            "connect to the network, copy them into the cache of the library, or leave the key out."
+        ) from error
 
 
 def call(make: Callable[..., Any], options: dict[str, Any], spec: str) -> nn.Module:

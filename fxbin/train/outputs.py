@@ -15,6 +15,7 @@ from fxbin.export import ExportMode, export_onnx
 from fxbin.report.summarize import summary
 from fxbin.train.best import best_of, best_path
 from fxbin.train.curves import draw_curves
+from fxbin.train.data.included import kept_of_included
 from fxbin.train.data.kept import metadata_of
 from fxbin.train.early_stop import why_stopped
 from fxbin.train.engine_check import EngineCheck, check_engine
@@ -172,7 +173,8 @@ def write_onnx(
     if reason is not None:
         progress.note(f"no {path}: {reason}")
         return None
-    exported = export_onnx(trained.model, path, metadata=metadata_of(trained.data.kept()))
+    kept = trained.data.kept() or kept_of_included(trained.config)
+    exported = export_onnx(trained.model, path, metadata=metadata_of(kept))
     modes = ", ".join(f"{exported.count(mode)} in {mode}" for mode in ExportMode if exported.count(mode))
     progress.note(f"wrote {path} ({exported.size / 1024:.0f} KiB; call sites: {modes})")
     return check_onnx(path, *trained.data.samples(), logits)

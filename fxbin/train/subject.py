@@ -108,6 +108,22 @@ class Subject:
         return True
 
     @property
+    def can_be_built(self) -> bool:
+        """Whether there is a model, without trained weights."""
+        try:
+            return self.has_model and isinstance(self.network, nn.Module)
+        except FxbinError:
+            return False
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        try:
+            return self.resumed is not None
+        except FxbinError:
+            return False
+
+    @property
     def can_be_transformed(self) -> bool:
         """Whether there is a model that the config fits."""
         try:

@@ -11,6 +11,7 @@ from fxbin.config import Config
 from fxbin.config.changes import Change
 from fxbin.train.build import binarized_from, config_of, model_of
 from fxbin.train.checkpoint import load_checkpoint
+from fxbin.train.data.included import kept_of_included
 from fxbin.train.own_state import load_own_state
 
 
@@ -25,7 +26,10 @@ class TrainedNetwork:
     """Its config, with absolute paths."""
 
     kept: Mapping[str, Any] | None = None
-    """What the run kept of its data, as `Data.kept` returns it; None if nothing is known."""
+    """What is known of the data of the run, as `Data.kept` returns it; None if that is nothing."""
+
+    trained_on: str | None = None
+    """The data of the run, as `config` names data; None if that is not known."""
 
 
 def network_of_run(file: Path, *, average: bool = False, changes: Sequence[Change] = ()) -> TrainedNetwork:
@@ -35,7 +39,9 @@ def network_of_run(file: Path, *, average: bool = False, changes: Sequence[Chang
     """
     checkpoint = load_checkpoint(file)
     model = binarized_from(checkpoint, average=average, file=file)
-    return TrainedNetwork(model, config_of(checkpoint, file, changes), checkpoint.data)
+    own = config_of(checkpoint, file)
+    kept = checkpoint.data or kept_of_included(own)
+    return TrainedNetwork(model, config_of(checkpoint, file, changes), kept, own.data)
 
 
 def network_of_own_loop(file: Path, config: Config) -> TrainedNetwork:

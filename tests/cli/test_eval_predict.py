@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from fxbin.train import outputs, subject
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
-from tests.cli.commands import CONFIG, exit_code
+from fxbin.train.data import ImageData
+from tests.cli.commands import CONFIG, exit_code, write
 from tests.folders import write_folder
 
 pytestmark = pytest.mark.filterwarnings("default:.*activation scales have never seen a training batch")
@@ -95,6 +97,9 @@ def test_eval_gives_the_accuracy_that_the_training_found(
     assert sum(each["correct"] for each in found["classes"]) == found["correct"]
     best = shown_json(capsys, "eval", checkpoint.with_name("best.pt"), "--json")
     assert best["accuracy"] == pytest.approx(report["best"]["test_accuracy"])
+    for source in (checkpoint, checkpoint.parent):
+        assert shown_json(capsys, "eval", source, "--best", "--json") == best
+    assert shown_json(capsys, "eval", checkpoint.parent, "--json") == found
     averaged = shown_json(capsys, "eval", checkpoint, "--json", "--ema")
     assert averaged["accuracy"] == pytest.approx(report["ema"]["accuracy"])
     assert exit_code("eval", checkpoint, "--per-class") == 0
@@ -117,6 +122,25 @@ def test_eval_takes_other_pictures_and_matches_classes_by_name(
     shutil.copytree("other", "split/train")
     other = ("eval", checkpoint, "--data", "folder:split", "--json")
     assert shown_json(capsys, *other)["classes"] == found["classes"]
+    assert exit_code("eval", checkpoint, *other[2:-1]) == 0
+    assert "of 12 held-out pictures of folder:" in capsys.readouterr().out
+    shutil.rmtree("split/train")
+    assert exit_code("eval", checkpoint, "--data", "folder:split") == 2
+    assert "'folder:split': it has the folder 'val', but no train: write 'folder:split/val'" in (
+        capsys.readouterr().err
+    )
+    Path("split/val").rename("split/train")
+    assert exit_code("eval", checkpoint, "--data", "folder:split") == 2
+    assert "but no val or test or validation or valid: write 'folder:split/train'" in capsys.readouterr().err
+    assert exit_code("eval", checkpoint, "--data", "folder:split/train") == 0
+    shown = capsys.readouterr()
+    assert "of 12 pictures of folder:" in shown.out
+    assert shown.err == ""
+    pictures = trained / "pictures"
+    assert exit_code("eval", checkpoint, "--data", f"folder:{pictures}") == 0
+    shown = capsys.readouterr()
+    assert "of 30 pictures of folder:" in shown.out
+    assert f"note: --data: 'folder:{pictures}' is what the network was trained on." in shown.err
     shutil.rmtree("other/class_0")
     found = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
     assert [each["correct"] for each in found["classes"]] == [0, *right.view(3, 4).sum(1).tolist()[1:]]
@@ -152,6 +176,33 @@ def test_predict_is_the_same_from_checkpoint_and_file(
             torch.testing.assert_close(found_shares, row.sort(descending=True).values, rtol=1e-4, atol=1e-5)
 
 
+def test_a_file_of_a_run_on_mnist_predicts_what_the_checkpoint_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    pytest.importorskip("onnxruntime")
+    x, y = torch.randn(50, 1, 28, 28), torch.arange(50) % 10
+    images = ImageData("mnist", x[:40], y[:40], x[40:], y[40:], classes=10)
+    monkeypatch.setattr(subject, "open_data", lambda _config: images)
+    for name in ("write_graph", "write_curves", "run_in_engine", "verify_onnx"):
+        monkeypatch.setattr(outputs, name, lambda *_: None)
+    write(Path("digits.json5"), input_info={"sample_size": [1, 1, 28, 28]})
+    assert exit_code("train", "digits.json5", "-o", "run") == 0
+    assert exit_code("export", "run", "again.onnx") == 0
+    digits = torch.randint(256, (3, 28, 28), dtype=torch.uint8)
+    for number, digit in enumerate(digits):
+        Image.fromarray(digit.numpy()).save(f"{number}.png")
+    checkpoint = load_checkpoint(Path("run/checkpoint.pt"))
+    with torch.no_grad():
+        logits = binarized_from(checkpoint)((digits[:, None] / 255 - 0.1307) / 0.3081)
+    for source in ("run", "run/model.onnx", "again.onnx"):
+        found = shown_json(capsys, "predict", source, *(f"{n}.png" for n in range(3)), "--format", "json")
+        for row, each in zip(logits.softmax(1), found, strict=True):
+            assert each["classes"][0]["class"] == str(int(row.argmax()))
+            assert each["classes"][0]["probability"] == pytest.approx(float(row.max()), rel=1e-4)
+
+
 def test_predict_names_what_is_no_picture_and_predicts_the_rest(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +232,9 @@ def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFi
     Path("empty").mkdir()
     wrong = {
         ("eval", "none.pt"): "checkpoint none.pt does not exist",
-        ("eval", "run.json5"): "SOURCE: 'run.json5': expected a checkpoint or a state_dict",
+        ("eval", "run.json5"): "SOURCE: 'run.json5': expected the folder of a run, or a checkpoint",
+        ("eval", "empty"): "SOURCE: 'empty': expected the folder of a run, or a checkpoint",
+        ("predict", "a.onnx", "a.png", "--best"): "--best: a.onnx is an exported file, leave the option out",
         ("predict", trained / "run" / "checkpoint.pt", "empty"): "the folder empty has no pictures",
         ("predict", "none.onnx", "a.png"): "none.onnx does not exist",
         ("predict", "a.onnx", "a.png", "--ema"): "--ema: a.onnx is an exported file, leave the option out",

@@ -1,13 +1,20 @@
 """What `fxbin check` finds, `fxbin train` finds before it writes anything, and the other way round."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
 
 from fxbin.train import run
+from fxbin.train.checks import CHECKS
+from fxbin.train.loggers import choose
 from tests.cli.commands import CONFIG, exit_code, write
+from tests.folders import write_folder
 
 SECTION: dict[str, Any] = CONFIG["compression"]  # type: ignore[assignment]
 
@@ -26,6 +33,7 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"data": "mnist", "num_classes": 3}, "num_classes: 3 is too few for 'mnist', which has 10"),
     ({"device": "cuda"}, "device: 'cuda' is not available here"),
+    ({"pretrained": True}, "model: 'resnet_thin' has no pretrained weights"),
     ({"model": "own.py:make"}, "model: 'own.py:make': the file own.py does not exist: looked in"),
     (section(ignored_scopes=["{re}conv7"]), "compression.ignored_scopes: '{re}conv7' matches no node"),
     (
@@ -116,6 +124,110 @@ def test_an_output_folder_that_cannot_be_written_is_found_by_both(
     found = "--output: 'file/run' cannot be written: " + str(Path("file").absolute()) + " is not a folder"
     assert found in shown.out + shown.err
     assert Path("file").read_text() == ""
+
+
+def wrong_logits(_patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    Path("own.py").write_text(
+        "from torch import nn\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    return {"data": "mnist", "model": "own.py:make", "compression": {"algorithm": "binarization"}}
+
+
+def weights_that_cannot_be_downloaded(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    pytest.importorskip("torchvision")
+    pytest.importorskip("PIL")
+
+    def refused(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    patch.setattr("urllib.request.urlopen", refused)
+    patch.setattr("torch.hub.urlopen", refused)
+    patch.setenv("TORCH_HOME", str(Path.cwd() / "no_cache"))
+    write_folder(Path("pictures"), pictures=4, size=(40, 40))
+    return {
+        "model": "torchvision:resnet18",
+        "pretrained": True,
+        "data": "folder:pictures",
+        "workers": 0,
+        "input_info": {"sample_size": [1, 3, 32, 32]},
+        "compression": {"algorithm": "binarization"},
+    }
+
+
+def a_logger_that_is_not_installed(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setitem(choose.PACKAGES, "wandb", "no_such_package")
+    return {"loggers": ["wandb"]}
+
+
+def no_compiler(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    def missing(_function: object) -> None:
+        raise RuntimeError("no C++ compiler was found.")
+
+    patch.setattr(torch, "compile", missing)
+    return {"compile": True}
+
+
+def no_room(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100))
+    return {}
+
+
+OF_THE_MACHINE: dict[Callable[[pytest.MonkeyPatch], dict[str, Any]], str] = {
+    wrong_logits: "model: 'own.py:make': expected logits of shape (2, 10) for pictures of shape "
+    "(2, 1, 12, 12), one for each class of 'mnist', got (2, 3)",
+    weights_that_cannot_be_downloaded: "pretrained: the weights of 'torchvision:resnet18' cannot be loaded: ",
+    a_logger_that_is_not_installed: "loggers: wandb: it is not installed: `pip install 'fxbin[wandb]'`",
+    no_compiler: "compile: torch.compile does not work on cpu: no C++ compiler was found.",
+    no_room: "one checkpoint of this run needs",
+}
+"""What is set up, which returns changes of the config, and what is found then."""
+
+
+@pytest.mark.parametrize("prepare", OF_THE_MACHINE, ids=lambda prepare: prepare.__name__)
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_what_is_missing_here_is_found_by_both(
+    command: str,
+    prepare: Callable[[pytest.MonkeyPatch], dict[str, Any]],
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = prepare(monkeypatch)
+    assert exit_code(command, write(config, device="cpu", **changes)) == 2
+    shown = capsys.readouterr()
+    assert OF_THE_MACHINE[prepare] in shown.out + shown.err
+    assert "Traceback" not in shown.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("no_files_at_the_end")
+def test_a_run_of_another_config_in_the_folder_is_found_by_both(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(config, data="mnist")
+    assert exit_code("train", config, "-o", "run") == 0
+    assert exit_code("check", config, "-o", "run") == 0
+    before = {file: file.stat().st_mtime_ns for file in Path("run").iterdir()}
+    write(config, data="mnist", seed=5)
+    capsys.readouterr()
+    for command in ("check", "train"):
+        assert exit_code(command, config, "-o", "run") == 2
+        shown = capsys.readouterr()
+        assert "seed: the run in run was started with 0, the config now says 5" in shown.out + shown.err
+    assert exit_code("check", config, "-o", "run", "--restart") == 0
+    assert {file: file.stat().st_mtime_ns for file in Path("run").iterdir()} == before
+
+
+def test_every_check_has_a_test_here() -> None:
+    """A new check belongs into one of the lists of this file."""
+    assert [check.__name__ for check in CHECKS] == [
+        *("keys_without_effect", "paths_elsewhere", "stages_not_reached", "weights_before_activations"),
+        *("start_as_in_nncf", "device_is_there", "output_can_be_written", "loggers_are_installed"),
+        *("compiler_works", "data_fit", "run_can_be_resumed", "checkpoint_has_room", "scopes_match"),
+        *("pretrained_weights_are_there", "logits_are_those_of_the_classes", "weight_decay_is_excluded"),
+        *("teacher_teaches", "features_are_there"),
+    ]
 
 
 def test_a_training_names_all_problems_at_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from fxbin.cli import main
+from fxbin.errors import ExportError
 from fxbin.train import subject
+from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.run import train
 
@@ -69,6 +72,39 @@ def test_report_of_a_run_has_everything(trained: Path) -> None:
     assert "&quot;batch_size&quot;: 20" in html
 
 
+def test_report_of_the_best_epoch(trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    last = load_checkpoint(Path("run/checkpoint.pt"))
+    kept = replace(last, history=[*last.history[:-1], last.history[-1] | {"test_accuracy": 33.25}])
+    save_checkpoint(kept, Path("run/best.pt"))
+    assert exit_code("report", "run", "--best", "--no-time", "--pictures", 0) == 0
+    html = Path("run/report.html").read_text(encoding="utf-8")
+    assert "<h1>run: ResNetThin, best epoch: 2</h1>" in html
+    assert "33.25 %" in html
+    assert "12.50 %" not in html  # that of the last epoch
+
+
+def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
+    best = load_checkpoint(trained / "best.pt").history
+    html = run_page(trained)
+    assert f"<span>best.pt, of epoch {len(best)}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
+    assert f'"best":{len(best) - 1}' in html.replace(" ", "")
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    changed = load_checkpoint(trained / "best.pt")
+    changed.history[-1]["seconds"] += 1.0
+    save_checkpoint(changed, other / "best.pt")
+    assert "The best epoch is not known: " in run_page(other)
+    (other / "best.pt").unlink()
+    assert "best.pt, of epoch" not in run_page(other)
+
+
+def run_page(folder: Path) -> str:
+    """The page about the run in `folder`, without times and pictures."""
+    assert exit_code("report", folder, "--no-time", "--pictures", 0, "-o", "run.html") == 0
+    return Path("run.html").read_text(encoding="utf-8")
+
+
 def test_report_takes_the_times_of_a_file(trained: Path) -> None:
     bench = {
         "versions": {"engine": "2.13.0"}, "device": "mine", "threads": 1, "precision": "f32", "clock": "cpu",
@@ -94,6 +130,30 @@ def test_report_of_a_config_is_about_the_untrained_network() -> None:
     assert 'id="curves"' not in html
 
 
+@pytest.mark.parametrize("limit", [7, 8])
+def test_report_leaves_out_openvino_where_the_export_takes_minutes(
+    limit: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def benchmark(_model: object, **options: Any) -> None:
+        asked.append(options)
+        raise ExportError("not here")
+
+    monkeypatch.setattr("fxbin.runtimes.benchmark", benchmark)
+    monkeypatch.setattr("fxbin.cli.report.EXPORTED_AT_MOST", limit)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "openvino")
+    Path("tiny.json5").write_text(json.dumps(CONFIG))
+    for option in ((), ("--time",)):
+        assert exit_code("report", "tiny.json5", *option) == 0
+    engine, both = {"runtimes": ["engine"], "int8": None}, {"runtimes": ["engine", "openvino"], "int8": False}
+    assert [{**options, "rounds": None} for options in asked] == [
+        {**(both if limit == 8 else engine), "rounds": None},
+        {**both, "rounds": None},
+    ]
+    assert ("8 binarized convolutions takes minutes: --time" in capsys.readouterr().out) == (limit == 7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -106,6 +166,7 @@ def test_report_of_a_config_is_about_the_untrained_network() -> None:
             "--bench: list.json cannot be read: not the report of a benchmark",
         ),
         (["{run}", "--ema"], "--ema: the checkpoint holds no average"),
+        (["list.json", "--best"], "--best: 'list.json': expected the folder of a run"),
     ],
 )
 def test_report_says_what_is_wrong(

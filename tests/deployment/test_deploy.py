@@ -88,12 +88,19 @@ class Normalized(nn.Module):
         return y
 
 
+FUSED = (
+    *(nn.ReLU(), nn.ReLU(inplace=True), nn.PReLU(), nn.PReLU(8, init=-0.5)),
+    *(nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(), nn.Hardtanh(inplace=True)),
+)
+"""Activations that become part of a packed convolution."""
+
+
 def calls(deployed: DeployedModule) -> list[str]:
     """What the graph calls, in order."""
     return [str(node.target) for node in deployed.graph.nodes if node.op.startswith("call")]
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.PReLU(), nn.PReLU(8, init=-0.5)])
+@pytest.mark.parametrize("activation", FUSED, ids=str)
 @pytest.mark.parametrize("options", [{}, {"affine": False, "eps": 0.1}, {"bias": False}], ids=str)
 def test_batch_norm_and_activation_are_fused(
     built: Engine, activation: nn.Module, options: dict[str, Any]
@@ -147,7 +154,8 @@ class ActivatedFirst(Normalized):
     [
         (SeenTwice(nn.ReLU()), ["packed.conv", "bn", "act"]),
         (BatchStatistics(), ["packed.conv", "bn", "act"]),
-        (Normalized(nn.ReLU6()), ["packed.conv", "act"]),
+        (Normalized(nn.Hardtanh(-2, 1)), ["packed.conv", "act"]),
+        (Normalized(nn.SiLU()), ["packed.conv", "act"]),
         (ActivatedFirst(nn.ReLU()), ["packed.conv", "bn"]),
     ],
 )

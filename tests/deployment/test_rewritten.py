@@ -46,6 +46,13 @@ def test_rprelu_is_fused(built: Engine, rewrites: tuple[str, ...]) -> None:
     assert report.is_right, report
 
 
+def test_hardtanh_is_computed_between_packed_convolutions(built: Engine) -> None:
+    module = trained(Network(), "shortcuts", "hardtanh")
+    assert error(module, fxbin.deploy(module), 3 * torch.randn(3, 3, 9, 9)) < 1e-5
+    report = fxbin.compare_runtimes(module, inputs=[X], runtimes=["engine", "onnxruntime"], layers=True)
+    assert report.is_right, report
+
+
 def test_what_reads_floats_gets_the_shift(built: Engine) -> None:
     class Pooled(nn.Module):
         def __init__(self) -> None:

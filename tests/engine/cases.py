@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Imported for what it declares: torch.ops.fxbin.
 import fxbin.engine.operators  # noqa: F401
-from fxbin.engine.binary_conv2d import BinaryConv2d
+from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
 from fxbin.engine.signs import pack_signs
 
 EXACT_LEVELS = ((0.0, 1.0), (-1.0, 1.0), (0.5, -0.25))
@@ -52,8 +52,9 @@ class Case:
         y = F.conv2d(padded, w, None if bias is None else bias.double(), *geometry)
         if "residual" in self.options:
             y = y + self.options["residual"]
-        if self.options.get("activation") == "relu":
-            return y.relu()
+        activation = self.options.get("activation")
+        if activation in ("relu", "relu6", "hardtanh"):
+            return getattr(F, activation)(y)  # type: ignore[no-any-return]
         slope = self.options.get("slope")
         return y if slope is None else torch.where(y < 0, y * slope.view(-1, 1, 1), y)
 
@@ -102,6 +103,6 @@ def _add_options(case: Case, choose: random.Random) -> None:
         if choose.random() < 0.5:
             residual = residual.contiguous(memory_format=torch.channels_last)
         case.options["residual"] = residual
-    case.options["activation"] = choose.choice(["none", "relu", "prelu"])
+    case.options["activation"] = choose.choice(ACTIVATIONS)
     if case.options["activation"] == "prelu":
         case.options["slope"] = torch.randint(0, 4, (len(case.weight),)) / 4

@@ -82,6 +82,8 @@ static double by_definition(
     }
     if (call->residual.data != NULL) sum += at(&call->residual, n, f, oy, ox);
     if (call->activation == FXBIN_RELU) return sum < 0 ? 0 : sum;
+    if (call->activation == FXBIN_RELU6) return sum < 0 ? 0 : sum > 6 ? 6 : sum;
+    if (call->activation == FXBIN_HARDTANH) return sum < -1 ? -1 : sum > 1 ? 1 : sum;
     return call->activation == FXBIN_PRELU && sum < 0 ? sum * call->slope[f] : sum;
 }
 
@@ -212,7 +214,7 @@ static void run_call(fxbin_weights *weights, const fxbin_shape *s, const constan
         .weight_bits_size = bit_bytes(s),
         .w_levels = of->w_levels,
         .w_levels_size = 2 * s->filters,
-        .activation = below(2) ? FXBIN_NO_ACTIVATION : below(3),
+        .activation = below(2) ? FXBIN_NO_ACTIVATION : below(5),
         .y = tensor(out, (int)below(2)),
         .threads = 1 + below(2),
     };

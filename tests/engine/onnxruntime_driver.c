@@ -367,7 +367,7 @@ int main(int count, char **arguments) {
         status = RegisterCustomOps(&options, &base);
         if (status != NULL) stop("registering", status->text);
     }
-    if (options.domain->count != 6) stop("registering", "not six operators, once");
+    if (options.domain->count != 10) stop("registering", "not ten operators, once");
     clock_t end = clock() + (clock_t)(atof(arguments[1]) * CLOCKS_PER_SEC);
     int runs = 0;
     for (; clock() < end; runs++) run_one(options.domain->ops[runs % 6]);

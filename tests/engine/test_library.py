@@ -54,7 +54,7 @@ WRONG: tuple[tuple[str, Any, str], ...] = (
     ("struct_size", 8, "call: its struct is of another version"),
     ("x_dtype", 3, "x dtype: expected 0 to 2, got 3"),
     ("x_dtype", 2, "x: expected 1 on axis 1, got 8"),
-    ("activation", 3, "activation: expected 0 to 2, got 3"),
+    ("activation", 5, "activation: expected 0 to 4, got 5"),
     ("activation", 2, "slope: expected data, got null"),
     ("threads", 0, "threads: expected 1 to 1024, got 0"),
     ("x.shape.0", -1, "batch: expected 0 to"),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fxbin.engine.binary_conv2d import ACTIVATIONS
 from fxbin.engine.in_float import run_in_float
 from fxbin.engine.library import Engine
 from fxbin.engine.native import held_bytes
@@ -86,7 +87,7 @@ def test_bits_are_those_of_the_floats(built: Engine) -> None:
             assert not is_last or bits.stride(1) == 1
 
 
-@pytest.mark.parametrize("activation", ["none", "relu", "prelu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("odd", [1.0, torch.inf, torch.nan])
 def test_bits_alone_are_right_whatever_the_numbers(built: Engine, activation: str, odd: float) -> None:
     """Kernels may compare sums in place of floats: where y is on its threshold, overflows or is no number."""

@@ -202,6 +202,35 @@ static void ste(void) {
     free(g), free(x), free(thresholds), free(of_g), free(sums), free(call.fired);
 }
 
+static void count_high(void) {
+    int64_t pictures = 1 + below(90), channels = 1 + below(40), plane = below(3) ? 1 + below(20) : 60 + below(30);
+    int64_t size = pictures * channels * plane, sizes[8] = {pictures, channels, plane}, is_planar = below(2);
+    float *x = numbers(size), *thresholds = numbers(channels);
+    int64_t *counts = malloc((size_t)channels * sizeof *counts), *expected = malloc((size_t)channels * sizeof *expected);
+    for (int64_t c = 0; c < channels; c++) counts[c] = expected[c] = c; // what was counted before
+    x[below(size)] = NAN;
+    for (int64_t i = 0; i < size; i++) {
+        int64_t c = is_planar ? i / plane % channels : i % channels;
+        expected[c] += x[i] > thresholds[c];
+    }
+    fxbin_count_call call = {
+        sizeof call, x, size, pictures, channels, plane, is_planar, thresholds, channels, counts, channels, 1 + below(3),
+    };
+    check(fxbin_count_high(&call) == FXBIN_OK, "refused", sizes);
+    check(!memcmp(counts, expected, (size_t)channels * sizeof *counts), "a wrong count", sizes);
+    for (int i = 0; i < 6; i++) {
+        fxbin_count_call bad = call;
+        if (i == 0) bad.size--;
+        if (i == 1) bad.thresholds_size--;
+        if (i == 2) bad.counts_size--;
+        if (i == 3) bad.pictures = 0;
+        if (i == 4) bad.struct_size--;
+        if (i == 5) bad.threads = 0;
+        check(fxbin_count_high(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
+    }
+    free(x), free(thresholds), free(counts), free(expected);
+}
+
 /** The gradients of an RPReLU by the definition; numbers are multiples of a power of two, and so are their sums. */
 static void check_rprelu(const fxbin_rprelu_call *call, const float *values, const int64_t *sizes) {
     double *sums = calloc((size_t)(3 * call->channels), sizeof *sums);
@@ -297,7 +326,8 @@ static void check_standardized(const fxbin_standardize_call *call, const float *
         const float *w = call->w + f * inputs, *g = before + f * inputs;
         double variance = 0, of_g = 0, product = 0, n = (double)inputs, mean = (double)call->means[f];
         for (int64_t i = 0; i < inputs; i++) variance += ((double)w[i] - mean) * ((double)w[i] - mean) / n;
-        double inverse = 1 / sqrt(variance + (double)call->smallest);
+        double least = FXBIN_LEAST_SPREAD * FXBIN_LEAST_SPREAD * mean * mean;
+        double inverse = 1 / sqrt(fmax(variance, least) + (double)call->smallest);
         check(is_near(call->inverses[f], inverse, inverse), "a wrong factor", sizes);
         for (int64_t i = 0; i < inputs; i++) {
             double v = ((double)w[i] - mean) * inverse;
@@ -401,7 +431,7 @@ int main(int count, char **arguments) {
     state = (uint64_t)atoll(arguments[2]);
     clock_t end = clock() + (clock_t)(atof(arguments[1]) * CLOCKS_PER_SEC);
     int runs = 0;
-    for (; clock() < end; runs++) convolve(), ste(), rprelu(), levels(), standardize(), weights();
+    for (; clock() < end; runs++) convolve(), ste(), count_high(), rprelu(), levels(), standardize(), weights();
     printf("%d shapes\n", runs);
     return runs < 10;
 }

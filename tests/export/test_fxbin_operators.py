@@ -138,6 +138,34 @@ def test_a_network_for_any_batch(built: Engine, tmp_path: Path, opset: int) -> N
     assert [node.op_type for node in graph.node].count("Transpose") == 2
 
 
+class Limited(Blocks):
+    """Activations that limit values on both sides, as functions and as layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardtanh(self.stem(x))
+        y = F.relu6(5 * self.norms[0](self.convs[0](x)))
+        x = F.hardtanh(self.norms[1](self.convs[1](y)) + x)
+        y = F.hardtanh(self.norms[2](self.convs[2](x)), inplace=True)
+        x = F.relu6(x + self.norms[3](self.convs[3](y)), inplace=True)
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
+
+
+def test_activations_that_limit_values(built: Engine, tmp_path: Path) -> None:
+    x = torch.randn(2, 3, 12, 12)
+    model = binarize(Limited(), x)
+    path = tmp_path / "model.onnx"
+    exported(model, path, x)
+    names = assert_runs(model, path, x, count=5)
+    own = {name: count for name, count in names.items() if name.startswith(OWN)}
+    assert own == {
+        "BinaryConv2d": 1,
+        "BinaryConv2dAddHardtanh": 1,
+        "BinaryConv2dHardtanh": 2,
+        "BinaryConv2dAddRelu6": 1,
+    }
+
+
 def test_weights_are_bits_and_once_in_the_file(tmp_path: Path) -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

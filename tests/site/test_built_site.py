@@ -33,7 +33,7 @@ OPENED = (
     "contributing.html",
     "api/index.html",
     "api/training.html",
-    "files/configs/recommended.json5.html",
+    "files/configs/resnet18_imagenet_xnor.json5.html",
 )
 
 pytestmark = pytest.mark.site

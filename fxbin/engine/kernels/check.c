@@ -188,7 +188,7 @@ int check_call(const fxbin_shape *shape, const fxbin_call *call) {
         return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
     }
     CHECK(between("x dtype", call->x_dtype, FXBIN_FLOAT32, FXBIN_BITS));
-    CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_PRELU));
+    CHECK(between("activation", call->activation, FXBIN_NO_ACTIVATION, FXBIN_HARDTANH));
     CHECK(between("threads", call->threads, 1, MAX_THREADS));
     bool is_bits = call->x_dtype == FXBIN_BITS;
     size_t item = item_of(call->x_dtype);
@@ -272,6 +272,19 @@ int check_ste(const fxbin_ste_call *call) {
     }
     int64_t sums = call->channels + (call->estimator == FXBIN_WINDOW ? 1 : 2);
     return check_vector("sums", call->sums, call->sums_size, sums, sizeof(double), false);
+}
+
+int check_count(const fxbin_count_call *call) {
+    if (call == NULL) return fail(FXBIN_BAD_ARGUMENT, "call: expected a pointer, got null");
+    if (call->struct_size != (int64_t)sizeof(fxbin_count_call)) {
+        return fail(FXBIN_BAD_ARGUMENT, "call: its struct is of another version of the engine");
+    }
+    CHECK(check_sizes(call->pictures, call->channels, call->plane, call->is_planar));
+    CHECK(between("threads", call->threads, 1, MAX_THREADS));
+    int64_t channels = call->channels, count = call->pictures * channels * call->plane;
+    CHECK(check_vector("x", call->x, call->size, count, sizeof(float), false));
+    CHECK(check_vector("thresholds", call->thresholds, call->thresholds_size, channels, sizeof(float), false));
+    return check_vector("counts", call->counts, call->counts_size, channels, sizeof(int64_t), false);
 }
 
 int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients) {

@@ -16,6 +16,8 @@ int check_weight(const fxbin_float_call *call);
 
 int check_ste(const fxbin_ste_call *call);
 
+int check_count(const fxbin_count_call *call);
+
 /** FXBIN_OK if the call has what the values need, or the gradients. */
 int check_rprelu(const fxbin_rprelu_call *call, bool has_gradients);
 

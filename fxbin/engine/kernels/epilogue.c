@@ -156,9 +156,8 @@ static ALWAYS_INLINE void finish_chunk(
     for (int64_t i = 0; i < count; i++) {
         float value = factor[i] * (float)sums[i] + added[i];
         if (is.has_residual) value += residual[i * residual_step];
-        // Written so that NaN stays NaN, as in PyTorch.
-        if (is.activation == FXBIN_RELU) value = value < 0 ? 0 : value;
         if (is.activation == FXBIN_PRELU) value = value < 0 ? value * slope[i] : value;
+        value = activated(value, is.activation);
         values[i] = value;
     }
     if (call->y_bits.data != NULL) {
@@ -231,6 +230,10 @@ static ALWAYS_INLINE void finish_activation(
     if (c->call->activation == FXBIN_RELU) finish_pixels(c, tile, of, is);
     is.activation = FXBIN_PRELU;
     if (c->call->activation == FXBIN_PRELU) finish_pixels(c, tile, of, is);
+    is.activation = FXBIN_RELU6;
+    if (c->call->activation == FXBIN_RELU6) finish_pixels(c, tile, of, is);
+    is.activation = FXBIN_HARDTANH;
+    if (c->call->activation == FXBIN_HARDTANH) finish_pixels(c, tile, of, is);
 }
 
 /** One loop for all calls, which is compiled for each of the usual kinds and once for all others. */

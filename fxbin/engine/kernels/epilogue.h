@@ -31,6 +31,16 @@ static inline int32_t excess_inside(
     return bottom[right] - bottom[left] - top[right] + top[left];
 }
 
+/** The activation of a value, except FXBIN_PRELU, whose slope depends on the filter. NaN stays NaN, as in PyTorch. */
+static inline float activated(float value, int64_t activation) {
+    switch (activation) {
+    case FXBIN_RELU: return value < 0 ? 0 : value;
+    case FXBIN_RELU6: return value < 0 ? 0 : value > 6 ? 6 : value;
+    case FXBIN_HARDTANH: return value < -1 ? -1 : value > 1 ? 1 : value;
+    default: return value;
+    }
+}
+
 /** Number of floats that the coefficients of a call take. */
 static inline int64_t coefficients_size(const fxbin_shape *shape) {
     return 4 * shape->filters;

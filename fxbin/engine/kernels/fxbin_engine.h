@@ -33,14 +33,17 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 5
+#define FXBIN_ABI_VERSION 6
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
 /** FXBIN_BITS: 64-bit words of 64 channels each, along axis c: ``(n, ceil(c / 64), h, w)``. */
 enum fxbin_dtype { FXBIN_FLOAT32 = 0, FXBIN_FLOAT64 = 1, FXBIN_BITS = 2 };
 
-enum fxbin_activation { FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2 };
+/** FXBIN_RELU6 limits values to [0, 6], FXBIN_HARDTANH to [-1, 1]. */
+enum fxbin_activation {
+    FXBIN_NO_ACTIVATION = 0, FXBIN_RELU = 1, FXBIN_PRELU = 2, FXBIN_RELU6 = 3, FXBIN_HARDTANH = 4
+};
 
 /** The sizes that all calls of a convolution have in common. Every number is at least 1, paddings at least 0. */
 typedef struct {
@@ -204,6 +207,23 @@ typedef struct {
 
 FXBIN_API int fxbin_ste_gradients(const fxbin_ste_call *call);
 
+/** How often an activation binarizer gives the high level: adds to counts[c] the number of values of channel c that are
+ * above its threshold. x is dense. */
+typedef struct {
+    int64_t struct_size; /**< ``sizeof(fxbin_count_call)`` */
+    const float *x;
+    int64_t size; /**< pictures * channels * plane */
+    int64_t pictures, channels, plane;
+    int64_t is_planar; /**< 1: planes of channels, ``(n, c, h, w)``; 0: channels_last */
+    const float *thresholds; /**< of each channel */
+    int64_t thresholds_size;
+    int64_t *counts;
+    int64_t counts_size; /**< channels */
+    int64_t threads;     /**< most threads to use */
+} fxbin_count_call;
+
+FXBIN_API int fxbin_count_high(const fxbin_count_call *call);
+
 /** RPReLU, a PReLU whose corner is at (gamma, zeta) of the channel:
  *
  *     y = d + zeta where d > 0, else beta d + zeta, with d = x - gamma
@@ -267,11 +287,15 @@ typedef struct {
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
 
+/** The least standard deviation that counts in `fxbin_standardize`, in units of the magnitude of the mean. */
+#define FXBIN_LEAST_SPREAD 0.01
+
 /** Weights minus the mean of their filter, divided by its standard deviation:
  *
  *     v = (w - mean) / sqrt(variance + smallest)
  *
- * with the variance around the given mean, or, given the gradient of v, g, that of w in place of g:
+ * with the variance around the given mean, which counts as at least (FXBIN_LEAST_SPREAD mean)^2, and as 1 where both
+ * are 0; or, given the gradient of v, g, that of w in place of g:
  *
  *     g = (g - mean(g) - v mean(g v)) / sqrt(variance + smallest)
  */

@@ -18,7 +18,7 @@ bool has_limits(const fxbin_coefficients *c) {
 /** Bisect for all filters side by side. y is computed as in the epilogue, so that every bit is the same. */
 static ALWAYS_INLINE void bisect(const fxbin_coefficients *c, int32_t most, int32_t *least, int32_t *is_falling) {
     const float *threshold = c->call->y_thresholds;
-    bool is_relu = c->call->activation == FXBIN_RELU;
+    int64_t activation = c->call->activation;
     int32_t step = 1;
     while (step <= most) step *= 2;
     for (int64_t f = 0; f < c->shape->filters; f++) {
@@ -30,7 +30,7 @@ static ALWAYS_INLINE void bisect(const fxbin_coefficients *c, int32_t most, int3
         for (int64_t f = 0; f < c->shape->filters; f++) {
             int32_t sum = least[f] + step - 1;
             float y = c->factor[f] * (float)sum + c->bias[f];
-            if (is_relu) y = y < 0 ? 0 : y;
+            y = activated(y, activation);
             bool is_reached = (int32_t)(y > threshold[f]) != is_falling[f];
             least[f] += (is_reached | (sum > most)) ? 0 : step;
         }

@@ -2,8 +2,8 @@
  *
  *     y = activation(conv(x > thresholds ? x_high : x_low, weights of weight_bits and w_levels) + bias + residual)
  *
- *     BinaryConv2d, BinaryConv2dRelu, BinaryConv2dPRelu:           x, thresholds, x_levels, weight_bits, w_levels,
- *     BinaryConv2dAdd, BinaryConv2dAddRelu, BinaryConv2dAddPRelu:  bias, then the residual, then the slope
+ *     BinaryConv2d, also with Relu, Relu6, Hardtanh, PRelu behind the name: x, thresholds, x_levels, weight_bits,
+ *     BinaryConv2dAdd, also with these behind the name:                     w_levels, bias, then the residual, slope
  *
  * in the dtypes and sizes of `fxbin_call`, with the attributes of ONNX's Conv, all required. x, the residual and y are
  * ``(n, h, w, c)``: the engine reads and writes all channels of a pixel at a time. Files that
@@ -394,9 +394,13 @@ static const binary_conv2d operators[] = {
     {FACE, "BinaryConv2d", false, FXBIN_NO_ACTIVATION},
     {FACE, "BinaryConv2dRelu", false, FXBIN_RELU},
     {FACE, "BinaryConv2dPRelu", false, FXBIN_PRELU},
+    {FACE, "BinaryConv2dRelu6", false, FXBIN_RELU6},
+    {FACE, "BinaryConv2dHardtanh", false, FXBIN_HARDTANH},
     {FACE, "BinaryConv2dAdd", true, FXBIN_NO_ACTIVATION},
     {FACE, "BinaryConv2dAddRelu", true, FXBIN_RELU},
     {FACE, "BinaryConv2dAddPRelu", true, FXBIN_PRELU},
+    {FACE, "BinaryConv2dAddRelu6", true, FXBIN_RELU6},
+    {FACE, "BinaryConv2dAddHardtanh", true, FXBIN_HARDTANH},
 };
 
 static pthread_mutex_t making_domain = PTHREAD_MUTEX_INITIALIZER;

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel_parts.h"
 #include "check.h"
 #include "choose.h"
 #include "cpu.h"
 #include "errors.h"
-#include "shape.h"
 #include "threads.h"
 
 /** Number of values that are computed together: the sums of so many lanes do not wait for one another. */
@@ -17,23 +17,13 @@
 /** Number of values of a lane that are summed in float32. Their sums are added in float64. */
 #define TURNS 64
 
-/** Number of values from which on a plane is worth a loop of its own. */
-#define LONG_PLANE 64
-
-/** Number of values that are worth another thread. */
-#define NUMBERS_OF_A_THREAD (1024 * 1024)
-
 /** The sums of a channel: of g, of the gradient of x, and of g (x - gamma) where x is not above gamma. */
 enum { OF_G, OF_X, PRODUCT, SUMS };
 
 typedef struct {
     const fxbin_rprelu_call *call;
-    int64_t channels, plane, picture; /**< numbers of each */
-    bool has_planes;                  /**< whether each plane has a loop of its own */
-    /** The parameters of each number of a period: of a picture or, in channels_last, of a pixel. */
-    const float *gamma, *zeta, *beta;
-    int64_t period;
-    int64_t parts;
+    channel_parts parts;
+    const float *gamma, *zeta, *beta; /**< of each number of a period */
     double *sums; /**< (parts, SUMS, channels); null for the values */
     atomic_bool is_out_of_memory;
 } pass;
@@ -66,16 +56,16 @@ static ALWAYS_INLINE void write_plane(const pass *self, int64_t first, int64_t c
     float *y = self->call->y + first;
     float gamma = self->gamma[channel], zeta = self->zeta[channel], beta = self->beta[channel];
     INDEPENDENT
-    for (int64_t i = 0; i < self->plane; i++) y[i] = value_of(x[i], gamma, zeta, beta);
+    for (int64_t i = 0; i < self->parts.plane; i++) y[i] = value_of(x[i], gamma, zeta, beta);
 }
 
 /** Compute the gradients of one channel, whose sums are `channels` numbers apart. */
 static ALWAYS_INLINE void write_gradients_of_plane(const pass *self, int64_t first, int64_t channel, double *sums) {
     const float *x = self->call->x + first, *g = self->call->g + first;
     float *y = self->call->y + first, gamma = self->gamma[channel], beta = self->beta[channel];
-    for (int64_t i = 0; i < self->plane;) {
+    for (int64_t i = 0; i < self->parts.plane;) {
         float of_g[LANES] = {0}, of_x[LANES] = {0}, product[LANES] = {0};
-        int64_t end = min_of(i + TURNS * LANES, self->plane);
+        int64_t end = min_of(i + TURNS * LANES, self->parts.plane);
         for (; i + LANES <= end; i += LANES) {
             INDEPENDENT
             for (int j = 0; j < LANES; j++) {
@@ -83,19 +73,19 @@ static ALWAYS_INLINE void write_gradients_of_plane(const pass *self, int64_t fir
             }
         }
         for (int j = 0; i < end; i++, j++) y[i] = gradient_of(x[i], g[i], gamma, beta, of_g, of_x, product, j);
-        sums[OF_G * self->channels + channel] += sum_of(of_g);
-        sums[OF_X * self->channels + channel] += sum_of(of_x);
-        sums[PRODUCT * self->channels + channel] += sum_of(product);
+        sums[OF_G * self->parts.channels + channel] += sum_of(of_g);
+        sums[OF_X * self->parts.channels + channel] += sum_of(of_x);
+        sums[PRODUCT * self->parts.channels + channel] += sum_of(product);
     }
 }
 
 /** Compute the values from `first` to `last`, in whole periods. */
 static ALWAYS_INLINE void write_periods(const pass *self, int64_t first, int64_t last) {
-    for (int64_t start = first; start < last; start += self->period) {
+    for (int64_t start = first; start < last; start += self->parts.period) {
         const float *x = self->call->x + start;
         float *y = self->call->y + start;
         INDEPENDENT
-        for (int64_t i = 0; i < self->period; i++) {
+        for (int64_t i = 0; i < self->parts.period; i++) {
             y[i] = value_of(x[i], self->gamma[i], self->zeta[i], self->beta[i]);
         }
     }
@@ -105,7 +95,7 @@ static ALWAYS_INLINE void write_periods(const pass *self, int64_t first, int64_t
 static ALWAYS_INLINE void write_gradients_of_periods(
     const pass *self, int64_t first, int64_t last, float *storage, double *sums
 ) {
-    int64_t period = self->period, of_channel = period / self->channels;
+    int64_t period = self->parts.period, of_channel = period / self->parts.channels;
     const float *gamma = self->gamma, *beta = self->beta;
     float *of_g = storage, *of_x = of_g + period, *product = of_x + period;
     for (int64_t start = first; start < last;) {
@@ -123,8 +113,8 @@ static ALWAYS_INLINE void write_gradients_of_periods(
 }
 
 static ALWAYS_INLINE void run_planes(const pass *self, int64_t first, int64_t last, double *sums) {
-    for (int64_t i = first; i < last; i += self->plane) {
-        int64_t channel = i / self->plane % self->channels;
+    for (int64_t i = first; i < last; i += self->parts.plane) {
+        int64_t channel = i / self->parts.plane % self->parts.channels;
         if (sums == NULL) {
             write_plane(self, i, channel);
         } else {
@@ -134,16 +124,14 @@ static ALWAYS_INLINE void run_planes(const pass *self, int64_t first, int64_t la
 }
 
 static ALWAYS_INLINE void run_part(pass *self, int64_t index) {
-    int64_t pictures = self->call->pictures;
-    int64_t first = pictures * index / self->parts * self->picture;
-    int64_t last = pictures * (index + 1) / self->parts * self->picture;
-    double *sums = self->sums == NULL ? NULL : self->sums + index * SUMS * self->channels;
-    if (self->has_planes) {
+    int64_t first = first_of_part(&self->parts, index), last = first_of_part(&self->parts, index + 1);
+    double *sums = self->sums == NULL ? NULL : self->sums + index * SUMS * self->parts.channels;
+    if (self->parts.has_planes) {
         run_planes(self, first, last, sums);
     } else if (sums == NULL) {
         write_periods(self, first, last);
     } else {
-        float *storage = malloc((size_t)(SUMS * self->period) * sizeof *storage);
+        float *storage = malloc((size_t)(SUMS * self->parts.period) * sizeof *storage);
         if (storage == NULL) {
             atomic_store(&self->is_out_of_memory, true);
             return;
@@ -178,34 +166,28 @@ static void (*part_runner(void))(void *, int64_t) {
 /** The gradients of the parameters, from the sums of all parts in order. */
 static void finish(const pass *self) {
     const fxbin_rprelu_call *call = self->call;
-    for (int64_t c = 0; c < self->channels; c++) {
+    int64_t channels = self->parts.channels, count = self->parts.count * SUMS;
+    for (int64_t c = 0; c < channels; c++) {
         double sums[SUMS] = {0};
-        for (int64_t i = 0; i < self->parts * SUMS; i++) sums[i % SUMS] += self->sums[i * self->channels + c];
+        for (int64_t i = 0; i < count; i++) sums[i % SUMS] += self->sums[i * channels + c];
         call->grad_gamma[c] = (float)-sums[OF_X];
         call->grad_zeta[c] = (float)sums[OF_G];
         call->grad_beta[c] = (float)sums[PRODUCT];
     }
 }
 
-static void repeat(const float *of_channels, int64_t channels, int64_t period, float *repeated) {
-    for (int64_t i = 0; i < period; i++) repeated[i] = of_channels[i / (period / channels)];
-}
-
 static int run(const fxbin_rprelu_call *call, bool has_sums) {
-    pass self = {.call = call, .channels = call->channels, .plane = call->plane, .parts = 1};
-    self.picture = call->channels * call->plane;
-    self.has_planes = call->is_planar && call->plane >= LONG_PLANE;
-    self.period = call->is_planar && !self.has_planes ? self.picture : call->channels;
-    self.parts = max_of(call->pictures * self.picture / NUMBERS_OF_A_THREAD, 1);
-    self.parts = min_of(min_of(self.parts, call->threads), call->pictures);
-    float *parameters = malloc((size_t)(3 * self.period) * sizeof *parameters);
-    if (has_sums) self.sums = calloc((size_t)(self.parts * SUMS * self.channels), sizeof *self.sums);
+    pass self = {.call = call};
+    self.parts = parts_of(call->pictures, call->channels, call->plane, call->is_planar, call->threads);
+    int64_t period = self.parts.period, parts = self.parts.count;
+    float *parameters = malloc((size_t)(3 * period) * sizeof *parameters);
+    if (has_sums) self.sums = calloc((size_t)(parts * SUMS * call->channels), sizeof *self.sums);
     bool is_complete = parameters != NULL && (!has_sums || self.sums != NULL);
     if (is_complete) {
         const float *given[] = {call->gamma, call->zeta, call->beta};
-        for (int i = 0; i < 3; i++) repeat(given[i], self.channels, self.period, parameters + i * self.period);
-        self.gamma = parameters, self.zeta = self.gamma + self.period, self.beta = self.zeta + self.period;
-        run_on_threads(self.parts, self.parts, part_runner(), &self);
+        for (int i = 0; i < 3; i++) repeat_by_channel(&self.parts, given[i], parameters + i * period);
+        self.gamma = parameters, self.zeta = self.gamma + period, self.beta = self.zeta + period;
+        run_on_threads(parts, parts, part_runner(), &self);
         is_complete = !atomic_load(&self.is_out_of_memory);
         if (is_complete && has_sums) finish(&self);
     }

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel_parts.h"
 #include "check.h"
 #include "choose.h"
 #include "cpu.h"
 #include "derivative.h"
 #include "errors.h"
-#include "shape.h"
 #include "threads.h"
 
 /** Number of values that are computed together: the sums of so many lanes do not wait for one another. */
@@ -18,19 +18,10 @@
 /** Number of values of a lane that are summed in float32. Their sums are added in float64. */
 #define TURNS 64
 
-/** Number of values from which on a plane is worth a loop of its own. */
-#define LONG_PLANE 64
-
-/** Number of values that are worth another thread. */
-#define NUMBERS_OF_A_THREAD (1024 * 1024)
-
 typedef struct {
     const fxbin_ste_call *call;
-    int64_t channels, plane, picture; /**< numbers of each */
-    bool is_planar;
-    const float *thresholds; /**< of the numbers of a picture or, in channels_last, of a pixel */
-    int64_t period;          /**< number of these */
-    int64_t parts;
+    channel_parts parts;
+    const float *thresholds; /**< of each number of a period */
     int64_t sum_count; /**< of a part: one of each channel, and those of all */
     double *sums;      /**< (parts, sum_count) */
     atomic_bool is_out_of_memory;
@@ -149,7 +140,7 @@ static ALWAYS_INLINE void run_period(
 static ALWAYS_INLINE void run_periods(
     const gradients *self, int64_t first, int64_t last, float *inside, double *sums, int64_t estimator
 ) {
-    int64_t period = self->period, of_channel = period / self->channels;
+    int64_t period = self->parts.period, channels = self->parts.channels, of_channel = period / channels;
     for (int64_t i = first; i < last;) {
         lanes all = {{0}, {0}};
         memset(inside, 0, (size_t)period * sizeof *inside);
@@ -157,30 +148,29 @@ static ALWAYS_INLINE void run_periods(
             run_period(numbers_from(self->call, i, estimator), period, self->thresholds, inside, &all, estimator);
         }
         for (int64_t j = 0; j < period; j++) sums[j / of_channel] += (double)inside[j];
-        add_lanes(&all, sums + self->channels, estimator);
+        add_lanes(&all, sums + channels, estimator);
     }
 }
 
 static ALWAYS_INLINE void run_planes(
     const gradients *self, int64_t first, int64_t last, double *sums, int64_t estimator
 ) {
-    for (int64_t i = first; i < last; i += self->plane) {
-        int64_t channel = i / self->plane % self->channels;
+    int64_t plane = self->parts.plane, channels = self->parts.channels;
+    for (int64_t i = first; i < last; i += plane) {
+        int64_t channel = i / plane % channels;
         numbers at = numbers_from(self->call, i, estimator);
-        run_plane(at, self->plane, self->thresholds[channel], &sums[channel], sums + self->channels, estimator);
+        run_plane(at, plane, self->thresholds[channel], &sums[channel], sums + channels, estimator);
     }
 }
 
 static ALWAYS_INLINE void run_part_of(gradients *self, int64_t index, int64_t estimator) {
-    int64_t pictures = self->call->pictures;
-    int64_t first = pictures * index / self->parts * self->picture;
-    int64_t last = pictures * (index + 1) / self->parts * self->picture;
+    int64_t first = first_of_part(&self->parts, index), last = first_of_part(&self->parts, index + 1);
     double *sums = self->sums + index * self->sum_count;
-    if (self->is_planar && self->plane >= LONG_PLANE) {
+    if (self->parts.has_planes) {
         run_planes(self, first, last, sums, estimator);
         return;
     }
-    float *inside = malloc((size_t)self->period * sizeof *inside);
+    float *inside = malloc((size_t)self->parts.period * sizeof *inside);
     if (inside == NULL) {
         atomic_store(&self->is_out_of_memory, true);
         return;
@@ -237,36 +227,25 @@ static void (*part_runner(void))(void *, int64_t) {
 /** Run all parts, and add their sums in order. */
 static int run(gradients *self) {
     const fxbin_ste_call *call = self->call;
-    int64_t count = self->sum_count;
-    run_on_threads(self->parts, self->parts, part_runner(), self);
+    int64_t count = self->sum_count, parts = self->parts.count;
+    run_on_threads(parts, parts, part_runner(), self);
     if (atomic_load(&self->is_out_of_memory)) return fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
     memset(call->sums, 0, (size_t)count * sizeof *call->sums);
-    for (int64_t i = 0; i < self->parts * count; i++) call->sums[i % count] += self->sums[i];
+    for (int64_t i = 0; i < parts * count; i++) call->sums[i % count] += self->sums[i];
     return FXBIN_OK;
-}
-
-/** The threshold of each number of a period. */
-static void repeat_thresholds(const gradients *self, float *thresholds) {
-    int64_t of_channel = self->period / self->channels;
-    for (int64_t i = 0; i < self->period; i++) thresholds[i] = self->call->thresholds[i / of_channel];
 }
 
 int fxbin_ste_gradients(const fxbin_ste_call *call) {
     int status = check_ste(call);
     if (status != FXBIN_OK) return status;
-    gradients self = {.call = call, .channels = call->channels, .plane = call->plane};
-    self.picture = call->channels * call->plane;
-    self.sum_count = call->sums_size;
-    self.is_planar = call->is_planar && call->plane > 1;
-    self.period = self.is_planar && call->plane < LONG_PLANE ? self.picture : call->channels;
-    self.parts = max_of(call->pictures * self.picture / NUMBERS_OF_A_THREAD, 1);
-    self.parts = min_of(min_of(self.parts, call->threads), max_of(call->pictures, 1));
-    float *thresholds = malloc((size_t)self.period * sizeof *thresholds);
-    self.sums = calloc((size_t)(self.parts * self.sum_count), sizeof *self.sums);
+    gradients self = {.call = call, .sum_count = call->sums_size};
+    self.parts = parts_of(call->pictures, call->channels, call->plane, call->is_planar, call->threads);
+    float *thresholds = malloc((size_t)self.parts.period * sizeof *thresholds);
+    self.sums = calloc((size_t)(self.parts.count * self.sum_count), sizeof *self.sums);
     if (thresholds == NULL || self.sums == NULL) {
         status = fail(FXBIN_OUT_OF_MEMORY, "no memory for the sums");
     } else {
-        repeat_thresholds(&self, thresholds);
+        repeat_by_channel(&self.parts, call->thresholds, thresholds);
         self.thresholds = thresholds;
         status = run(&self);
     }

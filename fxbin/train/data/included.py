@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fxbin.config import Config
 from fxbin.errors import DataError
 from fxbin.errors.messages import did_you_mean
 from fxbin.train.data.idx import read_idx
@@ -20,6 +22,9 @@ FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")
 
 FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 """Names of the four files of MNIST, without .gz."""
+
+NORMALIZATION = {"mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530)}
+"""Mean and standard deviation of the pixels, from 0 to 1, of each data set."""
 
 MNIST_TEST_SHARE = 0.2
 """Share of each digit that is held out for testing."""
@@ -74,7 +79,7 @@ def load_mnist(directory: Path | None) -> ImageData:
         raise DataError(f"data: {path} has {table.shape[1]} columns, expected 784 pixels and a label")
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].long()
     train, test = stratified_split(labels, MNIST_TEST_SHARE, MNIST_SPLIT_SEED)
-    pictures = normalize(images, mean=0.1307, std=0.3081)
+    pictures = normalize(images, *NORMALIZATION["mnist"])
     return ImageData("mnist", pictures[train], labels[train], pictures[test], labels[test], 10)
 
 
@@ -98,8 +103,23 @@ def load_fashion_mnist(directory: Path | None) -> ImageData:
             "their folder with --data-dir or the environment variable FXBIN_DATA."
         )
     train_x, train_y, test_x, test_y = read_files(folder, found)
-    pictures = [normalize(images, mean=0.2860, std=0.3530) for images in (train_x, test_x)]
+    pictures = [normalize(images, *NORMALIZATION["fashion-mnist"]) for images in (train_x, test_x)]
     return ImageData("fashion-mnist", pictures[0], train_y.long(), pictures[1], test_y.long(), 10)
+
+
+def included_preprocessing(config: Config) -> Preprocessing | None:
+    """How pictures become inputs of a network that was trained on included data; None for other data."""
+    if config.data not in NORMALIZATION or not config.input_info:
+        return None
+    mean, std = NORMALIZATION[config.data]
+    _, channels, height, width = config.input_info[0].sample_size
+    return Preprocessing(channels, height, width, min(height, width), mean=(mean,), std=(std,))
+
+
+def kept_of_included(config: Config) -> dict[str, Any] | None:
+    """What `Data.kept` would return for included data, which checkpoints only name; None for other data."""
+    found = included_preprocessing(config)
+    return None if found is None else {"pictures": found.to_dict()}
 
 
 def find_idx(folder: Path, name: str) -> Path | None:

@@ -1,7 +1,7 @@
 """Reads the pictures of a batch, in a worker process or in the trainer's own."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -57,9 +57,12 @@ class Read:
     wrong: str = ""
     """Why these pictures cannot be used at all, which is an error; empty if they can."""
 
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about where they come from."""
+
     def pin_memory(self) -> "Read":
         """For DataLoader: the same in pinned memory."""
-        return Read(self.x.pin_memory(), self.labels.pin_memory(), self.bad, self.wrong)
+        return replace(self, x=self.x.pin_memory(), labels=self.labels.pin_memory())
 
 
 class WrongPictureError(Exception):

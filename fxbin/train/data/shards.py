@@ -201,20 +201,29 @@ def label_in(url: str, name: str, members: Members) -> str:
     )
 
 
-def samples(url: str, skip: int = 0, count: int | None = None) -> Iterator[Sample]:
+def samples(
+    url: str, skip: int = 0, count: int | None = None, tell_more: Callable[[int], None] | None = None
+) -> Iterator[Sample]:
     """Yield `count` samples of the shard `url` after the first `skip`, or all of them, undecoded.
 
+    If it has more, `tell_more` is called with the number of all, before the last one is given.
     Raises DataError if it cannot be read, or has fewer.
     """
     given = 0
     with opened(url) as shard:
-        for position, (name, members) in enumerate(shard.groups()):
-            if count is not None and given == count:
+        groups = shard.groups()
+        for position, (name, members) in enumerate(groups):
+            if position < skip:
+                continue
+            picture = members.read(suffix_of_picture(url, name, members))
+            sample = Sample(f"{name!r} of {url}", picture, label_in(url, name, members))
+            given += 1
+            if given == count and tell_more is not None and (more := sum(1 for _ in groups)):
+                forget(where_is(url))
+                tell_more(skip + given + more)
+            yield sample
+            if given == count:
                 return
-            if position >= skip:
-                given += 1
-                picture = members.read(suffix_of_picture(url, name, members))
-                yield Sample(f"{name!r} of {url}", picture, label_in(url, name, members))
     if count is not None and given < count:
         forget(where_is(url))
         raise DataError(

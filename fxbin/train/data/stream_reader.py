@@ -1,6 +1,6 @@
 """Reads the batches of a stream in a worker process, which keeps its place in the shards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -29,15 +29,30 @@ class Shards:
         """Number of samples."""
         return sum(self.counts)
 
-    def read(self, start: int, stop: int, order: Sequence[int] | None = None) -> Iterator["Placed"]:
-        """Yield the samples from `start` to `stop` of the shards in this `order`, laid end to end."""
+    def read(
+        self, start: int, stop: int, tell: Callable[[str], None], order: Sequence[int] | None = None
+    ) -> Iterator["Placed"]:
+        """Yield the samples from `start` to `stop` of the shards in this `order`, laid end to end.
+
+        `tell` is called with a note about each shard that has more samples than were counted.
+        """
         firsts = [0] * len(self.counts)
         for shard in range(1, len(self.counts)):
             firsts[shard] = firsts[shard - 1] + self.counts[shard - 1]
         for run in runs(self.counts, range(len(self.counts)) if order is None else order, start, stop):
-            found = samples(self.urls[run.shard], run.skip, run.number)
+            url, count = self.urls[run.shard], self.counts[run.shard]
+            reaches_end = run.skip + run.number == count
+            tell_more = partial(_tell_grown, tell, url, count) if reaches_end else None
+            found = samples(url, run.skip, run.number, tell_more)
             for offset, sample in enumerate(found, firsts[run.shard] + run.skip):
                 yield Placed(sample, offset)
+
+
+def _tell_grown(tell: Callable[[str], None], url: str, counted: int, now: int) -> None:
+    tell(
+        f"data: the shard {url} has {now} samples, and had {counted} when they were counted: only these are "
+        "read. Start again to read all of them, as they are counted anew then."
+    )
 
 
 class Placed(NamedTuple):
@@ -107,6 +122,8 @@ class StreamReader(Dataset[Read]):
         self._buffer = buffer
         self._places: dict[object, _Place] = {}
         self._orders: dict[tuple[object, ...], StreamOrder] = {}
+        self._notes: dict[str, None] = {}
+        """What the trainer has not been told yet."""
 
     def __getitems__(self, keys: Sequence[TrainingKey | HeldOutKey | None]) -> Read:
         """The samples of the key in `keys` that can be read."""
@@ -122,7 +139,12 @@ class StreamReader(Dataset[Read]):
                 items = [self._item(placed, transform, seeds) for placed in self._training_samples(key)]
         except DataError as error:
             return Read(torch.empty(0), torch.empty(0), wrong=str(error))
-        return gather(items, self._shape, len(self._labels))
+        read = gather(items, self._shape, len(self._labels))
+        read.notes, self._notes = [*self._notes], {}
+        return read
+
+    def _note(self, text: str) -> None:
+        self._notes[text] = None
 
     def _item(self, placed: Placed, transform: Transform, seeds: tuple[int, ...]) -> Item:
         sample = placed.sample
@@ -135,7 +157,7 @@ class StreamReader(Dataset[Read]):
         return self._take("held out", (), key.start, key.stop, partial(self._held_out_from, key.start))
 
     def _held_out_from(self, start: int) -> Iterator[Placed]:
-        return self._held_out.read(start, self._held_out.samples)
+        return self._held_out.read(start, self._held_out.samples, self._note)
 
     def _training_samples(self, key: TrainingKey) -> list[Placed]:
         order = self._order(key)
@@ -156,9 +178,8 @@ class StreamReader(Dataset[Read]):
     def _lane(self, key: TrainingKey, order: StreamOrder, piece: Piece) -> Iterator[Placed]:
         """The samples of a lane from the first of `piece` on, in its own order."""
         shards = self._training
-        in_order = shards.read(
-            *order.lane(piece.rank, piece.lane), shard_order(len(shards.urls), key.seed, key.epoch)
-        )
+        of_epoch = shard_order(len(shards.urls), key.seed, key.epoch)
+        in_order = shards.read(*order.lane(piece.rank, piece.lane), self._note, of_epoch)
         buffer = max(self._buffer // key.layout.lanes, 1)
         seed = seed_of(key.seed, key.epoch, piece.rank, piece.lane)
         return islice(shuffled(in_order, buffer, seed), piece.first, None)

@@ -47,6 +47,7 @@ class WorkerData:
         self.config = config
         self.bad_training = BadPictures("training", self.training_pictures, config.bad_pictures)
         self.bad_held_out = BadPictures("held-out", self.held_out_pictures, config.bad_pictures)
+        self._notes_of_workers: dict[str, None] = {}
         self.workers = Workers(reader, workers, pin_memory=device.type == "cuda")
 
     @property
@@ -64,7 +65,8 @@ class WorkerData:
 
     def epoch_notes(self) -> list[str]:
         """See `Data.epoch_notes`."""
-        return [bad.described() for bad in (self.bad_training, self.bad_held_out) if bad.names]
+        left_out = [bad.described() for bad in (self.bad_training, self.bad_held_out) if bad.names]
+        return [*left_out, *self._notes_of_workers]
 
     def kept(self) -> dict[str, Any]:
         """See `Data.kept`."""
@@ -92,6 +94,7 @@ class WorkerData:
         if read.wrong:
             raise DataError(read.wrong)
         bad.add(read.bad)
+        self._notes_of_workers.update(dict.fromkeys(read.notes))
         x = read.x.to(self.device, non_blocking=True)
         labels = read.labels.to(self.device, non_blocking=True)
         return x if x.is_floating_point() else self.preprocessing.normalized(x), labels

@@ -168,6 +168,27 @@ def test_a_shard_elsewhere_that_has_shrunk_is_counted_again_at_the_next_start(fo
     assert opened(settings).training_pictures == before - 1
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_elsewhere_that_has_grown_is_read_as_far_as_it_was_counted_and_that_is_told(
+    folder: Path, workers: int
+) -> None:
+    pytest.importorskip("webdataset")
+    shard = f"pipe:cat {folder}/train-2.tar"
+    settings = config(folder, data=f"wds:{shard}", data_held_out=f"wds:{shard}", workers=workers)
+    before = opened(settings).training_pictures
+    write_shards(folder, "train", (1, 1, before + 3))
+    data = opened(settings)
+    note = f"data: the shard {shard} has {before + 3} samples, and had {before} when they were counted"
+    for read in (data.training(settings, 0).epoch(0), data.held_out(), data.training(settings, 0).epoch(1)):
+        assert sum(len(labels) for _, labels in read) == before
+        assert [each.partition(":")[0] for each in data.epoch_notes()] == ["data"]
+        assert data.epoch_notes()[0].startswith(f"{note}: only these are read. Start again")
+    data = opened(settings)
+    assert data.training_pictures == before + 3
+    assert sum(len(labels) for _, labels in data.held_out()) == before + 3
+    assert data.epoch_notes() == []
+
+
 def test_compressed_shards_commands_and_names_of_classes(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("webdataset")
     with tarfile.open(folder / "train-1.tar") as tar, tarfile.open(folder / "named.tar.gz", "w:gz") as new:
