@@ -4,7 +4,7 @@ Shows `fxbin.lightning.StagedBinarization`, the callback that runs the stages, a
 keeps the best epoch of those in 1 bit; stopping and resuming; and an ONNX file that is compared with PyTorch.
 
     pip install 'fxbin[onnx,lightning]' mlxtend
-    python examples/with_lightning.py            # about two minutes on one CPU core
+    python examples/with_lightning.py            # about a minute on one CPU core
     python examples/with_lightning.py --resume   # goes on where it was stopped
 """
 

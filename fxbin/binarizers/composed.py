@@ -1,5 +1,9 @@
 """Builds binarizers from the parts that a config names, with the parts of a mode where it names none."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.activation_levels import ActivationLevels, ZeroScale
 from fxbin.binarizers.composed_weight import ComposedWeightBinarizer
@@ -7,13 +11,40 @@ from fxbin.binarizers.estimators import Estimator, StraightThrough, Window
 from fxbin.binarizers.latent import LatentTransform, Unchanged
 from fxbin.binarizers.options import ActivationParts, Options, Part, WeightParts
 from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
+from fxbin.binarizers.weight import ScaleAxis
 from fxbin.binarizers.weight_levels import FilterMean, InputMean, TensorMean, WeightLevels
 from fxbin.errors import ConfigError
 
 
+@dataclass(frozen=True)
+class ModeLevels:
+    """The levels of weights that a built-in mode names; estimator and transformation are NNCF's in all."""
+
+    make: Callable[..., WeightLevels]
+    """Makes the levels from the values of `from_params`."""
+
+    from_params: tuple[str, ...] = ()
+    """Keys of `compression.params` that the levels depend on."""
+
+    def of(self, params: Options) -> WeightLevels:
+        """The levels, as `params` say."""
+        return self.make(**{key: getattr(params, key) for key in self.from_params})
+
+
+def _filter_or_input_mean(weight_scale_axis: ScaleAxis) -> WeightLevels:
+    return FilterMean() if weight_scale_axis == "output" else InputMean()
+
+
+LEVELS_OF_MODE = {
+    "xnor": ModeLevels(_filter_or_input_mean, ("weight_scale_axis",)),
+    "dorefa": ModeLevels(TensorMean),
+}
+"""What the built-in modes say about weights, by name: parts can be combined with these modes only."""
+
+
 def nncf_activation(channels: int, params: Options) -> ActivationBinarizer:
     """NNCF's binarizer of activations, which all modes have but those that register their own."""
-    rule = ZeroScale(params.activation_scale_init, params.activation_threshold_init)
+    rule = ZeroScale(**_starts(ZeroScale, params))
     return ActivationBinarizer(channels, rule, init_batches=params.activation_init_batches)
 
 
@@ -31,15 +62,14 @@ def composed_activation(channels: int, params: Options, parts: ActivationParts) 
 
 
 def _activation_rule(params: Options, given: Part) -> ActivationLevels:
-    """The rule for the levels; `params` has options of ``zero_scale``, which `given` overrides."""
-    written = {"name": given} if isinstance(given, str) else given
-    if written["name"] == "zero_scale":
-        starts = {
-            "scale_init": params.activation_scale_init,
-            "threshold_init": params.activation_threshold_init,
-        }
-        written = starts | dict(written)
-    return activation_levels.make(written)
+    """The rule for the levels; `params` has some options of some rules, which `given` overrides."""
+    written = {"name": given} if isinstance(given, str) else dict(given)
+    return activation_levels.make(_starts(activation_levels.class_of(given), params) | written)
+
+
+def _starts(rule: type[ActivationLevels], params: Options) -> dict[str, Any]:
+    """The options of `rule` that it reads from `params`."""
+    return {option: getattr(params, key) for option, key in rule.from_params.items()}
 
 
 def weight_parts(
@@ -49,14 +79,10 @@ def weight_parts(
 
     Raises ConfigError if `mode` is not one of the built-in modes.
     """
-    rules: dict[str, WeightLevels] = {
-        "xnor": FilterMean() if params.weight_scale_axis == "output" else InputMean(),
-        "dorefa": TensorMean(),
-    }
-    if mode not in rules:
+    if mode not in LEVELS_OF_MODE:
         raise has_no_parts(mode, "weights")
     return (
-        rules[mode] if parts.levels is None else weight_levels.make(parts.levels),
+        LEVELS_OF_MODE[mode].of(params) if parts.levels is None else weight_levels.make(parts.levels),
         StraightThrough() if parts.estimator is None else estimators.make(parts.estimator),
         Unchanged() if parts.latent is None else latent_transforms.make(parts.latent),
     )

@@ -57,6 +57,10 @@ class ComposedWeightBinarizer(WeightBinarizer):
         """The scale a of `w`: half of the distance between its levels."""
         return self.levels(w).half_distance
 
+    def center(self, w: Tensor) -> Tensor | None:
+        """The middle between the levels of `w`; None if the rule has no center, which is 0 then."""
+        return self.center_and_scale(w, self.latent.apply(w, self.current_progress))[0]
+
     def center_and_scale(self, w: Tensor, transformed: Tensor) -> tuple[Tensor | None, Tensor]:
         """What `rule` says, with its gradients; `transformed` is w after its transformation."""
         return self.rule.of(w, transformed, self._parameters_of_rule())

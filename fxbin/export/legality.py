@@ -12,6 +12,7 @@ from fxbin.graph.call_site import CallSite
 from fxbin.lowering.conv_shapes import ConvShapes, padded_sides
 from fxbin.lowering.levels import (
     activation_levels,
+    has_center,
     scale_varies_inside,
     weight_levels,
     why_unknown_levels,
@@ -81,24 +82,27 @@ def why_float(site: CallSite, shapes: ConvShapes) -> str | None:
     return None
 
 
-def why_values_need_float(site: CallSite, shapes: ConvShapes) -> str | None:
-    """Why the current scales of a call site need float operators; None if 1 bit is correct.
+def why_values_need_float(site: CallSite, shapes: ConvShapes, *, are_final: bool = True) -> str | None:
+    """Why the levels of a call site need float operators; None if 1 bit is correct.
 
     Only for a call site without a reason in `why_float`. Weight scales of 0 are allowed, see
-    `fxbin.export.lower`.
+    `fxbin.export.small_scales`. Unless the values `are_final`, those that the first batch will replace do not
+    count.
     """
     assert site.activation is not None
     assert site.weight is not None
     assert shapes.weight is not None
-    levels = activation_levels(site.activation, shapes.x, shapes.dtype)
-    w_levels = weight_levels(site.weight, shapes.weight)
-    if not torch.equal(w_levels.low, -w_levels.high):
+    if has_center(site.weight, shapes.weight):
         return "its weights have levels that are not -a and a"
-    s, scale = levels.high - levels.low, w_levels.high
+    scale = weight_levels(site.weight, shapes.weight).high
     bad = int((~(scale.isfinite() & (scale >= 0))).sum())
     if bad:
         where = f" in {bad} of {scale.numel()} filters" if scale.numel() > 1 else ""
         return f"its weight scale is below 0 or not finite{where}"
+    if not (are_final or site.activation.is_scale_initialized):
+        return None
+    levels = activation_levels(site.activation, shapes.x, shapes.dtype)
+    s = levels.high - levels.low
     if not (s > 0 and s.isfinite()):
         low, high = levels.low.item(), levels.high.item()
         return f"its activations are {low:g} or {high:g}" if low else f"its activation scale is {high:g}"

@@ -11,9 +11,10 @@ from fxbin.binarizers import ActivationBinarizer, Binarizer, WeightBinarizer
 from fxbin.binarizers.levels import Levels
 from fxbin.export.distinct import DistinctLevels
 from fxbin.export.fake_quantize import fake_quantize
-from fxbin.export.legality import preparation, why_float, why_values_need_float
+from fxbin.export.legality import Preparation, preparation, why_float, why_values_need_float
 from fxbin.export.low_level import LowLevel, add_low_level, low_level
 from fxbin.export.report import NOT_USED, ExportMode, Operators, SiteExport
+from fxbin.export.small_scales import raise_scales
 from fxbin.graph.call_site import CallSite, binarized_call_sites, called_binarizer
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
@@ -27,10 +28,6 @@ from fxbin.lowering.record import Record
 from fxbin.lowering.use import Use
 
 STANDARD = 'operators="standard" was asked for'
-
-SMALLEST_SCALE = 2.0**-100
-"""Smallest scale of a weight. It is negligible compared with other scales, but far above the smallest normal
-number, because it is multiplied and divided."""
 
 
 def lower_binarizers(
@@ -52,8 +49,8 @@ def lower_binarizers(
         module: the model, with a graph that is changed.
         record: a run of this graph.
         operators: with "standard", no call site is in 1 bit.
-        final_values: whether decisions may depend on the values of constants; False for a model that will be
-            trained further, whose values will change.
+        final_values: whether the values of constants are those of the file; False for a model that will be
+            trained further.
     """
     distinct = DistinctLevels() if final_values else None
     exports = []
@@ -95,8 +92,8 @@ def _decide(
         return SiteExport(site.name, mode, enabled=False, reason=disabled)
     shapes = record.shapes[site.node]
     reason = STANDARD if operators == "standard" else why_float(site, shapes)
-    if reason is None and final_values:
-        reason = why_values_need_float(site, shapes)
+    if reason is None:
+        reason = why_values_need_float(site, shapes, are_final=final_values)
     mode = ExportMode.FLOAT if reason else ExportMode.ONE_BIT
     return SiteExport(site.name, mode, enabled=True, reason=reason or "")
 
@@ -112,13 +109,13 @@ def _lower_site(
     needed = preparation(site, shapes)
     levels = activation_levels(site.activation, shapes.x, shapes.dtype)
     weight, w_levels = signed_weight(site.weight, shapes.weight)
-    w_levels, raised = _above_zero(w_levels)
+    raised_levels, factors, raised = raise_scales(w_levels)
     x = site.raw_x
     added = None
     if levels.low.any():
         added = low_level(levels.low, weight, w_levels, site.arguments, shapes)
         levels = Levels(levels.threshold, torch.zeros_like(levels.low), levels.high - levels.low)
-    factor = distinct.factor((shapes.x, *levels), (weight > 0, *w_levels)) if distinct else 1.0
+    factor = distinct.factor((shapes.x, *levels), (weight > 0, *raised_levels)) if distinct else 1.0
     with module.graph.inserting_before(site.node):
         if needed.padding:
             below = min(0.0, levels.threshold.min().item())
@@ -129,41 +126,49 @@ def _lower_site(
             x = _call(module, site.node, nn.functional.max_pool2d, x, 1)
         w = _constant(module, f"{site.node.name}_weight", weight)
         x_b = _insert(module, site.node, x, _scaled(levels, factor), "activation", ExportMode.ONE_BIT)
-        w_b = _insert(module, site.node, w, _scaled(w_levels, 1 / factor), "weight", ExportMode.ONE_BIT)
+        w_b = _insert(module, site.node, w, _scaled(raised_levels, 1 / factor), "weight", ExportMode.ONE_BIT)
     arguments = site.arguments | {"input": x_b, "weight": w_b}
     if any(needed.sides):
         arguments["padding"] = 0
+    bias = arguments["bias"]
+    if factors is not None:
+        arguments["bias"] = None
     site.node.args, site.node.kwargs = tuple(arguments.values()), {}
-    if added is not None:
-        _add(module, site.node, added)
+    _extend(module, site.node, factors, bias, added)
+    return _changes(needed, factor, raised, added)
+
+
+def _changes(needed: Preparation, factor: float, raised: int, added: LowLevel | None) -> str:
+    """Text for the report: what was changed so that OpenVINO runs a call site in 1 bit; empty if nothing."""
     apart = f"levels scaled by {factor:g}, to stay apart from equal ones" if factor != 1 else ""
-    zeros = f"{raised} weight scales raised from 0 to 2 ** -100" if raised else ""
+    zeros = f"{raised} weight scales raised from 0 to 2 ** -100, and factors behind it" if raised else ""
     low = "what its lower level contributes is added behind it" if added is not None else ""
     return "; ".join(part for part in (needed.reason, low, apart, zeros) if part)
 
 
-def _add(module: fx.GraphModule, conv: fx.Node, added: LowLevel) -> None:
-    """Add to the output of `conv` what the lower level of its input contributes."""
-    users = [*conv.users]
-    with module.graph.inserting_before(conv.next):
-        constants = [
-            _constant(module, f"{conv.name}_low_level_{name}", value)
-            for name, value in zip(("values", "rows", "columns"), added, strict=True)
-        ]
-        total = _call(module, conv, add_low_level, conv, *constants)
-    for user in users:
-        user.replace_input_with(conv, total)
+def _extend(
+    module: fx.GraphModule, conv: fx.Node, factors: Tensor | None, bias: Any, added: LowLevel | None
+) -> None:
+    """Put behind `conv` what its 1-bit form leaves out, and let all its users read the result.
 
-
-def _above_zero(levels: Levels) -> tuple[Levels, int]:
-    """Raise scales of a weight to at least `SMALLEST_SCALE`; return levels and number of raised scales.
-
-    A filter whose weights are all 0, for example after pruning, has the levels 0 and 0. OpenVINO divides
-    by them: it then runs the convolution in float on an input of one bit per value, and crashes or gives
-    NaN. With `SMALLEST_SCALE`, a sum over n inputs of 0 or s that should be 0 is at most n s 2 ** -100.
+    These are the `factors` of its output and the `bias` after them, and what the lower level of its input
+    contributes.
     """
-    high = levels.high.clamp(min=SMALLEST_SCALE)
-    return Levels(levels.threshold, -high, high), int((high != levels.high).sum())
+    users, y = [*conv.users], conv
+    with module.graph.inserting_before(conv.next):
+        if factors is not None:
+            constant = _constant(module, f"{conv.name}_factors", factors)
+            y = _call(module, conv, torch.mul, y, constant)
+            if bias is not None:
+                y = _call(module, conv, torch.add, y, _call(module, conv, torch.reshape, bias, (-1, 1, 1)))
+        if added is not None:
+            constants = [
+                _constant(module, f"{conv.name}_low_level_{name}", value)
+                for name, value in zip(("values", "rows", "columns"), added, strict=True)
+            ]
+            y = _call(module, conv, add_low_level, y, *constants)
+    for user in users:
+        user.replace_input_with(conv, y)
 
 
 def _scaled(levels: Levels, factor: float) -> Levels:

@@ -121,3 +121,11 @@ def scale_varies_inside(binarizer: WeightBinarizer, weight: Tensor) -> bool:
         level.numel() > 1 and tuple(level.shape) != (weight.shape[0], 1, 1, 1)
         for level in binarizer.levels(weight)
     )
+
+
+def has_center(binarizer: WeightBinarizer, weight: Tensor) -> bool:
+    """Whether `weight` has other levels than -a and a: its rule has a center, or the levels have one."""
+    if isinstance(binarizer, ComposedWeightBinarizer) and binarizer.center(weight) is not None:
+        return True  # which may be 0 now, before training
+    _, low, high = weight_levels(binarizer, weight)
+    return not torch.equal(low, -high)

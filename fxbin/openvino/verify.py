@@ -180,7 +180,7 @@ def _run(
     layers = []
     for case in cases:
         named = {_layer_key(case, index): to_array(x) for index, x in enumerate(case.inputs)}
-        layers.append({"name": case.name, "inputs": list(named), "has_low_level": case.has_low_level})
+        layers.append({"name": case.name, "inputs": list(named), "behind": case.behind})
         arrays |= named
     job = {"model": str(path), "properties": properties, "samples": keys, "layers": layers}
     try:

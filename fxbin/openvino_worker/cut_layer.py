@@ -1,5 +1,6 @@
 """Cuts one layer out of a file, as a separate model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,11 @@ BINARIZERS = {"FakeQuantize", "Select"}
 """Types of operators that binarize activations in a file of fxbin: in 1 bit, and in standard operators."""
 
 
-def cut_layer(model: Any, name: str, shape: list[int], *, has_low_level: bool) -> Any:
+def cut_layer(model: Any, name: str, shape: list[int], behind: Sequence[str]) -> Any:
     """The convolution `name` of an ONNX file of fxbin with its binarizers, as a model with one input.
 
-    `shape` is that of the input. With `has_low_level`, a constant is added behind the convolution.
-    None if the file has no such convolution.
+    `shape` is that of the input, `behind` the types of the operators behind the convolution that are part of
+    the layer. None if the file has no such convolution with these operators.
     """
     import openvino
     from openvino import opset8
@@ -21,10 +22,11 @@ def cut_layer(model: Any, name: str, shape: list[int], *, has_low_level: bool) -
     if convolution is None:
         return None
     output = convolution
-    has_bias = convolution.get_friendly_name().endswith("/WithoutBiases")
-    for _ in range(has_bias + has_low_level):
+    for kind in behind:
         users = [user.get_node() for user in output.output(0).get_target_inputs()]
-        output = next(user for user in users if user.get_type_name() == "Add")
+        output = next((user for user in users if user.get_type_name() == kind), None)
+        if output is None:
+            return None
     source = convolution.input_value(0).get_node().input(0)  # of the binarizer
     if source.get_element_type() == openvino.Type.boolean:  # which is a Select, after a Greater
         source = source.get_source_output().get_node().input(0)

@@ -17,7 +17,7 @@ def run(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result
     """Run a file on samples, and single layers of it on their own inputs.
 
     job: ``model``, ``properties``, ``samples`` (for each a map from input names to array keys) and
-    ``layers`` (each with ``name``, ``inputs``, array keys, and ``has_low_level``, see `cut_layer`).
+    ``layers`` (each with ``name``, ``inputs``, array keys, and ``behind``, see `cut_layer`).
     """
     import openvino
 
@@ -35,7 +35,7 @@ def run(job: Mapping[str, Any], arrays: Arrays, start_step: StartStep) -> Result
     layers = []
     for layer in job["layers"]:
         shape = list(arrays[layer["inputs"][0]].shape)
-        part = cut_layer(model, layer["name"], shape, has_low_level=layer["has_low_level"])
+        part = cut_layer(model, layer["name"], shape, layer["behind"])
         if part is None:
             layers.append({"name": layer["name"], "runs_as": None})
             continue

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
 
 from fxbin.binarized.module import BinarizedModule
+from fxbin.binarizers import WeightBinarizer
 from fxbin.graph.node_info import Decision, SiteRewrite, node_info
 from fxbin.graph.tensor_spec import tensor_spec
+from fxbin.lowering.levels import has_center
 from fxbin.report.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs, parameter_names
 
 Shape = tuple[int, ...]
@@ -54,7 +56,9 @@ class SiteReport:
     """Multiply-accumulates for one example."""
 
     weight_bits: int | None
-    """Bits of the stored weight: one per element plus its scales if binarized, else those of its dtype."""
+    """Bits of the stored weight: one per element plus its levels if binarized, else those of its dtype.
+
+    Levels -a and a count as one number, others as two."""
 
     full_precision_bits: int | None
     """Bits of the weight in its own dtype."""
@@ -158,11 +162,18 @@ def _bits(weight: LayerWeight | None) -> int | None:
 
 
 def _stored_bits(model: BinarizedModule, decision: Decision, weight: LayerWeight | None) -> int | None:
-    """One bit per element, plus scales in the weight's dtype; if not binarized, all in its dtype."""
+    """One bit per element, plus its levels in the weight's dtype; if not binarized, all in its dtype."""
     if weight is None or not decision.binarized:
         return _bits(weight)
-    binarizer = model.get_submodule(decision.weight)
-    # A computed weight is not available here, but the number of scales depends only on its shape.
-    w = torch.zeros(weight.shape) if weight.tensor is None else weight.tensor.detach()
-    scales = binarizer.scale(w).numel()  # type: ignore[operator]
-    return w.numel() + int(scales) * weight.element_bits
+    # A computed weight is not available here, but how many numbers it needs depends only on its shape.
+    w = torch.arange(math.prod(weight.shape)).float().view(weight.shape)
+    if weight.tensor is not None:
+        w = weight.tensor.detach()
+    return w.numel() + _level_count(model.get_submodule(decision.weight), w) * weight.element_bits
+
+
+def _level_count(binarizer: nn.Module, w: Tensor) -> int:
+    """How many numbers the levels of `w` are: one for each -a and a, two for each pair of other levels."""
+    assert isinstance(binarizer, WeightBinarizer)
+    _, low, high = binarizer.levels(w)
+    return low.numel() + high.numel() if has_center(binarizer, w) else high.numel()

@@ -17,7 +17,13 @@ def as_text(renderable: RenderableType) -> str:
     """
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = Console().width if on_terminal else UNBOUNDED
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,  # or rich shows an output of its own below the cell of a notebook
+    )
     with console.capture() as capture:
         console.print(renderable, crop=False)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")

@@ -86,12 +86,16 @@ def _returning(path: Path, layers: Sequence[str]) -> tuple["onnx.ModelProto", li
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
-    values = {node.name: node.output[0] for node in proto.graph.node}
-    missing = [layer for layer in layers if f"{layer}/Conv" not in values]
+    found: dict[str, str] = {}
+    for node in proto.graph.node:
+        layer = node.name.rpartition("/")[0]
+        # Behind a convolution, `fxbin.export.lower` may multiply and add.
+        if node.op_type == "Conv" or (layer in found and node.op_type in ("Mul", "Add")):
+            found[layer] = node.output[0]
+    missing = [layer for layer in layers if layer not in found]
     if missing:
         raise VerificationError(f"{path}: {missing[0]} is not in the file")
-    # What the lower level contributes is added behind the convolution, see `fxbin.export.low_level`.
-    asked = [values.get(f"{layer}/Add", values[f"{layer}/Conv"]) for layer in layers]
+    asked = [found[layer] for layer in layers]
     new = set(asked) - {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(value) for value in sorted(new))
     return proto, asked

@@ -8,7 +8,8 @@ from torch import fx
 from fxbin.errors import VerificationError
 from fxbin.lowering.inputs import BoundInputs
 from fxbin.verification.output_check import OutputCheck
-from fxbin.verification.reference import output_changes, outputs_of
+from fxbin.verification.reference import outputs_of
+from fxbin.verification.rounding import output_changes
 from fxbin.verification.samples import to_array
 
 if TYPE_CHECKING:

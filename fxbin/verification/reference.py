@@ -9,17 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fxbin.binarizers import ActivationBinarizer
+from fxbin.export.small_scales import raise_scales
 from fxbin.graph.call_site import CallSite, binarized_call_sites
 from fxbin.lowering.inputs import BoundInputs
-from fxbin.lowering.levels import activation_levels
+from fxbin.lowering.levels import activation_levels, weight_levels
 from fxbin.verification.samples import tensors_of
 
 SEED = 0
 """Seed of the random numbers here."""
-
-ROUNDING = 1e-6
-"""Relative difference of two runtimes in the input of a binarizer that counts as rounding: they sum in
-different orders, and one rounding is 2 ** -24."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,8 @@ class LayerCase:
     outputs: tuple[Tensor, Tensor]
     """PyTorch's output for each of the two inputs."""
 
-    has_low_level: bool
-    """Whether the lower level of its activations is not 0, so that a file for OpenVINO adds a constant."""
+    behind: tuple[str, ...]
+    """OpenVINO's types of the operators that a file has behind the convolution, as parts of it."""
 
 
 def copied(sample: BoundInputs) -> tuple[Any, ...]:
@@ -58,34 +55,6 @@ def layer_cases(module: fx.GraphModule, sample: BoundInputs, names: Collection[s
     return recorder.cases
 
 
-@torch.no_grad()
-def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list[float]:
-    """How much each output of `model` changes when the inputs of all binarizers are rounded differently.
-
-    A value next to its threshold may then cross it, as it may in another runtime, which changes the outputs.
-    Returns the largest absolute change in `runs` runs with random noise of relative size `ROUNDING`.
-    """
-    expected = outputs_of(model, sample)
-    generator = torch.Generator(expected[0].device).manual_seed(SEED)
-
-    def add_noise(_module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        (x,) = args
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return (x + noise * (ROUNDING * x.square().mean().sqrt()),)
-
-    binarizers = [module for module in model.modules() if isinstance(module, ActivationBinarizer)]
-    hooks = [binarizer.register_forward_pre_hook(add_noise) for binarizer in binarizers]
-    try:
-        changed = [outputs_of(model, sample) for _ in range(runs)]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [
-        max(float((run[index] - y).abs().max()) if y.is_floating_point() else 0.0 for run in changed)
-        for index, y in enumerate(expected)
-    ]
-
-
 class _LayerRecorder(fx.Interpreter):
     """Interprets a graph and makes a `LayerCase` of each of the call sites `names`."""
 
@@ -102,6 +71,8 @@ class _LayerRecorder(fx.Interpreter):
             if n is site.x:
                 # A copy, because later nodes may change it in place.
                 self.operands[n] = self.env[n.all_input_nodes[0]].clone()
+            elif n is site.w:
+                self.operands[n] = self.env[n.all_input_nodes[0]]
         if n in self.sites:
             self.cases.append(self._case(self.sites[n]))
         return result
@@ -113,7 +84,14 @@ class _LayerRecorder(fx.Interpreter):
         x = self.operands[site.x]
         inputs = (x, special_values(activation, x))
         outputs = [F.conv2d(**(arguments | {"input": activation(x)})) for x in inputs]
-        return LayerCase(site.name, inputs, (outputs[0], outputs[1]), bool(activation.levels().low.any()))
+        return LayerCase(site.name, inputs, (outputs[0], outputs[1]), self._behind(site, activation))
+
+    def _behind(self, site: CallSite, activation: ActivationBinarizer) -> tuple[str, ...]:
+        """See `LayerCase.behind`: what `fxbin.export.lower` puts there, with the bias, in this order."""
+        assert site.weight is not None
+        _, factors, _ = raise_scales(weight_levels(site.weight, self.operands[site.w]))
+        additions = (site.arguments["bias"] is not None) + bool(activation.levels().low.any())
+        return ("Multiply",) * (factors is not None) + ("Add",) * additions
 
 
 def special_values(binarizer: ActivationBinarizer, x: Tensor) -> Tensor:

@@ -129,8 +129,8 @@ def test_only_a_part_that_follows_the_progress_has_a_buffer_for_it() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(ZeroScale, UNKNOWN), 'zero_scale.scale_init: expected "quantile" or "mse"'),
-        (partial(Sign, UNKNOWN), 'sign.shift_init: expected "mean" or "zero", got \'max\''),
+        (partial(ZeroScale, UNKNOWN), 'ZeroScale.scale_init: got \'max\', expected one of "quantile", "mse"'),
+        (partial(Sign, UNKNOWN), 'Sign.shift_init: got \'max\', expected one of "mean", "zero"'),
     ],
 )
 def test_unknown_starts_are_refused(make: Callable[[], Any], message: str) -> None:

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from fxbin.lowering.inputs import BoundInputs
-from fxbin.verification.reference import output_changes, special_values
+from fxbin.verification.reference import special_values
+from fxbin.verification.rounding import output_changes
 from tests.binarizing import binarize
 
 

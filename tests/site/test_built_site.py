@@ -24,6 +24,9 @@ LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src")
 OPENED = (
     "index.html",
     "words.html",
+    "tutorials/own_cnn.html",
+    "tutorials/own_pictures.html",
+    "tutorials/own_binarizer.html",
     "scopes.html",
     "config.html",
     "presets.html",
