@@ -13,7 +13,7 @@ import fxbin
 from fxbin.added.names import REWRITES
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError
-from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU, NormBeforeBinarize, ReplaceStem
+from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU, NormBeforeBinarize, ReplaceStem, Rewrite
 
 State = dict[str, Tensor]
 
@@ -268,5 +268,11 @@ def test_a_plain_models_state_is_told_by_a_rewritten_model() -> None:
 
 
 def test_the_names_of_added_layers_are_those_of_the_passes() -> None:
-    rewrites = [InsertHardtanh, InsertRPReLU, AddShortcuts, NormBeforeBinarize, ReplaceStem]
+    rewrites: tuple[type[Rewrite[Any]], ...] = (
+        InsertHardtanh,
+        InsertRPReLU,
+        AddShortcuts,
+        NormBeforeBinarize,
+        ReplaceStem,
+    )
     assert {rewrite.layer: rewrite.key for rewrite in rewrites} == REWRITES

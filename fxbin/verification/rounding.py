@@ -32,8 +32,10 @@ def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list
     noise = _Noise(model)
     with noise.hooks(noise.record):
         expected = outputs_of(model, sample)
-    with noise.hooks(noise.on_input, noise.on_output):
-        changed = [outputs_of(model, noise.on_sample(sample)) for _ in range(runs)]
+    with noise.hooks(noise.compare, noise.on_output):
+        outputs_of(model, noise.on_sample(sample))
+    with noise.hooks(noise.on_input):
+        changed = [outputs_of(model, noise.begin(sample)) for _ in range(runs)]
     return [
         max(float((run[index] - y).abs().max()) if y.is_floating_point() else 0.0 for run in changed)
         for index, y in enumerate(expected)
@@ -41,19 +43,21 @@ def output_changes(model: nn.Module, sample: BoundInputs, runs: int = 3) -> list
 
 
 class _Noise:
-    """Changes the inputs and outputs of binarizers by as much as rounding would.
+    """Changes the inputs of binarizers by as much as rounding would, where they are rounded at all.
 
-    Each value that binarizers or samples give is changed in proportion to itself. What is computed from these
-    shows which inputs of binarizers are rounded at all: those that are not what they were without noise. A
-    small sum of large numbers is rounded as these are, so the change there is in proportion to the mean size.
+    That is found by a run in which each value that a sample or a binarizer gives is changed in proportion to
+    itself: inputs of binarizers that then stay what they were are not rounded. As a small sum of large
+    numbers is rounded like these, the others are changed in proportion to their mean size.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.binarizers = [module for module in model.modules() if isinstance(module, ActivationBinarizer)]
         self.inputs: list[Tensor] = []
         """Inputs of the binarizers without noise, one for each call."""
+        self.is_rounded: list[Tensor] = []
+        """Which values of these inputs are rounded."""
         self.calls = 0
-        """Number of calls since the last begin of a run."""
+        """Number of calls since the begin of a run."""
         self.generator = torch.Generator().manual_seed(SEED)
 
     @contextmanager
@@ -72,16 +76,24 @@ class _Noise:
         """Keep an input; a copy, as later code may change it in place."""
         self.inputs.append(args[0].clone())
 
-    def on_sample(self, sample: BoundInputs) -> BoundInputs:
-        """Begin a run: return `sample` with noise."""
+    def begin(self, sample: BoundInputs) -> BoundInputs:
+        """Begin a run on `sample`."""
         self.calls = 0
+        return sample
+
+    def on_sample(self, sample: BoundInputs) -> BoundInputs:
+        """Return `sample` with noise."""
         tensors = [x + self._like(x) * x if x.is_floating_point() else x for x in sample.tensors]
         return BoundInputs(sample.with_tensors(tensors), sample.names)
+
+    def compare(self, _module: nn.Module, args: tuple[Tensor]) -> None:
+        """Find what is rounded in an input."""
+        self.is_rounded.append(args[0] != self.inputs[len(self.is_rounded)])
 
     def on_input(self, _module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         """Return the input of a binarizer with noise wherever it is rounded."""
         (x,) = args
-        is_rounded = x != self.inputs[self.calls]
+        is_rounded = self.is_rounded[self.calls]
         self.calls += 1
         return (x + self._like(x) * x.square().mean().sqrt() * is_rounded,)
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 import fxbin
 from fxbin import ActivationLevels, Estimator, LatentTransform, WeightLevels
-from fxbin.binarizers import parts
+from fxbin.binarizers import XNORWeightBinarizer, parts
 from fxbin.binarizers.levels import Levels
 from fxbin.binarizers.part_trial import try_activation_parts, try_weight_parts
 from fxbin.config import Activations, Params, Weights
 from fxbin.errors import ConfigError, TransformError
 
-REGISTRIES = (
+REGISTRIES: tuple[Any, ...] = (
     parts.activation_levels,
     parts.estimators,
     parts.weight_levels,
@@ -269,4 +269,4 @@ def test_a_name_that_no_config_can_have(name: Any) -> None:
         with pytest.raises(ConfigError, match="is no name that a config can have: expected text"):
             register(name)
     with pytest.raises(ConfigError, match=r"weight binarizer: .* is no name that a config can have"):
-        fxbin.register_weight_binarizer(name)(lambda _shape, _params: None)  # type: ignore[arg-type,return-value]
+        fxbin.register_weight_binarizer(name)(lambda _shape, _params: XNORWeightBinarizer())

@@ -79,7 +79,8 @@ def assert_exported(lines: list[str], sites: int, folder: Path) -> None:
         ("plain_loop", 4),
         # Lightning calls what newer versions of torch warn about.
         pytest.param("with_lightning", 4, marks=pytest.mark.filterwarnings("ignore")),
-        ("with_transformers", 6),
+        # transformers 4 takes epochs as short as these for a file system that does not note times.
+        pytest.param("with_transformers", 6, marks=pytest.mark.filterwarnings("ignore:mtime may not be")),
     ],
 )
 def test_classifier_stops_and_goes_on(

@@ -79,3 +79,51 @@ def test_the_file_holds_a_few_rows_of_it_and_no_number_for_each_output(check: An
     fxbin.export_onnx(model, tmp_path / "model.onnx")
     largest = max(math.prod(each.dims) for each in onnx.load(tmp_path / "model.onnx").graph.initializer)
     assert largest == 256 * 8  # the table that unpacks bits
+
+
+def pruned(*, bias: bool) -> fxbin.BinarizedModule:
+    """Two convolutions; half of the filters of the first are 0, as are the thresholds of the second."""
+    layers = [nn.Conv2d(8, 8, 3, padding=1, bias=bias), nn.BatchNorm2d(8), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1, bias=bias))
+    with torch.no_grad():
+        net[0].weight[:4] = 0
+        net[0].weight[3] = 1e-42  # far below every other number, but not 0
+        if bias:
+            net[0].bias[::2] = 0
+    model = binarize(net, X, parts={"activations": {"levels": "sign"}})
+    model.get_submodule("1").reset_parameters()  # a 0 stays 0
+    nn.init.zeros_([*model.binarization.sites.values()][1].activation.get_parameter("shift"))
+    return model
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_sign_behind_filters_of_zeros_is_that_of_zero(check: Any, bias: bool) -> None:
+    report = check(pruned(bias=bias), X, one_bit=2)
+    low = "what its lower level contributes is added behind it"
+    assert (
+        report.sites[0].reason == f"{low}; 4 weight scales raised from 0 to 2 ** -100, and factors behind it"
+    )
+
+
+def test_numbers_beside_zeros_are_not_taken_for_rounding(tmp_path: Path) -> None:
+    model, path = pruned(bias=True), tmp_path / "model.onnx"
+    fxbin.export_onnx(model, path)
+    runtimes = fxbin.compare_runtimes(model, path, [X], runtimes=["onnxruntime"], layers=True)
+    assert (runtimes.is_right, runtimes.results[0].layers) == (True, 2)
+    proto = onnx.load(path)
+    (factors,) = (each for each in proto.graph.initializer if each.name.endswith("_factors"))
+    changed = onnx.numpy_helper.to_array(factors).copy()
+    changed[changed == 0] = -1  # 0 becomes as small a number as 2 ** -100 times a sum
+    factors.CopyFrom(onnx.numpy_helper.from_array(changed, factors.name))
+    onnx.save(proto, path)
+    runtimes = fxbin.compare_runtimes(model, path, [X], runtimes=["onnxruntime"])
+    assert not runtimes.is_right
+    assert not runtimes.results[0].outputs[0].at_thresholds
+
+
+def test_openvino_computes_pruned_layers_by_themselves_as_well() -> None:
+    pytest.importorskip("openvino")
+    import fxbin.openvino
+
+    report = fxbin.openvino.verify(pruned(bias=True), inputs=[X])
+    assert [layer.is_right for layer in report.layers] == [True, True]

@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import fxbin
+from fxbin.binarizers.composed_weight import ComposedWeightBinarizer
+from fxbin.binarizers.weight_levels import WeightLevels
 from fxbin.errors import ExportError, TransformError
+from fxbin.export import ExportMode
 from tests.transforming import SMALL, Small, config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -128,6 +132,41 @@ def test_binarized_share_counts_what_is_really_binarized() -> None:
 def test_dorefa_has_one_scale() -> None:
     report = summary(nn.Sequential(nn.Conv2d(3, 4, 3)), 1, 3, 8, 8, mode="dorefa")
     assert (report.mode, report.sites[0].weight_bits) == ("dorefa", 4 * 3 * 9 + 32)
+
+
+@pytest.mark.parametrize(
+    ("levels", "numbers"),
+    [("filter_mean", 4), ("tensor_mean", 1), ("power_of_two", 4), ("learned", 4), ("center_distance", 8)],
+)
+def test_all_numbers_of_the_levels_are_stored(levels: str, numbers: int) -> None:
+    compression = {"algorithm": "binarization", "weights": {"levels": levels}}
+    net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    nn.init.zeros_(net[0].weight)  # a center may be 0 before training
+    model = fxbin.transform(net, config(1, 3, 8, 8) | {"compression": compression})
+    assert fxbin.summary(model).sites[0].weight_bits == 4 * 3 * 9 + numbers * 32
+    (site,) = fxbin.summary(model, target="openvino").deployment
+    reason = "its weights have levels that are not -a and a" if levels == "center_distance" else ""
+    assert site.mode is (ExportMode.FLOAT if reason else ExportMode.ONE_BIT)
+    assert site.reason == reason or not reason
+
+
+class Negative(WeightLevels):
+    """A scale below 0 in all filters."""
+
+    def of(self, w: Tensor, transformed: Tensor, parameters: Mapping[str, Tensor]) -> tuple[None, Tensor]:
+        return None, -transformed.abs().mean((1, 2, 3), keepdim=True)
+
+
+def test_a_scale_below_zero_is_float_before_training_too() -> None:
+    compression = {"algorithm": "binarization", "weights": {"levels": "learned"}}
+    model = fxbin.transform(
+        nn.Sequential(nn.Conv2d(3, 4, 3)), config(1, 3, 8, 8) | {"compression": compression}
+    )
+    (state,) = model.binarization.sites.values()
+    assert isinstance(state.weight, ComposedWeightBinarizer)
+    state.weight.rule = Negative()
+    (site,) = fxbin.summary(model, target="openvino").deployment
+    assert site.reason == "its weight scale is below 0 or not finite in 4 of 4 filters"
 
 
 def test_element_size_counts() -> None:

@@ -39,3 +39,21 @@ def test_a_value_at_its_threshold_is_seen_in_the_outputs_and_others_are_not() ->
     a = site.weight.scale(model.get_parameter("weight")).detach()
     torch.testing.assert_close(torch.tensor(change), (a.max() * s[0]))
     assert not site.activation._forward_pre_hooks
+
+
+@pytest.mark.usefixtures("in_float")  # compared to the bit
+def test_a_value_that_nothing_rounds_crosses_no_threshold() -> None:
+    layers = [nn.Conv2d(8, 8, 1, bias=False), nn.ReLU(), nn.Conv2d(8, 4, 1)]
+    model = binarize(
+        nn.Sequential(*layers), torch.zeros(1, 8, 4, 4), parts={"activations": {"levels": "sign"}}
+    )
+    weight, activation = model.get_parameter("0.weight"), [*model.binarization.sites.values()][1].activation
+    nn.init.zeros_(weight)  # so all inputs of the second are 0, and at their thresholds
+    nn.init.zeros_(activation.get_parameter("shift"))
+    x = torch.randn(1, 8, 4, 4)
+    assert output_changes(model, BoundInputs((x,), ("x",))) == [0.0]
+    nn.init.ones_(weight)
+    with torch.no_grad():
+        weight[:, ::2] = -1  # so some sums of positive and negative numbers are 0, or next to it
+    (change,) = output_changes(model, BoundInputs((x,), ("x",)))
+    assert change > 0.01
