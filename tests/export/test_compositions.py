@@ -83,12 +83,12 @@ def test_the_file_holds_a_few_rows_of_it_and_no_number_for_each_output(check: An
 
 def pruned(*, bias: bool) -> fxbin.BinarizedModule:
     """Two convolutions; half of the filters of the first are 0, as are the thresholds of the second."""
-    layers = [nn.Conv2d(8, 8, 3, padding=1, bias=bias), nn.BatchNorm2d(8), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, padding=1, bias=bias))
+    first, second = (nn.Conv2d(8, 8, 3, padding=1, bias=bias) for _ in range(2))
+    net = nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second)
     with torch.no_grad():
-        net[0].weight[:4] = 0
-        if bias:
-            net[0].bias[:4:2] = 0
+        first.weight[:4] = 0
+        if first.bias is not None:
+            first.bias[:4:2] = 0
     model = binarize(net, X, parts={"activations": {"levels": "sign"}})
     norm = model.get_submodule("1")
     assert isinstance(norm, nn.BatchNorm2d)
