@@ -2,6 +2,7 @@
 #   make demo    trains, binarizes, exports and verifies a small ResNet on real images; see runs/demo/
 #   make test    everything that must hold before a commit
 #   make docs    the documentation as a site with search, in site/
+#   make notebooks  the notebooks, run again with the settings that they print
 #   make package    what gets installed, in dist/
 #   make test-newest, make test-oldest    the tests beside other versions of what fxbin needs
 # PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to `fxbin train` (make demo) or pytest (make check).
@@ -27,7 +28,7 @@ PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format check test-newest test-oldest docs package release-notes schema freeze clean
+.PHONY: help demo test lint format check test-newest test-oldest docs notebooks package release-notes schema freeze clean
 
 help:
 	@echo "make demo    train, binarize, export and verify a small ResNet on real images, into runs/demo/ (ARGS=...)"
@@ -37,6 +38,7 @@ help:
 	@echo "make test-newest  pytest with the newest versions that pip finds, in .venv-newest (ARGS=...)"
 	@echo "make test-oldest  pytest with the oldest versions that pyproject.toml allows, in .venv-oldest (ARGS=...)"
 	@echo "make docs    build the site into site/, with warnings as errors, and check its links; in a browser if there is one"
+	@echo "make notebooks  run the notebooks with the settings that they print, and keep the outputs in them"
 	@echo "make package  build sdist and wheel into dist/, and run the README's example with each in an empty environment"
 	@echo "make release-notes  print the newest section of CHANGELOG.md, for the page of a release"
 	@echo "make format  let ruff fix and format the sources"
@@ -79,6 +81,10 @@ test-oldest: .venv-oldest/.created
 docs: $(VENV)/.installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	$(BIN)/pytest -m site tests/site $(ARGS)
+
+# `make test` runs them with smaller settings, and says when their outputs belong to other code.
+notebooks: $(VENV)/.installed-for-tests
+	$(BIN)/python tools/run_notebooks.py
 
 # With the newest versions of what fxbin needs, and with the interpreter that PYTHON chooses.
 package: $(VENV)/.installed-for-tests

@@ -144,8 +144,8 @@ class FinalCheckpoint(ModelCheckpoint):
         Trainer(callbacks=[StagedBinarization(), FinalCheckpoint(monitor="accuracy", mode="max")])
 
     A network is more accurate in full precision than in one bit, so the best checkpoint of all stages would
-    be one from before binarization. Everything else that a `ModelCheckpoint` saves (`save_last`) is saved as
-    usual.
+    be one from before binarization. From Lightning 2.6 on, `save_last` saves only when one of the best is
+    saved, so not before everything is binarized: to resume from any epoch, add a plain `ModelCheckpoint`.
 
     Raises ConfigError without a `monitor`, or if the Trainer has no `StagedBinarization`.
     """

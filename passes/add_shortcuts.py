@@ -11,11 +11,15 @@ from typing_extensions import override
 from fxbin.graph.call_site import CallSite, call_sites, is_call_site
 from fxbin.graph.conv_settings import conv_settings
 from fxbin.graph.data_flow import DataFlow, ancestors, is_returned, only_reader, spec
-from fxbin.graph.layer_kinds import is_activation, is_dropout
+from fxbin.graph.layer_kinds import called, is_activation, is_dropout
 from fxbin.graph.residual_block import ResidualBlock, is_norm_in, residual_blocks
+from fxbin.graph.sums import has_factor
 from fxbin.graph.writes import works_in_place
+from fxbin.passes.one_pixel import WHY, is_one_pixel
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.shortcut_layers import IDENTITY, ShortcutLayers, add_shortcut, shortcut_layers
+
+_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Place(Enum):
@@ -150,6 +154,8 @@ def _moved(flow: DataFlow, block: ResidualBlock) -> dict[str, Shortcut | str] | 
 
 def _why_fixed(flow: DataFlow, block: ResidualBlock, end: fx.Node) -> str | None:
     """Why the shortcut of `block` cannot end at `end`, earlier than before; None if it can."""
+    if has_factor(block.sum):
+        return "its sum has a factor, or is a difference"
     if end in ancestors(block.shortcut_value):
         return "the shortcut is computed from the branch"
     before = ancestors(block.shortcut_value)  # which run earlier as well
@@ -177,6 +183,9 @@ def _own(
     layers = shortcut_layers(site, x, y)
     if isinstance(layers, str):
         return layers
+    # With a BatchNorm of its own there, the original needs more than one picture as well.
+    if layers.channels and is_one_pixel(y) and not isinstance(called(flow.owner, end), _BATCH_NORMS):
+        return f"its shortcut would need a BatchNorm, {WHY}"
     if at_sum and block is not None and spec(block.sum) != y:
         return "the sum of the block has another shape than its output"
     last = end if not at_sum or block is None else block.sum

@@ -10,8 +10,9 @@ from typing_extensions import override
 from fxbin.added import AddedLayer
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, is_returned, only_reader, readers, spec
-from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu, is_sum
+from fxbin.graph.layer_kinds import has_hooks, is_activation, is_idle, is_relu
 from fxbin.graph.residual_block import residual_blocks
+from fxbin.graph.sums import is_sum
 from fxbin.graph.writes import works_in_place
 from fxbin.passes.describe import describe
 from fxbin.passes.rewrite import Change, Found, Rewrite

@@ -8,7 +8,9 @@ from typing_extensions import override
 
 from fxbin.binarizers import ActivationBinarizer, make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
+from fxbin.binarizers.part_trial import try_activation_parts
 from fxbin.config import Activations, Params
+from fxbin.graph.attribute import submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import is_inlined_padding
 from fxbin.graph.record import TensorSpec, spec_of
@@ -39,6 +41,7 @@ class InsertActivationBinarizers(Pass):
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
         chosen = [site for site in call_sites(owner, graph) if _is_pending(site)]
+        try_activation_parts(self.params, self.parts, map(_shape, filter(_is_new, chosen)))
         for site in chosen:
             self._insert(graph, site)
         return bool(chosen)
@@ -47,13 +50,11 @@ class InsertActivationBinarizers(Pass):
         owner, decision = site.owner, site.selected
         assert decision is not None
         user, x = _raw_input(site)
-        spec = spec_of(x)
-        assert isinstance(spec, TensorSpec)
         # The channel axis is -3: a conv2d also takes (c, h, w).
-        add_beside(owner, decision.activation, lambda: self._binarizer(site, spec.shape[-3]))
+        add_beside(owner, decision.activation, lambda: self._binarizer(site, _shape(site)[-3]))
         with graph.inserting_before(user):
             binarized = graph.call_module(decision.activation, (x,))
-        describe(binarized, spec, site.info.beside("activation_binarizer"))
+        describe(binarized, spec_of(x), site.info.beside("activation_binarizer"))
         user.replace_input_with(x, binarized)
         site.node.target = conv2d
 
@@ -69,6 +70,18 @@ def _raw_input(site: CallSite) -> tuple[fx.Node, fx.Node]:
     if is_inlined_padding(site.x):
         return site.x, site.x.all_input_nodes[0]
     return site.node, site.x
+
+
+def _shape(site: CallSite) -> tuple[int, ...]:
+    """The shape of the raw activations."""
+    spec = spec_of(_raw_input(site)[1])
+    assert isinstance(spec, TensorSpec)
+    return spec.shape
+
+
+def _is_new(site: CallSite) -> bool:
+    """Whether no graph of another mode has the binarizer already."""
+    return site.selected is not None and submodule_at(site.owner, site.selected.activation) is None
 
 
 def _is_pending(site: CallSite) -> bool:

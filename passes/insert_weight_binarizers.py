@@ -7,8 +7,9 @@ from torch import fx, nn
 from typing_extensions import override
 
 from fxbin.binarizers import WeightBinarizer, make_weight_binarizer
+from fxbin.binarizers.part_trial import try_weight_parts
 from fxbin.config import Params, Weights
-from fxbin.graph.attribute import attribute
+from fxbin.graph.attribute import attribute, submodule_at
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.passes.base import Pass
@@ -34,6 +35,8 @@ class InsertWeightBinarizers(Pass):
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
         chosen = [site for site in call_sites(owner, graph) if _is_pending(site)]
+        new = filter(_is_new, chosen)
+        try_weight_parts(self.mode, self.params, self.parts, (_shape(site.owner, site.w) for site in new))
         for site in chosen:
             self._insert(graph, site)
         return bool(chosen)
@@ -52,6 +55,11 @@ class InsertWeightBinarizers(Pass):
         binarizer.name = site.weight_path or site.name
         binarizer.keep_mode(self.mode)
         return binarizer
+
+
+def _is_new(site: CallSite) -> bool:
+    """Whether no graph of another mode has the binarizer already."""
+    return site.selected is not None and submodule_at(site.owner, site.selected.weight) is None
 
 
 def _is_pending(site: CallSite) -> bool:

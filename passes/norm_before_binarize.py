@@ -13,6 +13,7 @@ from fxbin.graph.data_flow import DataFlow, only_reader, spec
 from fxbin.graph.layer_kinds import has_hooks, is_idle, is_relu
 from fxbin.graph.residual_block import is_norm_in
 from fxbin.passes.describe import describe
+from fxbin.passes.one_pixel import WHY, is_one_pixel
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.submodules import add_beside
 
@@ -74,6 +75,8 @@ def _in_front(flow: DataFlow, site: CallSite) -> NormInFront | str:
     found = spec(site.x)
     if found is None or len(found.shape) != 4:
         return "its input has no batch axis"
+    if is_one_pixel(found):
+        return f"its input would need a BatchNorm, {WHY}"
     return NormInFront(site, "BatchNorm in front")
 
 

@@ -18,6 +18,7 @@ from fxbin.graph.node_info import REPLACED, Decision, NodeInfo, mark_rewritten, 
 from fxbin.graph.record import TensorSpec
 from fxbin.graph.residual_block import is_norm_in
 from fxbin.passes.describe import describe
+from fxbin.passes.one_pixel import WHY, is_one_pixel
 from fxbin.passes.rewrite import Change, Found, Rewrite
 from fxbin.passes.submodules import add_beside
 
@@ -105,6 +106,9 @@ def _behind(flow: DataFlow, site: CallSite) -> Stem | str:
             return f"{following[0].target} has hooks, which run around it"
         (node,) = following
         found.append(node)
+    pooled = spec(node)
+    if pooled is not None and is_one_pixel(pooled):
+        return f"its output would need a BatchNorm, {WHY}"
     return Stem(site, "the stem of QuickNet", "", tuple(found))
 
 

@@ -3,12 +3,14 @@
 import copy
 import typing
 from collections import OrderedDict
-from typing import Any, NoReturn, Self
+from collections.abc import Iterator
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
 
 import fxbin
+from tests.test_own_code import runs_a_graph
 from tests.transform_check import CONFIG, Case, check
 
 X = torch.rand(2, 3, 8, 8)
@@ -65,6 +67,41 @@ def test_containers_that_refuse_to_be_changed() -> None:
             self.config = Frozen([("channels", 3)])
 
     assert not problems(Configured())
+
+
+class Lazy(OrderedDict[str, Any]):
+    """As transformers lists its models: what is asked for is imported then."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["resnet", "vit"])
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise ImportError(f"{name} needs what is not installed")
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+
+MODELS = Lazy()
+
+
+class Listed(Net):
+    of_task: ClassVar[dict[str, Lazy]] = {"classification": Lazy()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + len(MODELS) + len(self.of_task["classification"])
+
+
+def test_mappings_that_load_what_they_list_are_not_asked_for_it() -> None:
+    assert not problems(Listed())
+    binarized = fxbin.transform(Listed(), CONFIG, (X,))
+    assert runs_a_graph(binarized)
+    OrderedDict.__setitem__(Listed.of_task["classification"], "bert", "bert")
+    assert not runs_a_graph(binarized)
+    assert torch.equal(binarized(X), binarized.conv(X) + 1)
 
 
 def test_type_hints_of_the_class_can_be_asked_for() -> None:

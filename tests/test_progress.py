@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import fxbin
+from fxbin.binarizers import registry
 from fxbin.errors import ConfigError
 
 PARTS = {"activations": {"levels": "sign", "estimator": "ede"}, "weights": {"latent": "clamp_quantiles"}}
@@ -49,8 +50,30 @@ def test_it_may_have_its_own_length_and_a_resumed_schedule_has_it_again() -> Non
 
 
 def test_without_an_end_it_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"params.progress_epochs: .*EDE.*over how many: give this key, or"):
+    with pytest.raises(ConfigError) as error:
         schedule()
+    assert str(error.value).startswith(
+        "compression.params.progress_epochs: is missing, expected the number of epochs over which this "
+        'changes: compression.activations.estimator "ede", compression.weights.latent "clamp_quantiles". Add '
+    )
+
+
+def test_a_binarizer_of_ones_own_that_follows_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_weight_factories", dict(registry._weight_factories))
+
+    @fxbin.register_weight_binarizer("following")
+    def following(_shape: Any, _params: Any) -> fxbin.WeightBinarizer:
+        binarizer = fxbin.XNORWeightBinarizer()
+        binarizer.follow_progress()
+        return binarizer
+
+    section = {"algorithm": "binarization", "mode": "following"}
+    model = fxbin.transform(
+        nn.Sequential(nn.Conv2d(3, 4, 3)),
+        {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": section},
+    )
+    with pytest.raises(ConfigError, match=r"progress_epochs: is missing, .*: the XNORWeightBinarizer of 0\."):
+        fxbin.StagedSchedule(model, torch.optim.SGD(model.parameters(), lr=0.1))
 
 
 def test_nncf_has_no_such_parts() -> None:

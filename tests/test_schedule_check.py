@@ -224,6 +224,22 @@ def test_another_optimizer_in_place_of_the_one_given_is_noticed_after_an_epoch(f
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_epoch_that_was_trained_before_it_was_loaded_gives_no_warning(epochs: int) -> None:
+    model = transformed(Net())
+    built = SGD(fxbin.parameter_groups(model), lr=0.1)  # without momentum, so that it has no state
+    schedule = fxbin.StagedSchedule(model, built)
+    train(schedule, model, built, range(epochs))
+    resumed = copy.deepcopy(model)
+    optimizer = SGD(fxbin.parameter_groups(resumed), lr=0.1)
+    other = fxbin.StagedSchedule(resumed, optimizer)
+    other.load_state_dict(schedule.state_dict())
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.copy_(parameter.clone())  # as DistributedDataParallel does when it is made
+    train(other, resumed, optimizer, range(epochs, 3))
+
+
 def test_compiled_steps_count() -> None:
     model = transformed(Net())
     optimizer = SGD(model.parameters(), lr=0.1)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import fxbin
+from fxbin.added.names import REWRITES
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError
+from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU, NormBeforeBinarize, ReplaceStem, Rewrite
 
 State = dict[str, Tensor]
 
@@ -205,3 +207,72 @@ def test_hooks_that_rename_keys_come_first() -> None:
         model.load_state_dict(name)
         assert torch.equal(model.get_parameter("conv.weight"), saved["conv.weight"])
     assert len(model._load_state_dict_pre_hooks) == 1
+
+
+BIREAL = {"activations": {"levels": {"name": "sign", "learned_scale": False}, "estimator": "approx_sign"}}
+LEARNED = {"activations": {"levels": "sign", "estimator": "approx_sign"}}
+
+
+def rewritten(rewrites: tuple[str, ...], sections: dict[str, Any]) -> BinarizedModule:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 1, 1), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 2),
+    )  # fmt: skip
+    compression = {"algorithm": "binarization", "rewrites": [*rewrites], **sections}
+    return fxbin.transform(net, {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": compression})
+
+
+@pytest.mark.parametrize(
+    ("saved", "here", "message"),
+    [
+        (
+            (("shortcuts", "rprelu"), LEARNED),
+            ((), LEARNED),
+            r'it has layers of the rewrite "rprelu" .*: 0\.rprelu.*"shortcuts" .*: 0\.shortcut, .* rewrites',
+        ),
+        (
+            (("shortcuts",), LEARNED),
+            (("shortcuts", "rprelu"), LEARNED),
+            r'this model has layers of the rewrite "rprelu" that it lacks: 0\.rprelu',
+        ),
+        (
+            ((), LEARNED),
+            ((), BIREAL),
+            r"it has parts of binarizers .* lacks: 0\.activation_binarizer\.scale, .* activations and",
+        ),
+        (
+            ((), BIREAL),
+            ((), LEARNED),
+            r"this model has parts of binarizers that it lacks: 0\.activation_binarizer\.scale, ",
+        ),
+        (
+            (("norm_before_binarize",), LEARNED),
+            (("shortcuts",), BIREAL),
+            r'.*"norm_before_binarize" that this model .*"shortcuts" that it lacks: .*parts of binarizers',
+        ),
+    ],
+)
+def test_other_rewrites_and_parts_are_told(saved: Any, here: Any, message: str) -> None:
+    state = rewritten(*saved).state_dict()
+    model = rewritten(*here)
+    unchanged(model, lambda: model.load_state_dict(state), rf"saved with another config\. {message}")
+
+
+def test_a_plain_models_state_is_told_by_a_rewritten_model() -> None:
+    model = rewritten(("shortcuts", "rprelu"), LEARNED)
+    plain = {
+        key: value for key, value in rewritten((), LEARNED).state_dict().items() if "binarizer" not in key
+    }
+    unchanged(model, lambda: model.load_state_dict(plain), "belongs to a model that was not transformed")
+
+
+def test_the_names_of_added_layers_are_those_of_the_passes() -> None:
+    rewrites: tuple[type[Rewrite[Any]], ...] = (
+        InsertHardtanh,
+        InsertRPReLU,
+        AddShortcuts,
+        NormBeforeBinarize,
+        ReplaceStem,
+    )
+    assert {rewrite.layer: rewrite.key for rewrite in rewrites} == REWRITES

@@ -1,8 +1,8 @@
 """Hooks for MkDocs: the pages that are not in docs/, links between all of them, and the API reference.
 
-README.md, CONTRIBUTING.md and so on become pages of the site. Links stay as they read on GitHub in the files,
-and are turned here: to pages, or to copies of the files that they lead to. In prose, public names such as
-`fxbin.transform` become links to the API reference.
+README.md, CONTRIBUTING.md and so on become pages of the site, and so do the notebooks. Links stay as they
+read on GitHub in the files, and are turned here: to pages, or to copies of the files that they lead to. In
+prose, public names such as `fxbin.transform` become links to the API reference.
 """
 
 import os
@@ -18,6 +18,7 @@ from mkdocs.structure.files import File, Files
 from tools.api_pages import PAGES, ROOMS, overview, page_of
 from tools.command_line import command_line
 from tools.docstring_markdown import to_markdown
+from tools.notebook_page import notebook_page
 
 ROOT = Path(__file__).parents[1]
 TOP_PAGES = {
@@ -25,13 +26,23 @@ TOP_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
+    "examples/README.md": "examples.md",
+    "notebooks/README.md": "tutorials/index.md",
 }
 """Files outside docs/ that are pages, and their places in the site."""
 
-SHOWN = {".json5", ".cff"}
-"""Endings of files that the site shows on a page of their own; others are copied as they are."""
+NOTEBOOKS = {
+    path.relative_to(ROOT).as_posix(): f"tutorials/{path.stem}.md"
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+}
+"""The notebooks, and their places."""
 
-LINK = re.compile(r"(\[[\w./]+\.md\])?(?<=\])\(([^)\s#]+)(#[^)\s]*)?\)")
+PLACES = TOP_PAGES | NOTEBOOKS
+
+SHOWN = {".json5": "js", ".cff": "yaml", ".py": "python"}
+"""Languages of the files that the site shows on a page of their own, by their ending; others are copied."""
+
+LINK = re.compile(r"(\[[\w./]+\.(?:md|ipynb)\])?(?<=\])\(([^)\s#]+)(#[^)\s]*)?\)")
 """A link's target and anchor, and its text if that is the name of a file."""
 NAME = re.compile(r"(?<![\[`])`(fxbin(?:\.\w+)+)(\([^`]*\))?`(?![`\]])")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
@@ -39,15 +50,17 @@ KNOWN = {*ROOMS, *(name for page in PAGES.values() for name in page.names)}
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages of the repository's top folder, the API reference, and the files that pages link to."""
+    """Add pages that are not in docs/, notebooks, the API reference, and the files that pages link to."""
     for name, place in TOP_PAGES.items():
         files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
+    for name, place in NOTEBOOKS.items():
+        _add_notebook(files, config, ROOT / name, place)
     summaries = _summaries()
     files.append(File.generated(config, "api/index.md", content=overview(summaries)))
     files.append(File.generated(config, "api/command_line.md", content=command_line()))
     for name, page in PAGES.items():
         files.append(File.generated(config, f"api/{name}.md", content=page.markdown()))
-    sources = [Path(name) for name in TOP_PAGES]
+    sources = [Path(name) for name in PLACES]
     sources += [Path("docs", file.src_uri) for file in files.documentation_pages() if not file.generated_by]
     for path in sorted({path for source in sources for path in _files_linked_from(source)}):
         if files.get_file_from_path(_place(path)) is None:
@@ -55,9 +68,21 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def _add_notebook(files: Files, config: Any, path: Path, place: str) -> None:
+    """Add a page for the notebook `path`, its pictures, and the notebook itself."""
+    page = notebook_page(path)
+    folder = posixpath.dirname(place)
+    title, rest = page.markdown.split("\n", 1)
+    note = f'<p><a href="{path.name}" download>Download this page as a notebook</a></p>'
+    files.append(File.generated(config, place, content=f"{title}\n\n{note}\n{rest}"))
+    files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=str(path)))
+    for name, content in page.pictures.items():
+        files.append(File.generated(config, f"{folder}/{name}", content=content))
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     """Turn links and names of a page that is a file of the repository."""
-    places = {place: name for name, place in TOP_PAGES.items()}
+    places = {place: name for name, place in PLACES.items()}
     place = page.file.src_uri
     source = Path(places.get(place, posixpath.join("docs", place)))
     if not (ROOT / source).exists():  # made by `on_files`
@@ -114,8 +139,8 @@ def _target(source: Path, link: str) -> Path | None:
 
 def _place(path: Path) -> str:
     """Where a file or folder of the repository is in the site."""
-    if path.as_posix() in TOP_PAGES:
-        return TOP_PAGES[path.as_posix()]
+    if path.as_posix() in PLACES:
+        return PLACES[path.as_posix()]
     if path.parts[0] == "docs":
         return path.relative_to("docs").as_posix()
     is_page = (ROOT / path).is_dir() or path.suffix in SHOWN
@@ -123,7 +148,9 @@ def _place(path: Path) -> str:
 
 
 def _files_linked_from(source: Path) -> list[Path]:
-    text = "".join(FENCE.split((ROOT / source).read_text(encoding="utf-8"))[::2])
+    path = ROOT / source
+    text = notebook_page(path).markdown if source.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    text = "".join(FENCE.split(text)[::2])
     targets = [_target(source, match[2]) for match in LINK.finditer(text)]
     return [path for path in targets if path is not None]
 
@@ -139,7 +166,7 @@ def _file(config: Any, path: Path) -> File:
     for file in shown:
         text = file.read_text(encoding="utf-8").strip()
         parts += [f"## {file.name}"] * folder
-        parts.append(f"```{'js' if file.suffix == '.json5' else 'yaml'}\n{text}\n```")
+        parts.append(f"```{SHOWN.get(file.suffix, 'yaml')}\n{text}\n```")
     return File.generated(config, place, content="\n\n".join(parts) + "\n")
 
 

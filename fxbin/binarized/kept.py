@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fxbin import torch_private
+from fxbin.original.contained import keys_in
 
 LARGEST = 2**16
 """Size in bytes up to which the content of an array or of a tensor is compared."""
@@ -96,7 +97,7 @@ class SameItems:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, dict)
-            and self._keys == [*other]
+            and self._keys == [*keys_in(other)]
             # Not by the methods of a subclass, which may convert values.
             and self._values == [*map(dict.get, repeat(other), self._keys)]
         )

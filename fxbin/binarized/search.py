@@ -25,6 +25,7 @@ from fxbin.binarized.kept import (
 )
 from fxbin.graph.record import Specialisation
 from fxbin.original.closures import WEAK, variables
+from fxbin.original.contained import items_in, keys_in
 from fxbin.original.mentions import Mentions, mentions, mentions_of_class
 from fxbin.original.value_kinds import ARRAYS, CONTAINERS, PLAIN, bases_of, is_object
 from fxbin.tracing import MISSING
@@ -159,7 +160,7 @@ class Search:
         if type(item) is dict and len(item) < _ORDERED:
             content = dict(zip(item, starmap(kept, item.items()), strict=True))  # compared faster
         elif isinstance(item, dict):
-            content = SameItems(item, starmap(kept, dict.items(item)))
+            content = SameItems(keys_in(item), starmap(kept, items_in(item).items()))
         elif isinstance(item, set | frozenset):
             content = {*item}
             [kept(0, value) for value in item]

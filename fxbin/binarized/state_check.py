@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from fxbin.binarized.state_difference import added_layers, state_difference
 from fxbin.binarizers import Binarizer, WeightBinarizer
 from fxbin.errors import CheckpointError
 from fxbin.errors.messages import listed
@@ -18,7 +19,8 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict:
     """Raise CheckpointError, which says what is wrong, if `state_dict` clearly does not belong to `model`.
 
     It recognizes states of another mode and, if `strict`, states that were saved before `transform`, with
-    another config, from a wrapper, or only in part. Other problems are left to torch, which lists keys.
+    another config (other call sites, rewrites or parts of binarizers), from a wrapper, or only in part.
+    Other problems are left to torch, which lists keys.
     """
     binarizers = {
         path: module
@@ -31,7 +33,7 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict:
     if strict:
         own = model.state_dict().keys()
         _check_names([*state_dict], own)
-        _check_sites([*state_dict], own, binarizers)
+        _check_sites([*state_dict], own, binarizers, model)
 
 
 def _check_names(keys: list[str], own: Collection[str]) -> None:
@@ -51,13 +53,17 @@ def _check_names(keys: list[str], own: Collection[str]) -> None:
     )
 
 
-def _check_sites(keys: list[str], own: Collection[str], binarizers: Collection[str]) -> None:
+def _check_sites(
+    keys: list[str], own: Collection[str], binarizers: Mapping[str, Binarizer], model: nn.Module
+) -> None:
     """Raise CheckpointError if `keys` belong to a model with other binarizers, or with other layers."""
     there = {found[1] for key in keys if (found := SWITCH.fullmatch(key))}
-    if there == {*binarizers}:
+    different = state_difference(model, keys, own, binarizers)
+    if there == {*binarizers} and not different.texts:
         return
-    lacking = [name for name in own if name not in keys and not _is_in(name, binarizers)]
-    if lacking:
+    saved, of_config = {*keys}, {*binarizers, *added_layers(model)}
+    lacking = [name for name in own if name not in saved and not _is_in(name, of_config)]
+    if lacking and there != {*binarizers}:
         raise CheckpointError(
             f"state_dict: it is incomplete, or belongs to another network: {len(lacking)} entries of layers "
             f"are missing, not only binarizers: {listed(lacking)}."
@@ -76,11 +82,14 @@ def _check_sites(keys: list[str], own: Collection[str], binarizers: Collection[s
         )
         if names
     ]
+    scopes = ["ignored_scopes and target_scopes"] if parts else []
     raise CheckpointError(
-        f"state_dict: saved with another config. {'; '.join(parts)}. Transform with the config that it was "
-        "saved with, in particular with its ignored_scopes and target_scopes."
+        f"state_dict: saved with another config. {'; '.join([*parts, *different.texts])}. Transform with the "
+        f"config that it was saved with, in particular with its {', '.join([*scopes, *different.keys])}."
     )
 
 
-def _is_in(name: str, binarizers: Collection[str]) -> bool:
-    return name.rpartition(".")[0] in binarizers
+def _is_in(name: str, layers: Collection[str]) -> bool:
+    """Whether `name` is an entry of one of `layers`, or of a layer in one."""
+    parents = name.split(".")[:-1]
+    return any(".".join(parents[:count]) in layers for count in range(1, len(parents) + 1))

@@ -3,23 +3,26 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from fxbin.binarizers.levels import Levels
+from fxbin.binarizers.part_options import check_choice
 from fxbin.binarizers.scale_init import ScaleInit, initial_log_scale
 from fxbin.binarizers.symmetric_init import initial_log_distance, initial_shift
 from fxbin.binarizers.threshold_init import ThresholdInit, initial_threshold_logit
-from fxbin.errors import ConfigError
 
 ShiftInit = Literal["mean", "zero"]
 
 
 class ActivationLevels(ABC):
     """Base class of rules for levels: frozen dataclasses, whose fields are the options in a config."""
+
+    from_params: ClassVar[Mapping[str, str]] = {}
+    """Keys of `compression.params` that options are read from which a config does not give, by option."""
 
     @abstractmethod
     def parameters(self, channels: int) -> dict[str, Tensor]:
@@ -54,9 +57,14 @@ class ZeroScale(ActivationLevels):
     scale_init: ScaleInit = "quantile"
     threshold_init: ThresholdInit = "half"
 
+    from_params: ClassVar[Mapping[str, str]] = {
+        "scale_init": "activation_scale_init",
+        "threshold_init": "activation_threshold_init",
+    }
+
     def __post_init__(self) -> None:
-        _check_choice("zero_scale.scale_init", self.scale_init, get_args(ScaleInit))
-        _check_choice("zero_scale.threshold_init", self.threshold_init, get_args(ThresholdInit))
+        check_choice(self, "scale_init", get_args(ScaleInit))
+        check_choice(self, "threshold_init", get_args(ThresholdInit))
 
     @override
     def parameters(self, channels: int) -> dict[str, Tensor]:
@@ -93,7 +101,7 @@ class Sign(ActivationLevels):
     learned_scale: bool = True
 
     def __post_init__(self) -> None:
-        _check_choice("sign.shift_init", self.shift_init, get_args(ShiftInit))
+        check_choice(self, "shift_init", get_args(ShiftInit))
 
     @override
     def parameters(self, channels: int) -> dict[str, Tensor]:
@@ -140,9 +148,3 @@ class Free(ActivationLevels):
     def start(self, x: Tensor, site: str, alone: bool) -> dict[str, Tensor]:
         center = initial_shift(x, False, alone)
         return {"scale": initial_log_distance(x, center, site, alone), "center": center.view(1)}
-
-
-def _check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        expected = " or ".join(f'"{name}"' for name in known)
-        raise ConfigError(f"{option}: expected {expected}, got {value!r}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from fxbin.errors import ConfigError
+from fxbin.binarizers.part_options import check_number, check_order
 
 
 class Estimator(ABC):
@@ -29,10 +29,10 @@ class Estimator(ABC):
 
     @abstractmethod
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
-        """What counts as the derivative of ``sign(u)``: same shape and dtype as `u`.
+        """What counts as the derivative of ``sign(u)``: same shape and dtype as `u`; or bool, for 0 and 1.
 
         `progress`, 0-d, is the share of the training with this binarizer that is over, from 0 to 1; None if
-        `follows_progress` is false. NaN in u should not become a finite number.
+        `follows_progress` is false. It is finite where u is; NaN in u should not become a finite number.
         """
 
 
@@ -63,7 +63,7 @@ class Window(Estimator):
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("window", "width", self.width)
+        check_number(self, "width", above=0)
 
     @override
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
@@ -104,7 +104,7 @@ class SwishSign(Estimator):
     beta: float = 5.0
 
     def __post_init__(self) -> None:
-        _check_positive("swish_sign", "beta", self.beta)
+        check_number(self, "beta", above=0)
 
     @override
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
@@ -128,8 +128,9 @@ class EDE(Estimator):
     follows_progress: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_positive("ede", "t_min", self.t_min)
-        _check_positive("ede", "t_max", self.t_max)
+        check_number(self, "t_min", above=0)
+        check_number(self, "t_max", above=0)
+        check_order(self, "t_min", "t_max")
 
     @override
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
@@ -161,10 +162,10 @@ class ReSTE(Estimator):
     follows_progress: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_positive("reste", "bound", self.bound)
-        _check_positive("reste", "small", self.small)
-        if not 1 <= self.o_end < math.inf:
-            raise ConfigError(f"reste.o_end: expected a number of 1 or more, got {self.o_end!r}")
+        check_number(self, "o_end", least=1)
+        check_number(self, "bound", above=0)
+        check_number(self, "small", above=0)
+        check_order(self, "small", "bound")
 
     @override
     def derivative(self, u: Tensor, progress: Tensor | None) -> Tensor:
@@ -174,8 +175,3 @@ class ReSTE(Estimator):
         power = size.clamp(min=self.small) ** (1 / o - 1)
         inside = torch.where(size > self.small, power / o, power)
         return torch.where(size > self.bound, torch.zeros_like(u), inside)
-
-
-def _check_positive(name: str, key: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{name}.{key}: expected a number above 0, got {value!r}")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fxbin.binarizers.weight import WeightBinarizer
-from fxbin.errors import TransformError
+from fxbin.errors import ConfigError, TransformError
 
 B = TypeVar("B", bound=nn.Module)
 
@@ -28,6 +28,15 @@ def definition(factory: Any) -> tuple[str, str]:
     named = factory if hasattr(factory, "__qualname__") else type(factory)
     file = getattr(sys.modules.get(named.__module__), "__file__", None)
     return str(Path(file).resolve()) if file else named.__module__, named.__qualname__
+
+
+def check_name(what: str, name: object) -> None:
+    """Raise ConfigError unless `name`, of `what`, is a text that a config can have."""
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise ConfigError(
+            f"{what}: {name!r} is no name that a config can have: expected text without spaces around it, "
+            'such as "mine"'
+        )
 
 
 def why_not_callable(factory: Callable[..., Any]) -> str | None:

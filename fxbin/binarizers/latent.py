@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from fxbin.binarizers.part_options import check_number, check_order
 from fxbin.binarizers.standardized import standardized
-from fxbin.errors import ConfigError
 
 _FILTER = (1, 2, 3)
 """The axes of one filter of a conv2d weight."""
@@ -95,11 +95,9 @@ class ClampQuantiles(Standardize):
     follows_progress: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for key, value in (("q_min", self.q_min), ("q_max", self.q_max)):
-            if not 0.5 < value < 1:
-                raise ConfigError(
-                    f"clamp_quantiles.{key}: expected a number above 0.5 and below 1, got {value!r}"
-                )
+        check_number(self, "q_min", above=0.5, below=1)
+        check_number(self, "q_max", above=0.5, below=1)
+        check_order(self, "q_min", "q_max")
 
     @override
     def apply(self, w: Tensor, progress: Tensor | None) -> Tensor:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails
 
 from fxbin.binarizers.activation_levels import ActivationLevels, Free, Sign, ZeroScale
 from fxbin.binarizers.estimators import (
@@ -18,8 +20,9 @@ from fxbin.binarizers.estimators import (
     SwishSign,
     Window,
 )
-from fxbin.binarizers.factory_check import definition
+from fxbin.binarizers.factory_check import check_name, definition
 from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Standardize, Unchanged
+from fxbin.binarizers.part_options import OptionError
 from fxbin.binarizers.weight_levels import (
     CenterDistance,
     FilterMean,
@@ -30,7 +33,7 @@ from fxbin.binarizers.weight_levels import (
     TensorMean,
     WeightLevels,
 )
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, FxbinError
 from fxbin.errors.messages import did_you_mean
 
 P = TypeVar("P")
@@ -40,8 +43,12 @@ C = TypeVar("C", bound=type[Any])
 class PartError(ConfigError):
     """A part that a config describes wrongly."""
 
-    def __init__(self, message: str, key: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, expected: str, hint: str = "", key: str = "") -> None:
+        super().__init__(f"{key}: expected {expected}. {hint}".strip(": "))
+        self.expected = expected
+        """What was expected, in words."""
+        self.hint = hint
+        """The next step, as a sentence; or empty."""
         self.key = key
         """The key of the option inside the description; empty if it is about the part as a whole."""
 
@@ -60,6 +67,7 @@ class PartRegistry(Generic[P]):
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorator: make a class available under `name`. Its errors are those of `register_estimator`."""
+        check_name(self.kind, name)
 
         def add(part: C) -> C:
             if not (inspect.isclass(part) and issubclass(part, self.base) and dataclasses.is_dataclass(part)):
@@ -79,26 +87,40 @@ class PartRegistry(Generic[P]):
             (name for name, cls in self._parts.items() if definition(cls) == own), type(part).__name__
         )
 
+    def class_of(self, given: str | Mapping[str, Any]) -> type[P]:
+        """The class of the part that a config describes. Raises PartError if its name is not registered."""
+        name, _ = self._split(given)
+        if name not in self._parts:
+            hint = did_you_mean(name, self.names, 3)
+            raise PartError(self.one_of, f"{name!r} is not one of the {self.kind}. {hint}".rstrip())
+        return self._parts[name]
+
+    def follows_progress(self, given: str | Mapping[str, Any]) -> bool:
+        """Whether the part that a config describes depends on the progress of the training."""
+        return bool(getattr(self.make(given), "follows_progress", False))
+
+    @property
+    def one_of(self) -> str:
+        """The names that a config can give, in words."""
+        return f"one of {', '.join(self.names)}"
+
     def make(self, given: str | Mapping[str, Any]) -> P:
         """The part that a config describes: its name, or an object with the name and options of the part.
 
-        Raises PartError.
+        Raises PartError; pydantic's ValidationError for an option whose value has the wrong type.
         """
         name, options = self._split(given)
-        part = self._parts.get(name)
-        if part is None:
-            hint = did_you_mean(name, self.names, 3)
-            raise PartError(f"{name!r} is not one of the {self.kind}. {hint}".rstrip())
-        fields = sorted(field.name for field in dataclasses.fields(part))  # type: ignore[arg-type]
-        for key, value in options.items():
-            if key not in fields:
-                known = f"It has {', '.join(fields)}." if fields else "It has none."
-                raise PartError(f"{name!r} has no such option. {known}", key)
-            _check_type(part, key, value)
+        part = self.class_of(given)
+        _check_options(part, name, options)
         try:
             return part(**options)
-        except (TypeError, ConfigError) as error:  # a field without a default; a value out of bounds
-            raise PartError(str(error)) from error
+        except OptionError as error:
+            found = error if error.option in options or error.instead is None else error.instead
+            default = getattr(part, found.option, None)
+            hint = "" if default is None else f"Leave the option out for its default, {default}."
+            raise PartError(found.expected, hint, found.option) from error
+        except (TypeError, ValueError, FxbinError) as error:  # what a part of the user's own says
+            raise PartError(f"options that {json.dumps(name)} takes", str(error)) from error
 
     def _split(self, given: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if isinstance(given, str):
@@ -106,17 +128,43 @@ class PartRegistry(Generic[P]):
         options = dict(given)
         name = options.pop("name", None)
         if not isinstance(name, str):
-            raise PartError(f'Add the key "name": one of {", ".join(self.names)}.')
+            raise PartError(self.one_of, f'Add the key "name": {self.one_of}.')
         return name, options
 
 
+def _check_options(part: type[Any], name: str, options: Mapping[str, Any]) -> None:
+    """Raise the errors of `PartRegistry.make` unless `options` are those of `part`, of the right types."""
+    fields = {field.name: field for field in dataclasses.fields(part) if field.init}
+    for key, value in options.items():
+        if key not in fields:
+            known = f"an option of {json.dumps(name)}: {', '.join(sorted(fields))}"
+            none = f"no option, as {json.dumps(name)} has none"
+            hint = did_you_mean(str(key), fields, spelled=json.dumps)
+            raise PartError(known if fields else none, hint, key)
+        _check_type(part, key, value)
+    missing = [key for key, field in fields.items() if not _has_default(field) and key not in options]
+    if missing:
+        needed = f"an object with {', '.join(map(json.dumps, missing))}, which {json.dumps(name)} needs"
+        example = "".join(f", {json.dumps(key)}: ..." for key in missing)
+        raise PartError(needed, f'Write {{"name": {json.dumps(name)}{example}}}.')
+
+
+def _has_default(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a part can be made without this option."""
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
 def _check_type(part: type[Any], key: str, value: Any) -> None:
-    """Raise PartError unless `value` has the type that `part` declares for its field `key`."""
-    expected = get_type_hints(part)[key]
+    """Raise ValidationError, at `key`, unless `value` has the type that `part` declares for that field."""
+    expected = get_type_hints(part, include_extras=True)[key]
     try:
         TypeAdapter(expected).validate_python(value, strict=True)
     except ValidationError as error:
-        raise PartError(f"{error.errors(include_url=False)[0]['msg']}.", key) from error
+        details = [
+            InitErrorDetails(type=each["type"], loc=(key,), input=each["input"], ctx=each.get("ctx", {}))
+            for each in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data(part.__name__, details) from None
 
 
 activation_levels = PartRegistry(
@@ -167,7 +215,8 @@ def register_estimator(name: str) -> Callable[[C], C]:
 
     Its fields are the options of the estimator. Registering the same definition again, as when a notebook
     cell is run twice, replaces the earlier one.
-    Raises ConfigError if something else has that name, or if it is not such a dataclass.
+    `transform` tries the methods of a part before it makes binarizers of it, and names what does not fit.
+    Raises ConfigError if something else has that name, if that is empty, or if it is not such a dataclass.
     """
     return estimators.register(name)
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from fxbin.binarizers.activation import ActivationBinarizer
 from fxbin.binarizers.composed import composed_activation, composed_weight, has_no_parts, nncf_activation
-from fxbin.binarizers.factory_check import checked, definition, try_out, why_not_callable
+from fxbin.binarizers.factory_check import check_name, checked, definition, try_out, why_not_callable
 from fxbin.binarizers.options import ActivationParts, Options, WeightParts
 from fxbin.binarizers.weight import (
     DoReFaWeightBinarizer,
@@ -99,7 +99,7 @@ def make_activation_binarizer(
     if factory is None and mode not in _weight_factories:
         raise _unknown_mode(mode)
     if parts is not None and (parts.levels or parts.estimator):
-        if factory not in (None, nncf_activation):
+        if not activations_are_composed(mode):
             raise has_no_parts(mode, "activations")
         return composed_activation(channels, params, parts)
     binarizer = (factory or nncf_activation)(channels, params)
@@ -110,6 +110,11 @@ def make_activation_binarizer(
             f"returned a binarizer with {binarizer.channels}: it must pass the number on"
         )
     return binarizer
+
+
+def activations_are_composed(mode: str) -> bool:
+    """Whether the activation binarizer of `mode` is NNCF's, so that parts can replace those of it."""
+    return _activation_factories.get(mode, nncf_activation) is nncf_activation
 
 
 def weight_binarizer_names() -> tuple[str, ...]:
@@ -126,6 +131,7 @@ def _check_new(
     kind: str, name: str, factory: Any, taken: Mapping[str, Callable[..., Any]], arguments: str
 ) -> None:
     """Raise ConfigError if `factory` cannot be registered as `name`."""
+    check_name(f"{kind} binarizer", name)
     if name in taken and definition(taken[name]) != definition(factory):
         raise ConfigError(f"{kind} binarizer {name!r} is registered already: choose another name")
     if problem := why_not_callable(factory):

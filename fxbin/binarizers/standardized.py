@@ -13,9 +13,20 @@ from fxbin.onlookers import is_unseen
 
 _FILTER = (1, 2, 3)
 
+LEAST_SPREAD = 0.01
+"""The least standard deviation that counts, in units of the magnitude of the mean: the engine has it, too."""
+
+_NOTHING = 1e-24
+"""Variances and squares up to this one count as 0."""
+
 
 def standardized(w: Tensor, smallest: float) -> Tensor:
-    """``(w - mean) / sqrt(variance + smallest)``, with the mean and variance of each filter of `w`."""
+    """``(w - mean) / sqrt(variance + smallest)``, with the mean and variance of each filter of `w`.
+
+    A filter of almost equal weights has hardly any spread to divide by, and dividing by rounding errors would
+    make its gradients thousands of times as large as those of others. So the variance is at least
+    ``(LEAST_SPREAD mean) ** 2``, and 1 for a filter of zeros; such a bound is a constant for gradients.
+    """
     if w.dim() != 4 or w.dtype != torch.float32 or not w.numel() or torch.is_autocast_enabled("cpu"):
         return _formula(w, smallest)
     engine = training_engine() if cpu_passes.applies_to(w) and is_unseen(w.detach()) else None
@@ -26,7 +37,7 @@ def standardized(w: Tensor, smallest: float) -> Tensor:
 
 
 class _Standardized(Function):
-    """``v = (w - mean) / sqrt(variance + smallest)``.
+    """``v = (w - mean) / sqrt(variance + smallest)``, with the bounds of `standardized` for the variance.
 
     Backward: ``(g - mean(g) - v mean(g v)) / sqrt(variance + smallest)``, the means being those of a filter.
               It has a derivative, too.
@@ -52,6 +63,14 @@ class _Standardized(Function):
 
 
 def _formula(w: Tensor, smallest: float) -> Tensor:
-    centered = w - w.mean(_FILTER, keepdim=True)
+    mean = w.mean(_FILTER, keepdim=True)
+    centered = w - mean
     variance = centered.square().mean(_FILTER, keepdim=True)
-    return centered * (variance + smallest).rsqrt()
+    return centered * (variance + _lacking(variance.detach(), mean.detach()) + smallest).rsqrt()
+
+
+def _lacking(variance: Tensor, mean: Tensor) -> Tensor:
+    """What each `variance` lacks of its least value, see `standardized`; 0 for ordinary filters."""
+    least = (LEAST_SPREAD * mean).square()
+    least = torch.where(torch.maximum(variance, least) <= _NOTHING, 1, least)
+    return (least - variance).clamp(min=0)

@@ -15,7 +15,7 @@ def initial_shift(x: Tensor, by_channel: bool, alone: bool = False) -> Tensor:
     part as in `initial_log_scale`; a custom operator for the same reason.
     """
     values = at_least_float32(x.detach().movedim(-3, 0).flatten(1))
-    values = values if by_channel else values.view(1, -1)
+    values = values if by_channel else values.reshape(1, -1)
     sums = torch.cat([values.sum(1), values.new_tensor([values.shape[1]])])
     if not alone:
         sums = sum_over_ranks(sums)

@@ -12,12 +12,15 @@ from fxbin.cli.options import AverageOption, BestOption, InputOption, OwnConfigO
 from fxbin.errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from fxbin.report.benchmark import BenchmarkReport
+    from fxbin.binarized.module import BinarizedModule
+    from fxbin.report.benchmark import BenchmarkReport, BenchmarkRuntime
 
 ROUNDS = 5
 """Rounds of a benchmark for a report: enough for two digits, and seconds instead of minutes."""
+
+EXPORTED_AT_MOST = 200
+"""Binarized convolutions up to which a report times OpenVINO unasked. PyTorch's exporter takes a tenth of a
+second for each of a hundred, and more for each of a thousand."""
 
 
 def report(
@@ -53,8 +56,13 @@ def report(
         ),
     ] = None,
     timed: Annotated[
-        bool, typer.Option("--time/--no-time", help="Time the model here, in float32 and in 1 bit.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--time/--no-time",
+            help="Time the model here, in float32 and in 1 bit.",
+            show_default=f"time; without OpenVINO above {EXPORTED_AT_MOST} binarized convolutions",
+        ),
+    ] = None,
     pictures: Annotated[
         int, typer.Option(min=0, help="Held-out pictures for histograms of activations; 0 for none.")
     ] = 64,
@@ -110,24 +118,33 @@ def _refuse(folder: Path, options: Mapping[str, object]) -> None:
 
 
 def timings_of(
-    model: "nn.Module", known: "BenchmarkReport | None", timed: bool
+    model: "BinarizedModule", known: "BenchmarkReport | None", timed: bool | None
 ) -> tuple["BenchmarkReport | None", list[str]]:
-    """Sizes and times of `model`: those `known`, or new ones if `timed`; and a note if that fails."""
-    from fxbin.runtimes import benchmark
+    """Sizes and times of `model`: those `known`, or new ones unless `timed` is False; and notes on these.
 
-    if known is not None or not timed:
-        return known, []
-    try:
-        return benchmark(model, rounds=ROUNDS, int8=_int8()), []
-    except ExportError as error:
-        return None, [f"The model could not be timed: {error}"]
-
-
-def _int8() -> bool | None:
-    """Not to time int8, which calibrates for minutes; None where OpenVINO is missing and takes no options."""
+    Without an answer in `timed`, OpenVINO is left out if the export would take minutes.
+    """
     from importlib.util import find_spec
 
-    return False if find_spec("openvino") else None
+    from fxbin.runtimes import benchmark
+
+    if known is not None or timed is False:
+        return known, []
+    runtimes: list[BenchmarkRuntime] = ["engine"]
+    notes, sites = [], len(model.binarization.sites)
+    if find_spec("openvino") and (timed or sites <= EXPORTED_AT_MOST):
+        runtimes.append("openvino")
+    elif find_spec("openvino"):
+        notes.append(
+            f"OpenVINO was not timed, as the export of {sites} binarized convolutions takes minutes: --time "
+            "does it, or --bench with what `fxbin bench --output` wrote."
+        )
+    # Without int8, which calibrates for minutes; where OpenVINO is not timed, it takes no options.
+    int8 = False if "openvino" in runtimes else None
+    try:
+        return benchmark(model, runtimes=runtimes, rounds=ROUNDS, int8=int8), notes
+    except ExportError as error:
+        return None, [*notes, f"The model could not be timed: {error}"]
 
 
 def read_timings(path: Path) -> "BenchmarkReport":

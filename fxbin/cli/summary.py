@@ -59,6 +59,6 @@ def summary(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     elif (console := Console()).is_terminal:
-        console.print(report)
+        console.print(report, crop=False)  # the terminal continues a name that is longer than a line
     else:
         typer.echo(str(report))  # as wide as it is, for files

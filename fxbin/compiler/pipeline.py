@@ -34,9 +34,9 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
         MarkCallSites(decisions),
         *rewrites(section.rewrites),
         InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
-        InsertWeightBinarizers(section.weights.mode or section.mode, section.params, section.weights),
+        InsertWeightBinarizers(section.weights_mode, section.params, section.weights),
         InsertActivationBinarizers(
-            section.activations.mode or section.mode,
+            section.activations_mode,
             section.params,
             config.lr_multiplier,
             section.activations,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from fxbin.config.binarizer_parts import Activations, Weights, known_mode
+from fxbin.config.binarizer_parts import Activations, Parts, Weights, known_mode
 from fxbin.config.params import Params
 from fxbin.config.value_types import (
     Flag,
@@ -85,10 +85,34 @@ class Binarization(Section):
         return self
 
     @property
+    def activations_mode(self) -> str:
+        """The mode of activations."""
+        return self.activations.mode or self.mode
+
+    @property
+    def weights_mode(self) -> str:
+        """The mode of weights."""
+        return self.weights.mode or self.mode
+
+    @property
+    def parts(self) -> dict[str, Parts]:
+        """The sections of parts, by key."""
+        return {"activations": self.activations, "weights": self.weights}
+
+    @property
+    def changing_parts(self) -> dict[str, str]:
+        """Names of the parts that change from epoch to epoch, by key: ``"weights.estimator": "ede"``."""
+        return {
+            f"{name}.{key}": part if isinstance(part, str) else str(part["name"])
+            for name, parts in self.parts.items()
+            for key, part in parts.given.items()
+            if parts.registries()[key].follows_progress(part)
+        }
+
+    @property
     def described(self) -> str:
         """The mode, and the parts that differ from it: ``"xnor; activations: sign; weights: center"``."""
-        sections = {"activations": self.activations, "weights": self.weights}
-        parts = [f"{name}: {section.described}" for name, section in sections.items() if section.described]
+        parts = [f"{name}: {section.described}" for name, section in self.parts.items() if section.described]
         return "; ".join([self.mode, *parts])
 
     @model_validator(mode="before")

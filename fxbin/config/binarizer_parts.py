@@ -1,10 +1,16 @@
 """Keys of `compression.activations` and `compression.weights`: the parts that binarizers are composed of."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
-from fxbin.binarizers.parts import activation_levels, estimators, latent_transforms, weight_levels
+from fxbin.binarizers.parts import (
+    PartRegistry,
+    activation_levels,
+    estimators,
+    latent_transforms,
+    weight_levels,
+)
 from fxbin.binarizers.registry import activation_binarizer_names, weight_binarizer_names
 from fxbin.config.part import Part, PartOf
 from fxbin.config.value_types import NotNull, Positive, Section, Text, one_of
@@ -24,6 +30,24 @@ def _known_activation_mode(mode: str) -> str:
 
 class Parts(Section):
     """Base class of the sections that say how activations or weights are binarized."""
+
+    if TYPE_CHECKING:  # a key of each section, with a docstring of its own
+
+        @property
+        def mode(self) -> str | None:
+            """A mode, whose binarizers are used."""
+
+    @classmethod
+    def registries(cls) -> dict[str, PartRegistry[Any]]:
+        """The registry of each key that takes a part."""
+        marks = [(key, mark) for key, field in cls.model_fields.items() for mark in field.metadata]
+        return {key: mark.registry for key, mark in marks if isinstance(mark, PartOf)}
+
+    @property
+    def given(self) -> dict[str, Part]:
+        """The parts that are given, by key."""
+        parts = {key: getattr(self, key) for key in self.registries()}
+        return {key: part for key, part in parts.items() if part is not None}
 
     @property
     def described(self) -> str:

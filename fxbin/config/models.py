@@ -8,17 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorHandler, model_validator
 
 from fxbin.config.binarization import Binarization, Scopes, exactly_one
 from fxbin.config.data import DataKeys
 from fxbin.config.input_info import InputInfo, different_keywords
 from fxbin.config.optimization import OptimizationKeys
 from fxbin.config.optimizer import has_weight_decay, is_of_nncf
-from fxbin.config.preset import preset_names, with_preset
+from fxbin.config.preset import preset_names, replaced_parts, with_preset
 from fxbin.config.training import TrainingKeys
 from fxbin.config.unused import UnusedKeys
 from fxbin.config.value_types import NotNegative, NotNull, OneOrMore, Text, one_of, problem
+from fxbin.config.without_effect import notes_without_effect, refuse_keys_without_effect
 
 
 def _known_preset(name: str) -> str:
@@ -60,6 +61,13 @@ class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
     @classmethod
     def _join_preset(cls, data: Any) -> Any:
         return with_preset(data) if isinstance(data, Mapping) else data
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_keys_without_effect(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        config = handler(data)
+        refuse_keys_without_effect(data, config.binarization, config.preset)
+        return config
 
     @model_validator(mode="after")
     def _decays_weights(self) -> Self:
@@ -135,7 +143,16 @@ class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
         if self.binarization.initializer is not None:
             unused.append("compression.initializer")
         notes = [f"{key}: accepted for configs written for NNCF, without effect" for key in unused]
-        return (*notes, *self.scope_notes)
+        return (*notes, *notes_without_effect(self.binarization), *self._preset_notes, *self.scope_notes)
+
+    @property
+    def _preset_notes(self) -> tuple[str, ...]:
+        """The note about parts of the preset that a mode replaces."""
+        replaced = replaced_parts(self.preset, self.binarization) if self.preset is not None else []
+        if not replaced:
+            return ()
+        what = f'what "{self.preset}" says about {", ".join(replaced)}'
+        return (f"preset: {what} is replaced by the mode that is given",)
 
     @property
     def scope_notes(self) -> tuple[str, ...]:

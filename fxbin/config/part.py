@@ -31,14 +31,9 @@ class PartOf:
 
     def _check(self, value: Any) -> Any:
         if not (isinstance(value, dict) or (isinstance(value, str) and value)):
-            raise problem(f"{self._expected}, or an object with such a name and options")
+            raise problem(f"{self.registry.one_of}, or an object with such a name and options")
         try:
             self.registry.make(value)
         except PartError as error:
-            expected = f"an option of one of the {self.registry.kind}" if error.key else self._expected
-            raise problem(expected, str(error), (error.key,) if error.key else ()) from error
+            raise problem(error.expected, error.hint, (error.key,) if error.key else ()) from error
         return value
-
-    @property
-    def _expected(self) -> str:
-        return f"one of {', '.join(self.registry.names)}"

@@ -7,6 +7,10 @@ from typing import Any
 
 import json5
 
+from fxbin.config.binarization import Binarization
+from fxbin.config.binarizer_parts import Activations, Parts, Weights
+from fxbin.config.written_out import is_written_out, own_section, value_at
+
 SECTIONS: tuple[tuple[str, ...], ...] = (
     ("compression",),
     ("compression", "params"),
@@ -15,6 +19,9 @@ SECTIONS: tuple[tuple[str, ...], ...] = (
     ("distillation",),
 )
 """The objects in which a config and its preset are joined key by key; elsewhere the config replaces it."""
+
+PARTS: dict[str, type[Parts]] = {"activations": Activations, "weights": Weights}
+"""The sections of `compression` that consist of parts, by key."""
 
 
 @cache
@@ -33,9 +40,46 @@ def preset(name: str) -> Mapping[str, Any]:
 
 
 def with_preset(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content `data` of a config, with the keys of its `preset` where it does not have them itself."""
+    """The content `data` of a config, with the keys of its `preset` where it does not have them itself.
+
+    A mode in `data` is there instead of the parts of the preset that the mode is about. A `compression` that
+    `Config.to_dict` wrote has the keys of the preset already, but for the parts that a mode replaced.
+    """
     name = data.get("preset")
-    return _joined(preset(name), data, ()) if name in preset_names() else data
+    if name not in preset_names():
+        return data
+    _, own = own_section(data)
+    base = dict(preset(name))
+    section = base.pop("compression")
+    if not is_written_out(data):
+        base["compression"] = {
+            key: _without_parts(key, value) if key in PARTS and _has_mode(own, key) else value
+            for key, value in section.items()
+        }
+    joined: Mapping[str, Any] = _joined(base, data, ())
+    return joined
+
+
+def replaced_parts(name: str, section: Binarization) -> list[str]:
+    """The keys of parts of the preset `name` that `section` does not have, because of its modes."""
+    base = preset(name)["compression"]
+    return [
+        f"compression.{key}.{part}"
+        for key, parts in section.parts.items()
+        for part in parts.registries()
+        if part in base.get(key, {}) and part not in parts.given
+    ]
+
+
+def _has_mode(own: Mapping[str, Any], key: str) -> bool:
+    """Whether the algorithm section `own` names a mode for its section `key`, or for all."""
+    return "mode" in own or value_at(own, (key, "mode")) is not None
+
+
+def _without_parts(key: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The `content` of a preset's section `key`, without what a mode decides."""
+    decided = {"mode", *PARTS[key].registries()}
+    return {name: value for name, value in content.items() if name not in decided}
 
 
 def _joined(base: Any, own: Any, path: tuple[str, ...]) -> Any:

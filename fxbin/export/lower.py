@@ -25,7 +25,7 @@ from fxbin.lowering.levels import (
     signed_weight,
 )
 from fxbin.lowering.record import Record
-from fxbin.lowering.use import is_used
+from fxbin.lowering.use import Use
 
 STANDARD = 'operators="standard" was asked for'
 
@@ -54,8 +54,9 @@ def lower_binarizers(
     """
     distinct = DistinctLevels() if final_values else None
     exports = []
+    use = Use(module.graph)  # stays true below: lowering a site cuts off only what has run before it
     for site in list(binarized_call_sites(module, module.graph)):
-        export = _decide(site, record, operators, final_values)
+        export = _decide(site, record, operators, final_values=final_values, used=use.includes(site.node))
         if export.mode is ExportMode.ONE_BIT:
             export = replace(export, reason=_lower_site(module, site, record, distinct))
         exports.append(export)
@@ -78,10 +79,12 @@ def _erase_unused(module: fx.GraphModule) -> None:
             module.graph.erase_node(node)
 
 
-def _decide(site: CallSite, record: Record, operators: Operators, final_values: bool) -> SiteExport:
+def _decide(
+    site: CallSite, record: Record, operators: Operators, *, final_values: bool, used: bool
+) -> SiteExport:
     binarizers = [binarizer for binarizer in (site.activation, site.weight) if binarizer is not None]
     disabled = why_disabled(site)
-    if not is_used(site.node):
+    if not used:
         return SiteExport(site.name, ExportMode.LEFT_OUT, enabled=disabled is None, reason=NOT_USED)
     if disabled is not None:
         enabled = any(binarizer.is_enabled for binarizer in binarizers)

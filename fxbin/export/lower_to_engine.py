@@ -16,7 +16,7 @@ from fxbin.graph.call_site import CallSite, binarized_call_sites
 from fxbin.graph.node_info import node_info, set_node_info
 from fxbin.lowering.disabled import why_disabled
 from fxbin.lowering.inputs import BoundInputs
-from fxbin.lowering.use import is_used
+from fxbin.lowering.use import Use
 
 VECTORS = ("thresholds", "x_levels", "weight_bits", "w_levels", "bias")
 """Buffers of a `PackedConv2d` that every operator takes."""
@@ -32,17 +32,18 @@ def lower_to_engine(module: fx.GraphModule, inputs: BoundInputs) -> tuple[SiteEx
     nothing depends is left out of the file.
     """
     with torch.no_grad():
-        found = {site.name: _before(site) for site in binarized_call_sites(module, module.graph)}
+        use = Use(module.graph)
+        found = {site.name: _before(site, use) for site in binarized_call_sites(module, module.graph)}
         sites = pack(module, inputs)
         _call_operators(module)
     module.recompile()
     return tuple(_exported(site, *found[site.name]) for site in sites)
 
 
-def _before(site: CallSite) -> tuple[bool, bool, bool]:
+def _before(site: CallSite, use: Use) -> tuple[bool, bool, bool]:
     """Return whether a call site is used, whether it has an enabled binarizer, and whether all are."""
     binarizers = [each for each in (site.activation, site.weight) if each is not None]
-    return is_used(site.node), any(each.is_enabled for each in binarizers), why_disabled(site) is None
+    return use.includes(site.node), any(each.is_enabled for each in binarizers), why_disabled(site) is None
 
 
 def _exported(site: DeployedSite, used: bool, any_enabled: bool, all_enabled: bool) -> SiteExport:

@@ -17,6 +17,7 @@ from fxbin.export.packages import require
 from fxbin.export.plan import lower
 from fxbin.export.report import ExportMode, ExportReport, Operators, WeightStorage
 from fxbin.lowering.inputs import BoundInputs, with_batches
+from fxbin.lowering.plain_outputs import return_plain_containers
 from fxbin.lowering.prepare import prepare
 from fxbin.lowering.untrained import warn_if_untrained
 
@@ -53,7 +54,7 @@ def export_onnx(
         example_kwargs: keyword inputs, likewise.
         input_names: names of the inputs of the file; by default those of the parameters of `forward`.
         output_names: names of the outputs of the file; by default the keys of the dict that `forward`
-            returns, or ``output``, ``output_1``, ...
+            returns, also of a class derived from dict, or ``output``, ``output_1``, ...
         opset: version of the ONNX operators, 18 to 25.
         dynamic_batch: whether axis 0 of all inputs is dynamic. onnxruntime runs such a file; OpenVINO
             compiles 1-bit convolutions only after `ov.Model.reshape` to a fixed shape.
@@ -89,6 +90,7 @@ def export_onnx(
 
     module, inputs = prepare(binarized, example_inputs, example_kwargs)
     _refuse_bfloat16(module, inputs)
+    return_plain_containers(module)
     names = FileNames.of(module.graph, inputs, input_names, output_names)
     sites = lower(module, with_batches(inputs) if dynamic_batch else inputs, operators=operators)
     proto, scopes = capture_onnx(module, inputs, opset=opset, dynamic_batch=dynamic_batch)

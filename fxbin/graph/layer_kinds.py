@@ -1,8 +1,7 @@
-"""Tells what nodes compute: a norm, an activation, a sum, nothing."""
+"""Tells what nodes compute: a norm, an activation, nothing."""
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,6 @@ from torch import fx, nn
 from fxbin import torch_private
 from fxbin.added import Hardtanh, RPReLU
 from fxbin.graph.attribute import submodule_at
-from fxbin.graph.record import TensorSpec, spec_of
 from fxbin.graph.writes import works_in_place
 
 _NORMS = (
@@ -98,16 +96,6 @@ def is_dropout(owner: nn.Module, node: fx.Node) -> bool:
     return node.target in _DROP_FUNCTIONS or isinstance(called(owner, node), _DROPS)
 
 
-def is_sum(node: fx.Node) -> bool:
-    """Whether `node` adds two tensors of the shape that the result has, without a factor."""
-    functions: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
-    known = node.target in (("add", "add_") if node.op == "call_method" else functions)
-    if not known or node.kwargs or len(node.args) != 2 or len(node.all_input_nodes) != 2:
-        return False
-    shapes = [_shape(each) for each in (node, *node.all_input_nodes)]
-    return shapes[0] is not None and shapes[0] == shapes[1] == shapes[2]
-
-
 def may_return_its_input(owner: nn.Module, node: fx.Node) -> bool:
     """Whether the result of `node` may be in the memory of its first operand."""
     if is_dropout(owner, node) or works_in_place(owner, node):
@@ -116,8 +104,3 @@ def may_return_its_input(owner: nn.Module, node: fx.Node) -> bool:
         return isinstance(called(owner, node), nn.Flatten | nn.Unflatten)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     return name in _VIEWS
-
-
-def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    spec = spec_of(node)
-    return spec.shape if isinstance(spec, TensorSpec) else None

@@ -7,7 +7,8 @@ from torch import fx
 
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.data_flow import DataFlow, ancestors, spec
-from fxbin.graph.layer_kinds import is_norm, is_sum
+from fxbin.graph.layer_kinds import is_norm
+from fxbin.graph.sums import is_sum, operands
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class ResidualBlock:
     """
 
     sum: fx.Node
-    """The node that adds the branch and the shortcut."""
+    """The node that adds the branch and the shortcut, or subtracts one from the other."""
 
     fork: fx.Node
     """The node with which both begin."""
@@ -110,7 +111,9 @@ def _ways(
 
     `forks` has that node for earlier sums.
     """
-    first, second = (node for node in total.args if isinstance(node, fx.Node))
+    both = operands(total)
+    assert both is not None
+    first, second = both
     to_first = [*_upwards(flow, first, ancestors(second), forks)]
     to_second = [*_upwards(flow, second, ancestors(first), forks)]
     fork = to_first.pop()

@@ -22,22 +22,22 @@ def remove_dropout(module: fx.GraphModule) -> None:
     In eval mode, dropout returns its input itself, so that later writes into one also change the other.
     PyTorch's exporter treats them as two values, and would miss such writes.
     """
-    for node in list(module.graph.nodes):
-        x = _input_of_dropout(module, node)
-        if x is not None:
-            node.replace_all_uses_with(x)
-            module.graph.erase_node(node)
-    module.recompile()
+    found = [node for node in module.graph.nodes if _returns_its_input(module, node)]
+    for node in found:
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        module.graph.erase_node(node)
+    if found:  # as generating code takes a second for a thousand layers
+        module.recompile()
 
 
-def _input_of_dropout(module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The input of `node` if it is a dropout that returns it unchanged; None otherwise."""
+def _returns_its_input(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether `node` is a dropout, and one that returns its input unchanged."""
     if node.op == "call_module":
         called = module.get_submodule(str(node.target))
-        return node.all_input_nodes[0] if is_plain(called, *MODULES) and not called.training else None
+        return is_plain(called, *MODULES) and not called.training
     function: Any = node.target
     if function not in FUNCTIONS:
-        return None
+        return False
     given = inspect.signature(function).bind(*node.args, **node.kwargs)
     given.apply_defaults()
-    return node.all_input_nodes[0] if given.arguments["training"] is False else None
+    return given.arguments["training"] is False

@@ -64,7 +64,8 @@ def unlike_nncf(model: BinarizedModule) -> list[str]:
     sites = model.binarization.sites.values()
     problems = []
     if not all(site.activation.is_nncf for site in sites):
-        problems.append(f"compression.activations: NNCF has no {section.activations.described}")
+        described = section.activations.described or f"activation binarizers of mode {section.mode!r}"
+        problems.append(f"compression.activations: NNCF has no {described}")
     if any(isinstance(site.weight, ComposedWeightBinarizer) for site in sites):
         problems.append(f"compression.weights: NNCF has no {section.weights.described}")
     return problems

@@ -50,6 +50,7 @@ def save_nncf_checkpoint(
     """
     module = transformed(model, "save_nncf_checkpoint")
     state_dict, problems = _state_dict(module)
+    problems += [f"{name}: {why}" for name, why in foreign_sites(module).items()]
     problems += _settings(module)
     begun = _epoch_of(module) if epoch is None else epoch
     if begun is None:
@@ -76,12 +77,13 @@ def _state_dict(module: BinarizedModule) -> tuple[OrderedDict[str, Tensor], list
         if entry.own is None:
             found[entry.nncf] = torch.zeros(1)
             continue
+        if entry.own not in own:  # binarizers that `unlike_nncf` tells of have other parameters
+            continue
         tensor = _flag(own[entry.own]) if entry.is_flag else _per_group(own[entry.own], entry)
         if tensor is None:
             problems.append(f"{entry.own}: NNCF has the same thresholds for each group of channels")
         else:
             found[entry.nncf] = tensor.detach().cpu()
-    problems += [f"{name}: {why}" for name, why in foreign_sites(module).items()]
     return found, problems
 
 

@@ -1,14 +1,14 @@
 """The report of a verification."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fxbin.config.operator_name import short_names
+from fxbin.report.grid import Column, Grid, Widest
 from fxbin.report.text import as_text
 from fxbin.verification.output_check import OutputCheck, output_table
 
@@ -104,14 +104,24 @@ class VerifyReport:
             f"layers by themselves: {len(self.layers) - len(bad)} of {len(self.layers)} in 1 bit and right"
         )
         tail = [Text(right)] if self.layers else []
-        return Group(head, count, output_table(self.outputs), *tail, *([_layers(bad)] if bad else []))
+        return Group(head, count, output_table(self.outputs), *tail, *([self._table_of(bad)] if bad else []))
+
+    def _table_of(self, layers: Sequence[LayerCheck]) -> Widest:
+        """A row for each of `layers`; a narrow terminal shows module paths instead of hierarchical names."""
+        short = short_names([layer.name for layer in self.layers])
+        return Widest([_grid({name: name for name in short}, layers), _grid(short, layers)])
 
 
-def _layers(layers: list[LayerCheck]) -> Table:
-    table = Table(box=box.MARKDOWN)
-    for title in ("layer", "runs as", "largest difference", "allowed"):
-        table.add_column(title, overflow="fold")
-    for layer in layers:
-        runs_as = layer.runs_as or "not in the file"
-        table.add_row(Text(layer.name), runs_as, f"{layer.difference:.1e}", f"{layer.allowed:.1e}")
-    return table
+def _grid(shown: Mapping[str, str], layers: Sequence[LayerCheck]) -> Grid:
+    columns = [Column("layer"), Column("runs as", wraps=True)]
+    columns += [Column("largest difference", "right"), Column("allowed", "right")]
+    rows = [
+        [
+            shown[layer.name],
+            layer.runs_as or "not in the file",
+            f"{layer.difference:.1e}",
+            f"{layer.allowed:.1e}",
+        ]
+        for layer in layers
+    ]
+    return Grid(columns, [list(map(Text, row)) for row in rows])

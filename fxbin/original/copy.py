@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from fxbin.errors import TransformError
 from fxbin.original.closures import rebound
+from fxbin.original.contained import values_in
 from fxbin.original.value_kinds import PLAIN
 
 _SHARED = (torch.jit.ScriptFunction,)
@@ -104,7 +105,7 @@ def _contents(container: Any) -> Iterator[Any]:
     while pending:
         value = pending.pop()
         if isinstance(value, dict | list | tuple | set):
-            inside = list(value.values() if isinstance(value, dict) else value)
+            inside = values_in(value)
             pending += [item for item in inside if id(item) not in seen]
             seen.update(map(id, inside))
         else:

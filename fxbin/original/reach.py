@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fxbin.original.closures import WEAK, referent, variables
+from fxbin.original.contained import values_in
 
 
 def reachable(module: nn.Module) -> Iterator[nn.Module]:
@@ -63,10 +64,8 @@ _WITHOUT_MODULES = (type(None), bool, int, float, str, bytes, Tensor, type, Modu
 
 def _held(item: Any) -> Iterable[Any]:
     """The values that `item` holds directly."""
-    if isinstance(item, dict):
-        return item.values()
-    if isinstance(item, list | tuple | set | frozenset):
-        return item
+    if isinstance(item, dict | list | tuple | set | frozenset):
+        return values_in(item)
     if isinstance(item, MethodType):
         return (item.__self__, item.__func__)
     if isinstance(item, partial):

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fxbin.original.closures import WEAK, referent, variables
+from fxbin.original.contained import values_in
 from fxbin.original.mentions import globals_named, mentions, package_of
 from fxbin.original.reach import HOOKS
 from fxbin.original.state_places import Attributes, Globals, Items, Numbers, OfClass, Place
@@ -98,7 +99,7 @@ class StateBeyond:
                 self._keep(label, Numbers(item), is_shared=is_shared)
         elif isinstance(item, _CONTAINERS):
             self._keep(label, Items(item), is_shared=is_shared)
-            self._follow([(label, x) for x in _values(item)], is_shared=is_shared)
+            self._follow([(label, x) for x in values_in(item)], is_shared=is_shared)
         elif (parts := _parts(item)) is not None:
             self._follow([(label, part) for part in parts], is_shared=is_shared)
         elif is_object(item) and (isinstance(item, _SPACES) or not is_foreign(type(item), _LIBRARIES)):
@@ -165,10 +166,6 @@ def _parts(item: Any) -> Iterable[Any] | None:
         names = ("__func__", "__self__", "fget", "fset", "func", "args", "keywords")
         return [getattr(item, name, None) for name in names]
     return None
-
-
-def _values(container: Any) -> Iterable[Any]:
-    return list(container.values() if isinstance(container, dict) else container)
 
 
 def _slots(kind: type) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from types import CellType
 from typing import Any
 
+from fxbin.original.contained import items_in, values_in
 from fxbin.original.value_kinds import PLAIN
 
 _NOTHING = object()
@@ -49,8 +50,9 @@ class Items(Place):
         """What it holds now."""
         kept = self._container
         if isinstance(kept, dict):
-            return dict(dict.items(kept))
-        return dict(enumerate(kept)) if not isinstance(kept, set) else {id(x): x for x in kept}
+            return items_in(kept)
+        values = values_in(kept)
+        return dict(enumerate(values)) if not isinstance(kept, set) else {id(x): x for x in values}
 
     def restore(self) -> None:
         """Restore what it held."""

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fxbin.report.text import unbroken
+
 
 @dataclass(frozen=True)
 class Column:
@@ -100,11 +102,11 @@ class Grid:
 
     def _paragraph(self, row: Sequence[Text]) -> Iterator[Text | Padding]:
         """`row` as lines."""
-        yield row[0]
+        yield unbroken(row[0])
         said = Text()
         for column, cell in zip(self.columns[1:], row[1:], strict=True):
             if cell.plain:
-                said.append(", " if said.plain else "").append(f"{column.title} ").append_text(cell)
+                said.append(", " if said.plain else "").append(f"{column.title} ".lstrip()).append_text(cell)
         yield Padding(said, (0, 0, 0, 2))
 
 

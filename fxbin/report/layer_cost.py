@@ -1,6 +1,7 @@
 """The cost of layers with weights: their multiply-accumulates (MACs) and their weights."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
@@ -47,19 +48,27 @@ def input_spec(module: GraphModule, node: fx.Node) -> TensorSpec | None:
     return tensor_spec(module, argument(node, 0, "input"))
 
 
-def layer_weight(module: GraphModule, node: fx.Node) -> LayerWeight | None:
-    """The weight of the layer in `node`; None inside a module that is kept whole, or if it is unknown."""
+def parameter_names(module: nn.Module) -> dict[Tensor, str]:
+    """The qualified name of each parameter of `module`, the first if it has several."""
+    return {parameter: name for name, parameter in module.named_parameters()}
+
+
+def layer_weight(module: GraphModule, node: fx.Node, names: Mapping[Tensor, str]) -> LayerWeight | None:
+    """The weight of the layer in `node`; None inside a module that is kept whole, or if it is unknown.
+
+    `names` are the `parameter_names` of `module`.
+    """
     if node.op == "call_module":
         layer = module.get_submodule(str(node.target))
         if not isinstance(layer, (torch_private.ConvNd, nn.Linear)):
             return None
-        return _of_tensor(module, layer.weight, f"{node.target}.weight")
+        return _of_tensor(layer.weight, f"{node.target}.weight", names)
     source = argument(node, 1, "weight")
     if not isinstance(source, fx.Node):
         return None
     source = in_front_of_binarizer(module, source)
     if source.op == "get_attr":
-        return _of_tensor(module, attribute(module, str(source.target)), str(source.target))
+        return _of_tensor(attribute(module, str(source.target)), str(source.target), names)
     spec = tensor_spec(module, source)
     return None if spec is None else LayerWeight("", spec.shape, spec.dtype.itemsize * 8, None)
 
@@ -95,10 +104,6 @@ def batch_size(module: GraphModule, graph: fx.Graph) -> int:
     return max(shapes[0][0], 1) if shapes else 1
 
 
-def _of_tensor(module: nn.Module, weight: Tensor, path: str) -> LayerWeight:
-    """`weight` under its parameter name in `module`, or under `path` if it is not a parameter."""
-    bits = weight.element_size() * 8
-    for name, parameter in module.named_parameters():
-        if parameter is weight:
-            return LayerWeight(name, tuple(weight.shape), bits, weight)
-    return LayerWeight(path, tuple(weight.shape), bits, weight)
+def _of_tensor(weight: Tensor, path: str, names: Mapping[Tensor, str]) -> LayerWeight:
+    """`weight` under its parameter name, or under `path` if it is not a parameter."""
+    return LayerWeight(names.get(weight, path), tuple(weight.shape), weight.element_size() * 8, weight)

@@ -11,7 +11,7 @@ from fxbin.binarizers import WeightBinarizer
 from fxbin.graph.node_info import Decision, SiteRewrite, node_info
 from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.lowering.levels import has_center
-from fxbin.report.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs
+from fxbin.report.layer_cost import LayerWeight, batch_size, input_spec, layer_weight, macs, parameter_names
 
 Shape = tuple[int, ...]
 
@@ -98,36 +98,54 @@ class ReplacedSite:
     """What each of `compression.rewrites` has changed."""
 
 
-def site_report(
-    model: BinarizedModule, node: fx.Node, *, train_only: bool = False, example_call: int = 0
-) -> SiteReport:
-    """The report on `node`, which calls a convolution or linear layer."""
-    info = node_info(node)
-    assert info is not None
-    decision = info.decision or NOT_CONV2D
-    weight, x, y = layer_weight(model, node), input_spec(model, node), tensor_spec(model, node)
-    count = macs(model, node, weight)
-    state = model.binarization.sites.get(info.name)
-    return SiteReport(
-        name=info.name,
-        op=info.op,
-        owner=info.owner,
-        binarized=decision.binarized,
-        reason=decision.reason,
-        weight=weight.name if weight else "",
-        weight_shape=weight.shape if weight else None,
-        input_shape=x.shape if x else None,
-        output_shape=y.shape if y else None,
-        groups=_groups(info.op, x.shape, weight.shape) if x and weight else None,
-        macs=None if count is None else count // batch_size(model, node.graph),
-        weight_bits=_stored_bits(model, decision, weight),
-        full_precision_bits=_bits(weight),
-        activations_enabled=state is not None and state.activation.is_enabled,
-        weights_enabled=state is not None and state.weight.is_enabled,
-        train_only=train_only,
-        example_call=example_call,
-        rewrites=decision.rewrites,
-    )
+class SiteReporter:
+    """Reports on the layers of one model.
+
+    What all of them need, such as the names of parameters, is looked up once, not for each layer.
+    """
+
+    def __init__(self, model: BinarizedModule) -> None:
+        self.model = model
+        self._names = parameter_names(model)
+        self._batch_sizes: dict[fx.Graph, int] = {}
+
+    def report(self, node: fx.Node, *, train_only: bool = False, example_call: int = 0) -> SiteReport:
+        """The report on `node`, which calls a convolution or linear layer."""
+        model, info = self.model, node_info(node)
+        assert info is not None
+        decision = info.decision or NOT_CONV2D
+        weight = layer_weight(model, node, self._names)
+        x, y = input_spec(model, node), tensor_spec(model, node)
+        state = model.binarization.sites.get(info.name)
+        return SiteReport(
+            name=info.name,
+            op=info.op,
+            owner=info.owner,
+            binarized=decision.binarized,
+            reason=decision.reason,
+            weight=weight.name if weight else "",
+            weight_shape=weight.shape if weight else None,
+            input_shape=x.shape if x else None,
+            output_shape=y.shape if y else None,
+            groups=_groups(info.op, x.shape, weight.shape) if x and weight else None,
+            macs=self._macs_of_one(node, weight),
+            weight_bits=_stored_bits(model, decision, weight),
+            full_precision_bits=_bits(weight),
+            activations_enabled=state is not None and state.activation.is_enabled,
+            weights_enabled=state is not None and state.weight.is_enabled,
+            train_only=train_only,
+            example_call=example_call,
+            rewrites=decision.rewrites,
+        )
+
+    def _macs_of_one(self, node: fx.Node, weight: LayerWeight | None) -> int | None:
+        """Multiply-accumulates for one example; None if shapes are unknown."""
+        count = macs(self.model, node, weight)
+        if count is None:
+            return None
+        if node.graph not in self._batch_sizes:
+            self._batch_sizes[node.graph] = batch_size(self.model, node.graph)
+        return count // self._batch_sizes[node.graph]
 
 
 def _groups(op: str, x: Shape, weight: Shape) -> int | None:

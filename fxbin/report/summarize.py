@@ -16,7 +16,7 @@ from fxbin.export.report import Operators
 from fxbin.graph.call_site import call_sites, is_call_site, sites_of_calls
 from fxbin.graph.node_info import node_info, replaced_conv2d
 from fxbin.report.layer_cost import is_weighted
-from fxbin.report.site import ReplacedSite, SiteReport, site_report
+from fxbin.report.site import ReplacedSite, SiteReport, SiteReporter
 from fxbin.report.summary import Summary
 from fxbin.report.target import Target
 
@@ -39,11 +39,12 @@ def summary(model: nn.Module, target: Target | None = None) -> Summary:
     if target is not None and target not in get_args(Target):
         known = ", ".join(f'"{name}"' for name in get_args(Target))
         raise ExportError(f"target: expected one of {known}, or None, got {target!r}")
-    sites = [*_evaluated(model)]
+    reporter = SiteReporter(model)
+    sites = [*_evaluated(reporter)]
     others = [
-        site_report(model, node) for node in model.graph.nodes if is_weighted(node) and not is_call_site(node)
+        reporter.report(node) for node in model.graph.nodes if is_weighted(node) and not is_call_site(node)
     ]
-    sites += _train_only(model, {site.name for site in sites})
+    sites += _train_only(reporter, {site.name for site in sites})
     return Summary(
         model=type(model).__name__,
         mode=model.binarization.config.binarization.described,
@@ -78,21 +79,22 @@ def planned(model: BinarizedModule, target: Target) -> tuple[SiteExport, ...]:
     )
 
 
-def _evaluated(model: BinarizedModule) -> Iterator[SiteReport]:
+def _evaluated(reporter: SiteReporter) -> Iterator[SiteReport]:
     """Yield the conv2d call sites of eval mode, each with the first example call that runs it."""
-    graphs = model.eval_graphs
-    for site in sites_of_calls(model, graphs):
-        yield site_report(model, site.node, example_call=graphs.index(site.node.graph))
+    graphs = reporter.model.eval_graphs
+    for site in sites_of_calls(reporter.model, graphs):
+        yield reporter.report(site.node, example_call=graphs.index(site.node.graph))
 
 
-def _train_only(model: BinarizedModule, known: set[str]) -> Iterator[SiteReport]:
+def _train_only(reporter: SiteReporter, known: set[str]) -> Iterator[SiteReport]:
     """Yield the conv2d call sites that only train mode has; adds their names to `known`."""
+    model = reporter.model
     known |= {info.name_in_part for node in model.graph.nodes if (info := node_info(node))}
     for graph in model.all_graphs:
         for site in call_sites(model, graph):
             if site.name not in known:
                 known.add(site.name)
-                yield site_report(model, site.node, train_only=True)
+                yield reporter.report(site.node, train_only=True)
 
 
 def _never_ran(model: BinarizedModule, sites: list[SiteReport]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fxbin.report.text import as_text
+from fxbin.report.text import as_text, unbroken
 from fxbin.verification.output_check import OutputCheck, output_table
 
 Runtime = Literal["compiled", "engine", "onnxruntime", "openvino"]
@@ -80,7 +80,7 @@ class RuntimeReport:
             if result.outputs:
                 parts.append(output_table(result.outputs))
             if result.first_difference is not None:
-                parts.append(Text(f"the first layer that differs: {result.first_difference}"))
+                parts.append(unbroken(Text(f"the first layer that differs: {result.first_difference}")))
             elif result.layers:
                 parts.append(Text(f"layers: {result.layers} of {result.layers} right"))
         return Group(*parts)

@@ -115,6 +115,8 @@ class EpochWatch:
         self._versions: dict[int, int] = {}
         """Autograd's version counter of each parameter, by id, when the epoch began."""
         self._has_trained = False
+        self.is_under_way = False
+        """Whether the schedule has made a step since `begin`: an epoch that was loaded is over already."""
         self._steps = [found for optimizer in optimizers if (found := _Steps.of(optimizer)) is not None]
         self._warned: set[str] = set()
 
@@ -122,6 +124,7 @@ class EpochWatch:
         """Record the state at the start of an epoch; called once the binarizers are switched for it."""
         self._had_no_batch = self._waiting()
         self._versions = self._parameter_versions()
+        self.is_under_way = False
         for steps in self._steps:
             steps.happened = False
 

@@ -1,20 +1,45 @@
 """The progress of a training, which some estimators and transformations of weights depend on."""
 
+import json
+
 from fxbin.binarized.state import BinarizationState
 from fxbin.binarizers import Binarizer
-from fxbin.config import Params
+from fxbin.config import Binarization, Params
 from fxbin.errors import ConfigError
+
+ENDS = ("progress_epochs", "lr_poly_drop_start_epoch")
+"""The keys of `compression.params` that say when the progress ends."""
 
 
 def check_progress(state: BinarizationState, params: Params) -> None:
-    """Raise ConfigError if a binarizer depends on the progress, and the config does not say when it ends."""
+    """Raise ConfigError if a binarizer depends on the progress, and `params` do not say when it ends."""
     follower = next((b for b in state.binarizers if b.follows_progress), None)
-    if follower is not None and params.progress_epochs is None and params.lr_poly_drop_start_epoch is None:
-        raise ConfigError(
-            f"params.progress_epochs: {follower.name} has a part that changes from epoch to epoch "
-            f"({follower.extra_repr()}), and the config does not say over how many: give this key, or "
-            "lr_poly_drop_start_epoch, with whose decay the change ends"
-        )
+    if follower is not None and _is_endless(params):
+        changing = _changing(state.config.binarization)
+        raise _endless(changing or f"the {type(follower).__name__} of {follower.name}")
+
+
+def check_progress_of(section: Binarization) -> None:
+    """Raise ConfigError as `check_progress` does, without a model: for the parts that `section` names."""
+    if section.changing_parts and _is_endless(section.params):
+        raise _endless(_changing(section))
+
+
+def _is_endless(params: Params) -> bool:
+    return all(getattr(params, key) is None for key in ENDS)
+
+
+def _changing(section: Binarization) -> str:
+    """The parts that change from epoch to epoch, with their keys; empty if the config names none."""
+    return ", ".join(f"compression.{key} {json.dumps(name)}" for key, name in section.changing_parts.items())
+
+
+def _endless(changing: str) -> ConfigError:
+    return ConfigError(
+        "compression.params.progress_epochs: is missing, expected the number of epochs over which this "
+        f"changes: {changing}. Add it, or lr_poly_drop_start_epoch, with whose decay of the learning rate "
+        "the change ends then. `fxbin train` resumes a run that has not begun its stages with either."
+    )
 
 
 def set_progress(state: BinarizationState, params: Params, epoch: float) -> None:

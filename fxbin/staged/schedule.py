@@ -163,7 +163,7 @@ class StagedSchedule:
         if not (_is_number(epoch) and math.isfinite(epoch) and epoch >= 0):
             raise ConfigError(f"epoch: expected a number from 0 up, got {epoch!r}")
         synchronize(self._state.binarizers)
-        if self._fraction > 0:
+        if self._watch.is_under_way:
             self._watch.end()
         self._enable(epoch, 0.0)
         self._set_groups(epoch, 0.0)
@@ -216,6 +216,7 @@ class StagedSchedule:
         if fraction > 0:
             self._step_length = min(fraction, self._step_length) if self._has_stepped else fraction
             self._has_stepped = True
+            self._watch.is_under_way = True
 
     def get_last_lr(self) -> list[float]:
         """The learning rates of all parameter groups, in the order of the optimizers."""

@@ -20,6 +20,7 @@ from fxbin.original.copy import copy_model
 from fxbin.report.scope_rows import list_scopes
 from fxbin.scopes.filter import ScopeFilter
 from fxbin.staged.parameter_groups import parameter_groups
+from fxbin.staged.progress import check_progress, check_progress_of
 from fxbin.train.build import model_of
 from fxbin.train.check_features import check_features
 from fxbin.train.check_logits import check_logits
@@ -189,6 +190,14 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
     yield f"{count} of {len(statuses)} conv2d are binarized{why}"
 
 
+def progress_has_an_end(subject: Subject) -> tuple[()]:
+    """Find parts that change from epoch to epoch, if the config does not say over how many."""
+    check_progress_of(subject.config.binarization)
+    if subject.can_be_transformed:  # binarizers of the user's own may depend on the progress too
+        check_progress(subject.transformed.binarization, subject.config.binarization.params)
+    return ()
+
+
 def logits_are_those_of_the_classes(subject: Subject) -> tuple[()]:
     """Find a model without an output for each class."""
     if subject.has_data and subject.can_be_transformed:
@@ -231,6 +240,7 @@ CHECKS: tuple[Check, ...] = (
     run_can_be_resumed,
     checkpoint_has_room,
     scopes_match,
+    progress_has_an_end,
     pretrained_weights_are_there,
     logits_are_those_of_the_classes,
     weight_decay_is_excluded,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fxbin.config import Config
 from fxbin.errors import DataError
+from fxbin.staged.progress import check_progress_of
 from fxbin.staged.schedule import ASSUMED_STEP, lr_factor, stage_at
 from fxbin.train.cosine import cosine_lr
 from fxbin.train.history import PRETRAINING, STAGED
@@ -38,7 +39,11 @@ class PlannedEpoch:
 
 
 def planned_epochs(config: Config) -> list[PlannedEpoch]:
-    """The epochs of both phases, in their order, as if a step took a hundredth of an epoch."""
+    """The epochs of both phases, in their order, as if a step took a hundredth of an epoch.
+
+    Raises ConfigError if a part changes from epoch to epoch, and the config does not say over how many.
+    """
+    check_progress_of(config.binarization)
     return [*_pretraining(config), *_stages(config)]
 
 

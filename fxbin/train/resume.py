@@ -7,6 +7,7 @@ from typing import Any
 
 from fxbin.config import Config
 from fxbin.errors import CheckpointError
+from fxbin.staged.progress import ENDS
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.history import STAGED
 from fxbin.train.settings import read_settings
@@ -16,6 +17,12 @@ HARMLESS = {
     *("loggers", "early_stop", "workers", "bad_pictures", "checkpoint_every"),
 }
 """Top-level keys that do not affect what a run computes, which may change before it resumes."""
+
+OF_STAGES = {
+    f"compression.params.{key}"
+    for key in (*ENDS, "lr_schedule", "lr_poly_drop_duration_epochs", "lr_per_stage")
+}
+"""Keys that only the schedule of the stages reads, which may change before a run resumes its pretraining."""
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -63,7 +70,8 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
 def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Changed keys that affect what is computed, as (key, value in the checkpoint, value now).
 
-    Another number of `epochs` is allowed if it is not below the number already done.
+    Another number of `epochs` is allowed if it is not below the number already done, and other values of
+    `OF_STAGES` until the stages have begun.
     """
     before, now = flatten(checkpoint.config), flatten(config)
     begun = checkpoint.epoch + (2 if checkpoint.position is not None else 1)
@@ -75,6 +83,7 @@ def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tupl
         if before.get(key, missing) != now.get(key, missing)
         and re.split(r"[.\[]", key)[0] not in HARMLESS
         and not (key == "epochs" and now[key] >= finished)
+        and not (key in OF_STAGES and checkpoint.phase != STAGED)
     ]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.errors import ConfigError, DataError
+from fxbin.errors import CheckpointError, ConfigError, DataError
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
+from fxbin.train.best import best_path
 from fxbin.train.build import binarized_from, config_of
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.held_out import with_kept_preprocessing
@@ -21,6 +22,17 @@ from fxbin.train.subject import Subject
 
 _RUNTIMES = {"onnx": "onnxruntime", "engine": "the deployed network", "openvino": "OpenVINO"}
 """Sections of `report.json` with the accuracy in a runtime, and what they are called."""
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch whose checkpoint is in `best.pt`."""
+
+    position: int
+    """Its position in the history of the run, over both phases, from 0."""
+
+    accuracy: float
+    """What `best_by` compares: accuracy on the held-out images, in per cent."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,11 @@ def run_content(
         inputs = held_out_pictures(run, pictures) if pictures else None
     except (DataError, ConfigError) as error:
         problems.append(f"No histograms of activations, as the data of the run cannot be read: {error}")
+    best = None
+    try:
+        best = best_epoch(run)
+    except CheckpointError as error:
+        problems.append(f"The best epoch is not known: {error}")
     if run.result is None:
         problems.append("The run has not finished: there is no report.json, and the checkpoint is shown.")
     return content_of(
@@ -81,10 +98,32 @@ def run_content(
         inputs=inputs,
         epochs=run.history,
         timings=timings,
-        facts=facts_of(_result_of_best(run) if run.is_best else run.result or {}),
+        best=None if best is None else best.position,
+        facts=facts_of(_result_of_best(run)) if run.is_best else facts_of(run.result or {}, best),
         config=json.dumps(run.checkpoint.config, indent=2, sort_keys=True),
         notes=problems,
     )
+
+
+def best_epoch(run: TrainedRun) -> BestEpoch | None:
+    """The epoch that `best.pt` beside the checkpoint of `run` holds; None if there is no such file.
+
+    The file itself is asked, as the best epoch of the history may be lost.
+    Raises CheckpointError if it cannot be read, or if another run has left it.
+    """
+    last = checkpoint_path(run.folder)
+    path, history = best_path(last), run.history
+    if not path.is_file():
+        return None
+    kept = history if path.samefile(last) else load_checkpoint(path).history
+    if not kept or len(kept) > len(history) or not _is_same_epoch(kept[-1], history[len(kept) - 1]):
+        raise CheckpointError(f"{path} does not belong to this run, whose checkpoint has other epochs.")
+    return BestEpoch(len(kept) - 1, kept[-1][config_of(run.checkpoint, last).best_by])
+
+
+def _is_same_epoch(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records are of one epoch of one run; no two have taken exactly the same time."""
+    return all(one[key] == other[key] for key in ("phase", "epoch", "seconds"))
 
 
 def held_out_pictures(run: TrainedRun, limit: int) -> Tensor:
@@ -97,11 +136,12 @@ def held_out_pictures(run: TrainedRun, limit: int) -> Tensor:
     return x.cpu()
 
 
-def facts_of(result: Mapping[str, Any]) -> dict[str, str]:
-    """What `report.json` says about accuracy, as short texts by name."""
+def facts_of(result: Mapping[str, Any], best: BestEpoch | None = None) -> dict[str, str]:
+    """What `report.json` says about accuracy, and the accuracy of `best`, as short texts by name."""
     found = result.get("accuracy") or {}
     facts = {
         "held-out accuracy": _percent(found.get("final")),
+        **({} if best is None else {f"best.pt, of epoch {best.position + 1}": _percent(best.accuracy)}),
         "full precision, before": _percent(found.get("full_precision")),
         "averaged network": _percent((result.get("ema") or {}).get("accuracy")),
     }

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
+
+from fxbin.report.grid import Column, Grid
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,17 @@ class OutputCheck:
         return self.difference <= self.allowed
 
 
-def output_table(outputs: Sequence[OutputCheck]) -> Table:
+def output_table(outputs: Sequence[OutputCheck]) -> Grid:
     """A table with one row per output."""
-    table = Table(box=box.MARKDOWN)
-    for title in ("output", "largest difference", "allowed", ""):
-        table.add_column(title, justify="right" if "d" in title else "left")
-    for output in outputs:
-        note = "values at thresholds" if output.at_thresholds else ""
-        verdict = "right" if output.is_right else "WRONG"
-        table.add_row(
-            Text(output.name),
-            f"{output.difference:.1e}",
-            f"{output.allowed:.1e}",
-            f"{verdict} {note}".strip(),
-        )
-    return table
+    columns = [Column("output"), Column("largest difference", "right"), Column("allowed", "right")]
+    columns.append(Column("", wraps=True))
+    rows = [
+        [output.name, f"{output.difference:.1e}", f"{output.allowed:.1e}", _verdict(output)]
+        for output in outputs
+    ]
+    return Grid(columns, [list(map(Text, row)) for row in rows])
+
+
+def _verdict(output: OutputCheck) -> str:
+    note = " values at thresholds" if output.at_thresholds else ""
+    return f"{'right' if output.is_right else 'WRONG'}{note}"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx
 
-from fxbin import torch_private
 from fxbin.errors import ExportError
+from fxbin.graph.containers import leaves
 from fxbin.lowering.inputs import BoundInputs, bind_inputs
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def tensors_of_sample(option: str, index: int, sample: Any) -> list[Tensor]:
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """The tensors in `value`, also inside nested tuples, lists and dicts, in order."""
-    return [leaf for leaf in torch_private.pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    """The tensors in `value`, also inside nested tuples, lists, dicts and dataclasses, in order."""
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
 def to_array(x: Tensor) -> "NDArray[Any]":

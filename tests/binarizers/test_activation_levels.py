@@ -54,6 +54,27 @@ def test_free_levels_start_around_the_mean_of_the_batch() -> None:
     assert_close(high, (X.mean() + distance).view(1))
 
 
+@pytest.mark.parametrize(
+    "rule", [ZeroScale(threshold_init="mse"), Sign(), Free()], ids=lambda r: type(r).__name__
+)
+@pytest.mark.parametrize(
+    "lay_out",
+    [
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    ],
+    ids=["channels_last", "transposed", "strided"],
+)
+def test_the_layout_of_the_first_batch_does_not_matter(
+    rule: ActivationLevels, lay_out: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    x = lay_out(X)
+    assert not x.is_contiguous()
+    for mine, its in zip(first_batch(rule, x).levels(), first_batch(rule, X).levels(), strict=True):
+        assert_close(mine, its)
+
+
 def test_several_batches_start_at_the_mean_of_what_each_would() -> None:
     both = first_batch(Sign(), X, 3 * X)
     alone = [first_batch(Sign(), X), first_batch(Sign(), 3 * X)]
@@ -108,8 +129,8 @@ def test_only_a_part_that_follows_the_progress_has_a_buffer_for_it() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (partial(ZeroScale, UNKNOWN), 'zero_scale.scale_init: expected "quantile" or "mse"'),
-        (partial(Sign, UNKNOWN), 'sign.shift_init: expected "mean" or "zero", got \'max\''),
+        (partial(ZeroScale, UNKNOWN), 'ZeroScale.scale_init: got \'max\', expected one of "quantile", "mse"'),
+        (partial(Sign, UNKNOWN), 'Sign.shift_init: got \'max\', expected one of "mean", "zero"'),
     ],
 )
 def test_unknown_starts_are_refused(make: Callable[[], Any], message: str) -> None:

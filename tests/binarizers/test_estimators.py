@@ -94,10 +94,12 @@ def test_derivative_far_from_the_threshold_is_finite_and_keeps_the_dtype(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Window(width=0), "window.width: expected a number above 0, got 0"),
-        (lambda: SwishSign(beta=-1), "swish_sign.beta"),
-        (lambda: EDE(t_max=math.inf), "ede.t_max"),
-        (lambda: ReSTE(o_end=0.5), "reste.o_end: expected a number of 1 or more, got 0.5"),
+        (lambda: Window(width=0), "Window.width: got 0, expected a finite number above 0"),
+        (lambda: SwishSign(beta=-1), "SwishSign.beta: got -1"),
+        (lambda: EDE(t_max=math.inf), "EDE.t_max: got inf, expected a finite number above 0"),
+        (lambda: ReSTE(o_end=0.5), "ReSTE.o_end: got 0.5, expected a finite number of at least 1"),
+        (lambda: EDE(t_min=5, t_max=1), 'EDE.t_min: got 5, expected a number of at most "t_max", which is 1'),
+        (lambda: ReSTE(small=5), 'ReSTE.small: got 5, expected a number of at most "bound", which is 1.5'),
     ],
 )
 def test_options_out_of_bounds_are_refused(make: Callable[[], Estimator], message: str) -> None:

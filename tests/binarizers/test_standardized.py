@@ -1,9 +1,14 @@
 """Standardized weights: the engine's pass is the formula."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
-from fxbin.binarizers.standardized import standardized
+import fxbin.engine
+from fxbin.binarizers.standardized import LEAST_SPREAD, standardized
 from fxbin.engine.library import Engine
 
 
@@ -51,3 +56,49 @@ def test_signs_are_those_of_weights_compared_with_their_mean(built: Engine) -> N
     w = torch.randn(64, 16, 3, 3)
     assert torch.equal(standardized(w, 1e-12) > 0, w > w.mean((1, 2, 3), keepdim=True))
     assert standardized(torch.full((2, 3, 1, 1), torch.nan), 1e-12).isnan().all()
+
+
+def narrow_filters() -> Tensor:
+    """Filters of equal weights, of almost equal ones, of zeros, and an ordinary one."""
+    torch.manual_seed(0)
+    noise = torch.randn(5, 16, 3, 3)
+    spread = torch.tensor([0, 1e-4, 0.1, 0, 1]).view(-1, 1, 1, 1)
+    return torch.tensor([0.3, 0.3, 0.3, 0, 0.01]).view(-1, 1, 1, 1) + spread * noise
+
+
+def gradients_of(w: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    w = w.detach().requires_grad_()
+    v = standardized(w, 1e-12)
+    return v.detach(), torch.autograd.grad(v, w, g.to(w))[0]
+
+
+def test_gradients_of_equal_weights_are_those_of_a_small_spread(built: Engine) -> None:
+    w, g = narrow_filters(), torch.randn(5, 16, 3, 3)
+    v, grad = gradients_of(w, g)
+    centered = (g - g.mean((1, 2, 3), keepdim=True)).double()
+    # 0.003 is a hundredth of the mean; what is divided by it is a constant, and v is almost 0.
+    torch.testing.assert_close(grad[0].double(), centered[0] / 0.003, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(grad[3].double(), centered[3], rtol=1e-4, atol=1e-5)
+    assert v[0].abs().max() < 1e-4
+    assert v[3].count_nonzero() == 0
+    for mine, formula in zip((v, grad), gradients_of(w.double(), g), strict=True):
+        torch.testing.assert_close(mine, formula.float(), rtol=1e-3, atol=1e-2)
+
+
+def test_ordinary_filters_are_divided_by_their_standard_deviation_alone() -> None:
+    w = narrow_filters().double()[[2, 4]]
+    deviation = (w.var((1, 2, 3), keepdim=True, correction=0) + 1e-12).sqrt()
+    expected = (w - w.mean((1, 2, 3), keepdim=True)) / deviation
+    torch.testing.assert_close(standardized(w, 1e-12), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_zeros_in_half_precision_stay_finite() -> None:
+    v, grad = gradients_of(torch.zeros(2, 3, 3, 3, dtype=torch.float16), torch.randn(2, 3, 3, 3))
+    assert v.count_nonzero() == 0
+    assert grad.isfinite().all()
+
+
+def test_the_engine_has_the_same_least_spread() -> None:
+    header = Path(fxbin.engine.__file__).parent / "kernels" / "fxbin_engine.h"
+    (found,) = re.findall(r"#define FXBIN_LEAST_SPREAD (\S+)", header.read_text())
+    assert float(found) == LEAST_SPREAD

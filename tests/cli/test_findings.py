@@ -32,6 +32,13 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
         "input_info.sample_size: [1, 3, 12, 12] does not fit the pictures of 'mnist': expected [1, 1,",
     ),
     ({"data": "mnist", "num_classes": 3}, "num_classes: 3 is too few for 'mnist', which has 10"),
+    (
+        section(activations={"estimator": "ede"}),
+        (
+            "compression.params.progress_epochs: is missing, expected the number of epochs over which this "
+            'changes: compression.activations.estimator "ede". Add it, or lr_poly_drop_start_epoch, '
+        ),
+    ),
     ({"device": "cuda"}, "device: 'cuda' is not available here"),
     ({"pretrained": True}, "model: 'resnet_thin' has no pretrained weights"),
     ({"model": "own.py:make"}, "model: 'own.py:make': the file own.py does not exist: looked in"),
@@ -64,6 +71,10 @@ NOTES: list[tuple[dict[str, Any], str]] = [
     ),
     (section(), "note: 6 of 9 conv2d are binarized"),
     ({"data_dir": "beside"}, "note: data_dir: beside is not in"),
+    (
+        section({"weight_scale_axis": "input"}, mode="dorefa"),
+        'note: compression.params.weight_scale_axis: "input" has no effect beside compression.mode "dorefa"',
+    ),
 ]
 
 
@@ -225,8 +236,8 @@ def test_every_check_has_a_test_here() -> None:
         *("keys_without_effect", "paths_elsewhere", "stages_not_reached", "weights_before_activations"),
         *("start_as_in_nncf", "device_is_there", "output_can_be_written", "loggers_are_installed"),
         *("compiler_works", "data_fit", "run_can_be_resumed", "checkpoint_has_room", "scopes_match"),
-        *("pretrained_weights_are_there", "logits_are_those_of_the_classes", "weight_decay_is_excluded"),
-        *("teacher_teaches", "features_are_there"),
+        *("progress_has_an_end", "pretrained_weights_are_there", "logits_are_those_of_the_classes"),
+        *("weight_decay_is_excluded", "teacher_teaches", "features_are_there"),
     ]
 
 

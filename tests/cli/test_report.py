@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fxbin.cli import main
+from fxbin.errors import ExportError
 from fxbin.train import subject
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
@@ -83,6 +84,27 @@ def test_report_of_the_best_epoch(trained: Path) -> None:
     assert "12.50 %" not in html  # that of the last epoch
 
 
+def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
+    best = load_checkpoint(trained / "best.pt").history
+    html = run_page(trained)
+    assert f"<span>best.pt, of epoch {len(best)}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
+    assert f'"best":{len(best) - 1}' in html.replace(" ", "")
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    changed = load_checkpoint(trained / "best.pt")
+    changed.history[-1]["seconds"] += 1.0
+    save_checkpoint(changed, other / "best.pt")
+    assert "The best epoch is not known: " in run_page(other)
+    (other / "best.pt").unlink()
+    assert "best.pt, of epoch" not in run_page(other)
+
+
+def run_page(folder: Path) -> str:
+    """The page about the run in `folder`, without times and pictures."""
+    assert exit_code("report", folder, "--no-time", "--pictures", 0, "-o", "run.html") == 0
+    return Path("run.html").read_text(encoding="utf-8")
+
+
 def test_report_takes_the_times_of_a_file(trained: Path) -> None:
     bench = {
         "versions": {"engine": "2.13.0"}, "device": "mine", "threads": 1, "precision": "f32", "clock": "cpu",
@@ -106,6 +128,30 @@ def test_report_of_a_config_is_about_the_untrained_network() -> None:
     html = Path("report.html").read_text(encoding="utf-8")
     assert "8 of 9 conv2d binarized" in html
     assert 'id="curves"' not in html
+
+
+@pytest.mark.parametrize("limit", [7, 8])
+def test_report_leaves_out_openvino_where_the_export_takes_minutes(
+    limit: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def benchmark(_model: object, **options: Any) -> None:
+        asked.append(options)
+        raise ExportError("not here")
+
+    monkeypatch.setattr("fxbin.runtimes.benchmark", benchmark)
+    monkeypatch.setattr("fxbin.cli.report.EXPORTED_AT_MOST", limit)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "openvino")
+    Path("tiny.json5").write_text(json.dumps(CONFIG))
+    for option in ((), ("--time",)):
+        assert exit_code("report", "tiny.json5", *option) == 0
+    engine, both = {"runtimes": ["engine"], "int8": None}, {"runtimes": ["engine", "openvino"], "int8": False}
+    assert [{**options, "rounds": None} for options in asked] == [
+        {**(both if limit == 8 else engine), "rounds": None},
+        {**both, "rounds": None},
+    ]
+    assert ("8 binarized convolutions takes minutes: --time" in capsys.readouterr().out) == (limit == 7)
 
 
 @pytest.mark.parametrize(

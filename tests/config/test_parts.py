@@ -60,7 +60,7 @@ def test_options_reach_the_parts() -> None:
         ),
         (
             {"activations": {"estimator": {"name": "ede", "t_maximum": 3}}},
-            "'ede' has no such option. It has t_max, t_min.",
+            't_maximum: got 3, expected an option of "ede": t_max, t_min. Did you mean "t_max"?',
         ),
         (
             {"activations": {"estimator": {"name": "ede", "t_max": "high"}}},
@@ -68,7 +68,7 @@ def test_options_reach_the_parts() -> None:
         ),
         (
             {"activations": {"estimator": {"name": "ede", "t_max": -1.0}}},
-            "ede.t_max: expected a number above 0",
+            "compression.activations.estimator.t_max: got -1.0, expected a finite number above 0. Leave",
         ),
         (
             {"activations": {"levels": {"scale_init": "mse"}}},

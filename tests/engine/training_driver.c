@@ -326,7 +326,8 @@ static void check_standardized(const fxbin_standardize_call *call, const float *
         const float *w = call->w + f * inputs, *g = before + f * inputs;
         double variance = 0, of_g = 0, product = 0, n = (double)inputs, mean = (double)call->means[f];
         for (int64_t i = 0; i < inputs; i++) variance += ((double)w[i] - mean) * ((double)w[i] - mean) / n;
-        double inverse = 1 / sqrt(variance + (double)call->smallest);
+        double least = FXBIN_LEAST_SPREAD * FXBIN_LEAST_SPREAD * mean * mean;
+        double inverse = 1 / sqrt(fmax(variance, least) + (double)call->smallest);
         check(is_near(call->inverses[f], inverse, inverse), "a wrong factor", sizes);
         for (int64_t i = 0; i < inputs; i++) {
             double v = ((double)w[i] - mean) * inverse;

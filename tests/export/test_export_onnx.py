@@ -2,9 +2,11 @@
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -254,6 +256,50 @@ def test_scales_that_have_seen_no_training_batch_are_told(tmp_path: Path) -> Non
 def test_none_among_the_outputs_is_left_out(tmp_path: Path, binarize: Binarize) -> None:
     export_onnx(binarize(Returns(lambda y: {"out": y, "aux": None}), X), tmp_path / "model.onnx")
     assert [value.name for value in onnx.load(tmp_path / "model.onnx").graph.output] == ["out"]
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: Tensor
+
+
+@dataclass
+class Both:
+    first: Tensor
+    second: Tensor
+
+
+@dataclass
+class Output(OrderedDict[str, Any]):
+    """As the models of transformers return it."""
+
+    logits: Tensor
+    features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.update({name: value for name, value in vars(self).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("returned", "names"),
+    [
+        (lambda y: OrderedDict([("out", y), ("aux", 2 * y)]), ["out", "aux"]),
+        (lambda y: {"main": OrderedDict(out=y), "aux": 2 * y}, ["output", "output_1"]),
+        (Output, ["logits"]),
+        (lambda y: Output(y, 2 * y), ["logits", "features"]),
+        (lambda y: Pair(y, 2 * y), ["output", "output_1"]),
+        (lambda y: [Both(y, 2 * y), y + 1], ["output", "output_1", "output_2"]),
+    ],
+)
+def test_containers_of_any_class_are_outputs(
+    tmp_path: Path, binarize: Binarize, returned: Any, names: list[str]
+) -> None:
+    model, path = binarize(Returns(returned), X), tmp_path / "model.onnx"
+    export_onnx(model, path)
+    assert [value.name for value in onnx.load(path).graph.output] == names
+    compared = fxbin.compare_runtimes(model, path, [X], runtimes=["onnxruntime"], layers=True)
+    assert compared.is_right, str(compared)
+    assert [len(result.outputs) for result in compared.results] == [len(names)]
 
 
 @pytest.mark.parametrize(

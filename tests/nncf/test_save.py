@@ -90,6 +90,17 @@ def test_what_nncf_cannot_hold_is_listed_and_no_file_is_written(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("levels", ["sign", "free"])
+def test_levels_that_nncf_does_not_have_are_an_error(levels: str, tmp_path: Path) -> None:
+    model = grouped(activations={"levels": levels, "estimator": "approx_sign"})
+    with pytest.raises(CheckpointError) as caught:
+        save_nncf_checkpoint(model, tmp_path / "no.pth")
+    assert str(caught.value).splitlines()[1:] == [
+        f"  compression.activations: NNCF has no {levels}, approx_sign"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.pth"
     path.write_bytes(b"old")

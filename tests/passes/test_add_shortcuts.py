@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -222,6 +224,13 @@ def test_sizes_of_sums_agree_and_specs_say_them(
             "its input is a picture pooled to",
         ),
         (conv(2, 2), (1, 2, 8, 8), "its output is what the graph returns"),
+        (
+            nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1), nn.ReLU()),
+            (1, 2, 2, 2),
+            "its shortcut would need a BatchNorm, but a batch of one picture has one value",
+        ),
+        (nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1), nn.ReLU()), (1, 2, 4, 4), ""),
+        (Plain(2, 3, stride=2), (1, 2, 2, 2), ""),
     ],
 )
 def test_a_call_site_that_is_left_alone_has_a_reason(
@@ -229,6 +238,7 @@ def test_a_call_site_that_is_left_alone_has_a_reason(
 ) -> None:
     (found,) = reasons(AddShortcuts(), marked(nn.Sequential(module), *shape)).values()
     assert found.startswith(reason)
+    assert bool(found) is bool(reason)
 
 
 def test_a_picture_of_one_pixel_that_a_convolution_made_is_a_picture() -> None:
@@ -278,6 +288,46 @@ def test_a_convolution_that_has_a_shortcut_is_left_alone() -> None:
     assert reasons(AddShortcuts(), marked(Single(), 1, 2, 4, 4)) == {
         "conv": "it has a shortcut: it is the only convolution between its input and a sum with that input"
     }
+
+
+class Weighted(nn.Module):
+    """A block whose sum is computed by `add`."""
+
+    def __init__(self, add: Callable[[Tensor, Tensor], Tensor], convs: int = 1) -> None:
+        super().__init__()
+        self.add = add
+        self.body = nn.Sequential(*(Plain() for _ in range(convs)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.add(self.body(x), x))
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda y, x: torch.add(y, x, alpha=0.5),
+        lambda y, x: torch.add(y, other=x),
+        lambda y, x: y.add(x, alpha=2),
+        lambda y, x: y.add_(x, alpha=0.5),
+        lambda y, x: x - 0.1 * y,
+        lambda y, x: torch.sub(y, x, alpha=0.5),
+        torch.rsub,
+        lambda y, x: y.sub(x),
+    ],
+)
+def test_sums_with_factors_and_differences_are_shortcuts(add: Callable[[Tensor, Tensor], Tensor]) -> None:
+    only = "it has a shortcut: it is the only convolution between its input and a sum with that input"
+    assert [*reasons(AddShortcuts(), marked(Weighted(add), 1, 2, 4, 4)).values()] == [only]
+
+
+def test_a_shortcut_with_a_factor_stays_where_it_is() -> None:
+    module = marked(Weighted(lambda y, x: torch.add(y, x, alpha=0.5), 2), 1, 2, 4, 4)
+    first, last = reasons(AddShortcuts(), module).values()
+    assert first == ""
+    assert last == (
+        "it has a shortcut: that of its residual block, which cannot end earlier: its sum has a factor, or "
+        "is a difference"
+    )
 
 
 class Overwriting(nn.Module):

@@ -74,6 +74,15 @@ def test_an_input_that_is_normalized_is_left_alone() -> None:
     }
 
 
+def test_an_input_of_one_pixel_gets_no_norm() -> None:
+    gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(2, 2, 1), nn.ReLU())
+    (found,) = reasons(NormBeforeBinarize(), marked(gate, 1, 2, 4, 4)).values()
+    assert found == (
+        "its input would need a BatchNorm, but a batch of one picture has one value for each channel there, "
+        "with which BatchNorm cannot be trained"
+    )
+
+
 def test_a_pre_activated_block_needs_no_further_norm() -> None:
     module = marked(PreActivated(), 1, 2, 4, 4)
     keys = list(module.state_dict())

@@ -99,6 +99,11 @@ def test_other_stems_are_left_alone(model: Callable[[], nn.Module], reason: str)
     assert [*reasons(ReplaceStem(), marked(model(), 2, 3, 16, 16, keep="conv")).values()] == [reason]
 
 
+def test_a_stem_that_leaves_one_pixel_is_left_alone() -> None:
+    (reason,) = reasons(ReplaceStem(), marked(Stem(), 2, 3, 4, 4, keep="conv")).values()
+    assert reason.startswith("its output would need a BatchNorm, but a batch of one picture")
+
+
 def test_a_binarized_stem_and_small_kernels_are_left_alone() -> None:
     (reason,) = reasons(ReplaceStem(), marked(Stem(), 2, 3, 16, 16)).values()
     assert reason == "it is binarized: put it into ignored_scopes"

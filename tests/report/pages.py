@@ -85,6 +85,7 @@ def small_content(**changes: Any) -> Content:
     given: dict[str, Any] = {
         "inputs": torch.randn(2, 3, 8, 8),
         "epochs": epochs(),
+        "best": 2,
         "timings": timings(),
         "facts": {"held-out accuracy": "80.00 %"},
         "config": '{"model": "</pre><b>"}',

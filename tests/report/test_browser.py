@@ -123,6 +123,18 @@ def test_curves_tell_their_values(browser: Any, small: Path) -> None:
     box = tab.locator(".plot").first.bounding_box()
     tab.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
     assert tab.locator(".readout").first.inner_text() == "epoch 4 · activations · held-out 80"
+    tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 50)
+    assert tab.locator(".readout").first.inner_text() == "epoch 3 · in best.pt · activations · held-out 70"
+
+
+def test_best_epoch_is_a_line_in_each_chart(browser: Any, small: Path) -> None:
+    tab = opened(browser, small)
+    assert tab.inner_text(".stages li:last-child") == "best.pt epoch 3"
+    lines = [line.bounding_box() for line in tab.query_selector_all("path.best")]
+    plots = [plot.bounding_box() for plot in tab.query_selector_all(".plot")]
+    assert len(lines) == len(plots) > 1
+    for line, plot in zip(lines, plots, strict=True):
+        assert line["x"] + line["width"] / 2 == pytest.approx(plot["x"] + plot["width"] * 2.5 / 4, abs=2)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

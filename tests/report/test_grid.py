@@ -2,6 +2,8 @@
 
 import io
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,12 @@ from rich.text import Text
 
 import fxbin
 from fxbin.config.operator_name import short_names
+from fxbin.openvino.verify_report import LayerCheck, VerifyReport
 from fxbin.report.grid import Column, Grid, Widest
 from fxbin.report.scope_rows import ScopeRow
+from fxbin.report.text import as_text
+from fxbin.runtimes.report import RuntimeReport, RuntimeResult
+from fxbin.verification.output_check import OutputCheck
 from tests.report.pages import timings
 from tests.tiny_resnet import TinyResNet
 
@@ -104,6 +110,58 @@ def test_other_tables_break_no_word(width: int) -> None:
     for renderable in (report, timings()):
         broken = words(printed(renderable, width)) - known
         assert {word for word in broken if not word.startswith(("layer", "-"))} == set()
+
+
+OUTPUTS = (
+    OutputCheck("logits_of_the_auxiliary_classifier_at_stage_3", 2e-4, 1e-4, at_thresholds=False),
+    OutputCheck("output", 2e-4, 3e-4, at_thresholds=True),
+)
+LAYERS = tuple(
+    f"ResNet/Sequential[layer{number}]/Bottleneck[0]/Sequential[residual_branch]/NNCFConv2d[conv1]/conv2d_0"
+    for number in (1, 2)
+)
+
+
+def verified() -> VerifyReport:
+    """The report on a file with two convolutions, of which the second is not in 1 bit."""
+    layers = (
+        LayerCheck(LAYERS[0], "BinaryConvolution", 0.0, 1e-4),
+        LayerCheck(LAYERS[1], "Convolution", 0.5, 1e-4),
+    )
+    operators = {"BinaryConvolution": 1, "Convolution": 1}
+    return VerifyReport(Path("model.onnx"), "2026.4.1", "a CPU", 2, 0, "", 1, operators, OUTPUTS, layers)
+
+
+def test_verified_layers_in_80_columns_have_names_for_ignored_scopes() -> None:
+    assert printed(verified(), 80).splitlines()[-3:] == [
+        "| layer                          | runs as     | largest difference | allowed |",
+        "|--------------------------------|-------------|--------------------|---------|",
+        "| layer2.0.residual_branch.conv1 | Convolution |            5.0e-01 | 1.0e-04 |",
+    ]
+    assert LAYERS[1] in printed(verified(), 200)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_tables_of_verify_break_no_word(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    results = RuntimeResult("engine", OUTPUTS, 2, LAYERS[1], "it computes in float")
+    for report in (verified(), RuntimeReport((results,))):
+        whole = words(str(report))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = as_text(report).splitlines()
+        assert {word for word in words(str(report)) - whole if "-" not in word} <= {
+            "layer2.0.residual_branch.conv1"
+        }
+        assert all(len(line) <= width for line in lines if LAYERS[1] not in line)
+        monkeypatch.undo()
+
+
+def test_a_name_longer_than_the_terminal_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    report = RuntimeReport((RuntimeResult("engine", OUTPUTS, 2, LAYERS[0], ""),))
+    assert str(report).splitlines()[-1] == f"the first layer that differs: {LAYERS[0]}"
+    assert OUTPUTS[0].name in str(report).splitlines()
 
 
 def test_row_of_scopes_puts_its_name_on_a_line_of_its_own_where_both_do_not_fit() -> None:

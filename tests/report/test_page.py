@@ -94,10 +94,10 @@ def test_page_has_all_sections(parsed: Parsed) -> None:
 
 
 def test_parts_without_data_are_left_out() -> None:
-    bare = Parsed(page(small_content(inputs=None, epochs=(), timings=None, facts={}, config="")))
+    bare = Parsed(page(small_content(inputs=None, epochs=(), best=None, timings=None, facts={}, config="")))
     for heading in ("Training", "Activations around their thresholds", "Size and speed", "Config"):
         assert heading not in bare.text
-    assert "fires" not in [*re.findall(r"<span>(\w+)</span>", page(small_content(epochs=())))]
+    assert "fires" not in [*re.findall(r"<span>(\w+)</span>", page(small_content(epochs=(), best=None)))]
 
 
 def test_page_of_1000_layers_is_below_3_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:

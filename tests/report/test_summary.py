@@ -379,3 +379,24 @@ def test_without_a_target_nothing_is_said_about_one() -> None:
     known = ".engine., .onnxruntime., .openvino., or None"
     with pytest.raises(ExportError, match=rf"target: expected one of {known}, got 'tensorrt'"):
         fxbin.summary(fxbin.transform(Deployed(), config(1, 3, 6, 6)), target="tensorrt")  # type: ignore[arg-type]
+
+
+def test_names_of_parameters_are_looked_up_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Looked up for each layer, the time grows with the square of their number.
+    asked: list[nn.Module] = []
+    named = nn.Module.named_parameters
+
+    def counting(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        asked.append(module)
+        return named(module, *args, **kwargs)
+
+    found = {}
+    for count in (2, 12):
+        layers = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(count))
+        model = fxbin.transform(nn.Sequential(*layers), config(1, 3, 8, 8))
+        asked.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(nn.Module, "named_parameters", counting)
+            assert len(fxbin.summary(model).sites) == count
+        found[count] = len(asked)
+    assert found[2] == found[12]

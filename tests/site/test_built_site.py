@@ -24,6 +24,9 @@ LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src")
 OPENED = (
     "index.html",
     "words.html",
+    "tutorials/own_cnn.html",
+    "tutorials/own_pictures.html",
+    "tutorials/own_binarizer.html",
     "scopes.html",
     "config.html",
     "presets.html",
@@ -33,7 +36,7 @@ OPENED = (
     "contributing.html",
     "api/index.html",
     "api/training.html",
-    "files/configs/recommended.json5.html",
+    "files/configs/resnet18_imagenet_xnor.json5.html",
 )
 
 pytestmark = pytest.mark.site

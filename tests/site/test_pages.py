@@ -12,10 +12,15 @@ from fxbin.cli.app import COMMANDS
 from tools.api_pages import PAGES, ROOMS, overview, page_of
 from tools.command_line import command_line
 from tools.docstring_markdown import to_markdown
+from tools.notebook_page import notebook_page
 
 ROOT = Path(__file__).parents[2]
-TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+TOP = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
+    *("examples/README.md", "notebooks/README.md"),
+)
 NAV = re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [name for page in PAGES.values() for name in page.names]
 
 HIDDEN = {
@@ -26,11 +31,12 @@ HIDDEN = {
 
 
 def files() -> list[Path]:
-    return [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
+    return [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md")), *NOTEBOOKS]
 
 
 def prose(path: Path) -> str:
-    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = notebook_page(path).markdown if path in NOTEBOOKS else path.read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(path: Path) -> set[str]:
@@ -39,7 +45,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_and_anchors_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", prose(path))
     here = [(path.parent / to if to else path, anchor) for to, anchor in links if ":" not in to]
@@ -53,10 +59,12 @@ def test_navigation_has_every_page_once() -> None:
         "contributing.md",
         "changelog.md",
         "security.md",
+        "examples.md",
         "api/index.md",
         "api/command_line.md",
+        "tutorials/index.md",
     }
-    made |= {f"api/{name}.md" for name in PAGES}
+    made |= {f"api/{name}.md" for name in PAGES} | {f"tutorials/{path.stem}.md" for path in NOTEBOOKS}
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert [page for page in written if page not in NAV] == [], "not in `nav` of mkdocs.yml"
     assert Counter(NAV) == Counter({*made, *written})

@@ -6,6 +6,7 @@ import pytest
 
 from fxbin.cli import main
 from fxbin.config import load_config
+from fxbin.errors import ConfigError
 from fxbin.train.plan_table import draw_plan, plan_table, planned_epochs
 from fxbin.train.run import train
 from tests.train.small_run import PARAMS, small_run
@@ -62,3 +63,9 @@ def test_the_command_prints_and_draws_the_plan_and_trains_nothing(
     assert not (tmp_path / "run").exists()
     draw_plan(load_config(demo), tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_bytes() == picture.read_bytes()
+
+
+def test_a_plan_without_an_end_of_what_changes_is_refused(tmp_path: Path) -> None:
+    section = {"algorithm": "binarization", "weights": {"latent": "clamp_quantiles"}}
+    with pytest.raises(ConfigError, match=r'progress_epochs: is missing, .*weights.latent "clamp_quantiles"'):
+        plan_table(load_config(small_run(tmp_path, compression=section)))

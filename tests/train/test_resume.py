@@ -11,6 +11,8 @@ from fxbin.train.resume import check_resumable, find_resumable, plain
 
 def config(params: dict[str, Any] | None = None, **keys: Any) -> Config:
     compression = {"algorithm": "binarization", "params": params or {}}
+    if "activations" in keys:
+        compression["activations"] = keys.pop("activations")
     return load_config({"model": "resnet_thin", "epochs": 10, "compression": compression} | keys)
 
 
@@ -64,6 +66,18 @@ def test_a_key_that_came_with_a_newer_version_has_its_default(tmp_path: Path) ->
     assert find_resumable(tmp_path / "checkpoint.pt", config(), "cpu") is not None
     with pytest.raises(CheckpointError, match=r"activation_init_batches: .* was started with 1, .* says 2"):
         find_resumable(tmp_path / "checkpoint.pt", config({"activation_init_batches": 2}), "cpu")
+
+
+def test_the_schedule_of_the_stages_may_change_until_they_begin(tmp_path: Path) -> None:
+    before = config(activations={"estimator": "ede"})
+    path = tmp_path / "checkpoint.pt"
+    for params in ({"progress_epochs": 5}, {"lr_poly_drop_start_epoch": 1, "lr_schedule": "linear"}):
+        after = config(params, activations={"estimator": "ede"})
+        save_checkpoint(Checkpoint(plain(before), "pretraining", 4, {}, {}, {}, None, {}, []), path)
+        assert find_resumable(path, after, "cpu") is not None
+        save_checkpoint(Checkpoint(plain(before), "staged", 4, {}, {}, {}, None, {}, []), path)
+        with pytest.raises(CheckpointError, match=r"compression\.params\.(progress|lr_poly).* 'nothing'"):
+            find_resumable(path, after, "cpu")
 
 
 def test_resume_where_nothing_is_to_be_resumed_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ FOLDERS = (
 )
 OWN_DATA = "A data set in Python, and a timm model"
 SHARDS = "Shards, and several processes"
+SAMPLE = "If you have no pictures at hand"
 IMAGENET = "ImageNet"  # tests/train/test_imagenet_configs.py
 
 Captured = pytest.CaptureFixture[str]
@@ -61,8 +62,8 @@ def went_through_all_stages(output: Path) -> None:
 
 def test_every_command_of_the_page_is_run() -> None:
     with_commands = {name for name, text in TUTORIAL.items() if commands(text)}
-    assert with_commands <= {*FOLDERS, OWN_DATA, SHARDS, IMAGENET}
-    assert len(with_commands) == 9
+    assert with_commands <= {*FOLDERS, OWN_DATA, SHARDS, IMAGENET, SAMPLE}
+    assert len(with_commands) == 10
 
 
 def test_pictures_in_folders_from_the_config_to_the_verified_files(flowers: Path, capsys: Captured) -> None:
@@ -145,6 +146,30 @@ def test_two_processes_train_from_shards(flowers: Path, capsys: Captured) -> Non
     assert report["data"].startswith("wds:")
     run(export, capsys)
     assert "16 of 16 in 1 bit and right" in run(verify, capsys)
+
+
+def test_a_sample_of_drawings_is_what_the_page_trains_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawings = write_folder(tmp_path / "png", classes=3, pictures=26)
+    inner = drawings / "class_0" / "inner"
+    inner.mkdir()
+    for number in range(10):  # Debian has some drawings twice, by links
+        (drawings / "class_0" / f"{number:03}.png").rename(inner / f"{number:03}.png")
+        (drawings / "class_0" / f"link_{number}.png").symlink_to(inner / f"{number:03}.png")
+    for file in sorted((drawings / "class_2").iterdir())[9:]:
+        file.unlink()
+    (code,), (command,) = blocks(TUTORIAL[SAMPLE], "python"), commands(TUTORIAL[SAMPLE])
+    (tmp_path / "sample.py").write_text(code.replace("/usr/share/openclipart/png", str(drawings)))
+    run(command, capsys)
+    assert [len([*folder.iterdir()]) for folder in sorted(Path("flowers").iterdir())] == [24, 24]
+    assert not any(file.is_symlink() for file in Path("flowers").rglob("*"))
+    with Path("pictures.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {row["file"] for row in rows} == {str(file) for file in Path("flowers").rglob("*.png")}
+    assert sum(row["part"] == "held out" for row in rows) == 2 * 5
+    assert {Path(row["file"]).parent.name == row["class"] for row in rows} == {True}
 
 
 def test_keys_on_the_command_line_are_those_of_the_config(

@@ -287,11 +287,15 @@ typedef struct {
 
 FXBIN_API int fxbin_level_gradients(const fxbin_level_call *call);
 
+/** The least standard deviation that counts in `fxbin_standardize`, in units of the magnitude of the mean. */
+#define FXBIN_LEAST_SPREAD 0.01
+
 /** Weights minus the mean of their filter, divided by its standard deviation:
  *
  *     v = (w - mean) / sqrt(variance + smallest)
  *
- * with the variance around the given mean, or, given the gradient of v, g, that of w in place of g:
+ * with the variance around the given mean, which counts as at least (FXBIN_LEAST_SPREAD mean)^2, and as 1 where both
+ * are 0; or, given the gradient of v, g, that of w in place of g:
  *
  *     g = (g - mean(g) - v mean(g v)) / sqrt(variance + smallest)
  */

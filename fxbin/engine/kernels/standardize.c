@@ -10,6 +10,9 @@
 #define LANES 16
 #define TURNS 64
 
+/** Variances and squares up to this one count as 0. */
+#define NOTHING 1e-24
+
 /** The sum of ``(a - shift)(b - shift)`` over `count` values. */
 static ALWAYS_INLINE double product_of(const float *a, const float *b, int64_t count, float shift) {
     double sum = 0;
@@ -39,12 +42,19 @@ static ALWAYS_INLINE double sum_of(const float *values, int64_t count) {
     return sum;
 }
 
+/** `variance`, or the least one that counts for a filter with this `mean`. */
+static ALWAYS_INLINE double bounded(double variance, double mean) {
+    double least = FXBIN_LEAST_SPREAD * mean * (FXBIN_LEAST_SPREAD * mean);
+    if (variance <= NOTHING && least <= NOTHING) return 1;
+    return variance < least ? least : variance;
+}
+
 static ALWAYS_INLINE void standardize(const fxbin_standardize_call *call) {
     int64_t count = call->size / call->filters;
     for (int64_t f = 0; f < call->filters; f++) {
         const float *w = call->w + f * count;
         float *v = call->v + f * count, mean = call->means[f];
-        double variance = product_of(w, w, count, mean) / (double)count;
+        double variance = bounded(product_of(w, w, count, mean) / (double)count, (double)mean);
         float inverse = (float)(1 / sqrt(variance + (double)call->smallest));
         call->inverses[f] = inverse;
         INDEPENDENT

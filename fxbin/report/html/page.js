@@ -103,7 +103,7 @@ function curves() {
       cursor.setAttribute("d", `M${at + .5} 0V100`);
       cursor.style.visibility = "visible";
       const values = data.charts[index].map(([label, curve]) => `${label} ${number(curve[at])}`);
-      readout.textContent = [`epoch ${at + 1}`, data.stages[at], ...values].filter(Boolean).join(" · ");
+      readout.textContent = [`epoch ${at + 1}`, at === data.best && "in best.pt", data.stages[at], ...values].filter(Boolean).join(" · ");
     };
     plot.addEventListener("pointermove", show);
     plot.addEventListener("pointerdown", show);

@@ -41,6 +41,9 @@ class Content:
     epochs: Epochs = ()
     """What each epoch of the training has recorded."""
 
+    best: int | None = None
+    """Position in `epochs` of the epoch that `best.pt` holds; None if there is no such file."""
+
     histograms: tuple[ActivationHistogram, ...] = ()
     """Activations around their thresholds."""
 
@@ -63,12 +66,13 @@ def content_of(
     title: str | None = None,
     inputs: object = None,
     epochs: Sequence[Mapping[str, Any]] = (),
+    best: int | None = None,
     timings: BenchmarkReport | None = None,
     facts: Mapping[str, str] | None = None,
     config: str = "",
     notes: Sequence[str] = (),
 ) -> Content:
-    """Gather the content of a page about `model`; arguments are as in `write_report`."""
+    """Gather the content of a page about `model`; arguments are as in `write_report` and `Content`."""
     model = transformed(model, "write_report")
     report = summary(model)
     plans, problems = {}, [*notes]
@@ -85,6 +89,7 @@ def content_of(
         rows=tuple(layer_rows([*report.sites, *report.others], plans, last_diagnostics(epochs))),
         targets=tuple(plans),
         epochs=epochs,
+        best=best,
         histograms=tuple(histograms),
         timings=timings,
         facts=facts or {},

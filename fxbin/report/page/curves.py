@@ -14,16 +14,22 @@ COLOURS = 6
 """Number of colours for curves and for stages in the style sheet."""
 
 
-def curves_section(epochs: Epochs) -> str:
-    """All charts of `epochs`, a legend of the stages, and the numbers for the pointer."""
+def curves_section(epochs: Epochs, best: int | None = None) -> str:
+    """All charts of `epochs`, a legend of the stages, and the numbers for the pointer.
+
+    A line marks the epoch at position `best`, which is in `best.pt`.
+    """
     bands, found = stage_bands(epochs), charts(epochs)
     colours = _stage_colours(bands)
-    drawn = "".join(_chart(chart, bands, colours, len(epochs)) for chart in found)
+    mark = "" if best is None else f'<path class="best" d="M{best + 0.5:g} 0V100"/>'
+    drawn = "".join(_chart(chart, bands, colours, len(epochs), mark) for chart in found)
     numbers = {
+        "best": best,
         "stages": [str(epoch.get("stage", "")) for epoch in epochs],
         "charts": [[[curve.label, curve.values] for curve in chart.curves] for chart in found],
     }
-    return f'{_stage_legend(bands, colours)}<div class="charts">{drawn}</div>{data_script("epochs", numbers)}'
+    legend = _stage_legend(bands, colours, best)
+    return f'{legend}<div class="charts">{drawn}</div>{data_script("epochs", numbers)}'
 
 
 def _stage_colours(bands: Sequence[StageBand]) -> dict[str, int]:
@@ -31,12 +37,14 @@ def _stage_colours(bands: Sequence[StageBand]) -> dict[str, int]:
     return {name: position % COLOURS for position, name in enumerate(names)}
 
 
-def _stage_legend(bands: Sequence[StageBand], colours: dict[str, int]) -> str:
+def _stage_legend(bands: Sequence[StageBand], colours: dict[str, int], best: int | None) -> str:
     entries = "".join(
         f'<li><i class="band{colours[band.stage]}"></i>{text(band.stage or "no stage")} '
         f"<small>{_epochs(band)}</small></li>"
         for band in bands
     )
+    if best is not None:
+        entries += f'<li><i class="best"></i>best.pt <small>epoch {best + 1}</small></li>'
     return f'<ol class="stages">{entries}</ol>'
 
 
@@ -45,7 +53,8 @@ def _epochs(band: StageBand) -> str:
     return f"epoch {first}" if first == last else f"epochs {first}\N{EN DASH}{last}"
 
 
-def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], count: int) -> str:
+def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], count: int, mark: str) -> str:
+    """A chart over `count` epochs; `mark` is drawn over its stages, behind its lines."""
     known = [value for curve in chart.curves for value in curve.values if value is not None]
     ticks = nice_ticks(min(known), max(known))
     low, high = ticks[0], ticks[-1]
@@ -66,7 +75,7 @@ def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], co
     return (
         f'<figure class="chart"><figcaption>{text(chart.title)}</figcaption><ul class="legend">{legend}</ul>'
         f'<div class="plot"><svg viewBox="0 0 {count} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="{text(chart.title)} over {count} epochs">{rects}{grid}{lines}'
+        f'aria-label="{text(chart.title)} over {count} epochs">{rects}{grid}{mark}{lines}'
         f'<path class="cursor" d="M0 0V100"/></svg>{labels}{_epoch_labels(count)}</div>'
         '<output class="readout"></output></figure>'
     )

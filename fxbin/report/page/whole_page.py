@@ -46,7 +46,7 @@ def _headline(content: Content) -> str:
 
 def _sections(content: Content) -> Iterator[Section]:
     yield "overview", "Overview", _tiles(content) + _notes(content)
-    yield "curves", "Training", curves_section(content.epochs) if content.epochs else ""
+    yield "curves", "Training", curves_section(content.epochs, content.best) if content.epochs else ""
     yield "layers", "Layers", _layers(content)
     yield "graph", "Graph", _graph(content)
     yield "activations", "Activations around their thresholds", _activations(content)

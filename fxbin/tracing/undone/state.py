@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from fxbin import torch_private
+from fxbin.original.contained import items_in, keys_in, values_in
 from fxbin.tracing.recorder.tracer import Tracer
 from fxbin.tracing.undone.writes import writes_undone
 
@@ -107,14 +108,14 @@ def _containers(items: Iterable[tuple[str, Any]]) -> list[Container]:
             found.append((name, item, _EMPTY))
             continue
         seen.add(id(item))
-        found.append((name, item, dict(item) if isinstance(item, dict) else list(item)))
+        found.append((name, item, items_in(item) if isinstance(item, dict) else values_in(item)))
         if item and not isinstance(item, set):
-            pending += [(name, value) for value in (item.values() if isinstance(item, dict) else item)]
+            pending += [(name, value) for value in values_in(item)]
     return found
 
 
 def entries(container: Any) -> Iterator[Any]:
     """Yield the items of a list, dict or set, with the values of a dict, and an end mark."""
-    yield from container
-    yield from container.values() if isinstance(container, dict) else ()
+    yield from keys_in(container) if isinstance(container, dict) else ()
+    yield from values_in(container) if container else ()
     yield entries
