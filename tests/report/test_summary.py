@@ -140,9 +140,9 @@ def test_dorefa_has_one_scale() -> None:
 )
 def test_all_numbers_of_the_levels_are_stored(levels: str, numbers: int) -> None:
     compression = {"algorithm": "binarization", "weights": {"levels": levels}}
-    net = nn.Sequential(nn.Conv2d(3, 4, 3))
-    nn.init.zeros_(net[0].weight)  # a center may be 0 before training
-    model = fxbin.transform(net, config(1, 3, 8, 8) | {"compression": compression})
+    conv = nn.Conv2d(3, 4, 3)
+    nn.init.zeros_(conv.weight)  # a center may be 0 before training
+    model = fxbin.transform(nn.Sequential(conv), config(1, 3, 8, 8) | {"compression": compression})
     assert fxbin.summary(model).sites[0].weight_bits == 4 * 3 * 9 + numbers * 32
     (site,) = fxbin.summary(model, target="openvino").deployment
     reason = "its weights have levels that are not -a and a" if levels == "center_distance" else ""
