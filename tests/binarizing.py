@@ -11,13 +11,18 @@ from fxbin.binarized.module import BinarizedModule
 
 
 def binarize(
-    model: nn.Module, x: Tensor, mode: str = "xnor", parts: Mapping[str, Any] | None = None, **params: Any
+    model: nn.Module,
+    x: Tensor,
+    mode: str | None = None,
+    parts: Mapping[str, Any] | None = None,
+    **params: Any,
 ) -> BinarizedModule:
     """`model` in its last stage, in eval mode, with random levels and BatchNorm statistics.
 
     `parts` are the sections `activations` and `weights` of the config.
     """
-    section = {"algorithm": "binarization", "mode": mode, "params": params, **(parts or {})}
+    section = {"algorithm": "binarization", "params": params, **(parts or {})}
+    section |= {} if mode is None else {"mode": mode}
     config = {"input_info": {"sample_size": list(x.shape)}, "compression": section}
     return as_if_trained(fxbin.transform(model, config))
 

@@ -63,6 +63,8 @@ def transform(
         TransformError: the model has no conv2d, or cannot be copied.
     """
     config = load_config(config)
+    for note in config.preset_notes:
+        warnings.warn(note, stacklevel=2)
     check_model(model)
     _check_is_original(model)
     args, kwargs = given_inputs(model, config, example_inputs, example_kwargs)

@@ -143,11 +143,11 @@ class Config(TrainingKeys, OptimizationKeys, DataKeys, UnusedKeys):
         if self.binarization.initializer is not None:
             unused.append("compression.initializer")
         notes = [f"{key}: accepted for configs written for NNCF, without effect" for key in unused]
-        return (*notes, *notes_without_effect(self.binarization), *self._preset_notes, *self.scope_notes)
+        return (*notes, *notes_without_effect(self.binarization), *self.preset_notes, *self.scope_notes)
 
     @property
-    def _preset_notes(self) -> tuple[str, ...]:
-        """The note about parts of the preset that a mode replaces."""
+    def preset_notes(self) -> tuple[str, ...]:
+        """The note about parts of the preset that a mode replaces; `transform` warns about it, too."""
         replaced = replaced_parts(self.preset, self.binarization) if self.preset is not None else []
         if not replaced:
             return ()

@@ -38,7 +38,9 @@ def test_a_mode_replaces_the_parts_of_the_preset(as_list: bool) -> None:
     data = content("recommended", mode="dorefa")
     data["compression"] = [data["compression"]] if as_list else data["compression"]
     config = load_config(data)
-    assert binarizers(config) == (
+    with pytest.warns(UserWarning, match='what "recommended" says about .* is replaced by the mode'):
+        found = binarizers(config)
+    assert found == (
         "ZeroScale(scale_init='quantile', threshold_init='half')",
         "DoReFaWeightBinarizer()",
     )
@@ -49,7 +51,7 @@ def test_a_mode_replaces_the_parts_of_the_preset(as_list: bool) -> None:
     assert note.startswith('preset: what "recommended" says about compression.activations.levels, ')
 
 
-@pytest.mark.filterwarnings("ignore:compression.rewrites")
+@pytest.mark.filterwarnings("ignore:compression.rewrites", "ignore:preset")
 def test_the_mode_of_a_section_replaces_the_parts_of_that_section_alone() -> None:
     config = load_config(content("adabin", weights={"mode": "dorefa", "estimator": "clipped"}))
     activation, weight = binarizers(config)
