@@ -128,8 +128,8 @@ def test_input_with_other_channels_is_refused_with_the_name(shape: tuple[int, ..
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"scale_init": "max"}, 'scale_init: expected "quantile" or "mse", got \'max\''),
-        ({"threshold_init": "max"}, 'threshold_init: expected "half" or "mse", got \'max\''),
+        ({"scale_init": "max"}, 'scale_init: got \'max\', expected one of "quantile", "mse"'),
+        ({"threshold_init": "max"}, 'threshold_init: got \'max\', expected one of "half", "mse"'),
         ({"init_batches": 0}, "activation_init_batches: expected 1 or more, got 0"),
     ],
 )
