@@ -209,15 +209,18 @@ def write_plot(rows: list[Row]) -> None:
     protocols = [name for name in PROTOCOLS if sum(bool(row.accuracies[name]) for row in rows) > 1]
     figure = Figure(figsize=(4.5 * len(protocols), 3.8), layout="constrained")
     for axes, protocol in zip(figure.subplots(1, len(protocols), squeeze=False)[0], protocols, strict=True):
-        for index, row in enumerate(rows):
-            if row.accuracies[protocol]:
-                x, y = 1e3 * row.picture, statistics.mean(row.accuracies[protocol])
-                axes.plot(x, y, "s" if row.name == FULL_PRECISION else "o", color=f"C{index}")
-                label = row.name.replace("_", " ")
-                axes.annotate(label, (x, y), (0, 5), textcoords="offset points", fontsize=8, ha="center")
+        shown_rows = [row for row in rows if row.accuracies[protocol]]
+        shown_rows.sort(key=lambda row: statistics.mean(row.accuracies[protocol]))
+        for index, row in enumerate(shown_rows):
+            x, y = 1e3 * row.picture, statistics.mean(row.accuracies[protocol])
+            axes.plot(x, y, "s" if row.name == FULL_PRECISION else "o", color=f"C{rows.index(row)}")
+            # Neighbours have their names on different sides.
+            (side, align) = (6, "left") if index % 2 else (-6, "right")
+            label, offset = row.name.replace("_", " "), (side, -3)
+            axes.annotate(label, (x, y), offset, textcoords="offset points", fontsize=8, ha=align)
         axes.set(title=f"{protocol} protocol", xlabel="ms a picture, one thread", ylabel="test accuracy, %")
         axes.grid(alpha=0.3)
-        axes.margins(x=0.25, y=0.15)
+        axes.margins(x=0.4, y=0.15)
     figure.savefig(PLOT, metadata={"Date": None})
 
 
