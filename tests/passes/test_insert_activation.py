@@ -1,24 +1,29 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fxbin.added import RPReLU
-from fxbin.passes import AddShortcuts, InsertRPReLU
+from fxbin.added import Hardtanh, RPReLU
+from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU
+from fxbin.passes.insert_activation import InsertActivation
 from tests.passes.blocks import Plain, PreActivated, Residual, conv
 from tests.passes.rewriting import assert_rewrites_network, listing, marked, reasons
 
 
-def test_relu_behind_the_sum_of_a_block_becomes_rprelu() -> None:
+@pytest.mark.parametrize(("pass_", "layer"), [(InsertRPReLU(), RPReLU), (InsertHardtanh(), Hardtanh)])
+def test_it_takes_the_place_of_the_relu_behind_the_sum_of_a_block(
+    pass_: InsertActivation, layer: type[nn.Module]
+) -> None:
     module = marked(Residual(), 1, 2, 4, 4)
-    assert reasons(InsertRPReLU(), module) == {
+    assert reasons(pass_, module) == {
         "conv1": 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one',
         "conv2": "",
     }
     assert_rewrites_network(
-        InsertRPReLU(),
+        pass_,
         module,
         before=listing(module),
-        after="""
+        after=f"""
             x = placeholder x()
             conv1 = call_module conv1(x)
             bn1 = call_module bn1(conv1)
@@ -26,11 +31,11 @@ def test_relu_behind_the_sum_of_a_block_becomes_rprelu() -> None:
             conv2 = call_module conv2(relu)
             bn2 = call_module bn2(conv2)
             iadd = call_function iadd(bn2, x)
-            conv2_rprelu = call_module conv2.rprelu(iadd)
-            output = output output(conv2_rprelu)
+            conv2_{pass_.key} = call_module conv2.{pass_.key}(iadd)
+            output = output output(conv2_{pass_.key})
         """,
     )
-    assert isinstance(module.get_submodule("conv2.rprelu"), RPReLU)
+    assert isinstance(module.get_submodule(f"conv2.{pass_.key}"), layer)
 
 
 def test_with_shortcuts_each_convolution_gets_one() -> None:
