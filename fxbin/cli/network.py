@@ -91,17 +91,14 @@ def chosen_checkpoint(source: str, config: str | None = None, *, best: bool = Fa
     place = Path(source)
     if best and config is not None:
         raise ConfigError(f"--best: with --config, {source} is no run: leave one of the two options out.")
-    if _is_run_folder(source):
-        from fxbin.train.run_folder import checkpoint_in
-
-        return str(checkpoint_in(place, best=best))
-    if not best:
+    is_folder = _is_run_folder(source)
+    if not (is_folder or best):
         return source
-    if place.name not in ("checkpoint.pt", "best.pt"):
+    if not is_folder and place.name not in ("checkpoint.pt", "best.pt"):
         raise ConfigError(f"--best: {source!r}: expected the folder of a run, or checkpoint.pt in one.")
     from fxbin.train.run_folder import checkpoint_in
 
-    return str(checkpoint_in(place.parent, best=True))
+    return str(checkpoint_in(place if is_folder else place.parent, best=best))
 
 
 def _is_run_folder(source: str) -> bool:

@@ -1,6 +1,6 @@
 """Facts about the graph of a model that is being deployed, for the passes that rewrite it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -86,20 +86,19 @@ def limiting_activation(module: fx.GraphModule, node: fx.Node) -> str | None:
     """
     if is_relu(module, node):
         return "relu"
-    if calls_plain(module, node, nn.ReLU6) or (node.target is F.relu6 and _is_default(node, "inplace")):
+    if calls_plain(module, node, nn.ReLU6) or _calls_without_options(node, F.relu6):
         return "relu6"
     layer = called(module, node)
     if isinstance(layer, nn.Hardtanh):
         is_known = calls_plain(module, node, nn.Hardtanh) and (layer.min_val, layer.max_val) == (-1, 1)
     else:
-        is_function = node.target is F.hardtanh and _is_default(node, "inplace")
-        is_known = calls_plain(module, node, Hardtanh) or is_function
+        is_known = calls_plain(module, node, Hardtanh) or _calls_without_options(node, F.hardtanh)
     return "hardtanh" if is_known else None
 
 
-def _is_default(node: fx.Node, *but: str) -> bool:
-    """Whether the function that `node` calls has no options besides `but`."""
-    return len(node.args) == 1 and {*node.kwargs} <= {*but}
+def _calls_without_options(node: fx.Node, function: Callable[..., Tensor]) -> bool:
+    """Whether `node` calls `function` with its operand and at most `inplace`."""
+    return node.target is function and len(node.args) == 1 and node.kwargs.keys() <= {"inplace"}
 
 
 def nodes_between(first: fx.Node, last: fx.Node) -> list[fx.Node]:
