@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxbin.binarizers.ranks import rank_count
 from fxbin.compiler.capture import capture
 from fxbin.config import Config
 from fxbin.config.changes import Change
@@ -25,6 +26,7 @@ from fxbin.train.build import model_of
 from fxbin.train.check_features import check_features
 from fxbin.train.check_logits import check_logits
 from fxbin.train.compiled import check_compiler
+from fxbin.train.data.sizes import check_enough
 from fxbin.train.loggers.choose import check_loggers
 from fxbin.train.output_folder import check_room, check_writable
 from fxbin.train.processes import is_first_process
@@ -142,6 +144,13 @@ def data_fit(subject: Subject) -> Iterator[str]:
         yield from subject.data.notes
 
 
+def processes_get_pictures(subject: Subject) -> tuple[()]:
+    """Find batches or data with fewer pictures than there are processes."""
+    if subject.has_data:
+        check_enough(subject.data.training_pictures, subject.config.batch_size, rank_count())
+    return ()
+
+
 def run_can_be_resumed(subject: Subject) -> tuple[()]:
     """Find a checkpoint of another config in the output folder."""
     if subject.has_data:
@@ -237,6 +246,7 @@ CHECKS: tuple[Check, ...] = (
     loggers_are_installed,
     compiler_works,
     data_fit,
+    processes_get_pictures,
     run_can_be_resumed,
     checkpoint_has_room,
     scopes_match,

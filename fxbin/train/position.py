@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import distributed
@@ -35,6 +35,9 @@ class Position:
     of_ranks: list[dict[str, Any]]
     """Of each process: ``{"meter": ..., "diagnostics": ...}``, what was summed up in the epoch so far."""
 
+    training_counts: list[int] = field(default_factory=list)
+    """What `Data.training_counts` was; empty if it was not kept."""
+
     @classmethod
     def now(
         cls,
@@ -44,6 +47,7 @@ class Position:
         seconds: float,
         meter: Meter,
         diagnostics: Diagnostics | None,
+        training_counts: Sequence[int],
     ) -> "Position":
         """The place that training has reached; all processes must call it."""
         kept = {key: value for key, value in vars(meter).items() if key not in NOT_KEPT}
@@ -54,7 +58,7 @@ class Position:
         every = [own] * rank_count()
         if rank_count() > 1:
             distributed.all_gather_object(every, own)
-        return cls(batches, list(division), stage, seconds, every)
+        return cls(batches, list(division), stage, seconds, every, list(training_counts))
 
     def restore(self, diagnostics: Diagnostics | None) -> Meter:
         """The meter of this process, and `diagnostics` as they were; of a new process they begin here."""

@@ -1,7 +1,7 @@
 """Checks whether a run can resume from a checkpoint, as its config may have changed since."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,27 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
             " --restart."
         )
     return checkpoint
+
+
+def check_same_pictures(checkpoint: Checkpoint, now: Sequence[int]) -> None:
+    """Raise CheckpointError if an epoch was begun with other training pictures than `Data.training_counts`.
+
+    Which of them it has not seen yet could not be told.
+    """
+    before = (checkpoint.position or {}).get("training_counts", [])
+    if not before or before == list(now):
+        return
+    if len(before) != len(now):
+        difference = f"{len(before)} shards of training pictures, now there are {len(now)}"
+    else:
+        place = next(i for i, count in enumerate(before) if count != now[i])
+        of_shard = f" in shard {place + 1} of {len(now)}" if len(now) > 1 else ""
+        difference = f"{before[place]} training pictures{of_shard}, now there are {now[place]}"
+    raise CheckpointError(
+        f"data: the run was stopped in the middle of an epoch of {difference}, so it is not known which of "
+        "them are left. Restore the data until the epoch has ended, choose another folder with --output, or "
+        "start over with --restart."
+    )
 
 
 def changed_keys(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -80,7 +80,9 @@ def run_epoch(
 
     def save(meter: Meter, done: int) -> None:
         seconds = time.perf_counter() - started
-        now = Position.now(done, batches.division(), stage, seconds, meter, phase.diagnostics)
+        now = Position.now(
+            done, batches.division(), stage, seconds, meter, phase.diagnostics, data.training_counts
+        )
         recorder.record_position(phase, epoch, now)
 
     meter, used = train_with_schedule(phase, model, epoch, batches, progress, save)

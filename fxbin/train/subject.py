@@ -18,7 +18,7 @@ from fxbin.train.data.kept import check_same_classes
 from fxbin.train.device import choose_device
 from fxbin.train.located import Located, located
 from fxbin.train.processes import own_device
-from fxbin.train.resume import checkpoint_path, find_resumable
+from fxbin.train.resume import check_same_pictures, checkpoint_path, find_resumable
 from fxbin.train.teacher import OwnTeacher, own_teacher
 
 T = TypeVar("T")
@@ -177,6 +177,7 @@ class Subject:
         resumed = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
         if resumed is not None:
             check_same_classes(resumed.data, self.data.kept())
+            check_same_pictures(resumed, self.data.training_counts)
         return resumed
 
     @Part

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from fxbin.errors import DataError
 from fxbin.train.history import EpochRecord
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import train
 from tests.distributed.two_ranks import TwoRanks
 from tests.pictures import write_pictures
+from tests.train.small_run import small_run
 
 MODEL = """
 from torch import nn
@@ -199,3 +201,17 @@ def test_torchrun_trains_and_only_rank_0_prints_and_writes(torchrun: Any) -> Non
     assert {path.name for path in (folder / "run").iterdir()} >= {"checkpoint.pt", "report.json", "graph.dot"}
     report = json.loads((folder / "run" / "report.json").read_text())
     assert len(report["history"]) == 5
+
+
+def refused(config: dict[str, Any], output: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        train(config, output)
+    return str(caught.value)
+
+
+def test_a_batch_without_a_picture_for_each_process_is_refused_at_once(
+    two_ranks: TwoRanks, tmp_path: Path
+) -> None:
+    told = two_ranks(refused, small_run(tmp_path, batch_size=1), tmp_path / "run")
+    assert all("batch_size: 1 is too small for 2 processes" in text for text in told)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fxbin.errors import CheckpointError
 from fxbin.train.checkpoint import load_checkpoint
 from fxbin.train.data.stream_data import StreamBatches
 from fxbin.train.progress import TrainingProgress
@@ -135,3 +136,27 @@ def test_a_streamed_epoch_that_was_stopped_and_resumed_has_every_picture_once(
         pictures = [picture for (own, _), part in done.items() if own == seed for picture in part]
         assert sorted(pictures) == list(range(PICTURES))
     assert [position for seed, position, _ in seen if seed == 0] == [0, 1, 2, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("shards", "difference"),
+    [
+        ((20, 9, 12), "5 training pictures in shard 2 of 3, now there are 9"),
+        ((20, 5, 12, 6), "3 shards of training pictures, now there are 4"),
+    ],
+)
+def test_an_epoch_does_not_go_on_with_other_shards(
+    config: dict[str, Any], tmp_path: Path, shards: tuple[int, ...], difference: str
+) -> None:
+    config["data"] = f"wds:{tmp_path}/train-*.tar"
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", progress=StoppedAt(2))
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    write_shards(tmp_path, "train", shards)
+    with pytest.raises(CheckpointError) as caught:
+        train(config, tmp_path / "run")
+    assert f"middle of an epoch of {difference}, so" in str(caught.value)
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+    write_shards(tmp_path, "train", (20, 5, 12))
+    (tmp_path / "train-3.tar").unlink(missing_ok=True)
+    assert len(train(config, tmp_path / "run").history) == 4

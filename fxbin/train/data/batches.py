@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fxbin.errors import DataError
-from fxbin.train.data.sizes import batch_sizes
+from fxbin.train.data.sizes import batch_sizes, check_enough
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Batches:
     """Number of parts into which each batch is divided, one for each training process."""
 
     def __post_init__(self) -> None:
-        if len(self.images) < self.ranks:
-            raise DataError(f"{len(self.images)} images are too few for {self.ranks} processes")
+        check_enough(len(self.images), self.batch_size, self.ranks)
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""

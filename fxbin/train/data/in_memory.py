@@ -62,6 +62,11 @@ class ImageData:
         return len(self.train_y)
 
     @property
+    def training_counts(self) -> tuple[int, ...]:
+        """See `Data.training_counts`."""
+        return (self.training_pictures,)
+
+    @property
     def held_out_pictures(self) -> int:
         """Number of test images."""
         return len(self.test_y)

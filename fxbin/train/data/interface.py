@@ -54,6 +54,10 @@ class Data(Protocol):
         """Number of pictures to train on."""
 
     @property
+    def training_counts(self) -> Sequence[int]:
+        """On what the order of an epoch depends: the number of training pictures, or that of each shard."""
+
+    @property
     def held_out_pictures(self) -> int:
         """Number of pictures that are held out."""
 

@@ -40,6 +40,7 @@ class LoaderData:
         self._loaders = (training, held_out)
         self._picture: tuple[int, int, int] | None = None
         self.training_pictures = _pictures(training, config.batch_size)
+        self.training_counts: tuple[int, ...] = (self.training_pictures,)
         self.held_out_pictures = _pictures(held_out, config.batch_size)
         if isinstance(_sampler(held_out), DistributedSampler):
             raise DataError(

@@ -31,8 +31,11 @@ def part_size(size: int, rank: int, ranks: int) -> int:
 def check_enough(pictures: int, batch_size: int, ranks: int) -> None:
     """Raise DataError if a process would get no picture of a batch."""
     if pictures < ranks:
-        raise DataError(f"{pictures} images are too few for {ranks} processes")
+        raise DataError(
+            f"data: {pictures} training pictures are too few for {ranks} processes. Start fewer processes."
+        )
     if batch_size < ranks:
         raise DataError(
-            f"batch_size: {batch_size} is too small for {ranks} processes: each needs one picture of a batch."
+            f"batch_size: {batch_size} is too small for {ranks} processes, as each needs a picture of each "
+            "batch. Make it larger, or start fewer processes."
         )

@@ -106,6 +106,7 @@ class StreamData(WorkerData):
             pictures=(streams.training.samples, streams.held_out.samples),
             workers=self.reading,
         )
+        self.training_counts = streams.training.counts
         self._streams = streams
         self._ranks = ranks
         self._samples: dict[int | None, Batch] = {}

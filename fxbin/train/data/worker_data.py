@@ -43,6 +43,7 @@ class WorkerData:
         self.notes = notes
         self.preprocessing = preprocessing
         self.training_pictures, self.held_out_pictures = pictures
+        self.training_counts: tuple[int, ...] = (self.training_pictures,)
         self.device = device
         self.config = config
         self.bad_training = BadPictures("training", self.training_pictures, config.bad_pictures)

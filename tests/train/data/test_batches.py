@@ -76,5 +76,10 @@ def test_parts_of_the_ranks_are_together_the_batch_of_one_process(ranks: int) ->
 
 
 def test_more_ranks_than_images_are_refused() -> None:
-    with pytest.raises(DataError, match="10 images are too few for 11 processes"):
+    with pytest.raises(DataError, match="data: 10 training pictures are too few for 11 processes"):
         batches(ranks=11)
+
+
+def test_batches_smaller_than_the_number_of_ranks_are_refused() -> None:
+    with pytest.raises(DataError, match="batch_size: 4 is too small for 5 processes"):
+        batches(ranks=5)
