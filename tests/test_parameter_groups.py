@@ -6,7 +6,7 @@ from torch import nn
 
 import fxbin
 from fxbin.binarized.module import BinarizedModule
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, TransformError
 from fxbin.staged.parameter_groups import parameter_groups
 
 
@@ -169,3 +169,11 @@ def test_an_added_rprelu_counts_as_one() -> None:
     names = {id(parameter): name.rpartition(".")[2] for name, parameter in model.named_parameters()}
     _, without = parameter_groups(model)
     assert {names[id(p)] for p in without["params"]} == {"gamma", "zeta", "beta"}
+
+
+def test_the_model_may_be_in_a_wrapper_that_only_calls_it() -> None:
+    model = transformed(base_lr=0.02)
+    groups = parameter_groups(nn.DataParallel(model))
+    assert [id(p) for group in groups for p in group["params"]] == [id(p) for p in model.parameters()]
+    with pytest.raises(TransformError, match=r"fxbin.parameter_groups: expected a model that"):
+        parameter_groups(nn.Linear(2, 2))

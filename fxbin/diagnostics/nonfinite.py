@@ -5,41 +5,46 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from fxbin.binarized.effects_undone import effects_undone
 from fxbin.binarized.module import BinarizedModule
+from fxbin.binarized.unwrap import transformed
 from fxbin.graph.containers import leaves
 from fxbin.graph.node_info import node_info
 
 
-def first_nonfinite(model: BinarizedModule, *args: Any, **kwargs: Any) -> str | None:
+def first_nonfinite(model: nn.Module, *args: Any, **kwargs: Any) -> str | None:
     """Run `model` on a batch and name the first value that is not finite; None if all values are.
 
     Use it when the loss has become NaN. Binarizers in train mode pass NaN on instead of giving it a level, so
     it reaches the loss. The result names an input, a parameter, a buffer, or a node as `node_names` lists it.
     The model runs in its current mode and does not change; the search waits for the device after each node.
 
-    Raises: TransformError if the model was transformed for calls with other arguments only (`other_calls`).
+    Raises: TransformError if the model does not come from `fxbin.transform`, or was transformed for calls
+            with other arguments only (`other_calls`).
 
     Limits: Where modules run as their own code (islands), only the inputs and nodes of the traced parts are
             checked, not what that code does in between. Inside a `leaf_modules` class it names the module
             only. A BatchNorm whose running statistics are not finite shows in eval mode only, where it uses
             them.
     """
+    binarized = transformed(model, "first_nonfinite")
 
     def search(graph: fx.Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _Search(model, graph, _by_name(graph, args, kwargs)).run()
+        return _Search(binarized, graph, _by_name(graph, args, kwargs)).run()
 
-    whole = model.computed_graph(args, kwargs)
-    with torch.no_grad(), effects_undone(model), ExitStack() as stack:
-        for part in model.traced_parts.values():
+    whole = binarized.computed_graph(args, kwargs)
+    with torch.no_grad(), effects_undone(binarized), ExitStack() as stack:
+        for part in binarized.traced_parts.values():
             stack.enter_context(part.run_by(search))
         try:
-            output = model(*args, **kwargs) if whole is None else search(whole, args, kwargs)
+            output = binarized(*args, **kwargs) if whole is None else search(whole, args, kwargs)
         except _FoundError as found:
             return found.name
-    return None if _is_finite(output) else f"the code of {type(model).__name__}, which runs as plain Python"
+    return (
+        None if _is_finite(output) else f"the code of {type(binarized).__name__}, which runs as plain Python"
+    )
 
 
 class _FoundError(Exception):

@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from fxbin.binarized.module import BinarizedModule
+from torch import nn
+
+from fxbin.binarized.unwrap import transformed, unwrapped
 from fxbin.staged.weight_decay import without_decay
 
 
-def parameter_groups(model: BinarizedModule) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Parameter groups of a transformed model, for any optimizer of torch: ``Adam(parameter_groups(model))``.
+
+    The model may be in DistributedDataParallel or another wrapper that only calls it.
 
     Scales and thresholds get the learning rate `base_lr` times `binarizer_lr_multiplier`, all other
     parameters `base_lr`. What `wd_exclude` names gets no weight decay, all other parameters `base_wd`. With a
@@ -17,8 +21,10 @@ def parameter_groups(model: BinarizedModule) -> list[dict[str, Any]]:
     A factor on gradients (`compression_lr_multiplier`) has no such effect with Adam, which divides by their
     size.
 
-    Raises ConfigError if an expression in `wd_exclude` matches no parameter.
+    Raises ConfigError if an expression in `wd_exclude` matches no parameter, and TransformError if `model`
+    does not come from `fxbin.transform`.
     """
+    model = transformed(unwrapped(model), "parameter_groups")
     params = model.binarization.config.binarization.params
     has_two_rates = params.binarizer_lr_multiplier != 1
     learned = model.binarization.parameters() if has_two_rates else []
