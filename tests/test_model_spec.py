@@ -22,6 +22,12 @@ def make_number():
 
 def needs(argument):
     return argument
+
+def fails(num_classes):
+    return {}["width"]
+
+def leaves():
+    raise SystemExit(3)
 """
 
 
@@ -84,12 +90,14 @@ def test_a_wrong_name_gets_its_near_misses(spec: str, message: str) -> None:
     [
         ("Nett", r"has no function or class 'Nett' \(it has: Net\)"),
         ("make_number", "gave a int, expected a torch.nn.Module"),
-        ("needs", r"cannot be built with \(\): needs\(\) missing 1 required positional argument"),
+        ("fails", r"cannot be built with \(num_classes=10\): KeyError: 'width' \(.*\.py:\d+\)"),
+        ("leaves", r"cannot be built with \(\): SystemExit: 3 \(.*\.py:\d+\)"),
+        ("needs", r"cannot be built with \(\): TypeError: needs\(\) missing 1 required positional argument"),
     ],
 )
 def test_a_file_with_something_else_says_so(source_file: Path, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_model(f"{source_file}:{name}")
+        build_model(f"{source_file}:{name}", num_classes=10 if name == "fails" else None)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

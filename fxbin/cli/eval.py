@@ -56,7 +56,7 @@ def evaluate(
     `fxbin eval own.pt --config own.json5 --data folder:pictures`
     """
     from fxbin.train.data import open_data
-    from fxbin.train.data.kept import class_names
+    from fxbin.train.data.kept import class_names, why_not_held_out
     from fxbin.train.device import choose_device
     from fxbin.train.held_out import accuracy_by_class, labels_of_network, with_kept_preprocessing
 
@@ -71,7 +71,11 @@ def evaluate(
     found = accuracy_by_class(network.model.to(device), opened, names, labels)
     about = {"network": source, "stage": str(network.model.binarization.stage), "data": opened.name}
     notes = opened.epoch_notes()
-    if whole and network.config.data == network.trained_on:
+    is_same = network.config.data == network.trained_on
+    is_chosen = whole or _names_held_out(settings or [])
+    if is_same and not is_chosen and (why := why_not_held_out(network.kept, opened.kept())):
+        notes.append(f"data: {why}. Some may have been trained on, and the accuracy may be too high.")
+    if whole and is_same:
         notes.append(
             f"--data: {data!r} is what the network was trained on. Leave it out for what was held out."
         )
@@ -89,12 +93,17 @@ def evaluate(
     )
 
 
+def _names_held_out(settings: list[str]) -> bool:
+    """Whether the values of --set say which pictures are held out."""
+    return any(parse_change(text).key == "data_held_out" for text in settings)
+
+
 def _is_whole(data: str, settings: list[str]) -> bool:
     """Whether all pictures of `data`, the value of --data, are evaluated, as no part of them is held out.
 
     Raises ConfigError as `_is_split` does.
     """
-    if any(parse_change(text).key == "data_held_out" for text in settings):
+    if _names_held_out(settings):
         return False
     if data.startswith("folder:"):
         return not _is_split(Path(data.removeprefix("folder:")).expanduser())
@@ -106,14 +115,15 @@ def _is_split(folder: Path) -> bool:
 
     Raises ConfigError if there is one of the two alone.
     """
-    from fxbin.train.data.folder import HELD_OUT, TRAINING
+    from fxbin.train.data.folder import HELD_OUT_FOLDERS, TRAINING, folders_in, parts_in
 
-    inside = {each.name for each in folder.iterdir() if each.is_dir()} if folder.is_dir() else set()
-    found = sorted(inside & set(HELD_OUT))
-    if TRAINING in inside and found:
+    inside = folders_in(folder)[0] if folder.is_dir() else []
+    training, held_out = parts_in(inside)
+    if training and held_out:
         return True
-    if TRAINING in inside or (found and inside <= set(HELD_OUT)):
-        only, lacking = (found[0], TRAINING) if found else (TRAINING, " or ".join(HELD_OUT))
+    if training or (held_out and len(held_out) == len(inside)):
+        lacking = " or ".join(HELD_OUT_FOLDERS) if training else TRAINING
+        only = (training or held_out)[0]
         raise ConfigError(
             f"--data: 'folder:{folder}': it has the folder {only!r}, but no {lacking}: write "
             f"'folder:{folder / only}' to evaluate all pictures in that."
@@ -126,7 +136,7 @@ def _of_data(data: str | None, whole: bool, settings: list[str]) -> list[Change]
     if data is None:
         return []
     changes = [Change("data", data, "--data")]
-    if any(parse_change(text).key == "data_held_out" for text in settings):
+    if _names_held_out(settings):
         return changes
     return [*changes, Change("data_held_out", data if whole else LEFT_OUT, "--data")]
 

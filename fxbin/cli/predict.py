@@ -55,8 +55,10 @@ def predict(
     Examples: `fxbin predict runs/flowers photo.jpg --best`,
     `fxbin predict runs/flowers/model.onnx pictures/ --top 1 --format csv > classes.csv`
     """
-    from fxbin.train.picture_files import picture_files, read_pictures
+    from fxbin.train.picture_files import left_out_in, picture_files, read_pictures
 
+    for note in left_out_in(pictures):
+        typer.echo(f"note: {note}", err=True)
     files = list(picture_files(pictures))
     classifier = _classifier(source, config, settings or [], average=average, best=best, pictures=len(files))
     printer = _Printer(output)

@@ -19,11 +19,11 @@ from typing import Any
 from torch import nn
 
 from fxbin import torch_private
-from fxbin.errors import ConfigError
+from fxbin.errors import ConfigError, FxbinError
 from fxbin.errors.messages import closest
 from fxbin.train.models import resnet18_thin, resnet_thin
 from fxbin.train.other_classes import with_classes
-from fxbin.train.python_file import load_callable, split_spec
+from fxbin.train.python_file import OF_USERS, described, load_callable, split_spec
 from fxbin.train.torchvision_operators import declare_operators
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -151,12 +151,18 @@ def with_weights(make: Callable[..., Any], options: dict[str, Any], spec: str) -
 
 def call(make: Callable[..., Any], options: dict[str, Any], spec: str) -> nn.Module:
     """Call `make` with `options`; raise ConfigError if it fails, or does not return an `nn.Module`."""
+    own = split_spec(spec)
+    # Of libraries, what they raise for wrong options, which they check with asserts as well.
+    expected = (TypeError, ValueError, RuntimeError, AssertionError) if own is None else OF_USERS
     try:
         model = make(**options)
-    # AssertionError, because libraries check their options with asserts as well.
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except FxbinError as error:
+        error.add_note(f"raised by model: {spec!r}")
+        raise
+    except expected as error:
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        raise ConfigError(f"model: {spec!r} cannot be built with ({given}): {error}") from error
+        reason = str(error) if own is None else described(error, own[0])
+        raise ConfigError(f"model: {spec!r} cannot be built with ({given}): {reason}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {spec!r} gave a {type(model).__name__}, expected a torch.nn.Module.")
     return model

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fxbin.train.data.decode import SUFFIXES, BadPictureError, decode
+from fxbin.train.data.folder import files_in, left_out
 from fxbin.train.data.preprocessing import Preprocessing
 
 BATCH = 64
@@ -31,17 +32,20 @@ class ReadPictures:
 def picture_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the files in `paths`, and the pictures in the folders among them, also in inner ones, by name.
 
-    In a folder the ending of a name decides what is a picture; a file that is named itself counts always, and
-    so does a folder without pictures, which `read_pictures` then calls bad.
+    In a folder the ending of a name decides what is a picture, and hidden files do not count, as in the
+    training; a file that is named itself counts always, and so does a folder without pictures, which
+    `read_pictures` then calls bad.
     """
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(
-            file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-        )
-        yield from inside or [path]
+        yield from sorted(path / file for file in files_in(path).pictures) or [path]
+
+
+def left_out_in(paths: Sequence[Path]) -> list[str]:
+    """Notes about what `picture_files` leaves out in the folders among `paths`."""
+    return [note for path in paths if path.is_dir() for note in left_out(str(path), [files_in(path)])]
 
 
 def read_pictures(

@@ -16,6 +16,10 @@ CONTENT = "__fxbin_content__"
 """Name in a module of what its file held when it was run."""
 
 
+OF_USERS = (Exception, SystemExit)
+"""What code of users may raise that is not for fxbin: anything but the wish to stop it."""
+
+
 def split_spec(spec: str) -> tuple[Path, str] | None:
     """File and name in ``path/to/file.py:name``; None if `spec` has another form.
 
@@ -73,16 +77,19 @@ def _run(name: str, path: Path, content: bytes, what: str) -> ModuleType:
         del sys.modules[name]
         error.add_note(f"while {path} was imported, for {what}")
         raise
-    except Exception as error:
+    except OF_USERS as error:
         del sys.modules[name]
-        raise ConfigError(
-            f"{what}: {path} cannot be imported: {type(error).__name__}: {error}{_line(error, path)}"
-        ) from error
+        raise ConfigError(f"{what}: {path} cannot be imported: {described(error, path)}") from error
     setattr(module, CONTENT, content)
     return module
 
 
-def _line(error: Exception, path: Path) -> str:
-    """The last line of `path` that was at work when `error` was raised, as the end of a sentence."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f" (line {frames[-1].lineno})" if frames else ""
+def described(error: BaseException, path: Path) -> str:
+    """What was raised by code of the user's file `path`, and by which line of it.
+
+    If that calls a function in another file, the line is the last one in `path` all the same.
+    """
+    file = str(path.expanduser().resolve())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{f': {text}' if text else ''}{f' ({file}:{lines[-1]})' if lines else ''}"

@@ -14,7 +14,7 @@ from fxbin.errors import FxbinError
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.data import Data, open_data
-from fxbin.train.data.kept import check_same_classes
+from fxbin.train.data.kept import check_same_classes, check_same_held_out
 from fxbin.train.device import choose_device
 from fxbin.train.located import Located, located
 from fxbin.train.processes import own_device
@@ -176,7 +176,9 @@ class Subject:
             return None
         resumed = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
         if resumed is not None:
-            check_same_classes(resumed.data, self.data.kept())
+            kept = self.data.kept()
+            check_same_classes(resumed.data, kept)
+            check_same_held_out(resumed.data, kept)
             check_same_pictures(resumed, self.data.training_counts)
         return resumed
 

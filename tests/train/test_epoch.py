@@ -8,6 +8,7 @@ from torch import nn
 from fxbin.errors import DataError
 from fxbin.train.distillation import DistillationLoss, soft_cross_entropy
 from fxbin.train.epoch import predict, train_epoch
+from fxbin.train.finite_loss import FiniteLosses
 from fxbin.train.meter import Meter
 
 
@@ -54,9 +55,31 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt() -> None
     model = nn.Linear(3, 4)
     before = copy.deepcopy(model.state_dict())
     x, y = data(4)
+
+    def run(x: torch.Tensor, factor: float) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train_epoch(model, [(x, y)], lambda *given: loss(*given) * factor, optimizer)
+
     with pytest.raises(DataError, match=r"the loss became nan in batch 1: lower base_lr"):
-        train_epoch(model, [(x * torch.nan, y)], loss, torch.optim.SGD(model.parameters(), lr=0.1))
+        run(x, torch.nan)
+    x[2, 1] = torch.inf
+    with pytest.raises(DataError, match=r"data: batch 1 .*, picture 3 of 4: the inputs .* not finite"):
+        run(x, 1.0)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_inputs_that_are_not_finite_are_told_from_a_rate_that_is_too_high_later_on_a_gpu() -> None:
+    losses, model, nan = FiniteLosses(), nn.Identity(), torch.tensor(torch.nan)
+    x = torch.zeros(3, 1, 2, 2)
+    # The device `meta` is not the CPU either, so losses are noted; the numbers are put in place here.
+    losses.add(torch.empty((), device="meta"), 1, model, x)
+    assert [(batch, bool(finite.all())) for batch, _, finite in losses._losses] == [(1, True)]
+    losses._losses = [(7, nan, torch.tensor([False, True, False]))]
+    with pytest.raises(DataError, match=r"data: batch 7 of the training, pictures 1, 3 of 3: the inputs"):
+        losses.check()
+    losses._losses = [(7, nan, torch.tensor([True, True, True]))]
+    with pytest.raises(DataError, match=r"the loss became nan in batch 7: lower base_lr"):
+        losses.check()
 
 
 def test_predict_uses_eval_mode_and_puts_the_mode_back() -> None:

@@ -1,6 +1,7 @@
 """Decodes pictures in files, or in the bytes of a file, and says why one cannot be."""
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,19 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Endings of the names of pictures in a folder, as in torchvision's ImageFolder."""
 
+ORIENTATION = 0x0112
+"""EXIF tag that says how the camera was held."""
+
+EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where in `info` Pillow keeps the tags; most pictures have none, and need not be asked for the tag."""
+
 
 class BadPictureError(Exception):
     """A picture that cannot be read; the message is the reason alone."""
 
 
 def decode(source: Path | bytes, channels: int) -> "Image.Image":
-    """The picture in a file, or in its bytes, in RGB; in grey if `channels` is 1.
+    """The picture in a file, or in its bytes, in RGB, upright; in grey if `channels` is 1.
 
     Where it is transparent, the background is white.
 
@@ -33,10 +40,10 @@ def decode(source: Path | bytes, channels: int) -> "Image.Image":
 
 
 def as_mode(picture: "Image.Image", channels: int) -> "Image.Image":
-    """`picture` in RGB, or in grey if `channels` is 1, on white where it is transparent."""
+    """`picture` in RGB, or in grey if `channels` is 1, upright, and on white where it is transparent."""
     mode = "L" if channels == 1 else "RGB"
+    picture = upright(picture)
     if picture.mode == mode and "transparency" not in picture.info:
-        picture.load()  # nothing is converted, so the file has to be read while it is open
         return picture
     if picture.mode == "P" and "transparency" in picture.info:
         picture = with_opaque_palette(picture)
@@ -45,12 +52,35 @@ def as_mode(picture: "Image.Image", channels: int) -> "Image.Image":
     return picture.convert(mode)
 
 
+def upright(picture: "Image.Image") -> "Image.Image":
+    """`picture`, turned and mirrored as the EXIF tag of a camera says that it is to be looked at."""
+    from PIL import Image
+
+    picture.load()  # which turns a TIFF, and reads what a PNG has behind its pixels
+    if not any(name in picture.info for name in EXIF):
+        return picture
+    orientation = 1
+    # Damaged tags can make Pillow fail with any kind of error, and are no reason to leave the picture out.
+    with suppress(Exception):
+        orientation = int(picture.getexif().get(ORIENTATION, 1))
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    return picture.transpose(turns[orientation]) if orientation in turns else picture
+
+
 def with_opaque_palette(picture: "Image.Image") -> "Image.Image":
     """`picture`, whose palette has transparent colours, with what they look like on white instead.
 
     That is done for up to 256 colours, and not for each pixel.
     """
-    picture.load()
     colours, transparency = picture.getpalette("RGB") or [], picture.info["transparency"]
     count = len(colours) // 3
     if isinstance(transparency, bytes):

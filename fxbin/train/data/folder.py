@@ -1,7 +1,9 @@
 """Pictures in folders, one for each class: the layouts that torchvision's `ImageFolder` reads."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import filterfalse
 from pathlib import Path
 
 import torch
@@ -11,11 +13,15 @@ from fxbin.errors import DataError
 from fxbin.errors.messages import listed
 from fxbin.train.data.decode import SUFFIXES
 from fxbin.train.data.picture_set import Parts, Selected, Texts
-from fxbin.train.data.split import classes_without, stratified_split
+from fxbin.train.data.split import classes_without, split_by_name
 
 TRAINING = "train"
 HELD_OUT = ("val", "test", "validation", "valid")
-"""Names of the folders that hold what is trained on, and what is held out, beside each other."""
+"""Names of the splits that are trained on, and held out."""
+
+TRAINING_FOLDERS = (TRAINING, "training")
+HELD_OUT_FOLDERS = (*HELD_OUT, "testing")
+"""Names of the folders that hold these, beside each other, in upper or lower case."""
 
 
 class FolderPictures:
@@ -28,20 +34,21 @@ class FolderPictures:
     def __init__(self, root: Path, class_names: tuple[str, ...]) -> None:
         found: list[str] = []
         labels: list[int] = []
-        left_out = 0
+        every = []
         for label, name in enumerate(class_names):
-            pictures, others = files_in(root / name)
-            if not pictures:
+            inside = files_in(root / name)
+            if not inside.pictures:
                 raise DataError(
                     f"data: the class folder {root / name} has no pictures (files that end in "
                     f"{', '.join(SUFFIXES)}): add some, or remove the folder."
                 )
-            found += pictures
-            labels += [label] * len(pictures)
-            left_out += others
+            found += [f"{name}{os.sep}{file}" for file in inside.pictures]
+            labels += [label] * len(inside.pictures)
+            every.append(inside)
         self.root = str(root)
         self.labels: Tensor = torch.tensor(labels)
-        self.left_out = left_out
+        self.left_out = left_out(self.root, every)
+        """Notes about what else is in the folders."""
         self._files = Texts(found)
 
     def __len__(self) -> int:
@@ -56,6 +63,45 @@ class FolderPictures:
         """The path of the file."""
         return os.path.join(self.root, self._files[index])  # noqa: PTH118  (Path takes longer, for millions)
 
+    def names(self) -> Iterator[str]:
+        """What each picture is recognized by: its path from the folder, the same on every system."""
+        return (file.replace(os.sep, "/") for file in self._files)
+
+
+def part_folders(path: Path) -> tuple[Path | None, Path | None]:
+    """The folder in `path` to train on, and that of the held-out pictures; None for one that is not there.
+
+    Raises DataError if several may be meant, or if all that `path` has is held-out pictures.
+    """
+    inside = folders_in(path)[0]
+    training, held_out = parts_in(inside)
+    alike = [name for name in held_out if name.lower() == held_out[0].lower()]
+    for names in (training, alike):
+        if len(names) > 1:
+            raise DataError(
+                f"data: {path} has the folders {listed(names)}, and it is not clear which is meant: rename "
+                "or join them, or write 'folder:' with one of them, and data_held_out."
+            )
+    if held_out and not training and len(held_out) == len(inside):
+        raise DataError(
+            f"data: {path} has {listed(inside)}, but no folder {TRAINING!r} with pictures to train on. Add "
+            f"it, or write 'folder:{path / held_out[0]}' to split the pictures in that."
+        )
+    return path / training[0] if training else None, path / held_out[0] if held_out else None
+
+
+def parts_in(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Which of the folders `names` may be to train on, and which held out, the one to take first.
+
+    >>> parts_in(["TEST", "Train", "val"])
+    (['Train'], ['val', 'TEST'])
+    """
+    training, held_out = (
+        [name for known in parts for name in names if name.lower() == known]
+        for parts in (TRAINING_FOLDERS, HELD_OUT_FOLDERS)
+    )
+    return training, held_out
+
 
 def find_folders(path: Path, held_out: Path | None) -> tuple[Path, Path | None]:
     """The folder to train on and that of the held-out pictures; None if those are a share of the first.
@@ -66,18 +112,27 @@ def find_folders(path: Path, held_out: Path | None) -> tuple[Path, Path | None]:
         if folder is not None and not folder.is_dir():
             key = "data" if folder is path else "data_held_out"
             raise DataError(f"{key}: the folder {folder} does not exist (looked from {Path.cwd()}).")
-    training = path / TRAINING
-    if not training.is_dir():
+    training, beside = part_folders(path)
+    if training is None:
         return path, held_out
-    if held_out is not None:
-        return training, held_out
-    beside = [path / name for name in HELD_OUT if (path / name).is_dir()]
-    if not beside:
+    if held_out is None and beside is None:
         raise DataError(
-            f"data: {path} has the folder {TRAINING!r} but none of {', '.join(HELD_OUT)}. Add one, name one "
-            f"with data_held_out, or write 'folder:{training}' to hold out a share of that."
+            f"data: {path} has the folder {training.name!r} but none of {', '.join(HELD_OUT_FOLDERS)}. Add "
+            f"one, name one with data_held_out, or write 'folder:{training}' to hold out a share of that."
         )
-    return training, beside[0]
+    return training, held_out or beside
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is what systems and programs keep beside those of the user."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def folders_in(root: Path) -> tuple[list[str], list[str]]:
+    """The names of the folders in `root`, in their order, and of those that are hidden."""
+    with os.scandir(root) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    return [name for name in names if not is_hidden(name)], list(filter(is_hidden, names))
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
@@ -85,8 +140,7 @@ def class_folders(root: Path) -> tuple[str, ...]:
 
     Raises DataError if there are fewer than two.
     """
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    names = folders_in(root)[0]
     if len(names) < 2:
         has = f"only the folder {names[0]!r}" if names else "no folders"
         raise DataError(
@@ -95,35 +149,84 @@ def class_folders(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def files_in(folder: Path) -> tuple[list[str], int]:
-    """Pictures in `folder` and below, as paths from its parent, in order; and the number of other files."""
-    found: list[str] = []
-    others, above = 0, len(str(folder.parent)) + 1
-    for place, folders, files in os.walk(folder, followlinks=True):
+@dataclass(frozen=True)
+class Inside:
+    """What is in a folder and below it."""
+
+    pictures: list[str]
+    """Paths of the pictures from the folder, in order."""
+
+    others: int
+    """Number of files that are no pictures by the ends of their names."""
+
+    hidden: list[str]
+    """Hidden folders, which are left out."""
+
+    again: list[str]
+    """Links, which are left out, to folders that are read already, or that this one is in."""
+
+
+def files_in(folder: Path) -> Inside:
+    """What is in `folder` and in those below it, also behind links; hidden files do not count at all."""
+    top = os.path.join(folder, "")  # noqa: PTH118  (with a separator at the end)
+    found = Inside([], 0, [], [])
+    others, above = 0, (folder.absolute(), folder.resolve())
+    seen = {place_of(str(place)) for path in above for place in (path, *path.parents)}
+    for place, folders, files in os.walk(top, followlinks=True):
+        own = os.path.join(place, "")  # noqa: PTH118
+        for name in sorted(folders):
+            if is_hidden(name):
+                found.hidden.append(own + name)
+                folders.remove(name)
+            elif (inside := place_of(own + name)) in seen:
+                found.again.append(own + name)
+                folders.remove(name)
+            else:
+                seen.add(inside)
         folders.sort()
-        for file in sorted(files):
+        for file in sorted(filterfalse(is_hidden, files)):
             if file.lower().endswith(SUFFIXES):
-                found.append(f"{place}{os.sep}{file}"[above:])
-            elif not file.startswith("."):
+                found.pictures.append(own[len(top) :] + file)
+            else:
                 others += 1
-    return found, others
+    return replace(found, others=others)
+
+
+def place_of(folder: str) -> tuple[int, int]:
+    """What tells whether two paths are one folder."""
+    found = os.stat(folder)  # noqa: PTH116  (there may be a folder for each of many classes)
+    return found.st_dev, found.st_ino
+
+
+def left_out(root: str, every: Iterable[Inside]) -> list[str]:
+    """Notes about what is in folders below `root` and is not read."""
+    others, hidden, again = 0, [], []
+    for inside in every:
+        others += inside.others
+        hidden += inside.hidden
+        again += inside.again
+    notes = []
+    if others:
+        files = "file is" if others == 1 else "files are"
+        notes.append(f"{others} {files} left out in {root}, by the ends of their names no pictures")
+    if hidden:
+        notes.append(f"hidden folders are left out: {listed(hidden)}")
+    if again:
+        notes.append(f"links to folders that are read already are left out: {listed(again)}")
+    return notes
 
 
 def open_folder(path: Path, held_out: Path | None, share: float, seed: int) -> Parts:
-    """The pictures below `path`; without held-out ones, `share` of each class drawn with `seed`.
+    """The pictures below `path`; without held-out ones, `share` of each class chosen by name and `seed`.
 
-    Raises DataError if folders are missing or empty, or if the held-out pictures have a class of their own.
+    Raises DataError if folders are missing or empty, if the held-out pictures have a class of their own, or
+    as `split_by_name` does.
     """
     root, other = find_folders(path, held_out)
     names = class_folders(root)
     training = FolderPictures(root, names)
     if other is None:
-        chosen, rest = stratified_split(training.labels, share, seed)
-        if not len(rest):
-            raise DataError(
-                f"held_out_share: {share:g} of each class in {root} is less than a picture: raise "
-                "it, or name a folder of held-out pictures with data_held_out."
-            )
+        chosen, rest = split_by_name(training.labels, training.names(), share, seed, str(root))
         lacking = classes_without(training.labels[rest], names)
         notes = tuple(_notes(root, training, lacking))
         return Parts(names, Selected(training, chosen), Selected(training, rest), notes)
@@ -141,8 +244,8 @@ def open_folder(path: Path, held_out: Path | None, share: float, seed: int) -> P
 
 
 def _notes(root: Path, pictures: FolderPictures, lacking: list[str]) -> Iterator[str]:
-    if pictures.left_out:
-        files = "file is" if pictures.left_out == 1 else "files are"
-        yield f"data: {pictures.left_out} {files} left out in {root}, by the ends of their names no pictures"
+    yield from (f"data: {note}" for note in pictures.left_out)
+    if hidden := folders_in(root)[1]:
+        yield f"data: hidden folders are no classes: {listed(hidden)} in {root}"
     if lacking:
         yield f"data: no held-out pictures of {listed(lacking)}"

@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's package `datasets`, by name or from a local folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from fxbin.config import Config
 from fxbin.errors import DataError
 from fxbin.errors.messages import listed
 from fxbin.train.data.folder import HELD_OUT, TRAINING
-from fxbin.train.data.picture_set import Parts, PictureSet, Selected
-from fxbin.train.data.split import stratified_split
+from fxbin.train.data.picture_set import Parts, PictureSet, Selected, names_by_position
+from fxbin.train.data.split import split_by_name
 
 ON_DISK = ("dataset_dict.json", "state.json")
 """Files in a folder that `save_to_disk` wrote."""
@@ -44,6 +45,10 @@ class HubPictures:
         """Its position in the split."""
         return f"picture {index} of {self._name}"
 
+    def names(self) -> Iterator[str]:
+        """What each picture is recognized by: its position."""
+        return names_by_position(len(self))
+
     def labels(self) -> torch.Tensor:
         """All labels: ``(n,)``."""
         return torch.tensor(list(self._dataset.with_format(None)[self._label]))
@@ -70,9 +75,10 @@ def open_hub(config: Config, name: str) -> Parts:
     if chosen is not None:
         held_out: PictureSet = HubPictures(splits[chosen], picture, label, f"{spelled}, {chosen}")
         return Parts(names, pictures, held_out)
-    rest, some = stratified_split(pictures.labels(), config.held_out_share, config.split_seed)
-    if not len(some):
-        raise DataError(f"held_out_share: {config.held_out_share:g} of each class is less than a picture.")
+    positions = map(str, range(len(pictures)))
+    rest, some = split_by_name(
+        pictures.labels(), positions, config.held_out_share, config.split_seed, spelled
+    )
     return Parts(names, Selected(pictures, rest), Selected(pictures, some))
 
 

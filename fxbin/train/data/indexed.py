@@ -1,15 +1,17 @@
 """Data sets of other libraries, and of the user, whose items are a picture and its label."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fxbin.errors import DataError
-from fxbin.train.data.picture_set import Parts, Selected
+from fxbin.errors.messages import listed
+from fxbin.train.data.picture_set import Parts, Selected, names_by_position
 from fxbin.train.data.reader import WrongPictureError
-from fxbin.train.data.split import classes_without, stratified_split
+from fxbin.train.data.split import classes_without, split_by_name
 
 LABELS = ("targets", "labels", "_labels", "y")
 """Attributes in which torchvision's data sets, and those made like them, hold all labels."""
@@ -28,10 +30,7 @@ class IndexedPictures:
 
     def read(self, index: int) -> tuple[Any, Any]:
         """The picture at `index` and its label."""
-        item = self.dataset[index]
-        if not isinstance(item, tuple | list) or len(item) < 2:
-            raise WrongPictureError(f"got a {type(item).__name__}, expected a picture and its label.")
-        return item[0], item[1]
+        return pair_of(self.dataset[index])
 
     def where(self, index: int) -> str:
         """The file, if the data set has a list of them, else the position."""
@@ -39,6 +38,24 @@ class IndexedPictures:
         if isinstance(files, Sequence) and index < len(files) and isinstance(files[index], tuple):
             return str(files[index][0])
         return f"picture {index} of {self._name}"
+
+    def names(self) -> Iterator[str]:
+        """What each picture is recognized by: its position."""
+        return names_by_position(len(self))
+
+
+def pair_of(item: Any) -> tuple[Any, Any]:
+    """Picture and label of an item of the user's; raises WrongPictureError if it is no pair."""
+    if isinstance(item, tuple | list) and len(item) >= 2:
+        return item[0], item[1]
+    if isinstance(item, Mapping):
+        keys = [str(key) for key in item]
+        example = keys if len(keys) == 2 else ["image", "label"]
+        raise WrongPictureError(
+            f"got a dict with the keys {listed(keys)}, expected a pair, the picture and its label: return "
+            f"{', '.join(f'item[{key!r}]' for key in example)}."
+        )
+    raise WrongPictureError(f"got a {type(item).__name__}, expected a pair, the picture and its label.")
 
 
 def labels_of(dataset: Any) -> Tensor | None:
@@ -60,7 +77,9 @@ def names_of(dataset: Any, num_classes: int | None, name: str) -> tuple[str, ...
     """
     classes = getattr(dataset, "classes", None)
     if isinstance(classes, Sequence) and classes:
-        return tuple(", ".join(map(str, c)) if isinstance(c, tuple | list) else str(c) for c in classes)
+        return told_apart(
+            [", ".join(map(str, c)) if isinstance(c, tuple | list) else str(c) for c in classes]
+        )
     labels = labels_of(dataset)
     if labels is not None and len(labels):
         return tuple(map(str, range(int(labels.max()) + 1)))
@@ -72,10 +91,20 @@ def names_of(dataset: Any, num_classes: int | None, name: str) -> tuple[str, ...
     )
 
 
-def split_parts(dataset: Any, names: tuple[str, ...], name: str, share: float, seed: int) -> Parts:
-    """`dataset` in two: all but `share` of each class, drawn with `seed`, and that share.
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` by label, those that several classes have with the label: ImageNet has two kinds of cranes.
 
-    Raises DataError if it does not tell its labels.
+    >>> told_apart(["crane", "dog", "crane"])
+    ('crane (0)', 'dog', 'crane (2)')
+    """
+    counts = Counter(names)
+    return tuple(f"{name} ({label})" if counts[name] > 1 else name for label, name in enumerate(names))
+
+
+def split_parts(dataset: Any, names: tuple[str, ...], name: str, share: float, seed: int) -> Parts:
+    """`dataset` in two: all but `share` of each class, and that share, chosen by position and `seed`.
+
+    Raises DataError if it does not tell its labels, or as `split_by_name` does.
     """
     labels = labels_of(dataset)
     if labels is None:
@@ -83,9 +112,7 @@ def split_parts(dataset: Any, names: tuple[str, ...], name: str, share: float, s
             f"data: {name} has no held-out pictures, and none can be chosen, as it has no list of its labels "
             f"(`targets`). Name a split with data_held_out."
         )
-    chosen, rest = stratified_split(labels, share, seed)
-    if not len(rest) or not len(chosen):
-        raise DataError(f"held_out_share: {share:g} of each class of {name} leaves a part without pictures.")
+    chosen, rest = split_by_name(labels, map(str, range(len(labels))), share, seed, name)
     lacking = classes_without(labels[rest], names)
     notes = (f"data: no held-out pictures of {', '.join(lacking[:5])}",) if lacking else ()
     pictures = IndexedPictures(dataset, name)

@@ -1,6 +1,6 @@
 """Loaders of the user, which make batches themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,9 +10,13 @@ from torch.utils.data import DistributedSampler
 
 from fxbin.config import Config
 from fxbin.errors import DataError
+from fxbin.errors.messages import listed
 from fxbin.train.data.interface import Batch, TrainingBatches
+from fxbin.train.data.kept import kept_of_held_out
 from fxbin.train.data.mixing import with_mixing
+from fxbin.train.data.picture_set import names_by_position
 from fxbin.train.data.preprocessing import Preprocessing
+from fxbin.train.data.reader import NOT_FINITE
 from fxbin.train.data.seeds import random_state_kept, seed_globally, seed_of
 from fxbin.train.data.worker_data import SAMPLES
 
@@ -70,7 +74,12 @@ class LoaderData:
         """See `Data.held_out`."""
         for position, batch in enumerate(seeded(self._loaders[1], 0, HELD_OUT_EPOCH)):
             if position % ranks == rank:
-                yield self.take(batch)
+                x, labels = self.take(batch)
+                if not torch.isfinite(x).all():
+                    raise DataError(
+                        f"data: batch {position + 1} of the held-out loader of {self.name!r}: {NOT_FINITE}"
+                    )
+                yield x, labels
 
     def samples(self, limit: int | None = None) -> Batch:
         """See `Data.samples`; they are the first of the held-out pictures."""
@@ -90,10 +99,18 @@ class LoaderData:
     def kept(self) -> dict[str, Any]:
         """See `Data.kept`."""
         own = self.preprocessing
-        return {"classes": list(self.class_names)} | ({} if own is None else {"pictures": own.to_dict()})
+        held_out = kept_of_held_out(names_by_position(self.held_out_pictures), is_share=False)
+        pictures = {} if own is None else {"pictures": own.to_dict()}
+        return {"classes": list(self.class_names)} | pictures | held_out
 
     def take(self, batch: Any) -> Batch:
         """`batch` as inputs on the device, and labels; raises DataError if it is something else."""
+        if isinstance(batch, Mapping):
+            raise DataError(
+                f"data: a loader of {self.name!r} gave a dict with the keys {listed([*map(str, batch)])}, "
+                "expected a pair, inputs (n, channels, height, width) and labels (n,): give the loader a "
+                "collate_fn that returns them."
+            )
         x, labels = batch[:2] if isinstance(batch, tuple | list) and len(batch) >= 2 else (batch, None)
         if (
             not isinstance(x, Tensor)
@@ -197,7 +214,9 @@ def _sampler(loader: Any) -> Any:
 
 
 def _pictures(loader: Any, batch_size: int) -> int:
-    """Number of pictures of a loader; that of full batches if its data set does not tell."""
+    """Number of pictures of a loader; that of full batches if neither it nor its data set tells."""
+    if isinstance(loader, list | tuple):
+        return sum(len(batch[1]) for batch in loader if isinstance(batch, list | tuple))
     try:
         count: int = len(loader.dataset)
     except (AttributeError, TypeError):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fxbin.binarizers.ranks import rank_count
@@ -12,6 +13,7 @@ from fxbin.errors import ConfigError, DataError
 from fxbin.train.data.folder import open_folder
 from fxbin.train.data.hub import open_hub
 from fxbin.train.data.included import LOADERS, load_idx, load_images
+from fxbin.train.data.indexed import pair_of
 from fxbin.train.data.interface import Data
 from fxbin.train.data.loader_data import LoaderData
 from fxbin.train.data.normalization import MEASURED, preprocessing_of
@@ -19,6 +21,7 @@ from fxbin.train.data.own_function import call_function, class_names, indexed_pa
 from fxbin.train.data.picture_data import PictureData
 from fxbin.train.data.picture_set import Parts
 from fxbin.train.data.preprocessing import Preprocessing
+from fxbin.train.data.reader import NOT_FINITE, WrongPictureError
 from fxbin.train.data.seeds import random_state_kept
 from fxbin.train.data.sequence_data import SequenceData
 from fxbin.train.data.stream_data import StreamData, Streams, open_streams
@@ -109,16 +112,30 @@ def check_keys(config: Config, kind: str) -> None:
 
 
 def is_floating_point(dataset: Any) -> bool:
-    """Whether the first picture of `dataset` is a floating-point tensor, which is left as it is."""
+    """Whether the first picture of `dataset` is a floating-point tensor, which is left as it is.
+
+    Raises DataError if it cannot be.
+    """
     with random_state_kept():
         try:
-            first = dataset[0][0]
-        # Whatever it is, it will be told of the picture when that is read.
+            first, _ = pair_of(dataset[0])
+        except WrongPictureError as error:
+            raise DataError(f"data: the first picture: {error}") from error
         except Exception as error:
             raise DataError(
                 f"data: the first picture cannot be read: {type(error).__name__}: {error}"
             ) from error
-    return isinstance(first, Tensor) and first.is_floating_point()
+    if not isinstance(first, Tensor) or not first.is_floating_point():
+        return False
+    if first.ndim == 4:
+        raise DataError(
+            f"data: the first item has a tensor {tuple(first.shape)}, which is a batch: return one picture "
+            "(channels, height, width) and its label for each position, or wrap the data set in a loader, "
+            "torch.utils.data.DataLoader(dataset, batch_size=None)."
+        )
+    if not torch.isfinite(first).all():
+        raise DataError(f"data: the first picture: {NOT_FINITE}")
+    return True
 
 
 def check_unaugmented(config: Config) -> None:

@@ -1,6 +1,7 @@
 """Pictures that are read while they are needed, in any order: folders and other sets with positions."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from typing_extensions import override
 from fxbin.config import Config
 from fxbin.errors import DataError
 from fxbin.train.data.interface import EVALUATION_BATCH, Batch, TrainingBatches
+from fxbin.train.data.kept import kept_of_held_out
 from fxbin.train.data.loader import worker_count
 from fxbin.train.data.mixing import with_mixing
 from fxbin.train.data.picture_set import Parts
@@ -38,12 +40,20 @@ class PictureData(WorkerData):
         )
         self._parts = parts
         self._samples: dict[int | None, Batch] = {}
+        self._kept: dict[str, Any] | None = None
 
     def to(self, device: torch.device) -> "PictureData":
         """See `Data.to`."""
         if device == self.device:
             return self
         return PictureData(self._parts, self.preprocessing, self.config, device)
+
+    def kept(self) -> dict[str, Any]:
+        """See `Data.kept`."""
+        if self._kept is None:  # it takes a moment for millions of pictures
+            held_out = self._parts.held_out.names()
+            self._kept = super().kept() | kept_of_held_out(held_out, is_share=self._parts.is_split)
+        return self._kept
 
     def training(self, config: Config, seed: int, rank: int = 0, ranks: int = 1) -> TrainingBatches:
         """See `Data.training`."""

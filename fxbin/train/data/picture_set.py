@@ -1,7 +1,8 @@
 """A set of labelled pictures that can be read in any order, which every source but a stream is made into."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress, pairwise
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +25,9 @@ class PictureSet(Protocol):
     def where(self, index: int) -> str:
         """How messages call the picture: its file, or its position in the set."""
 
+    def names(self) -> Iterable[str]:
+        """What each picture is recognized by the next time that the set is opened."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -34,6 +38,11 @@ class Parts:
     held_out: PictureSet
     notes: tuple[str, ...] = ()
     """What the user should know, a line each."""
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the held-out pictures are a share of those that there are."""
+        return isinstance(self.held_out, Selected)
 
 
 class Selected:
@@ -55,6 +64,17 @@ class Selected:
         """How messages call the picture."""
         return self._pictures.where(int(self._indices[index]))
 
+    def names(self) -> Iterator[str]:
+        """What each picture is recognized by."""
+        chosen = torch.zeros(len(self._pictures), dtype=torch.bool)
+        chosen[self._indices] = True
+        return compress(self._pictures.names(), chosen.tolist())
+
+
+def names_by_position(count: int) -> Iterator[str]:
+    """Names for the pictures of a set of `count` that have none: another number makes all of them others."""
+    return (f"{position} of {count}" for position in range(count))
+
 
 class Texts(Sequence[str]):
     """A list of texts in one block of memory, which processes share for good.
@@ -71,6 +91,11 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         """Number of texts."""
         return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        """All texts, which is faster than one by one."""
+        for start, end in pairwise(self._ends.tolist()):
+            yield self._block[start:end].decode("utf-8", "surrogateescape")
 
     def __getitem__(self, index: Any) -> Any:
         """The text at `index`."""

@@ -18,6 +18,12 @@ from fxbin.train.data.seeds import random_state_kept, seed_globally
 
 SHOWN_NAMES = 3
 
+NOT_FINITE = (
+    "the inputs have values that are not finite (nan or inf), expected numbers. Look at how they are made, "
+    "for example for a division by 0."
+)
+"""What is wrong with an input of the model, for messages."""
+
 
 class Use(IntEnum):
     """What a picture is read for."""
@@ -152,6 +158,8 @@ def as_input(picture: Any, transform: Transform, shape: tuple[int, int, int]) ->
     """
     if isinstance(picture, Tensor):
         if picture.is_floating_point() and tuple(picture.shape) == shape:
+            if not torch.isfinite(picture).all():
+                raise WrongPictureError(NOT_FINITE)
             return picture.float()
         if picture.dtype == torch.uint8 and picture.ndim == 3 and picture.shape[0] == shape[0]:
             return transform(picture)

@@ -1,6 +1,7 @@
 """Data sets without positions, of the user: one sample after another, in the same order in all processes."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,9 +13,12 @@ from typing_extensions import override
 
 from fxbin.config import Config
 from fxbin.errors import DataError
+from fxbin.train.data.indexed import pair_of
 from fxbin.train.data.interface import EVALUATION_BATCH, Batch, TrainingBatches
+from fxbin.train.data.kept import kept_of_held_out
 from fxbin.train.data.loader import worker_count
 from fxbin.train.data.mixing import with_mixing
+from fxbin.train.data.picture_set import names_by_position
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.data.reader import Item, Read, Use, gather
 from fxbin.train.data.seeds import random_state_kept, seed_globally
@@ -60,6 +64,8 @@ class SequenceReader(Dataset[Read]):
         self._classes = classes
         self._name = name
         self._places: dict[bool, _Place] = {}
+        self._notes: list[str] = []
+        """What the trainer has not been told yet."""
 
     def __getitems__(self, keys: Sequence[SequenceKey]) -> Read:
         """The samples of the key in `keys` that can be read."""
@@ -70,13 +76,14 @@ class SequenceReader(Dataset[Read]):
         except DataError as error:
             return Read(torch.empty(0), torch.empty(0), wrong=str(error))
         items = (self._item(key, position, item) for position, item in enumerate(found, key.begin))
-        return gather(items, self._shape, self._classes)
+        read = gather(items, self._shape, self._classes)
+        read.notes, self._notes = self._notes, []
+        return read
 
     def _item(self, key: SequenceKey, position: int, item: Any) -> Item:
         where = partial("sample {} of {}".format, position, self._name)
-        return Item(
-            where, lambda: (item[0], item[1]), self._transforms[key.use], (key.seed, key.epoch, position, 1)
-        )
+        seeds = (key.seed, key.epoch, position, 1)
+        return Item(where, partial(pair_of, item), self._transforms[key.use], seeds)
 
     def _take(self, key: SequenceKey) -> list[Any]:
         is_held_out, of = key.use == Use.HELD_OUT, (key.seed, key.epoch)
@@ -97,10 +104,32 @@ class SequenceReader(Dataset[Read]):
                 raise DataError(
                     f"data: {self._name} ended after {position} samples, but its length is more than that."
                 ) from None
+            # What iterates ends with an error, unlike a picture that cannot be read.
+            except Exception as error:
+                raise DataError(
+                    f"data: sample {position} of {self._name} cannot be read: {type(error).__name__}: {error}"
+                ) from error
             if key.begin <= position < key.end:
                 found.append(item)
         place.next = key.stop
+        self._look_beyond(key, place)
         return found
+
+    def _look_beyond(self, key: SequenceKey, place: _Place) -> None:
+        """Note if a set goes on after as many samples as its length says, which only the end of it shows."""
+        length = len(self._sets[key.use])
+        if key.stop < length:
+            return
+        seed_globally(*place.of, length)
+        goes_on = False
+        with suppress(Exception):  # nobody needs what comes then
+            goes_on = next(place.items, place) is not place
+        if goes_on:
+            part = "held-out data" if key.use == Use.HELD_OUT else "training data"
+            self._notes.append(
+                f"data: the {part} of {self._name} go on after {length} samples, which is their length: the "
+                "others are not used. Correct `__len__` if they should be"
+            )
 
 
 class SequenceData(WorkerData):
@@ -133,6 +162,11 @@ class SequenceData(WorkerData):
         if device == self.device:
             return self
         return SequenceData(*self._parts, self.class_names, self.preprocessing, self.config, device)
+
+    def kept(self) -> dict[str, Any]:
+        """See `Data.kept`."""
+        names = names_by_position(self.held_out_pictures)
+        return super().kept() | kept_of_held_out(names, is_share=False)
 
     def training(self, config: Config, seed: int, rank: int = 0, ranks: int = 1) -> TrainingBatches:
         """See `Data.training`."""

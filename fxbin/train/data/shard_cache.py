@@ -8,6 +8,9 @@ from pathlib import Path
 
 from fxbin.engine.build import chosen_folder
 
+FORMAT = 2
+"""Changed when shards are counted in another way, so that older counts are not used."""
+
 
 @dataclass(frozen=True)
 class Counted:
@@ -59,5 +62,5 @@ def forget(where: str) -> None:
 
 def _path(where: str) -> Path | None:
     folder = chosen_folder()
-    name = blake2b(where.encode(), digest_size=16).hexdigest()
+    name = blake2b(f"{FORMAT} {where}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return None if folder is None else folder / "shards" / f"{name}.json"

@@ -3,11 +3,12 @@
 import json
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from glob import glob
 from pathlib import Path
+from typing import Any, Self
 
 from fxbin.errors import DataError
 from fxbin.errors.messages import listed
@@ -16,6 +17,9 @@ from fxbin.train.data.shard_cache import forget
 
 LABELS = ("cls", "label", "json")
 """Suffixes of the member that holds the label: a number, a name, or a JSON object with one of these keys."""
+
+ENDED = (0, None, 141, -13)
+"""Exit statuses that are no error of a command: it ends by a broken pipe if it is not read to the end."""
 
 PICTURES = tuple(suffix[1:] for suffix in SUFFIXES)
 """Suffixes of the member that holds the picture."""
@@ -80,26 +84,68 @@ def opened(url: str) -> Iterator["Shard"]:
 
     Raises DataError if it cannot be opened; what is raised while it is read becomes a DataError, too.
     """
-    with ExitStack() as stack:
-        try:
+    try:
+        with ExitStack() as stack:
             yield _open(url, stack)
-        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"data: the shard {url} cannot be read: {reason}") from error
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"data: the shard {url} cannot be read: {reason}") from error
 
 
 def _open(url: str, stack: ExitStack) -> "Shard":
+    enter = stack.enter_context
     if is_file(url):
         try:
             # Pictures that are not needed are skipped, as the file is not compressed.
-            return Shard(stack.enter_context(tarfile.open(path_of(url), "r:")), in_order=False)
+            return Shard(enter(tarfile.open(path_of(url), "r:", tarinfo=Header)), in_order=False)
         except tarfile.ReadError:
-            return Shard(stack.enter_context(tarfile.open(path_of(url), "r|*")), in_order=True)
-    from webdataset import gopen
+            return Shard(enter(tarfile.open(path_of(url), "r|*", tarinfo=Header)), in_order=True)
+    stream = enter(stream_of(url))
+    return Shard(enter(tarfile.open(fileobj=stream, mode="r|*", tarinfo=Header)), in_order=True)
+
+
+@contextmanager
+def stream_of(url: str) -> Iterator[Any]:
+    """What `webdataset.gopen` opens, mostly the output of a command.
+
+    What is raised while it is read becomes an OSError if the command has failed, which is the reason then.
+    An archive that is read to its end is whole, and one that is left earlier may end the command with an
+    error, so neither is an error here.
+    """
+    from webdataset.gopen import gopen, set_options
 
     stream = gopen(url, "rb")
-    stack.callback(stream.close)
-    return Shard(stack.enter_context(tarfile.open(fileobj=stream, mode="r|*")), in_order=True)
+    set_options(stream, ignore_errors=True)  # what it raises would list the arguments of Popen
+    try:
+        yield stream
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        stream.close()
+        status = getattr(stream, "status", None)
+        if status in ENDED:
+            raise
+        raise OSError(f"its command ended with the exit status {status} ({error})") from error
+    finally:
+        with suppress(OSError):
+            stream.close()
+
+
+class Header(tarfile.TarInfo):
+    """The header of a member. An archive ends with blocks of zeros; all else in its place is an error.
+
+    tarfile itself takes it for the end, as does an archive that was cut off between two members.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header in the block `buf`; raises ReadError if it is none, or not whole."""
+        if len(buf) != tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data: the archive lacks the blocks that end one")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"{error}: the archive is damaged") from error
+            raise
 
 
 @dataclass(frozen=True)
@@ -122,18 +168,14 @@ class Shard:
                 if name is not None:
                     yield name, members
                 name, members = own, Members({})
+            if suffix in members:
+                raise tarfile.ReadError(
+                    f"the sample {name!r} has two members .{suffix}: samples that follow each other need "
+                    "different names"
+                )
             members.by_suffix[suffix] = self._read(member) if self.in_order else partial(self._read, member)
         if name is not None:
             yield name, members
-        self._check_end()
-
-    def _check_end(self) -> None:
-        """Raise ReadError if the file ends without the blocks that end an archive, as a part of it does."""
-        file = self.tar.fileobj
-        if not self.in_order and file is not None:
-            file.seek(self.tar.offset)
-            if not file.read(1):
-                raise tarfile.ReadError("unexpected end of data")
 
     def _read(self, member: tarfile.TarInfo) -> bytes:
         file = self.tar.extractfile(member)
@@ -192,13 +234,23 @@ def label_in(url: str, name: str, members: Members) -> str:
             found = json.loads(text)
         except ValueError:
             found = None
-        values = [found[key] for key in LABELS if isinstance(found, dict) and key in found]
-        if values:
-            return str(values[0])
+        keys = [key for key in LABELS if isinstance(found, dict) and key in found]
+        if keys:
+            return _label_of(url, name, keys[0], found[keys[0]])
     raise DataError(
         f"data: the sample {name!r} of {url} has no label, a member that ends in .cls, or in .json with "
         f'"label": it has {listed(sorted(members.by_suffix))}.'
     )
+
+
+def _label_of(url: str, name: str, key: str, value: Any) -> str:
+    """A label in JSON as text; raises DataError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(
+            f"data: the sample {name!r} of {url} has {json.dumps({key: value})} in its .json, expected a "
+            f"number or a name as {key!r}."
+        )
+    return str(value)
 
 
 def samples(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,12 +12,13 @@ from torch import Tensor
 from fxbin.config import Config
 from fxbin.errors import DataError
 from fxbin.train.data.interface import EVALUATION_BATCH, Batch, TrainingBatches
+from fxbin.train.data.kept import kept_of_held_out
 from fxbin.train.data.loader import worker_count
 from fxbin.train.data.mixing import with_mixing
 from fxbin.train.data.preprocessing import Preprocessing
 from fxbin.train.data.reader import Use
 from fxbin.train.data.shard_index import class_names_of, count_shards
-from fxbin.train.data.shards import expand, is_file
+from fxbin.train.data.shards import expand, is_file, path_of
 from fxbin.train.data.sizes import batch_sizes, check_enough
 from fxbin.train.data.stream_order import Layout
 from fxbin.train.data.stream_reader import HeldOutKey, Shards, StreamReader, TrainingKey
@@ -116,6 +117,16 @@ class StreamData(WorkerData):
         if device == self.device:
             return self
         return StreamData(self._streams, self.preprocessing, self.config, device, self._ranks)
+
+    def kept(self) -> dict[str, Any]:
+        """See `Data.kept`; shards are recognized by their names, if they are files, and samples."""
+        shards = zip(self._streams.held_out.urls, self._streams.held_out.counts, strict=True)
+        names = (
+            f"{position} of {count} in {path_of(url).name if is_file(url) else 'a stream'}"
+            for url, count in shards
+            for position in range(count)
+        )
+        return super().kept() | kept_of_held_out(names, is_share=False)
 
     def training(self, config: Config, seed: int, rank: int = 0, ranks: int = 1) -> TrainingBatches:
         """See `Data.training`."""

@@ -73,7 +73,7 @@ def test_folders_that_are_not_what_they_should_be_are_refused(tmp_path: Path) ->
     ):
         open_folder(tmp_path / "c", None, 0.2, 0)
     write_folder(tmp_path / "d", classes=2, pictures=1)
-    with pytest.raises(DataError, match=r"held_out_share: 0.2 of each class in .* is less than a picture"):
+    with pytest.raises(DataError, match=r"held_out_share: 0.2 of each class in .* no class has two pictures"):
         open_folder(tmp_path / "d", None, 0.2, 0)
     (tmp_path / "d" / "empty").mkdir()
     with pytest.raises(
@@ -88,3 +88,101 @@ def test_folders_that_are_not_what_they_should_be_are_refused(tmp_path: Path) ->
 def test_texts_in_one_block_come_back_as_they_were() -> None:
     written = ["", "a", "päth/with ünicode.png", "\udcff not valid"]
     assert list(Texts(written)) == written
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_a_picture_that_is_added_moves_at_most_one_of_the_others(tmp_path: Path, label: int) -> None:
+    write_folder(tmp_path, pictures=20)
+    before = set(names(open_folder(tmp_path, None, 0.2, 0).held_out, tmp_path))
+    assert len(before) == 12
+    new = tmp_path / f"class_{label}"
+    for number in range(3):
+        (new / f"00{number}a.png").write_bytes((new / "000.png").read_bytes())
+        parts = open_folder(tmp_path, None, 0.2, 0)
+        after = set(names(parts.held_out, tmp_path))
+        assert len(after - before) <= 1
+        assert len(before - after) <= 1
+        assert all(name.startswith(f"class_{label}/") for name in after ^ before)
+        assert not after & set(names(parts.training, tmp_path))
+        before = after
+
+
+def test_the_split_depends_on_nothing_but_names_below_the_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "one", pictures=10)
+    write_folder(tmp_path / "two/train", pictures=10, seed=1)
+    parts = [open_folder(tmp_path / name, None, 0.2, 3) for name in ("one", "two/train")]
+    assert [*parts[0].held_out.names()] == [*parts[1].held_out.names()]
+    assert next(iter(parts[0].held_out.names())).startswith("class_0/0")
+
+
+def test_every_class_has_pictures_of_both_kinds_if_it_has_two(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=2, pictures=2)
+    (tmp_path / "class_2").mkdir()
+    (tmp_path / "class_2/a.png").write_bytes((tmp_path / "class_0/000.png").read_bytes())
+    for share in (0.001, 0.2, 0.999):
+        parts = open_folder(tmp_path, None, share, 0)
+        assert [
+            sorted(part.read(i)[1] for i in range(len(part))) for part in (parts.training, parts.held_out)
+        ] == [
+            [0, 1, 2],
+            [0, 1],
+        ]
+        assert parts.notes == ("data: no held-out pictures of class_2",)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out"), [("Train", "Val"), ("TRAINING", "testing"), ("training", "Validation")]
+)
+def test_folders_of_both_parts_are_found_whatever_their_case(
+    tmp_path: Path, training: str, held_out: str
+) -> None:
+    write_folder(tmp_path / training, classes=2, pictures=3)
+    write_folder(tmp_path / held_out, classes=2, pictures=1)
+    parts = open_folder(tmp_path, None, 0.2, 0)
+    assert parts.class_names == ("class_0", "class_1")
+    assert (len(parts.training), len(parts.held_out)) == (6, 2)
+
+
+def test_folders_of_parts_that_are_not_clear_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "a/Val", classes=2)
+    write_folder(tmp_path / "a/test", classes=2)
+    with pytest.raises(DataError, match=r"/a has Val, test, but no folder 'train' .*'folder:.*/a/Val'"):
+        open_folder(tmp_path / "a", None, 0.2, 0)
+    write_folder(tmp_path / "a/train", classes=2)
+    assert names(open_folder(tmp_path / "a", None, 0.2, 0).held_out, tmp_path)[0].startswith("a/Val/")
+    write_folder(tmp_path / "a/Training", classes=2)
+    with pytest.raises(DataError, match=r"/a has the folders train, Training, and it is not clear which"):
+        open_folder(tmp_path / "a", None, 0.2, 0)
+
+
+def test_links_to_a_folder_above_are_not_followed_and_told_of(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pictures", classes=2, pictures=4)
+    write_folder(tmp_path / "elsewhere", classes=1, pictures=3)
+    for name, target in (
+        ("self", "../class_0"),
+        ("root", ".."),
+        ("up", "../.."),
+        ("more", "../../elsewhere"),
+    ):
+        (tmp_path / "pictures/class_0" / name).symlink_to(target)
+    parts = open_folder(tmp_path / "pictures", None, 0.25, 0)
+    assert len(parts.training) + len(parts.held_out) == 4 + 3 + 4
+    assert len(parts.notes) == 1
+    assert parts.notes[0].startswith("data: links to folders that are read already are left out: ")
+    assert all(f"class_0/{name}" in parts.notes[0] for name in ("self", "root", "up"))
+
+
+def test_hidden_folders_and_files_are_no_pictures_and_the_folders_are_told_of(tmp_path: Path) -> None:
+    write_folder(tmp_path, classes=2, pictures=4)
+    for name in ("__MACOSX", ".thumbs"):
+        write_folder(tmp_path / name, classes=2)
+        write_folder(tmp_path / "class_0" / name, classes=1)
+    (tmp_path / "class_1/._000.png").write_bytes(b"no picture")
+    parts = open_folder(tmp_path, None, 0.25, 0)
+    assert parts.class_names == ("class_0", "class_1")
+    assert len(parts.training) + len(parts.held_out) == 8
+    place = tmp_path / "class_0"
+    assert parts.notes == (
+        f"data: hidden folders are left out: {place}/.thumbs, {place}/__MACOSX",
+        f"data: hidden folders are no classes: .thumbs, __MACOSX in {tmp_path}",
+    )

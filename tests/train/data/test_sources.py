@@ -13,6 +13,8 @@ from fxbin import load_config
 from fxbin.config import Config
 from fxbin.errors import ConfigError, DataError
 from fxbin.train.data import ImageData, open_data
+from fxbin.train.data.indexed import names_of, split_parts
+from fxbin.train.data.kept import kept_of_held_out, why_not_held_out
 from tests.folders import write_folder
 
 
@@ -199,6 +201,103 @@ def endless():
 
 def asks(a):
     return None
+
+def raises():
+    helper()
+
+def helper():
+    raise KeyError("no such file")
+
+def exits():
+    raise SystemExit(3)
+
+def twice():
+    return {"train": Positions(12), "held_out": Positions(4), "classes": ["a", "b", "a"]}
+
+class Dicts(Positions):
+    def __getitem__(self, index):
+        picture, label = super().__getitem__(index)
+        return {"picture": picture, "kind": label}
+
+def dicts():
+    return Dicts(12), Dicts(4)
+
+class OneDict(Positions):
+    def __getitem__(self, index):
+        return {"picture": 1, "kind": 2, "x": 3} if index == 5 else super().__getitem__(index)
+
+def dicts_later():
+    return OneDict(12), Positions(4)
+
+class SequenceOfDicts(Sequence):
+    def __iter__(self):
+        for picture, label in super().__iter__():
+            yield {"picture": picture, "kind": label}
+
+def sequence_of_dicts():
+    return SequenceOfDicts(12), SequenceOfDicts(5)
+
+def batches_of_dicts():
+    return Loader([{"x": torch.zeros(2, 3, 8, 8), "y": torch.tensor([0, 1])}]), Loader([])
+
+class Loader:
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return max(len(self.batches), 1)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+def list_of_batches():
+    x, y = torch.arange(12.0).view(12, 1, 1, 1).expand(12, 3, 8, 8), torch.arange(12) % 3
+    batches = [(x[:5], y[:5]), (x[5:10], y[5:10]), (x[10:], y[10:])]
+    return {"train": batches, "held_out": batches[1:], "classes": "abc"}
+
+class Batches(Positions):
+    def __getitem__(self, index):
+        return torch.zeros(2, 3, 8, 8), torch.zeros(2)
+
+def positions_of_batches():
+    return Batches(3), Batches(2)
+
+def longer():
+    return Sequence(14, 12), Sequence(6, 5)
+
+class Breaks(Sequence):
+    def __iter__(self):
+        yield torch.zeros(3, 8, 8), 0
+        raise OSError("gone")
+
+def breaks():
+    return Breaks(12), Sequence(5)
+
+class Nan(Positions):
+    def __getitem__(self, index):
+        picture, label = super().__getitem__(index)
+        return picture / (index != self.wrong_at), label
+
+def nan():
+    data = Nan(12, floats=True)
+    data.wrong_at = 7
+    return data, Positions(4, floats=True)
+
+def nan_first():
+    data = Nan(12, floats=True)
+    data.wrong_at = 0
+    return data, Positions(4, floats=True)
+
+def nan_held_out():
+    data = Nan(4, floats=True)
+    data.wrong_at = 2
+    return Positions(12, floats=True), data
+
+def nan_loader():
+    bad = torch.zeros(2, 3, 8, 8)
+    bad[1, 0, 0, 0] = float("inf")
+    y = torch.tensor([0, 1])
+    return {"train": [(bad, y)], "held_out": [(torch.ones_like(bad), y), (bad, y)], "classes": "ab"}
 """
 
 
@@ -244,10 +343,26 @@ def test_what_a_function_returns_is_repeated_resumed_and_divided(own: str, name:
         ),
         ("wrong_label", r"data: picture \d of .*: the label is 3, expected a whole number from 0 to 2"),
         ("short", r"ended after 10 samples, but its length is more"),
+        (
+            "dicts_later",
+            r"data: picture 5 of .*: got a dict with the keys picture, kind, .*\['image'\], item\['label'\]",
+        ),
+        (
+            "sequence_of_dicts",
+            r"data: sample 0 of .*: got a dict with the keys picture, kind, expected a pair",
+        ),
+        ("breaks", r"data: sample 1 of .*own.py:breaks cannot be read: OSError: gone"),
+        ("nan", r"data: picture 7 of .*own.py:nan: the inputs have values that are not finite"),
+        (
+            "batches_of_dicts",
+            r"data: a loader of .* gave a dict with the keys x, y, expected a pair.*collate_fn",
+        ),
     ],
 )
 def test_items_that_are_not_what_they_should_be_are_named(own: str, name: str, message: str) -> None:
-    settings = config(f"{own}:{name}", workers=1)
+    is_loader = name == "batches_of_dicts"
+    others = {"pictures": {}, "num_classes": 3} if is_loader else {}
+    settings = config(f"{own}:{name}", workers=1, **others)
     with pytest.raises(DataError, match=message):
         list(open_data(settings).training(settings, 0).epoch(0))
 
@@ -259,6 +374,15 @@ def test_items_that_are_not_what_they_should_be_are_named(own: str, name: str, m
         ("endless", "the data to train on, a list_iterator, has no length: give it `__len__`"),
         ("unlike", "returned a Positions and a Sequence, expected two data sets with positions"),
         ("asks", "cannot be called: missing a required argument: 'a'. Its arguments may be sample_size"),
+        ("raises", r"own.py:raises' failed: KeyError: 'no such file' \(.*/own.py:\d+\)"),
+        ("exits", r"own.py:exits' failed: SystemExit: 3 \(.*/own.py:\d+\)"),
+        ("twice", r"own.py:twice' returned a more than once in 'classes'"),
+        (
+            "dicts",
+            r"the first picture: got a dict with .* a pair.*return item\['picture'\], item\['kind'\]",
+        ),
+        ("positions_of_batches", r"the first item has a tensor \(2, 3, 8, 8\), which is a batch"),
+        ("nan_first", r"data: the first picture: the inputs have values that are not finite"),
         ("lost", "has no function or class 'lost'"),
     ],
 )
@@ -281,3 +405,68 @@ def test_keys_that_a_source_does_not_read_are_refused(own: str) -> None:
         open_data(config("mnist", pictures={"resize": 30}))
     with pytest.raises(ConfigError, match=r"data_held_out: not for .*own.py:positions', which returns both"):
         open_data(config(f"{own}:positions", data_held_out="x"))
+
+
+def test_a_list_of_batches_is_a_loader(own: str) -> None:
+    settings = config(f"{own}:list_of_batches", pictures={})
+    data = open_data(settings)
+    assert (data.training_pictures, data.held_out_pictures) == (12, 7)
+    batches = list(data.training(settings, 0).epoch(0))
+    assert [len(y) for _, y in batches] == [5, 5, 2]
+    assert torch.equal(content(batches)[:, 0, 0, 0], torch.arange(12.0))
+    assert labels(data.held_out()) == [2, 0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_beyond_the_length_of_a_sequence_are_told_of(own: str, workers: int) -> None:
+    settings = config(f"{own}:longer", workers=workers)
+    data = open_data(settings)
+    assert len(content(data.training(settings, 0).epoch(0))) == 12
+    (note,) = data.epoch_notes()
+    assert "the training data of" in note
+    assert "go on after 12 samples, which is their length: the others are not used" in note
+    assert len(content(data.held_out())) == 5
+    assert len(content(data.training(settings, 0).epoch(1))) == 12
+    assert len(data.epoch_notes()) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nan_held_out", "picture 2 of .*, held out: the inputs"),
+        ("nan_loader", "batch 2 of the held-out loader"),
+    ],
+)
+def test_held_out_inputs_that_are_not_finite_are_named(own: str, name: str, message: str) -> None:
+    data = open_data(config(f"{own}:{name}", pictures={} if name == "nan_loader" else {"normalize": "none"}))
+    with pytest.raises(DataError, match=message):
+        list(data.held_out())
+
+
+def test_a_share_of_a_set_with_positions_stays_if_the_set_grows_and_is_not_taken_for_the_same() -> None:
+    class Numbers:
+        def __init__(self, count: int) -> None:
+            self.targets = [0] * count
+
+        def __len__(self) -> int:
+            return len(self.targets)
+
+    before, after = (
+        {name.split()[0] for name in parts.held_out.names()}
+        for parts in (split_parts(Numbers(count), ("a",), "it", 0.2, 0) for count in (20, 21))
+    )
+    assert len(before) == len(after) == 4
+    assert len(before - after) <= 1
+    kept = [
+        kept_of_held_out(split_parts(Numbers(count), ("a",), "it", 0.2, 0).held_out.names(), is_share=True)
+        for count in (20, 20, 21)
+    ]
+    assert why_not_held_out(kept[0], kept[1]) is None
+    assert why_not_held_out(kept[0], kept[2]) is not None
+
+
+def test_classes_of_one_name_in_a_data_set_are_told_apart() -> None:
+    class Cranes:
+        classes = ("crane", ("dog", "hound"), "crane")
+
+    assert names_of(Cranes(), None, "it") == ("crane (0)", "dog, hound", "crane (2)")

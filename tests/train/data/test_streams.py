@@ -9,9 +9,11 @@ import torch
 
 from fxbin import load_config
 from fxbin.config import Config
-from fxbin.errors import DataError
+from fxbin.errors import CheckpointError, DataError
 from fxbin.train.data import open_data, shard_index
+from fxbin.train.data.kept import check_same_held_out
 from fxbin.train.data.shard_cache import Counted
+from fxbin.train.data.shards import samples
 from fxbin.train.data.stream_data import StreamBatches, StreamData
 from fxbin.train.data.stream_order import Layout, StreamOrder
 from tests.shards import write_shards
@@ -299,3 +301,81 @@ def test_augmentation_is_the_same_for_any_workers_and_processes(folder: Path) ->
     pairs = zip(alone.epoch(0), *(half.epoch(0) for half in halves), strict=True)
     for (x, _), (first, _), (second, _) in pairs:
         assert torch.equal(x, torch.cat([first, second]))
+
+
+@pytest.mark.parametrize("stream", ["", "pipe:cat "])
+@pytest.mark.parametrize("beyond", [0, 100])
+def test_a_shard_that_is_cut_off_between_two_members_or_in_a_header_is_refused(
+    folder: Path, stream: str, beyond: int
+) -> None:
+    file = folder / "train-2.tar"
+    with tarfile.open(file) as tar:
+        place = tar.getmembers()[6].offset
+    file.write_bytes(file.read_bytes()[: place + beyond])
+    with pytest.raises(DataError, match=r"the shard .*train-2.tar cannot be read: unexpected end of data"):
+        opened(config(folder, data=f"wds:{stream}{file}"))
+
+
+def test_a_damaged_header_is_not_taken_for_the_end_of_a_shard(folder: Path) -> None:
+    file = folder / "train-2.tar"
+    with tarfile.open(file) as tar:
+        place = tar.getmembers()[6].offset
+    content = bytearray(file.read_bytes())
+    content[place : place + 100] = b"x" * 100
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-2.tar cannot be read: bad checksum: the archive is damaged"):
+        opened(config(folder))
+
+
+def test_samples_in_a_row_with_one_name_are_refused(folder: Path) -> None:
+    rewrite(folder / "train-1.tar", lambda n, c: ("same." + n[-3:], c))  # of one sample
+    assert opened(config(folder)).training_pictures == PICTURES
+    rewrite(folder / "train-2.tar", lambda n, c: ("same." + n[-3:], c))
+    with pytest.raises(
+        DataError, match=r"train-2.tar cannot be read: the sample 'same' has two members .png"
+    ):
+        opened(config(folder))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("cat {folder}/none.tar", r"its command ended with the exit status 1 \(unexpected end of data"),
+        ("head -c 9000 {folder}/train-2.tar; exit 5", r"its command ended with the exit status 5 \("),
+    ],
+)
+def test_a_command_that_fails_is_named_with_its_exit_status(folder: Path, command: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"the shard pipe:.* cannot be read: {message}"):
+        opened(config(folder, data="wds:pipe:" + command.format(folder=folder)))
+
+
+def test_a_command_whose_output_is_not_read_to_its_end_is_no_error(folder: Path) -> None:
+    file, url = folder / "train-2.tar", f"pipe:cat {folder}/train-2.tar"
+    rewrite(file, lambda n, c: (n, c if n.endswith("cls") else c + bytes(2**17)))  # more than a pipe holds
+    assert len(list(samples(url))) == 12
+    assert len(list(samples(url, skip=1, count=2))) == 2
+
+
+@pytest.mark.parametrize("label", ["[1]", "1.5", "true", "null"])
+def test_a_label_in_json_that_is_neither_number_nor_name_is_named_with_its_key(
+    folder: Path, label: str
+) -> None:
+    def change(name: str, content: bytes) -> tuple[str, bytes]:
+        is_label = name.endswith("cls")
+        return name.replace(".cls", ".json"), f'{{"label": {label}}}'.encode() if is_label else content
+
+    rewrite(folder / "val-0.tar", change)
+    with pytest.raises(DataError) as caught:
+        opened(config(folder))
+    assert f"val-0.tar has {{\"label\": {label}}} in its .json, expected a number or a name as 'label'" in (
+        str(caught.value)
+    )
+
+
+def test_a_stream_keeps_which_pictures_are_held_out(folder: Path) -> None:
+    kept = opened(config(folder)).kept()
+    (folder / "train-5.tar").write_bytes((folder / "train-0.tar").read_bytes())
+    check_same_held_out(kept, opened(config(folder, data=f"wds:{folder}/train-*.tar")).kept())
+    write_shards(folder, "val", (3, 5))
+    with pytest.raises(CheckpointError, match=r"data: the held-out pictures \(9, now 8\) are not those that"):
+        check_same_held_out(kept, opened(config(folder)).kept())
