@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from fxbin.train import outputs, subject
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.data.folder import open_folder
+from fxbin.train.data.kept import why_not_held_out
 from tests.cli.commands import CONFIG, exit_code, write
 from tests.folders import write_folder
 
@@ -131,7 +134,10 @@ def test_eval_takes_other_pictures_and_matches_classes_by_name(
     )
     Path("split/val").rename("split/train")
     assert exit_code("eval", checkpoint, "--data", "folder:split") == 2
-    assert "but no val or test or validation or valid: write 'folder:split/train'" in capsys.readouterr().err
+    assert (
+        "but no val or test or validation or valid or testing: write 'folder:split/train'"
+        in capsys.readouterr().err
+    )
     assert exit_code("eval", checkpoint, "--data", "folder:split/train") == 0
     shown = capsys.readouterr()
     assert "of 12 pictures of folder:" in shown.out
@@ -268,3 +274,93 @@ def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFi
     for arguments, message in wrong.items():
         assert exit_code(*arguments) == 2
         assert message in capsys.readouterr().err.replace(str(Path.cwd()) + "/", "")
+
+
+@pytest.fixture
+def moved(trained: Path) -> Iterator[Path]:
+    """A picture that the run has held out, under another name as long as the test runs."""
+    parts = open_folder(trained / "pictures", None, 0.2, 0)
+    file = Path(parts.held_out.where(0))
+    other = file.with_name("moved.png")
+    file.rename(other)
+    yield other
+    other.rename(file)
+
+
+def test_eval_says_if_other_pictures_are_held_out_than_in_the_run(
+    trained: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    checkpoint = trained / "run" / "checkpoint.pt"
+    assert exit_code("eval", checkpoint) == 0
+    assert capsys.readouterr().err == ""
+    assert exit_code("eval", checkpoint, "--set", "split_seed=1") == 0
+    note = "note: data: the held-out pictures (6) are not those that the run was started with"
+    assert note in capsys.readouterr().err
+    assert exit_code("eval", checkpoint, "--set", "held_out_share=0.4") == 0
+    assert "note: data: the held-out pictures (6, now 12) are not those" in capsys.readouterr().err
+    assert exit_code("eval", checkpoint, "--set", f"data_held_out=folder:{trained / 'pictures'}") == 0
+    assert capsys.readouterr().err == ""
+    request.getfixturevalue("moved")
+    assert exit_code("eval", checkpoint) == 0
+    assert note in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_held_out_pictures(
+    trained: Path, moved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moved.is_file()
+    for command in ("check", "train"):
+        assert exit_code(command, trained / "run.json5", "-o", trained / "run") == 2
+        shown = capsys.readouterr()
+        text = " ".join((shown.out + shown.err).split())
+        assert "data: the held-out pictures (6" in text
+        assert "start over with --restart" in text
+
+
+def test_what_an_earlier_version_held_out_is_not_taken_for_what_is_held_out_now(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = load_checkpoint(trained / "run" / "checkpoint.pt")
+    assert checkpoint.data is not None
+    del checkpoint.data["held_out"]
+    save_checkpoint(checkpoint, Path("run/checkpoint.pt"))
+    assert exit_code("eval", "run/checkpoint.pt") == 0
+    earlier = "the run was started with an earlier version of fxbin, which chose other held-out pictures"
+    assert f"note: data: {earlier}. Some may have been trained on" in capsys.readouterr().err
+    assert exit_code("train", trained / "run.json5", "-o", "run") == 2
+    assert earlier in " ".join(capsys.readouterr().err.split())
+    whole = {"held_out": {"is_share": False}}
+    assert why_not_held_out({"classes": []}, whole) is None  # a folder or split, as then
+
+
+def test_predict_says_what_it_leaves_out_in_folders(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(Path("new"), classes=1, pictures=2)
+    Path("new/notes.gif").write_text("not read")
+    Path("new/class_0/.hidden.png").write_text("not read, and not told of")
+    write_folder(Path("new/__MACOSX"), classes=1)
+    assert exit_code("predict", trained / "run", "new", "--top", 1) == 0
+    shown = capsys.readouterr()
+    assert [line.split(":")[0] for line in shown.out.splitlines()] == [
+        "new/class_0/000.png",
+        "new/class_0/001.png",
+    ]
+    assert "note: 1 file is left out in new, by the ends of their names no pictures" in shown.err
+    assert "note: hidden folders are left out: new/__MACOSX" in shown.err
+
+
+def test_phone_pictures_are_predicted_as_they_are_looked_at(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    picture = Image.effect_mandelbrot((12, 12), (-2, -1.5, 1, 1.5), 100).convert("RGB")
+    picture.save("upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=exif)
+    upright, turned = shown_json(
+        capsys, "predict", trained / "run", "upright.png", "turned.png", "--format", "json"
+    )
+    assert upright["classes"] == turned["classes"]

@@ -179,6 +179,14 @@ def no_compiler(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"compile": True}
 
 
+def more_processes_than_pictures(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    pytest.importorskip("torchvision")
+    pytest.importorskip("PIL")
+    patch.setattr("fxbin.train.checks.rank_count", lambda: 30)
+    write_folder(Path("pictures"), pictures=10, size=(12, 12))
+    return {"data": "folder:pictures", "workers": 0, "input_info": {"sample_size": [1, 3, 12, 12]}}
+
+
 def no_room(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     patch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=100))
     return {}
@@ -190,6 +198,7 @@ OF_THE_MACHINE: dict[Callable[[pytest.MonkeyPatch], dict[str, Any]], str] = {
     weights_that_cannot_be_downloaded: "pretrained: the weights of 'torchvision:resnet18' cannot be loaded: ",
     a_logger_that_is_not_installed: "loggers: wandb: it is not installed: `pip install 'fxbin[wandb]'`",
     no_compiler: "compile: torch.compile does not work on cpu: no C++ compiler was found.",
+    more_processes_than_pictures: "data: 24 training pictures are too few for 30 processes.",
     no_room: "one checkpoint of this run needs",
 }
 """What is set up, which returns changes of the config, and what is found then."""
@@ -235,7 +244,14 @@ def test_every_check_has_a_test_here() -> None:
     assert [check.__name__ for check in CHECKS] == [
         *("keys_without_effect", "paths_elsewhere", "stages_not_reached", "weights_before_activations"),
         *("start_as_in_nncf", "device_is_there", "output_can_be_written", "loggers_are_installed"),
-        *("compiler_works", "data_fit", "run_can_be_resumed", "checkpoint_has_room", "scopes_match"),
+        *(
+            "compiler_works",
+            "data_fit",
+            "processes_get_pictures",
+            "run_can_be_resumed",
+            "checkpoint_has_room",
+            "scopes_match",
+        ),
         *("progress_has_an_end", "pretrained_weights_are_there", "logits_are_those_of_the_classes"),
         *("weight_decay_is_excluded", "teacher_teaches", "features_are_there"),
     ]

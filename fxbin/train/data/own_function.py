@@ -115,7 +115,7 @@ def _checked(spec: str, returned: Any) -> Own:
         if not len(part):
             raise DataError(f"data: {spec!r}: there are no pictures {name}.")
     named = None if classes is None else tuple(map(str, classes))
-    if twice := [name for name, number in Counter(named).items() if number > 1]:
+    if twice := [repr(name) for name, number in Counter(named).items() if number > 1]:
         raise DataError(
             f"data: {spec!r} returned {listed(twice)} more than once in 'classes': give each class a name of "
             "its own, as other pictures are matched by these names."

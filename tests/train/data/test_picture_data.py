@@ -13,6 +13,7 @@ from fxbin import load_config
 from fxbin.config import Config
 from fxbin.errors import CheckpointError, ConfigError, DataError
 from fxbin.train.data import open_data
+from fxbin.train.data.decode import decode
 from fxbin.train.data.folder import open_folder
 from fxbin.train.data.kept import check_same_classes
 from fxbin.train.data.picture_data import PictureData
@@ -180,6 +181,29 @@ def test_transparent_colours_of_a_palette_are_blended_with_white(tmp_path: Path)
         expected = torch.tensor(list(Image.alpha_composite(white, layer).convert("RGB").tobytes()))
         found = torch.tensor(list(decode(tmp_path / f"{name}.png", 3).tobytes()))
         assert (found - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_pictures_are_turned_as_their_exif_tag_says(tmp_path: Path, orientation: int, suffix: str) -> None:
+    from PIL import Image, ImageOps
+
+    pixels = torch.arange(6 * 4 * 3, dtype=torch.uint8).view(6, 4, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels.numpy()).save(file, exif=exif, lossless=True)
+    with Image.open(file) as picture:
+        expected = ImageOps.exif_transpose(picture).convert("RGB")
+    assert decode(file, 3).tobytes() == expected.tobytes()
+    assert decode(file.read_bytes(), 3).size == ((4, 6) if orientation < 5 else (6, 4))
+
+
+def test_a_damaged_exif_tag_is_no_reason_to_leave_a_picture_out(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (4, 6), (9, 8, 7)).save(tmp_path / "a.png", exif=b"Exif\0\0no tags at all")
+    assert decode(tmp_path / "a.png", 3).size == (4, 6)
 
 
 def test_workers_may_be_started_with_a_copy_of_the_reader(root: Path) -> None:

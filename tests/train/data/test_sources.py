@@ -376,7 +376,7 @@ def test_items_that_are_not_what_they_should_be_are_named(own: str, name: str, m
         ("asks", "cannot be called: missing a required argument: 'a'. Its arguments may be sample_size"),
         ("raises", r"own.py:raises' failed: KeyError: 'no such file' \(.*/own.py:\d+\)"),
         ("exits", r"own.py:exits' failed: SystemExit: 3 \(.*/own.py:\d+\)"),
-        ("twice", r"own.py:twice' returned a more than once in 'classes'"),
+        ("twice", r"own.py:twice' returned 'a' more than once in 'classes'"),
         (
             "dicts",
             r"the first picture: got a dict with .* a pair.*return item\['picture'\], item\['kind'\]",
