@@ -60,7 +60,7 @@ class Checkpoint:
     """Config of the run that the network to learn from comes from; None if it comes from no run."""
 
     data: dict[str, Any] | None = None
-    """What `Data.kept` says of classes, preprocessing and held-out pictures; None if the config says it all."""
+    """What `Data.kept` returns: classes, preprocessing, what is held out; None if the config says it all."""
 
     position: dict[str, Any] | None = None
     """The fields of a `Position` in the epoch after `epoch`, of which a part is done; None between epochs."""

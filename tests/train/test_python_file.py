@@ -106,6 +106,7 @@ def test_what_is_registered_again_replaces_the_one_before(file: Path) -> None:
         ("def make(:", r"cannot be imported: SyntaxError: invalid syntax"),
         ("import nothing_of_that_name", r"cannot be imported: ModuleNotFoundError: .* \(.*:1\)"),
         ("x = 1\n\nx.y", r"cannot be imported: AttributeError: .* \(.*:3\)"),
+        ("raise SystemExit(3)", r"cannot be imported: SystemExit: 3 \(.*:1\)"),
         ("make = 3", r"has no function or class 'make' \(it has: none\)"),
     ],
 )

@@ -88,6 +88,6 @@ def check_same_held_out(kept: Mapping[str, Any] | None, now: Mapping[str, Any] |
     """Raise CheckpointError if other pictures are held out than those that a run was started with."""
     if why := why_not_held_out(kept, now):
         raise CheckpointError(
-            f"data: {why}. If the run went on, it would be trained on pictures that it is evaluated on. "
+            f"data: {why}. If the run went on, it might be trained on pictures that it is evaluated on. "
             "Restore the data, choose another folder with --output, or start over with --restart."
         )

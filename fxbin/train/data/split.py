@@ -40,7 +40,7 @@ def split_by_name(
     Raises DataError if no class of the data set, which messages call `where`, has more than a picture.
 
     >>> split_by_name(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), "abcdefgh", 0.25, 0, "it")
-    (tensor([1, 2, 3, 5, 6, 7]), tensor([0, 4]))
+    (tensor([0, 1, 2, 4, 5, 7]), tensor([3, 6]))
     """
     key = seed.to_bytes(8, "little")
     hashes = [
