@@ -54,11 +54,11 @@ def as_mode(picture: "Image.Image", channels: int) -> "Image.Image":
 
 def upright(picture: "Image.Image") -> "Image.Image":
     """`picture`, turned and mirrored as the EXIF tag of a camera says that it is to be looked at."""
-    from PIL import Image
-
     picture.load()  # which turns a TIFF, and reads what a PNG has behind its pixels
     if not any(name in picture.info for name in EXIF):
         return picture
+    from PIL import Image
+
     orientation = 1
     # Damaged tags can make Pillow fail with any kind of error, and are no reason to leave the picture out.
     with suppress(Exception):
