@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 import fxbin
 from fxbin.cli.bench import bench
@@ -87,15 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FxbinError as error:
         if words != given:
             raise
-        complain("[bold red]Error:[/bold red]", "\n".join([str(error), *getattr(error, "__notes__", ())]))
+        complain("Error:", "bold red", "\n".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(EXIT_ERROR)
 
 
 def show_warning(message: Warning | str, *_details: object, **_options: object) -> None:
     """Replace `warnings.showwarning`: print only the message, without the line of code that warns."""
-    complain("[bold yellow]Warning:[/bold yellow]", str(message))
+    complain("Warning:", "bold yellow", str(message))
 
 
-def complain(label: str, text: str) -> None:
-    """Print `label`, which may contain markup, and `text` to standard error."""
-    Console(stderr=True).print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)
+def complain(label: str, style: str, text: str) -> None:
+    """Print `label` in `style`, and `text` as it is, with its brackets and backslashes, to standard error."""
+    Console(stderr=True).print(Text.assemble((label, style), " ", text), soft_wrap=True)

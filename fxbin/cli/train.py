@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from fxbin.cli.exit_code import EXIT_INTERRUPTED
 from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputOption, SetOption
@@ -89,7 +88,7 @@ def train(
         message = (
             f"Interrupted. Finished epochs are kept in {folder}: run the same command again to continue."
         )
-        console.print(f"\n{escape(message)}", soft_wrap=True)
+        console.print(f"\n{message}", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     print_result(report, console)
 

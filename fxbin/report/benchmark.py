@@ -151,7 +151,8 @@ class BenchmarkReport:
         clock = "CPU time" if self.clock == "cpu" else "time"
         parts = [f"median {clock} of {len(self.timings[0].seconds)} runs, taken in turns"]
         parts += [
-            f"{self.threads} thread(s)" + (f", hint {self.precision}" if "openvino" in self.versions else "")
+            f"{self.threads} thread{'s' * (self.threads != 1)}"
+            + (f", hint {self.precision}" if "openvino" in self.versions else "")
         ]
         parts += [] if self.fired is None else [f"{self.fired:.0%} of the activations fire"]
         return "; ".join(parts)

@@ -42,7 +42,7 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"device": "cuda"}, "device: 'cuda' is not available here"),
     ({"pretrained": True}, "model: 'resnet_thin' has no pretrained weights"),
     ({"model": "own.py:make"}, "model: 'own.py:make': the file own.py does not exist: looked in"),
-    (section(ignored_scopes=["{re}conv7"]), "compression.ignored_scopes: '{re}conv7' matches no node"),
+    (section(ignored_scopes=["{re}conv7"]), 'compression.ignored_scopes: "{re}conv7" matches no node'),
     (
         section({"wd_exclude": ["{re}conv7"]}),
         "params.wd_exclude: '{re}conv7' matches the name of no",
@@ -67,7 +67,7 @@ NOTES: list[tuple[dict[str, Any], str]] = [
     (section(), "note: params.activation_scale_init: not given"),
     (
         section(ignored_scopes=["{re}.*"]),
-        "note: 0 of 9 conv2d are binarized (in ignored_scopes: '{re}.*')",
+        'note: 0 of 9 conv2d are binarized (in ignored_scopes: "{re}.*")',
     ),
     (section(), "note: 6 of 9 conv2d are binarized"),
     ({"data_dir": "beside"}, "note: data_dir: beside is not in"),
@@ -246,7 +246,7 @@ def test_a_training_names_all_problems_at_once(config: Path, capsys: pytest.Capt
     assert exit_code("train", config) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Error: the training does not start: 3 problems"
-    assert [line.strip().split(" ")[1] for line in lines[1:]] == ["'minst'", "'foo'", "'bar'"]
+    assert [line.strip().split(" ")[1] for line in lines[1:]] == ["'minst'", '"foo"', '"bar"']
 
 
 def test_a_config_for_another_loop_names_no_data(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

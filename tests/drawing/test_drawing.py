@@ -75,7 +75,7 @@ def test_networkx_has_every_node_with_its_attributes() -> None:
         "kind": "full_precision_conv2d",
         "shape": (2, 8, 8, 8),
         "dtype": "float32",
-        "reason": "in ignored_scopes: '{re}conv1'",
+        "reason": 'in ignored_scopes: "{re}conv1"',
     }
     assert graph.edges["conv1", "bn"] == {"shape": (2, 8, 8, 8), "dtype": "float32"}
     assert nx.is_directed_acyclic_graph(graph)
@@ -136,7 +136,7 @@ def test_drawing_has_names_shapes_and_reasons(everything: BinarizedModule) -> No
     for _, data in drawn.nodes(data=True):
         if data["names"]:
             assert data["name"] in source
-    assert "<i>in ignored_scopes: &#x27;{re}stem&#x27;</i>" in source
+    assert "<i>in ignored_scopes: &quot;{re}stem&quot;</i>" in source
     assert "<i>its weight depends on the input</i>" in source
     assert "<i>it runs in train mode only</i>" in source
     assert 'label="2\N{MULTIPLICATION SIGN}4\N{MULTIPLICATION SIGN}8\N{MULTIPLICATION SIGN}8"' in source

@@ -86,7 +86,7 @@ def test_page_has_all_sections(parsed: Parsed) -> None:
     for said in (
         "3 of 4 conv2d binarized",
         "80.00 %",
-        "in ignored_scopes: 'stem'",
+        'in ignored_scopes: "stem"',
         "4.0 times",
         "a processor",
     ):
@@ -116,7 +116,7 @@ def test_graph_data_has_the_operators_and_their_names() -> None:
     }
     stem = nodes["Net/NNCFConv2d[stem]/conv2d_0"]
     assert data["kinds"][stem[1]] == "full_precision_conv2d"
-    assert stem[4:7] == [1, "2×8×8×8", "in ignored_scopes: 'stem'"]  # noqa: RUF001 (sizes of a shape)
+    assert stem[4:7] == [1, "2×8×8×8", 'in ignored_scopes: "stem"']  # noqa: RUF001 (sizes of a shape)
     conv = nodes["Net/Sequential[body]/Block[0]/NNCFConv2d[conv]/conv2d_0"]
     assert sorted(data["kinds"][data["nodes"][source][1]] for source in conv[7]) == [
         "activation_binarizer",
