@@ -42,7 +42,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     name="fxbin",
     help="Binarize the convolutions of a PyTorch model: train in stages, inspect the graph, export.",
-    epilog="Start with `fxbin train configs/demo.json5`; each command has its own `--help`.",
+    # A command that needs no file: an installed package has no configs/.
+    epilog="Start with `fxbin summary resnet18_thin`, and with a config of your own go on to `fxbin train`; "
+    "the repository has examples in `configs/`. Each command has its own `--help`.",
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,

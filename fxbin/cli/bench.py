@@ -37,7 +37,8 @@ def bench(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Time in these: engine,onnxruntime,openvino. engine is what fxbin.deploy makes, in PyTorch.",
+            help="Time in these, with commas between: engine, onnxruntime, openvino. engine is what "
+            "fxbin.deploy makes, in PyTorch.",
             show_default="engine, and openvino if it is installed",
         ),
     ] = None,

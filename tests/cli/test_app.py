@@ -1,5 +1,6 @@
 """The command `fxbin` itself: errors, help."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -65,6 +66,37 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "Example" in shown
     assert f"fxbin {command}" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_no_word_of_a_help_is_cut_at_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exit_code(*command.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+
+
+def test_command_to_start_with_needs_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    words = re.search(r"Start with fxbin ((?:[\w-]+ ?)+),", shown)
+    assert words is not None
+    assert exit_code(*words[1].split()) == 0
+    assert "conv2d binarized" in capsys.readouterr().out
+
+
+def test_example_config_that_is_not_there_says_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("train", "configs/demo.json5") == 2
+    assert "Examples are in configs/ of fxbin's repository." in capsys.readouterr().err
 
 
 def test_the_module_runs_as_the_command_does() -> None:

@@ -276,7 +276,7 @@ def test_table_fits_the_terminal(width: int) -> None:
     assert max(map(len, lines)) <= width
     text = "".join(lines)
     assert ("Small/NNCFConv2d[conv1]/conv2d_0" in text) == (width >= 100)
-    assert ("2x8x8x8" in text) == (width >= 60)
+    assert "2x8x8x8" in text
 
 
 def test_markup_in_names_is_text() -> None:
