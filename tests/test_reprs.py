@@ -1,7 +1,9 @@
 """What `repr` and `help` show of a config, a schedule, a state and fxbin itself."""
 
 import pydoc
+from collections.abc import Callable
 
+import pytest
 import torch
 
 import fxbin
@@ -21,6 +23,16 @@ def test_config_shows_what_is_set() -> None:
         "compression=(Binarization(algorithm='binarization', mode='dorefa'),))"
     )
     assert eval(repr(config), vars(configs)) == config
+
+
+@pytest.mark.parametrize("change", [lambda c: setattr(c, "epochs", 3), lambda c: delattr(c, "epochs")])
+def test_config_that_is_changed_says_how_to_make_another(change: Callable[[fxbin.Config], None]) -> None:
+    config = fxbin.load_config({"compression": {"algorithm": "binarization"}})
+    with pytest.raises(
+        fxbin.ConfigError, match=r"^Config: cannot (set epochs = 3|delete epochs), as .*to_dict"
+    ):
+        change(config)
+    assert config.epochs == fxbin.load_config(config.to_dict()).epochs != 3
 
 
 def test_config_shows_what_its_preset_sets() -> None:

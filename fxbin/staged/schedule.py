@@ -80,11 +80,15 @@ class StagedSchedule:
     in torch's schedulers, and `initial_weight_decay`. All values follow from e; nothing changes before the
     first `start_epoch` or `load_state_dict`.
 
-    If several optimizers share the parameters, pass all: ``StagedSchedule(model, [first, second])``.
-
-    `followers` are copies of the model whose parameters, but not buffers, are averages of its own, such as
-    target networks of self-supervised learning: they are switched together with the model. Averages that
-    include buffers, such as `torch.optim.swa_utils.AveragedModel`, switch by themselves.
+    Args:
+        model: the model that `fxbin.transform` returned, also wrapped, as in `DistributedDataParallel`.
+        optimizer: the optimizer of its parameters, as made with `fxbin.parameter_groups`; if several share
+            them, all: ``StagedSchedule(model, [first, second])``.
+        config: another config, of which the schedule is taken: a dict, a file or a `Config`; None takes the
+            one with which the model was transformed.
+        followers: copies of the model whose parameters, but not buffers, are averages of its own, such as
+            target networks of self-supervised learning: they are switched together with the model. Averages
+            that include buffers, such as `torch.optim.swa_utils.AveragedModel`, switch by themselves.
 
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
     Errors: TransformError if the model was not transformed, or is sharded in a way that cannot train, or if
