@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.network import network_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import (
     BestOption,
     InputOption,
@@ -42,13 +43,20 @@ def bench(
             show_default="engine, and openvino if it is installed",
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that a runtime may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(metavar="N", parser=whole_number(1), help="Threads that a runtime may use.")
+    ] = 1,
     precision: Annotated[
         Precision,
         typer.Option(help="OpenVINO's precision hint for layers that are in neither 1 bit nor int8."),
     ] = Precision.F32,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Number of rounds, in each of which every form is timed.")
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(1),
+            help="Number of rounds, in each of which every form is timed.",
+        ),
     ] = 15,
     int8: Annotated[
         bool | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import network_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import (
     AverageOption,
     BestOption,
@@ -50,7 +51,10 @@ def export(
     input_size: InputOption = None,
     average: AverageOption = False,
     best: BestOption = False,
-    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
+    opset: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole_number(18), help="Version of the ONNX operators, 18 to 25."),
+    ] = DEFAULT_OPSET,
     dynamic_batch: Annotated[
         bool,
         typer.Option(

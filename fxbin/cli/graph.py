@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import InputOption, ModelOrConfigArgument, SetOption
 from fxbin.cli.source import config_for
 from fxbin.config import Config
@@ -20,7 +21,9 @@ def graph(
     collapse: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Draw modules that are N deep as one node: 1 for layer1, 2 for layer1.0."
+            metavar="N",
+            parser=whole_number(1),
+            help="Draw modules that are N deep as one node: 1 for layer1, 2 for layer1.0.",
         ),
     ] = None,
     after: Annotated[

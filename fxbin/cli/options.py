@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fxbin.cli.number_options import positive_number
+
 ConfigArgument = Annotated[
     Path,
     typer.Argument(
@@ -63,7 +65,11 @@ BestOption = Annotated[
 ]
 TimeLimitOption = Annotated[
     float,
-    typer.Option(metavar="SECONDS", help="Time limit for each OpenVINO step, such as compiling a file."),
+    typer.Option(
+        metavar="SECONDS",
+        parser=positive_number,
+        help="Time limit for each OpenVINO step, such as compiling a file.",
+    ),
 ]
 
 

@@ -6,9 +6,10 @@
 
 Accuracies are those of tests/benchmarks/accuracy.py, which accuracy_runs.py keeps: the mean over the seeds
 that are there, half of the spread if there are several, and their number. Everything else is measured when
-the table is written, on the network of the small protocol after its first batch, with one thread: parameters; size of the ONNX file
-with packed weights; time for one picture of the deployed network; time of an epoch of training (its steps
-alone), and of a step compared with that of NNCF's settings; all presets in turns, medians.
+the table is written, on the network of the small protocol after its first batch, with one thread:
+parameters; size of the ONNX file with packed weights; time for one picture of the deployed network; time of
+an epoch of training (its steps alone), and of a step compared with that of NNCF's settings; all presets in
+turns, medians.
 """
 
 import argparse

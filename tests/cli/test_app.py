@@ -55,6 +55,27 @@ def test_a_mistake_is_one_paragraph_and_exit_code_2(
     assert not Path("new").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["graph", "resnet_thin", "--collapse", "0"], "'0'"),
+        (["graph", "resnet_thin", "--collapse", "layer1"], "'layer1'"),
+        (["bench", "resnet_thin", "--rounds", "-1"], "'-1'"),
+        (["bench", "resnet_thin", "--threads", "1.5"], "'1.5'"),
+        (["bench", "resnet_thin", "--time-limit", "nan"], "'nan'"),
+        (["predict", "runs/a", "a.png", "--top", "all"], "'all'"),
+        (["export", "resnet_thin", "a.onnx", "--opset", "7"], "'7'"),
+        (["verify", "resnet_thin", "--tolerance", "0"], "'0'"),
+    ],
+)
+def test_number_that_is_none_is_named_with_what_was_expected(
+    arguments: list[str], value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*arguments) == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"'{arguments[-2]}': got {value}, expected a " in shown
+
+
 def test_traceback_lets_the_error_through(config: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         main(["train", "none.json5", "--traceback"])
