@@ -96,7 +96,8 @@ def one_of(name: str, names: Sequence[str], own: str = "") -> str:
 def valid_expression(pattern: str) -> str:
     """Refuse ``{re}`` with an expression that Python cannot compile."""
     if why_invalid(pattern):
-        raise problem(r"a regular expression after {re}", f"It {why_invalid(pattern)}")
+        hint = f"It {why_invalid(pattern)} JSON has each backslash twice."
+        raise problem(r"a regular expression after {re}", hint)
     return pattern
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from fxbin.cli.eval import table_of
 from fxbin.train import outputs, subject
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.held_out import ClassAccuracy, HeldOutAccuracy
 from tests.cli.commands import CONFIG, exit_code, write
 from tests.folders import write_folder
 
@@ -253,3 +256,10 @@ def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFi
     for arguments, message in wrong.items():
         assert exit_code(*arguments) == 2
         assert message in capsys.readouterr().err.replace(str(Path.cwd()) + "/", "")
+
+
+def test_brackets_in_names_of_classes_are_printed() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as capture:
+        console.print(table_of(HeldOutAccuracy((ClassAccuracy("car [red]", 4, 3),))))
+    assert "car [red]" in capture.get()
