@@ -370,9 +370,7 @@ def test_validate_scopes_false_warns_instead() -> None:
 
 
 def test_invalid_expression_is_an_error_of_the_config() -> None:
-    with pytest.raises(
-        ConfigError, match=r"ignored_scopes\[0\]: got .*unterminated.* JSON has each"
-    ):
+    with pytest.raises(ConfigError, match=r"ignored_scopes\[0\]: got .*unterminated.* JSON has each"):
         transform(ignored_scopes=["{re}[conv1"])
 
 
