@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fxbin.errors import CheckpointError, ConfigError
+from fxbin.report.units import size_text
 
 REASONS = {
     errno.EACCES: "there is no permission to write",
@@ -51,8 +52,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise ConfigError(
-            f"--output: {str(folder)!r} has {_megabytes(free)} left, and one checkpoint of this run needs "
-            f"{_megabytes(needed)} or more. Make room, or choose another folder."
+            f"--output: {str(folder)!r} has {size_text(8 * free)} left, and one checkpoint of this run needs "
+            f"{size_text(8 * needed)} or more. Make room, or choose another folder."
         )
 
 
@@ -82,7 +83,3 @@ def why(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.errno is not None:
         return os.strerror(cause.errno)
     return str(error).partition("\n")[0]
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"
