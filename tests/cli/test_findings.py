@@ -10,7 +10,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from fxbin.train import run
+from fxbin.train import checks, run
 from fxbin.train.checks import CHECKS
 from fxbin.train.loggers import choose
 from tests.cli.commands import CONFIG, exit_code, write
@@ -184,6 +184,11 @@ def no_room(patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {}
 
 
+def more_processes_than_pictures(patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    patch.setattr(checks, "rank_count", lambda: 17)
+    return {"data": "mnist", "batch_size": 16}
+
+
 OF_THE_MACHINE: dict[Callable[[pytest.MonkeyPatch], dict[str, Any]], str] = {
     wrong_logits: "model: 'own.py:make': expected logits of shape (2, 10) for pictures of shape "
     "(2, 1, 12, 12), one for each class of 'mnist', got (2, 3)",
@@ -191,6 +196,7 @@ OF_THE_MACHINE: dict[Callable[[pytest.MonkeyPatch], dict[str, Any]], str] = {
     a_logger_that_is_not_installed: "loggers: wandb: it is not installed: `pip install 'fxbin[wandb]'`",
     no_compiler: "compile: torch.compile does not work on cpu: no C++ compiler was found.",
     no_room: "one checkpoint of this run needs",
+    more_processes_than_pictures: "batch_size: 16 is too small for 17 processes",
 }
 """What is set up, which returns changes of the config, and what is found then."""
 
@@ -235,7 +241,8 @@ def test_every_check_has_a_test_here() -> None:
     assert [check.__name__ for check in CHECKS] == [
         *("keys_without_effect", "paths_elsewhere", "stages_not_reached", "weights_before_activations"),
         *("start_as_in_nncf", "device_is_there", "output_can_be_written", "loggers_are_installed"),
-        *("compiler_works", "data_fit", "run_can_be_resumed", "checkpoint_has_room", "scopes_match"),
+        *("compiler_works", "data_fit", "processes_get_pictures", "run_can_be_resumed"),
+        *("checkpoint_has_room", "scopes_match"),
         *("progress_has_an_end", "pretrained_weights_are_there", "logits_are_those_of_the_classes"),
         *("weight_decay_is_excluded", "teacher_teaches", "features_are_there"),
     ]
