@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import DataError
+from fxbin.train.figure_file import save_figure
 from fxbin.train.history import EpochRecord, HasStage, stage_spans
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         for axes in (top, bottom):
             shade_stages(axes, history)
         name_stages(top, history)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata)
+        save_figure(figure, path)
 
 
 def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:

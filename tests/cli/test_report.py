@@ -46,7 +46,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pictures: ImageData) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "open_data", lambda _config: pictures)
         train(CONFIG, folder)
-    (folder / "report.json").write_text(json.dumps({"accuracy": {"final": 12.5}, "data": "mnist"}))
+    history = load_checkpoint(folder / "checkpoint.pt").history
+    report = {"accuracy": {"final": 12.5}, "data": "mnist", "history": history}
+    (folder / "report.json").write_text(json.dumps(report))
     return folder
 
 
@@ -87,7 +89,9 @@ def test_report_of_the_best_epoch(trained: Path) -> None:
 def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
     best = load_checkpoint(trained / "best.pt").history
     html = run_page(trained)
-    assert f"<span>best.pt, of epoch {len(best)}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
+    assert best[-1]["epoch"] + 1 == len(best) - 1  # one epoch is of the pretraining
+    assert f'<li><i class="best"></i>best.pt <small>epoch {len(best) - 1}</small>' in html
+    assert f"<span>best.pt, of epoch {len(best) - 1}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
     assert f'"best":{len(best) - 1}' in html.replace(" ", "")
     other = tmp_path / "other"
     shutil.copytree(trained, other)

@@ -414,9 +414,9 @@ def test_a_file_is_called_what_it_is(model: BinarizedModule, tmp_path: Path, nam
 def test_a_folder_that_takes_no_file_is_named_before_anything_is_done(
     model: BinarizedModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("fxbin.export.output_file.why_not_writable", lambda folder: f"in {folder}, no room")
     monkeypatch.setattr("fxbin.export.pipeline.prepare", None)
-    with pytest.raises(ExportError, match=r"path: the folder '.*' cannot be written to; choose another one"):
+    with pytest.raises(ExportError, match=r"path: '.*' cannot be written: in .*, no room\. Choose"):
         export_onnx(model, tmp_path / "model.onnx")
 
 

@@ -150,8 +150,7 @@ def test_histogram_counts_activations_relative_to_thresholds() -> None:
 
 def test_curves_are_grouped_and_stages_are_bands() -> None:
     recorded = [
-        epoch | {"my_metric": 1.0, "diagnostics": {"fired": 0.25, "flipped": float("nan")}}
-        for epoch in epochs()
+        epoch | {"my_metric": 1.0, "diagnostics": {"fired": 0.25, "flipped": None}} for epoch in epochs()
     ]
     found = {chart.title: {curve.label: curve.values for curve in chart.curves} for chart in charts(recorded)}
     assert found["accuracy, %"] == {"held-out": (50.0, 60.0, 70.0, 80.0)}
