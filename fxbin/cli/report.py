@@ -145,8 +145,9 @@ def _refuse(source: Path, options: Mapping[str, object]) -> None:
     """Raise ConfigError if one of `options` has a value: the run in `source` has its own config."""
     for option, value in options.items():
         if value:
+            shown = value[0] if isinstance(value, list) else value
             raise ConfigError(
-                f"{option}: {value!r}: the run in {source} has its own config, leave the option out."
+                f"{option}: {shown!r}: the run in {source} has its own config, leave the option out."
             )
 
 

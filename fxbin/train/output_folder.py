@@ -8,6 +8,9 @@ from pathlib import Path
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.export.output_file import is_write_error, why, why_not_writable
 
+AT_THE_END = ("report.json", "model.onnx", "model_ema.onnx", "curves.svg", "graph.dot", "graph.svg")
+"""Files that a training writes when it has ended. Until then, an earlier one of the folder has left them."""
+
 
 def check_writable(folder: Path) -> None:
     """Raise ConfigError if `folder` cannot be made and written to. It is not made."""
@@ -27,6 +30,11 @@ def check_room(folder: Path, needed: int) -> None:
             f"--output: {str(folder)!r} has {_megabytes(free)} left, and one checkpoint of this run needs "
             f"{_megabytes(needed)} or more. Make room, or choose another folder."
         )
+
+
+def earlier_outputs(folder: Path) -> list[str]:
+    """Names of the files in `folder` that a training writes at its end, and that an earlier one has left."""
+    return [name for name in AT_THE_END if (folder / name).is_file()]
 
 
 @contextmanager

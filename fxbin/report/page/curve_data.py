@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 Epochs = Sequence[Mapping[str, Any]]
@@ -118,6 +118,24 @@ def epoch_numbers(epochs: Epochs) -> list[int]:
         counts[phase] += 1
         numbers.append(counts[phase])
     return numbers
+
+
+def labelled_epochs(numbers: Sequence[int]) -> list[int]:
+    """Positions of the epochs with these `numbers` that a chart of 300 pixels has room to name.
+
+    The first of each phase is among them, and the last of all.
+
+    >>> labelled_epochs([1, 2, 1, 2, 3])
+    [0, 1, 2, 3, 4]
+    """
+    step = max(1, math.ceil(len(numbers) / 8))
+    starts = [position for position, number in enumerate(numbers) if number == 1]
+    shown = []
+    for start, end in pairwise([*starts, len(numbers)]):
+        # What would touch the first of the next phase, or the last of all, is left out.
+        places = range(start, end, step)
+        shown += [position for position in places if position == start or end - position > step // 2]
+    return [*dict.fromkeys([*shown, len(numbers) - 1])]
 
 
 def last_with_diagnostics(epochs: Epochs) -> int | None:

@@ -6,7 +6,6 @@ text is HTML at the right position, not part of the SVG.
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TypeGuard
 
 from fxbin.report.html.markup import data_script, text
@@ -17,6 +16,7 @@ from fxbin.report.page.curve_data import (
     StageBand,
     charts,
     epoch_numbers,
+    labelled_epochs,
     stage_bands,
 )
 
@@ -140,19 +140,11 @@ def _spelled(value: float) -> str:
 
 
 def _epoch_labels(numbers: Sequence[int]) -> str:
-    """Numbers of some epochs below a chart, as many as fit 300 pixels: the first of each phase among them."""
-    count = len(numbers)
-    step = max(1, math.ceil(count / 8))
-    starts = [position for position, number in enumerate(numbers) if number == 1]
-    shown: list[int] = []
-    for start, end in pairwise([*starts, count]):
-        # One that would touch the first of the next phase, or the last of all, is left out.
-        places = range(start, end, step)
-        shown += [position for position in places if position == start or end - position > step // 2]
-    shown.append(count - 1)
+    """Numbers of some epochs below a chart."""
     return "".join(
-        f'<span class="xtick" style="left:{100 * (position + 0.5) / count:.2f}%">{numbers[position]}</span>'
-        for position in dict.fromkeys(shown)
+        f'<span class="xtick" style="left:{100 * (position + 0.5) / len(numbers):.2f}%">{numbers[position]}'
+        "</span>"
+        for position in labelled_epochs(numbers)
     )
 
 
