@@ -224,12 +224,12 @@ def _notes_on_result(source: Path, found: object, result: object) -> list[str]:
     """Why the accuracies in other runtimes are missing; nothing if they are there."""
     if result is not None:
         return []
-    why = "there is no report.json"
+    why = "There is no report.json"
     if found is not None:
-        why = "report.json is of another training than the checkpoint, or of fewer epochs, and is left out"
+        why = "report.json is left out, as it is of another training than the checkpoint, or of fewer epochs"
     if source.is_dir():
-        return [f"The run has not finished: {why}, and the checkpoint is shown."]
-    return [f"The accuracies in other runtimes are not known: beside {source.name}, {why}."]
+        return [f"The run has not finished: its last checkpoint is shown. {why}."]
+    return [f"The accuracies in other runtimes are not known. {why}, beside {source.name}."]
 
 
 def _title(run: TrainedRun) -> str:

@@ -230,7 +230,9 @@ def test_accuracies_of_another_training_are_left_out(
     (folder / "report.json").write_text(json.dumps(report))
     html = run_page(folder)
     assert "12.50 %" not in html
-    note = "The run has not finished: report.json is of another training than the checkpoint, or of fewer"
+    note = (
+        "The run has not finished: its last checkpoint is shown. report.json is left out, as it is of another"
+    )
     assert note in html
     assert f"note: {note}" in capsys.readouterr().out
     if change == "within an epoch":
@@ -300,7 +302,7 @@ def test_a_run_in_its_pretraining_has_a_page(
         "held-out accuracy",
         "The run is in its pretraining, in full precision: layers are shown as they will be binarized.",
         "No histograms of activations: the stages set the thresholds, and have not begun.",
-        "The run has not finished: there is no report.json",
+        "The run has not finished: its last checkpoint is shown. There is no report.json.",
     ):
         assert said in html
     assert "Fires and flips" not in html
@@ -327,7 +329,7 @@ def test_a_checkpoint_has_the_page_of_its_epoch(trained: Path, tmp_path: Path) -
     alone.mkdir()
     shutil.copy(trained / "checkpoint.pt", alone / "kept.pt")
     html = run_page(alone / "kept.pt")
-    assert "The accuracies in other runtimes are not known: beside kept.pt, there is no report.json." in html
+    assert "runtimes are not known. There is no report.json, beside kept.pt." in html
     assert '<section id="curves">' in html
     best = run_page(trained / "best.pt")
     number = load_checkpoint(trained / "best.pt").history[-1]["epoch"] + 1
