@@ -16,6 +16,7 @@ REASONS = {
     errno.EROFS: "its file system is read-only",
     errno.ENOSPC: "no space is left on the device",
     errno.EDQUOT: "the disk quota is used up",
+    errno.ENOENT: "no file can be made",  # as in /proc: the folder itself is there
 }
 
 

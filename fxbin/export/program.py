@@ -57,7 +57,7 @@ def export_program(
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: an argument is wrong, the inputs or samples do not fit, the model has code that no graph
-            can hold, or `torch.export` cannot export it.
+            can hold, `torch.export` cannot export it, or `path` cannot be written.
 
     Warns:
         UserWarning: as `fxbin.deploy`.

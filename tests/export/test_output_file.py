@@ -33,7 +33,7 @@ def test_what_cannot_be_written_is_found_and_nothing_is_made(tmp_path: Path) -> 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
 def test_a_file_system_without_files_of_ones_own_is_refused() -> None:
-    assert "cannot be written: in /proc, " in refused(Path("/proc/x.html"))
+    assert "cannot be written: in /proc, no file can be made. Choose" in refused(Path("/proc/x.html"))
 
 
 def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:

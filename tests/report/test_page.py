@@ -15,6 +15,7 @@ import fxbin
 from fxbin.errors import ExportError, TransformError
 from fxbin.report.activations import activation_histograms
 from fxbin.report.page import whole_page
+from fxbin.report.page.content import content_of
 from fxbin.report.page.curve_data import charts, stage_bands
 from fxbin.report.page.curves import nice_ticks
 from fxbin.report.page.graph_data import graph_data
@@ -214,6 +215,16 @@ def test_activations_that_are_not_finite_are_counted_or_said_to_be_the_reason() 
     some = page(small_content(inputs=x))
     assert "not finite</b>" in some
     assert some.count('<figure class="histogram">') == 3
+
+
+def test_what_has_nothing_to_show_says_so() -> None:
+    assert "The epochs have recorded no numbers." in page(small_content(epochs=[{"stage": "s"}], best=None))
+    section = {"algorithm": "binarization", "ignored_scopes": ["0"]}
+    config = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": section}
+    with pytest.warns(UserWarning, match="no conv2d is binarized"):
+        plain = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3)), config)
+    notes = content_of(plain, inputs=torch.randn(1, 3, 8, 8)).notes
+    assert "No histograms of activations: no convolution is binarized." in notes
 
 
 def test_epochs_are_numbered_within_their_phase() -> None:

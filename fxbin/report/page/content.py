@@ -150,7 +150,7 @@ def histograms_of(model: BinarizedModule, inputs: object) -> list[ActivationHist
 
 def _without_histogram(sites: int, ran: int, drawn: int) -> list[str]:
     """Why some of the `sites` have no histogram, if `ran` of them ran and `drawn` have one."""
-    found = []
+    found = [] if sites else ["No histograms of activations: no convolution is binarized."]
     if ran < sites:
         found.append(
             f"No histograms of activations for {sites - ran} of {sites} convolutions, which did not run."

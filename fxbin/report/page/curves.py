@@ -42,6 +42,8 @@ def curves_section(epochs: Epochs, best: int | None = None) -> str:
         ],
     }
     legend = _stage_legend(bands, colours, epoch_number, best)
+    if not found:
+        drawn = '<p class="note">The epochs have recorded no numbers.</p>'
     return f'{legend}<div class="charts">{drawn}</div>{data_script("epochs", numbers)}'
 
 
