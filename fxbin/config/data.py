@@ -7,11 +7,13 @@ from pydantic import Field, model_validator
 from fxbin.config.value_types import (
     Count,
     Flag,
+    Magnitude,
     NotNegative,
     NotNull,
     Number,
     Positive,
     Section,
+    Seed,
     ShareBelowOne,
     Text,
     Whole,
@@ -28,8 +30,8 @@ class Augmentation(Section):
     rand_augment: Whole = 0
     """Number of random operations of RandAugment (arXiv:1909.13719) on each image."""
 
-    rand_augment_magnitude: Annotated[Whole, Field(le=30)] = 9
-    """How strong these operations are, from 0 to 30."""
+    rand_augment_magnitude: Magnitude = 9
+    """How strong these operations are."""
 
     shift: Whole = 0
     """Largest random shift in each direction, in pixels."""
@@ -90,7 +92,7 @@ class DataKeys(Section):
     held_out_share: Annotated[Positive, Field(lt=1)] = 0.2
     """Share of each class that is held out, if nothing else says which pictures are."""
 
-    split_seed: Whole = 0
+    split_seed: Seed = 0
     """Seed that selects them."""
 
     workers: Annotated[Whole | None, NotNull] = None

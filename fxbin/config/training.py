@@ -14,6 +14,7 @@ from fxbin.config.value_types import (
     OneOrMore,
     Positive,
     Section,
+    Seed,
     ShareBelowOne,
     Text,
     Whole,
@@ -183,7 +184,7 @@ class TrainingKeys(Section):
     label_smoothing: ShareBelowOne = 0.0
     """Share of each label that is spread over all classes, in the stages; evaluations have no loss."""
 
-    seed: Whole = 0
+    seed: Seed = 0
     """Seed of all random numbers in a run."""
 
     threads: Annotated[Count | None, NotNull] = None

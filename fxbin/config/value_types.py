@@ -119,6 +119,12 @@ Positive = Annotated[Number, Field(gt=0)]
 ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
 Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_as_int)]
 Count = Annotated[int, Strict(), Field(gt=0), BeforeValidator(_as_int)]
+Magnitude = Annotated[int, Strict(), Field(ge=0, le=30), BeforeValidator(_as_int)]
+"""Of RandAugment's operations."""
+
+Seed = Annotated[int, Strict(), Field(ge=0, le=10**18), BeforeValidator(_as_int)]
+"""Generators take 64 bits, and some seeds have a small number added."""
+
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Flag = Annotated[bool, Strict()]
 Pattern = Annotated[Text, AfterValidator(valid_expression)]

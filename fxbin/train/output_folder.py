@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fxbin.errors import CheckpointError, ConfigError
 from fxbin.export.output_file import is_write_error, why, why_not_writable
+from fxbin.report.units import size_text
 
 AT_THE_END = ("report.json", "model.onnx", "model_ema.onnx", "curves.svg", "graph.dot", "graph.svg")
 """Files that a training writes when it has ended. Until then, an earlier one of the folder has left them."""
@@ -27,8 +28,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise ConfigError(
-            f"--output: {str(folder)!r} has {_megabytes(free)} left, and one checkpoint of this run needs "
-            f"{_megabytes(needed)} or more. Make room, or choose another folder."
+            f"--output: {str(folder)!r} has {size_text(8 * free)} left, and one checkpoint of this run needs "
+            f"{size_text(8 * needed)} or more. Make room, or choose another folder."
         )
 
 
@@ -50,7 +51,3 @@ def explained(path: Path, kept: str) -> Iterator[None]:
             f"{path} cannot be written ({why(error)}). {kept} Make room, or repair the folder, and run the "
             "same command again to continue."
         ) from error
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fxbin.errors import DataError
 from fxbin.train.data.decode import SUFFIXES, BadPictureError, decode
 from fxbin.train.data.preprocessing import Preprocessing
 
@@ -32,8 +31,8 @@ class ReadPictures:
 def picture_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the files in `paths`, and the pictures in the folders among them, also in inner ones, by name.
 
-    In a folder the ending of a name decides what is a picture; a file that is named itself counts always.
-    Raises DataError for a folder without pictures.
+    In a folder the ending of a name decides what is a picture; a file that is named itself counts always, and
+    so does a folder without pictures, which `read_pictures` then calls bad.
     """
     for path in paths:
         if not path.is_dir():
@@ -42,11 +41,7 @@ def picture_files(paths: Sequence[Path]) -> Iterator[Path]:
         inside = sorted(
             file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
         )
-        if not inside:
-            raise DataError(
-                f"PICTURES: the folder {path} has no pictures (files that end in {', '.join(SUFFIXES)})."
-            )
-        yield from inside
+        yield from inside or [path]
 
 
 def read_pictures(
@@ -60,6 +55,8 @@ def read_pictures(
         bad: dict[Path, str] = {}
         for file in files[start : start + BATCH]:
             try:
+                if file.is_dir():
+                    raise BadPictureError(f"a folder without files that end in {', '.join(SUFFIXES)}")
                 pictures.append(transform(decode(file, preprocessing.channels)))
             except BadPictureError as error:
                 bad[file] = str(error)

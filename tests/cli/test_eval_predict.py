@@ -209,7 +209,17 @@ def test_predict_names_what_is_no_picture_and_predicts_the_rest(
     write_folder(Path("new"), classes=2, pictures=1)
     Path("new/class_0/broken.png").write_bytes(Path("new/class_0/000.png").read_bytes()[:60])
     Path("new/notes.txt").write_text("no picture")
-    given = ("predict", trained / "run" / "checkpoint.pt", "new", "new/notes.txt", "none.png", "--top", 1)
+    Path("none").mkdir()
+    given = (
+        "predict",
+        trained / "run" / "checkpoint.pt",
+        "new",
+        "new/notes.txt",
+        "none.png",
+        "none",
+        "--top",
+        1,
+    )
     assert exit_code(*given, "--format", "csv") == 2
     shown = capsys.readouterr()
     rows = list(csv.reader(io.StringIO(shown.out)))
@@ -218,7 +228,8 @@ def test_predict_names_what_is_no_picture_and_predicts_the_rest(
     assert "error: new/class_0/broken.png cannot be read: " in shown.err
     assert "error: new/notes.txt cannot be read: not a picture" in shown.err
     assert f"error: none.png cannot be read: {os.strerror(2)}" in shown.err
-    assert "error: 3 of 5 files are no pictures that can be read" in shown.err
+    assert "error: none cannot be read: a folder without files that end in .jpg" in shown.err
+    assert "error: 4 of 6 files are no pictures that can be read" in shown.err
     assert exit_code(*given) == 2
     assert capsys.readouterr().out.startswith("new/class_0/000.png: class_")
     assert exit_code(*given, "--format", "json") == 2
@@ -235,7 +246,11 @@ def test_what_cannot_be_used_is_an_error(trained: Path, capsys: pytest.CaptureFi
         ("eval", "run.json5"): "SOURCE: 'run.json5': expected the folder of a run, or a checkpoint",
         ("eval", "empty"): "SOURCE: 'empty': expected the folder of a run, or a checkpoint",
         ("predict", "a.onnx", "a.png", "--best"): "--best: a.onnx is an exported file, leave the option out",
-        ("predict", trained / "run" / "checkpoint.pt", "empty"): "the folder empty has no pictures",
+        (
+            "predict",
+            trained / "run" / "checkpoint.pt",
+            "empty",
+        ): "error: empty cannot be read: a folder without",
         ("predict", "none.onnx", "a.png"): "none.onnx does not exist",
         ("predict", "a.onnx", "a.png", "--ema"): "--ema: a.onnx is an exported file, leave the option out",
         (

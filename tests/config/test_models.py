@@ -1,6 +1,7 @@
 """The config: defaults, accepted values, and the message for each kind of mistake."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -149,6 +150,10 @@ def test_a_registered_mode_is_known(registered_mode: str) -> None:
 
 
 ERRORS: list[tuple[object, str]] = [
+    (
+        {"compression": BINARIZATION, "seed": 10**23},
+        f"seed: got {10**23}, expected a whole number of at most 1e+18.",
+    ),
     # The rows of NNCF's own errors, whose messages quote the whole config or come late.
     (
         {"compression": {**BINARIZATION, "mode": "bnn"}},
@@ -385,3 +390,7 @@ def test_every_section_can_be_named_in_messages() -> None:
         return found
 
     assert sections(Config) == set(SECTIONS.values())
+
+
+def test_every_bound_in_the_schema_is_a_keyword_that_editors_check() -> None:
+    assert not re.search(r'"(?:le|lt|ge|gt)":', config_json_schema_text())
