@@ -10,6 +10,7 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import ExportError
+from fxbin.export import SiteExport
 from fxbin.report.activations import ActivationHistogram, activation_histograms
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.benchmark_check import check_benchmark, check_times_of
@@ -86,7 +87,7 @@ def content_of(
 
     `shown` is the position of the epoch after which `model` is what it is, by default the last one that has
     recorded firing and flips.
-    Raises ExportError if an argument is wrong, before anything is computed.
+    Raises ExportError if an argument is wrong.
     """
     model = transformed(model, "write_report")
     epochs = plain_epochs(epochs, model.binarization.sites)
@@ -95,19 +96,10 @@ def content_of(
     if title is not None and not isinstance(title, str):
         raise ExportError(f"title: expected text, got {type(title).__name__}")
     recorded = last_with_diagnostics(epochs) if shown is None else shown
-    report = summary(model)
-    plans, problems = {}, [*notes]
-    for target in get_args(Target):
-        try:
-            plans[target] = planned(model, target)
-        except ExportError as error:
-            problems.append(f"Which layers {target} runs in 1 bit is not known: {error}")
-    histograms = [] if inputs is None else histograms_of(model, inputs)
-    drawn = [found for found in histograms if any(found.counts)]
-    if inputs is not None:
-        problems += _without_histogram(len(model.binarization.sites), len(histograms), len(drawn))
-    problems += not_finite(epochs)
     diagnostics = None if recorded is None else epochs[recorded].get("diagnostics")
+    histograms, without = ([], []) if inputs is None else histograms_of(model, inputs)
+    plans, unknown = _plans(model)
+    report = summary(model)
     return Content(
         title=title or type(model).__name__,
         model=model,
@@ -118,11 +110,11 @@ def content_of(
         best=best,
         recorded=recorded if diagnostics else None,
         stage=stage,
-        histograms=tuple(drawn),
+        histograms=tuple(histograms),
         timings=timings,
         facts=facts or {},
         config=config,
-        notes=tuple(problems),
+        notes=(*notes, *unknown, *without, *not_finite(epochs)),
     )
 
 
@@ -136,16 +128,32 @@ def check_timings(timings: Any, model: BinarizedModule, option: str = "timings")
     check_times_of(timings, model, option)
 
 
-def histograms_of(model: BinarizedModule, inputs: object) -> list[ActivationHistogram]:
-    """The activations of `model` for `inputs`; raises ExportError if it does not run on them."""
+def histograms_of(model: BinarizedModule, inputs: object) -> tuple[list[ActivationHistogram], list[str]]:
+    """The activations of `model` for `inputs`, as far as they are finite, and why others have no histogram.
+
+    Raises ExportError if it does not run on them.
+    """
     try:
-        return activation_histograms(model, _arguments(inputs))
+        found = activation_histograms(model, _arguments(inputs))
     except Exception as error:  # which any code of the model may raise
         reason = next(iter(str(error).splitlines()), "")
         raise ExportError(
             f"inputs: the model does not run on them: {type(error).__name__}: {reason}. Expected a batch, or "
             "a tuple of the arguments of its forward."
         ) from error
+    drawn = [histogram for histogram in found if any(histogram.counts)]
+    return drawn, _without_histogram(len(model.binarization.sites), len(found), len(drawn))
+
+
+def _plans(model: BinarizedModule) -> tuple[dict[Target, tuple[SiteExport, ...]], list[str]]:
+    """How each runtime will run `model`, and why that is not known of the others."""
+    plans, unknown = {}, []
+    for target in get_args(Target):
+        try:
+            plans[target] = planned(model, target)
+        except ExportError as error:
+            unknown.append(f"Which layers {target} runs in 1 bit is not known: {error}")
+    return plans, unknown
 
 
 def _without_histogram(sites: int, ran: int, drawn: int) -> list[str]:
