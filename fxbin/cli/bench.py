@@ -18,6 +18,7 @@ from fxbin.cli.options import (
     TimeLimitOption,
     runtime_names,
 )
+from fxbin.export.output_file import check_writable_file, explained_writing, replace_file
 from fxbin.export.output_path import check_output_name
 from fxbin.verification.time_limit import TIME_LIMIT
 
@@ -80,6 +81,7 @@ def bench(
 
     if output is not None:
         check_output_name(output, "--output", ".json")
+        check_writable_file(output, "--output")
     report = benchmark(
         network_from(source, input_size, config=config, settings=settings or (), best=best).model,
         runtimes=runtime_names(runtimes),
@@ -89,7 +91,8 @@ def bench(
         rounds=rounds,
         time_limit=time_limit,
     )
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     typer.echo(str(report))
+    if output is not None:
+        # After the times are on the screen: they are not lost if the disk is full by now.
+        with explained_writing(output, "--output"):
+            replace_file(output, json.dumps(report.to_dict(), indent=2) + "\n")

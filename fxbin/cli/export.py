@@ -17,6 +17,7 @@ from fxbin.cli.options import (
     SourceArgument,
 )
 from fxbin.errors import ExportError
+from fxbin.export.output_file import check_writable_file
 from fxbin.export.output_path import check_output_name
 from fxbin.export.pipeline import DEFAULT_OPSET
 
@@ -86,6 +87,7 @@ def export(
     from fxbin.train.data.kept import metadata_of
 
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
+    check_writable_file(output, "OUT")
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
     network = network_from(

@@ -9,6 +9,7 @@ from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import InputOption, ModelOrConfigArgument, SetOption
 from fxbin.cli.source import config_for
 from fxbin.config import Config
+from fxbin.export.output_file import check_writable_file, explained_writing
 
 
 def graph(
@@ -47,9 +48,11 @@ def graph(
         typer.echo(graphs_after(after, config_for(source, input_size, settings=settings or ())))
         return
     check_graph_path(output)
+    check_writable_file(output, "--output")
     read = config_for(source, input_size, settings=settings or ())
     model = transform(model_of(read, pretrained=False), read)
-    save_graph(to_dot(model, collapse=collapse), output)
+    with explained_writing(output, "--output"):
+        save_graph(to_dot(model, collapse=collapse), output)
     typer.echo(f"wrote {output}")
 
 

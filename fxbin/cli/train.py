@@ -11,6 +11,7 @@ from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputO
 from fxbin.cli.result import print_result
 from fxbin.cli.source import changes_of, output_folder
 from fxbin.config import Config
+from fxbin.export.output_file import check_writable_file, explained_writing
 
 
 def train(
@@ -95,10 +96,15 @@ def train(
 
 def show_plan(settings: Config, picture: Path | None) -> None:
     """Print what a training will do, epoch by epoch, and draw it to the file `picture` if there is one."""
+    from fxbin.train.figure_file import check_figure_path
     from fxbin.train.plan import plan_lines
     from fxbin.train.plan_table import draw_plan, plan_table
 
+    if picture is not None:
+        check_figure_path(picture, "--plan-picture")
+        check_writable_file(picture, "--plan-picture")
     typer.echo("\n".join([plan_table(settings), *plan_lines(settings)]))
     if picture is not None:
-        draw_plan(settings, picture)
+        with explained_writing(picture, "--plan-picture"):
+            draw_plan(settings, picture)
         typer.echo(f"wrote {picture}")

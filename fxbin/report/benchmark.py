@@ -87,6 +87,12 @@ class BenchmarkReport:
     timings: tuple[Timing, ...]
     """The timing of each form; the others are compared with the first one."""
 
+    model: str = ""
+    """Class of the model; empty in files of older versions, which do not name it."""
+
+    binarized: int | None = None
+    """Number of its binarized convolutions; None in files of older versions."""
+
     def speedup(self, timing: Timing) -> float:
         """How many times faster `timing` is than the first one, by medians."""
         return self.timings[0].median / timing.median

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fxbin.binarized.state import BinarizationState, Stage
+from fxbin.binarized.state import BinarizationState, Stage, epoch_text
 from fxbin.binarized.unwrap import transformed, unwrapped
 from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
@@ -126,7 +126,7 @@ class StagedSchedule:
         self._record_base_values()
 
     def __repr__(self) -> str:
-        epoch = "no epoch started" if self._epoch is None else f"epoch {self._epoch + self._fraction:g}"
+        epoch = epoch_text(self._epoch, self._fraction)
         rates = ", ".join(dict.fromkeys(f"{rate:.3g}" for rate in self.get_last_lr()))
         return f"<StagedSchedule: stage {str(self.stage)!r}, {epoch}, learning rate {rates}>"
 
@@ -295,7 +295,7 @@ class StagedSchedule:
         had_lr, had_weight_decay = self._owns()
         self._epoch, self._fraction = epoch, fraction
         set_progress(self._state, self.params, epoch + fraction)
-        self._state.started = self._start_at(epoch)
+        self._state.started, self._state.fraction = self._start_at(epoch), fraction
         has_lr, has_weight_decay = self._owns()
         factor = self._lr_factor()
         for group in self._groups():
