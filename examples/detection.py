@@ -8,9 +8,7 @@ that is compared with PyTorch.
     python examples/detection.py   # about a minute on one CPU core
 """
 
-import argparse
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import box_iou
 
 import fxbin
+from options import read_options
 from shapes import SHAPES, Drawings, Picture
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
@@ -81,13 +80,7 @@ def collate(items: list[Picture]) -> Batch:
 
 def main() -> None:
     """Train, save and load, deploy the backbone in the detector, and export it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=256)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--output", type=Path, default=Path("runs/detection"))
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = read_options("runs/detection", pictures=256, least=16, side_of=32)
 
     torch.manual_seed(0)
     train_set = Drawings(options.pictures, options.size, seed=0)

@@ -9,9 +9,7 @@ ONNX file that is compared with PyTorch.
     python examples/plain_loop.py --resume   # goes on where it was stopped
 """
 
-import argparse
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from torch.utils.data import DataLoader
 
 import fxbin
 from digits import digits
+from options import read_options
 
 
 def network() -> nn.Sequential:
@@ -62,13 +61,9 @@ def accuracy(model: nn.Module, loader: DataLoader[Any]) -> float:
 
 def main() -> None:
     """Train, keep the best epoch, deploy and export."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--output", type=Path, default=Path("runs/plain_loop"))
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = read_options(
+        "runs/plain_loop", pictures=5000, least=80, most=5000, resumed_from="checkpoint.pt"
+    )
     checkpoint, best_file = options.output / "checkpoint.pt", options.output / "best.pt"
 
     torch.manual_seed(0)

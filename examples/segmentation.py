@@ -7,9 +7,7 @@ pixel, the mean IoU, and an ONNX file that is compared with PyTorch.
     python examples/segmentation.py   # about a minute and a half on one CPU core
 """
 
-import argparse
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import fxbin
+from options import read_options
 from shapes import SHAPES, Drawings, Picture
 
 
@@ -93,13 +92,7 @@ def collate(items: list[Picture]) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     """Train, save and export."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=256)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--output", type=Path, default=Path("runs/segmentation"))
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = read_options("runs/segmentation", pictures=256, least=16, side_of=4)
 
     torch.manual_seed(0)
     train_set = Drawings(options.pictures, options.size, seed=0)

@@ -8,9 +8,7 @@ keeps the best epoch of those in 1 bit; stopping and resuming; and an ONNX file 
     python examples/with_lightning.py --resume   # goes on where it was stopped
 """
 
-import argparse
 from itertools import islice
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +20,7 @@ from torch.utils.data import DataLoader
 import fxbin
 from digits import digits
 from fxbin.lightning import FinalCheckpoint, StagedBinarization
+from options import read_options
 
 
 class Block(nn.Module):
@@ -97,12 +96,9 @@ class Classifier(LightningModule):
 
 def main() -> None:
     """Train, load the best epoch of 1 bit, and export it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--output", type=Path, default=Path("runs/with_lightning"))
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args()
+    options = read_options(
+        "runs/with_lightning", pictures=5000, least=80, most=5000, resumed_from="last.ckpt"
+    )
 
     torch.manual_seed(0)
     train_set, test_set = digits(options.pictures)

@@ -9,9 +9,7 @@ file that is compared with PyTorch.
     python examples/with_transformers.py --resume   # goes on where it was stopped
 """
 
-import argparse
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +28,7 @@ from transformers import (
 import fxbin
 from digits import digits
 from fxbin.binarizers import ignored_by_ddp
+from options import read_options
 
 
 class BinarizedResNet(PreTrainedModel):
@@ -115,12 +114,9 @@ def accuracy(prediction: Any) -> dict[str, float]:
 
 def main() -> None:
     """Train, load what was saved, and export it."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--output", type=Path, default=Path("runs/with_transformers"))
-    parser.add_argument("--resume", action="store_true")
-    options = parser.parse_args()
+    options = read_options(
+        "runs/with_transformers", pictures=5000, least=80, most=5000, resumed_from="checkpoint-*"
+    )
 
     torch.manual_seed(0)
     model = BinarizedResNet(config(options.epochs))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from setuptools import find_packages
+from setuptools.command.egg_info import FileList
 
 from fxbin.engine.compiler import find_compilers
 from fxbin.tracing.patches.reached import NEWEST_TESTED
@@ -39,6 +40,23 @@ def test_sources_of_the_engine_and_of_the_report_are_installed() -> None:
     assert len(assets) == 3
     sources += [path.relative_to(ROOT / "fxbin") for path in assets]
     assert [path for path in sources if not any(path.match(pattern) for pattern in patterns)] == []
+
+
+def test_source_distribution_holds_what_the_readme_links_to() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text())
+    linked += re.findall(r"configs/\w+\.json5", (ROOT / "README.md").read_text())
+    assert len(linked) > 20
+    held = FileList()
+    held.allfiles = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*") if path.is_file()]
+    folders = [ROOT / name for name in ("configs", "docs", "examples", "notebooks", "tests")]
+    held.allfiles += [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*")]
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        if line and not line.startswith("#"):
+            held.process_template_line(line)
+    # Which setuptools adds itself.
+    missing = {*linked} - {*held.files} - {"LICENSE"}
+    assert missing == set()
+    assert not [name for name in held.files if name.startswith("tests/")]
 
 
 @pytest.fixture

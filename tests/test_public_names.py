@@ -1,6 +1,8 @@
 """The names that `import fxbin` gives, and what it loads."""
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,13 @@ def loaded_by(code: str) -> set[str]:
     """The modules that a fresh process has loaded after `code`."""
     show = f"{code}\nimport sys\nprint(*sys.modules)"
     return set(subprocess.check_output([sys.executable, "-c", show], text=True).split())
+
+
+@pytest.mark.parametrize("name", ["StagedSchedule", "StagedAverage"])
+def test_arguments_of_classes_that_a_loop_makes_are_described(name: str) -> None:
+    own = getattr(fxbin, name)
+    described = re.findall(r"^ {4}(\w+): ", str(inspect.getdoc(own)).partition("Args:")[2], re.MULTILINE)
+    assert described == [*inspect.signature(own).parameters]
 
 
 def test_import_loads_nothing_else() -> None:

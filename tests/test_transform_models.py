@@ -189,7 +189,7 @@ def test_conv_class_that_is_kept_whole_is_not_binarized() -> None:
 
 
 def test_model_in_which_nothing_is_binarized_warns_why() -> None:
-    with pytest.warns(UserWarning, match=r"no conv2d is binarized: in ignored_scopes: '\{re\}conv'"):
+    with pytest.warns(UserWarning, match=r'no conv2d is binarized: in ignored_scopes: "\{re\}conv"'):
         binarized = fxbin.transform(Small(), config(2, 3, 8, 8, ignored_scopes=["{re}conv"]))
     assert not binarized.binarization.sites
     assert binarized.binarization.stage is fxbin.Stage.FULL_PRECISION

@@ -37,6 +37,19 @@ class Site:
     """Binarizer of the weight, shared with other call sites that use the same weight."""
 
 
+def epoch_text(epoch: float | None, fraction: float) -> str:
+    """Where a schedule is that has started `epoch`, of which the share `fraction` is done.
+
+    At the end of an epoch the stage is still its own: the next one begins when its epoch is started.
+
+    >>> epoch_text(1, 0.5), epoch_text(1, 1.0)
+    ('epoch 1.5', 'epoch 1, finished')
+    """
+    if epoch is None:
+        return "no epoch started"
+    return f"epoch {epoch:g}, finished" if fraction == 1 else f"epoch {epoch + fraction:g}"
+
+
 class BinarizationState:
     """The binarizers of one model, as ``model.binarization``: shows which are enabled, and switches them.
 
@@ -60,9 +73,11 @@ class BinarizationState:
         """What `compression.rewrites` has changed around each call site by name, or why nothing."""
         self.started: tuple[float, float, float] | None = None
         """The epoch that a schedule has started last, and its start epochs of activations and weights."""
+        self.fraction = 0.0
+        """The share of that epoch that is done, as the schedule was told last."""
 
     def __repr__(self) -> str:
-        epoch = "no epoch started" if self.started is None else f"epoch {self.started[0]:g}"
+        epoch = epoch_text(self.started[0] if self.started is not None else None, self.fraction)
         activations = sum(site.activation.is_enabled for site in self.sites.values())
         weights = sum(site.weight.is_enabled for site in self.sites.values())
         return (

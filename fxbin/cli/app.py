@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 import fxbin
 from fxbin.cli.bench import bench
@@ -42,7 +42,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     name="fxbin",
     help="Binarize the convolutions of a PyTorch model: train in stages, inspect the graph, export.",
-    epilog="Start with `fxbin train configs/demo.json5`; each command has its own `--help`.",
+    # A command that needs no file: an installed package has no configs/.
+    epilog="Start with `fxbin summary resnet18_thin`, and with a config of your own go on to `fxbin train`; "
+    "the repository has examples in `configs/`. Each command has its own `--help`.",
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
@@ -87,15 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FxbinError as error:
         if words != given:
             raise
-        complain("[bold red]Error:[/bold red]", "\n".join([str(error), *getattr(error, "__notes__", ())]))
+        complain("Error:", "bold red", "\n".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(EXIT_ERROR)
 
 
 def show_warning(message: Warning | str, *_details: object, **_options: object) -> None:
     """Replace `warnings.showwarning`: print only the message, without the line of code that warns."""
-    complain("[bold yellow]Warning:[/bold yellow]", str(message))
+    complain("Warning:", "bold yellow", str(message))
 
 
-def complain(label: str, text: str) -> None:
-    """Print `label`, which may contain markup, and `text` to standard error."""
-    Console(stderr=True).print(f"{label} {escape(text)}", highlight=False, soft_wrap=True)
+def complain(label: str, style: str, text: str) -> None:
+    """Print `label` in `style`, and `text` as it is, with its brackets and backslashes, to standard error."""
+    Console(stderr=True).print(Text.assemble((label, style), " ", text), soft_wrap=True)

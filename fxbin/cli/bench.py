@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.network import network_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import (
     BestOption,
     InputOption,
@@ -17,6 +18,7 @@ from fxbin.cli.options import (
     TimeLimitOption,
     runtime_names,
 )
+from fxbin.export.output_file import check_writable_file, explained_writing, replace_file
 from fxbin.export.output_path import check_output_name
 from fxbin.verification.time_limit import TIME_LIMIT
 
@@ -37,17 +39,25 @@ def bench(
     runtimes: Annotated[
         str | None,
         typer.Option(
-            help="Time in these: engine,onnxruntime,openvino. engine is what fxbin.deploy makes, in PyTorch.",
+            help="Time in these, with commas between: engine, onnxruntime, openvino. engine is what "
+            "fxbin.deploy makes, in PyTorch.",
             show_default="engine, and openvino if it is installed",
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that a runtime may use.")] = 1,
+    threads: Annotated[
+        int, typer.Option(metavar="N", parser=whole_number(1), help="Threads that a runtime may use.")
+    ] = 1,
     precision: Annotated[
         Precision,
         typer.Option(help="OpenVINO's precision hint for layers that are in neither 1 bit nor int8."),
     ] = Precision.F32,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Number of rounds, in each of which every form is timed.")
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole_number(1),
+            help="Number of rounds, in each of which every form is timed.",
+        ),
     ] = 15,
     int8: Annotated[
         bool | None,
@@ -71,6 +81,7 @@ def bench(
 
     if output is not None:
         check_output_name(output, "--output", ".json")
+        check_writable_file(output, "--output")
     report = benchmark(
         network_from(source, input_size, config=config, settings=settings or (), best=best).model,
         runtimes=runtime_names(runtimes),
@@ -80,7 +91,8 @@ def bench(
         rounds=rounds,
         time_limit=time_limit,
     )
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     typer.echo(str(report))
+    if output is not None:
+        # After the times are on the screen: they are not lost if the disk is full by now.
+        with explained_writing(output, "--output"):
+            replace_file(output, json.dumps(report.to_dict(), indent=2) + "\n")

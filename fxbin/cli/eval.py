@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fxbin.cli.network import chosen_checkpoint, trained_from
 from fxbin.cli.options import (
@@ -164,5 +165,6 @@ def table_of(found: "HeldOutAccuracy") -> Table:
     table.add_column("accuracy, %", justify="right")
     for each in found.classes:
         shown = "-" if each.accuracy is None else f"{each.accuracy:.2f}"
-        table.add_row(each.name, str(each.pictures), str(each.correct), shown)
+        # As text: brackets in a name are no markup.
+        table.add_row(Text(each.name), str(each.pictures), str(each.correct), shown)
     return table

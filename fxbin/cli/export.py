@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import network_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import (
     AverageOption,
     BestOption,
@@ -16,6 +17,7 @@ from fxbin.cli.options import (
     SourceArgument,
 )
 from fxbin.errors import ExportError
+from fxbin.export.output_file import check_writable_file
 from fxbin.export.output_path import check_output_name
 from fxbin.export.pipeline import DEFAULT_OPSET
 
@@ -50,7 +52,10 @@ def export(
     input_size: InputOption = None,
     average: AverageOption = False,
     best: BestOption = False,
-    opset: Annotated[int, typer.Option(help="Version of the ONNX operators, 18 to 25.")] = DEFAULT_OPSET,
+    opset: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole_number(18), help="Version of the ONNX operators, 18 to 25."),
+    ] = DEFAULT_OPSET,
     dynamic_batch: Annotated[
         bool,
         typer.Option(
@@ -82,6 +87,7 @@ def export(
     from fxbin.train.data.kept import metadata_of
 
     check_output_name(output, "OUT", ".onnx", PROGRAM_SUFFIX)
+    check_writable_file(output, "OUT")
     if output.suffix == PROGRAM_SUFFIX:
         _refuse_onnx_options(opset=opset, operators=operators, weights=weights)
     network = network_from(

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import InputOption, ModelOrConfigArgument, SetOption
 from fxbin.cli.source import config_for
 from fxbin.config import Config
+from fxbin.export.output_file import check_writable_file, explained_writing
 
 
 def graph(
@@ -20,7 +22,9 @@ def graph(
     collapse: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Draw modules that are N deep as one node: 1 for layer1, 2 for layer1.0."
+            metavar="N",
+            parser=whole_number(1),
+            help="Draw modules that are N deep as one node: 1 for layer1, 2 for layer1.0.",
         ),
     ] = None,
     after: Annotated[
@@ -44,9 +48,11 @@ def graph(
         typer.echo(graphs_after(after, config_for(source, input_size, settings=settings or ())))
         return
     check_graph_path(output)
+    check_writable_file(output, "--output")
     read = config_for(source, input_size, settings=settings or ())
     model = transform(model_of(read, pretrained=False), read)
-    save_graph(to_dot(model, collapse=collapse), output)
+    with explained_writing(output, "--output"):
+        save_graph(to_dot(model, collapse=collapse), output)
     typer.echo(f"wrote {output}")
 
 

@@ -5,8 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from fxbin.cli.number_options import positive_number
+
 ConfigArgument = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A JSON5 file; configs/ has examples.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="CONFIG", help="A JSON5 file; the repository has examples in configs/.", show_default=False
+    ),
 ]
 SourceArgument = Annotated[
     str,
@@ -34,7 +39,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set a key of the config, as in epochs=3 or compression.params.base_lr=1e-3; may be repeated.",
+        help="Set a key of the config, as in epochs=3 or pretrain.epochs=2; may be repeated.",
     ),
 ]
 DataOption = Annotated[
@@ -60,7 +65,11 @@ BestOption = Annotated[
 ]
 TimeLimitOption = Annotated[
     float,
-    typer.Option(metavar="SECONDS", help="Time limit for each OpenVINO step, such as compiling a file."),
+    typer.Option(
+        metavar="SECONDS",
+        parser=positive_number,
+        help="Time limit for each OpenVINO step, such as compiling a file.",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ import typer
 
 from fxbin.cli.exit_code import EXIT_ERROR
 from fxbin.cli.network import trained_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import AverageOption, BestOption, OwnConfigOption, SetOption
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def predict(
     settings: SetOption = None,
     average: AverageOption = False,
     best: BestOption = False,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each picture.")] = 3,
+    top: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole_number(1), help="How many classes to print for each picture."),
+    ] = 3,
     output: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TEXT,
 ) -> None:
     """Print the most likely classes of pictures, with their probabilities in per cent.

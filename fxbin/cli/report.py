@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fxbin.cli.network import network_from
+from fxbin.cli.network import chosen_checkpoint, is_checkpoint, network_from
 from fxbin.cli.options import AverageOption, BestOption, InputOption, OwnConfigOption, SetOption
 from fxbin.errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
     from fxbin.binarized.module import BinarizedModule
     from fxbin.report.benchmark import BenchmarkReport, BenchmarkRuntime
+    from fxbin.report.page.content import Content
+
+PICTURES = 64
+"""Held-out pictures for histograms: they hardly change with more."""
 
 ROUNDS = 5
 """Rounds of a benchmark for a report: enough for two digits, and seconds instead of minutes."""
@@ -64,34 +68,41 @@ def report(
         ),
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Held-out pictures for histograms of activations; 0 for none.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Held-out pictures of a run for histograms of activations; 0 for none.",
+            show_default=str(PICTURES),
+        ),
+    ] = None,
 ) -> None:
     """Write a page about a run or a model, for a browser: one HTML file that needs no network.
 
     Curves with the stages, the layers with their costs and whether each runtime runs them in 1 bit, the
     rewritten graph, activations around their thresholds, sizes and latencies. A config or a name gives the
-    untrained network, without curves and histograms. With --best, layers, activations and times are those of
-    the best epoch; the curves are those of the whole run.
+    untrained network, a state_dict the network alone: without curves and histograms. With --best, layers,
+    their firing and flips, activations and times are those of the best epoch; the curves are those of the
+    whole run. A checkpoint gives the curves up to its epoch. What is missing is said on the page.
 
     Examples: `fxbin report runs/demo`, `fxbin report timm:resnet26 -o resnet26.html --no-time`
     """
-    from fxbin.report.page.content import content_of
     from fxbin.report.page.whole_page import page
     from fxbin.report.page.write import check_report_path, save_page
-    from fxbin.train.run_report import read_run, run_content
 
     folder = Path(source)
     path = output or (folder / "report.html" if folder.is_dir() else Path("report.html"))
-    check_report_path("--output", path)
-    known = None if bench is None else read_timings(bench)
-    if folder.is_dir():
+    check_report_path(path, "--output")
+    times = Times(bench, timed)
+    if folder.is_dir() or (config is None and is_checkpoint(source)):
         _refuse(folder, {"--config": config, "--set": settings, "--input": input_size})
-        run = read_run(folder, average=average, best=best)
-        timings, notes = timings_of(run.model, known, timed)
-        content = run_content(run, pictures=pictures, timings=timings, notes=notes)
+        content = content_of_run(source, times, pictures=pictures, average=average, best=best)
     else:
-        model = network_from(
+        if pictures:
+            raise ConfigError(
+                f"--pictures: {pictures}: histograms are over the held-out pictures of a run, and {source} "
+                "is none: leave the option out."
+            )
+        network = network_from(
             source,
             input_size,
             config=config,
@@ -99,40 +110,85 @@ def report(
             average=average,
             best=best,
             enable=False,
-        ).model
-        timings, notes = timings_of(model, known, timed)
-        content = content_of(model, timings=timings, notes=notes)
-    save_page(page(content), path)
+        )
+        content = content_without_run(source, network.model, times)
+    save_page(page(content), path, "--output")
     for note in content.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {path} ({path.stat().st_size / 1024:.0f} KiB)")
 
 
-def _refuse(folder: Path, options: Mapping[str, object]) -> None:
-    """Raise ConfigError if one of `options` has a value: the run in `folder` has its own config."""
+def content_of_run(
+    source: str, times: "Times", *, pictures: int | None, average: bool, best: bool
+) -> "Content":
+    """The content of the page about the run in the folder `source`, or about its checkpoint `source`."""
+    from fxbin.train.run_report import read_run, run_content
+
+    place = source if Path(source).is_dir() else chosen_checkpoint(source, best=best)
+    run = read_run(Path(place), average=average, best=best)
+    timings, notes = times.of(run.model)
+    count = PICTURES if pictures is None else pictures
+    return run_content(run, pictures=count, timings=timings, notes=notes)
+
+
+def content_without_run(source: str, model: "BinarizedModule", times: "Times") -> "Content":
+    """The content of the page about `model`, of which no training is known."""
+    from fxbin.report.page.content import content_of
+
+    timings, notes = times.of(model)
+    kind = "A state_dict holds weights alone" if is_checkpoint(source) else "The network is not trained"
+    notes.append(f"{kind}: there are no curves, no accuracies and no histograms.")
+    return content_of(model, timings=timings, notes=notes)
+
+
+def _refuse(source: Path, options: Mapping[str, object]) -> None:
+    """Raise ConfigError if one of `options` has a value: the run in `source` has its own config."""
     for option, value in options.items():
         if value:
+            shown = value[0] if isinstance(value, list) else value
             raise ConfigError(
-                f"{option}: {value!r}: the run in {folder} has its own config, leave the option out."
+                f"{option}: {shown!r}: the run in {source} has its own config, leave the option out."
             )
 
 
-def timings_of(
-    model: "BinarizedModule", known: "BenchmarkReport | None", timed: bool | None
-) -> tuple["BenchmarkReport | None", list[str]]:
-    """Sizes and times of `model`: those `known`, or new ones unless `timed` is False; and notes on these.
+class Times:
+    """What the options say about sizes and times: those in the file `bench`, or new ones if `timed`.
 
-    Without an answer in `timed`, OpenVINO is left out if the export would take minutes.
+    If `timed` is None, they are taken too, but without OpenVINO if its export would take minutes.
+    Raises ConfigError if both are asked for, ExportError if the file is not the report of a benchmark.
     """
+
+    def __init__(self, bench: Path | None, timed: bool | None) -> None:
+        if bench is not None and timed:
+            raise ConfigError(f"--time: the times are those of --bench {bench}: leave one option out.")
+        self.bench = bench
+        self.timed = timed
+        self.known = None if bench is None else read_timings(bench)
+
+    def of(self, model: "BinarizedModule") -> tuple["BenchmarkReport | None", list[str]]:
+        """Sizes and times of `model`, and notes on these.
+
+        Raises ExportError if those in the file are of another network.
+        """
+        from fxbin.report.page.content import check_timings
+
+        if self.known is not None:
+            check_timings(self.known, model, f"--bench: {self.bench}")
+            return self.known, []
+        return (None, []) if self.timed is False else measured(model, with_openvino=self.timed)
+
+
+def measured(
+    model: "BinarizedModule", *, with_openvino: bool | None
+) -> tuple["BenchmarkReport | None", list[str]]:
+    """New sizes and times of `model`, and notes on these; as to OpenVINO, `Times` says what None means."""
     from importlib.util import find_spec
 
     from fxbin.runtimes import benchmark
 
-    if known is not None or timed is False:
-        return known, []
     runtimes: list[BenchmarkRuntime] = ["engine"]
     notes, sites = [], len(model.binarization.sites)
-    if find_spec("openvino") and (timed or sites <= EXPORTED_AT_MOST):
+    if find_spec("openvino") and (with_openvino or sites <= EXPORTED_AT_MOST):
         runtimes.append("openvino")
     elif find_spec("openvino"):
         notes.append(

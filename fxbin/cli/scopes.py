@@ -40,9 +40,10 @@ def scopes(
     from fxbin.train.build import model_of
 
     read = config_for(source, input_size, config, settings or ())
-    rows = list_scopes(transform(model_of(read, pretrained=False), without_scope_check(read)))
+    model = transform(model_of(read, pretrained=False), without_scope_check(read))
+    rows = list_scopes(model)
     if pattern is not None:
-        rows = matching(rows, pattern)
+        rows = matching(model, rows, pattern)
     elif not everything:
         rows = [row for row in rows if row.op == "conv2d"]
     # In a file or a pipe, one line for each.

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from fxbin.cli.exit_code import EXIT_INTERRUPTED
 from fxbin.cli.options import ConfigArgument, DataDirOption, DataOption, OutputOption, SetOption
 from fxbin.cli.result import print_result
 from fxbin.cli.source import changes_of, output_folder
 from fxbin.config import Config
+from fxbin.export.output_file import check_writable_file, explained_writing
 
 
 def train(
@@ -89,17 +89,22 @@ def train(
         message = (
             f"Interrupted. Finished epochs are kept in {folder}: run the same command again to continue."
         )
-        console.print(f"\n{escape(message)}", soft_wrap=True)
+        console.print(f"\n{message}", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     print_result(report, console)
 
 
 def show_plan(settings: Config, picture: Path | None) -> None:
     """Print what a training will do, epoch by epoch, and draw it to the file `picture` if there is one."""
+    from fxbin.train.figure_file import check_figure_path
     from fxbin.train.plan import plan_lines
     from fxbin.train.plan_table import draw_plan, plan_table
 
+    if picture is not None:
+        check_figure_path(picture, "--plan-picture")
+        check_writable_file(picture, "--plan-picture")
     typer.echo("\n".join([plan_table(settings), *plan_lines(settings)]))
     if picture is not None:
-        draw_plan(settings, picture)
+        with explained_writing(picture, "--plan-picture"):
+            draw_plan(settings, picture)
         typer.echo(f"wrote {picture}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fxbin.cli.network import network_from
+from fxbin.cli.number_options import positive_number
 from fxbin.cli.options import (
     AverageOption,
     BestOption,
@@ -37,7 +38,12 @@ def verify(
     average: AverageOption = False,
     best: BestOption = False,
     tolerance: Annotated[
-        float, typer.Option(help="Largest accepted difference to PyTorch, for values up to 1.")
+        float,
+        typer.Option(
+            metavar="DIFFERENCE",
+            parser=positive_number,
+            help="Largest accepted difference to PyTorch, for values up to 1.",
+        ),
     ] = 1e-4,
     runtimes: Annotated[
         str | None,

@@ -24,7 +24,8 @@ def select(module: "BinarizedModule", config: Config) -> dict[str, Decision]:
     """
     scopes = ScopeFilter.from_config(config)
     nodes = operator_names(module.eval_graphs)
-    scopes.check(nodes, validate=config.binarization.validate_scopes)
+    modules = dict(module.named_modules(remove_duplicate=False))
+    scopes.check(nodes, modules, validate=config.binarization.validate_scopes)
     names = BinarizerNames(module)
     decisions: dict[str, Decision] = {}
     for group in _groups(module):

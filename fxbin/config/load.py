@@ -117,7 +117,9 @@ def _nearby(path: Path) -> str:
     """A sentence that names configs beside `path`: those with a similar name, or else the first five."""
     folder = path.parent
     if not folder.is_dir():
-        return f"The folder {folder} does not exist either; the current one is {Path.cwd()}."
+        # The name that the documentation and --help use: a package does not hold it.
+        where = " Examples are in configs/ of fxbin's repository." if folder.name == "configs" else ""
+        return f"The folder {folder} does not exist either; the current one is {Path.cwd()}.{where}"
     configs = sorted(file.name for file in folder.iterdir() if file.suffix in SUFFIXES)
     close = closest(path.name, configs) or configs[:5]
     return f"Configs in {folder}: {', '.join(close)}." if close else f"There is no config in {folder}."

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from inspect import Parameter, Signature
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import override
 
 from fxbin.config.pattern import why_invalid
+from fxbin.errors import ConfigError
 from fxbin.errors.messages import did_you_mean
 
 
@@ -63,6 +64,21 @@ class Section(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
+    @override
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise self._frozen(f"set {name} = {value!r}")
+
+    @override
+    def __delattr__(self, name: str) -> NoReturn:
+        raise self._frozen(f"delete {name}")
+
+    def _frozen(self, tried: str) -> ConfigError:
+        return ConfigError(
+            f"{type(self).__name__}: cannot {tried}, as a config that has been read does not change. Change "
+            "the file or the dict that it is read from, or what config.to_dict() returns, and read that with "
+            "fxbin.load_config."
+        )
+
 
 def problem(expected: str, hint: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
     """An error for validators to raise: what was expected, the next step, and the key inside the value."""
@@ -80,7 +96,8 @@ def one_of(name: str, names: Sequence[str], own: str = "") -> str:
 def valid_expression(pattern: str) -> str:
     """Refuse ``{re}`` with an expression that Python cannot compile."""
     if why_invalid(pattern):
-        raise problem(r"a regular expression after {re}", f"It {why_invalid(pattern)}")
+        hint = f"It {why_invalid(pattern)} JSON has each backslash twice."
+        raise problem(r"a regular expression after {re}", hint)
     return pattern
 
 

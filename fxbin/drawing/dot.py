@@ -17,7 +17,7 @@ from fxbin.drawing.collapse import collapse as fold
 from fxbin.drawing.networkx_graph import Mode, to_networkx
 from fxbin.drawing.node_kind import NodeKind
 from fxbin.drawing.scope_tree import Box, boxes
-from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES
+from fxbin.drawing.style import CLUSTER, EDGE, GRAPH, LEGEND, NODE, NODES, TITLE_CHARACTER
 
 _LABEL_LENGTH = 44
 """Characters of a name that a label shows; longer names are shortened, and the tooltip has the full one."""
@@ -63,9 +63,9 @@ def to_dot(model: nn.Module, *, graph: Mode = "eval", collapse: int | None = Non
         # A higher weight draws the path of the data straight; weights and parameters come in from the side.
         is_side = drawn.nodes[source]["kind"] in (NodeKind.WEIGHT_BINARIZER, NodeKind.PARAMETER)
         weight = "1" if is_side else "8"
-        dot.edge(
-            source, user, label=_shape(flow), weight=weight, tooltip=_flow(flow), labeltooltip=_flow(flow)
-        )
+        # The space keeps the text off the arrow.
+        shape = f" {_shape(flow)}".rstrip()
+        dot.edge(source, user, label=shape, weight=weight, tooltip=_flow(flow), labeltooltip=_flow(flow))
     return dot
 
 
@@ -126,9 +126,21 @@ def _add_box(dot: graphviz.Digraph, box: Box, drawn: "nx.DiGraph[str]") -> None:
     for inner in box.boxes:
         # Two boxes may have the same scope; the first node makes the name of each unique.
         with dot.subgraph(name=f"cluster {_first_node(inner)} {'/'.join(inner.path)}") as subgraph:
-            subgraph.attr(label=graphviz.escape(shortened(inner.path[-1])), **CLUSTER)
+            subgraph.attr(label=_title(inner.path[-1]), labeljust="r", **CLUSTER)
             subgraph.attr(tooltip=graphviz.escape("/".join(inner.path)))
             _add_box(subgraph, inner, drawn)
+
+
+def _title(element: str) -> str:
+    """The title of a box, with as much space before it, so that it stands in the right half of the box.
+
+    Data come in from above, in the middle, or further left where weights stand on the right: from the left,
+    the title would be crossed by their arrows.
+    """
+    shown = shortened(element)
+    space = round(len(shown) * TITLE_CHARACTER)
+    cells = f'<td width="{space}"></td><td>{html.escape(shown)}</td>'
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{cells}</tr></table>>'
 
 
 def _first_node(box: Box) -> str:

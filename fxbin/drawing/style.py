@@ -15,6 +15,9 @@ NODE = {"fontname": "Helvetica", "fontsize": "11", "fontcolor": INK, "height": "
 EDGE = {"fontname": "Helvetica", "fontsize": "9", "fontcolor": FAINT, "color": "#555555", "arrowsize": "0.6"}
 CLUSTER = {"fontsize": "11", "fontcolor": FAINT, "color": "#b0b0b0", "style": "rounded", "margin": "8"}
 
+TITLE_CHARACTER = 6.3
+"""Points that a character of a box's title takes on average, at the font size of `CLUSTER`."""
+
 NODES = {
     NodeKind.INPUT: {"shape": "ellipse", "style": "filled", "fillcolor": "#ffffff", "color": INK},
     NodeKind.OUTPUT: {"shape": "ellipse", "style": "filled", "fillcolor": "#ffffff", "color": INK},

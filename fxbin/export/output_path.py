@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fxbin.errors import ExportError
+from fxbin.export.output_file import check_writable_file
 
 
 def checked_order(model: Any, path: Any, function: str, suffix: str) -> Path:
@@ -27,8 +28,7 @@ def check_output_path(path: Path, suffix: str) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise ExportError(f"path: the folder {str(folder)!r} does not exist; create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(f"path: the folder {str(folder)!r} cannot be written to; choose another one")
+    check_writable_file(path, "path")
 
 
 def check_output_name(path: Path, option: str, *suffixes: str) -> None:

@@ -75,7 +75,8 @@ def export_onnx(
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: a package is missing, an argument is wrong, the inputs do not fit, something is in
-            bfloat16, there are hooks for all modules, or PyTorch's exporter cannot export the model.
+            bfloat16, there are hooks for all modules, PyTorch's exporter cannot export the model, or `path`
+            cannot be written.
 
     Warns:
         UserWarning: a selected call site is not fully binarized at this stage, or no training batch has

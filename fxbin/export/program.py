@@ -15,6 +15,7 @@ from fxbin.config.example_inputs import given_inputs
 from fxbin.deployment import DeployedModule, deploy
 from fxbin.deployment.quantize_rest import Samples
 from fxbin.errors import ExportError
+from fxbin.export.output_file import explained_writing
 from fxbin.export.output_path import check_output_path, checked_order
 from fxbin.lowering.inputs import with_batch
 
@@ -56,7 +57,7 @@ def export_program(
     Raises:
         TransformError: `model` does not come from `fxbin.transform`.
         ExportError: an argument is wrong, the inputs or samples do not fit, the model has code that no graph
-            can hold, or `torch.export` cannot export it.
+            can hold, `torch.export` cannot export it, or `path` cannot be written.
 
     Warns:
         UserWarning: as `fxbin.deploy`.
@@ -68,9 +69,13 @@ def export_program(
     binarized = transformed(model, "export_program")
     args, kwargs = given_inputs(binarized, binarized.binarization.config, example_inputs, example_kwargs)
     deployed = deploy(model, args, example_kwargs=kwargs, calibration=calibration)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+    program = _program(deployed, (args, dict(kwargs)), dynamic_batch=dynamic_batch)
+    with (
+        explained_writing(path, "path"),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
+    ):
         new = Path(folder) / path.name
-        torch.export.save(_program(deployed, (args, dict(kwargs)), dynamic_batch=dynamic_batch), new)
+        torch.export.save(program, new)
         new.replace(path)
     return deployed
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxbin.errors import ExportError
+from fxbin.export.output_file import explained_writing
 
 if TYPE_CHECKING:
     import onnx
@@ -21,8 +22,13 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
 
     With `external_data`, or if that is None and the model is too large for one file, its tensors are written
     to a second file, named like the first with ``.data`` appended. Existing files are replaced at the end.
-    Raises ExportError if ONNX's own checker rejects the model.
+    Raises ExportError if ONNX's own checker rejects the model, or a file cannot be written.
     """
+    with explained_writing(path, "path"):
+        return _write_model(proto, path, external_data)
+
+
+def _write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None) -> int:
     import onnx
 
     if external_data is None:

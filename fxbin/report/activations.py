@@ -36,7 +36,7 @@ class ActivationHistogram:
     """The bars go from this far below the threshold to this far above it, in the units of x."""
 
     fired: float
-    """Share of the activations above their thresholds, from 0 to 1."""
+    """Share of the finite activations above their thresholds, from 0 to 1; 0 if there were none."""
 
     smallest_threshold: float
     """Smallest threshold of all channels, in the units of x."""
@@ -47,6 +47,9 @@ class ActivationHistogram:
     scale: float
     """Distance between the levels, in the units of x."""
 
+    not_finite: int = 0
+    """Number of activations that were NaN or infinite, which are in no bar."""
+
 
 @torch.no_grad()
 def activation_histograms(
@@ -55,7 +58,7 @@ def activation_histograms(
     """Run `model` once, in eval mode, and return a histogram for each binarized call site that ran.
 
     The model is as it is: binarizers that are off pass their inputs on, and count all the same. Its mode is
-    put back at the end.
+    put back at the end. A histogram is empty if nothing that the call site got was finite.
 
     Args:
         model: the model that `fxbin.transform` returned.
@@ -71,7 +74,7 @@ def activation_histograms(
         for each in counts.values():
             stack.enter_context(each.counting())
         model(*inputs, **(kwargs or {}))
-    return [each.histogram() for each in counts.values() if each.seen]
+    return [each.histogram() for each in counts.values() if each.seen or each.not_finite]
 
 
 class _Counts:
@@ -82,7 +85,7 @@ class _Counts:
         self.binarizer = binarizer
         self.bars = torch.zeros(BINS, dtype=torch.float64)
         self.reach = 0.0
-        self.seen = self.fired = 0
+        self.seen = self.fired = self.not_finite = 0
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -100,7 +103,8 @@ class _Counts:
 
     def add(self, x: Tensor) -> None:
         """Count `x`, activations minus thresholds; the first values decide how far the bars reach."""
-        x = x[x.isfinite()]
+        total, x = len(x), x[x.isfinite()]
+        self.not_finite += total - len(x)
         if not len(x):
             return
         if not self.seen:
@@ -118,10 +122,11 @@ class _Counts:
             name=self.name,
             counts=tuple(int(count) for count in self.bars),
             reach=self.reach,
-            fired=self.fired / self.seen,
+            fired=self.fired / max(self.seen, 1),
             smallest_threshold=float(threshold.min()),
             largest_threshold=float(threshold.max()),
             scale=float((high - low).mean()),
+            not_finite=self.not_finite,
         )
 
 

@@ -87,6 +87,12 @@ class BenchmarkReport:
     timings: tuple[Timing, ...]
     """The timing of each form; the others are compared with the first one."""
 
+    model: str = ""
+    """Class of the model; empty in files of older versions, which do not name it."""
+
+    binarized: int | None = None
+    """Number of its binarized convolutions; None in files of older versions."""
+
     def speedup(self, timing: Timing) -> float:
         """How many times faster `timing` is than the first one, by medians."""
         return self.timings[0].median / timing.median
@@ -151,7 +157,8 @@ class BenchmarkReport:
         clock = "CPU time" if self.clock == "cpu" else "time"
         parts = [f"median {clock} of {len(self.timings[0].seconds)} runs, taken in turns"]
         parts += [
-            f"{self.threads} thread(s)" + (f", hint {self.precision}" if "openvino" in self.versions else "")
+            f"{self.threads} thread{'s' * (self.threads != 1)}"
+            + (f", hint {self.precision}" if "openvino" in self.versions else "")
         ]
         parts += [] if self.fired is None else [f"{self.fired:.0%} of the activations fire"]
         return "; ".join(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from rich import box
@@ -34,6 +35,9 @@ class Grid:
 
     Where it is too wide, the cells of columns that wrap take several lines, with breaks between words; where
     that is not enough, each row becomes a paragraph: its first cell, then the others below it.
+
+    Where there is no terminal, a bar in a cell is escaped, as Markdown needs it: from a terminal, names and
+    patterns are copied as they are.
     """
 
     columns: Sequence[Column]
@@ -78,7 +82,24 @@ class Grid:
         yield self.columns[index].title
         yield from (row[index].plain for row in self.rows)
 
+    def in_markdown(self) -> "Grid":
+        r"""The same table with ``|`` in cells written ``\|``."""
+        return Grid(
+            self.columns,
+            [[Text(r"\|").join(cell.split("|", allow_blank=True)) for cell in row] for row in self.rows],
+        )
+
+    def names_fit(self, width: int) -> bool:
+        """Whether the first cell of each row is at most `width` columns wide."""
+        return self._natural[0] <= width
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not console.is_terminal and any("|" in cell.plain for row in self.rows for cell in row):
+            yield from self.in_markdown()._lines(options)
+        else:
+            yield from self._lines(options)
+
+    def _lines(self, options: ConsoleOptions) -> Iterator[Table | Text | Padding]:
         if self.fits(options.max_width):
             yield self._table(self._natural)
         elif (widths := self.wrapped(options.max_width)) is not None:
@@ -112,15 +133,20 @@ class Grid:
 
 @dataclass(frozen=True)
 class Widest:
-    """The first of several forms of one table that fits the terminal, else the last one."""
+    """The first of several forms of one table that fits the terminal.
+
+    If none does, the first one whose names fit: its rows become paragraphs, which have room for everything.
+    """
 
     forms: Sequence[Grid]
     """The forms, the most complete first."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        in_lines = (form for form in self.forms if form.wrapped(width) is not None)
-        yield next((form for form in self.forms if form.fits(width)), next(in_lines, self.forms[-1]))
+        in_lines = (form for form in self.forms if form.fits(width))
+        wrapped = (form for form in self.forms if form.wrapped(width) is not None)
+        in_paragraphs = (form for form in self.forms if form.names_fit(width))
+        yield next(chain(in_lines, wrapped, in_paragraphs), self.forms[-1])
 
 
 def _longest_line(cell: str) -> int:

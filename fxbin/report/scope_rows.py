@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fxbin.binarized.module import BinarizedModule
-from fxbin.config.pattern import matches
+from fxbin.config.pattern import matches, why_invalid
 from fxbin.errors import ScopeError
 from fxbin.graph.node_info import NodeInfo, node_info
 from fxbin.graph.tensor_spec import tensor_spec
 from fxbin.scopes.hints import hints
+from fxbin.scopes.quoting import for_shell
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,20 @@ def list_scopes(model: BinarizedModule) -> list[ScopeRow]:
     return [*dict.fromkeys(rows)]
 
 
-def matching(rows: list[ScopeRow], pattern: str) -> list[ScopeRow]:
-    """The rows that `pattern` selects. Raises ScopeError, with similar names, if there are none."""
+def matching(model: BinarizedModule, rows: list[ScopeRow], pattern: str) -> list[ScopeRow]:
+    """The `rows`, all those of `model`, that `pattern` selects.
+
+    Raises:
+        ScopeError: `pattern` is no regular expression, or matches none of them; with similar names.
+    """
+    if problem := why_invalid(pattern):
+        raise ScopeError(f"--match: {for_shell(pattern)} {problem}")
     found = [row for row in rows if matches(row.name, pattern)]
     if not found:
-        said = [
-            f"--match: {pattern!r} matches no node of the model.",
-            *hints(pattern, [r.name for r in rows]),
-        ]
-        raise ScopeError(" ".join(said))
+        modules = dict(model.named_modules(remove_duplicate=False))
+        near = hints(pattern, [row.name for row in rows], modules, for_shell)
+        said = f"--match: {for_shell(pattern)} matches no node of the model."
+        raise ScopeError(" ".join([said, *near]))
     return found
 
 

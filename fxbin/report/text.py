@@ -21,7 +21,7 @@ def as_text(renderable: RenderableType) -> str:
         file=io.StringIO(),
         width=width,
         color_system=None,
-        force_terminal=False,
+        force_terminal=on_terminal,  # without colours, this only tells what the text is for
         force_jupyter=False,  # or rich shows an output of its own below the cell of a notebook
     )
     with console.capture() as capture:

@@ -90,6 +90,8 @@ def benchmark(
         shapes=tuple(tuple(x.shape) for x in sample.tensors),
         fired=None if [*chosen] == ["openvino"] else share_that_fires(binarized, sample),
         timings=timings,
+        model=type(binarized).__name__,
+        binarized=len(binarized.binarization.sites),
     )
 
 

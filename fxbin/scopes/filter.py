@@ -1,7 +1,7 @@
 """Selects nodes by `ignored_scopes` and `target_scopes`, both top-level and in `compression`."""
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from fxbin.config import Config
@@ -9,6 +9,7 @@ from fxbin.config.pattern import is_module_name, matches, matches_text
 from fxbin.errors import ScopeError
 from fxbin.errors.messages import did_you_mean
 from fxbin.scopes.hints import hints, surprise, without_prefix
+from fxbin.scopes.quoting import for_config
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,19 @@ class ScopeFilter:
             if found is None and scopes is self.module_ignored:
                 found = scopes.find_place(without_prefix(name.rpartition("/")[0]))
             if found is not None:
-                return "in ignored_scopes" if found == name else f"in ignored_scopes: {found!r}"
+                return "in ignored_scopes" if found == name else f"in ignored_scopes: {for_config(found)}"
         if self.targets is not None and self.targets.find(name) is None:
             return "not in target_scopes"
         return None
 
-    def check(self, names: Collection[str], *, validate: bool = True) -> None:
+    def check(self, names: Collection[str], modules: Mapping[str, object], *, validate: bool = True) -> None:
         """Raise ScopeError unless each pattern and each registered class matches one of `names`.
 
-        `names` are those of all nodes of the model. Without `validate`, warn instead. Also warn about lists
-        without effect, and about expressions that match by accident.
+        `names` are those of all nodes of the model, `modules` its modules by all of PyTorch's names for them.
+        Without `validate`, warn instead. Also warn about lists without effect, and about expressions that
+        match by accident.
         """
-        problems = list(self.unmatched(names))
+        problems = list(self.unmatched(names, modules))
         if problems and validate:
             advice = (
                 "List the names with `fxbin scopes` or fxbin.node_names, "
@@ -106,7 +108,7 @@ class ScopeFilter:
         for message in (*problems, *self.notes, *self.surprises(names)):
             warnings.warn(message, stacklevel=5)
 
-    def unmatched(self, names: Collection[str]) -> Iterator[str]:
+    def unmatched(self, names: Collection[str], modules: Mapping[str, object]) -> Iterator[str]:
         """Yield a message for each pattern and each registered class that matches none of `names`."""
         classes = {_class(element) for name in names for element in name.split("/")[:-1]}
         for unknown in (name for name in self.user_classes if name not in classes):
@@ -116,8 +118,8 @@ class ScopeFilter:
             for pattern in scopes.patterns:
                 if not any(matches(name, pattern) for name in names):
                     said = [
-                        f"{scopes.option}: {pattern!r} matches no node of the model.",
-                        *hints(pattern, names),
+                        f"{scopes.option}: {for_config(pattern)} matches no node of the model.",
+                        *hints(pattern, names, modules),
                     ]
                     yield " ".join(said)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fxbin.binarized.state import BinarizationState, Stage
+from fxbin.binarized.state import BinarizationState, Stage, epoch_text
 from fxbin.binarized.unwrap import transformed, unwrapped
 from fxbin.binarizers import synchronize
 from fxbin.config import Config, Params, load_config
@@ -80,11 +80,15 @@ class StagedSchedule:
     in torch's schedulers, and `initial_weight_decay`. All values follow from e; nothing changes before the
     first `start_epoch` or `load_state_dict`.
 
-    If several optimizers share the parameters, pass all: ``StagedSchedule(model, [first, second])``.
-
-    `followers` are copies of the model whose parameters, but not buffers, are averages of its own, such as
-    target networks of self-supervised learning: they are switched together with the model. Averages that
-    include buffers, such as `torch.optim.swa_utils.AveragedModel`, switch by themselves.
+    Args:
+        model: the model that `fxbin.transform` returned, also wrapped, as in `DistributedDataParallel`.
+        optimizer: the optimizer of its parameters, as made with `fxbin.parameter_groups`; if several share
+            them, all: ``StagedSchedule(model, [first, second])``.
+        config: another config, of which the schedule is taken: a dict, a file or a `Config`; None takes the
+            one with which the model was transformed.
+        followers: copies of the model whose parameters, but not buffers, are averages of its own, such as
+            target networks of self-supervised learning: they are switched together with the model. Averages
+            that include buffers, such as `torch.optim.swa_utils.AveragedModel`, switch by themselves.
 
     Source: the sample training loop of NNCF 2.9 (staged quantization); the config keys are in `Params`.
     Errors: TransformError if the model was not transformed, or is sharded in a way that cannot train, or if
@@ -122,7 +126,7 @@ class StagedSchedule:
         self._record_base_values()
 
     def __repr__(self) -> str:
-        epoch = "no epoch started" if self._epoch is None else f"epoch {self._epoch + self._fraction:g}"
+        epoch = epoch_text(self._epoch, self._fraction)
         rates = ", ".join(dict.fromkeys(f"{rate:.3g}" for rate in self.get_last_lr()))
         return f"<StagedSchedule: stage {str(self.stage)!r}, {epoch}, learning rate {rates}>"
 
@@ -291,7 +295,7 @@ class StagedSchedule:
         had_lr, had_weight_decay = self._owns()
         self._epoch, self._fraction = epoch, fraction
         set_progress(self._state, self.params, epoch + fraction)
-        self._state.started = self._start_at(epoch)
+        self._state.started, self._state.fraction = self._start_at(epoch), fraction
         has_lr, has_weight_decay = self._owns()
         factor = self._lr_factor()
         for group in self._groups():

@@ -85,15 +85,16 @@ def config_of(checkpoint: Checkpoint, file: Path | None = None, changes: Sequenc
 
 
 def binarized_from(
-    checkpoint: Checkpoint, *, average: bool = False, file: Path | None = None
+    checkpoint: Checkpoint, *, average: bool = False, file: Path | None = None, early: bool = False
 ) -> BinarizedModule:
     """Build the transformed model of a run, with weights and stage of the checkpoint, in eval mode.
 
     With `average`, its parameters are the averaged ones that the config key `ema` asks for. `file` is the one
-    that holds the checkpoint: files that its config names are also looked for beside it.
+    that holds the checkpoint: files that its config names are also looked for beside it. With `early`, a run
+    in its pretraining has a model too: as its stages would begin with the weights that it has by now.
     Raises CheckpointError if the run had not reached its staged phase, or keeps no average.
     """
-    if checkpoint.phase != STAGED:
+    if checkpoint.phase != STAGED and not early:
         raise CheckpointError(
             f"the checkpoint is from the full-precision phase (epoch {checkpoint.epoch + 1}): there is no "
             "binarized network in it yet. Let `fxbin train` continue."
@@ -104,7 +105,14 @@ def binarized_from(
             'option out, or train with "ema": {"decay": 0.999}.'
         )
     config = config_of(checkpoint, file)
-    binarized = transform(model_of(config, pretrained=False), config)
+    model = model_of(config, pretrained=False)
+    # Where the config rewrites the network, it is transformed before the pretraining.
+    is_original = checkpoint.phase != STAGED and not config.binarization.rewrites
+    if is_original:
+        model.load_state_dict(checkpoint.model)
+    binarized = transform(model, config)
+    if is_original:
+        return binarized.eval()
     if average:
         kept = StagedAverage(binarized)
         kept.load_state_dict(checkpoint.average or {})

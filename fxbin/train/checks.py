@@ -176,6 +176,7 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
         yield "no model: scopes are not compared. Name one with --model."
         return
     scopes = ScopeFilter.from_config(subject.settings)
+    modules = dict(subject.network.named_modules(remove_duplicate=False))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what `transform` warns of is noted here
@@ -185,12 +186,12 @@ def scopes_match(subject: Subject) -> Iterator[str | FxbinError]:
         args, kwargs = example_inputs(subject.settings, subject.network)
         captured = capture(copy_model(subject.network), args, kwargs, scopes=scopes)
         names = operator_names([captured.graph])
-        yield from map(ScopeError, scopes.unmatched(names))
+        yield from map(ScopeError, scopes.unmatched(names, modules))
         yield from scopes.surprises(names)
         return
     names = operator_names(module.eval_graphs)
     if not subject.settings.binarization.validate_scopes:
-        yield from scopes.unmatched(names)
+        yield from scopes.unmatched(names, modules)
     yield from scopes.surprises(names)
     statuses = [row.status for row in list_scopes(module) if row.status]
     count = statuses.count("binarized")

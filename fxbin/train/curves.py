@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxbin.errors import DataError
+from fxbin.report.page.curve_data import labelled_epochs
+from fxbin.train.figure_file import save_figure
 from fxbin.train.history import EpochRecord, HasStage, stage_spans
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ STYLE: "dict[RcKeyType, Any]" = {
 def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
     """Draw `history` and write it to `path` (SVG or any other format that its suffix names).
 
-    The epochs of both phases are numbered from 1; stages are shaded bands with their names above.
+    Epochs are numbered from 1 within their phase; stages are shaded bands with their names above.
     Raises DataError if matplotlib is not installed, or if there is no epoch to draw.
     """
     if not history:
@@ -68,8 +70,7 @@ def draw_curves(history: Sequence[EpochRecord], path: Path) -> None:
         for axes in (top, bottom):
             shade_stages(axes, history)
         name_stages(top, history)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, metadata=metadata)
+        save_figure(figure, path)
 
 
 def draw_losses(axes: "Axes", history: Sequence[EpochRecord]) -> None:
@@ -97,14 +98,14 @@ def with_gaps(values: Sequence[float | None]) -> list[float]:
 
 
 def shade_stages(axes: "Axes", history: Sequence[HasStage]) -> None:
-    """Draw a coloured band behind the epochs of each stage."""
-    from matplotlib.ticker import MaxNLocator
-
+    """Draw a coloured band behind the epochs of each stage, and number the epochs as the training does."""
     for stage, first, last in stage_spans(history):
         axes.axvspan(first + 0.5, last + 1.5, color=STAGE_COLOURS.get(stage, OTHER_COLOUR), lw=0, zorder=0)
     axes.set_xlim(0.5, len(history) + 0.5)
     axes.grid(axis="y", color="white", lw=1.2)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    numbers = [record.epoch + 1 for record in history]
+    named = labelled_epochs(numbers)
+    axes.set_xticks([position + 1 for position in named], [str(numbers[position]) for position in named])
 
 
 def name_stages(axes: "Axes", history: Sequence[HasStage]) -> None:

@@ -94,6 +94,10 @@ class HasStage(Protocol):
     def stage(self) -> str:
         """Name of the stage."""
 
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch within its phase, from 0."""
+
 
 def stage_spans(history: Sequence[HasStage]) -> list[tuple[str, int, int]]:
     """Consecutive epochs with the same stage, as (stage, first, last) with positions in `history`."""

@@ -123,9 +123,10 @@ def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = Fals
     names = list(known)
     if is_known or name in names:
         return
-    close = ", ".join(closest(name, names)) or "none"
+    close = closest(name, names)
+    near = f" (closest: {', '.join(close)})" if close else ""
     raise ConfigError(
-        f"model: {spec!r} is not known (closest: {close}). A model is one of {', '.join(OWN_MODELS)}, "
+        f"model: {spec!r} is not known{near}. A model is one of {', '.join(OWN_MODELS)}, "
         "a torchvision name, 'timm:NAME', 'pytorchcv:NAME' or 'path/to/file.py:make_model'."
     )
 

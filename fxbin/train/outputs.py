@@ -12,6 +12,7 @@ from torch import Tensor
 from fxbin.drawing.dot import to_dot
 from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
+from fxbin.export.output_file import replace_file
 from fxbin.report.summarize import summary
 from fxbin.train.best import best_of, best_path
 from fxbin.train.curves import draw_curves
@@ -137,11 +138,7 @@ def save_graph(graph: Digraph, path: Path) -> None:
     Raises ExportError as `check_graph_path` does.
     """
     check_graph_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix in SOURCES:
-        path.write_text(graph.source, encoding="utf-8")
-    else:
-        path.write_bytes(graph.pipe(format=path.suffix[1:]))
+    replace_file(path, graph.source if path.suffix in SOURCES else graph.pipe(format=path.suffix[1:]))
 
 
 def check_graph_path(path: Path) -> None:

@@ -9,6 +9,7 @@ from fxbin.errors import DataError
 from fxbin.staged.progress import check_progress_of
 from fxbin.staged.schedule import ASSUMED_STEP, lr_factor, stage_at
 from fxbin.train.cosine import cosine_lr
+from fxbin.train.figure_file import save_figure
 from fxbin.train.history import PRETRAINING, STAGED
 
 BAR = 30
@@ -85,8 +86,7 @@ def draw_plan(config: Config, path: Path) -> None:
         axes.set_xlabel("epoch")
         shade_stages(axes, epochs)
         name_stages(axes, epochs)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(figure, path)
 
 
 def _pretraining(config: Config) -> Iterator[PlannedEpoch]:

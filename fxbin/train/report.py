@@ -7,7 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fxbin.errors import DataError
+from fxbin.export.output_file import replace_file
 from fxbin.train.history import PRETRAINING, EpochRecord, accuracy_after_stages
+
+_REPAIR = "Run `fxbin train` again, which rewrites it, or remove it."
+"""What to do about a damaged file."""
 
 PACKAGES = ("fxbin", "torch", "numpy", "onnx", "onnxruntime", "openvino")
 
@@ -40,6 +45,33 @@ def accuracies(history: Sequence[EpochRecord], final: float, onnxruntime: float 
     }
 
 
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The content of `report.json` in `folder`; None if there is none.
+
+    Raises DataError if it is damaged.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}. {_REPAIR}") from error
+    if not isinstance(report, dict):
+        raise DataError(f"{path}: expected the report of a run, got a {type(report).__name__}. {_REPAIR}")
+    for key in ("accuracy", "onnx", "engine", "openvino", "ema"):
+        if not isinstance(report.get(key), dict | None):
+            raise DataError(f"{path}: {key}: expected an object, got {report[key]!r}. {_REPAIR}")
+    history = report.get("history", [])
+    if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
+        raise DataError(f"{path}: history: expected a list of epochs, got {history!r:.60}. {_REPAIR}")
+    if not isinstance(report.get("training_seconds"), int | float | None):
+        raise DataError(
+            f"{path}: training_seconds: expected a number, got {report['training_seconds']!r}. {_REPAIR}"
+        )
+    return report
+
+
 def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write `report` to `path` as indented JSON."""
-    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write `report` to `path` as indented JSON; a crash leaves the old file or the new one."""
+    replace_file(path, json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -34,7 +34,7 @@ from fxbin.train.loggers.logger import LoggerRun
 from fxbin.train.loggers.metrics_csv import MetricsCsv
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
-from fxbin.train.output_folder import explained
+from fxbin.train.output_folder import earlier_outputs, explained
 from fxbin.train.phase import Phase
 from fxbin.train.plan import plan_lines
 from fxbin.train.previous_stage import PreviousStage
@@ -113,7 +113,12 @@ def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingP
     recorder = recorder_of(subject, path, progress, history)
     teacher = subject.teacher
     is_teacher = teacher is None and not learns_from_previous_stage(config)
-    progress.run_started(config.pretrain.epochs + config.epochs - len(history), config.batch_size)
+    left = config.pretrain.epochs + config.epochs - len(history)
+    earlier = earlier_outputs(output)
+    if earlier and left and why_stopped(config, history) is None:
+        # Kept, as they may be all that is left of the training before; `fxbin report` tells them apart.
+        progress.note(f"note: until the end, these are of an earlier training: {', '.join(earlier)}")
+    progress.run_started(left, config.batch_size)
     with logging(config, output, recorder):
         full_precision = pretrain(config, data, device, recorder, resumed, is_teacher=is_teacher)
         teacher = OwnTeacher(full_precision) if teacher is None else teacher

@@ -1,4 +1,4 @@
-"""The page of a training run: what its folder holds, and what is computed from its network."""
+"""The page of a training run: what its files hold, and what is computed from its network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,22 @@ from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError, ConfigError, DataError
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
+from fxbin.report.page.curve_data import epoch_numbers
 from fxbin.train.best import best_path
 from fxbin.train.build import binarized_from, config_of
 from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.held_out import with_kept_preprocessing
+from fxbin.train.history import PRETRAINING
+from fxbin.train.report import read_report
 from fxbin.train.resume import checkpoint_path
 from fxbin.train.run_folder import checkpoint_in
 from fxbin.train.subject import Subject
 
 _RUNTIMES = {"onnx": "onnxruntime", "engine": "the deployed network", "openvino": "OpenVINO"}
 """Sections of `report.json` with the accuracy in a runtime, and what they are called."""
+
+History = Sequence[Mapping[str, Any]]
+"""One `EpochRecord.to_dict()` for each epoch, of both phases."""
 
 
 @dataclass(frozen=True)
@@ -31,45 +37,72 @@ class BestEpoch:
     position: int
     """Its position in the history of the run, over both phases, from 0."""
 
+    number: int
+    """Its number as the lines of the training count it: within the stages, from 1."""
+
     accuracy: float
     """What `best_by` compares: accuracy on the held-out images, in per cent."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What the folder of a run holds."""
+    """What the files of a run hold."""
 
-    folder: Path
-    """The folder that `fxbin train` wrote."""
+    source: Path
+    """The folder that `fxbin train` wrote, or a checkpoint."""
+
+    file: Path
+    """The file of the checkpoint."""
 
     checkpoint: Checkpoint
-    """The last checkpoint, or that of the best epoch."""
+    """The last checkpoint, or that of the best epoch, or the one that was asked for."""
 
     model: BinarizedModule
     """The network of the checkpoint, in eval mode."""
 
-    history: Sequence[Mapping[str, Any]]
-    """All epochs of the run, also those after the checkpoint."""
+    history: History
+    """The epochs of the run, also those after the checkpoint of the best epoch."""
 
     result: Mapping[str, Any] | None
-    """The content of `report.json`; None if the run has not finished."""
+    """The content of `report.json`; None if there is none that belongs to `history`."""
+
+    notes: tuple[str, ...] = ()
+    """What is missing, and why, a sentence each."""
 
     is_best: bool = False
     """Whether `checkpoint` is that of the best epoch."""
 
+    @property
+    def shown(self) -> int | None:
+        """Position in `history` of the last epoch of `checkpoint`; None if it has finished none."""
+        return len(self.checkpoint.history) - 1 if self.checkpoint.history else None
 
-def read_run(folder: Path, *, average: bool = False, best: bool = False) -> TrainedRun:
-    """Read the folder of a run; with `average`, with the averaged parameters; with `best`, its best epoch.
+    @property
+    def is_within_epoch(self) -> bool:
+        """Whether the checkpoint was written within an epoch, of which a part is done."""
+        return self.checkpoint.position is not None
 
-    Raises CheckpointError if there is no such checkpoint, or not yet one of the stages; DataError if
-    `report.json` is damaged.
+
+def read_run(source: Path, *, average: bool = False, best: bool = False) -> TrainedRun:
+    """Read the run in the folder `source`, or its checkpoint `source`; with `best`, its best epoch.
+
+    With `average`, the network has the averaged parameters.
+    Raises CheckpointError if there is no such checkpoint; DataError if `report.json` is damaged.
     """
-    path = checkpoint_in(folder, best=best)
-    checkpoint = load_checkpoint(path)
+    folder = source if source.is_dir() else source.parent
+    file = checkpoint_in(folder, best=best) if best or source.is_dir() else source
+    checkpoint = load_checkpoint(file)
+    is_best = file.name == best_path(file).name
+    history: History = checkpoint.history
     last = checkpoint_path(folder)
-    history = load_checkpoint(last).history if best and last.is_file() else checkpoint.history
-    model = binarized_from(checkpoint, average=average, file=path)
-    return TrainedRun(folder, checkpoint, model, history, _result(folder), best)
+    if is_best and last.is_file():
+        whole = load_checkpoint(last).history
+        history = whole if _begins_with(whole, history) else history
+    found = read_report(folder)
+    result = found if found is not None and _is_result_of(found, history, checkpoint) else None
+    model = binarized_from(checkpoint, average=average, file=file, early=True)
+    notes = [*_notes_on_progress(checkpoint), *_notes_on_result(source, found, result)]
+    return TrainedRun(source, file, checkpoint, model, history, result, tuple(notes), is_best)
 
 
 def run_content(
@@ -79,27 +112,30 @@ def run_content(
 
     If the data set is not here, there are none, and a note on the page says why.
     """
-    problems = [*notes]
+    problems = [*notes, *run.notes]
     inputs = None
-    try:
-        inputs = held_out_pictures(run, pictures) if pictures else None
-    except (DataError, ConfigError) as error:
-        problems.append(f"No histograms of activations, as the data of the run cannot be read: {error}")
+    if pictures and run.checkpoint.phase == PRETRAINING:
+        problems.append("No histograms of activations: the stages set the thresholds, and have not begun.")
+    elif pictures:
+        try:
+            inputs = held_out_pictures(run, pictures)
+        except (DataError, ConfigError) as error:
+            problems.append(f"No histograms of activations, as the data of the run cannot be read: {error}")
     best = None
     try:
         best = best_epoch(run)
     except CheckpointError as error:
         problems.append(f"The best epoch is not known: {error}")
-    if run.result is None:
-        problems.append("The run has not finished: there is no report.json, and the checkpoint is shown.")
     return content_of(
         run.model,
         title=_title(run),
         inputs=inputs,
         epochs=run.history,
+        shown=run.shown,
         timings=timings,
         best=None if best is None else best.position,
-        facts=facts_of(_result_of_best(run)) if run.is_best else facts_of(run.result or {}, best),
+        stage="" if run.shown is None or run.is_within_epoch else run.history[run.shown]["stage"],
+        facts=facts_of(_result_shown(run), None if run.is_best else best),
         config=json.dumps(run.checkpoint.config, indent=2, sort_keys=True),
         notes=problems,
     )
@@ -111,19 +147,15 @@ def best_epoch(run: TrainedRun) -> BestEpoch | None:
     The file itself is asked, as the best epoch of the history may be lost.
     Raises CheckpointError if it cannot be read, or if another run has left it.
     """
-    last = checkpoint_path(run.folder)
-    path, history = best_path(last), run.history
-    if not path.is_file():
+    path, history = best_path(run.file), run.history
+    is_of_run = run.source.is_dir() or run.file in (path, checkpoint_path(run.file.parent))
+    if not is_of_run or not path.is_file():
         return None
-    kept = history if path.samefile(last) else load_checkpoint(path).history
-    if not kept or len(kept) > len(history) or not _is_same_epoch(kept[-1], history[len(kept) - 1]):
+    kept = run.checkpoint.history if path.samefile(run.file) else load_checkpoint(path).history
+    if not kept or not _begins_with(history, kept):
         raise CheckpointError(f"{path} does not belong to this run, whose checkpoint has other epochs.")
-    return BestEpoch(len(kept) - 1, kept[-1][config_of(run.checkpoint, last).best_by])
-
-
-def _is_same_epoch(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two records are of one epoch of one run; no two have taken exactly the same time."""
-    return all(one[key] == other[key] for key in ("phase", "epoch", "seconds"))
+    accuracy = kept[-1][config_of(run.checkpoint, run.file).best_by]
+    return BestEpoch(len(kept) - 1, epoch_numbers(kept)[-1], accuracy)
 
 
 def held_out_pictures(run: TrainedRun, limit: int) -> Tensor:
@@ -131,7 +163,7 @@ def held_out_pictures(run: TrainedRun, limit: int) -> Tensor:
 
     Raises DataError if they cannot be read.
     """
-    config = config_of(run.checkpoint, checkpoint_path(run.folder))
+    config = config_of(run.checkpoint, run.file)
     x, _ = Subject(with_kept_preprocessing(config, run.checkpoint.data)).data.samples(limit)
     return x.cpu()
 
@@ -141,7 +173,7 @@ def facts_of(result: Mapping[str, Any], best: BestEpoch | None = None) -> dict[s
     found = result.get("accuracy") or {}
     facts = {
         "held-out accuracy": _percent(found.get("final")),
-        **({} if best is None else {f"best.pt, of epoch {best.position + 1}": _percent(best.accuracy)}),
+        **({} if best is None else {f"best.pt, of epoch {best.number}": _percent(best.accuracy)}),
         "full precision, before": _percent(found.get("full_precision")),
         "averaged network": _percent((result.get("ema") or {}).get("accuracy")),
     }
@@ -153,18 +185,82 @@ def facts_of(result: Mapping[str, Any], best: BestEpoch | None = None) -> dict[s
     return {name: value for name, value in facts.items() if value}
 
 
+def _begins_with(history: History, start: History) -> bool:
+    """Whether `start` are the first epochs of `history`, of the same run."""
+    return len(start) <= len(history) and all(map(_is_same_epoch, start, history))
+
+
+def _is_same_epoch(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records are of one epoch of one run; no two have taken exactly the same time."""
+    return all(one.get(key) == other.get(key) for key in ("phase", "epoch", "seconds"))
+
+
+def _is_result_of(result: Mapping[str, Any], history: History, checkpoint: Checkpoint) -> bool:
+    """Whether `result`, a `report.json`, is that of the run with `history`.
+
+    The file of an earlier training stays in the folder while the run starts over, or goes on.
+    """
+    recorded = result.get("history", ())
+    is_whole = len(recorded) == len(history) and _begins_with(history, recorded)
+    return is_whole and checkpoint.position is None
+
+
+def _notes_on_progress(checkpoint: Checkpoint) -> list[str]:
+    """Where the run is, if it is not between two epochs of its stages."""
+    notes = []
+    if checkpoint.phase == PRETRAINING:
+        notes.append(
+            "The run is in its pretraining, in full precision: layers are shown as they will be binarized."
+        )
+    if checkpoint.position is not None:
+        notes.append(
+            f"The checkpoint was written within epoch {checkpoint.epoch + 2} of the phase "
+            f"{checkpoint.phase!r}, of which nothing is recorded yet."
+        )
+    return notes
+
+
+def _notes_on_result(source: Path, found: object, result: object) -> list[str]:
+    """Why the accuracies in other runtimes are missing; nothing if they are there."""
+    if result is not None:
+        return []
+    why = "There is no report.json"
+    if found is not None:
+        why = "report.json is left out, as it is of another training than the checkpoint, or of fewer epochs"
+    if source.is_dir():
+        return [f"The run has not finished: its last checkpoint is shown. {why}."]
+    return [f"The accuracies in other runtimes are not known. {why}, beside {source.name}."]
+
+
 def _title(run: TrainedRun) -> str:
-    """The name of the run and of its model, and the epoch if that is not the last one."""
-    title = f"{run.folder.resolve().name}: {type(run.model).__name__}"
-    return f"{title}, best epoch: {run.checkpoint.epoch + 1}" if run.is_best else title
+    """The name of the run and of its model, and the epoch if that is not the last one of a folder."""
+    folder = run.source if run.source.is_dir() else run.source.parent
+    title = f"{folder.resolve().name}: {type(run.model).__name__}"
+    if run.is_best:
+        return f"{title}, best epoch: {run.checkpoint.epoch + 1}"
+    if run.source.is_dir() or run.shown is None:
+        return title
+    phase = " of the pretraining" if run.checkpoint.phase == PRETRAINING else ""
+    return f"{title}, epoch {run.checkpoint.epoch + 1}{phase}"
 
 
-def _result_of_best(run: TrainedRun) -> dict[str, Any]:
-    """What `report.json` would say about the best epoch; only the last one was run in other runtimes."""
-    result, record = run.result or {}, run.checkpoint.history[-1]
-    before = (result.get("accuracy") or {}).get("full_precision")
+def _result_shown(run: TrainedRun) -> Mapping[str, Any]:
+    """`report.json`, or what it would say about the epoch of the checkpoint.
+
+    Only the last epoch of a finished run was evaluated in other runtimes.
+    """
+    if run.result is not None and not run.is_best:
+        return run.result
+    if run.shown is None or run.is_within_epoch:
+        return {}
+    record, result = run.checkpoint.history[-1], run.result or {}
+    before = [past["test_accuracy"] for past in run.history if past["phase"] == PRETRAINING]
+    is_before = run.checkpoint.phase == PRETRAINING or not before
     return {
-        "accuracy": {"final": record["test_accuracy"], "full_precision": before},
+        "accuracy": {
+            "final": record["test_accuracy"],
+            "full_precision": None if is_before else before[-1],
+        },
         "ema": {"accuracy": record.get("average_accuracy")},
         **{key: result[key] for key in ("data", "training_seconds") if key in result},
     }
@@ -172,18 +268,3 @@ def _result_of_best(run: TrainedRun) -> dict[str, Any]:
 
 def _percent(value: object) -> str:
     return f"{value:.2f} %" if isinstance(value, (int, float)) else ""
-
-
-def _result(folder: Path) -> Mapping[str, Any] | None:
-    path = folder / "report.json"
-    if not path.is_file():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"{path} is not JSON: {error}. Run `fxbin train` again, which rewrites it."
-        ) from error
-    if not isinstance(result, dict):
-        raise DataError(f"{path} holds a {type(result).__name__}, expected the report of a run.")
-    return result

@@ -5,10 +5,11 @@
     python tests/benchmarks/presets.py --check                      # exits 1 where a target is missed
 
 Accuracies are those of tests/benchmarks/accuracy.py, which accuracy_runs.py keeps: the mean over the seeds
-that are there, half of the spread, and their number. Everything else is measured when the table is written,
-on the network of the small protocol after its first batch, with one thread: parameters; size of the ONNX file
-with packed weights; time for one picture of the deployed network; time of an epoch of training (its steps
-alone), and of a step compared with that of NNCF's settings; all presets in turns, medians.
+that are there, half of the spread if there are several, and their number. Everything else is measured when
+the table is written, on the network of the small protocol after its first batch, with one thread:
+parameters; size of the ONNX file with packed weights; time for one picture of the deployed network; time of
+an epoch of training (its steps alone), and of a step compared with that of NNCF's settings; all presets in
+turns, medians.
 """
 
 import argparse
@@ -100,10 +101,11 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def shown(values: list[float]) -> str:
-    """Mean, half of the spread, and number."""
+    """Mean, half of the spread, and number; one value has no spread."""
     if not values:
         return "-"
-    return f"{statistics.mean(values):.2f} ± {(max(values) - min(values)) / 2:.2f} ({len(values)})"
+    spread = f" ± {(max(values) - min(values)) / 2:.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread} ({len(values)})"
 
 
 def network(name: str) -> nn.Module:

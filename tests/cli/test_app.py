@@ -1,5 +1,6 @@
 """The command `fxbin` itself: errors, help."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -37,6 +38,7 @@ from tests.cli.commands import exit_code
             "--output: 'new/times': expected a name that ends in .json",
         ),
         (["scopes", "resnet_thim"], "closest: resnet_thin"),
+        (["scopes", "zzzzqqqq"], "model: 'zzzzqqqq' is not known. A model is one of resnet_thin"),
         (["scopes", "resnet_thin", "--input", "1,two"], "--input: '1,two' is not a shape"),
         (["scopes", "tiny.json5", "--input", "1,1"], "a config has its own input_info"),
     ],
@@ -44,7 +46,7 @@ from tests.cli.commands import exit_code
 def test_a_mistake_is_one_paragraph_and_exit_code_2(
     config: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "resnet_thim" in arguments:
+    if "is not known" in message or "closest" in message:
         pytest.importorskip("torchvision")
     assert exit_code(*arguments) == 2
     shown = capsys.readouterr().err
@@ -52,6 +54,27 @@ def test_a_mistake_is_one_paragraph_and_exit_code_2(
     assert shown.startswith("Error: ")
     assert "Traceback" not in shown
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["graph", "resnet_thin", "--collapse", "0"], "'0'"),
+        (["graph", "resnet_thin", "--collapse", "layer1"], "'layer1'"),
+        (["bench", "resnet_thin", "--rounds", "-1"], "'-1'"),
+        (["bench", "resnet_thin", "--threads", "1.5"], "'1.5'"),
+        (["bench", "resnet_thin", "--time-limit", "nan"], "'nan'"),
+        (["predict", "runs/a", "a.png", "--top", "all"], "'all'"),
+        (["export", "resnet_thin", "a.onnx", "--opset", "7"], "'7'"),
+        (["verify", "resnet_thin", "--tolerance", "0"], "'0'"),
+    ],
+)
+def test_number_that_is_none_is_named_with_what_was_expected(
+    arguments: list[str], value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*arguments) == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"'{arguments[-2]}': got {value}, expected a " in shown
 
 
 def test_traceback_lets_the_error_through(config: Path) -> None:
@@ -65,6 +88,37 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "Example" in shown
     assert f"fxbin {command}" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_no_word_of_a_help_is_cut_at_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exit_code(*command.split(), "--help") == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+
+
+def test_command_to_start_with_needs_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    words = re.search(r"Start with fxbin ((?:[\w-]+ ?)+),", shown)
+    assert words is not None
+    assert exit_code(*words[1].split()) == 0
+    assert "conv2d binarized" in capsys.readouterr().out
+
+
+def test_example_config_that_is_not_there_says_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("train", "configs/demo.json5") == 2
+    assert "Examples are in configs/ of fxbin's repository." in capsys.readouterr().err
 
 
 def test_the_module_runs_as_the_command_does() -> None:

@@ -18,7 +18,7 @@ def test_bench_times_the_forms_in_turns(config: Path, capsys: pytest.CaptureFixt
     options = ("--runtimes", "openvino", "--rounds", 2, "--no-int8")
     assert exit_code("bench", config, *options, "--output", "new/bench.json") == 0
     shown = capsys.readouterr().out
-    assert "median CPU time of 6 runs, taken in turns; 1 thread(s), hint f32" in shown
+    assert "median CPU time of 6 runs, taken in turns; 1 thread, hint f32" in shown
     assert "6 of 6" in shown
     found = json.loads(Path("new/bench.json").read_text())
     assert [timing["name"] for timing in found["timings"]] == ["float32", "1 bit"]

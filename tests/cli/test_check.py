@@ -15,8 +15,8 @@ def test_check_lists_all_problems(config: Path, capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop().startswith("note: params.activation_scale_init: not given")
     assert [line.split(" matches")[0] for line in lines] == [
-        "error: ignored_scopes: 'foo'",
-        "error: ignored_scopes: 'bar'",
+        'error: ignored_scopes: "foo"',
+        'error: ignored_scopes: "bar"',
     ]
     write(config, epoch=1, batch_size="2")
     assert exit_code("check", config) == 2

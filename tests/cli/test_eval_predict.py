@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from fxbin.cli.eval import table_of
 from fxbin.train import outputs, subject
 from fxbin.train.build import binarized_from
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
 from fxbin.train.data.folder import open_folder
 from fxbin.train.data.kept import why_not_held_out
+from fxbin.train.held_out import ClassAccuracy, HeldOutAccuracy
 from tests.cli.commands import CONFIG, exit_code, write
 from tests.folders import write_folder
 
@@ -364,3 +367,10 @@ def test_phone_pictures_are_predicted_as_they_are_looked_at(
         capsys, "predict", trained / "run", "upright.png", "turned.png", "--format", "json"
     )
     assert upright["classes"] == turned["classes"]
+
+
+def test_brackets_in_names_of_classes_are_printed() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as capture:
+        console.print(table_of(HeldOutAccuracy((ClassAccuracy("car [red]", 4, 3),))))
+    assert "car [red]" in capture.get()

@@ -14,6 +14,7 @@ from fxbin.errors import ExportError
 from fxbin.train import subject
 from fxbin.train.checkpoint import load_checkpoint, save_checkpoint
 from fxbin.train.data import ImageData
+from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import train
 
 CONFIG = {
@@ -46,7 +47,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, pictures: ImageData) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "open_data", lambda _config: pictures)
         train(CONFIG, folder)
-    (folder / "report.json").write_text(json.dumps({"accuracy": {"final": 12.5}, "data": "mnist"}))
+    history = load_checkpoint(folder / "checkpoint.pt").history
+    report = {"accuracy": {"final": 12.5}, "data": "mnist", "history": history}
+    (folder / "report.json").write_text(json.dumps(report))
     return folder
 
 
@@ -87,7 +90,9 @@ def test_report_of_the_best_epoch(trained: Path) -> None:
 def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
     best = load_checkpoint(trained / "best.pt").history
     html = run_page(trained)
-    assert f"<span>best.pt, of epoch {len(best)}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
+    assert best[-1]["epoch"] + 1 == len(best) - 1  # one epoch is of the pretraining
+    assert f'<li><i class="best"></i>best.pt <small>epoch {len(best) - 1}</small>' in html
+    assert f"<span>best.pt, of epoch {len(best) - 1}</span><b>{best[-1]['test_accuracy']:.2f} %</b>" in html
     assert f'"best":{len(best) - 1}' in html.replace(" ", "")
     other = tmp_path / "other"
     shutil.copytree(trained, other)
@@ -198,3 +203,235 @@ def test_report_notes_what_is_not_there(
     for note in ("No histograms of activations", "The run has not finished"):
         assert f"note: {note}" in printed
         assert note in html
+
+
+def with_histories(folder: Path, epochs: int, **changes: Any) -> None:
+    """Let the checkpoint in `folder` have its first `epochs` epochs, with `changes`."""
+    last = load_checkpoint(folder / "checkpoint.pt")
+    (folder / "checkpoint.pt").unlink()  # which may be another name of best.pt
+    save_checkpoint(replace(last, history=last.history[:epochs], **changes), folder / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("change", ["started over", "went on", "within an epoch", "no history"])
+def test_accuracies_of_another_training_are_left_out(
+    change: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path("run")
+    shutil.copytree(trained, folder)
+    report = json.loads((folder / "report.json").read_text())
+    if change == "started over":
+        report["history"][0]["seconds"] += 1
+    elif change == "went on":
+        report["history"].pop()
+    elif change == "no history":
+        del report["history"]
+    else:
+        with_histories(folder, 3, position={"batches": 1})
+    (folder / "report.json").write_text(json.dumps(report))
+    html = run_page(folder)
+    assert "12.50 %" not in html
+    note = (
+        "The run has not finished: its last checkpoint is shown. report.json is left out, as it is of another"
+    )
+    assert note in html
+    assert f"note: {note}" in capsys.readouterr().out
+    if change == "within an epoch":
+        assert "The checkpoint was written within epoch 3 of the phase" in html
+    else:
+        accuracy = load_checkpoint(folder / "checkpoint.pt").history[-1]["test_accuracy"]
+        assert f"<span>held-out accuracy</span><b>{accuracy:.2f} %</b>" in html
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"accuracy": 5, "history": 3}',
+            "report.json: accuracy: expected an object, got 5. Run `fxbin train`",
+        ),
+        ('{"history": 3}', "report.json: history: expected a list of epochs, got 3"),
+        ('{"training_seconds": "a"}', "report.json: training_seconds: expected a number, got 'a'"),
+        ("[]", "report.json: expected the report of a run, got a list"),
+        ('{"accuracy', "report.json cannot be read: "),
+    ],
+)
+def test_a_damaged_report_of_a_run_is_an_error_that_names_the_entry(
+    text: str, said: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, "run")
+    Path("run/report.json").write_text(text)
+    assert exit_code("report", "run", "--no-time", "--pictures", 0) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_best_shows_the_firing_and_flips_of_its_epoch(trained: Path) -> None:
+    folder = Path("run")
+    shutil.copytree(trained, folder)
+    last = load_checkpoint(folder / "checkpoint.pt")
+    (folder / "best.pt").unlink()
+    save_checkpoint(replace(last, history=last.history[:2], epoch=0), folder / "best.pt")
+    assert exit_code("report", folder, "--best", "--no-time", "--pictures", 0, "-o", "best.html") == 0
+    html = Path("best.html").read_text(encoding="utf-8")
+    assert "<h1>run: ResNetThin, best epoch: 1</h1>" in html
+    assert "Fires and flips are those of epoch 1:" in html
+    assert "best.pt <small>epoch 1</small>" in html
+    own, others = (fires(last.history[position]) for position in (1, 2))
+    assert own != others
+    assert [share for share in own if share not in html] == []
+    assert "Fires and flips are those of epoch 2:" in run_page(folder)
+
+
+def fires(record: dict[str, Any]) -> list[str]:
+    """The cells of the layer table about firing in an epoch."""
+    shares = [site["fired"] for site in record["diagnostics"]["sites"]]
+    return [f'data-v="{share}"' for share in shares]
+
+
+@pytest.mark.parametrize("rewrites", [[], ["rprelu"]])
+def test_a_run_in_its_pretraining_has_a_page(
+    rewrites: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compression = {**CONFIG["compression"], "rewrites": rewrites}  # type: ignore[dict-item]
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG | {"compression": compression}, Path("early"), progress=StoppedInStages())
+    assert exit_code("report", "early", "--no-time") == 0
+    html = Path("early/report.html").read_text(encoding="utf-8")
+    for said in (
+        "8 of 9 conv2d binarized, stage: pretraining",
+        '<section id="curves">',
+        "held-out accuracy",
+        "The run is in its pretraining, in full precision: layers are shown as they will be binarized.",
+        "No histograms of activations: the stages set the thresholds, and have not begun.",
+        "The run has not finished: its last checkpoint is shown. There is no report.json.",
+    ):
+        assert said in html
+    assert "Fires and flips" not in html
+    for command in (("eval", "early"), ("export", "early", "a.onnx")):
+        assert exit_code(*command) == 2
+        assert "there is no binarized network in it yet" in capsys.readouterr().err
+
+
+class StoppedInStages(TrainingProgress):
+    """Ctrl-C when the pretraining is over."""
+
+    def epoch_started(self, stage: str, epoch: int, epochs: int, batches: int) -> None:
+        if stage != "pretraining":
+            raise KeyboardInterrupt
+
+
+def test_a_checkpoint_has_the_page_of_its_epoch(trained: Path, tmp_path: Path) -> None:
+    assert exit_code("report", trained / "checkpoint.pt", "--no-time", "--pictures", 5, "-o", "a.html") == 0
+    html = Path("a.html").read_text(encoding="utf-8")
+    for said in ("<h1>mine: ResNetThin, epoch 2</h1>", '<section id="curves">', "12.50 %", "Fires and flips"):
+        assert said in html
+    assert html.count('<figure class="histogram">') == 8
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(trained / "checkpoint.pt", alone / "kept.pt")
+    html = run_page(alone / "kept.pt")
+    assert "runtimes are not known. There is no report.json, beside kept.pt." in html
+    assert '<section id="curves">' in html
+    best = run_page(trained / "best.pt")
+    number = load_checkpoint(trained / "best.pt").history[-1]["epoch"] + 1
+    assert f"<h1>mine: ResNetThin, best epoch: {number}</h1>" in best
+    assert best == run_page_of_best(trained)
+
+
+def run_page_of_best(folder: Path) -> str:
+    assert exit_code("report", folder, "--best", "--no-time", "--pictures", 0, "-o", "best.html") == 0
+    return Path("best.html").read_text(encoding="utf-8")
+
+
+def test_pictures_without_a_run_are_an_error(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tiny.json5").write_text(json.dumps(CONFIG))
+    torch.save(load_checkpoint(trained / "checkpoint.pt").model, "own.pt")
+    for source in (("tiny.json5",), ("own.pt", "--config", "tiny.json5")):
+        assert exit_code("report", *source, "--no-time", "--pictures", 5) == 2
+        assert (
+            f"--pictures: 5: histograms are over the held-out pictures of a run, and {source[0]} is none"
+            in (capsys.readouterr().err)
+        )
+    assert exit_code("report", "own.pt", "--config", "tiny.json5", "--no-time", "--pictures", 0) == 0
+    note = "A state_dict holds weights alone: there are no curves, no accuracies and no histograms."
+    assert note in Path("report.html").read_text(encoding="utf-8")
+
+
+def bench(**changes: Any) -> str:
+    """What `fxbin bench --output` writes about the network of this page, with `changes`."""
+    timing = {
+        "runtime": "engine", "name": "float32", "seconds": [0.002], "size": 9, "promised": 0, "one_bit": 0,
+        "operators": {}, "median": 0.002, "speedup": 1.0,
+    }  # fmt: skip
+    report = {
+        "versions": {"engine": "2.13.0"}, "device": "mine", "threads": 1, "precision": "f32", "clock": "cpu",
+        "shapes": [[1, 1, 12, 12]], "fired": None, "timings": [timing | changes.pop("timing", {})],
+        "model": "ResNetThin", "binarized": 8,
+    }  # fmt: skip
+    return json.dumps(report | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"binarized": 26}, "are of ResNetThin with 26 binarized convolutions and inputs of 1x1x12x12"),
+        ({"shapes": [[1, 3, 64, 64]]}, "with 8 binarized convolutions and inputs of 1x3x64x64, and this is "),
+        ({"model": "SqueezeNet"}, "the times are those of another network: they are of SqueezeNet with 8"),
+        ({"timing": {"seconds": [-1, float("nan")]}}, "timings[0].seconds: expected finite numbers above 0"),
+    ],
+)
+def test_times_of_another_network_are_refused_before_the_work(
+    changes: dict[str, Any],
+    said: str,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fxbin.train.run_report.run_content", None)
+    Path("bench.json").write_text(bench(**changes))
+    assert exit_code("report", trained, "--bench", "bench.json", "-o", "page.html") == 2
+    shown = capsys.readouterr().err
+    assert "--bench: bench.json: " in shown
+    assert said in shown
+    assert not Path("page.html").exists()
+
+
+def test_times_are_either_taken_or_read(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bench.json").write_text(bench())
+    assert exit_code("report", trained, "--bench", "bench.json", "--time") == 2
+    assert (
+        "--time: the times are those of --bench bench.json: leave one option out." in capsys.readouterr().err
+    )
+    options = ("--bench", "bench.json", "--no-time", "--pictures", 0)
+    assert exit_code("report", trained, *options, "-o", "page.html") == 0
+    assert "PyTorch, float32" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("folder.html", "folder.svg", "folder.json"):
+        Path(name).mkdir()
+    Path("file").touch()
+    Path("tiny.json5").write_text(json.dumps(CONFIG))
+    for place in (
+        "fxbin.train.run_report.read_run",
+        "fxbin.cli.bench.network_from",
+        "fxbin.cli.export.network_from",
+    ):
+        monkeypatch.setattr(place, None)
+    monkeypatch.setattr("fxbin.cli.graph.config_for", None)
+    for command, option in (
+        (("report", trained, "-o", "folder.html"), "--output: 'folder.html' is a folder"),
+        (("report", trained, "-o", "file/page.html"), "--output: 'file/page.html' cannot be written: "),
+        (("graph", "tiny.json5", "-o", "folder.svg"), "--output: 'folder.svg' is a folder"),
+        (("graph", "tiny.json5", "-o", "file/a.dot"), "--output: 'file/a.dot' cannot be written: "),
+        (("bench", "tiny.json5", "-o", "file/a.json"), "--output: 'file/a.json' cannot be written: "),
+        (("export", "tiny.json5", "file/a.onnx"), "OUT: 'file/a.onnx' cannot be written: "),
+        (("train", "tiny.json5", "--plan-picture", "file/a.svg"), "--plan-picture: 'file/a.svg' cannot be"),
+        (
+            ("train", "tiny.json5", "--plan-picture", "plan.xyz"),
+            "--plan-picture: 'plan.xyz': expected a name",
+        ),
+    ):
+        assert exit_code(*command) == 2
+        assert option in capsys.readouterr().err

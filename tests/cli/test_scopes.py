@@ -1,5 +1,7 @@
 """`fxbin scopes`."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -30,11 +32,11 @@ def test_scopes_helps_to_correct_a_scope_that_matches_nothing(
 ) -> None:
     write(config, ignored_scopes=["ResNetThin/NNCFConv2d[conv7]/conv2d_0"])
     assert exit_code("graph", config, "-o", "graph.dot") == 2
-    assert "Error: ignored_scopes: 'ResNetThin/NNCFConv2d[conv7]/conv2d_0'" in capsys.readouterr().err
+    assert 'Error: ignored_scopes: "ResNetThin/NNCFConv2d[conv7]/conv2d_0"' in capsys.readouterr().err
     assert exit_code("scopes", config) == 0
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 9
-    assert shown.err.startswith("Warning: ignored_scopes: 'ResNetThin/NNCFConv2d[conv7]/conv2d_0'")
+    assert shown.err.startswith('Warning: ignored_scopes: "ResNetThin/NNCFConv2d[conv7]/conv2d_0"')
 
 
 def test_scopes_of_a_model_by_name_can_show_every_node(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +53,29 @@ def test_scopes_shows_what_a_pattern_selects(config: Path, capsys: pytest.Captur
     assert all("NNCFConv2d[conv1]/conv2d_0    conv2d" in line for line in lines)
     assert exit_code("scopes", config, "--match", "conv7") == 2
     assert "Error: --match: 'conv7' matches no node" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"{re}NNCFConv2d[conv1]/", r"{re}nncfconv2d\[conv1\]", "{re}conv1]/conv2d_1"]
+)
+def test_suggested_pattern_can_be_pasted_into_the_shell(
+    config: Path, pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("scopes", config, "--match", pattern) == 2
+    said = capsys.readouterr().err
+    assert f"Error: --match: {shlex.quote(pattern)} matches no node" in said
+    _, suggested, *_ = re.findall("'[^']*'", said)
+    assert exit_code("scopes", config, "--match", *shlex.split(suggested)) == 0
+    assert "NNCFConv2d[conv1]/conv2d_0" in capsys.readouterr().out
+
+
+def test_match_that_is_no_expression_says_how_to_write_brackets(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("scopes", config, "--match", r"{re}layer1\[0 [") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(r"Error: --match: '{re}layer1\[0 [' is not a regular expression (unterminated")
+    assert said.rstrip().endswith(r"Write brackets of names as \[ and \].")
 
 
 def test_scopes_of_a_model_with_a_config(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

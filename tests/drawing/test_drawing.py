@@ -75,7 +75,7 @@ def test_networkx_has_every_node_with_its_attributes() -> None:
         "kind": "full_precision_conv2d",
         "shape": (2, 8, 8, 8),
         "dtype": "float32",
-        "reason": "in ignored_scopes: '{re}conv1'",
+        "reason": 'in ignored_scopes: "{re}conv1"',
     }
     assert graph.edges["conv1", "bn"] == {"shape": (2, 8, 8, 8), "dtype": "float32"}
     assert nx.is_directed_acyclic_graph(graph)
@@ -136,10 +136,10 @@ def test_drawing_has_names_shapes_and_reasons(everything: BinarizedModule) -> No
     for _, data in drawn.nodes(data=True):
         if data["names"]:
             assert data["name"] in source
-    assert "<i>in ignored_scopes: &#x27;{re}stem&#x27;</i>" in source
+    assert "<i>in ignored_scopes: &quot;{re}stem&quot;</i>" in source
     assert "<i>its weight depends on the input</i>" in source
     assert "<i>it runs in train mode only</i>" in source
-    assert 'label="2\N{MULTIPLICATION SIGN}4\N{MULTIPLICATION SIGN}8\N{MULTIPLICATION SIGN}8"' in source
+    assert 'label=" 2\N{MULTIPLICATION SIGN}4\N{MULTIPLICATION SIGN}8\N{MULTIPLICATION SIGN}8"' in source
     assert "Everything, train mode: 4 of 7 conv2d binarized, stage: full precision" in source
 
 
@@ -163,7 +163,7 @@ def test_legend_has_what_is_there() -> None:
 
 def test_module_called_twice_has_two_boxes(everything: BinarizedModule) -> None:
     source = fxbin.to_dot(everything).source
-    assert len(re.findall(r'label="Sequential\[block\]"', source)) == 2
+    assert len(re.findall(r"label=<<table.*>Sequential\[block\]</td>", source)) == 2
 
 
 def test_long_names_are_shortened_in_labels_only() -> None:
@@ -236,7 +236,37 @@ def test_graphviz_draws_resnet18_as_a_strip() -> None:
     dot = fxbin.to_dot(model)
     assert dot.source.count("<i>in ignored_scopes</i>") == 4
     width, height = map(float, plain(dot.source)[0][2:4])
-    assert width < 10 < height  # inches: one screen wide
+    assert width < 11 < height  # inches: one screen wide
+
+
+def boxes_and_arrows(source: str) -> tuple[list[tuple[float, float, float, float]], list[list[complex]]]:
+    """Where Graphviz puts the titles of boxes (left, bottom, right, top), and the points of each arrow."""
+    run = subprocess.run(
+        ["dot", "-Tjson"], input=source.encode(), capture_output=True, check=True, timeout=60
+    )
+    drawn = json.loads(run.stdout)
+    titles = []
+    for box in drawn["objects"]:
+        if box["name"].startswith("cluster") and "legend" not in box["name"]:
+            x, y = map(float, box["lp"].split(","))
+            width, height = 72 * float(box["lwidth"]), 72 * float(box["lheight"])
+            # The left half of the label is empty.
+            titles.append((x, y - height / 2, x + width / 2, y + height / 2))
+    shown = [edge for edge in drawn["edges"] if edge.get("style") != "invis"]
+    arrows = [[complex(*map(float, p.split(","))) for p in edge["pos"][2:].split()] for edge in shown]
+    return titles, arrows
+
+
+@needs_dot
+def test_no_arrow_crosses_the_title_of_a_box() -> None:
+    models = pytest.importorskip("torchvision.models")
+    model = fxbin.transform(models.resnet18(), CONFIGS / "resnet18_imagenet_xnor.json5")
+    titles, arrows = boxes_and_arrows(fxbin.to_dot(model, collapse=2).source)
+    assert len(titles) == 4
+    for left, _, right, _ in titles:
+        for points in arrows:
+            # All of them lead straight down.
+            assert not any(left < point.real < right for point in points)
 
 
 def test_stage_is_in_the_title() -> None:

@@ -1,6 +1,7 @@
 """How the engine gets built: compilers, the cache, several processes, and what is said where it cannot be."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -31,21 +32,40 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda _name: None)
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compiler for all tests of this file, so that they have one cache."""
+    return quick_compiler(tmp_path_factory.mktemp("compiler"))
+
+
+@pytest.fixture(scope="module")
+def built_twice(quick: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """Exit codes and outputs of two processes that build the library at the same time."""
+    environment = os.environ | {"CC": quick, "FXBIN_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0].strip() for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, printed, strict=True)]
+
+
 @pytest.fixture
-def cc_is_quick(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", quick_compiler(tmp_path_factory.mktemp("compiler")))
+def cached(
+    quick: str, built_twice: list[tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The library in a cache of its own."""
+    shutil.copytree(Path(built_twice[0][1]).parent, tmp_path / "cache")
+    monkeypatch.setenv("CC", quick)
+    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / Path(built_twice[0][1]).name
 
 
 @needs_compiler
-@pytest.mark.usefixtures("cc_is_quick")
-def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
-    processes = [
-        subprocess.Popen([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    paths = {process.communicate()[0].strip() for process in processes}
-    assert [process.returncode for process in processes] == [0, 0]
-    (path,) = map(Path, paths)
+def test_the_library_is_built_once(built_twice: list[tuple[int, str]], cached: Path) -> None:
+    assert [code for code, _ in built_twice] == [0, 0]
+    assert len({path for _, path in built_twice}) == 1
+    path = cached
     assert sorted(file.suffix for file in path.parent.iterdir()) == [".lock", ".so"]
     made = path.stat().st_mtime_ns
     assert built_library() == path
@@ -54,14 +74,9 @@ def test_the_library_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @needs_compiler
-@pytest.mark.usefixtures("cc_is_quick")
 @pytest.mark.parametrize("size", [0, 5000])
-def test_a_library_that_was_cut_off_is_built_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path))
-    whole = built_library()
-    whole.write_bytes(whole.read_bytes()[:size])
+def test_a_library_that_was_cut_off_is_built_again(cached: Path, size: int) -> None:
+    cached.write_bytes(cached.read_bytes()[:size])
     # In a process of its own, which loading a part of a library may end.
     found = subprocess.run([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, text=True, check=True)
     assert "portable" in Engine(Path(found.stdout.strip())).kernels
@@ -118,12 +133,9 @@ def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_compiler
-def test_a_folder_in_the_place_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CC", quick_compiler(tmp_path))
-    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
-    library = built_library()
-    library.unlink()
-    library.mkdir()
+def test_a_folder_in_the_place_of_the_library(cached: Path) -> None:
+    cached.unlink()
+    cached.mkdir()
     with pytest.raises(
         EngineError, match=r"the engine cannot be written to '.*\.so': Is a directory; remove"
     ):
@@ -144,15 +156,13 @@ def test_a_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @needs_compiler
-@pytest.mark.usefixtures("cc_is_quick")
-def test_the_next_compiler_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_compiler_is_tried(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cc, *_) = find_compilers()
     (tmp_path / "cc").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "cc").chmod(0o700)
     found = [Compiler((str(tmp_path / "cc"),)), cc]
     monkeypatch.setattr("fxbin.engine.build.find_compilers", lambda: found)
-    monkeypatch.setenv("FXBIN_CACHE_DIR", str(tmp_path / "cache"))
-    assert Engine(built_library()).kernels
+    assert built_library() == cached
     found.pop()
     with pytest.raises(EngineError, match=r"the C compiler '.*/cc' failed: it ended with exit code 1"):
         built_library()

@@ -119,6 +119,44 @@ def test_detection(run: Run, tmp_path: Path) -> None:
     assert deployed.partition("found")[2] == last.partition("found")[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("plain_loop", ["--epochs", "0"], "--epochs: got '0', expected a whole number from 1 on"),
+        ("plain_loop", ["--epochs", "two"], "--epochs: got 'two', expected a whole number from 1 on"),
+        ("plain_loop", ["--pictures", "2"], "--pictures: got '2', expected a whole number from 80 to 5000"),
+        ("plain_loop", ["--pictures=-5"], "--pictures: got '-5', expected a whole number from 80 to 5000"),
+        ("plain_loop", ["--resume"], "--resume: there is no checkpoint.pt in "),
+        ("plain_loop", ["--output", __file__], f"--output: {__file__} cannot be made: File exists"),
+        ("segmentation", ["--size", "5"], "--size: got '5', expected a multiple of 4 from 32 on"),
+        ("detection", ["--size", "36"], "--size: got '36', expected a multiple of 32 from 32 on"),
+        ("detection", ["--pictures", "8"], "--pictures: got '8', expected a whole number from 16 on"),
+        ("with_lightning", ["--resume"], "--resume: there is no last.ckpt in "),
+        ("with_transformers", ["--resume"], "--resume: there is no checkpoint-* in "),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_option_is_an_error_before_anything_starts(
+    name: str, given: list[str], expected: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "detection":
+        run_in_python()
+    with pytest.raises(SystemExit) as stopped:
+        run(name, *given)
+    assert stopped.value.code == 2
+    shown = capsys.readouterr()
+    assert f"error: argument {expected}" in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["plain_loop", "segmentation"])
+def test_smallest_options_are_enough(name: str, run: Run) -> None:
+    size = ["--size", "32"] if name == "segmentation" else []
+    pictures = "16" if name == "segmentation" else "80"
+    assert [epoch for epoch, _ in epochs(run(name, "--pictures", pictures, "--epochs", "1", *size))] == [0]
+
+
 def test_every_script_is_listed_with_what_it_prints() -> None:
     scripts = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
     assert scripts == NEEDED.keys()

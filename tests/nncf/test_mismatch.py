@@ -77,7 +77,7 @@ def test_another_selection_is_explained() -> None:
     model = fxbin.transform(TinyResNet(), {**golden["config"], "compression": section})
     text = error_in(model, golden["state_dict"])
     assert "Binarized here and not in the file: conv1, layer2.0.downsample.0." in text
-    assert r"Binarized in the file and not here: layer1.0.conv2 (in ignored_scopes: '{re}layer1" in text
+    assert r'Binarized in the file and not here: layer1.0.conv2 (in ignored_scopes: "{re}layer1' in text
 
 
 def test_full_precision_checkpoint_is_told_from_a_binarized_one() -> None:

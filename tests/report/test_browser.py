@@ -127,6 +127,22 @@ def test_curves_tell_their_values(browser: Any, small: Path) -> None:
     assert tab.locator(".readout").first.inner_text() == "epoch 3 · in best.pt · activations · held-out 70"
 
 
+def test_curves_tell_what_is_not_finite_and_the_epoch_within_its_phase(browser: Any, tmp_path: Path) -> None:
+    recorded = [
+        {"phase": phase, "stage": phase, "loss": loss}
+        for phase, loss in (("pretraining", 0.5), ("pretraining", 0.25), ("staged", float("nan")))
+    ]
+    path = tmp_path / "diverged.html"
+    path.write_text(page(small_content(epochs=recorded, best=None)), encoding="utf-8")
+    tab = opened(browser, path)
+    box = tab.locator(".plot").first.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
+    assert tab.locator(".readout").first.inner_text() == "epoch 1 · staged · training loss NaN"
+    tab.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
+    assert tab.locator(".readout").first.inner_text() == "epoch 2 · pretraining · training loss 0.25"
+    assert tab.complaints == []
+
+
 def test_best_epoch_is_a_line_in_each_chart(browser: Any, small: Path) -> None:
     tab = opened(browser, small)
     assert tab.inner_text(".stages li:last-child") == "best.pt epoch 3"

@@ -82,6 +82,22 @@ def test_the_most_complete_form_that_fits_is_printed() -> None:
     assert printed(Widest([grid(), small]), 30).splitlines()[0] == "| name           |"
 
 
+def test_paragraphs_are_those_of_the_most_complete_form_whose_names_fit() -> None:
+    small = Grid(COLUMNS[:2], [[Text(cell) for cell in row[:2]] for row in ROWS])
+    full = Grid(COLUMNS, [[Text(f"{'Net/' * 10}{row[0]}"), *map(Text, row[1:])] for row in ROWS])
+    assert printed(Widest([full, grid(), small]), 25) == printed(grid(), 25)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_bars_in_cells_are_escaped_where_the_table_is_markdown(is_terminal: bool) -> None:
+    table = Grid([Column("name"), Column("why")], [[Text("a|b", "yellow"), Text(r"{re}c|d|")]])
+    console = Console(file=io.StringIO(), width=80, color_system=None, force_terminal=is_terminal)
+    with console.capture() as capture:
+        console.print(table)
+    row = capture.get().splitlines()[-1 if capture.get().splitlines()[-1].strip() else -2]
+    assert row.rstrip() == ("| a|b  | {re}c|d| |" if is_terminal else r"| a\|b | {re}c\|d\| |")
+
+
 def config(*ignored: str) -> dict[str, Any]:
     return {
         "input_info": {"sample_size": [1, 3, 16, 16]},

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import fxbin
 from fxbin.errors import ExportError, TransformError
 from fxbin.report.activations import activation_histograms
 from fxbin.report.page import whole_page
+from fxbin.report.page.content import content_of
 from fxbin.report.page.curve_data import charts, stage_bands
 from fxbin.report.page.curves import nice_ticks
 from fxbin.report.page.graph_data import graph_data
@@ -86,7 +88,7 @@ def test_page_has_all_sections(parsed: Parsed) -> None:
     for said in (
         "3 of 4 conv2d binarized",
         "80.00 %",
-        "in ignored_scopes: 'stem'",
+        'in ignored_scopes: "stem"',
         "4.0 times",
         "a processor",
     ):
@@ -116,7 +118,7 @@ def test_graph_data_has_the_operators_and_their_names() -> None:
     }
     stem = nodes["Net/NNCFConv2d[stem]/conv2d_0"]
     assert data["kinds"][stem[1]] == "full_precision_conv2d"
-    assert stem[4:7] == [1, "2×8×8×8", "in ignored_scopes: 'stem'"]  # noqa: RUF001 (sizes of a shape)
+    assert stem[4:7] == [1, "2×8×8×8", 'in ignored_scopes: "stem"']  # noqa: RUF001 (sizes of a shape)
     conv = nodes["Net/Sequential[body]/Block[0]/NNCFConv2d[conv]/conv2d_0"]
     assert sorted(data["kinds"][data["nodes"][source][1]] for source in conv[7]) == [
         "activation_binarizer",
@@ -150,8 +152,7 @@ def test_histogram_counts_activations_relative_to_thresholds() -> None:
 
 def test_curves_are_grouped_and_stages_are_bands() -> None:
     recorded = [
-        epoch | {"my_metric": 1.0, "diagnostics": {"fired": 0.25, "flipped": float("nan")}}
-        for epoch in epochs()
+        epoch | {"my_metric": 1.0, "diagnostics": {"fired": 0.25, "flipped": None}} for epoch in epochs()
     ]
     found = {chart.title: {curve.label: curve.values for curve in chart.curves} for chart in charts(recorded)}
     assert found["accuracy, %"] == {"held-out": (50.0, 60.0, 70.0, 80.0)}
@@ -186,6 +187,85 @@ def test_write_report_refuses_other_names_and_models(tmp_path: Path) -> None:
         fxbin.write_report(transformed(), tmp_path / "report.pdf")
     with pytest.raises(TransformError, match="write_report"):
         fxbin.write_report(nn.Conv2d(3, 3, 1), tmp_path / "report.html")
+
+
+def test_a_run_that_has_diverged_shows_that() -> None:
+    nan, inf = float("nan"), float("inf")
+    recorded = [
+        {"stage": "s", "loss": 0.5, "test_accuracy": 50.0, "lr": nan},
+        {"stage": "t", "loss": nan, "test_accuracy": inf, "lr": nan},
+        {"stage": "t", "loss": nan, "lr": nan},
+    ]
+    html = page(small_content(epochs=recorded, best=None))
+    shown = Parsed(html)
+    for legend in ("training loss <b>NaN</b>", "held-out <b>inf</b>", "learning rate <b>NaN</b>"):
+        assert legend in html
+    assert json.loads(shown.scripts["epochs"])["charts"][1] == [["training loss", [0.5, "NaN", "NaN"]]]
+    assert "training loss: NaN or infinite in 2 of 3 epochs, first in epoch 2, stage 't'." in shown.text
+    assert "held-out: NaN or infinite in 1 of 2 epochs, first in epoch 2, stage 't'." in shown.text
+    assert "learning rate: NaN or infinite in 3 of 3 epochs, first in epoch 1, stage 's'." in shown.text
+
+
+def test_activations_that_are_not_finite_are_counted_or_said_to_be_the_reason() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    none = Parsed(page(small_content(inputs=torch.full_like(x, float("nan")))))
+    assert "No histograms of activations for 3 of 3 convolutions: all that they got was NaN" in none.text
+    assert none.tags.get("figure", 0) == len(charts(epochs()))
+    x[0, :, 0, 0] = float("inf")
+    some = page(small_content(inputs=x))
+    assert "not finite</b>" in some
+    assert some.count('<figure class="histogram">') == 3
+
+
+def test_what_has_nothing_to_show_says_so() -> None:
+    assert "The epochs have recorded no numbers." in page(small_content(epochs=[{"stage": "s"}], best=None))
+    section = {"algorithm": "binarization", "ignored_scopes": ["0"]}
+    config = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": section}
+    with pytest.warns(UserWarning, match="no conv2d is binarized"):
+        plain = fxbin.transform(nn.Sequential(nn.Conv2d(3, 4, 3)), config)
+    notes = content_of(plain, inputs=torch.randn(1, 3, 8, 8)).notes
+    assert "No histograms of activations: no convolution is binarized." in notes
+
+
+def test_epochs_are_numbered_within_their_phase() -> None:
+    phases = ["pretraining"] * 2 + ["staged"] * 2
+    recorded = [epoch | {"phase": phase} for epoch, phase in zip(epochs(), phases, strict=True)]
+    html = page(small_content(epochs=recorded, best=3))
+    assert "best.pt <small>epoch 2</small>" in html
+    assert html.count("<small>epochs 1\N{EN DASH}2</small>") == 2
+    assert '"numbers":[1,2,1,2]' in html
+
+
+def test_write_report_finds_wrong_arguments_before_it_writes(tmp_path: Path) -> None:
+    model, path = transformed(), tmp_path / "report.html"
+    path.write_text("old")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"inputs": torch.randn(2, 4, 8, 8)}, "inputs: the model does not run on them: RuntimeError: "),
+        ({"inputs": 3}, "inputs: the model does not run on them: "),
+        ({"epochs": {"loss": 1}}, "epochs: expected a list"),
+        ({"epochs": [1, 2]}, r"epochs\[0\]: expected a mapping"),
+        ({"timings": [1]}, "timings: expected what fxbin.benchmark returns, or None, got list"),
+        ({"timings": replace(timings(), binarized=9)}, "timings: the times are those of another network"),
+        ({"title": 3}, "title: expected text, got int"),
+    ]
+    for arguments, said in wrong:
+        with pytest.raises(ExportError, match=said):
+            fxbin.write_report(model, path, **arguments)
+    with pytest.raises(ExportError, match=r"the model comes first: fxbin\.write_report\(model, path\)"):
+        fxbin.write_report(path, model)  # type: ignore[arg-type]
+    assert path.read_text() == "old"
+
+
+def test_write_report_finds_an_unwritable_path_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxbin.report.page.write.content_of", None)
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match=r"path: '.*folder\.html' is a folder"):
+        fxbin.write_report(transformed(), tmp_path / "folder.html")
+    with pytest.raises(ExportError, match=r"path: '.*y\.html' cannot be written: .*file is not a folder"):
+        fxbin.write_report(transformed(), tmp_path / "file" / "y.html")
 
 
 def test_notebooks_show_the_layers_without_a_script() -> None:

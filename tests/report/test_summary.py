@@ -121,7 +121,7 @@ def test_macs_of_an_input_without_batch() -> None:
 def test_binarized_share_counts_what_is_really_binarized() -> None:
     report = summary(Small(), 2, 3, 8, 8, ignored_scopes=["{re}conv1"])
     first, second = report.sites
-    assert (first.binarized, first.reason) == (False, "in ignored_scopes: '{re}conv1'")
+    assert (first.binarized, first.reason) == (False, 'in ignored_scopes: "{re}conv1"')
     assert report.binarized_macs == second.macs == 8 * 8 * 8 * 8 * 9
     assert report.binarized_macs_share == second.macs / (8 * 64 * 27 + 8 * 64 * 72 + 8 * 5)
     bits = 8 * 3 * 9 * 32 + (8 * 8 * 9 + 8 * 32) + 8 * 5 * 32
@@ -258,7 +258,7 @@ def test_prints_one_line_a_site_where_there_is_no_terminal(capsys: pytest.Captur
     assert lines[0].startswith("| conv2d")
     assert lines[2] == (
         "| Small/NNCFConv2d[conv1]/conv2d_0 | 8x3x3x3 | 2x8x8x8 | 13.8 k |  864 B "
-        "| no: in ignored_scopes: '{re}conv1' |"
+        '| no: in ignored_scopes: "{re}conv1" |'
     )
     assert lines[3].endswith("| yes                                |")
     assert lines[5] == "Small: 1 of 2 conv2d binarized (xnor), stage: full precision"
@@ -276,7 +276,7 @@ def test_table_fits_the_terminal(width: int) -> None:
     assert max(map(len, lines)) <= width
     text = "".join(lines)
     assert ("Small/NNCFConv2d[conv1]/conv2d_0" in text) == (width >= 100)
-    assert ("2x8x8x8" in text) == (width >= 60)
+    assert "2x8x8x8" in text
 
 
 def test_markup_in_names_is_text() -> None:

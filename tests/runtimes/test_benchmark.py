@@ -229,7 +229,7 @@ def test_medians_and_ratios() -> None:
     shown = str(report).splitlines()
     assert shown[0] == "PyTorch 2.13.0, OpenVINO 2026.4.1 on some CPU, input 1x3"
     assert shown[1] == (
-        "median CPU time of 3 runs, taken in turns; 1 thread(s), hint f32; 25% of the activations fire"
+        "median CPU time of 3 runs, taken in turns; 1 thread, hint f32; 25% of the activations fire"
     )
     assert "| OpenVINO, float32 | 4000.00 |          1.0 |                       | 1.00 |" in shown
     assert "| PyTorch, 1 bit    | 2000.00 |          2.0 |                2 of 2 | 0.00 |" in shown

@@ -1,10 +1,14 @@
 """Scope patterns against what NNCF 2.9.0 did with them on the same small ResNet."""
 
 import ast
+import json
 import re
+import shlex
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import json5
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +17,7 @@ import fxbin
 from fxbin.config.pattern import matches
 from fxbin.errors import ConfigError, ScopeError
 from fxbin.scopes.hints import hints
+from fxbin.scopes.quoting import Quote, for_config, for_shell
 from tests.tiny_resnet import TinyResNet
 
 CONV1 = "TinyResNet/NNCFConv2d[conv1]/conv2d_0"
@@ -135,10 +140,10 @@ def test_expression_that_matches_operators_by_accident_is_a_warning() -> None:
     assert len(caught) == 2
     trap = str(caught[0].message)
     assert trap.startswith(
-        "compression.ignored_scopes: '{re}conv2' matches 10 convolutions, 6 of them only by the operator at "
-        "the end of the name, as in 'TinyResNet/NNCFConv2d[conv1]/conv2d_0'."
+        'compression.ignored_scopes: "{re}conv2" matches 10 convolutions, 6 of them only by the operator at '
+        'the end of the name, as in "TinyResNet/NNCFConv2d[conv1]/conv2d_0".'
     )
-    assert r"For modules named conv2, write '{re}\\[conv2\\]'" in trap
+    assert r'For modules named conv2, write "{re}\\[conv2\\]"' in trap
     assert caught[0].filename == __file__
 
 
@@ -211,7 +216,7 @@ def test_top_level_target_scopes_win_and_the_others_are_reported() -> None:
 
 
 def test_top_level_exact_module_is_an_error_with_a_hint() -> None:
-    with pytest.raises(ScopeError, match=r"^ignored_scopes: 'TinyResNet/Conv2d\[conv1\]' matches no"):
+    with pytest.raises(ScopeError, match=r'^ignored_scopes: "TinyResNet/Conv2d\[conv1\]" matches no'):
         transform({"ignored_scopes": ["TinyResNet/Conv2d[conv1]"]})
 
 
@@ -258,32 +263,35 @@ def message(top: dict[str, Any] | None = None, **section: Any) -> str:
 
 BLOCK = "TinyResNet/Sequential[layer1]/TinyBlock[0]"
 MISSES = {
-    "TinyResNet/NNCFConv2d[conv1]": [
-        f"It is a module, with 1 operators in it: did you mean '{CONV1}'",
-        r"'{re}TinyResNet/NNCFConv2d\\[conv1\\]'",
-    ],
+    "TinyResNet/NNCFConv2d[conv1]": [f'It is a module, with 1 operator in it: did you mean "{CONV1}"?'],
     "TinyResNet/Sequential[layer1]": [
-        f"did you mean '{BLOCK}/NNCFConv2d[conv1]/conv2d_0'",
-        r"or all of them, '{re}TinyResNet/Sequential\\[layer1\\]'?",
+        "It is a module, with 14 operators in it: ",
+        f'did you mean "{BLOCK}/NNCFConv2d[conv1]/conv2d_0"',
+        r'or all of them, "{re}TinyResNet/Sequential\\[layer1\\]"?',
     ],
     "TinyResNet/Sequential[layer1]/": ["It is a module"],
-    "TinyResNet/Conv2d[conv1]/conv2d_0": [f"Did you mean '{CONV1}'? The class of a plain nn.Conv2d"],
-    "TinyResNet/Conv2d[conv1]": [f"It is a module, with 1 operators in it: did you mean '{CONV1}'"],
-    f"{BLOCK}/NNCFReLU[relu]/relu__0": [f"Did you mean '{BLOCK}/ReLU[relu]/relu__0'? Only plain nn.Conv2d"],
-    f" {CONV1} ": [f"Did you mean '{CONV1}'? Case and spaces count."],
-    CONV1.lower(): [f"Did you mean '{CONV1}'? Case and spaces count."],
-    "module.layer1.0.conv1": ["Did you mean 'layer1.0.conv1'? Names of modules are those that PyTorch gives"],
-    "0.conv1": ["Did you mean 'layer1.0.conv1', 'layer2.0.conv1'?"],
-    "layer1.0.conv3": ["Did you mean 'layer1.0.conv"],
-    "TinyResNet/NNCFConv2d[conv1]/conv2d_1": [f"Closest: '{CONV1}'"],
+    "TinyResNet/Conv2d[conv1]/conv2d_0": [f'Did you mean "{CONV1}"? The class of a plain nn.Conv2d'],
+    "TinyResNet/Conv2d[conv1]": [f'It is a module, with 1 operator in it: did you mean "{CONV1}"'],
+    f"{BLOCK}/NNCFReLU[relu]/relu__0": [f'Did you mean "{BLOCK}/ReLU[relu]/relu__0"? Only plain nn.Conv2d'],
+    f" {CONV1} ": [f'Did you mean "{CONV1}"? Case and spaces count.'],
+    CONV1.lower(): [f'Did you mean "{CONV1}"? Case and spaces count.'],
+    "module.layer1.0.conv1": ['Did you mean "layer1.0.conv1"? Names of modules are those that PyTorch gives'],
+    "0.conv1": ['Did you mean "layer1.0.conv1", "layer2.0.conv1"?'],
+    "layer1.0.conv3": ['Did you mean "layer1.0.conv'],
+    "layer1.0.conv1/conv2d_1": ['Did you mean "layer1.0.conv1/conv2d_0"? Operators are counted'],
+    "layer1.0.relu/relu__5": ['Did you mean "layer1.0.relu/relu__0", "layer1.0.relu/relu__1"?'],
+    "layer1.0/conv2d_0": ['Did you mean "layer1.0.conv1/conv2d_0", "layer1.0.conv2/conv2d_0"?'],
+    "TinyResNet/NNCFConv2d[conv1]/conv2d_1": [f'Closest: "{CONV1}"'],
+    "{re}layer1.0": ['Names of modules are written without {re}: "layer1.0" matches 7 nodes.'],
+    r"{re}^layer1\.0\.conv1$": ['written without {re}: "layer1.0.conv1" matches 1 node.'],
     "{re}TinyResNet/NNCFConv2d[conv1]": [
-        r"Brackets need a backslash: '{re}TinyResNet/NNCFConv2d\\[conv1\\]' matches 1 node."
+        r'Brackets need a backslash: "{re}TinyResNet/NNCFConv2d\\[conv1\\]" matches 1 node.'
     ],
-    r"{re}TinyResNet/Conv2d\[conv1\]": [r"'{re}TinyResNet/(NNCF)?Conv2d\\[conv1\\]' matches 1 node."],
-    r"{re}NNCFReLU\[relu\]": [r"'{re}ReLU\\[relu\\]' matches 9 nodes."],
-    "{re}^layer1": ["without ^ and $, '{re}layer1' matches"],
-    "{re}Layer1": ["Case counts: '{re}(?i:Layer1)' matches"],
-    "{re}layer1 ": ["Spaces count: '{re}layer1' matches"],
+    r"{re}TinyResNet/Conv2d\[conv1\]": [r'"{re}TinyResNet/(NNCF)?Conv2d\\[conv1\\]" matches 1 node.'],
+    r"{re}NNCFReLU\[relu\]": [r'"{re}ReLU\\[relu\\]" matches 9 nodes.'],
+    "{re}^TinyBlock": ['without ^ and $, "{re}TinyBlock" matches'],
+    "{re}Layer1": ['Case counts: "{re}(?i:Layer1)" matches'],
+    "{re}TinyBlock ": ['Spaces count: "{re}TinyBlock" matches'],
     "{re}foo.*": [],
 }  # fmt: skip
 
@@ -291,33 +299,69 @@ MISSES = {
 @pytest.mark.parametrize("pattern", MISSES)
 def test_pattern_that_matches_nothing_is_an_error_with_near_misses(pattern: str) -> None:
     text = message(ignored_scopes=[pattern])
-    assert text.startswith(f"compression.ignored_scopes: {pattern!r} matches no node of the model.")
+    assert text.startswith(f"compression.ignored_scopes: {json.dumps(pattern)} matches no node of the model.")
     for hint in MISSES[pattern]:
         assert hint in text
     assert "`fxbin scopes`" in text
 
 
+READERS: dict[str, tuple[Quote, str, list[Callable[[str], Any]]]] = {
+    "config": (for_config, r'"(?:[^"\\]|\\.)*"', [json.loads, json5.loads, ast.literal_eval]),
+    "shell": (for_shell, r"'[^']*'", [lambda text: shlex.split(text)[0]]),
+}
+"""For each place where a pattern is written: how hints quote it, what that looks like, and who reads it."""
+
+
 @pytest.mark.parametrize("pattern", MISSES)
-def test_everything_that_is_suggested_matches(pattern: str) -> None:
+@pytest.mark.parametrize("place", READERS)
+def test_everything_that_is_suggested_matches_when_it_is_pasted(place: str, pattern: str) -> None:
     names = [name for name, _ in fxbin.node_names(TinyResNet(), config())]
-    for hint in hints(pattern, names):
-        suggested = [ast.literal_eval(text) for text in re.findall(r"'(?:[^'\\]|\\.)*'", hint)]
+    quote, literal, readers = READERS[place]
+    for hint in hints(pattern, names, quote=quote):
+        suggested = [read(text) for text in re.findall(literal, hint) for read in readers]
         assert suggested
         assert all(any(matches(name, one) for name in names) for one in suggested)
+
+
+def test_module_in_which_nothing_runs_is_named_as_one() -> None:
+    class Unused(TinyResNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Conv2d(3, 3, 1)
+
+    with pytest.raises(
+        ScopeError, match=r'"unused" matches no .* The model has this module, but no operator'
+    ):
+        fxbin.transform(Unused(), config(ignored_scopes=["unused"]))
+
+
+def test_other_name_of_a_module_is_answered_with_the_one_that_runs() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Conv2d(3, 3, 1)
+            self.spare = nn.Sequential(self.left)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.left(x)
+            return y
+
+    with pytest.raises(ScopeError, match='runs this module under another name: did you mean "left"'):
+        fxbin.transform(Held(), config(ignored_scopes=["spare.0"]))
 
 
 def test_all_unmatched_patterns_are_listed_and_only_those() -> None:
     text = message({"ignored_scopes": "quux"}, ignored_scopes=["foo", CONV1, "bar"], target_scopes=["tg"])
     assert [line.split(" matches")[0] for line in text.splitlines()[:-1]] == [
-        "ignored_scopes: 'quux'",
-        "compression.ignored_scopes: 'foo'",
-        "compression.ignored_scopes: 'bar'",
-        "compression.target_scopes: 'tg'",
+        'ignored_scopes: "quux"',
+        'compression.ignored_scopes: "foo"',
+        'compression.ignored_scopes: "bar"',
+        'compression.target_scopes: "tg"',
     ]
 
 
 def test_validate_scopes_false_warns_instead() -> None:
-    with pytest.warns(UserWarning, match="'foo' matches no node"):
+    with pytest.warns(UserWarning, match='"foo" matches no node'):
         assert binarized(transform(ignored_scopes=["foo"], validate_scopes=False)) == CONVS
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -326,7 +370,7 @@ def test_validate_scopes_false_warns_instead() -> None:
 
 
 def test_invalid_expression_is_an_error_of_the_config() -> None:
-    with pytest.raises(ConfigError, match=r"ignored_scopes\[0\]: got .*unterminated character set"):
+    with pytest.raises(ConfigError, match=r"ignored_scopes\[0\]: got .*unterminated.* JSON has each"):
         transform(ignored_scopes=["{re}[conv1"])
 
 

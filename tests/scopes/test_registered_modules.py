@@ -181,7 +181,7 @@ def test_without_the_key_the_error_says_which_one(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [
-        ("Net/MyConv[my]/conv2d_0", r"Did you mean 'Net/NNCFUserMyConv\[my\]/conv2d_0'\?"),
+        ("Net/MyConv[my]/conv2d_0", r'Did you mean "Net/NNCFUserMyConv\[my\]/conv2d_0"\?'),
         (r"{re}Net/MyConv\[my\]", r"Net/\(NNCFUser\)\?MyConv.* matches 1 node\."),
     ],
 )

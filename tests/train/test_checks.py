@@ -65,11 +65,11 @@ def test_every_scope_that_matches_nothing_is_a_problem() -> None:
     section = binarization(ignored_scopes=["foo"], target_scopes=["TinyResNet/Conv2d[conv1]/conv2d_0"])
     found = check(config(compression=section, ignored_scopes="bar"), TinyResNet())
     assert [problem.split(" matches")[0] for problem in found.problems] == [
-        "ignored_scopes: 'bar'",
-        "compression.ignored_scopes: 'foo'",
-        "compression.target_scopes: 'TinyResNet/Conv2d[conv1]/conv2d_0'",
+        'ignored_scopes: "bar"',
+        'compression.ignored_scopes: "foo"',
+        'compression.target_scopes: "TinyResNet/Conv2d[conv1]/conv2d_0"',
     ]
-    assert "Did you mean 'TinyResNet/NNCFConv2d[conv1]/conv2d_0'?" in found.problems[2]
+    assert 'Did you mean "TinyResNet/NNCFConv2d[conv1]/conv2d_0"?' in found.problems[2]
 
 
 def test_what_may_surprise_is_a_note() -> None:
@@ -90,9 +90,9 @@ def test_what_may_surprise_is_a_note() -> None:
         "compression.target_scopes: without effect",
         "compression.params.weights_quant_start_epoch: 5 is not reached in 5 epochs: at least 6 are needed",
         "params.activation_scale_init: not given",
-        "compression.ignored_scopes: 'foo' matches no node",
-        "compression.ignored_scopes: '{re}conv2' matches",
-        "0 of 10 conv2d are binarized (in ignored_scopes: '{re}conv2'",
+        'compression.ignored_scopes: "foo" matches no node',
+        'compression.ignored_scopes: "{re}conv2" matches',
+        '0 of 10 conv2d are binarized (in ignored_scopes: "{re}conv2"',
     ]
     assert len(found.notes) == len(starts)
     for note, start in zip(found.notes, starts, strict=True):

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from fxbin.errors import DataError
-from fxbin.train.curves import draw_curves, draw_losses
+from fxbin.train.curves import draw_curves, draw_losses, shade_stages
 from fxbin.train.history import EpochRecord
 
 pytest.importorskip("matplotlib")
@@ -48,3 +48,15 @@ def test_with_a_teacher_each_part_of_the_loss_has_its_own_line_which_does_not_ju
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to draw"):
         draw_curves([], tmp_path / "curves.svg")
+
+
+def test_epochs_are_numbered_as_the_lines_of_the_training_count_them() -> None:
+    from matplotlib.figure import Figure
+
+    def record(phase: str, epoch: int) -> EpochRecord:
+        return EpochRecord(phase, epoch, phase, 1e-3, 1e-5, 1.5, 60.0, 70.0, 1.0)
+
+    axes = Figure().subplots()
+    shade_stages(axes, [*(record("pretraining", epoch) for epoch in range(2)), record("staged", 0)])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "1"]
+    assert axes.get_xticks().tolist() == [1, 2, 3]

@@ -126,3 +126,18 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_and_the_run_goes_o
 def test_an_error_that_is_not_of_writing_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), explained(tmp_path, ""):
         raise RuntimeError("shapes do not fit")
+
+
+def test_files_of_an_earlier_training_are_kept_and_named(tmp_path: Path) -> None:
+    config, folder = small_run(tmp_path), tmp_path / "run"
+    train(config, folder)
+    for name in ("report.json", "model.onnx"):
+        (folder / name).write_text("old")
+    note = "note: until the end, these are of an earlier training: report.json, model.onnx"
+    finished, again = InterruptedAt(), InterruptedAt(0)
+    train(config, folder, progress=finished)
+    assert note not in finished.notes
+    with pytest.raises(KeyboardInterrupt):
+        train(config, folder, restart=True, progress=again)
+    assert note in again.notes
+    assert (folder / "report.json").read_text() == "old"

@@ -180,7 +180,7 @@ def test_keys_on_the_command_line_are_those_of_the_config(
     planned = run([*train, "--plan"], capsys)
     assert "4/4" in planned
     assert "1.00e-03" in planned
-    assert "in ignored_scopes: '{re}conv1'" in run(scopes, capsys)
+    assert 'in ignored_scopes: "{re}conv1"' in run(scopes, capsys)
 
 
 def test_a_loop_with_a_teacher_prints_what_the_page_says() -> None:

@@ -94,7 +94,7 @@ function layers() {
 function curves() {
   const data = json("epochs");
   if (!data) return;
-  const number = (value) => value === null ? "–" : String(+value.toPrecision(4));
+  const number = (value) => value === null ? "–" : typeof value === "string" ? value : String(+value.toPrecision(4));
   $$(".chart").forEach((chart, index) => {
     const plot = $(".plot", chart), cursor = $(".cursor", chart), readout = $(".readout", chart);
     const show = (event) => {
@@ -103,7 +103,7 @@ function curves() {
       cursor.setAttribute("d", `M${at + .5} 0V100`);
       cursor.style.visibility = "visible";
       const values = data.charts[index].map(([label, curve]) => `${label} ${number(curve[at])}`);
-      readout.textContent = [`epoch ${at + 1}`, at === data.best && "in best.pt", data.stages[at], ...values].filter(Boolean).join(" · ");
+      readout.textContent = [`epoch ${data.numbers[at]}`, at === data.best && "in best.pt", data.stages[at], ...values].filter(Boolean).join(" · ");
     };
     plot.addEventListener("pointermove", show);
     plot.addEventListener("pointerdown", show);

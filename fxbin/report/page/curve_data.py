@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 Epochs = Sequence[Mapping[str, Any]]
@@ -23,7 +24,8 @@ _LABELS = {
 }
 """Names of known figures in a legend; others are spelled as they are recorded."""
 
-_NO_CURVE = {"epoch", "seconds", "stage", "phase", "diagnostics"}
+NO_CURVE = {"epoch", "seconds", "stage", "phase", "diagnostics", "stopped_early"}
+"""What an epoch may record that is no curve."""
 
 _GROUPS = (
     (re.compile("accuracy|top_?[0-9]"), "accuracy, %"),
@@ -42,7 +44,12 @@ class Curve:
     """Name in the legend."""
 
     values: tuple[float | None, ...]
-    """Its value in each epoch; None where it was not recorded or is not finite."""
+    """Its value in each epoch, which may be NaN or infinite; None where it was not recorded."""
+
+    @property
+    def last(self) -> float | None:
+        """The last value that was recorded."""
+        return next((value for value in reversed(self.values) if value is not None), None)
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,8 @@ def charts(epochs: Epochs) -> list[Chart]:
     grouped["firing and flips, %"] = _from_diagnostics(epochs)
     grouped |= {title: [] for _, title in _GROUPS[2:]}
     for key in dict.fromkeys(figures):
-        if key not in _NO_CURVE:
-            values = tuple(_finite(epoch.get(key)) for epoch in epochs)
+        if key not in NO_CURVE:
+            values = tuple(_number(epoch.get(key)) for epoch in epochs)
             label = _LABELS.get(key, key.replace("_", " "))
             grouped.setdefault(_group(key), []).append(Curve(label, values))
     # The held-out figures come first, as they are what counts.
@@ -96,15 +103,69 @@ def stage_bands(epochs: Epochs) -> list[StageBand]:
     return bands
 
 
-def last_diagnostics(epochs: Epochs) -> Mapping[str, Any] | None:
-    """The diagnostics of the last epoch that has some."""
-    return next((found for epoch in reversed(epochs) if (found := epoch.get("diagnostics"))), None)
+def epoch_numbers(epochs: Epochs) -> list[int]:
+    """The number of each of `epochs` as the lines of `fxbin train` count them: from 1 within their phase.
+
+    Epochs without a phase are all of one.
+
+    >>> epoch_numbers([{"phase": "pretraining"}, {"phase": "staged"}, {"phase": "staged"}])
+    [1, 1, 2]
+    """
+    counts = Counter[str]()
+    numbers = []
+    for epoch in epochs:
+        phase = str(epoch.get("phase", ""))
+        counts[phase] += 1
+        numbers.append(counts[phase])
+    return numbers
+
+
+def labelled_epochs(numbers: Sequence[int]) -> list[int]:
+    """Positions of the epochs with these `numbers` that a chart of 300 pixels has room to name.
+
+    The first of each phase is among them, and the last of all.
+
+    >>> labelled_epochs([1, 2, 1, 2, 3])
+    [0, 1, 2, 3, 4]
+    """
+    step = max(1, math.ceil(len(numbers) / 8))
+    starts = [position for position, number in enumerate(numbers) if number == 1]
+    shown = []
+    for start, end in pairwise([*starts, len(numbers)]):
+        # What would touch the first of the next phase, or the last of all, is left out.
+        places = range(start, end, step)
+        shown += [position for position in places if position == start or end - position > step // 2]
+    return [*dict.fromkeys([*shown, len(numbers) - 1])]
+
+
+def last_with_diagnostics(epochs: Epochs) -> int | None:
+    """Position of the last epoch that has diagnostics; None if none has."""
+    return max((position for position, epoch in enumerate(epochs) if epoch.get("diagnostics")), default=None)
+
+
+def not_finite(epochs: Epochs) -> list[str]:
+    """A sentence about each curve that has values that are not finite."""
+    numbers, found = epoch_numbers(epochs), []
+    for curve in (curve for chart in charts(epochs) for curve in chart.curves):
+        where = [
+            position
+            for position, value in enumerate(curve.values)
+            if value is not None and not math.isfinite(value)
+        ]
+        if where:
+            count = sum(value is not None for value in curve.values)
+            stage = str(epochs[where[0]].get("stage") or "")
+            found.append(
+                f"{curve.label}: NaN or infinite in {len(where)} of {count} epochs, first in epoch "
+                f"{numbers[where[0]]}{f', stage {stage!r}' if stage else ''}."
+            )
+    return found
 
 
 def _from_diagnostics(epochs: Epochs) -> list[Curve]:
     curves = []
     for key, label in (("fired", "activations that fire"), ("flipped", "weights that flip")):
-        shares = [_finite((epoch.get("diagnostics") or {}).get(key)) for epoch in epochs]
+        shares = [_number((epoch.get("diagnostics") or {}).get(key)) for epoch in epochs]
         curves.append(Curve(label, tuple(None if share is None else 100 * share for share in shares)))
     return [curve for curve in curves if _has_values(curve)]
 
@@ -121,5 +182,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if _is_number(value) and math.isfinite(value) else None
+def _number(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None

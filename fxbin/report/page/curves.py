@@ -6,9 +6,19 @@ text is HTML at the right position, not part of the SVG.
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from fxbin.report.html.markup import data_script, text
-from fxbin.report.page.curve_data import Chart, Curve, Epochs, StageBand, charts, stage_bands
+from fxbin.report.page.curve_data import (
+    Chart,
+    Curve,
+    Epochs,
+    StageBand,
+    charts,
+    epoch_numbers,
+    labelled_epochs,
+    stage_bands,
+)
 
 COLOURS = 6
 """Number of colours for curves and for stages in the style sheet."""
@@ -19,16 +29,21 @@ def curves_section(epochs: Epochs, best: int | None = None) -> str:
 
     A line marks the epoch at position `best`, which is in `best.pt`.
     """
-    bands, found = stage_bands(epochs), charts(epochs)
+    bands, found, epoch_number = stage_bands(epochs), charts(epochs), epoch_numbers(epochs)
     colours = _stage_colours(bands)
     mark = "" if best is None else f'<path class="best" d="M{best + 0.5:g} 0V100"/>'
-    drawn = "".join(_chart(chart, bands, colours, len(epochs), mark) for chart in found)
+    drawn = "".join(_chart(chart, bands, colours, epoch_number, mark) for chart in found)
     numbers = {
         "best": best,
+        "numbers": epoch_number,
         "stages": [str(epoch.get("stage", "")) for epoch in epochs],
-        "charts": [[[curve.label, curve.values] for curve in chart.curves] for chart in found],
+        "charts": [
+            [[curve.label, [*map(_as_json, curve.values)]] for curve in chart.curves] for chart in found
+        ],
     }
-    legend = _stage_legend(bands, colours, best)
+    legend = _stage_legend(bands, colours, epoch_number, best)
+    if not found:
+        drawn = '<p class="note">The epochs have recorded no numbers.</p>'
     return f'{legend}<div class="charts">{drawn}</div>{data_script("epochs", numbers)}'
 
 
@@ -37,26 +52,36 @@ def _stage_colours(bands: Sequence[StageBand]) -> dict[str, int]:
     return {name: position % COLOURS for position, name in enumerate(names)}
 
 
-def _stage_legend(bands: Sequence[StageBand], colours: dict[str, int], best: int | None) -> str:
+def _as_json(value: float | None) -> float | str | None:
+    """`value` as JSON can hold it: what is not finite as text."""
+    return value if value is None or math.isfinite(value) else _spelled(value)
+
+
+def _stage_legend(
+    bands: Sequence[StageBand], colours: dict[str, int], numbers: Sequence[int], best: int | None
+) -> str:
     entries = "".join(
         f'<li><i class="band{colours[band.stage]}"></i>{text(band.stage or "no stage")} '
-        f"<small>{_epochs(band)}</small></li>"
+        f"<small>{_epochs(band, numbers)}</small></li>"
         for band in bands
     )
     if best is not None:
-        entries += f'<li><i class="best"></i>best.pt <small>epoch {best + 1}</small></li>'
+        entries += f'<li><i class="best"></i>best.pt <small>epoch {numbers[best]}</small></li>'
     return f'<ol class="stages">{entries}</ol>'
 
 
-def _epochs(band: StageBand) -> str:
-    first, last = band.first + 1, band.last + 1
+def _epochs(band: StageBand, numbers: Sequence[int]) -> str:
+    first, last = numbers[band.first], numbers[band.last]
     return f"epoch {first}" if first == last else f"epochs {first}\N{EN DASH}{last}"
 
 
-def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], count: int, mark: str) -> str:
-    """A chart over `count` epochs; `mark` is drawn over its stages, behind its lines."""
-    known = [value for curve in chart.curves for value in curve.values if value is not None]
-    ticks = nice_ticks(min(known), max(known))
+def _chart(
+    chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], numbers: Sequence[int], mark: str
+) -> str:
+    """A chart over epochs with these `numbers`; `mark` is drawn over its stages, behind its lines."""
+    count = len(numbers)
+    drawn = [value for curve in chart.curves for value in curve.values if _can_be_drawn(value)]
+    ticks = nice_ticks(min(drawn, default=0.0), max(drawn, default=1.0))
     low, high = ticks[0], ticks[-1]
     rects = "".join(
         f'<rect x="{band.first}" width="{band.last - band.first + 1}" y="0" height="100" '
@@ -76,7 +101,7 @@ def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], co
         f'<figure class="chart"><figcaption>{text(chart.title)}</figcaption><ul class="legend">{legend}</ul>'
         f'<div class="plot"><svg viewBox="0 0 {count} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{text(chart.title)} over {count} epochs">{rects}{grid}{mark}{lines}'
-        f'<path class="cursor" d="M0 0V100"/></svg>{labels}{_epoch_labels(count)}</div>'
+        f'<path class="cursor" d="M0 0V100"/></svg>{labels}{_epoch_labels(numbers)}</div>'
         '<output class="readout"></output></figure>'
     )
 
@@ -84,7 +109,7 @@ def _chart(chart: Chart, bands: Sequence[StageBand], colours: dict[str, int], co
 def _line(curve: Curve, number: int, low: float, high: float) -> str:
     """A line through the epochs that have a value, and a dot at each if they are few."""
     points = [
-        None if value is None else f"{position + 0.5:g} {_y(value, low, high):.2f}"
+        f"{position + 0.5:g} {_y(value, low, high):.2f}" if _can_be_drawn(value) else None
         for position, value in enumerate(curve.values)
     ]
     path, is_drawing = [], False
@@ -103,18 +128,25 @@ def _y(value: float, low: float, high: float) -> float:
     return 100 * (high - value) / (high - low)
 
 
+def _can_be_drawn(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
 def _last(curve: Curve) -> str:
-    value = next(value for value in reversed((None, *curve.values)) if value is not None)
-    return f"{value:.4g}"
+    """The last value, also one that is not finite: a run that has diverged shows that."""
+    return "" if curve.last is None else _spelled(curve.last)
 
 
-def _epoch_labels(count: int) -> str:
-    """Numbers of some epochs below a chart, as many as fit 300 pixels."""
-    step = max(1, math.ceil(count / 8))
-    shown = [*range(1, count + 1 - step // 2, step), count] if count > 1 else [1]
+def _spelled(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.4g}"
+
+
+def _epoch_labels(numbers: Sequence[int]) -> str:
+    """Numbers of some epochs below a chart."""
     return "".join(
-        f'<span class="xtick" style="left:{100 * (epoch - 0.5) / count:.2f}%">{epoch}</span>'
-        for epoch in dict.fromkeys(shown)
+        f'<span class="xtick" style="left:{100 * (position + 0.5) / len(numbers):.2f}%">{numbers[position]}'
+        "</span>"
+        for position in labelled_epochs(numbers)
     )
 
 

@@ -17,6 +17,7 @@ def _histogram(found: ActivationHistogram, entry: str) -> str:
     threshold = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
     half = len(found.counts) // 2
     largest = max(found.counts) or 1
+    lost = f" \N{MIDDLE DOT} <b>{found.not_finite} not finite</b>" if found.not_finite else ""
     quiet = _bars(found.counts[:half], 0, largest)
     firing = _bars(found.counts[half:], half, largest)
     return (
@@ -29,7 +30,7 @@ def _histogram(found: ActivationHistogram, entry: str) -> str:
         f'<div class="scale"><span>\N{MINUS SIGN}{found.reach:.3g}</span><span>threshold</span>'
         f"<span>+{found.reach:.3g}</span></div>"
         f"<small><b>{found.fired:.1%}</b> fire \N{MIDDLE DOT} threshold {text(threshold)} "
-        f"\N{MIDDLE DOT} scale {found.scale:.3g}</small></figure>"
+        f"\N{MIDDLE DOT} scale {found.scale:.3g}{lost}</small></figure>"
     )
 
 

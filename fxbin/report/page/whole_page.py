@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fxbin.report.html.layer_table import layer_table
 from fxbin.report.html.markup import asset, data_script, text
 from fxbin.report.page.content import Content
+from fxbin.report.page.curve_data import epoch_numbers
 from fxbin.report.page.curves import curves_section
 from fxbin.report.page.graph_data import graph_data
 from fxbin.report.page.histograms import histograms_section
@@ -41,7 +42,7 @@ def page(content: Content) -> str:
 def _headline(content: Content) -> str:
     report = content.report
     count = f"{report.binarized} of {len(report.sites)} conv2d binarized"
-    return f"<p>{count}, stage: {text(report.stage)}</p>"
+    return f"<p>{count}, stage: {text(content.stage or report.stage)}</p>"
 
 
 def _sections(content: Content) -> Iterator[Section]:
@@ -94,9 +95,10 @@ def _notes(content: Content) -> str:
 
 def _layers(content: Content) -> str:
     recorded = ""
-    if any(row.flipped is not None for row in content.rows):
+    if content.recorded is not None:
+        number = epoch_numbers(content.epochs)[content.recorded]
         recorded = (
-            "Fires and flips are those of the last epoch: the share of activations that were high, and of "
+            f"Fires and flips are those of epoch {number}: the share of activations that were high, and of "
             "weights whose sign changed."
         )
     return (
