@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from fxbin.config import Config
-from fxbin.errors import DataError
+from fxbin.errors import DataError, FxbinError
 from fxbin.errors.messages import listed
 from fxbin.train.data.interface import Batch, TrainingBatches
 from fxbin.train.data.kept import kept_of_held_out
@@ -188,7 +188,7 @@ class LoaderBatches:
 def seeded(loader: Any, seed: int, epoch: int) -> Iterator[Any]:
     """The batches of `loader`, whose random numbers follow from `seed` and `epoch`; the global ones are kept.
 
-    Samplers with `set_epoch` are told the epoch.
+    Samplers with `set_epoch` are told the epoch. Raises DataError if the loader fails.
     """
     for part in (loader, _sampler(loader), getattr(loader, "batch_sampler", None)):
         if part is not None and hasattr(part, "set_epoch"):
@@ -201,8 +201,16 @@ def seeded(loader: Any, seed: int, epoch: int) -> Iterator[Any]:
     while True:
         with random_state_kept():
             seed_globally(seed, epoch, position)
-            iterator = iter(loader) if iterator is None else iterator
-            batch = next(iterator, None)
+            try:
+                iterator = iter(loader) if iterator is None else iterator
+                batch = next(iterator, None)
+            except FxbinError:
+                raise
+            # It is code of the user, and of libraries.
+            except Exception as error:
+                raise DataError(
+                    f"data: a loader failed at batch {position + 1}: {type(error).__name__}: {error}"
+                ) from error
         if batch is None:
             return
         yield batch

@@ -250,6 +250,14 @@ class Loader:
     def __iter__(self):
         return iter(self.batches)
 
+class Fails(Loader):
+    def __iter__(self):
+        yield torch.zeros(2, 3, 8, 8), torch.tensor([0, 1])
+        raise OSError("gone")
+
+def failing_loader():
+    return Fails([]), Loader([])
+
 def list_of_batches():
     x, y = torch.arange(12.0).view(12, 1, 1, 1).expand(12, 3, 8, 8), torch.arange(12) % 3
     batches = [(x[:5], y[:5]), (x[5:10], y[5:10]), (x[10:], y[10:])]
@@ -352,6 +360,7 @@ def test_what_a_function_returns_is_repeated_resumed_and_divided(own: str, name:
             r"data: sample 0 of .*: got a dict with the keys picture, kind, expected a pair",
         ),
         ("breaks", r"data: sample 1 of .*own.py:breaks cannot be read: OSError: gone"),
+        ("failing_loader", "data: a loader failed at batch 2: OSError: gone"),
         ("nan", r"data: picture 7 of .*own.py:nan: the inputs have values that are not finite"),
         (
             "batches_of_dicts",
@@ -360,7 +369,7 @@ def test_what_a_function_returns_is_repeated_resumed_and_divided(own: str, name:
     ],
 )
 def test_items_that_are_not_what_they_should_be_are_named(own: str, name: str, message: str) -> None:
-    is_loader = name == "batches_of_dicts"
+    is_loader = name in ("batches_of_dicts", "failing_loader")
     others = {"pictures": {}, "num_classes": 3} if is_loader else {}
     settings = config(f"{own}:{name}", workers=1, **others)
     with pytest.raises(DataError, match=message):
