@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 # The operators exist as long as the object that declared them.
 TORCHVISION_OPERATORS = declare_operators()
 
-# Sums in a fixed order, and no fight for cores between tests run side by side.
+# Sums in a fixed order, and no fight for cores between tests run side by side, and what they start.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Python's garbage collector looks at all objects of the process a tenth as often.
 gc.set_threshold(700, 10, 100)
