@@ -69,6 +69,7 @@ def test_a_run_replaces_that_of_the_same_seed(tmp_path: Path) -> None:
                 {
                     "config": "irnet",
                     "changes": [],
+                    "teacher": None,
                     "protocol": "small",
                     "seed": seed,
                     "test": {"full_precision": 87.0, "binarized": score},

@@ -5,9 +5,11 @@
     python tests/benchmarks/accuracy.py --validation --set compression.params.base_lr=5e-3
 
     python tests/benchmarks/accuracy.py --config recommended --protocol large
+    python tests/benchmarks/accuracy.py --config recommended --teacher longer
 
 `--config` is a path, or the name of a preset; of a preset, the stages are those of STAGES. With
-`--config full_precision`, nothing is binarized: all 26 epochs are those of the first training. The protocol
+`--config full_precision`, nothing is binarized: all 26 epochs are those of the first training. Where there is
+distillation, the teacher is the network before its stages or, with `--teacher`, one of TEACHERS. The protocol
 "large" has all 60 000 images (with --validation, those that are not held out) and half the width.
 
 From the config, `compression` (except for the layers that stay in full precision) and `distillation` are
@@ -59,6 +61,12 @@ PROTOCOL: dict[str, Any] = {
 
 PROTOCOLS: dict[str, dict[str, Any]] = {"small": {}, "large": {"model_params": {"width": 8}}}
 """What each protocol changes in PROTOCOL."""
+
+TEACHERS: dict[str, dict[str, Any]] = {
+    "longer": {},
+    "wider": {"small": {"model_params": {"width": 32}}, "large": {"model_params": {"width": 16}}},
+}
+"""Other teachers: the protocol's network after all 26 epochs in full precision, as it is or twice as wide."""
 
 STAGES: dict[str, Any] = {
     "activations_quant_start_epoch": 0,
@@ -192,6 +200,13 @@ def full_precision(config: Config, data: ImageData, cache: Path) -> nn.Module:
     return model
 
 
+def teacher_after_all_epochs(arguments: argparse.Namespace, data: ImageData) -> nn.Module:
+    """The network of TEACHERS that `arguments` name, trained or from the cache."""
+    config = config_for(FULL_PRECISION, [], arguments.seed, arguments.threads, arguments.protocol)
+    changes = TEACHERS[arguments.teacher].get(arguments.protocol, {})
+    return full_precision(load_config(config.to_dict() | changes), data, arguments.cache)
+
+
 def scores(networks: dict[str, nn.Module], data: ImageData) -> dict[str, float]:
     """Per cent right of the images that `data` has for testing, of each network."""
     return {name: accuracy(predict(network, data.test_x), data.test_y) for name, network in networks.items()}
@@ -206,12 +221,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.cache.mkdir(parents=True, exist_ok=True)
     watched, validation = protocol_data(arguments.protocol, validation=arguments.validation)
     print(HEADER, flush=True)
-    teacher = full_precision(config, watched, arguments.cache)
+    start = full_precision(config, watched, arguments.cache)
+    teacher = teacher_after_all_epochs(arguments, watched) if arguments.teacher else start
     recorder = Recorder(arguments.cache / f"run_{arguments.seed}.pt", config.to_dict(), Lines())
-    networks = {"full_precision": teacher}
+    networks = {"full_precision": start}
     started = time.perf_counter()
     if arguments.config != FULL_PRECISION:
-        networks["binarized"], _ = train_stages(config, teacher, teacher, watched, recorder, None)
+        networks["binarized"], _ = train_stages(config, start, teacher, watched, recorder, None)
     seconds = time.perf_counter() - started
     on_validation = scores(networks, validation)
     on_test = None if arguments.validation else scores(networks, load_images("fashion-mnist"))
@@ -220,6 +236,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "protocol": arguments.protocol,
         "parameters": sum(parameter.numel() for parameter in [*networks.values()][-1].parameters()),
         "changes": arguments.set,
+        "teacher": arguments.teacher,
         "seed": arguments.seed,
         "validation": on_validation,
         "test": on_test,
@@ -240,6 +257,7 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one key of it"
     )
+    parser.add_argument("--teacher", choices=TEACHERS, help="learn from another network than the start")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validation", action="store_true", help="leave the test images alone")

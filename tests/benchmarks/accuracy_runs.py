@@ -2,8 +2,8 @@
 
     python tests/benchmarks/accuracy_runs.py runs/accuracy/*.json    # adds what accuracy.py wrote with --json
 
-A run of the same settings and seed replaces the earlier one. What is kept of a run: `config` and `changes` as
-on the command line, `settings` (compression and distillation), protocol, seed, `scored` ("test" or
+A run of the same settings and seed replaces the earlier one. What is kept of a run: `config`, `changes` and
+`teacher` as on the command line, `settings` (compression, distillation), protocol, seed, `scored` ("test" or
 "validation"), accuracies in per cent of the network before its stages (`full_precision`) and after them
 (`binarized`; null if there were none), the number of parameters, the version of torch.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PATH = Path(__file__).with_suffix(".jsonl")
-IDENTITY = ("config", "changes", "protocol", "seed", "scored")
+IDENTITY = ("config", "changes", "teacher", "protocol", "seed", "scored")
 
 
 def read(path: Path = PATH) -> list[dict[str, Any]]:
@@ -33,21 +33,23 @@ def add(results: list[Path], path: Path = PATH) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def accuracies(protocol: str, config: str, key: str, path: Path = PATH) -> list[float]:
+def accuracies(
+    protocol: str, config: str, key: str, path: Path = PATH, teacher: str | None = None
+) -> list[float]:
     """The accuracies `key` on the test images, of all runs of `config` as it is, one a seed."""
     runs = (
         run
         for run in read(path)
         if (run["protocol"], run["config"], run["scored"]) == (protocol, config, "test")
     )
-    return [run[key] for run in runs if not run["changes"]]
+    return [run[key] for run in runs if not run["changes"] and run["teacher"] == teacher]
 
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
     scored = "validation" if result["test"] is None else "test"
     accuracy = result[scored]
     settings = {key: result["settings"].get(key) for key in ("compression", "distillation")}
-    kept = {key: result[key] for key in ("config", "changes", "protocol", "seed")}
+    kept = {key: result[key] for key in ("config", "changes", "teacher", "protocol", "seed")}
     return kept | {
         "scored": scored,
         "full_precision": accuracy["full_precision"],
