@@ -10,7 +10,7 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.transform import transform
 from fxbin.config import Config
-from fxbin.errors import FxbinError
+from fxbin.errors import ConfigError, FxbinError
 from fxbin.train.build import fit_to_data, model_of
 from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.data import Data, open_data
@@ -187,7 +187,12 @@ class Subject:
         """The network in full precision, without trained weights."""
         if self.model is not None:
             return self.model
-        return model_of(self.settings, pretrained=False).to(self.place)
+        try:
+            return model_of(self.settings, pretrained=False).to(self.place)
+        except ConfigError:
+            if self.names_data:
+                _ = self.fitted  # data that cannot be read are the problem: the classes are unknown
+            raise
 
     @Part
     def transformed(self) -> BinarizedModule:

@@ -72,6 +72,10 @@ NOTES: list[tuple[dict[str, Any], str]] = [
     (section(), "note: 6 of 9 conv2d are binarized"),
     ({"data_dir": "beside"}, "note: data_dir: beside is not in"),
     (
+        {"data": "mnist", "num_classes": 12},
+        "note: the network has 12 outputs, and 'mnist' has 10 classes: the other outputs have no pictures",
+    ),
+    (
         section({"weight_scale_axis": "input"}, mode="dorefa"),
         'note: compression.params.weight_scale_axis: "input" has no effect beside compression.mode "dorefa"',
     ),
@@ -123,6 +127,18 @@ def test_channels_that_do_not_fit_the_model_are_found_by_both(
     shown = capsys.readouterr()
     assert "Conv2d cannot be traced with inputs ((1, 1, 12, 12),)" in shown.out + shown.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_network_whose_classes_are_unknown_is_no_second_problem(
+    command: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.py").write_text("def make(num_classes):\n    return None\n")
+    write(config, model="own.py:make", data="minst")
+    assert exit_code(command, config) == 2
+    shown = capsys.readouterr()
+    assert "'minst' is not a known data set" in shown.out + shown.err
+    assert "own.py:make" not in shown.out + shown.err
 
 
 @pytest.mark.parametrize("command", ["check", "train"])
