@@ -15,7 +15,7 @@ from fxbin.compiler.capture import capture
 from fxbin.config import Config
 from fxbin.config.changes import Change
 from fxbin.config.example_inputs import example_inputs
-from fxbin.errors import ConfigError, FxbinError, ScopeError
+from fxbin.errors import ConfigError, DataError, FxbinError, ScopeError
 from fxbin.graph.node_info import operator_names
 from fxbin.original.copy import copy_model
 from fxbin.report.scope_rows import list_scopes
@@ -144,6 +144,16 @@ def data_fit(subject: Subject) -> Iterator[str]:
         yield from subject.data.notes
 
 
+def classes_are_several(subject: Subject) -> tuple[()]:
+    """Find data with one class, which leave nothing to learn."""
+    if subject.has_data and len(subject.data.class_names) < 2:
+        raise DataError(
+            f"data: {subject.data.name!r} has only the class {subject.data.class_names[0]!r}, expected at "
+            "least two to tell apart: add pictures of others."
+        )
+    return ()
+
+
 def processes_get_pictures(subject: Subject) -> tuple[()]:
     """Find batches or data with fewer pictures than there are processes."""
     if subject.has_data:
@@ -247,6 +257,7 @@ CHECKS: tuple[Check, ...] = (
     loggers_are_installed,
     compiler_works,
     data_fit,
+    classes_are_several,
     processes_get_pictures,
     run_can_be_resumed,
     checkpoint_has_room,
