@@ -136,8 +136,8 @@ def must_be_listed() -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"the folder {error.filename} cannot be listed: {error.strerror}. Change its permissions (r and x "
-            "are needed to list a folder and to open what is in it), or remove it."
+            f"the folder {error.filename} cannot be listed: {error.strerror}. Change its permissions (r and "
+            "x are needed to list a folder and to open what is in it), or remove it."
         ) from error
 
 
