@@ -154,6 +154,16 @@ def classes_are_several(subject: Subject) -> tuple[()]:
     return ()
 
 
+def held_out_can_be_read(subject: Subject) -> tuple[()]:
+    """Find pictures and labels that cannot be used in a sample of those that are held out.
+
+    All of them are read after the first epoch.
+    """
+    if subject.has_data:
+        _ = subject.has_readable_held_out
+    return ()
+
+
 def processes_get_pictures(subject: Subject) -> tuple[()]:
     """Find batches or data with fewer pictures than there are processes."""
     if subject.has_data:
@@ -220,7 +230,7 @@ def progress_has_an_end(subject: Subject) -> tuple[()]:
 
 def logits_are_those_of_the_classes(subject: Subject) -> tuple[()]:
     """Find a model without an output for each class."""
-    if subject.has_data and subject.can_be_transformed:
+    if subject.has_data and subject.has_readable_held_out and subject.can_be_transformed:
         check_logits(subject)
     return ()
 
@@ -258,6 +268,7 @@ CHECKS: tuple[Check, ...] = (
     compiler_works,
     data_fit,
     classes_are_several,
+    held_out_can_be_read,
     processes_get_pictures,
     run_can_be_resumed,
     checkpoint_has_room,

@@ -198,6 +198,11 @@ class Subject:
         return resumed
 
     @Part
+    def has_readable_held_out(self) -> bool:
+        """Whether there are held-out pictures; what is wrong with those that runtimes get is raised."""
+        return len(self.data.samples()[1]) > 0
+
+    @Part
     def network(self) -> nn.Module:
         """The network in full precision, without trained weights."""
         if self.model is not None:
