@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
+from fxbin.errors.messages import counted
 from fxbin.graph.record import TensorSpec
 from fxbin.graph.tensor_spec import value_spec
 from fxbin.report.benchmark import NAMES, BenchmarkReport, Timing
@@ -100,7 +101,7 @@ def _described_model(model: BinarizedModule) -> str:
 
 def _words(name: str, sites: int, shapes: Sequence[Sequence[int]]) -> str:
     inputs = " and ".join("x".join(map(str, shape)) for shape in shapes) or "unknown size"
-    return f"{name} with {sites} binarized convolutions and inputs of {inputs}"
+    return f"{name} with {counted(sites, 'binarized convolution')} and inputs of {inputs}"
 
 
 def _input_shapes(model: BinarizedModule) -> list[tuple[int, ...]] | None:

@@ -23,6 +23,7 @@ def test_times_of_the_network_are_taken_for_any_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "timed"),
     [
+        ({"binarized": 1}, "Net with 1 binarized convolution and inputs of 1x3x8x8"),
         ({"model": "Other"}, "Other with 3 binarized convolutions and inputs of 1x3x8x8"),
         ({"binarized": 26}, "Net with 26 binarized convolutions and inputs of 1x3x8x8"),
         ({"shapes": ((1, 3, 64, 64),)}, "Net with 3 binarized convolutions and inputs of 1x3x64x64"),
