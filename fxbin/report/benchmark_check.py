@@ -32,6 +32,8 @@ def _check_entries(report: BenchmarkReport) -> None:
         _check("shapes", shape, all(_is_count(size) for size in shape), "lists of sizes")
     share = report.fired
     _check("fired", share, share is None or (_is_finite(share) and 0 <= share <= 1), "a share from 0 to 1")
+    is_random = report.random_inputs
+    _check("random_inputs", is_random, isinstance(is_random, bool | None), "true or false")
     sites = report.binarized
     _check("binarized", sites, sites is None or _is_count(sites), "a whole number from 0 up")
     for number, timing in enumerate(report.timings):

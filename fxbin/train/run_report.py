@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError, ConfigError, DataError
+from fxbin.errors.messages import counted
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
 from fxbin.report.page.curve_data import epoch_numbers
@@ -129,6 +130,7 @@ def run_content(
         run.model,
         title=_title(run),
         inputs=inputs,
+        inputs_name="" if inputs is None else counted(len(inputs), "held-out picture"),
         epochs=run.history,
         shown=run.shown,
         timings=timings,

@@ -72,6 +72,13 @@ def test_report_of_a_run_has_everything(trained: Path) -> None:
     for said in ("12.50 %", "pretraining", "activations and weights", "layers.0.0.conv1", "<th scope"):
         assert said in html
     assert html.count('<figure class="histogram">') == 8
+    # Each share of firing says what it is of.
+    for said in (
+        "firing and flips in training, %",
+        "that were high in training",
+        "gets for 10 held-out pictures",
+    ):
+        assert said in html
     assert "&quot;batch_size&quot;: 20" in html
 
 

@@ -59,6 +59,7 @@ def test_impossible_durations_are_refused(seconds: Any) -> None:
         ({"versions": {"tvm": "1"}}, "versions: expected runtimes among engine"),
         ({"versions": 3}, "versions: expected names and versions, got 3"),
         ({"device": None}, "device: expected text, got None"),
+        ({"random_inputs": 1}, "random_inputs: expected true or false, got 1"),
         ({"threads": 0}, "threads: expected a whole number from 1 up, got 0"),
         ({"shapes": (("a",),)}, "shapes: expected lists of sizes, got ('a',)"),
         ({"fired": 1.5}, "fired: expected a share from 0 to 1, got 1.5"),
