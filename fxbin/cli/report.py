@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fxbin.cli.network import chosen_checkpoint, is_checkpoint, network_from
+from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import AverageOption, BestOption, InputOption, OwnConfigOption, SetOption
 from fxbin.errors import ConfigError, ExportError
 
@@ -70,7 +71,8 @@ def report(
     pictures: Annotated[
         int | None,
         typer.Option(
-            min=0,
+            metavar="N",
+            parser=whole_number(0),
             help="Held-out pictures of a run for histograms of activations; 0 for none.",
             show_default=str(PICTURES),
         ),
@@ -82,7 +84,8 @@ def report(
     rewritten graph, activations around their thresholds, sizes and latencies. A config or a name gives the
     untrained network, a state_dict the network alone: without curves and histograms. With --best, layers,
     their firing and flips, activations and times are those of the best epoch; the curves are those of the
-    whole run. A checkpoint gives the curves up to its epoch. What is missing is said on the page.
+    whole run. A checkpoint gives the curves up to its epoch, but best.pt those of the whole run if
+    checkpoint.pt is beside it. What is missing is said on the page.
 
     Examples: `fxbin report runs/demo`, `fxbin report timm:resnet26 -o resnet26.html --no-time`
     """

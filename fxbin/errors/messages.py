@@ -1,4 +1,4 @@
-"""Names in error messages: the first few of many, and those that a misspelt one may stand for."""
+"""Names and counts in messages: the first few of many, and those that a misspelt one may stand for."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +17,15 @@ def listed(names: Sequence[str]) -> str:
     """
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(count: int, noun: str) -> str:
+    """`count` with its noun.
+
+    >>> counted(1, "node"), counted(2, "node")
+    ('1 node', '2 nodes')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def closest(word: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:

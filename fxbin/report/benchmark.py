@@ -93,6 +93,9 @@ class BenchmarkReport:
     binarized: int | None = None
     """Number of its binarized convolutions; None in files of older versions."""
 
+    random_inputs: bool | None = None
+    """Whether the inputs are random numbers, not given ones; None in files of older versions."""
+
     def speedup(self, timing: Timing) -> float:
         """How many times faster `timing` is than the first one, by medians."""
         return self.timings[0].median / timing.median
@@ -160,7 +163,9 @@ class BenchmarkReport:
             f"{self.threads} thread{'s' * (self.threads != 1)}"
             + (f", hint {self.precision}" if "openvino" in self.versions else "")
         ]
-        parts += [] if self.fired is None else [f"{self.fired:.0%} of the activations fire"]
+        inputs = {True: "random inputs", False: "the given inputs", None: "the timed inputs"}
+        if self.fired is not None:
+            parts.append(f"{self.fired:.0%} of the activations fire for {inputs[self.random_inputs]}")
         return "; ".join(parts)
 
 

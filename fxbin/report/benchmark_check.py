@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fxbin import torch_private
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import ExportError
+from fxbin.errors.messages import counted
 from fxbin.graph.record import TensorSpec
 from fxbin.graph.tensor_spec import value_spec
 from fxbin.report.benchmark import NAMES, BenchmarkReport, Timing
@@ -31,6 +32,8 @@ def _check_entries(report: BenchmarkReport) -> None:
         _check("shapes", shape, all(_is_count(size) for size in shape), "lists of sizes")
     share = report.fired
     _check("fired", share, share is None or (_is_finite(share) and 0 <= share <= 1), "a share from 0 to 1")
+    is_random = report.random_inputs
+    _check("random_inputs", is_random, isinstance(is_random, bool | None), "true or false")
     sites = report.binarized
     _check("binarized", sites, sites is None or _is_count(sites), "a whole number from 0 up")
     for number, timing in enumerate(report.timings):
@@ -100,7 +103,7 @@ def _described_model(model: BinarizedModule) -> str:
 
 def _words(name: str, sites: int, shapes: Sequence[Sequence[int]]) -> str:
     inputs = " and ".join("x".join(map(str, shape)) for shape in shapes) or "unknown size"
-    return f"{name} with {sites} binarized convolutions and inputs of {inputs}"
+    return f"{name} with {counted(sites, 'binarized convolution')} and inputs of {inputs}"
 
 
 def _input_shapes(model: BinarizedModule) -> list[tuple[int, ...]] | None:

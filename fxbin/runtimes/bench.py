@@ -92,6 +92,7 @@ def benchmark(
         timings=timings,
         model=type(binarized).__name__,
         binarized=len(binarized.binarization.sites),
+        random_inputs=example_inputs is None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from fxbin.config.operator_name import is_in_module, module_path, with_containers
 from fxbin.config.pattern import REGEX_MARK, expression, matches, why_invalid
-from fxbin.errors.messages import closest
+from fxbin.errors.messages import closest, counted
 from fxbin.scopes.quoting import Quote, for_config
 
 PREFIX = "NNCF"
@@ -51,7 +51,7 @@ def surprise(pattern: str, names: Collection[str]) -> str | None:
     word = expression(pattern)
     meant = f" For modules named {word}, write {for_config(_pattern(f'[{word}]'))}." * word.isidentifier()
     return (
-        f"{for_config(pattern)} matches {_counted(len(convs), 'convolution')}, {len(by_accident)} of them "
+        f"{for_config(pattern)} matches {counted(len(convs), 'convolution')}, {len(by_accident)} of them "
         f"only by the operator at the end of the name, as in {for_config(by_accident[0])}.{meant}"
     )
 
@@ -105,7 +105,7 @@ def _module_scope(text: str, names: Collection[str], quote: Quote) -> Iterator[s
     if inside:
         conv = next((name for name in inside if "/conv2d_" in name), inside[0])
         own = "/".join(conv.split("/")[: scope.count("/")])
-        count = _counted(len(inside), "operator")
+        count = counted(len(inside), "operator")
         every = f", or all of them, {quote(_pattern(own))}" if len(inside) > 1 else ""
         yield f"It is a module, with {count} in it: did you mean {quote(conv)}{every}?"
 
@@ -228,12 +228,7 @@ def _nodes(text: str, names: Collection[str]) -> str:
 def _nodes_of(pattern: str, names: Collection[str]) -> str:
     """How many of `names` the valid `pattern` selects, as ``"2 nodes"``; empty if none."""
     count = sum(matches(name, pattern) for name in names)
-    return _counted(count, "node") if count else ""
-
-
-def _counted(count: int, noun: str) -> str:
-    """`count` with its noun, as in ``"1 node"`` and ``"2 nodes"``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return counted(count, "node") if count else ""
 
 
 Rule = Callable[[str, Collection[str], Quote], Iterator[str]]

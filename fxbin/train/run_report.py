@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.errors import CheckpointError, ConfigError, DataError
+from fxbin.errors.messages import counted
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import Content, content_of
 from fxbin.report.page.curve_data import epoch_numbers
@@ -21,10 +22,8 @@ from fxbin.train.history import PRETRAINING
 from fxbin.train.report import read_report
 from fxbin.train.resume import checkpoint_path
 from fxbin.train.run_folder import checkpoint_in
+from fxbin.train.run_notes import RUNTIMES, notes_on_earlier_epoch, notes_on_progress, notes_without_result
 from fxbin.train.subject import Subject
-
-_RUNTIMES = {"onnx": "onnxruntime", "engine": "the deployed network", "openvino": "OpenVINO"}
-"""Sections of `report.json` with the accuracy in a runtime, and what they are called."""
 
 History = Sequence[Mapping[str, Any]]
 """One `EpochRecord.to_dict()` for each epoch, of both phases."""
@@ -93,15 +92,16 @@ def read_run(source: Path, *, average: bool = False, best: bool = False) -> Trai
     file = checkpoint_in(folder, best=best) if best or source.is_dir() else source
     checkpoint = load_checkpoint(file)
     is_best = file.name == best_path(file).name
-    history: History = checkpoint.history
-    last = checkpoint_path(folder)
-    if is_best and last.is_file():
-        whole = load_checkpoint(last).history
-        history = whole if _begins_with(whole, history) else history
+    last = _last_checkpoint(source, file, checkpoint, is_best=is_best)
+    history: History = checkpoint.history if last is None else last.history
     found = read_report(folder)
-    result = found if found is not None and _is_result_of(found, history, checkpoint) else None
+    result = found if found is not None and _is_result_of(found, history, last or checkpoint) else None
     model = binarized_from(checkpoint, average=average, file=file, early=True)
-    notes = [*_notes_on_progress(checkpoint), *_notes_on_result(source, found, result)]
+    notes = notes_on_progress(checkpoint)
+    if result is None:
+        notes += notes_without_result(file, last, is_best=is_best, is_stale=found is not None)
+    elif len(checkpoint.history) < len(history):
+        notes += notes_on_earlier_epoch(result)
     return TrainedRun(source, file, checkpoint, model, history, result, tuple(notes), is_best)
 
 
@@ -130,6 +130,7 @@ def run_content(
         run.model,
         title=_title(run),
         inputs=inputs,
+        inputs_name="" if inputs is None else counted(len(inputs), "held-out picture"),
         epochs=run.history,
         shown=run.shown,
         timings=timings,
@@ -177,12 +178,21 @@ def facts_of(result: Mapping[str, Any], best: BestEpoch | None = None) -> dict[s
         "full precision, before": _percent(found.get("full_precision")),
         "averaged network": _percent((result.get("ema") or {}).get("accuracy")),
     }
-    for section, name in _RUNTIMES.items():
+    for section, name in RUNTIMES.items():
         facts[f"accuracy in {name}"] = _percent((result.get(section) or {}).get("accuracy"))
     facts["data"] = str(result.get("data") or "")
     if seconds := result.get("training_seconds"):
         facts["training"] = f"{seconds / 60:.1f} min" if seconds >= 100 else f"{seconds:.0f} s"
     return {name: value for name, value in facts.items() if value}
+
+
+def _last_checkpoint(source: Path, file: Path, checkpoint: Checkpoint, *, is_best: bool) -> Checkpoint | None:
+    """The last checkpoint of the run that `checkpoint`, read from `file`, is of; None if it is not known."""
+    if not is_best:
+        return checkpoint if source.is_dir() else None
+    path = checkpoint_path(file.parent)
+    last = load_checkpoint(path) if path.is_file() else None
+    return last if last is not None and _begins_with(last.history, checkpoint.history) else None
 
 
 def _begins_with(history: History, start: History) -> bool:
@@ -205,33 +215,6 @@ def _is_result_of(result: Mapping[str, Any], history: History, checkpoint: Check
     return is_whole and checkpoint.position is None
 
 
-def _notes_on_progress(checkpoint: Checkpoint) -> list[str]:
-    """Where the run is, if it is not between two epochs of its stages."""
-    notes = []
-    if checkpoint.phase == PRETRAINING:
-        notes.append(
-            "The run is in its pretraining, in full precision: layers are shown as they will be binarized."
-        )
-    if checkpoint.position is not None:
-        notes.append(
-            f"The checkpoint was written within epoch {checkpoint.epoch + 2} of the phase "
-            f"{checkpoint.phase!r}, of which nothing is recorded yet."
-        )
-    return notes
-
-
-def _notes_on_result(source: Path, found: object, result: object) -> list[str]:
-    """Why the accuracies in other runtimes are missing; nothing if they are there."""
-    if result is not None:
-        return []
-    why = "There is no report.json"
-    if found is not None:
-        why = "report.json is left out, as it is of another training than the checkpoint, or of fewer epochs"
-    if source.is_dir():
-        return [f"The run has not finished: its last checkpoint is shown. {why}."]
-    return [f"The accuracies in other runtimes are not known. {why}, beside {source.name}."]
-
-
 def _title(run: TrainedRun) -> str:
     """The name of the run and of its model, and the epoch if that is not the last one of a folder."""
     folder = run.source if run.source.is_dir() else run.source.parent
@@ -249,7 +232,7 @@ def _result_shown(run: TrainedRun) -> Mapping[str, Any]:
 
     Only the last epoch of a finished run was evaluated in other runtimes.
     """
-    if run.result is not None and not run.is_best:
+    if run.result is not None and run.shown == len(run.history) - 1:
         return run.result
     if run.shown is None or run.is_within_epoch:
         return {}

@@ -72,19 +72,55 @@ def test_report_of_a_run_has_everything(trained: Path) -> None:
     for said in ("12.50 %", "pretraining", "activations and weights", "layers.0.0.conv1", "<th scope"):
         assert said in html
     assert html.count('<figure class="histogram">') == 8
+    # Each share of firing says what it is of.
+    for said in (
+        "firing and flips in training, %",
+        "that were high in training",
+        "gets for 10 held-out pictures",
+    ):
+        assert said in html
     assert "&quot;batch_size&quot;: 20" in html
 
 
 def test_report_of_the_best_epoch(trained: Path) -> None:
     shutil.copytree(trained, "run")
     last = load_checkpoint(Path("run/checkpoint.pt"))
-    kept = replace(last, history=[*last.history[:-1], last.history[-1] | {"test_accuracy": 33.25}])
-    save_checkpoint(kept, Path("run/best.pt"))
-    assert exit_code("report", "run", "--best", "--no-time", "--pictures", 0) == 0
-    html = Path("run/report.html").read_text(encoding="utf-8")
-    assert "<h1>run: ResNetThin, best epoch: 2</h1>" in html
+    keep_best(Path("run"), [*last.history[:-2], last.history[-2] | {"test_accuracy": 33.25}])
+    report = json.loads(Path("run/report.json").read_text()) | {
+        "onnx": {"accuracy": 12.25},
+        "engine": {"accuracy": 12.75},
+    }
+    Path("run/report.json").write_text(json.dumps(report))
+    html = best_page(Path("run"))
+    assert "<h1>run: ResNetThin, best epoch: 1</h1>" in html
     assert "33.25 %" in html
-    assert "12.50 %" not in html  # that of the last epoch
+    for of_last_epoch in ("12.50 %", "12.25 %", "12.75 %"):
+        assert of_last_epoch not in html
+    assert (
+        "Left out are the accuracies in onnxruntime, the deployed network: report.json has those of the last "
+        "epoch only." in html
+    )
+
+
+def test_best_that_is_the_last_epoch_has_the_accuracies_of_report_json(trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    keep_best(Path("run"), load_checkpoint(Path("run/checkpoint.pt")).history)
+    html = best_page(Path("run"))
+    assert "12.50 %" in html
+    assert "Left out" not in html
+
+
+def keep_best(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Let `best.pt` of the run in `folder` be the last checkpoint, with `history`."""
+    last = load_checkpoint(folder / "checkpoint.pt")
+    (folder / "best.pt").unlink()  # which may be another name of checkpoint.pt
+    save_checkpoint(replace(last, history=history, epoch=history[-1]["epoch"]), folder / "best.pt")
+
+
+def best_page(folder: Path) -> str:
+    """The page about the best epoch of the run in `folder`, without times and pictures."""
+    assert exit_code("report", folder, "--best", "--no-time", "--pictures", 0, "-o", "best.html") == 0
+    return Path("best.html").read_text(encoding="utf-8")
 
 
 def test_report_names_the_epoch_that_best_pt_holds(trained: Path, tmp_path: Path) -> None:
@@ -194,8 +230,7 @@ def test_report_notes_what_is_not_there(
     def missing(*_: Any) -> ImageData:
         raise DataError("data: 'mnist' cannot be read")
 
-    shutil.copytree(trained, "unfinished")
-    Path("unfinished/report.json").unlink()
+    unfinished(trained)
     monkeypatch.setattr(subject, "open_data", missing)
     assert exit_code("report", "unfinished", "--no-time") == 0
     printed = capsys.readouterr().out
@@ -203,6 +238,41 @@ def test_report_notes_what_is_not_there(
     for note in ("No histograms of activations", "The run has not finished"):
         assert f"note: {note}" in printed
         assert note in html
+
+
+def test_finished_run_without_report_json_is_not_called_unfinished(trained: Path) -> None:
+    shutil.copytree(trained, "run")
+    Path("run/report.json").unlink()
+    for html in (run_page(Path("run")), best_page(Path("run"))):
+        assert "The accuracies in other runtimes are not known. There is no report.json beside " in html
+        assert "not finished" not in html
+    last = load_checkpoint(Path("run/checkpoint.pt"))
+    stopped = [*last.history[:-2], last.history[-2] | {"stopped_early": True}]
+    with_histories(Path("run"), 2, epoch=0)
+    assert "The run has not finished" in run_page(Path("run"))
+    save_checkpoint(replace(last, history=stopped, epoch=0), Path("run/checkpoint.pt"))
+    assert "not finished" not in run_page(Path("run"))
+
+
+def test_best_epoch_of_an_unfinished_run_is_not_called_its_last(trained: Path) -> None:
+    folder = unfinished(trained)
+    html = best_page(folder)
+    assert "The run has not finished: the best of its epochs so far is shown. There is no report.json" in html
+    assert "last checkpoint" not in html
+    assert "The run has not finished: its last checkpoint is shown." in run_page(folder)
+    assert run_page(folder / "best.pt") == html
+    (folder / "checkpoint.pt").unlink()
+    assert "The accuracies in other runtimes are not known. There is no" in run_page(folder / "best.pt")
+
+
+def unfinished(trained: Path) -> Path:
+    """A folder with the run `trained` as it was after the first of its two epochs in stages."""
+    folder = Path("unfinished")
+    shutil.copytree(trained, folder)
+    (folder / "report.json").unlink()
+    with_histories(folder, 2, epoch=0)
+    keep_best(folder, load_checkpoint(folder / "checkpoint.pt").history)
+    return folder
 
 
 def with_histories(folder: Path, epochs: int, **changes: Any) -> None:
@@ -230,9 +300,10 @@ def test_accuracies_of_another_training_are_left_out(
     (folder / "report.json").write_text(json.dumps(report))
     html = run_page(folder)
     assert "12.50 %" not in html
-    note = (
-        "The run has not finished: its last checkpoint is shown. report.json is left out, as it is of another"
-    )
+    start = "The accuracies in other runtimes are not known."
+    if change == "within an epoch":
+        start = "The run has not finished: its last checkpoint is shown."
+    note = f"{start} report.json is left out, as it is of another training than the checkpoint, or of other"
     assert note in html
     assert f"note: {note}" in capsys.readouterr().out
     if change == "within an epoch":
@@ -268,10 +339,8 @@ def test_best_shows_the_firing_and_flips_of_its_epoch(trained: Path) -> None:
     folder = Path("run")
     shutil.copytree(trained, folder)
     last = load_checkpoint(folder / "checkpoint.pt")
-    (folder / "best.pt").unlink()
-    save_checkpoint(replace(last, history=last.history[:2], epoch=0), folder / "best.pt")
-    assert exit_code("report", folder, "--best", "--no-time", "--pictures", 0, "-o", "best.html") == 0
-    html = Path("best.html").read_text(encoding="utf-8")
+    keep_best(folder, last.history[:2])
+    html = best_page(folder)
     assert "<h1>run: ResNetThin, best epoch: 1</h1>" in html
     assert "Fires and flips are those of epoch 1:" in html
     assert "best.pt <small>epoch 1</small>" in html
@@ -302,7 +371,7 @@ def test_a_run_in_its_pretraining_has_a_page(
         "held-out accuracy",
         "The run is in its pretraining, in full precision: layers are shown as they will be binarized.",
         "No histograms of activations: the stages set the thresholds, and have not begun.",
-        "The run has not finished: its last checkpoint is shown. There is no report.json.",
+        "The run has not finished: its last checkpoint is shown. There is no report.json beside",
     ):
         assert said in html
     assert "Fires and flips" not in html
@@ -329,22 +398,20 @@ def test_a_checkpoint_has_the_page_of_its_epoch(trained: Path, tmp_path: Path) -
     alone.mkdir()
     shutil.copy(trained / "checkpoint.pt", alone / "kept.pt")
     html = run_page(alone / "kept.pt")
-    assert "runtimes are not known. There is no report.json, beside kept.pt." in html
+    assert "runtimes are not known. There is no report.json beside kept.pt." in html
     assert '<section id="curves">' in html
     best = run_page(trained / "best.pt")
     number = load_checkpoint(trained / "best.pt").history[-1]["epoch"] + 1
     assert f"<h1>mine: ResNetThin, best epoch: {number}</h1>" in best
-    assert best == run_page_of_best(trained)
-
-
-def run_page_of_best(folder: Path) -> str:
-    assert exit_code("report", folder, "--best", "--no-time", "--pictures", 0, "-o", "best.html") == 0
-    return Path("best.html").read_text(encoding="utf-8")
+    assert best == best_page(trained)
 
 
 def test_pictures_without_a_run_are_an_error(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("tiny.json5").write_text(json.dumps(CONFIG))
     torch.save(load_checkpoint(trained / "checkpoint.pt").model, "own.pt")
+    for wrong in ("-1", "x"):
+        assert exit_code("report", trained, "--pictures", wrong) == 2
+        assert f"got '{wrong}', expected a whole number from 0 on." in plain(capsys.readouterr().err)
     for source in (("tiny.json5",), ("own.pt", "--config", "tiny.json5")):
         assert exit_code("report", *source, "--no-time", "--pictures", 5) == 2
         assert (
@@ -354,6 +421,11 @@ def test_pictures_without_a_run_are_an_error(trained: Path, capsys: pytest.Captu
     assert exit_code("report", "own.pt", "--config", "tiny.json5", "--no-time", "--pictures", 0) == 0
     note = "A state_dict holds weights alone: there are no curves, no accuracies and no histograms."
     assert note in Path("report.html").read_text(encoding="utf-8")
+
+
+def plain(shown: str) -> str:
+    """The text in the box that typer draws around an error, on one line."""
+    return " ".join(shown.replace("\u2502", " ").split())
 
 
 def bench(**changes: Any) -> str:

@@ -23,6 +23,7 @@ def test_times_of_the_network_are_taken_for_any_batch() -> None:
 @pytest.mark.parametrize(
     ("changes", "timed"),
     [
+        ({"binarized": 1}, "Net with 1 binarized convolution and inputs of 1x3x8x8"),
         ({"model": "Other"}, "Other with 3 binarized convolutions and inputs of 1x3x8x8"),
         ({"binarized": 26}, "Net with 26 binarized convolutions and inputs of 1x3x8x8"),
         ({"shapes": ((1, 3, 64, 64),)}, "Net with 3 binarized convolutions and inputs of 1x3x64x64"),
@@ -58,6 +59,7 @@ def test_impossible_durations_are_refused(seconds: Any) -> None:
         ({"versions": {"tvm": "1"}}, "versions: expected runtimes among engine"),
         ({"versions": 3}, "versions: expected names and versions, got 3"),
         ({"device": None}, "device: expected text, got None"),
+        ({"random_inputs": 1}, "random_inputs: expected true or false, got 1"),
         ({"threads": 0}, "threads: expected a whole number from 1 up, got 0"),
         ({"shapes": (("a",),)}, "shapes: expected lists of sizes, got ('a',)"),
         ({"fired": 1.5}, "fired: expected a share from 0 to 1, got 1.5"),

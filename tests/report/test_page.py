@@ -156,7 +156,7 @@ def test_curves_are_grouped_and_stages_are_bands() -> None:
     ]
     found = {chart.title: {curve.label: curve.values for curve in chart.curves} for chart in charts(recorded)}
     assert found["accuracy, %"] == {"held-out": (50.0, 60.0, 70.0, 80.0)}
-    assert found["firing and flips, %"] == {"activations that fire": (25.0,) * 4}
+    assert found["firing and flips in training, %"] == {"activations that fire": (25.0,) * 4}
     assert found["my metric"] == {"my metric": (1.0,) * 4}
     assert [(band.stage, band.first, band.last) for band in stage_bands(recorded)] == [
         ("full precision", 0, 1),

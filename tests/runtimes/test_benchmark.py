@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -227,9 +228,13 @@ def test_medians_and_ratios() -> None:
     assert report.speedup(fast) == 2
     assert report.to_dict()["timings"][1]["median"] == 2
     shown = str(report).splitlines()
+    for is_random, inputs in ((True, "random inputs"), (False, "the given inputs")):
+        how = replace(report, random_inputs=is_random).conditions[1]
+        assert how.endswith(f"25% of the activations fire for {inputs}")
     assert shown[0] == "PyTorch 2.13.0, OpenVINO 2026.4.1 on some CPU, input 1x3"
     assert shown[1] == (
-        "median CPU time of 3 runs, taken in turns; 1 thread, hint f32; 25% of the activations fire"
+        "median CPU time of 3 runs, taken in turns; 1 thread, hint f32; 25% of the activations fire for the "
+        "timed inputs"
     )
     assert "| OpenVINO, float32 | 4000.00 |          1.0 |                       | 1.00 |" in shown
     assert "| PyTorch, 1 bit    | 2000.00 |          2.0 |                2 of 2 | 0.00 |" in shown

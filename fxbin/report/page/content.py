@@ -56,6 +56,9 @@ class Content:
     histograms: tuple[ActivationHistogram, ...] = ()
     """Activations around their thresholds, as far as they were finite."""
 
+    inputs: str = ""
+    """What `histograms` were taken for, as ``"64 held-out pictures"``."""
+
     timings: BenchmarkReport | None = None
     """Sizes and latencies."""
 
@@ -74,6 +77,7 @@ def content_of(
     *,
     title: str | None = None,
     inputs: object = None,
+    inputs_name: str = "the given inputs",
     epochs: Sequence[Mapping[str, Any]] = (),
     shown: int | None = None,
     best: int | None = None,
@@ -85,8 +89,8 @@ def content_of(
 ) -> Content:
     """Gather the content of a page about `model`; arguments are as in `write_report` and `Content`.
 
-    `shown` is the position of the epoch after which `model` is what it is, by default the last one that has
-    recorded firing and flips.
+    `inputs_name` says what `inputs` are. `shown` is the position of the epoch after which `model` is what it
+    is, by default the last one that has recorded firing and flips.
     Raises ExportError if an argument is wrong.
     """
     model = transformed(model, "write_report")
@@ -111,6 +115,7 @@ def content_of(
         recorded=recorded if diagnostics else None,
         stage=stage,
         histograms=tuple(histograms),
+        inputs=inputs_name,
         timings=timings,
         facts=facts or {},
         config=config,

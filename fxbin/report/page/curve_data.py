@@ -81,7 +81,7 @@ def charts(epochs: Epochs) -> list[Chart]:
     """The charts of `epochs`: accuracy, loss, firing and flips, learning rate, then whatever else."""
     figures = [key for epoch in epochs for key, value in epoch.items() if _is_number(value)]
     grouped: dict[str, list[Curve]] = {title: [] for _, title in _GROUPS[:2]}
-    grouped["firing and flips, %"] = _from_diagnostics(epochs)
+    grouped["firing and flips in training, %"] = _from_diagnostics(epochs)
     grouped |= {title: [] for _, title in _GROUPS[2:]}
     for key in dict.fromkeys(figures):
         if key not in NO_CURVE:

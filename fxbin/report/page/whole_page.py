@@ -98,8 +98,8 @@ def _layers(content: Content) -> str:
     if content.recorded is not None:
         number = epoch_numbers(content.epochs)[content.recorded]
         recorded = (
-            f"Fires and flips are those of epoch {number}: the share of activations that were high, and of "
-            "weights whose sign changed."
+            f"Fires and flips are those of epoch {number}: the share of activations that were high "
+            "in training, and of weights whose sign changed."
         )
     return (
         '<div class="tools"><label>Show <input type="search" id="find" placeholder="part of a name"></label>'
@@ -141,8 +141,9 @@ def _activations(content: Content) -> str:
         return ""
     entries = {row.site.name: row.entry for row in content.rows}
     return (
-        '<p class="note">What each binarized convolution gets, minus the threshold of its channel: what is '
-        "right of the line fires. The outer bars also hold what lies beyond.</p>"
+        f'<p class="note">What each binarized convolution gets for {text(content.inputs)}, minus the '
+        "threshold of its channel: what is right of the line fires. The outer bars also hold what lies "
+        "beyond.</p>"
         f"{histograms_section(content.histograms, entries)}"
     )
 
