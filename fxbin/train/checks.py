@@ -228,20 +228,12 @@ def progress_has_an_end(subject: Subject) -> tuple[()]:
     return ()
 
 
-<<<<<<< HEAD
 def logits_are_those_of_the_classes(subject: Subject) -> Iterator[str]:
     """Find a model without an output for each class; note one that has more."""
-    if subject.has_data and subject.can_be_transformed:
+    if subject.has_data and subject.has_readable_held_out and subject.can_be_transformed:
         note = check_logits(subject)
         if note is not None:
             yield note
-=======
-def logits_are_those_of_the_classes(subject: Subject) -> tuple[()]:
-    """Find a model without an output for each class."""
-    if subject.has_data and subject.has_readable_held_out and subject.can_be_transformed:
-        check_logits(subject)
-    return ()
->>>>>>> refs/heads/user18
 
 
 def weight_decay_is_excluded(subject: Subject) -> tuple[()]:
