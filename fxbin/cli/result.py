@@ -32,7 +32,7 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     for name, compared in (("onnxruntime", check), (deployed, engine), ("OpenVINO", openvino)):
         if compared is not None:
             console.print(
-                f"PyTorch and {name}: {compared['differing_predictions']} of {report['images']['held_out']} "
+                f"PyTorch and {name}: {compared['differing_predictions']} of {compared['compared']} "
                 f"predictions differ, largest logit difference {compared['largest_logit_difference']:.1e}",
                 highlight=False,
                 soft_wrap=True,

@@ -257,8 +257,8 @@ def test_every_check_has_a_test_here() -> None:
     assert [check.__name__ for check in CHECKS] == [
         *("keys_without_effect", "paths_elsewhere", "stages_not_reached", "weights_before_activations"),
         *("start_as_in_nncf", "device_is_there", "output_can_be_written", "loggers_are_installed"),
-        *("compiler_works", "data_fit", "processes_get_pictures", "run_can_be_resumed"),
-        *("checkpoint_has_room", "scopes_match"),
+        *("compiler_works", "data_fit", "classes_are_several", "held_out_can_be_read"),
+        *("processes_get_pictures", "run_can_be_resumed", "checkpoint_has_room", "scopes_match"),
         *("progress_has_an_end", "pretrained_weights_are_there", "logits_are_those_of_the_classes"),
         *("weight_decay_is_excluded", "teacher_teaches", "features_are_there"),
     ]

@@ -9,7 +9,8 @@ from fxbin.cli.result import print_result
 
 
 def printed(promised: int) -> str:
-    compared = {"accuracy": 90.0, "differing_predictions": 0, "largest_logit_difference": 1e-6}
+    compared = {"accuracy": 90.0, "compared": 9, "differing_predictions": 0}
+    compared["largest_logit_difference"] = 1e-6
     report: dict[str, Any] = {
         "accuracy": {"full_precision": 91.0, "after_stage": {}, "final": 90.0},
         "images": {"held_out": 10},
