@@ -59,7 +59,12 @@ def evaluate(
     from fxbin.train.data import open_data
     from fxbin.train.data.kept import class_names, why_not_held_out
     from fxbin.train.device import choose_device
-    from fxbin.train.held_out import accuracy_by_class, labels_of_network, with_kept_preprocessing
+    from fxbin.train.held_out import (
+        accuracy_by_class,
+        held_out_source,
+        labels_of_network,
+        with_kept_preprocessing,
+    )
 
     whole = data is not None and _is_whole(data, settings or [])
     changes = [*_of_data(data, whole, settings or []), *changes_of(data_dir=data_dir)]
@@ -70,7 +75,8 @@ def evaluate(
     labels = labels_of_network(opened, network.kept)
     names = class_names(network.kept) or tuple(opened.class_names)
     found = accuracy_by_class(network.model.to(device), opened, names, labels)
-    about = {"network": source, "stage": str(network.model.binarization.stage), "data": opened.name}
+    read = held_out_source(network.config.data, network.config.data_held_out)
+    about = {"network": source, "stage": str(network.model.binarization.stage), "data": read}
     notes = opened.epoch_notes()
     is_same = network.config.data == network.trained_on
     is_chosen = whole or _names_held_out(settings or [])
@@ -90,7 +96,7 @@ def evaluate(
     of = "averaged parameters, " if average else ""
     typer.echo(
         f"{found.accuracy:.2f} %: {found.correct} of {found.pictures} {'' if whole else 'held-out '}pictures "
-        f"of {opened.name} ({of}stage: {about['stage']})"
+        f"of {read} ({of}stage: {about['stage']})"
     )
 
 

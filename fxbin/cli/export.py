@@ -65,8 +65,9 @@ def export(
     operators: Annotated[
         Operators,
         typer.Option(
-            help="Write what OpenVINO runs in 1 bit, fxbin's operators, which onnxruntime runs so where "
-            "they are registered, or only standard ONNX operators, which run in float."
+            metavar="WHOSE",
+            help="openvino: what OpenVINO runs in 1 bit; fxbin: its own, which onnxruntime runs in 1 bit "
+            "where they are registered; standard: those of ONNX alone, which run in float.",
         ),
     ] = Operators.OPENVINO,
     weights: Annotated[

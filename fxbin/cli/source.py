@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fxbin.config import Config, load_config
 from fxbin.config.changes import Change, parse_change
+from fxbin.config.input_info import InputInfo
 from fxbin.errors import ConfigError
 
 
@@ -51,15 +52,11 @@ def _config_for(source: str, input_size: str | None, config: str | None, changes
     from fxbin.train.settings import read_settings
 
     if is_config(source) or config is not None:
-        if input_size is not None:
-            raise ConfigError(
-                f"--input: {input_size!r}: a config has its own input_info, leave the option out."
-            )
         if config is None:
-            return read_settings(source, changes)
+            return _with_input(read_settings(source, changes), input_size)
         if is_config(source):
             raise ConfigError(f"--config: {config!r}: {source} is a config itself, leave the option out.")
-        return read_settings(config, [Change("model", source, "MODEL"), *changes])
+        return _with_input(read_settings(config, [Change("model", source, "MODEL"), *changes]), input_size)
     size = [1, 1, 28, 28] if input_size is None and "_thin" in source else shape_of(input_size)
     minimal = {
         "model": source,
@@ -67,6 +64,17 @@ def _config_for(source: str, input_size: str | None, config: str | None, changes
         "compression": {"algorithm": "binarization"},
     }
     return read_settings(minimal, changes)
+
+
+def _with_input(config: Config, input_size: str | None) -> Config:
+    """`config`, whose input has the shape of `--input`; it must not have one itself."""
+    if input_size is None:
+        return config
+    if config.input_info:
+        raise ConfigError(
+            f"--input: {input_size!r}: the config has its own input_info, leave the option out."
+        )
+    return config.model_copy(update={"input_info": (InputInfo(sample_size=tuple(shape_of(input_size))),)})
 
 
 def output_folder(config: Path, output: Path | None) -> Path:

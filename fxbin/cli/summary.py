@@ -37,7 +37,9 @@ def summary(
     target: Annotated[
         Target | None,
         typer.Option(
-            help="Also say what will run in 1 bit there, once it is trained, and why not the rest.",
+            metavar="RUNTIME",
+            help="Also say what will run in 1 bit in engine, onnxruntime or openvino, once it is trained, "
+            "and why not the rest.",
             show_default=False,
         ),
     ] = None,

@@ -15,7 +15,7 @@ from fxbin.compiler.capture import capture
 from fxbin.config import Config
 from fxbin.config.changes import Change
 from fxbin.config.example_inputs import example_inputs
-from fxbin.errors import ConfigError, FxbinError, ScopeError
+from fxbin.errors import ConfigError, DataError, FxbinError, ScopeError
 from fxbin.graph.node_info import operator_names
 from fxbin.original.copy import copy_model
 from fxbin.report.scope_rows import list_scopes
@@ -144,6 +144,26 @@ def data_fit(subject: Subject) -> Iterator[str]:
         yield from subject.data.notes
 
 
+def classes_are_several(subject: Subject) -> tuple[()]:
+    """Find data with one class, which leave nothing to learn."""
+    if subject.has_data and len(subject.data.class_names) < 2:
+        raise DataError(
+            f"data: {subject.data.name!r} has only the class {subject.data.class_names[0]!r}, expected at "
+            "least two to tell apart: add pictures of others."
+        )
+    return ()
+
+
+def held_out_can_be_read(subject: Subject) -> tuple[()]:
+    """Find pictures and labels that cannot be used in a sample of those that are held out.
+
+    All of them are read after the first epoch.
+    """
+    if subject.has_data:
+        _ = subject.has_readable_held_out
+    return ()
+
+
 def processes_get_pictures(subject: Subject) -> tuple[()]:
     """Find batches or data with fewer pictures than there are processes."""
     if subject.has_data:
@@ -210,7 +230,7 @@ def progress_has_an_end(subject: Subject) -> tuple[()]:
 
 def logits_are_those_of_the_classes(subject: Subject) -> Iterator[str]:
     """Find a model without an output for each class; note one that has more."""
-    if subject.has_data and subject.can_be_transformed:
+    if subject.has_data and subject.has_readable_held_out and subject.can_be_transformed:
         note = check_logits(subject)
         if note is not None:
             yield note
@@ -248,6 +268,8 @@ CHECKS: tuple[Check, ...] = (
     loggers_are_installed,
     compiler_works,
     data_fit,
+    classes_are_several,
+    held_out_can_be_read,
     processes_get_pictures,
     run_can_be_resumed,
     checkpoint_has_room,

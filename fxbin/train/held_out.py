@@ -74,6 +74,36 @@ def with_kept_preprocessing(config: Config, kept: Mapping[str, Any] | None) -> C
     return config.model_copy(update={"pictures": pictures})
 
 
+def preprocessed_as_begun(config: Config, kept: Mapping[str, Any] | None) -> Config:
+    """`config`, whose pictures become inputs as when a run with this config was started, which kept `kept`.
+
+    Mean and deviation are not computed again: of changed training pictures, they would be other numbers.
+    A config for pictures of another size stays as it is.
+    """
+    known = preprocessing(kept)
+    sizes = [tuple(info.sample_size[1:]) for info in config.input_info[:1]]
+    is_in_memory = config.data in LOADERS or config.data.startswith("idx:")
+    if known is None or is_in_memory or sizes != [(known.channels, known.height, known.width)]:
+        return config
+    return with_kept_preprocessing(config, kept)
+
+
+def held_out_source(data: str, held_out: str | None) -> str:
+    """What held-out pictures are read from by the config keys `data` and `data_held_out`, as keys name it.
+
+    >>> held_out_source("wds:train-{0..9}.tar", "val-0.tar")
+    'wds:val-0.tar'
+    >>> held_out_source("torchvision:SVHN", "extra")
+    "torchvision:SVHN, split 'extra'"
+    """
+    kind = data.partition(":")[0]
+    if held_out is None:
+        return data
+    if kind in ("folder", "wds"):
+        return held_out if held_out.startswith(f"{kind}:") else f"{kind}:{held_out}"
+    return f"{data}, split {held_out!r}"
+
+
 def labels_of_network(data: Data, kept: Mapping[str, Any] | None) -> Tensor | None:
     """For each label of `data`, that of the class of this name in the network; None if they are the same.
 

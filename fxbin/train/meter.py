@@ -1,7 +1,7 @@
 """Mean loss and accuracy of an epoch, summed up where the training runs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -43,6 +43,17 @@ class Meter:
         self._names = names
         self.images += len(labels)
         self._read = None
+
+    @classmethod
+    def joined(cls, meters: Iterable["Meter"]) -> "Meter":
+        """A meter over the images of all `meters`, whose losses have the same parts."""
+        result = cls()
+        for meter in meters:
+            if meter._sums is not None:
+                result._sums = meter._sums if result._sums is None else result._sums + meter._sums
+                result._names = meter._names
+            result.images += meter.images
+        return result
 
     def over_ranks(self, device: torch.device) -> "Meter":
         """Return a meter over the images of all processes; all must call it."""

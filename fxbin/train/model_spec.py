@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -123,10 +124,16 @@ def check_name(spec: str, name: str, known: Iterable[str], is_known: bool = Fals
     names = list(known)
     if is_known or name in names:
         return
+    if Path(spec).exists():
+        kind = "folder" if Path(spec).is_dir() else "file"
+        raise ConfigError(
+            f"model: {spec!r} is a {kind}; expected a config (a .json5 file), or the name of a model."
+        )
     close = closest(name, names)
     near = f" (closest: {', '.join(close)})" if close else ""
+    no_file = "; there is no such file or folder either" if "/" in spec else ""
     raise ConfigError(
-        f"model: {spec!r} is not known{near}. A model is one of {', '.join(OWN_MODELS)}, "
+        f"model: {spec!r} is not known{near}{no_file}. A model is one of {', '.join(OWN_MODELS)}, "
         "a torchvision name, 'timm:NAME', 'pytorchcv:NAME' or 'path/to/file.py:make_model'."
     )
 

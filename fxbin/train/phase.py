@@ -88,6 +88,9 @@ class Phase:
     warned: set[str] = field(default_factory=set)
     """Names of call sites for which a warning was shown, and notes about pictures."""
 
+    has_evaluated: bool = False
+    """Whether an epoch was evaluated, so that the held-out pictures are known to be readable."""
+
     next_epoch: int = 0
     """The next epoch to train, from 0."""
 

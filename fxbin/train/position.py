@@ -1,7 +1,7 @@
 """A place in the middle of an epoch, from which a run can go on as if it had not been stopped."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,9 @@ class Position:
     training_counts: list[int] = field(default_factory=list)
     """What `Data.training_counts` was; empty if it was not kept."""
 
+    used: dict[str, float] = field(default_factory=dict)
+    """`lr` and `weight_decay` of the last optimizer step; empty if they were not kept."""
+
     @classmethod
     def now(
         cls,
@@ -48,6 +51,7 @@ class Position:
         meter: Meter,
         diagnostics: Diagnostics | None,
         training_counts: Sequence[int],
+        used: Mapping[str, float],
     ) -> "Position":
         """The place that training has reached; all processes must call it."""
         kept = {key: value for key, value in vars(meter).items() if key not in NOT_KEPT}
@@ -58,14 +62,24 @@ class Position:
         every = [own] * rank_count()
         if rank_count() > 1:
             distributed.all_gather_object(every, own)
-        return cls(batches, list(division), stage, seconds, every, list(training_counts))
+        return cls(batches, list(division), stage, seconds, every, list(training_counts), dict(used))
 
     def restore(self, diagnostics: Diagnostics | None) -> Meter:
         """The meter of this process, and `diagnostics` as they were; of a new process they begin here."""
-        meter = Meter()
-        if own_rank() < len(self.of_ranks):
-            own = self.of_ranks[own_rank()]
-            vars(meter).update(copy.deepcopy(own["meter"]))
-            if diagnostics is not None and own["diagnostics"] is not None:
-                diagnostics.load_state_dict(own["diagnostics"])
-        return meter
+        if own_rank() >= len(self.of_ranks):
+            return Meter()
+        own = self.of_ranks[own_rank()]
+        if diagnostics is not None and own["diagnostics"] is not None:
+            diagnostics.load_state_dict(own["diagnostics"])
+        return _meter_of(own)
+
+    def meter_of_all(self) -> Meter:
+        """The meter over all processes that there were, however many there are now."""
+        return Meter.joined(map(_meter_of, self.of_ranks))
+
+
+def _meter_of(kept: Mapping[str, Any]) -> Meter:
+    """The meter of a process, from what is kept of that in `Position.of_ranks`."""
+    meter = Meter()
+    vars(meter).update(copy.deepcopy(kept["meter"]))
+    return meter

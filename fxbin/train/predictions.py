@@ -16,6 +16,9 @@ class ComparedPredictions:
     accuracy: float
     """Accuracy of that runtime, in per cent."""
 
+    compared: int
+    """Number of images, without those that cannot be read."""
+
     differing_predictions: int
     """Number of images that the two assign to different classes."""
 
@@ -39,6 +42,7 @@ def compare_predictions(source: object, found: Tensor, logits: Tensor, labels: T
         )
     return ComparedPredictions(
         accuracy=accuracy(found, labels.cpu()),
+        compared=len(labels),
         differing_predictions=int((found.argmax(1) != expected.argmax(1)).sum()),
         largest_logit_difference=float((found - expected).abs().max()),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from fxbin.config import Config
 from fxbin.errors import CheckpointError
 from fxbin.staged.progress import ENDS
-from fxbin.train.checkpoint import Checkpoint, load_checkpoint
+from fxbin.train.checkpoint import Checkpoint
 from fxbin.train.history import STAGED
 from fxbin.train.settings import read_settings
 
@@ -44,14 +44,11 @@ def check_resumable(output: Path) -> None:
         )
 
 
-def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None:
-    """The checkpoint at `path` if there is one and `config` is the one it was trained with.
+def check_same_config(checkpoint: Checkpoint, path: Path, config: Config) -> None:
+    """Raise CheckpointError unless the run whose `checkpoint` is at `path` was started with `config`.
 
-    Raises CheckpointError that names the first key that differs.
+    It names the first key that differs.
     """
-    if not path.exists():
-        return None
-    checkpoint = load_checkpoint(path, device)
     # Read as a config, so that keys which a newer fxbin has added get their defaults.
     checkpoint.config = plain(read_settings(checkpoint.config, also=checkpoint.folders(path)))
     changed = changed_keys(checkpoint, plain(config))
@@ -64,7 +61,6 @@ def find_resumable(path: Path, config: Config, device: str) -> Checkpoint | None
             " Put the old value back to resume, choose another folder with --output, or start over with"
             " --restart."
         )
-    return checkpoint
 
 
 def check_same_pictures(checkpoint: Checkpoint, now: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
 """Runs the epochs of a phase of training, with a checkpoint after each."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import distributed, nn
 
 from fxbin.binarizers.ranks import copy_from_first_rank, rank_count
+from fxbin.errors import DataError
 from fxbin.staged.batch_norm import reestimate_batch_norm
 from fxbin.train.compiled import CompiledSteps
 from fxbin.train.data import Data, TrainingBatches
@@ -78,10 +79,10 @@ def run_epoch(
     progress.epoch_started(stage, epoch, phase.epochs, len(batches))
     before = phase.step.skipped if phase.step is not None else 0
 
-    def save(meter: Meter, done: int) -> None:
+    def save(meter: Meter, done: int, used: dict[str, float]) -> None:
         seconds = time.perf_counter() - started
         now = Position.now(
-            done, batches.division(), stage, seconds, meter, phase.diagnostics, data.training_counts
+            done, batches.division(), stage, seconds, meter, phase.diagnostics, data.training_counts, used
         )
         recorder.record_position(phase, epoch, now)
 
@@ -91,9 +92,10 @@ def run_epoch(
     skipped = report_skipped(phase, before, progress)
     diagnostics = report_diagnostics(phase, progress)
     prepare_evaluation(phase, epoch, batches)
-    average_accuracy = evaluate_average(phase, epoch, data, batches)
-    with phase.evaluated() as network:
-        test_accuracy = accuracy_over_ranks(network, data)
+    with trained_epoch_kept(phase):
+        average_accuracy = evaluate_average(phase, epoch, data, batches)
+        with phase.evaluated() as network:
+            test_accuracy = accuracy_over_ranks(network, data)
     return EpochRecord(
         phase=phase.name,
         epoch=epoch,
@@ -114,17 +116,32 @@ def run_epoch(
     )
 
 
+@contextmanager
+def trained_epoch_kept(phase: Phase) -> Iterator[None]:
+    """Tell with an error in the first evaluation of `phase` that its epoch is saved by then."""
+    try:
+        yield
+    except DataError as error:
+        if not phase.has_evaluated:
+            error.add_note(
+                "The epoch before this evaluation is kept: the same command goes on with the evaluation."
+            )
+        raise
+    phase.has_evaluated = True
+
+
 def train_with_schedule(
     phase: Phase,
     model: nn.Module,
     epoch: int,
     batches: TrainingBatches,
     progress: TrainingProgress,
-    save: Callable[[Meter, int], None] = lambda _meter, _done: None,
+    save: Callable[[Meter, int, dict[str, float]], None] = lambda _meter, _done, _used: None,
 ) -> tuple[Meter, dict[str, float]]:
     """Train one epoch; return its meter, and `lr` and `weight_decay` of the last optimizer step.
 
-    `save` writes a checkpoint within the epoch.
+    `save` writes a checkpoint within the epoch, and at its end if `phase` has evaluated nothing yet: held-out
+    pictures that cannot be used are found then, and must not cost the epoch.
     """
     group = phase.optimizer.param_groups[0]
     used = {"lr": group["lr"], "weight_decay": group.get("weight_decay", 0.0)}
@@ -139,6 +156,9 @@ def train_with_schedule(
 
     position = phase.position
     start = 0 if position is None else position.batches
+    if position is not None and start == len(batches):
+        position.restore(phase.diagnostics)
+        return position.meter_of_all(), position.used
 
     def stepped(done: int, made: bool) -> None:
         # Before the schedule switches: the average still belongs to the stage of this step.
@@ -148,7 +168,7 @@ def train_with_schedule(
         phase.follow_stage()
         every = phase.checkpoint_every
         if every is not None and done < len(batches) and done % (every * phase.accumulate) == 0:
-            save(meters[0], done)
+            save(meters[0], done, used)
 
     loss, shown = phase.loss, batches.epoch(epoch, start)
     with loss.watching(model) if isinstance(loss, DistillationLoss) else nullcontext():
@@ -163,6 +183,8 @@ def train_with_schedule(
             on_batch=show,
             on_step=stepped,
         )
+    if not phase.has_evaluated:
+        save(meters[0], len(batches), used)
     return meter, used
 
 

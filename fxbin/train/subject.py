@@ -10,15 +10,16 @@ from torch import nn
 from fxbin.binarized.module import BinarizedModule
 from fxbin.compiler.transform import transform
 from fxbin.config import Config
-from fxbin.errors import ConfigError, FxbinError
+from fxbin.errors import CheckpointError, ConfigError, FxbinError
 from fxbin.train.build import fit_to_data, model_of
-from fxbin.train.checkpoint import Checkpoint
+from fxbin.train.checkpoint import Checkpoint, load_checkpoint
 from fxbin.train.data import Data, open_data
-from fxbin.train.data.kept import check_same_classes, check_same_held_out
+from fxbin.train.data.kept import check_same_classes, check_same_held_out, check_same_preprocessing
 from fxbin.train.device import choose_device
+from fxbin.train.held_out import preprocessed_as_begun
 from fxbin.train.located import Located, located
 from fxbin.train.processes import own_device
-from fxbin.train.resume import check_same_pictures, checkpoint_path, find_resumable
+from fxbin.train.resume import check_same_config, check_same_pictures, checkpoint_path
 from fxbin.train.teacher import OwnTeacher, own_teacher
 
 T = TypeVar("T")
@@ -150,9 +151,23 @@ class Subject:
             return torch.device("cpu")
 
     @Part
+    def begun(self) -> Checkpoint | None:
+        """The checkpoint in the output folder, whether or not the config and the data fit it."""
+        if self.output is None or self.restart or not checkpoint_path(self.output).exists():
+            return None
+        return load_checkpoint(checkpoint_path(self.output), str(self.place))
+
+    @Part
     def data(self) -> Data:
-        """The data set, on the device."""
-        return open_data(self.located.config).to(self.place)
+        """The data set, on the device; its pictures become inputs as they did when the run was started."""
+        try:
+            begun = self.begun
+        except CheckpointError:
+            begun = None  # which `resumed` is about
+        config = self.located.config
+        return open_data(config if begun is None else preprocessed_as_begun(config, begun.data)).to(
+            self.place
+        )
 
     @Part
     def written(self) -> Config:
@@ -172,15 +187,20 @@ class Subject:
     @Part
     def resumed(self) -> Checkpoint | None:
         """The checkpoint to resume from."""
-        if self.output is None or self.restart:
-            return None
-        resumed = find_resumable(checkpoint_path(self.output), self.written, str(self.device))
-        if resumed is not None:
+        resumed = self.begun
+        if resumed is not None and self.output is not None:
+            check_same_config(resumed, checkpoint_path(self.output), self.written)
             kept = self.data.kept()
+            check_same_preprocessing(resumed.data, kept)
             check_same_classes(resumed.data, kept)
             check_same_held_out(resumed.data, kept)
             check_same_pictures(resumed, self.data.training_counts)
         return resumed
+
+    @Part
+    def has_readable_held_out(self) -> bool:
+        """Whether there are held-out pictures; what is wrong with those that runtimes get is raised."""
+        return len(self.data.samples()[1]) > 0
 
     @Part
     def network(self) -> nn.Module:

@@ -11,5 +11,6 @@ def checked_path(path: Path, suffixes: Sequence[str]) -> Path:
     if path.suffix not in suffixes:
         raise ExportError(f"path: {str(path)!r}: expected a file that ends in {' or '.join(suffixes)}")
     if not path.is_file():
-        raise ExportError(f"path: the file {str(path)!r} does not exist; fxbin.export_onnx writes one")
+        writer = "fxbin.export_program" if path.suffix == ".pt2" else "fxbin.export_onnx"
+        raise ExportError(f"path: the file {str(path)!r} does not exist; {writer} writes one")
     return path

@@ -40,7 +40,12 @@ from tests.cli.commands import exit_code
         (["scopes", "resnet_thim"], "closest: resnet_thin"),
         (["scopes", "zzzzqqqq"], "model: 'zzzzqqqq' is not known. A model is one of resnet_thin"),
         (["scopes", "resnet_thin", "--input", "1,two"], "--input: '1,two' is not a shape"),
-        (["scopes", "tiny.json5", "--input", "1,1"], "a config has its own input_info"),
+        (["scopes", "tiny.json5", "--input", "1,1"], "the config has its own input_info"),
+        (
+            ["scopes", "."],
+            "model: '.' is a folder; expected a config (a .json5 file), or the name of a model.",
+        ),
+        (["report", "runs/nope"], "'runs/nope' is not known; there is no such file or folder either."),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_exit_code_2(
@@ -99,6 +104,7 @@ def test_no_word_of_a_help_is_cut_at_80_columns(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
+    assert not re.search(r"<[^>\n]*$", shown, re.MULTILINE)
 
 
 def test_command_to_start_with_needs_no_file(

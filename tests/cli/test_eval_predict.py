@@ -157,6 +157,14 @@ def test_eval_takes_other_pictures_and_matches_classes_by_name(
     Path("other/class_1").rename("other/cats")
     assert exit_code("eval", checkpoint, "--data", "folder:other") == 2
     assert "classes that the network was not trained on: cats. It knows class_0" in capsys.readouterr().err
+    shutil.rmtree("other/cats")
+    alone = shown_json(capsys, "eval", checkpoint, "--data", "folder:other", "--json")
+    assert alone["classes"] == [
+        each | ({"pictures": 0, "correct": 0, "accuracy": None} if each["name"] == "class_1" else {})
+        for each in found["classes"]
+    ]
+    assert exit_code("eval", checkpoint, "--set", "data_held_out=folder:other") == 0
+    assert f"of 4 held-out pictures of folder:{Path('other').resolve()} (" in capsys.readouterr().out
 
 
 def test_eval_takes_a_state_dict_with_its_config(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,3 +35,10 @@ def test_what_does_not_go_together_is_refused() -> None:
         config_for(demo, None, demo)
     with pytest.raises(ConfigError, match=r"--input: .* has its own input_info"):
         config_for("resnet_thin", "1,1,8,8", demo)
+
+
+def test_input_is_for_a_config_without_one(tmp_path: Path) -> None:
+    config = tmp_path / "loop.json5"
+    config.write_text('{compression: {algorithm: "binarization"}}')
+    found = config_for("resnet_thin", "2,1,14,14", config=str(config))
+    assert [info.sample_size for info in found.input_info] == [(2, 1, 14, 14)]

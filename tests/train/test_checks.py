@@ -1,10 +1,16 @@
 """`fxbin check`: all problems of a config at once, also against a model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fxbin.errors import DataError
 from fxbin.train.checks import check
+from fxbin.train.run import train
+from tests.folders import write_folder
 from tests.tiny_resnet import TinyResNet
 
 
@@ -114,3 +120,44 @@ def test_features_that_the_model_does_not_have_are_a_problem() -> None:
     )
     disabled = {"features": ["layer9"], "enabled": False}
     assert check(config(distillation=disabled), TinyResNet()).problems == ()
+
+
+BAD_LABEL = """
+import torch
+
+
+class Grey(torch.utils.data.Dataset):
+    classes = ("a", "b")
+
+    def __init__(self, wrong=None):
+        self.wrong = wrong
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 16, 16, dtype=torch.uint8), 7 if index == self.wrong else index % 2
+
+
+def make():
+    return Grey(), Grey(wrong=7)
+"""
+
+
+@pytest.mark.parametrize("kind", ["picture", "label"])
+def test_held_out_pictures_that_cannot_be_used_are_found_before_a_training(tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("torchvision")
+    if kind == "picture":
+        write_folder(tmp_path / "train", classes=2, pictures=4)
+        write_folder(tmp_path / "val", classes=2, pictures=4)
+        (tmp_path / "val/class_1/001.png").write_text("no picture")
+        data, message = f"folder:{tmp_path}", r"1 of 8 held-out pictures cannot be read: .*class_1/001\.png"
+    else:
+        (tmp_path / "own.py").write_text(BAD_LABEL)
+        data, message = f"{tmp_path / 'own.py'}:make", "picture 7 of .*, held out: the label is 7, expected"
+    keys = config(data=data, workers=0, model="resnet_thin", device="cpu")
+    (problem,) = check(keys).problems
+    assert re.search(message, problem)
+    with pytest.raises(DataError, match=message):
+        train(keys, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

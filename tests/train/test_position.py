@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fxbin.errors import CheckpointError
+from fxbin.errors import CheckpointError, DataError
 from fxbin.train.checkpoint import load_checkpoint
-from fxbin.train.data.stream_data import StreamBatches
+from fxbin.train.data.stream_data import StreamBatches, StreamData
+from fxbin.train.meter import Meter
+from fxbin.train.position import Position
 from fxbin.train.progress import TrainingProgress
 from fxbin.train.run import Trained, train
 from tests.shards import write_shards
@@ -107,6 +109,46 @@ def test_a_run_stopped_within_any_epoch_ends_as_if_it_had_not_been(
     expected = tensors(whole)
     assert all(torch.equal(value, expected[name]) for name, value in tensors(resumed).items())
     assert load_checkpoint(tmp_path / "parts" / "checkpoint.pt").position is None
+
+
+def test_an_evaluation_that_fails_does_not_cost_its_epoch(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del config["checkpoint_every"]
+    whole = train(config, tmp_path / "whole")
+    held_out, left = StreamData.held_out, [0]
+
+    def failing(self: StreamData, rank: int = 0, ranks: int = 1) -> Iterator[Any]:
+        if not left[0]:
+            raise DataError("data: a picture cannot be read")
+        left[0] -= 1
+        return held_out(self, rank, ranks)
+
+    monkeypatch.setattr(StreamData, "held_out", failing)
+    for evaluations, where in ((0, "no run yet"), (1, "in pretraining epoch 1, after 6 batches")):
+        left[0], stopped = evaluations, StoppedAt(99)
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            train(config, tmp_path / "parts", progress=stopped)
+        assert caught.value.__notes__ == [
+            "The epoch before this evaluation is kept: the same command goes on with the evaluation."
+        ]
+        assert evaluations == 0 or where in stopped.notes[0]
+    left[0], last = 99, StoppedAt(99)
+    resumed = train(config, tmp_path / "parts", progress=last)
+    assert "in staged epoch 1, after 6 batches" in last.notes[0]
+    assert last.left == 99 - 2 * 6  # the batches of the last two epochs alone
+    assert figures(resumed) == figures(whole)
+    expected = tensors(whole)
+    assert all(torch.equal(value, expected[name]) for name, value in tensors(resumed).items())
+
+
+def test_the_meters_of_all_processes_of_a_place_are_joined() -> None:
+    meters = [Meter(), Meter(), Meter()]
+    for meter, loss in zip(meters[:2], (1.0, 2.5), strict=True):
+        meter.add(torch.tensor(loss), torch.eye(2), torch.tensor([0, 0]), {"label": torch.tensor(loss)})
+    kept = [{"meter": vars(meter), "diagnostics": None} for meter in meters]
+    found = Position(6, [], "all", 1.0, kept).meter_of_all()
+    assert (found.images, found.loss, found.accuracy, found.parts) == (4, 1.75, 50.0, {"label": 1.75})
 
 
 def test_a_streamed_epoch_that_was_stopped_and_resumed_has_every_picture_once(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import filterfalse
 from pathlib import Path
@@ -128,23 +129,45 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
+@contextmanager
+def must_be_listed() -> Iterator[None]:
+    """Turn an error of the system in looking into folders, as without permission, into DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the folder {error.filename} cannot be listed: {error.strerror}. Change its permissions (r and "
+            "x are needed to list a folder and to open what is in it), or remove it."
+        ) from error
+
+
 def folders_in(root: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders in `root`, in their order, and of those that are hidden."""
-    with os.scandir(root) as entries:
+    """The names of the folders in `root`, in their order, and of those that are hidden.
+
+    Raises DataError if it cannot be listed.
+    """
+    with must_be_listed(), os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir())
     return [name for name in names if not is_hidden(name)], list(filter(is_hidden, names))
 
 
-def class_folders(root: Path) -> tuple[str, ...]:
+def files_beside(root: Path) -> list[str]:
+    """The names of the files in `root` that are not hidden, in their order."""
+    with must_be_listed(), os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if not entry.is_dir() and not is_hidden(entry.name))
+
+
+def class_folders(root: Path, least: int) -> tuple[str, ...]:
     """The names of the class folders in `root`, in their order.
 
-    Raises DataError if there are fewer than two.
+    Raises DataError if there are fewer than `least`.
     """
     names = folders_in(root)[0]
-    if len(names) < 2:
+    if len(names) < least:
         has = f"only the folder {names[0]!r}" if names else "no folders"
         raise DataError(
-            f"data: {root} has {has}, expected a folder of pictures for each class, at least two."
+            f"data: {root} has {has}, expected a folder of pictures for each class"
+            f"{', at least two' if least > 1 else ''}."
         )
     return tuple(names)
 
@@ -167,12 +190,20 @@ class Inside:
 
 
 def files_in(folder: Path) -> Inside:
-    """What is in `folder` and in those below it, also behind links; hidden files do not count at all."""
+    """What is in `folder` and in those below it, also behind links; hidden files do not count at all.
+
+    Raises DataError if one of them cannot be listed.
+    """
+    with must_be_listed():
+        return _files_in(folder)
+
+
+def _files_in(folder: Path) -> Inside:
     top = os.path.join(folder, "")  # noqa: PTH118  (with a separator at the end)
     found = Inside([], 0, [], [])
     others, above = 0, (folder.absolute(), folder.resolve())
     seen = {place_of(str(place)) for path in above for place in (path, *path.parents)}
-    for place, folders, files in os.walk(top, followlinks=True):
+    for place, folders, files in os.walk(top, onerror=_raised, followlinks=True):
         own = os.path.join(place, "")  # noqa: PTH118
         for name in sorted(folders):
             if is_hidden(name):
@@ -190,6 +221,10 @@ def files_in(folder: Path) -> Inside:
             else:
                 others += 1
     return replace(found, others=others)
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def place_of(folder: str) -> tuple[int, int]:
@@ -219,18 +254,19 @@ def left_out(root: str, every: Iterable[Inside]) -> list[str]:
 def open_folder(path: Path, held_out: Path | None, share: float, seed: int) -> Parts:
     """The pictures below `path`; without held-out ones, `share` of each class chosen by name and `seed`.
 
+    One class will do where all pictures are evaluated, as `held_out` is where the others are.
     Raises DataError if folders are missing or empty, if the held-out pictures have a class of their own, or
     as `split_by_name` does.
     """
     root, other = find_folders(path, held_out)
-    names = class_folders(root)
+    names = class_folders(root, least=1 if other == root else 2)
     training = FolderPictures(root, names)
     if other is None:
         chosen, rest = split_by_name(training.labels, training.names(), share, seed, str(root))
         lacking = classes_without(training.labels[rest], names)
         notes = tuple(_notes(root, training, lacking))
         return Parts(names, Selected(training, chosen), Selected(training, rest), notes)
-    of_other = class_folders(other)
+    of_other = class_folders(other, least=1)
     unknown = sorted(set(of_other) - set(names))
     if unknown:
         raise DataError(
@@ -240,12 +276,18 @@ def open_folder(path: Path, held_out: Path | None, share: float, seed: int) -> P
     held = FolderPictures(other, of_other)
     held.labels = torch.tensor([names.index(name) for name in of_other])[held.labels]
     lacking = [name for name in names if name not in of_other]
-    return Parts(names, training, held, (*_notes(root, training, lacking), *_notes(other, held, [])))
+    each = dict.fromkeys((*_notes(root, training, lacking), *_notes(other, held, [])))
+    return Parts(names, training, held, tuple(each))
 
 
 def _notes(root: Path, pictures: FolderPictures, lacking: list[str]) -> Iterator[str]:
     yield from (f"data: {note}" for note in pictures.left_out)
     if hidden := folders_in(root)[1]:
         yield f"data: hidden folders are no classes: {listed(hidden)} in {root}"
+    if beside := files_beside(root):
+        are = (
+            "a file beside the class folders is" if len(beside) == 1 else "files beside the class folders are"
+        )
+        yield f"data: {are} left out: {listed(beside)} in {root}"
     if lacking:
         yield f"data: no held-out pictures of {listed(lacking)}"

@@ -54,6 +54,16 @@ def check_same_classes(kept: Mapping[str, Any] | None, now: Mapping[str, Any] | 
         )
 
 
+def check_same_preprocessing(kept: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
+    """Raise CheckpointError if pictures become inputs otherwise than in the run that kept `kept`."""
+    before, after = preprocessing(kept), preprocessing(now)
+    if before is not None and after is not None and before != after:
+        raise CheckpointError(
+            f"data: the run was started with inputs of {before}, now they are of {after}. Restore the data, "
+            "choose another folder with --output, or start over with --restart."
+        )
+
+
 def kept_of_held_out(names: Iterable[str], *, is_share: bool) -> dict[str, Any]:
     """An entry of `Data.kept` about the held-out pictures with these `names`.
 

@@ -96,6 +96,7 @@ def class_names_of(training: Sequence[Counted], held_out: Sequence[Counted]) -> 
     others = sorted(evaluated - set(known))
     if others:
         raise DataError(
-            f"data_held_out: there are samples of the classes {listed(others)}, and none of them in data."
+            f"data_held_out: there are samples of the classes {listed(others)}, and none of them in data. "
+            "Add some to train on, or leave these out."
         )
     return tuple(known)

@@ -58,7 +58,7 @@ def expand(key: str, pattern: str) -> list[str]:
     if missing or not found:
         raise DataError(
             f"{key}: {len(missing)} of {len(found)} shards do not exist: {listed(missing)} (looked from "
-            f"{Path.cwd()})."
+            f"{Path.cwd()}). Put them there, or correct the pattern."
         )
     return found
 
@@ -88,8 +88,11 @@ def opened(url: str) -> Iterator["Shard"]:
         with ExitStack() as stack:
             yield _open(url, stack)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"data: the shard {url} cannot be read: {reason}") from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        repair = "Copy or write it again" if is_file(url) else "Look at what it is read from"
+        raise DataError(
+            f"data: the shard {url} cannot be read: {reason}. {repair}, or leave it out of the pattern."
+        ) from error
 
 
 def _open(url: str, stack: ExitStack) -> "Shard":

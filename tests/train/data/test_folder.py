@@ -1,9 +1,11 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from fxbin.errors import DataError
+from fxbin.train.checks import check
 from fxbin.train.data.folder import open_folder
 from fxbin.train.data.picture_set import Texts
 from tests.folders import write_folder
@@ -186,3 +188,43 @@ def test_hidden_folders_and_files_are_no_pictures_and_the_folders_are_told_of(tm
         f"data: hidden folders are left out: {place}/.thumbs, {place}/__MACOSX",
         f"data: hidden folders are no classes: .thumbs, __MACOSX in {tmp_path}",
     )
+
+
+def test_files_beside_class_folders_are_told_of(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", classes=2, pictures=2)
+    write_folder(tmp_path / "val", classes=2, pictures=1)
+    for name in ("03.png", "README.txt", ".hidden"):
+        (tmp_path / "train" / name).touch()
+    (tmp_path / "list.txt").touch()  # beside the parts, which are no classes
+    (note,) = open_folder(tmp_path, None, 0.2, 0).notes
+    assert note == (
+        f"data: files beside the class folders are left out: 03.png, README.txt in {tmp_path / 'train'}"
+    )
+
+
+@pytest.mark.parametrize("inner", ["class_1", "class_1/deeper"])
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_one_without_pictures(
+    tmp_path: Path, inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path, classes=2, pictures=4)
+    (tmp_path / inner).mkdir(exist_ok=True)
+    scandir = os.scandir
+
+    # Tests may run as root, who may list any folder.
+    def refusing(path: str) -> object:
+        if Path(path) == tmp_path / inner:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=rf"the folder .*/{inner}/? cannot be listed: Permission denied"):
+        open_folder(tmp_path, None, 0.2, 0)
+
+
+def test_one_class_is_enough_to_be_evaluated_and_too_few_to_be_trained_on(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "one", classes=1)
+    assert open_folder(folder, folder, 0.2, 0).class_names == ("class_0",)
+    keys = {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": {"algorithm": "binarization"}}
+    named = {"data": f"folder:{folder}", "data_held_out": f"folder:{folder}", "workers": 0}
+    (problem,) = check(keys | named).problems
+    assert "has only the class 'class_0', expected at least two" in problem

@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 import fxbin
-from fxbin.train.data.kept import class_names, kept_in_file, metadata_of, preprocessing
+from fxbin.errors import CheckpointError
+from fxbin.train.data.kept import (
+    check_same_preprocessing,
+    class_names,
+    kept_in_file,
+    metadata_of,
+    preprocessing,
+)
 from fxbin.train.data.preprocessing import Preprocessing
 
 KEPT = {
@@ -39,3 +46,11 @@ def test_a_picture_is_read_as_what_was_kept_says(tmp_path: Path) -> None:
     assert class_names(KEPT) == ("cat", "Küchenschelle")
     assert preprocessing(None) is None
     assert class_names(None) is None
+
+
+def test_other_inputs_than_those_that_a_run_was_started_with_are_refused() -> None:
+    check_same_preprocessing(KEPT, KEPT)
+    check_same_preprocessing(None, KEPT)
+    other = {"pictures": Preprocessing(3, 8, 8, 9, "bicubic", (0.1, 0.2, 0.4), (1.0, 1.0, 0.5)).to_dict()}
+    with pytest.raises(CheckpointError, match=r"0\.3\).*, now they are of .*0\.4\)"):
+        check_same_preprocessing(KEPT, other)

@@ -250,12 +250,15 @@ def test_missing_and_damaged_shards_are_refused_before_training(folder: Path) ->
         DataError, match=r"data_held_out: 2 of 3 shards do not exist: .*val-2.tar, .*val-3.tar"
     ):
         opened(config(folder, data_held_out=f"{folder}/val-{{1..3}}.tar"))
-    with pytest.raises(DataError, match="data_held_out: 1 of 1 shards do not exist"):
+    with pytest.raises(DataError, match=r"data_held_out: 1 of 1 shards do not exist.*correct the pattern"):
         opened(config(folder, data_held_out=f"{folder}/none-*.tar"))
     whole = (folder / "train-2.tar").read_bytes()
     end = len(whole.rstrip(b"\0"))
     (folder / "train-2.tar").write_bytes(whole[: end + 512 - end % 512])  # after the last sample
-    with pytest.raises(DataError, match=r"the shard .*train-2.tar cannot be read: unexpected end of data"):
+    with pytest.raises(
+        DataError,
+        match=r"the shard .*train-2.tar cannot be read: unexpected end of data.* it again, or leave",
+    ):
         opened(config(folder))
     (folder / "train-2.tar").write_bytes(b"no tar file at all")
     with pytest.raises(DataError, match=r"the shard .*train-2.tar cannot be read"):
