@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,28 @@ def test_phone_needs_no_sideways_scrolling(browser: Any, small: Path, scheme: st
     size = "e => parseFloat(getComputedStyle(e).fontSize)"
     assert tab.evaluate(f"Math.min(...[...document.querySelectorAll('main *')].map({size}))") >= 10.5
     assert tab.complaints == []
+
+
+def test_names_and_patterns_stay_whole_where_there_is_room(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, graph = large_content(2)
+    monkeypatch.setattr(whole_page, "graph_data", lambda *_: graph)
+    pattern = r'"{re}.*\\[downsample\\]/.*"'
+    first = content.rows[0]
+    site = replace(first.site, binarized=False, reason=f"in ignored_scopes: {pattern}")
+    row = replace(first, site=site, entry="layers.1.0.downsample.0", runtimes={})
+    path = tmp_path / "whole.html"
+    path.write_text(page(replace(content, rows=(row, *content.rows))), encoding="utf-8")
+    tab = opened(browser, path)
+    table = "document.querySelector('.fxbin-layers')"
+    assert tab.evaluate(f"{table}.scrollWidth") == tab.evaluate(f"{table}.clientWidth")
+    for selector, text in (("td.name code", row.entry), (".no .whole", pattern)):
+        shown = tab.query_selector(f"tbody tr:first-child {selector}")
+        assert shown.inner_text() == text
+        assert shown.bounding_box()["height"] < 25
+    code, button = (tab.query_selector(f"tbody tr {name}").bounding_box() for name in ("code", ".copy"))
+    assert abs(code["y"] - button["y"]) < 10
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -95,6 +95,11 @@ def test_page_has_all_sections(parsed: Parsed) -> None:
         assert said in parsed.text
 
 
+def test_words_of_reasons_do_not_wrap(html: str) -> None:
+    assert '<span>in ignored_scopes: <span class="whole">&quot;stem&quot;</span></span>' in html
+    assert "<code>body.0.conv</code>" in html  # without places to wrap at, as it is short
+
+
 def test_parts_without_data_are_left_out() -> None:
     bare = Parsed(page(small_content(inputs=None, epochs=(), best=None, timings=None, facts={}, config="")))
     for heading in ("Training", "Activations around their thresholds", "Size and speed", "Config"):

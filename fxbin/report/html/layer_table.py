@@ -5,12 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fxbin.report.html.layer_rows import LayerRow, runs_in_one_bit
-from fxbin.report.html.markup import COPY_BUTTON, breakable, text
+from fxbin.report.html.markup import COPY_BUTTON, breakable, text, unbroken
 from fxbin.report.target import TARGETS, Target
 from fxbin.report.units import count_text, shape_text, size_text
 
 BY = "\N{MULTIPLICATION SIGN}"
 NONE = "\N{EN DASH}"
+
+NAME = 24
+"""Characters up to which a name stays on one line, where a window of 1200 pixels has room for all columns."""
+
+WORD = 28
+"""The same for a word of a reason, such as a pattern."""
 
 
 def heading(target: Target) -> str:
@@ -104,7 +110,8 @@ def _columns(rows: Sequence[LayerRow], targets: Sequence[Target], *, copies: boo
 def _name(row: LayerRow, *, copies: bool) -> Cell:
     button = COPY_BUTTON if copies else ""
     kind = "" if row.site.op == "conv2d" else f' <small class="op">{text(row.site.op)}</small>'
-    return Cell(f"<code>{breakable(row.entry)}</code>{kind}{button}", row.entry if copies else "", "name")
+    name = unbroken(row.entry, NAME) if len(row.entry) <= NAME else breakable(row.entry)
+    return Cell(f"<code>{name}</code>{kind}{button}", row.entry if copies else "", "name")
 
 
 def _bits(row: LayerRow) -> Cell:
@@ -141,7 +148,7 @@ def _share(value: float | None) -> Cell:
 
 
 def _precision(row: LayerRow) -> Cell:
-    return Cell(text(row.precision), "", f"why {'ok' if row.site.binarized else 'no'}")
+    return Cell(unbroken(row.precision, WORD), "", f"why {'ok' if row.site.binarized else 'no'}")
 
 
 def _planned(row: LayerRow, target: Target) -> Cell:
@@ -151,4 +158,4 @@ def _planned(row: LayerRow, target: Target) -> Cell:
     if runs_in_one_bit(found):
         return Cell("1 bit", "", "why ok", tip=found.reason)
     said = f"{found.mode}: {found.reason}" if found.reason else str(found.mode)
-    return Cell(text(said), "", "why no")
+    return Cell(unbroken(said, WORD), "", "why no")

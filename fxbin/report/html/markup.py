@@ -1,6 +1,7 @@
 """Text and data inside HTML, so that nothing in a name or a message is taken for markup."""
 
 import json
+import re
 from html import escape
 from importlib import resources
 from typing import Any
@@ -22,6 +23,23 @@ def breakable(name: str) -> str:
     'a.<wbr>b/<wbr>c'
     """
     return text(name).replace(".", ".<wbr>").replace("/", "/<wbr>")
+
+
+def unbroken(said: str, longest: int) -> str:
+    """`said` as text that wraps at spaces, and within words only where these have over `longest` characters.
+
+    >>> unbroken('in scopes: "a.*[b]"', 8)
+    'in scopes: <span class="whole">&quot;a.*[b]&quot;</span>'
+    """
+    return " ".join(
+        f'<span class="whole">{text(word)}</span>' if len(word) <= longest and _may_wrap(word) else text(word)
+        for word in said.split(" ")
+    )
+
+
+def _may_wrap(word: str) -> bool:
+    """Whether a browser may break `word`, which has no space: it does at brackets, slashes and dashes."""
+    return re.fullmatch(r"[\w.,:;]*", word) is None
 
 
 def data_script(name: str, value: Any) -> str:
