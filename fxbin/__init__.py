@@ -11,7 +11,7 @@
 ...     schedule.optimizer.zero_grad(); loss.backward(); schedule.optimizer.step(); schedule.step(1.0)
 >>> deployed = fxbin.deploy(binarized)  # 1 bit in PyTorch; export_onnx and export_program write files
 >>> binarized.binarization
-<BinarizationState: stage 'activations and weights', epoch 1; of 2 call sites, 2 have ... binarized weights>
+<BinarizationState: stage 'activations and weights', epoch 1, finished; of 2 call sites, 2 have ... weights>
 
 Begin with `transform`, `StagedSchedule`, `summary`, `deploy`, `export_onnx`. README.md names the guides.
 
