@@ -12,7 +12,7 @@ from fxbin.config.data import Pictures
 from fxbin.errors import DataError
 from fxbin.errors.messages import listed
 from fxbin.train.data import Data
-from fxbin.train.data.included import LOADERS
+from fxbin.train.data.included import is_in_memory
 from fxbin.train.data.kept import class_names, preprocessing
 from fxbin.train.evaluated import evaluated_form
 
@@ -60,7 +60,7 @@ def with_kept_preprocessing(config: Config, kept: Mapping[str, Any] | None) -> C
     Mean and deviation of other data would be other numbers than those that the network was trained with.
     """
     known = preprocessing(kept)
-    if config.data in LOADERS or config.data.startswith("idx:"):
+    if is_in_memory(config.data):
         # Kept in memory as they are: not even the defaults, which a checkpoint spells out, may be given.
         return config.model_copy(update={"pictures": Pictures()})
     if known is None:
@@ -82,8 +82,7 @@ def preprocessed_as_begun(config: Config, kept: Mapping[str, Any] | None) -> Con
     """
     known = preprocessing(kept)
     sizes = [tuple(info.sample_size[1:]) for info in config.input_info[:1]]
-    is_in_memory = config.data in LOADERS or config.data.startswith("idx:")
-    if known is None or is_in_memory or sizes != [(known.channels, known.height, known.width)]:
+    if known is None or is_in_memory(config.data) or sizes != [(known.channels, known.height, known.width)]:
         return config
     return with_kept_preprocessing(config, kept)
 

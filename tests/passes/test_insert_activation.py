@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fxbin.added import Hardtanh, RPReLU
 from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU
@@ -38,11 +38,16 @@ def test_it_takes_the_place_of_the_relu_behind_the_sum_of_a_block(
     assert isinstance(module.get_submodule(f"conv2.{pass_.key}"), layer)
 
 
-def test_with_shortcuts_each_convolution_gets_one() -> None:
-    module = marked(Residual(2, 4, stride=2), 1, 2, 4, 4, keep="downsample")
+def with_shortcuts(module: fx.GraphModule) -> fx.GraphModule:
+    """`module`, rewritten so that each of its binarized convolutions has a shortcut."""
     shortcuts = AddShortcuts()
     shortcuts.decide([module.graph], module)
     shortcuts.apply(module.graph, module)
+    return module
+
+
+def test_with_shortcuts_each_convolution_gets_one() -> None:
+    module = with_shortcuts(marked(Residual(2, 4, stride=2), 1, 2, 4, 4, keep="downsample"))
     assert_rewrites_network(
         InsertRPReLU(),
         module,
@@ -65,10 +70,7 @@ def test_with_shortcuts_each_convolution_gets_one() -> None:
 
 
 def test_of_a_binarized_shortcut_only_the_sum_behind_it_gets_one() -> None:
-    module = marked(Residual(2, 4, stride=2), 1, 2, 4, 4)
-    shortcuts = AddShortcuts()
-    shortcuts.decide([module.graph], module)
-    shortcuts.apply(module.graph, module)
+    module = with_shortcuts(marked(Residual(2, 4, stride=2), 1, 2, 4, 4))
     assert reasons(InsertRPReLU(), module) == {
         "conv1": "",
         "downsample_0": "its sum goes into another sum alone",

@@ -119,13 +119,18 @@ def test_graph_folds_and_unfolds(browser: Any, small: Path) -> None:
     assert tab.complaints == []
 
 
+def told_at(tab: Any, share: float) -> str:
+    """What the first chart tells where the pointer is, as a share of its width."""
+    plot = tab.locator(".plot").first.bounding_box()
+    tab.mouse.move(plot["x"] + plot["width"] * share, plot["y"] + 50)
+    told: str = tab.locator(".readout").first.inner_text()
+    return told
+
+
 def test_curves_tell_their_values(browser: Any, small: Path) -> None:
     tab = opened(browser, small)
-    box = tab.locator(".plot").first.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
-    assert tab.locator(".readout").first.inner_text() == "epoch 4 · activations · held-out 80"
-    tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 50)
-    assert tab.locator(".readout").first.inner_text() == "epoch 3 · in best.pt · activations · held-out 70"
+    assert told_at(tab, 0.99) == "epoch 4 · activations · held-out 80"
+    assert told_at(tab, 0.6) == "epoch 3 · in best.pt · activations · held-out 70"
 
 
 def test_curves_tell_what_is_not_finite_and_the_epoch_within_its_phase(browser: Any, tmp_path: Path) -> None:
@@ -136,11 +141,8 @@ def test_curves_tell_what_is_not_finite_and_the_epoch_within_its_phase(browser: 
     path = tmp_path / "diverged.html"
     path.write_text(page(small_content(epochs=recorded, best=None)), encoding="utf-8")
     tab = opened(browser, path)
-    box = tab.locator(".plot").first.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 50)
-    assert tab.locator(".readout").first.inner_text() == "epoch 1 · staged · training loss NaN"
-    tab.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50)
-    assert tab.locator(".readout").first.inner_text() == "epoch 2 · pretraining · training loss 0.25"
+    assert told_at(tab, 0.99) == "epoch 1 · staged · training loss NaN"
+    assert told_at(tab, 0.5) == "epoch 2 · pretraining · training loss 0.25"
     assert tab.complaints == []
 
 

@@ -33,6 +33,11 @@ MNIST_SPLIT_SEED = 0
 """Seed that selects the held-out images."""
 
 
+def is_in_memory(data: str) -> bool:
+    """Whether the set that the config key `data` names is kept in memory, and its pictures as they are."""
+    return data in LOADERS or data.partition(":")[0] == "idx"
+
+
 def load_images(name: str, directory: Path | None = None) -> ImageData:
     """Load a data set by name: ``"mnist"`` or ``"fashion-mnist"``.
 

@@ -12,7 +12,7 @@ from fxbin.config import Config
 from fxbin.errors import ConfigError, DataError
 from fxbin.train.data.folder import open_folder
 from fxbin.train.data.hub import open_hub
-from fxbin.train.data.included import LOADERS, load_idx, load_images
+from fxbin.train.data.included import is_in_memory, load_idx, load_images
 from fxbin.train.data.indexed import pair_of
 from fxbin.train.data.interface import Data
 from fxbin.train.data.loader_data import LoaderData
@@ -34,7 +34,7 @@ def open_data(config: Config) -> Data:
     Raises DataError if it is not known, not there or damaged, ConfigError if the config does not fit it.
     """
     kind, _, rest = config.data.partition(":")
-    check_keys(config, kind)
+    check_keys(config)
     if is_own(config.data):
         return _own(config)
     if kind == "wds":
@@ -95,11 +95,11 @@ def _own(config: Config) -> Data:
     return SequenceData(own.training, own.held_out, names, preprocessing_of(config, measure), config)
 
 
-def check_keys(config: Config, kind: str) -> None:
-    """Raise ConfigError if the config asks for what is not done to data of this kind."""
+def check_keys(config: Config) -> None:
+    """Raise ConfigError if the config asks for what is not done to data of its kind."""
     given = [f"augmentation.{key}" for key in ("crop", "rand_augment") if getattr(config.augmentation, key)]
     given += [f"pictures.{key}" for key in sorted(config.pictures.model_fields_set)]
-    in_memory = config.data in LOADERS or kind == "idx"
+    in_memory = is_in_memory(config.data)
     unused = given if in_memory else []
     if config.data_held_out and (in_memory or is_own(config.data)):
         unused.append("data_held_out")

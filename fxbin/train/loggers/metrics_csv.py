@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from fxbin.export.output_file import replace_file
 from fxbin.train.history import EpochRecord
 
 COLUMNS = (
@@ -37,13 +38,7 @@ class MetricsCsv:
         self._path = path
         rows = [",".join(("epoch", *COLUMNS)) + "\n"]
         rows += [_row(record, index) for index, record in enumerate(history, start=1)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_text("".join(rows), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, "".join(rows))
 
     def add(self, record: EpochRecord, epoch: int) -> None:
         """Append the row of one epoch; `epoch` counts from 1 over both phases."""
