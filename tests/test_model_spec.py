@@ -1,3 +1,5 @@
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from torch import nn
 
 from fxbin.errors import ConfigError
 from fxbin.train import model_spec
-from fxbin.train.model_spec import build_model
+from fxbin.train.model_spec import build_model, import_library
 from fxbin.train.models import ResNetThin
 
 SOURCE = """
@@ -109,3 +111,20 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_own_models_have_no_pretrained_weights() -> None:
     with pytest.raises(ConfigError, match="'resnet_thin' has no pretrained weights"):
         build_model("resnet_thin", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("`torch.jit.script` is deprecated. Please switch.", 0), ("weights are old", 1)]
+)
+def test_what_a_library_scripts_on_import_is_no_warning_to_users(
+    text: str, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "library_that_warns.py").write_text(
+        f"import warnings\nwarnings.warn({text!r}, FutureWarning)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        import_library("library_that_warns", "library_that_warns:net")
+    del sys.modules["library_that_warns"]
+    assert len(warned) == shown

@@ -43,8 +43,10 @@ def test_config_shows_what_its_preset_sets() -> None:
 
 def test_help_of_the_config_begins_with_its_keys() -> None:
     head = pydoc.plain(pydoc.render_doc(fxbin.Config)).partition("The options of")[0]
-    assert "Config(*, compression, " in head
-    assert "input_info=(), preset=None" in head
+    # From Python 3.13 on, a long signature has a line for each parameter.
+    signature = head.replace(" ", "").replace("\n|", "")
+    assert "Config(*,compression," in signature
+    assert "input_info=(),preset=None" in signature
     assert "typing" not in head
     assert "log_dir" not in head  # has no effect
     assert "schema_file" not in head  # in a config it is "$schema"

@@ -10,6 +10,7 @@
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -110,7 +111,10 @@ def import_library(module: str, spec: str) -> ModuleType:
         raise ConfigError(f"model: {spec!r} needs the package {package}: `pip install {package}`.")
     declare_operators()  # timm imports torchvision, too
     try:
-        return import_module(module)
+        with warnings.catch_warnings():
+            # timm scripts functions while it is imported, which nobody who names a model of it can change.
+            warnings.filterwarnings("ignore", r"`torch\.jit\..*is deprecated", FutureWarning)
+            return import_module(module)
     # RuntimeError too: torchvision raises it where its binary does not fit the installed torch.
     except (ImportError, RuntimeError) as error:
         raise ConfigError(
