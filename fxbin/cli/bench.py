@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fxbin.atomic_write import replace_file
 from fxbin.cli.network import network_from
 from fxbin.cli.number_options import whole_number
 from fxbin.cli.options import (
@@ -18,7 +19,7 @@ from fxbin.cli.options import (
     TimeLimitOption,
     runtime_names,
 )
-from fxbin.export.output_file import check_writable_file, explained_writing, replace_file
+from fxbin.export.output_file import check_writable_file, explained_writing
 from fxbin.export.output_path import check_output_name
 from fxbin.verification.time_limit import TIME_LIMIT
 

@@ -1,13 +1,13 @@
-"""Writes output files as a whole, and finds before the work that one cannot be written."""
+"""Finds before the work that an output file cannot be written, and says why."""
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fxbin.atomic_write import is_replaceable
 from fxbin.errors import ExportError, FxbinError
 
 REASONS = {
@@ -53,36 +53,6 @@ def why_not_writable(folder: Path) -> str | None:
     except OSError as error:
         return f"in {place}, {REASONS.get(error.errno or 0, error.strerror)}"
     return None
-
-
-def replace_file(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path`, and make its folder; a crash or a full disk leaves the old file or the new.
-
-    Text is written in UTF-8. A link stays one: the file that it leads to is replaced. What is no file, such
-    as a pipe, is written to.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    target = path.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not is_replaceable(target):
-        target.write_bytes(data)
-        return
-    temporary = target.with_name(f".fxbin-{os.getpid()}.tmp")  # a short name, as that of `path` may be long
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def is_replaceable(target: Path) -> bool:
-    """Whether `target` is a file or not there: another file may take the place of neither pipe nor device."""
-    return target.is_file() or not target.exists()
 
 
 @contextmanager

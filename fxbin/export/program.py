@@ -1,15 +1,14 @@
 """Writes a deployed model as a program of `torch.export`, which PyTorch runs without the model's code."""
 
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fxbin import torch_private
+from fxbin.atomic_write import replacing
 from fxbin.binarized.unwrap import transformed
 from fxbin.config.example_inputs import given_inputs
 from fxbin.deployment import DeployedModule, deploy
@@ -70,13 +69,8 @@ def export_program(
     args, kwargs = given_inputs(binarized, binarized.binarization.config, example_inputs, example_kwargs)
     deployed = deploy(model, args, example_kwargs=kwargs, calibration=calibration)
     program = _program(deployed, (args, dict(kwargs)), dynamic_batch=dynamic_batch)
-    with (
-        explained_writing(path, "path"),
-        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
-    ):
-        new = Path(folder) / path.name
-        torch.export.save(program, new)
-        new.replace(path)
+    with explained_writing(path, "path"), replacing(path) as stream:
+        torch.export.save(program, stream)
     return deployed
 
 

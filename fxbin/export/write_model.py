@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxbin.atomic_write import replace_file
 from fxbin.errors import ExportError
 from fxbin.export.output_file import explained_writing
 
@@ -29,25 +30,31 @@ def write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None
 
 
 def _write_model(proto: "onnx.ModelProto", path: Path, external_data: bool | None) -> int:
-    import onnx
 
     if external_data is None:
         external_data = proto.ByteSize() > MAX_FILE_SIZE
+    if external_data:
+        return _write_with_data(proto, path)
+    _check(proto)
+    content = proto.SerializeToString()
+    replace_file(path, content)
+    return len(content)
+
+
+def _write_with_data(proto: "onnx.ModelProto", path: Path) -> int:
+    import onnx
+
     data = path.with_name(f"{path.name}.data")
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
         file = Path(name) / path.name
-        if external_data:
-            onnx.save_model(
-                proto,
-                file,
-                save_as_external_data=True,
-                location=data.name,
-                size_threshold=SMALLEST_EXTERNAL,
-            )
-            _check(file)
-        else:
-            _check(proto)
-            file.write_bytes(proto.SerializeToString())
+        onnx.save_model(
+            proto,
+            file,
+            save_as_external_data=True,
+            location=data.name,
+            size_threshold=SMALLEST_EXTERNAL,
+        )
+        _check(file)
         size = sum(part.stat().st_size for part in Path(name).iterdir())
         # The data is moved first, so that the graph is never without it.
         for part in sorted(Path(name).iterdir(), reverse=True):

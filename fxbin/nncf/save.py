@@ -1,16 +1,16 @@
 """Writes a checkpoint for NNCF: `save_nncf_checkpoint`."""
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fxbin import torch_private
+from fxbin.atomic_write import replacing
 from fxbin.binarized.module import BinarizedModule
 from fxbin.binarized.unwrap import transformed
 from fxbin.errors import CheckpointError
@@ -176,15 +176,8 @@ class _PickleModule:
 
 def _write(content: dict[str, Any], path: Path) -> None:
     """Write `content` to `path` atomically; raise CheckpointError if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    stream: IO[bytes]
     try:
-        with temporary.open("wb") as stream:
+        with replacing(path) as stream:
             torch.save(content, stream, pickle_module=_PickleModule)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Checkpoints: one file with everything a training run needs to resume as if it had not been stopped."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from fxbin.atomic_write import replacing
 from fxbin.binarizers.ranks import rank_count
 from fxbin.errors import CheckpointError
 from fxbin.errors.messages import listed
@@ -84,18 +84,11 @@ OPTIONAL = {"average", "teacher_config", "config_folder", "scaler", "data", "pos
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `path` so that a crash at any moment leaves either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Always the same name, so that the next run overwrites a file that a killed run left behind.
-    temporary = path.with_name(f".{path.name}.tmp")
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     content = {key: value for key, value in content.items() if key not in OPTIONAL or value is not None}
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Always the same name, so that the next run overwrites a file that a killed run left behind.
+    with replacing(path, f".{path.name}.tmp") as stream:
+        torch.save(content, stream)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:

@@ -4,8 +4,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxbin.atomic_write import replace_file
 from fxbin.errors import DataError
-from fxbin.export.output_file import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,10 +9,10 @@ import torch
 from graphviz import FORMATS, Digraph
 from torch import Tensor
 
+from fxbin.atomic_write import replace_file
 from fxbin.drawing.dot import to_dot
 from fxbin.errors import DataError, ExportError
 from fxbin.export import ExportMode, export_onnx
-from fxbin.export.output_file import replace_file
 from fxbin.report.summarize import summary
 from fxbin.train.best import best_of, best_path
 from fxbin.train.curves import draw_curves

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fxbin.atomic_write import replace_file
 from fxbin.errors import DataError
-from fxbin.export.output_file import replace_file
 from fxbin.train.history import PRETRAINING, EpochRecord, accuracy_after_stages
 
 _REPAIR = "Run `fxbin train` again, which rewrites it, or remove it."

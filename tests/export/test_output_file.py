@@ -3,14 +3,14 @@
 import os
 import resource
 import signal
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fxbin.atomic_write import replace_file
 from fxbin.errors import ExportError
-from fxbin.export.output_file import check_writable_file, explained_writing, replace_file
+from fxbin.export.output_file import check_writable_file, explained_writing
 
 
 def refused(path: Path) -> str:
@@ -50,20 +50,6 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
         if is_root:
             os.seteuid(0)
     assert "cannot be written: Permission denied" in message
-
-
-def test_a_file_is_replaced_with_its_permissions_and_links_stay(tmp_path: Path) -> None:
-    old, link = tmp_path / "old.html", tmp_path / "link.html"
-    old.write_text("old")
-    old.chmod(0o640)
-    link.symlink_to(old)
-    replace_file(link, "ä")
-    assert old.read_bytes() == "ä".encode()
-    assert link.is_symlink()
-    assert stat.S_IMODE(old.stat().st_mode) == 0o640
-    replace_file(tmp_path / "new" / "page.html", b"1")
-    assert (tmp_path / "new" / "page.html").read_bytes() == b"1"
-    assert sorted(tmp_path.rglob(".*")) == []
 
 
 @pytest.fixture

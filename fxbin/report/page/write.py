@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from fxbin.atomic_write import replace_file
 from fxbin.errors import ExportError
-from fxbin.export.output_file import check_writable_file, explained_writing, replace_file
+from fxbin.export.output_file import check_writable_file, explained_writing
 from fxbin.export.output_path import checked_order
 from fxbin.report.benchmark import BenchmarkReport
 from fxbin.report.page.content import content_of

@@ -1,11 +1,12 @@
 """Keeps what was counted of each shard in the user's cache folder, a file a shard."""
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from fxbin.atomic_write import replace_file
 from fxbin.engine.build import chosen_folder
 
 FORMAT = 2
@@ -44,13 +45,8 @@ def keep(where: str, counted: Counted) -> None:
     path = _path(where)
     if path is None:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(asdict(counted)), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        return
+    with suppress(OSError):
+        replace_file(path, json.dumps(asdict(counted)))
 
 
 def forget(where: str) -> None:

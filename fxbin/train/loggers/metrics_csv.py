@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from fxbin.export.output_file import replace_file
+from fxbin.atomic_write import replace_file
 from fxbin.train.history import EpochRecord
 
 COLUMNS = (
