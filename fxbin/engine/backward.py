@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fxbin.engine.derivative import Derivative
-from fxbin.engine.library import Engine, LevelCall, SteCall, WeightCall
+from fxbin.engine.library import Engine
 from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
+from fxbin.engine.structs import LevelCall, SteCall, WeightCall
 
 
 def ste_gradients(

@@ -4,8 +4,9 @@ from ctypes import sizeof
 
 from torch import Tensor
 
-from fxbin.engine.library import CountCall, Engine
+from fxbin.engine.library import Engine
 from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
+from fxbin.engine.structs import CountCall
 
 
 def count_high(engine: Engine, x: Tensor, threshold: Tensor, counts: Tensor) -> None:

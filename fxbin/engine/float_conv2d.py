@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from fxbin.engine.binary_conv2d import output_size
-from fxbin.engine.library import ConvShape, Engine, FloatCall
+from fxbin.engine.library import Engine
 from fxbin.engine.memory import Like, aligned, dense, extent, extent_of, is_channels_last, thread_count
+from fxbin.engine.structs import ConvShape, FloatCall
 
 Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair, int]

@@ -1,4 +1,4 @@
-"""The engine as a loaded C library: its structs, and its functions with Python exceptions."""
+"""The engine as a loaded C library: its functions, with Python exceptions."""
 
 import ctypes
 import functools
@@ -6,13 +6,24 @@ import os
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from fxbin.engine.build import built_library
+from fxbin.engine.structs import (
+    ConvShape,
+    CountCall,
+    EngineCall,
+    FloatCall,
+    LevelCall,
+    RPReLUCall,
+    Size,
+    StandardizeCall,
+    SteCall,
+    WeightCall,
+)
 from fxbin.errors import EngineError
 
 ABI_VERSION = 6
@@ -23,256 +34,23 @@ MAX_CPU = ("portable", "popcnt", "avx2")
 TRAINING = ("1bit", "float")
 """Values of the environment variable FXBIN_TRAINING: whether models in training use the engine."""
 
-_Size = ctypes.c_int64
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = (
-        ("channels", _Size),
-        ("filters", _Size),
-        ("groups", _Size),
-        ("kernel", _Size * 2),
-        ("stride", _Size * 2),
-        ("dilation", _Size * 2),
-        ("padding", _Size * 4),
-    )
-
-
-class EngineTensor(ctypes.Structure):
-    """The C struct ``fxbin_tensor``: address, number of elements, shape and strides of a tensor."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("size", _Size),
-        ("shape", _Size * 4),
-        ("stride", _Size * 4),
-    )
-
-
-class EngineCall(ctypes.Structure):
-    """The C struct ``fxbin_call``: one convolution of weight bits."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("x", EngineTensor),
-        ("x_dtype", _Size),
-        ("thresholds", ctypes.c_void_p),
-        ("thresholds_size", _Size),
-        ("x_levels", ctypes.c_void_p),
-        ("x_levels_size", _Size),
-        ("weight_bits", ctypes.c_void_p),
-        ("weight_bits_size", _Size),
-        ("w_levels", ctypes.c_void_p),
-        ("w_levels_size", _Size),
-        ("bias", ctypes.c_void_p),
-        ("bias_size", _Size),
-        ("residual", EngineTensor),
-        ("activation", _Size),
-        ("slope", ctypes.c_void_p),
-        ("slope_size", _Size),
-        ("y", EngineTensor),
-        ("y_bits", EngineTensor),
-        ("y_thresholds", ctypes.c_void_p),
-        ("y_thresholds_size", _Size),
-        ("kernel", ctypes.c_char_p),
-        ("threads", _Size),
-        ("parallel_for", ctypes.c_void_p),
-        ("parallel_context", ctypes.c_void_p),
-    )
-
-
-class FloatCall(ctypes.Structure):
-    """The C struct ``fxbin_float_call``: one convolution of a float weight, as in training."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("shape", _Shape),
-        ("x", EngineTensor),
-        ("thresholds", ctypes.c_void_p),
-        ("thresholds_size", _Size),
-        ("low", ctypes.c_float),
-        ("high", ctypes.c_float),
-        ("weight", ctypes.c_void_p),
-        ("weight_size", _Size),
-        ("scales", ctypes.c_void_p),
-        ("scales_size", _Size),
-        ("centers", ctypes.c_void_p),
-        ("centers_size", _Size),
-        ("bias", ctypes.c_void_p),
-        ("bias_size", _Size),
-        ("y", EngineTensor),
-        ("threads", _Size),
-    )
-
-
-class SteCall(ctypes.Structure):
-    """The C struct ``fxbin_ste_call``: the backward of an activation binarizer."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("g", ctypes.c_void_p),
-        ("x", ctypes.c_void_p),
-        ("grad_x", ctypes.c_void_p),
-        ("fired", ctypes.c_void_p),
-        ("size", _Size),
-        ("pictures", _Size),
-        ("channels", _Size),
-        ("plane", _Size),
-        ("is_planar", _Size),
-        ("thresholds", ctypes.c_void_p),
-        ("thresholds_size", _Size),
-        ("low", ctypes.c_float),
-        ("high", ctypes.c_float),
-        ("estimator", _Size),
-        ("parameter", ctypes.c_float),
-        ("peak", ctypes.c_float),
-        ("sums", ctypes.c_void_p),
-        ("sums_size", _Size),
-        ("threads", _Size),
-    )
-
-
-class CountCall(ctypes.Structure):
-    """The C struct ``fxbin_count_call``: how many activations of each channel are high."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("x", ctypes.c_void_p),
-        ("size", _Size),
-        ("pictures", _Size),
-        ("channels", _Size),
-        ("plane", _Size),
-        ("is_planar", _Size),
-        ("thresholds", ctypes.c_void_p),
-        ("thresholds_size", _Size),
-        ("counts", ctypes.c_void_p),
-        ("counts_size", _Size),
-        ("threads", _Size),
-    )
-
-
-class LevelCall(ctypes.Structure):
-    """The C struct ``fxbin_level_call``: gradients of a weight and of the levels of its input."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("grad_w", ctypes.c_void_p),
-        ("w", ctypes.c_void_p),
-        ("w_size", _Size),
-        ("high", ctypes.c_float),
-        ("multiplier", ctypes.c_double),
-        ("sums", ctypes.c_void_p),
-        ("sums_size", _Size),
-        ("t", ctypes.c_void_p),
-        ("channels", _Size),
-        ("grad_scale", ctypes.c_void_p),
-        ("grad_logit", ctypes.c_void_p),
-    )
-
-
-class WeightCall(ctypes.Structure):
-    """The C struct ``fxbin_weight_call``: what follows from the gradient of a two-level weight."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("g", ctypes.c_void_p),
-        ("w", ctypes.c_void_p),
-        ("w_size", _Size),
-        ("filters", _Size),
-        ("scales", ctypes.c_void_p),
-        ("scales_size", _Size),
-        ("estimator", _Size),
-        ("parameter", ctypes.c_float),
-        ("peak", ctypes.c_float),
-        ("is_scaled", _Size),
-        ("products", ctypes.c_void_p),
-        ("sums", ctypes.c_void_p),
-        ("sums_size", _Size),
-        ("more", ctypes.c_double),
-        ("low", ctypes.c_float),
-        ("high", ctypes.c_float),
-        ("grad_thresholds", ctypes.c_void_p),
-        ("grad_thresholds_size", _Size),
-        ("grad_levels", ctypes.c_void_p),
-    )
-
-
-class StandardizeCall(ctypes.Structure):
-    """The C struct ``fxbin_standardize_call``: standardized weights, or their gradient."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("w", ctypes.c_void_p),
-        ("v", ctypes.c_void_p),
-        ("g", ctypes.c_void_p),
-        ("size", _Size),
-        ("means", ctypes.c_void_p),
-        ("inverses", ctypes.c_void_p),
-        ("filters", _Size),
-        ("smallest", ctypes.c_float),
-    )
-
-
-class RPReLUCall(ctypes.Structure):
-    """The C struct ``fxbin_rprelu_call``: an RPReLU, or its gradients."""
-
-    _fields_ = (
-        ("struct_size", _Size),
-        ("x", ctypes.c_void_p),
-        ("g", ctypes.c_void_p),
-        ("y", ctypes.c_void_p),
-        ("size", _Size),
-        ("pictures", _Size),
-        ("channels", _Size),
-        ("plane", _Size),
-        ("is_planar", _Size),
-        ("gamma", ctypes.c_void_p),
-        ("zeta", ctypes.c_void_p),
-        ("beta", ctypes.c_void_p),
-        ("grad_gamma", ctypes.c_void_p),
-        ("grad_zeta", ctypes.c_void_p),
-        ("grad_beta", ctypes.c_void_p),
-        ("threads", _Size),
-    )
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """The sizes that all calls of a convolution have in common."""
-
-    channels: int
-    filters: int
-    groups: int
-    kernel: tuple[int, int]
-    """Height, width; `stride` and `dilation` are vertical, horizontal."""
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int, int, int]
-    """Top, bottom, left, right."""
-
-    def as_struct(self) -> _Shape:
-        """Return the C struct ``fxbin_shape`` with these sizes."""
-        return _Shape(
-            self.channels, self.filters, self.groups, self.kernel, self.stride, self.dilation, self.padding
-        )
-
 
 class Engine:
     """The functions of the loaded library."""
 
     def __init__(self, path: Path) -> None:
         self._functions: Any = ctypes.CDLL(str(path))
-        self._functions.fxbin_abi_version.restype = _Size
+        self._functions.fxbin_abi_version.restype = Size
         self._functions.fxbin_last_error.restype = ctypes.c_char_p
         self._functions.fxbin_kernel_name.restype = ctypes.c_char_p
-        self._functions.fxbin_kernel_name.argtypes = [_Size]
-        self._functions.fxbin_weights_held.restype = _Size
+        self._functions.fxbin_kernel_name.argtypes = [Size]
+        self._functions.fxbin_weights_held.restype = Size
         self._functions.fxbin_weights_held.argtypes = [ctypes.c_void_p]
         self._functions.fxbin_weights_destroy.restype = None
         self._functions.fxbin_weights_destroy.argtypes = [ctypes.c_void_p]
         self._functions.fxbin_convolve.argtypes = [ctypes.c_void_p, ctypes.POINTER(EngineCall)]
         self._functions.fxbin_quantize.argtypes = [
-            ctypes.c_void_p, _Size, ctypes.c_float, _Size, ctypes.c_void_p, _Size, _Size,
+            ctypes.c_void_p, Size, ctypes.c_float, Size, ctypes.c_void_p, Size, Size,
         ]  # fmt: skip
         self._functions.fxbin_convolve_floats.argtypes = [ctypes.POINTER(FloatCall)]
         self._functions.fxbin_ste_gradients.argtypes = [ctypes.POINTER(SteCall)]
@@ -284,8 +62,8 @@ class Engine:
         self._functions.fxbin_rprelu.argtypes = [ctypes.POINTER(RPReLUCall)]
         self._functions.fxbin_rprelu_gradients.argtypes = [ctypes.POINTER(RPReLUCall)]
         address = ctypes.c_void_p
-        self._functions.fxbin_mean_magnitudes.argtypes = [address, _Size, address, _Size]
-        self._functions.fxbin_weight_levels.argtypes = [address, _Size, address, _Size, address]
+        self._functions.fxbin_mean_magnitudes.argtypes = [address, Size, address, Size]
+        self._functions.fxbin_weight_levels.argtypes = [address, Size, address, Size, address]
         version = self._functions.fxbin_abi_version()
         if version != ABI_VERSION:
             raise EngineError(f"{path} is of version {version} of the engine, fxbin needs {ABI_VERSION}")
@@ -307,8 +85,8 @@ class Engine:
 
     def output_size(self, shape: ConvShape, size: Sequence[int]) -> tuple[int, int]:
         """Return height and width of the output for an input of the height and width `size`."""
-        found, struct = (_Size * 2)(), shape.as_struct()
-        self.check(self._functions.fxbin_output_size(ctypes.byref(struct), (_Size * 2)(*size), found))
+        found, struct = (Size * 2)(), shape.as_struct()
+        self.check(self._functions.fxbin_output_size(ctypes.byref(struct), (Size * 2)(*size), found))
         return found[0], found[1]
 
     def quantize(self, x: Tensor, inverse_scale: float, zero_point: int, y: Tensor, threads: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fxbin.engine.library import EngineTensor
+from fxbin.engine.structs import EngineTensor
 
 _NOTHING = EngineTensor()
 

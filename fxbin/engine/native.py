@@ -10,8 +10,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fxbin import torch_private
 from fxbin.engine.binary_conv2d import ACTIVATIONS, BinaryConv2d
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineWeights
+from fxbin.engine.library import Engine, EngineWeights
 from fxbin.engine.memory import Like, aligned, dense, extent, place, thread_count
+from fxbin.engine.structs import ConvShape, EngineCall
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
 """Values of the C enum ``fxbin_dtype``."""

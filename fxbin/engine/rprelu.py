@@ -5,8 +5,9 @@ from ctypes import sizeof
 import torch
 from torch import Tensor
 
-from fxbin.engine.library import Engine, RPReLUCall
+from fxbin.engine.library import Engine
 from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
+from fxbin.engine.structs import RPReLUCall
 
 
 def rprelu(engine: Engine, x: Tensor, gamma: Tensor, zeta: Tensor, beta: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from ctypes import sizeof
 import torch
 from torch import Tensor
 
-from fxbin.engine.library import Engine, StandardizeCall
+from fxbin.engine.library import Engine
 from fxbin.engine.memory import dense, in_layout, is_channels_last
+from fxbin.engine.structs import StandardizeCall
 
 
 def standardize(engine: Engine, w: Tensor, means: Tensor, smallest: float) -> tuple[Tensor, Tensor]:

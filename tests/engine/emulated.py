@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from fxbin.engine.build import SOURCES
 from fxbin.engine.compiler import FLAGS, LIBRARIES
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, EngineWeights
+from fxbin.engine.library import Engine, EngineWeights
+from fxbin.engine.structs import ConvShape, EngineCall, EngineTensor
 from fxbin.errors import EngineError
 from tests.quick_compiler import WARNINGS
 

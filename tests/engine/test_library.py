@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from fxbin.engine.library import ConvShape, Engine, EngineCall, EngineTensor, engine_or_why_not
+from fxbin.engine.library import Engine, engine_or_why_not
+from fxbin.engine.structs import ConvShape, EngineCall, EngineTensor
 from fxbin.errors import EngineError
 
 SHAPE = ConvShape(8, 4, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
