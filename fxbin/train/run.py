@@ -32,6 +32,7 @@ from fxbin.train.located import folder_to_keep
 from fxbin.train.loggers.choose import open_loggers
 from fxbin.train.loggers.logger import LoggerRun
 from fxbin.train.loggers.metrics_csv import MetricsCsv
+from fxbin.train.only_run import only_run
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
 from fxbin.train.output_folder import earlier_outputs, explained
@@ -99,7 +100,8 @@ def train(
     # Connected before the checks: processes share the work of looking at the data.
     with process_group(subject.place):
         notes = check_before_training(subject)
-        return _train(subject, notes, output, progress)
+        with only_run(output) if is_first_process() else nullcontext():
+            return _train(subject, notes, output, progress)
 
 
 def _train(subject: Subject, notes: list[str], output: Path, progress: TrainingProgress) -> Trained:
