@@ -1,5 +1,6 @@
 """Binarizes the weights of the selected conv2d call sites."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,27 +35,35 @@ class InsertWeightBinarizers(Pass):
 
     @override
     def apply(self, graph: fx.Graph, owner: nn.Module) -> bool:
-        chosen = [site for site in call_sites(owner, graph) if _is_pending(site)]
+        sites = [*call_sites(owner, graph)]
+        chosen = [site for site in sites if _is_pending(site)]
         new = filter(_is_new, chosen)
         try_weight_parts(self.mode, self.params, self.parts, (_shape(site.owner, site.w) for site in new))
+        rewrites = _rewrites(sites)
         for site in chosen:
-            self._insert(graph, site)
+            self._insert(graph, site, rewrites)
         return bool(chosen)
 
-    def _insert(self, graph: fx.Graph, site: CallSite) -> None:
+    def _insert(self, graph: fx.Graph, site: CallSite, rewrites: Collection[str]) -> None:
         owner, decision, weight = site.owner, site.selected, site.w
         assert decision is not None
-        add_beside(owner, decision.weight, lambda: self._binarizer(site))
+        add_beside(owner, decision.weight, lambda: self._binarizer(site, rewrites))
         with graph.inserting_before(site.node):
             binarized = graph.call_module(decision.weight, (weight,))
         describe(binarized, spec_of(weight), site.info.beside("weight_binarizer"))
         site.node.replace_input_with(weight, binarized)
 
-    def _binarizer(self, site: CallSite) -> WeightBinarizer:
+    def _binarizer(self, site: CallSite, rewrites: Collection[str]) -> WeightBinarizer:
         binarizer = make_weight_binarizer(self.mode, _shape(site.owner, site.w), self.params, self.parts)
         binarizer.name = site.weight_path or site.name
-        binarizer.keep_mode(self.mode)
+        binarizer.keep_mode(self.mode, rewrites)
         return binarizer
+
+
+def _rewrites(sites: Iterable[CallSite]) -> list[str]:
+    """Names of the rewrites that have changed something at `sites`."""
+    decisions = (site.info.decision for site in sites)
+    return sorted({name for decision in decisions if decision is not None for name in decision.changes})
 
 
 def _is_new(site: CallSite) -> bool:

@@ -1,7 +1,8 @@
 """Which states load into a transformed model, and which are rejected by name."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,8 +11,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 import fxbin
+from fxbin import (
+    ActivationLevels,
+    Levels,
+    WeightLevels,
+)
 from fxbin.added.names import REWRITES
 from fxbin.binarized.module import BinarizedModule
+from fxbin.binarizers.parts import activation_levels, weight_levels
 from fxbin.errors import CheckpointError
 from fxbin.passes import AddShortcuts, InsertHardtanh, InsertRPReLU, NormBeforeBinarize, ReplaceStem, Rewrite
 
@@ -74,16 +81,16 @@ def test_a_state_of_another_mode_is_refused_and_changes_nothing(
 ) -> None:
     state = trained(transformed(saved[0], **saved[1]))
     model = transformed(here[0], **here[1])
-    text = rf"state_dict: 0\.weight_binarizer was saved with mode {message}: its weights would be scaled"
+    text = rf"state_dict: 0\.weight_binarizer was saved with {message}: it would compute"
     unchanged(model, lambda: model.load_state_dict(state, strict=strict), text)
     # Also where only a part is loaded, or the model is a part.
     layer = model.get_submodule("3")
     part = {key.removeprefix("3."): value for key, value in state.items() if key.startswith("3.")}
-    with pytest.raises(CheckpointError, match=rf"weight_binarizer was saved with mode {message}"):
+    with pytest.raises(CheckpointError, match=rf"weight_binarizer was saved with {message}"):
         layer.load_state_dict(part)
     whole = nn.ModuleDict({"net": model})
     in_whole = {f"net.{key}": value for key, value in state.items()}
-    with pytest.raises(CheckpointError, match=rf"net\.0\.weight_binarizer was saved with mode {message}"):
+    with pytest.raises(CheckpointError, match=rf"net\.0\.weight_binarizer was saved with {message}"):
         whole.load_state_dict(in_whole, strict=strict)
 
 
@@ -213,11 +220,14 @@ BIREAL = {"activations": {"levels": {"name": "sign", "learned_scale": False}, "e
 LEARNED = {"activations": {"levels": "sign", "estimator": "approx_sign"}}
 
 
-def rewritten(rewrites: tuple[str, ...], sections: dict[str, Any]) -> BinarizedModule:
+def rewritten(
+    rewrites: tuple[str, ...], sections: dict[str, Any], widths: tuple[int, int] = (4, 6)
+) -> BinarizedModule:
     torch.manual_seed(0)
+    a, b = widths
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 1, 1), nn.BatchNorm2d(6), nn.ReLU(),
-        nn.Conv2d(6, 6, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 2),
+        nn.Conv2d(3, a, 3, 1, 1), nn.ReLU(), nn.Conv2d(a, b, 3, 1, 1), nn.BatchNorm2d(b), nn.ReLU(),
+        nn.Conv2d(b, b, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64 * b, 2),
     )  # fmt: skip
     compression = {"algorithm": "binarization", "rewrites": [*rewrites], **sections}
     return fxbin.transform(net, {"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": compression})
@@ -257,6 +267,107 @@ def test_other_rewrites_and_parts_are_told(saved: Any, here: Any, message: str) 
     state = rewritten(*saved).state_dict()
     model = rewritten(*here)
     unchanged(model, lambda: model.load_state_dict(state), rf"saved with another config\. {message}")
+
+
+@dataclass(frozen=True)
+class OneSided(ActivationLevels):
+    """A rule whose option changes the output, and the names of no parameter."""
+
+    high: float = 2.0
+
+    def parameters(self, channels: int) -> dict[str, Tensor]:
+        return {"shift": torch.zeros(1, channels, 1, 1)}
+
+    def of(self, parameters: Mapping[str, Tensor]) -> Levels:
+        shift = parameters["shift"]
+        return Levels(shift, shift.new_zeros(1), shift.new_full((1,), self.high))
+
+    def start(self, _x: Tensor, _site: str, _alone: bool) -> dict[str, Tensor]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Constant(WeightLevels):
+    """Another one, for weights."""
+
+    size: float = 1.0
+
+    def of(self, w: Tensor, _transformed: Tensor, _parameters: Any) -> tuple[None, Tensor]:
+        return None, w.new_full((1, 1, 1, 1), self.size)
+
+
+@pytest.fixture
+def own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register both, for one test."""
+    monkeypatch.setitem(activation_levels._parts, "one_sided", OneSided)
+    monkeypatch.setitem(weight_levels._parts, "constant", Constant)
+
+
+def clamped(q_max: float) -> dict[str, Any]:
+    return {"weights": {"latent": {"name": "clamp_quantiles", "q_max": q_max}}, "params": PROGRESS}
+
+
+PROGRESS = {"progress_epochs": 2}
+ONE_SIDED = {"activations": {"levels": "one_sided"}}
+
+
+@pytest.mark.usefixtures("own_parts")
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("saved", "here", "message"),
+    [
+        ((("shortcuts",), {}), ((), {}), "weight_binarizer was saved with 'xnor_shortcuts', this .* 'xnor'"),
+        (((), {}), (("shortcuts",), {}), "weight_binarizer was saved with 'xnor', .* 'xnor_shortcuts'"),
+        (
+            (("shortcuts", "hardtanh"), BIREAL),
+            (("shortcuts",), BIREAL),
+            "saved with 'xnor_hardtanh_shortcuts', this model has 'xnor_shortcuts'",
+        ),
+        (
+            ((), clamped(0.9)),
+            ((), clamped(0.99)),
+            "'xnor_filter_mean_clamp_quantiles_q_max_0_9', this .*'xnor_filter_mean_clamp_quantiles'",
+        ),
+        (
+            ((), {"weights": {"levels": {"name": "constant", "size": 3.0}}}),
+            ((), {"weights": {"levels": "constant"}}),
+            "saved with 'xnor_constant_size_3_0_none', this model has 'xnor_constant_none'",
+        ),
+        (
+            ((), {"activations": {"levels": {"name": "one_sided", "high": 3.0}}}),
+            ((), ONE_SIDED),
+            r"0\.activation_binarizer was saved with 'xnor_one_sided_high_3_0', this .*'xnor_one_sided'",
+        ),
+        (((), ONE_SIDED), ((), BIREAL), "saved with 'xnor_one_sided', which this model has not: it would"),
+    ],
+)
+def test_what_changes_no_key_but_the_outputs_is_told(
+    saved: Any, here: Any, message: str, strict: bool
+) -> None:
+    # Shortcuts around convolutions that keep the number of channels have no layers.
+    state = rewritten(saved[0], saved[1], (3, 3)).state_dict()
+    model = rewritten(here[0], here[1], (3, 3))
+    unchanged(model, lambda: model.load_state_dict(state, strict=strict), message)
+    whole = nn.ModuleDict({"net": model})
+    in_whole = {f"net.{key}": value for key, value in state.items()}
+    with pytest.raises(CheckpointError, match=message):
+        whole.load_state_dict(in_whole, strict=strict)
+
+
+@pytest.mark.usefixtures("own_parts")
+@pytest.mark.parametrize("sections", [clamped(0.9), ONE_SIDED, BIREAL], ids=str)
+def test_a_state_with_the_same_rewrites_and_options_loads(sections: dict[str, Any]) -> None:
+    state = rewritten(("shortcuts", "rprelu"), sections).state_dict()
+    model = rewritten(("shortcuts", "rprelu"), sections)
+    assert not any(model.load_state_dict(state))
+    assert [*model.state_dict()] == [*state]
+
+
+def test_where_training_starts_does_not_matter() -> None:
+    levels = {"name": "sign", "learned_scale": False}
+    state = rewritten((), {"activations": {"levels": levels | {"shift_init": "zero"}}}).state_dict()
+    model = rewritten((), {"activations": {"levels": levels | {"shift_init": "mean"}}})
+    assert not any(model.load_state_dict(state))
 
 
 def test_a_plain_models_state_is_told_by_a_rewritten_model() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from fxbin.binarized.state_difference import added_layers, state_difference
-from fxbin.binarizers import Binarizer, WeightBinarizer
+from fxbin.binarizers import Binarizer
 from fxbin.errors import CheckpointError
 from fxbin.errors.messages import listed
 
@@ -27,13 +27,12 @@ def check_state_dict(model: nn.Module, state_dict: Mapping[str, Any], *, strict:
         for path, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, Binarizer)
     }
-    for path, binarizer in binarizers.items():
-        if isinstance(binarizer, WeightBinarizer):
-            binarizer.check_mode(state_dict, f"{path}.")
     if strict:
         own = model.state_dict().keys()
         _check_names([*state_dict], own)
         _check_sites([*state_dict], own, binarizers, model)
+    for path, binarizer in binarizers.items():
+        binarizer.check_mode(state_dict, f"{path}.")
 
 
 def _check_names(keys: list[str], own: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from fxbin.added import AddedLayer
 from fxbin.added.names import REWRITES
 from fxbin.binarizers import Binarizer
-from fxbin.binarizers.weight import MODE_KEY
+from fxbin.binarizers.mode_key import MODE_KEY
 from fxbin.errors.messages import listed
 
 _ADDED = re.compile(rf"((?:(.*)\.)?({'|'.join(REWRITES)})(?:_\d+)?)\..+")

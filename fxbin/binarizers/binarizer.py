@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from fxbin.binarizers.flag import FlagReader, as_flag, new_flag
 from fxbin.binarizers.gradient_mean import GradientMean
+from fxbin.binarizers.mode_key import RecordsMode
 from fxbin.errors import TransformError
 from fxbin.onlookers import is_proxy, program_maker, recorded_call
 
 
-class Binarizer(nn.Module, ABC):
+class Binarizer(RecordsMode, ABC):
     """A module that binarizes its input while it is enabled, and returns the input itself otherwise.
 
     The buffer `enabled` (float32, ``[1]``, above 0 when enabled) is the switch. Any write to it takes effect

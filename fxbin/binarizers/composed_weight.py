@@ -44,8 +44,8 @@ class ComposedWeightBinarizer(WeightBinarizer):
 
     @property
     def variant(self) -> str:
-        """Names of the parts that decide what the output is."""
-        return f"{weight_levels.name_of(self.rule)} {latent_transforms.name_of(self.latent)}"
+        """The parts that decide what the output is."""
+        return f"{weight_levels.text_of(self.rule)} {latent_transforms.text_of(self.latent)}"
 
     def levels(self, w: Tensor) -> Levels:
         """The levels and the threshold of `w`, see the base class."""

@@ -59,6 +59,7 @@ class PartRegistry(Generic[P]):
     def __init__(self, kind: str, base: type[P], built_in: Mapping[str, type[P]]) -> None:
         self.kind, self.base = kind, base
         self._parts = dict(built_in)
+        self._built_in = frozenset(built_in.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,6 +87,16 @@ class PartRegistry(Generic[P]):
         return next(
             (name for name, cls in self._parts.items() if definition(cls) == own), type(part).__name__
         )
+
+    def text_of(self, part: P) -> str:
+        """The name of `part`, and its options that are not the defaults: ``"clamp_quantiles q_max 0.9"``."""
+        options = ((each, getattr(part, each.name)) for each in dataclasses.fields(cast("Any", part)))
+        changed = (f"{each.name} {value}" for each, value in options if value != each.default)
+        return " ".join([self.name_of(part), *changed])
+
+    def is_built_in(self, part: P) -> bool:
+        """Whether the class of `part` is one of fxbin's."""
+        return type(part) in self._built_in
 
     def class_of(self, given: str | Mapping[str, Any]) -> type[P]:
         """The class of the part that a config describes. Raises PartError if its name is not registered."""

@@ -1,8 +1,8 @@
 """Weights of a convolution as two levels, -scale and +scale."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,32 +10,17 @@ from torch import Tensor
 from fxbin.binarizers.binarizer import Binarizer
 from fxbin.binarizers.levels import Levels
 from fxbin.binarizers.straight_through import binarize_weight
-from fxbin.errors import CheckpointError, ConfigError, TransformError
+from fxbin.errors import ConfigError, TransformError
 from fxbin.onlookers import is_scripted, known
 
 ScaleAxis = Literal["output", "input"]
 
-MODE_KEY = "mode_"
-
 
 class WeightBinarizer(Binarizer):
-    """``w -> sign(w) * scale(w)``; the gradient passes unchanged. A subclass defines the scale.
-
-    In a transformed model its `state_dict` has a key that names the `mode` of the config, such as
-    ``mode_xnor``, so that a state saved with another mode is recognized. The mode is in the key, not in the
-    value (always 1), because other code averages, casts and copies values.
-    """
+    """``w -> sign(w) * scale(w)``; the gradient passes unchanged. A subclass defines the scale."""
 
     tried_shape: tuple[int, ...] | None = None
     """Shape of the weight on which the registry has tried this binarizer out; None outside a model."""
-
-    mode_key: str = ""
-    """Name of the buffer that marks the mode, such as ``"mode_xnor"``; empty outside a transformed model."""
-
-    @property
-    def variant(self) -> str:
-        """Part of the mode key for an option that changes what the binarizer computes; empty if none."""
-        return ""
 
     @property
     def is_by_filter(self) -> bool:
@@ -68,34 +53,6 @@ class WeightBinarizer(Binarizer):
                 f"weight's, such as ({x.shape[0]}, 1, 1, 1). keepdim=True keeps axes that are averaged over"
             )
         return binarize_weight(x, scale)
-
-    def keep_mode(self, mode: str) -> None:
-        """Mark the `state_dict` as that of a binarizer of `mode`."""
-        name = f"{mode} {self.variant}".strip().replace(".", "_").replace(" ", "_")
-        self.mode_key = f"{MODE_KEY}{name}"
-        self.register_buffer(self.mode_key, torch.ones(1))
-
-    def check_mode(self, state_dict: Mapping[str, Any], prefix: str) -> None:
-        """Raise CheckpointError if the entries of `state_dict` at `prefix` were saved with another mode.
-
-        A state without a mode key, from an old version or from NNCF, counts as one of this mode.
-        """
-        start = f"{prefix}{MODE_KEY}"
-        saved = [key.removeprefix(prefix) for key in state_dict if key.startswith(start)]
-        if self.mode_key and saved and self.mode_key not in saved:
-            was, now = (key.removeprefix(MODE_KEY) for key in (saved[0], self.mode_key))
-            raise CheckpointError(
-                f"state_dict: {prefix[:-1]} was saved with mode {was!r}, this model has {now!r}: its "
-                "weights would be scaled in another way. Transform with the mode and weight_scale_axis "
-                "that it was saved with, or leave out the binarizers' entries and load with strict=False."
-            )
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        self.check_mode(state_dict, prefix)
-        if self.mode_key:
-            own = {f"{prefix}{self.mode_key}": getattr(self, self.mode_key)}
-            state_dict = {**own, **state_dict}  # so that the key is not reported as missing
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class XNORWeightBinarizer(WeightBinarizer):

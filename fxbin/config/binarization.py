@@ -77,8 +77,11 @@ class Binarization(Section):
     """Accepted and without effect: NNCF never ran it for binarization either."""
 
     @model_validator(mode="after")
-    def _has_one_activation(self) -> Self:
-        """Refuse two rewrites for one place."""
+    def _has_one_rewrite_a_place(self) -> Self:
+        """Refuse two rewrites for one place, also the same one twice."""
+        for index, name in enumerate(self.rewrites):
+            if name in self.rewrites[:index]:
+                raise problem("each rewrite once", "Remove the second one.", ("rewrites", index))
         if {"rprelu", "hardtanh"} <= {*self.rewrites}:
             at = ("rewrites", self.rewrites.index("hardtanh"))
             raise problem('no "hardtanh" beside "rprelu"', "Both take the place of the ReLU: keep one.", at)

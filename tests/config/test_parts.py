@@ -77,6 +77,10 @@ def test_options_reach_the_parts() -> None:
         ({"activations": {"levels": 3}}, "compression.activations.levels: got 3, expected one of free, sign"),
         ({"weights": {"latent": None}}, "compression.weights.latent: got null"),
         ({"weights": {"latents": "center"}}, 'Did you mean "latent"?'),
+        (
+            {"rewrites": ["rprelu", "shortcuts", "rprelu"]},
+            'compression.rewrites[2]: got "rprelu", expected each rewrite once. Remove the second one.',
+        ),
         ({"activations": {"mode": "xnro"}}, "compression.activations.mode: "),
     ],
 )
