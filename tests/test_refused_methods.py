@@ -75,7 +75,7 @@ def test_a_class_that_holds_a_transformed_model_is_saved_and_loaded(source: str,
     net.save_pretrained(tmp_path)
     loaded: Any = BinaryNet.from_pretrained(tmp_path)
     assert loaded.model.binarization.stage == net.model.binarization.stage
-    assert torch.equal(loaded(x), net.eval()(x))
+    assert torch.equal(loaded.eval()(x), net.eval()(x))
 
 
 def test_a_model_without_such_methods_gets_none() -> None:

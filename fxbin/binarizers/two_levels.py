@@ -99,7 +99,9 @@ def two_levels(
     strict: bool = False,
 ) -> Tensor:
     """`x` with the two `levels`: `TwoLevels` as a function."""
-    return apply_function(TwoLevels, x, *levels, unit, factor, progress, estimator, strict)
+    # One by one, as Dynamo of torch 2.9 does not unpack a dataclass into a call.
+    threshold, low, high = levels.threshold, levels.low, levels.high
+    return apply_function(TwoLevels, x, threshold, low, high, unit, factor, progress, estimator, strict)
 
 
 def _sum_to(values: Tensor, like: Tensor) -> Tensor:

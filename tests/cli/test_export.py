@@ -37,6 +37,8 @@ def test_the_average_of_a_run_is_shown_and_exported(
     assert Path("model0.onnx").read_bytes() != Path("model1.onnx").read_bytes()
 
 
+# torch 2.9 itself reads programs so.
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning")
 def test_export_writes_a_program_for_pytorch(
     built: Engine, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
