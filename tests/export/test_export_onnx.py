@@ -1,6 +1,7 @@
 """What `export_onnx` does to files, models and its callers, independent of the call sites."""
 
 import copy
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -347,13 +348,11 @@ def test_a_file_is_replaced_only_by_a_whole_one(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
 
-    def fail(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:10])
+    def fail(_descriptor: int) -> None:
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", fail)
+        patch.setattr(os, "fsync", fail)
         with pytest.raises(ExportError, match=r"path: '.*' cannot be written: disk full"):
             export_onnx(model, path)
     assert path.read_bytes() == b"old"
