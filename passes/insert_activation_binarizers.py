@@ -9,6 +9,7 @@ from typing_extensions import override
 from fxbin.binarizers import ActivationBinarizer, make_activation_binarizer
 from fxbin.binarizers.conv2d import conv2d
 from fxbin.binarizers.part_trial import try_activation_parts
+from fxbin.binarizers.parts import activation_levels
 from fxbin.binarizers.registry import activations_are_composed
 from fxbin.config import Activations, Params
 from fxbin.graph.attribute import submodule_at
@@ -63,8 +64,13 @@ class InsertActivationBinarizers(Pass):
         binarizer = make_activation_binarizer(self.mode, channels, self.params, self.parts)
         binarizer.name = site.name
         binarizer.lr_multiplier = self.lr_multiplier
-        if binarizer.variant or not activations_are_composed(self.mode):
-            binarizer.keep_mode(self.mode)
+        # The parameters of fxbin's own levels tell them apart.
+        rule = binarizer.rule
+        own = "" if activation_levels.is_built_in(rule) else activation_levels.text_of(rule)
+        if own or not activations_are_composed(self.mode):
+            binarizer.keep_mode(self.mode, own)
+        else:
+            binarizer.mode_key = ""
         return binarizer
 
 

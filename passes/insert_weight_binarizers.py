@@ -56,7 +56,7 @@ class InsertWeightBinarizers(Pass):
     def _binarizer(self, site: CallSite, rewrites: Collection[str]) -> WeightBinarizer:
         binarizer = make_weight_binarizer(self.mode, _shape(site.owner, site.w), self.params, self.parts)
         binarizer.name = site.weight_path or site.name
-        binarizer.keep_mode(self.mode, rewrites)
+        binarizer.keep_mode(self.mode, binarizer.variant, *rewrites)
         return binarizer
 
 

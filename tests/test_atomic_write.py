@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,20 @@ def test_text_is_in_utf_8_and_the_folder_is_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
     replace_file(path, "ä")
     assert path.read_bytes() == "ä".encode()
+
+
+def test_threads_that_write_to_one_folder_do_not_meet(tmp_path: Path) -> None:
+    def write(name: str) -> set[str]:
+        path = tmp_path / name
+        found = set()
+        for _ in range(50):
+            replace_file(path, name)
+            found.add(path.read_text())
+        return found
+
+    with ThreadPoolExecutor() as pool:
+        assert [*pool.map(write, "abcd")] == [{"a"}, {"b"}, {"c"}, {"d"}]
+    assert len([*tmp_path.iterdir()]) == 4
 
 
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -331,12 +331,12 @@ ONE_SIDED = {"activations": {"levels": "one_sided"}}
         (
             ((), {"weights": {"levels": {"name": "constant", "size": 3.0}}}),
             ((), {"weights": {"levels": "constant"}}),
-            "saved with 'xnor_constant_size_3_0_none', this model has 'xnor_constant_none'",
+            "saved with 'xnor_constant_size_3_none', this model has 'xnor_constant_none'",
         ),
         (
             ((), {"activations": {"levels": {"name": "one_sided", "high": 3.0}}}),
             ((), ONE_SIDED),
-            r"0\.activation_binarizer was saved with 'xnor_one_sided_high_3_0', this .*'xnor_one_sided'",
+            r"0\.activation_binarizer was saved with 'xnor_one_sided_high_3', this .*'xnor_one_sided'",
         ),
         (((), ONE_SIDED), ((), BIREAL), "saved with 'xnor_one_sided', which this model has not: it would"),
     ],
@@ -361,6 +361,34 @@ def test_a_state_with_the_same_rewrites_and_options_loads(sections: dict[str, An
     model = rewritten(("shortcuts", "rprelu"), sections)
     assert not any(model.load_state_dict(state))
     assert [*model.state_dict()] == [*state]
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_the_type_of_an_option_does_not_matter() -> None:
+    def of(size: float) -> BinarizedModule:
+        return rewritten((), {"weights": {"levels": {"name": "constant", "size": size}}})
+
+    assert not any(of(3.0).load_state_dict(of(3).state_dict()))
+
+
+def test_the_sign_of_an_option_is_in_the_record() -> None:
+    binarizer = fxbin.XNORWeightBinarizer()
+    binarizer.keep_mode("xnor", "own shift -0.1", "shortcuts")
+    assert binarizer.mode_key == "mode_xnor_own_shift_minus_0_1_shortcuts"
+
+
+def test_a_state_without_the_record_loads_as_the_message_says() -> None:
+    state = rewritten(("shortcuts",), {}).state_dict()
+    model = rewritten(("shortcuts",), {})
+    kept = {key: x for key, x in state.items() if ".mode_" not in key}
+    assert len(kept) < len(state)
+    assert not any(model.load_state_dict(kept))
+
+
+def test_a_binarizer_outside_a_model_loads_what_fits() -> None:
+    state = transformed().get_submodule("0.weight_binarizer").state_dict()
+    found = fxbin.XNORWeightBinarizer().load_state_dict(state, strict=False)
+    assert found.unexpected_keys == ["mode_xnor"]
 
 
 def test_where_training_starts_does_not_matter() -> None:

@@ -14,7 +14,6 @@ from fxbin.binarizers.estimators import Estimator, Window
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.flag import new_flag
 from fxbin.binarizers.levels import Levels
-from fxbin.binarizers.parts import activation_levels
 from fxbin.binarizers.ranks import rank_count
 from fxbin.binarizers.scale_init import has_values
 from fxbin.binarizers.straight_through import binarize_activation
@@ -98,11 +97,6 @@ class ActivationBinarizer(Binarizer):
         for name, value in initial.items():
             self.register_parameter(name, nn.Parameter(value))
         return tuple(initial)
-
-    @property
-    def variant(self) -> str:
-        """The rule for the levels and its options, if it is a user's own: parameters tell fxbin's apart."""
-        return "" if activation_levels.is_built_in(self.rule) else activation_levels.text_of(self.rule)
 
     @property
     def is_scale_initialized(self) -> bool:

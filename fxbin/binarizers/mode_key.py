@@ -1,7 +1,7 @@
 """Records in a `state_dict` what a binarizer computes, where the names of its entries do not tell."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,17 +20,16 @@ class RecordsMode(nn.Module):
     copies values.
     """
 
-    mode_key: str = ""
-    """Name of the buffer that is the record, such as ``"mode_xnor"``; empty without one."""
+    mode_key: str | None = None
+    """Name of the buffer that is the record, such as ``"mode_xnor"``; empty if there is nothing to record.
 
-    @property
-    def variant(self) -> str:
-        """What the key says beside the mode: what changes the output and no other key; empty if nothing."""
-        return ""
+    None outside a transformed model, where any state is loaded.
+    """
 
-    def keep_mode(self, mode: str, rewrites: Collection[str] = ()) -> None:
-        """Mark the `state_dict` as that of a module of `mode` in a network with `rewrites`."""
-        name = re.sub(r"\W+", "_", " ".join(filter(None, (mode, self.variant, *rewrites))))
+    def keep_mode(self, mode: str, *more: str) -> None:
+        """Mark the `state_dict` as that of a module of `mode`; `more` changes the output alone."""
+        text = " ".join(filter(None, (mode, *more))).replace("-", " minus ").replace("+", " plus ")
+        name = re.sub(r"\W+", "_", text)
         self.mode_key = f"{MODE_KEY}{name}"
         self.register_buffer(self.mode_key, torch.ones(1))
 
@@ -41,14 +40,14 @@ class RecordsMode(nn.Module):
         """
         start = f"{prefix}{MODE_KEY}"
         saved = [key.removeprefix(prefix) for key in state_dict if key.startswith(start)]
-        if saved and self.mode_key not in saved:
+        if self.mode_key is not None and saved and self.mode_key not in saved:
             was, now = (key.removeprefix(MODE_KEY) for key in (saved[0], self.mode_key))
             here = f"this model has {now!r}" if now else "which this model has not"
             raise CheckpointError(
                 f"state_dict: {prefix[:-1]} was saved with {was!r}, {here}: it would compute something else. "
                 "Transform with the mode, the weight_scale_axis, the parts and their options, and the "
-                "rewrites that it was saved with, or leave out the binarizers' entries and load with "
-                "strict=False."
+                "rewrites that it was saved with. If it was saved before rewrites and options were recorded, "
+                "leave the record out: {key: x for key, x in state.items() if '.mode_' not in key}."
             )
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

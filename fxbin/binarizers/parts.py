@@ -91,7 +91,7 @@ class PartRegistry(Generic[P]):
     def text_of(self, part: P) -> str:
         """The name of `part`, and its options that are not the defaults: ``"clamp_quantiles q_max 0.9"``."""
         options = ((each, getattr(part, each.name)) for each in dataclasses.fields(cast("Any", part)))
-        changed = (f"{each.name} {value}" for each, value in options if value != each.default)
+        changed = (f"{each.name} {_text(value)}" for each, value in options if value != each.default)
         return " ".join([self.name_of(part), *changed])
 
     def is_built_in(self, part: P) -> bool:
@@ -141,6 +141,11 @@ class PartRegistry(Generic[P]):
         if not isinstance(name, str):
             raise PartError(self.one_of, f'Add the key "name": {self.one_of}.')
         return name, options
+
+
+def _text(value: Any) -> str:
+    """`value` as text; 3 and 3.0, which a config may give for the same option, alike."""
+    return f"{value:.12g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _check_options(part: type[Any], name: str, options: Mapping[str, Any]) -> None:

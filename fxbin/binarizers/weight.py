@@ -23,6 +23,11 @@ class WeightBinarizer(Binarizer):
     """Shape of the weight on which the registry has tried this binarizer out; None outside a model."""
 
     @property
+    def variant(self) -> str:
+        """Part of the mode key: what changes the output and no other key of a state; empty if nothing."""
+        return ""
+
+    @property
     def is_by_filter(self) -> bool:
         """Whether the levels are -a and a, with one a for each filter or one for all."""
         return False

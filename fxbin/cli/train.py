@@ -63,6 +63,7 @@ def train(
     Examples: `fxbin train configs/demo.json5 --data fashion-mnist --output runs/fashion`,
     `fxbin train configs/demo.json5 --set epochs=4 --set compression.params.base_lr=1e-3`
     """
+    from fxbin.train.only_run import only_run
     from fxbin.train.outputs import write_outputs
     from fxbin.train.processes import is_first_process
     from fxbin.train.progress import ConsoleProgress
@@ -84,7 +85,8 @@ def train(
             trained = run(read, folder, restart=resume is False, progress=progress)
             if not is_first_process():
                 return
-            report = write_outputs(trained, folder, progress)
+            with only_run(folder):
+                report = write_outputs(trained, folder, progress)
     except KeyboardInterrupt:
         message = (
             f"Interrupted. Finished epochs are kept in {folder}: run the same command again to continue."

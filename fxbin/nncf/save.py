@@ -38,7 +38,7 @@ def save_nncf_checkpoint(
 
     Args:
         model: a model that `transform` returned.
-        path: the file to write; its folder must exist.
+        path: the file to write; its folder is made.
         epoch: the epoch that was started last, from 0, or -1. By default the first epoch for which the config
             enables exactly the binarizers that are enabled in `model`.
         step: NNCF's count of steps, from which it goes on counting.

@@ -14,6 +14,19 @@ PATIENCE = 10.0
 its lock."""
 
 
+Stamp = tuple[int, int] | None
+"""What changes when a file is replaced; None for a file that is not there."""
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of the file at `path`."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Make `folder`, and let no other run write to it during this block.
@@ -28,6 +41,15 @@ def only_run(folder: Path) -> Iterator[None]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def check_unchanged(path: Path, before: Stamp) -> None:
+    """Raise ConfigError if the checkpoint at `path` is not that of `before`, from which this run goes on."""
+    if stamp(path) != before:
+        raise ConfigError(
+            f"--output: another run has changed {str(path)!r} since this one read it. Run the same command "
+            "again to go on from there."
+        )
 
 
 def _lock(folder: Path) -> int | None:

@@ -32,7 +32,7 @@ from fxbin.train.located import folder_to_keep
 from fxbin.train.loggers.choose import open_loggers
 from fxbin.train.loggers.logger import LoggerRun
 from fxbin.train.loggers.metrics_csv import MetricsCsv
-from fxbin.train.only_run import only_run
+from fxbin.train.only_run import check_unchanged, only_run, stamp
 from fxbin.train.optimizer_step import OptimizerStep
 from fxbin.train.optimizers import optimizer_of_pretraining, optimizer_of_stages
 from fxbin.train.output_folder import earlier_outputs, explained
@@ -96,11 +96,15 @@ def train(
     progress = progress or TrainingProgress()
     # torchrun repeats the command, with its options, after a process has died: that run is to go on.
     restart = restart and not restarted_by_torchrun()
-    subject = Subject(config, output, restart=restart)
+    subject, path = Subject(config, output, restart=restart), checkpoint_path(output)
+    before = stamp(path)
     # Connected before the checks: processes share the work of looking at the data.
     with process_group(subject.place):
         notes = check_before_training(subject)
-        with only_run(output) if is_first_process() else nullcontext():
+        if not is_first_process():
+            return _train(subject, notes, output, progress)
+        with only_run(output):
+            check_unchanged(path, before)
             return _train(subject, notes, output, progress)
 
 

@@ -1,5 +1,6 @@
 """Two runs do not write to one folder at the same time."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 
 from fxbin.errors import ConfigError
 from fxbin.train import only_run as module
+from fxbin.train import run
+from fxbin.train.checks import check_before_training
 from fxbin.train.only_run import only_run
 from fxbin.train.run import train
+from fxbin.train.subject import Subject
 from tests.train.small_run import small_run
 
 pytest.importorskip("fcntl")
@@ -38,6 +42,24 @@ def test_a_folder_that_another_run_writes_to_is_refused(
         "choose another folder."
     )
     assert [path.read_text() for path in folder.iterdir()] == ["of the other run"]
+
+
+def test_a_checkpoint_that_another_run_has_replaced_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = small_run(tmp_path), tmp_path / "run"
+    train(config, tmp_path / "other")
+    checks = check_before_training
+
+    def slow_checks(subject: Subject) -> list[str]:
+        notes = checks(subject)
+        shutil.copytree(tmp_path / "other", folder)
+        return notes
+
+    monkeypatch.setattr(run, "check_before_training", slow_checks)
+    with pytest.raises(ConfigError, match=r"another run has changed '.*checkpoint\.pt' since this one read"):
+        train(config, folder)
+    assert (folder / "checkpoint.pt").read_bytes() == (tmp_path / "other" / "checkpoint.pt").read_bytes()
 
 
 def test_the_lock_of_a_process_that_was_killed_is_waited_for(tmp_path: Path) -> None:
