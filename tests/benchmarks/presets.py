@@ -9,7 +9,7 @@ that are there, half of the spread if there are several, and their number. Every
 the table is written, on the network of the small protocol after its first batch, with one thread:
 parameters; size of the ONNX file with packed weights; time for one picture of the deployed network; time of
 an epoch of training (its steps alone), and of a step compared with that of NNCF's settings; all presets in
-turns, medians.
+turns, each time after one that does not count, medians.
 """
 
 import argparse
@@ -121,14 +121,18 @@ def network(name: str) -> nn.Module:
 
 
 def in_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The median time of each run in seconds, after one that does not count."""
+    """The median time of each run in seconds, directly after one of the same that does not count.
+
+    In a training, too, a step follows one of the same network: caches and the memory that the allocator keeps
+    are those of this network, and not of the one before.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in runs.items():
+            run()
             start = time.perf_counter()
             run()
-            if round_:
-                times[name].append(time.perf_counter() - start)
+            times[name].append(time.perf_counter() - start)
     return {name: statistics.median(own) for name, own in times.items()}
 
 
