@@ -83,7 +83,6 @@ OPTIONAL = {"average", "teacher_config", "config_folder", "scaler", "data", "pos
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write `path` so that a crash at any moment leaves either the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     content = {key: value for key, value in content.items() if key not in OPTIONAL or value is not None}
     # Always the same name, so that the next run overwrites a file that a killed run left behind.

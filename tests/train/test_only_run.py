@@ -49,10 +49,9 @@ def test_a_checkpoint_that_another_run_has_replaced_meanwhile_is_kept(
 ) -> None:
     config, folder = small_run(tmp_path), tmp_path / "run"
     train(config, tmp_path / "other")
-    checks = check_before_training
 
     def slow_checks(subject: Subject) -> list[str]:
-        notes = checks(subject)
+        notes = check_before_training(subject)
         shutil.copytree(tmp_path / "other", folder)
         return notes
 
