@@ -66,7 +66,7 @@ def in_float(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conv2d_fused, "training_engine", lambda: None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def built() -> "Engine":
     """The 1-bit engine; skips where no C compiler is."""
     from fxbin.engine.compiler import find_compilers

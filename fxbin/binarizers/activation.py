@@ -122,7 +122,8 @@ class ActivationBinarizer(Binarizer):
     @property
     def awaits_first_batch(self) -> bool:
         """Whether the next batch sets the levels, or moves them as the next one of `init_batches`."""
-        return self.training and self.is_enabled and not self.is_scale_initialized
+        # In this order, as it is asked in each forward, and no longer true after the first.
+        return self.training and not self.is_scale_initialized and self.is_enabled
 
     def levels(self) -> Levels:
         """The levels, each ``(1,)``, and the threshold, ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``."""

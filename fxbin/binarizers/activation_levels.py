@@ -113,7 +113,7 @@ class Sign(ActivationLevels):
     def of(self, parameters: Mapping[str, Tensor]) -> Levels:
         shift = parameters["shift"]
         s = parameters["scale"].exp() if self.learned_scale else shift.new_ones(1)
-        return Levels(shift, -s, s)
+        return Levels.symmetric(shift, s)
 
     @override
     def start(self, x: Tensor, site: str, alone: bool) -> dict[str, Tensor]:

@@ -182,7 +182,7 @@ class _Levels:
         if self.engine is not None and self.a is not None:
             conv = prepared(x, w, self.a, bias, settings)
             if conv is not None:
-                return conv.run(self.engine, x, self.threshold, self.s, w, self.a, bias)
+                return conv.run(self.engine, x, self.threshold, (0.0, self.s.item()), w, self.a, bias)
         fired = cpu_passes.fired(x, self.threshold) if fired is None else fired
         return F.conv2d(fired.mul_(self.s), self.two_level(w), bias, *settings)
 
@@ -217,7 +217,7 @@ class _Backward:
     def _wanted(self, fired: Tensor, wanted: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
         *geometry, groups = self.settings
         found: tuple[Any, Any, Any] = _convolution_backward(
-            self.grad_y, fired, self.w, [len(self.w)], *geometry, False, (0, 0), groups, wanted
+            self.grad_y, fired, self.w, [self.w.shape[0]], *geometry, False, (0, 0), groups, wanted
         )
         return found
 
@@ -265,7 +265,7 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and cpu_passes.applies_to(x)
         and cpu_passes.applies_to(w)
         and x.dtype == w.dtype
-        and _levels_have(x.dtype, activations)
+        and (not activations.is_nncf or activations.scale.dtype == activations.threshold.dtype == x.dtype)
         and x.dtype in (torch.float32, torch.float64)
         and x.dim() == 4
         and x.shape[1] == activations.channels
@@ -274,13 +274,6 @@ def _is_fused(activations: nn.Module, weights: nn.Module, x: Tensor, w: Tensor) 
         and not torch.is_autocast_enabled("cpu")
         and (activations.training or (x.dtype == torch.float32 and training_engine() is not None))
     )
-
-
-def _levels_have(dtype: torch.dtype, activations: ActivationBinarizer) -> bool:
-    """Whether all parameters of the levels are of `dtype`."""
-    if activations.is_nncf:  # the common case, which is asked in each forward
-        return activations.scale.dtype == activations.threshold.dtype == dtype
-    return all(parameter.dtype == dtype for parameter in activations.parameters())
 
 
 def _passes_on(binarizer: Binarizer) -> bool:

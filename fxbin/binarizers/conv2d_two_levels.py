@@ -17,7 +17,7 @@ from fxbin.binarizers.levels import Levels
 from fxbin.binarizers.weight import WeightBinarizer
 from fxbin.engine.backward import NO_GRADIENTS, InputLevels, estimated_gradients, weight_gradients
 from fxbin.engine.derivative import Derivative
-from fxbin.engine.float_conv2d import Geometry, prepared
+from fxbin.engine.float_conv2d import Ends, Geometry, prepared
 from fxbin.engine.library import Engine, training_engine
 from fxbin.engine.weight_levels import weight_levels
 
@@ -45,30 +45,47 @@ def two_level_conv2d(
     if derivative is None or not all(map(math.isfinite, cpu_passes.value_range(x))):
         return None
     if activations.awaits_first_batch:
+        if _ends(activations.levels(), activations.channels) is None:
+            return None  # before the start, which would be counted twice
         activations.start_from(x)
     levels = activations.trained_levels()
-    if not _are_usable(levels, activations.channels):
+    ends = _ends(levels, activations.channels)
+    if ends is None:
         return None
     if activations.firing is not None and activations.training:
         activations.firing.add_above(engine, x, levels.threshold)
     weight = EngineWeight.of(weights, w, engine)
-    how = _How(derivative, weight.derivative, weight.is_scaled, settings, engine)
-    y: Tensor = _Conv2d.apply(x, weight.v, weight.scale, weight.center, bias, *levels, how)  # type: ignore[no-untyped-call]
+    how = _How(ends, levels.is_symmetric, derivative, weight.derivative, weight.is_scaled, settings, engine)
+    y: Tensor = _Conv2d.apply(  # type: ignore[no-untyped-call]
+        x,
+        weight.v,
+        weight.scale,
+        weight.center,
+        bias,
+        levels.threshold,
+        None if levels.is_symmetric else levels.low,
+        levels.high,
+        how,
+    )
     return y
 
 
-def _are_usable(levels: Levels, channels: int) -> bool:
-    """Whether there is a low and a high level, and one threshold or that of each channel, all in float32."""
+def _ends(levels: Levels, channels: int) -> Ends | None:
+    """Low and high, if they are one number each, with one threshold or that of each channel, in float32."""
     threshold, low, high = levels
     if not (threshold.dtype == low.dtype == high.dtype == torch.float32 and low.numel() == high.numel() == 1):
-        return False
+        return None
+    ends = low.item(), high.item()
     is_by_channel = threshold.shape in ((1, channels, 1, 1), (1, 1, 1, 1))
-    return is_by_channel and -math.inf < low.item() < high.item() < math.inf
+    return ends if is_by_channel and -math.inf < ends[0] < ends[1] < math.inf else None
 
 
 class _How(NamedTuple):
     """What a call of `_Conv2d` is given besides tensors."""
 
+    ends: Ends
+    is_symmetric: bool
+    """Whether low is -high, and the gradient of high is that of both."""
     derivative: Derivative
     """Of the activations."""
     of_weight: Derivative
@@ -85,7 +102,7 @@ class _Conv2d(Function):
     of the input and its gradient, because a convolution is linear in both.
 
     Shapes: x ``(n, c, h, w)``, v ``(f, c / groups, kh, kw)``, a and center one number or ``(f, 1, 1, 1)``, t
-            ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high one number.
+            ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high one number; low may be None where it is -high.
     Errors: RuntimeError on a second derivative.
     """
 
@@ -98,7 +115,7 @@ class _Conv2d(Function):
         center: Tensor | None,
         bias: Tensor | None,
         threshold: Tensor,
-        low: Tensor,
+        low: Tensor | None,
         high: Tensor,
         how: _How,
     ) -> Tensor:
@@ -110,9 +127,9 @@ class _Conv2d(Function):
             if conv is not None:
                 if threshold.numel() != x.shape[1]:
                     threshold = threshold.expand(1, x.shape[1], 1, 1)
-                return conv.run(how.engine, x, threshold, high, v, a, bias, low, center)
+                return conv.run(how.engine, x, threshold, how.ends, v, a, bias, center)
         weight = v if a is None else weight_levels(how.engine, v, a, center)
-        return F.conv2d(_two_levels(x, threshold, low, high), weight, bias, *how.settings)
+        return F.conv2d(_two_levels(x, threshold, how.ends), weight, bias, *how.settings)
 
     @staticmethod
     @first_derivative_only
@@ -125,11 +142,13 @@ class _Conv2d(Function):
         grad_x, inputs = None, None
         if wants_x or any(wants_levels):
             g = _conv_gradients(grad_y, x, weight, how, True, False, False)[0]
-            ends = low.item(), high.item()
-            grad_x, two_level, sums = estimated_gradients(how.engine, g, x, threshold, ends, how.derivative)
-            inputs = InputLevels(sums, ends, threshold) if any(wants_levels) else None
+            grad_x, two_level, sums = estimated_gradients(
+                how.engine, g, x, threshold, how.ends, how.derivative
+            )
+            if any(wants_levels):
+                inputs = InputLevels(sums, how.ends, threshold, how.is_symmetric)
         else:
-            two_level = _two_levels(x, threshold, low, high)
+            two_level = _two_levels(x, threshold, how.ends)
         wants_w = wants_v or wants_a or wants_center or inputs is not None
         _, grad_w, grad_bias = _conv_gradients(grad_y, two_level, weight, how, False, wants_w, wants_bias)
         found = NO_GRADIENTS
@@ -151,7 +170,7 @@ class _Conv2d(Function):
 def _conv_gradients(grad_y: Tensor, x: Tensor, w: Tensor, how: _How, *wanted: bool) -> Any:
     """Those of input, weight and bias, None where not wanted."""
     *geometry, groups = how.settings
-    return _convolution_backward(grad_y, x, w, [len(w)], *geometry, False, (0, 0), groups, wanted)
+    return _convolution_backward(grad_y, x, w, [w.shape[0]], *geometry, False, (0, 0), groups, wanted)
 
 
 def _of_scale(products: Tensor | None, a: Tensor) -> Tensor | None:
@@ -161,11 +180,12 @@ def _of_scale(products: Tensor | None, a: Tensor) -> Tensor | None:
     return products.sum().view_as(a) if a.numel() == 1 else products.view_as(a)
 
 
-def _like(value: Tensor | None, other: Tensor) -> Tensor | None:
-    return None if value is None else value.view_as(other)
+def _like(value: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return value if value is None or other is None or value.shape == other.shape else value.view_as(other)
 
 
-def _two_levels(x: Tensor, threshold: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _two_levels(x: Tensor, threshold: Tensor, ends: Ends) -> Tensor:
     """The levels of `x`, which are exact: one of the two summands is 0."""
+    low, high = ends
     fired = cpu_passes.fired(x, threshold)
     return (fired * high).add_(fired.neg_().add_(1).mul_(low))

@@ -13,6 +13,13 @@ class Levels:
     threshold: Tensor
     low: Tensor
     high: Tensor
+    is_symmetric: bool = False
+    """Whether `low` was computed as ``-high``, so that one gradient stands for both."""
+
+    @classmethod
+    def symmetric(cls, threshold: Tensor, high: Tensor) -> "Levels":
+        """The levels ``-high`` and `high`."""
+        return cls(threshold, -high, high, is_symmetric=True)
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.threshold, self.low, self.high))

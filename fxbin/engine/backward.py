@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fxbin.engine.derivative import Derivative
 from fxbin.engine.library import Engine
-from fxbin.engine.memory import dense, in_layout, is_channels_last, thread_count
+from fxbin.engine.memory import dense, in_layout, is_channels_last, place, thread_count
 from fxbin.engine.structs import LevelCall, SteCall, WeightCall
 
 
@@ -73,7 +73,7 @@ def _gradients(
         SteCall(
             sizeof(SteCall), g_place, x.data_ptr(), g_place, fired.data_ptr(), size, pictures, channels,
             height * width, not is_last, threshold.data_ptr(), threshold.numel(), *levels, *derivative,
-            sums.data_ptr(), len(sums), thread_count(),
+            sums.data_ptr(), sums.numel(), thread_count(),
         )
     )  # fmt: skip
     return g, fired, sums
@@ -104,6 +104,10 @@ def level_gradients(
     return grad_w, grad_scale, grad_logit
 
 
+_OfLevels = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Gradients of threshold, low and high."""
+
+
 class InputLevels(NamedTuple):
     """What the gradients of a convolution's input levels follow from, besides its weight."""
 
@@ -113,6 +117,8 @@ class InputLevels(NamedTuple):
     """Low and high."""
     threshold: Tensor
     """Of each channel, or one for all: its shape is that of its gradient."""
+    is_symmetric: bool = False
+    """Whether low is -high, and only high gets a gradient: that of high minus that of low."""
 
 
 class WeightGradients(NamedTuple):
@@ -121,7 +127,7 @@ class WeightGradients(NamedTuple):
     of_w: Tensor | None
     products: Tensor | None
     of_center: Tensor | None
-    of_levels: tuple[Tensor | None, Tensor | None, Tensor | None]
+    of_levels: _OfLevels
 
 
 NO_GRADIENTS = WeightGradients(None, None, None, (None, None, None))
@@ -152,30 +158,33 @@ def weight_gradients(
         without a scale, g;
         if it `wants_products`, ``(f,)``: for each filter, the sum of g where w > 0 minus that of all other g;
         with a center, its gradient: sums of g;
-        with `inputs`: the gradients of threshold ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high ``(1,)``.
+        with `inputs`: the gradients of threshold ``(1, c, 1, 1)`` or ``(1, 1, 1, 1)``, low and high ``(1,)``,
+        that of low None if they are symmetric.
     """
-    is_last = is_channels_last(g)
+    is_last, filters = is_channels_last(g), g.shape[0]
     g, w = in_layout(g, is_last), in_layout(w, is_last)
-    call = WeightCall(sizeof(WeightCall), g.data_ptr(), w.data_ptr(), w.numel(), len(w))
-    products, of_center = None, None
+    scale = None if scale is None else dense(scale)
+    products = torch.empty(filters) if wants_products else None
+    call = WeightCall(
+        sizeof(WeightCall), g.data_ptr(), w.data_ptr(), w.numel(), filters, *place(scale), *derivative,
+        is_scaled, place(products)[0],
+    )  # fmt: skip
+    of_center, of_levels = None, NO_GRADIENTS.of_levels
     if center is not None:
         of_center = g.sum_to_size(center.shape)
         call.more = (of_center.double() * center).sum().item()
-    if scale is not None:
-        scale = dense(scale)
-        call.scales, call.scales_size = scale.data_ptr(), scale.numel()
-        call.estimator, call.parameter, call.peak = derivative
-        call.is_scaled = is_scaled
-    if wants_products:
-        products = torch.empty(len(w))
-        call.products = products.data_ptr()
-    if inputs is None:
-        engine.weight_gradients(call)
-        return WeightGradients(g, products, of_center, (None, None, None))
-    of_threshold, of_levels = torch.empty(inputs.threshold.shape), torch.empty(2)
-    call.sums, call.sums_size = inputs.sums.data_ptr(), len(inputs.sums)
-    call.low, call.high = inputs.levels
-    call.grad_thresholds, call.grad_thresholds_size = of_threshold.data_ptr(), of_threshold.numel()
-    call.grad_levels = of_levels.data_ptr()
+    if inputs is not None:
+        of_levels = _places_for_levels(call, inputs)
     engine.weight_gradients(call)
-    return WeightGradients(g, products, of_center, (of_threshold, of_levels[:1], of_levels[1:]))
+    return WeightGradients(g, products, of_center, of_levels)
+
+
+def _places_for_levels(call: WeightCall, inputs: InputLevels) -> _OfLevels:
+    """New tensors, into which `call` will write the gradients of threshold, low and high."""
+    of_threshold, of_levels = torch.empty(inputs.threshold.shape), torch.empty(2 - inputs.is_symmetric)
+    call.sums, call.sums_size = place(inputs.sums)
+    call.low, call.high = inputs.levels
+    call.grad_thresholds, call.grad_thresholds_size = place(of_threshold)
+    call.grad_levels, call.grad_levels_size = place(of_levels)
+    low, high = (None, of_levels) if inputs.is_symmetric else (of_levels[:1], of_levels[1:])
+    return of_threshold, low, high

@@ -15,6 +15,9 @@ Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair, int]
 """Stride, padding and dilation, each vertical and horizontal, and the number of groups."""
 
+Ends = tuple[float, float]
+"""The low and the high level of inputs."""
+
 MOST_INPUTS = 2**23
 """Maximum number of inputs of a filter for which sums are exact in float32."""
 
@@ -33,23 +36,21 @@ class FloatConv2d:
         engine: Engine,
         x: Tensor,
         threshold: Tensor,
-        high: Tensor,
+        levels: Ends,
         w: Tensor,
         scale: Tensor,
         bias: Tensor | None,
-        low: Tensor | None = None,
         center: Tensor | None = None,
     ) -> Tensor:
         """Return ``conv2d(where(x > threshold, high, low), center + where(w > 0, scale, -scale), bias)``.
 
-        A `low` or a `center` of None is 0.
+        `levels` are low and high; a `center` of None is 0.
 
         It is computed on bits, with exact sums. Nothing is kept of the weight, because training changes it at
         every step.
 
-        Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; high and low ``(1,)``;
-                w ``(f, c / groups, kh, kw)``; scale and center one number, or ``(f, 1, 1, 1)``;
-                bias ``(f,)``.
+        Shapes: x ``(n, c, h, w)``; threshold ``(1, c, 1, 1)``; w ``(f, c / groups, kh, kw)``; scale and
+                center one number, or ``(f, 1, 1, 1)``; bias ``(f,)``.
         """
         x, threshold, w, scale = aligned(x), *map(dense, (threshold, w, scale))
         y = self._y.make()
@@ -64,7 +65,7 @@ class FloatConv2d:
         if bias is not None:
             bias = dense(bias)
             call.bias, call.bias_size = bias.data_ptr(), bias.numel()
-        call.low, call.high = 0.0 if low is None else low.item(), high.item()
+        call.low, call.high = levels
         call.threads = thread_count()
         engine.convolve_floats(call)
         return y
@@ -72,7 +73,7 @@ class FloatConv2d:
 
 def is_by_filter(scale: Tensor, w: Tensor) -> bool:
     """Whether `scale` is float32 and has one value for each filter of `w`, or one for all."""
-    return scale.dtype == torch.float32 and (scale.numel() == 1 or scale.shape == (len(w), 1, 1, 1))
+    return scale.dtype == torch.float32 and (scale.numel() == 1 or scale.shape == (w.shape[0], 1, 1, 1))
 
 
 def prepared(

@@ -26,7 +26,7 @@ from fxbin.engine.structs import (
 )
 from fxbin.errors import EngineError
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 
 MAX_CPU = ("portable", "popcnt", "avx2")
 """Values of the environment variable FXBIN_MAX_CPU, which limits the instructions that kernels use."""

@@ -174,6 +174,7 @@ class WeightCall(ctypes.Structure):
         ("grad_thresholds", ctypes.c_void_p),
         ("grad_thresholds_size", Size),
         ("grad_levels", ctypes.c_void_p),
+        ("grad_levels_size", Size),
     )
 
 

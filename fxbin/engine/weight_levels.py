@@ -13,8 +13,8 @@ def mean_magnitudes(engine: Engine, w: Tensor, *, by_filter: bool) -> Tensor:
     `w` is float32 ``(f, ...)``.
     """
     w = in_layout(w, is_channels_last(w))
-    means = torch.empty(len(w) if by_filter else 1, 1, 1, 1)
-    engine.mean_magnitudes(w.data_ptr(), w.numel(), means.data_ptr(), len(means))
+    means = torch.empty(w.shape[0] if by_filter else 1, 1, 1, 1)
+    engine.mean_magnitudes(w.data_ptr(), w.numel(), means.data_ptr(), means.numel())
     return means
 
 

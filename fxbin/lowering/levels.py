@@ -28,7 +28,8 @@ def activation_levels(binarizer: ActivationBinarizer, shape: tuple[int, ...], dt
 def weight_levels(binarizer: WeightBinarizer, weight: Tensor) -> Levels:
     """Return the levels of `weight` ``(out, in / groups, kh, kw)``, of whose shape they have the axes."""
     levels = (level.detach().to(weight.dtype) for level in binarizer.levels(weight))
-    return Levels(*(level.view([1] * weight.dim()) if level.dim() == 0 else level for level in levels))
+    threshold, low, high = (x.view([1] * weight.dim()) if x.dim() == 0 else x for x in levels)
+    return Levels(threshold, low, high)
 
 
 def signed_weight(binarizer: WeightBinarizer, weight: Tensor) -> tuple[Tensor, Levels]:

@@ -1,11 +1,14 @@
 """The fused convolution for composed binarizers computes what its three steps compute, in fewer passes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
+from typing_extensions import override
 
 from fxbin.binarizers import ActivationBinarizer, WeightBinarizer, XNORWeightBinarizer
 from fxbin.binarizers import conv2d_two_levels as fused
@@ -25,6 +28,7 @@ from fxbin.binarizers.estimators import (
 )
 from fxbin.binarizers.firing import FiringCount
 from fxbin.binarizers.latent import Center, ClampQuantiles, LatentTransform, Standardize, Unchanged
+from fxbin.binarizers.levels import Levels
 from fxbin.binarizers.weight_levels import (
     CenterDistance,
     FilterMean,
@@ -36,6 +40,21 @@ from fxbin.binarizers.weight_levels import (
     WeightLevels,
 )
 from fxbin.engine.library import Engine
+
+
+@dataclass(frozen=True)
+class Scalars(Sign):
+    """Levels with parameters without axes."""
+
+    @override
+    def parameters(self, channels: int) -> dict[str, Tensor]:
+        return {"low": torch.tensor(-0.5), "high": torch.tensor(0.5)}
+
+    @override
+    def of(self, parameters: Mapping[str, Tensor]) -> Levels:
+        low, high = parameters["low"], parameters["high"]
+        return Levels(((low + high) / 2).view(1, 1, 1, 1), low - 1, high + 1)
+
 
 RULES = [Sign(), Sign(learned_scale=False), Free(), ZeroScale()]
 SETTINGS: list[dict[str, Any]] = [
@@ -201,6 +220,39 @@ def test_parts_that_need_no_gradient_get_none(calls: list[Any]) -> None:
     assert calls == [True, True]
 
 
+@pytest.mark.parametrize("name", ["scale", "shift"])
+def test_one_parameter_of_the_levels_is_trained_without_the_other(name: str, calls: list[Any]) -> None:
+    binarizers = started(Sign()), XNORWeightBinarizer()
+    binarizers[1].enable()
+    binarizers[0].get_parameter(name).requires_grad_(False)
+    x, w = torch.randn(2, 6, 5, 5), torch.randn(4, 6, 3, 3)
+    trained = [p for p in binarizers[0].parameters() if p.requires_grad]
+    mine, its = (
+        torch.autograd.grad(run(*binarizers, x, w).square().sum(), trained)
+        for run in (binarized_conv2d, in_steps)
+    )
+    assert_close(mine, its, rtol=1e-4, atol=1e-4)
+    assert calls == [True]
+
+
+def test_levels_without_axes_get_gradients_of_their_shape(calls: list[Any]) -> None:
+    binarizers = started(Scalars()), XNORWeightBinarizer()
+    binarizers[1].enable()
+    both = (found(run, binarizers, {"padding": 1}) for run in (binarized_conv2d, in_steps))
+    for mine, its in zip(*both, strict=True):
+        assert_close(mine, its, rtol=1e-4, atol=1e-4)
+    assert calls == [True]
+
+
+def test_a_batch_that_is_left_to_the_steps_starts_the_levels_once(calls: list[Any]) -> None:
+    activations = ActivationBinarizer(6, Sign(), ApproxSign(), init_batches=2)
+    activations.enable()
+    activations.scale = torch.nn.Parameter(activations.scale.detach().double())
+    binarized_conv2d(activations, XNORWeightBinarizer(), torch.randn(2, 6, 5, 5), torch.randn(4, 6, 3, 3))
+    assert activations.batches_seen == 1
+    assert calls == []
+
+
 @pytest.mark.parametrize("of_x", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("of_w", [torch.contiguous_format, torch.channels_last])
 def test_layouts(of_x: torch.memory_format, of_w: torch.memory_format, calls: list[Any]) -> None:
@@ -253,3 +305,15 @@ def test_a_value_that_is_not_finite_is_left_to_the_steps(calls: list[Any]) -> No
     y = binarized_conv2d(started(Sign()), XNORWeightBinarizer(), x, torch.randn(4, 6, 3, 3))
     assert y[0, :, 0, 0].isnan().all()
     assert calls == []
+
+
+def test_there_is_no_second_derivative_of_the_scale_alone(calls: list[Any]) -> None:
+    binarizers = started(Sign()), XNORWeightBinarizer()
+    binarizers[1].enable()
+    binarizers[0].get_parameter("shift").requires_grad_(False)
+    scale = binarizers[0].scale
+    y = binarized_conv2d(*binarizers, torch.randn(2, 6, 5, 5), torch.randn(4, 6, 3, 3))
+    (grad,) = torch.autograd.grad(y.sum(), scale, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(grad, scale)
+    assert calls == [True]

@@ -172,7 +172,8 @@ def test_under_autocast_the_gradients_of_the_parameters_stay_in_float32() -> Non
 def test_new_progress_needs_no_new_compilation() -> None:
     layer = Layer()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    compiled(torch.randn(2, 3, 5, 5))
+    for run in (layer, compiled):  # in eager mode first, which reads that the levels have started
+        gradients(layer, run)
     with torch.compiler.set_stance("fail_on_recompile"):
         for progress in (0.25, 0.5):
             layer.activations.get_buffer("progress").fill_(progress)

@@ -367,8 +367,12 @@ static void check_input_levels(const fxbin_weight_call *call, double sum, const 
     int64_t channels = call->sums_size - 2;
     double of_units = call->sums[channels], total = call->sums[channels + 1], of_all = 0;
     double high = (sum + 0.25 * total) / 0.75 - of_units / 2;
-    check(is_near(call->grad_levels[1], high, fabs(sum)), "a wrong gradient of the high level", sizes);
-    check(is_near(call->grad_levels[0], total - high, fabs(sum)), "a wrong gradient of the low level", sizes);
+    if (call->grad_levels_size == 1) {
+        check(is_near(call->grad_levels[0], 2 * high - total, fabs(sum)), "a wrong gradient of both levels", sizes);
+    } else {
+        check(is_near(call->grad_levels[1], high, fabs(sum)), "a wrong gradient of the high level", sizes);
+        check(is_near(call->grad_levels[0], total - high, fabs(sum)), "a wrong gradient of the low level", sizes);
+    }
     for (int64_t c = 0; c < channels; c++) of_all -= call->sums[c];
     for (int64_t c = 0; c < call->grad_thresholds_size; c++) {
         double expected = call->grad_thresholds_size == 1 ? of_all : -call->sums[c];
@@ -410,17 +414,19 @@ static void weights(void) {
     }
     if (below(2)) {
         call.sums = sums, call.sums_size = channels + 2, call.low = -0.25f, call.high = 0.5f;
-        call.grad_thresholds = of_thresholds, call.grad_thresholds_size = thresholds, call.grad_levels = of_levels;
+        call.grad_thresholds = of_thresholds, call.grad_thresholds_size = thresholds;
+        call.grad_levels = of_levels, call.grad_levels_size = 1 + below(2);
     }
     check(fxbin_weight_gradients(&call) == FXBIN_OK, "refused", sizes);
     check_weights(&call, before, sizes);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         fxbin_weight_call bad = call;
         if (i == 0) bad.w_size = 0;
         if (i == 1) bad.scales = scale, bad.products = products, bad.scales_size = filters + 1;
         if (i == 2) bad.scales = scale, bad.products = products, bad.scales_size = 1, bad.estimator = FXBIN_WINDOW;
         if (i == 3) bad.sums = sums, bad.sums_size = channels + 2, bad.high = bad.low;
         if (i == 4) bad.struct_size--;
+        if (i == 5) bad.sums = sums, bad.sums_size = channels + 2, bad.grad_levels_size = 3;
         check(fxbin_weight_gradients(&bad) == FXBIN_BAD_ARGUMENT, "something missing", sizes);
     }
     free(g), free(w), free(scale), free(before), free(products), free(of_thresholds), free(of_levels), free(sums);

@@ -326,7 +326,8 @@ static int check_input_levels(const fxbin_weight_call *call) {
         "grad_thresholds", call->grad_thresholds, call->grad_thresholds_size, thresholds, sizeof(float), false
     ));
     if (!(call->low < call->high)) return fail(FXBIN_BAD_ARGUMENT, "low: expected a number below high");
-    return check_vector("grad_levels", call->grad_levels, 2, 2, sizeof(float), false);
+    int64_t levels = call->grad_levels_size == 1 ? 1 : 2;
+    return check_vector("grad_levels", call->grad_levels, call->grad_levels_size, levels, sizeof(float), false);
 }
 
 int check_standardize(const fxbin_standardize_call *call, bool has_gradient) {

@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /** Increases when a struct or the meaning of a field changes. */
-#define FXBIN_ABI_VERSION 6
+#define FXBIN_ABI_VERSION 7
 
 enum fxbin_status { FXBIN_OK = 0, FXBIN_BAD_ARGUMENT = 1, FXBIN_OUT_OF_MEMORY = 2 };
 
@@ -331,7 +331,8 @@ FXBIN_API int fxbin_standardize_gradients(const fxbin_standardize_call *call);
  *     grad_levels[1] = (s - low sums[channels + 1]) / (high - low) - sums[channels] / 2
  *     grad_levels[0] = sums[channels + 1] - grad_levels[1]
  *
- * because the inner product of the weight and its gradient equals that of the convolution's input and its gradient.
+ * because the inner product of the weight and its gradient equals that of the convolution's input and its gradient. Levels
+ * that are -s and s may have one gradient, that of s: the difference of these two.
  */
 typedef struct {
     int64_t struct_size; /**< ``sizeof(fxbin_weight_call)`` */
@@ -351,7 +352,8 @@ typedef struct {
     float low, high;
     float *grad_thresholds; /**< of each channel, or one for all; null without sums */
     int64_t grad_thresholds_size;
-    float *grad_levels; /**< two numbers; null without sums */
+    float *grad_levels; /**< of low and high, or of high where low is -high; null without sums */
+    int64_t grad_levels_size; /**< 2 or 1 */
 } fxbin_weight_call;
 
 FXBIN_API int fxbin_weight_gradients(const fxbin_weight_call *call);

@@ -114,8 +114,12 @@ static void finish(const fxbin_weight_call *call, double sum) {
     if (call->grad_thresholds_size == 1) call->grad_thresholds[0] = (float)of_thresholds;
     double low = (double)call->low, distance = (double)call->high - low;
     double of_high = (sum - low * total) / distance - of_units / 2;
-    call->grad_levels[0] = (float)(total - of_high);
-    call->grad_levels[1] = (float)of_high;
+    float of_ends[] = {(float)(total - of_high), (float)of_high};
+    if (call->grad_levels_size == 1) {
+        call->grad_levels[0] = of_ends[1] - of_ends[0];
+    } else {
+        for (int i = 0; i < 2; i++) call->grad_levels[i] = of_ends[i];
+    }
 }
 
 int fxbin_weight_gradients(const fxbin_weight_call *call) {
