@@ -45,7 +45,7 @@ class PoolBeforeDownsampling(Rewrite[Change]):
 
 
 def _pooling(site: CallSite) -> Change | str | None:
-    """The change at `site` in a shortcut, or why there is none; None for other than 1x1 convolutions."""
+    """The change at `site` in a shortcut, or why there is none; None if it is no strided 1x1 convolution."""
     decision = site.info.decision
     if decision is None or decision.is_added:
         return None
@@ -53,10 +53,8 @@ def _pooling(site: CallSite) -> Change | str | None:
     if decision.rewrite(PoolBeforeDownsampling.key) is None and site.why_not:
         return site.why_not
     settings = conv_settings(site)
-    if settings.kernel != (1, 1):
+    if settings.kernel != (1, 1) or settings.stride == (1, 1):
         return None
-    if settings.stride == (1, 1):
-        return "it has no stride"
     if decision.binarized:
         return "it is binarized: put it into ignored_scopes"
     if settings.padding != (0, 0):

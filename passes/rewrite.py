@@ -61,6 +61,9 @@ class Rewrite(Pass, Generic[AnyChange]):
     layer: ClassVar[str] = ""
     """Name of the layer that it adds beside a convolution; empty if it adds none."""
 
+    is_of_preset: bool = False
+    """Whether a preset names it, which is for all kinds of networks: some have nothing that it is about."""
+
     @abstractmethod
     def find(self, graph: fx.Graph, owner: nn.Module) -> Found[AnyChange]:
         """What can be changed at each call site of `graph` that the rewrite is about, or why nothing can."""
@@ -131,6 +134,8 @@ class Rewrite(Pass, Generic[AnyChange]):
 
     def _warn_if_idle(self, decided: Mapping[str, SiteRewrite]) -> None:
         if any(found.change for found in decided.values()):
+            return
+        if self.is_of_preset and not decided:
             return
         reasons = [*dict.fromkeys(found.reason for found in decided.values())]
         why = listed(reasons) if reasons else "the model has no layers that it is about"

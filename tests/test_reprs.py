@@ -37,7 +37,7 @@ def test_config_that_is_changed_says_how_to_make_another(change: Callable[[fxbin
 
 def test_config_shows_what_its_preset_sets() -> None:
     config = fxbin.load_config({"preset": "recommended", "compression": {"algorithm": "binarization"}})
-    assert "rewrites=('shortcuts', 'rprelu')" in repr(config)
+    assert "rewrites=('downsample_pooling', 'shortcuts', 'rprelu')" in repr(config)
     assert "preset='recommended'" in repr(config)
 
 

@@ -1,6 +1,7 @@
 """compression.rewrites, on whole models."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,15 @@ def test_a_rewrite_that_changes_nothing_warns() -> None:
         UserWarning, match='compression.rewrites: "downsample_pooling" has changed nothing: the'
     ):
         rewritten(nn.Sequential(Plain(3, 3)), "downsample_pooling", ignored_scopes=None)
+
+
+def test_a_rewrite_of_a_preset_is_no_news_where_there_is_nothing_that_it_is_about() -> None:
+    config = {"preset": "recommended", "input_info": {"sample_size": list(SIZE)}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fxbin.transform(nn.Sequential(Plain(3, 3)), config)
+    with pytest.warns(UserWarning, match="downsample_pooling.* it is binarized: put it into ignored_scopes"):
+        fxbin.transform(nn.Sequential(Residual(3, 4, stride=2)), config)
 
 
 def _hook(module: nn.Module) -> None:

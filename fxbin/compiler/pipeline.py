@@ -5,6 +5,7 @@ from typing import Any
 
 from fxbin.binarized.module import BinarizedModule
 from fxbin.config import Config
+from fxbin.config.preset import rewrites_of_preset
 from fxbin.graph.node_info import Decision
 from fxbin.passes import (
     AddShortcuts,
@@ -32,7 +33,7 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
     chosen = (decision for decision in decisions.values() if decision.binarized)
     return [
         MarkCallSites(decisions),
-        *rewrites(section.rewrites),
+        *rewrites(section.rewrites, rewrites_of_preset(config.preset)),
         InlineConv2d(frozenset(decision.activation.rpartition(".")[0] for decision in chosen)),
         InsertWeightBinarizers(section.weights_mode, section.params, section.weights),
         InsertActivationBinarizers(
@@ -44,17 +45,17 @@ def binarizing_passes(decisions: Mapping[str, Decision], config: Config) -> list
     ]
 
 
-def rewrites(names: Collection[str]) -> list[Rewrite[Any]]:
+def rewrites(names: Collection[str], of_preset: Collection[str] = ()) -> list[Rewrite[Any]]:
     """The passes of `compression.rewrites`, in the order in which they are carried out."""
-    known: list[Rewrite[Any]] = [
-        ReplaceStem(),
-        PoolBeforeDownsampling(),
-        AddShortcuts(),
-        InsertRPReLU(),
-        InsertHardtanh(),
-        NormBeforeBinarize(),
-    ]
-    return [each for each in known if each.key in names]
+    known: tuple[type[Rewrite[Any]], ...] = (
+        ReplaceStem,
+        PoolBeforeDownsampling,
+        AddShortcuts,
+        InsertRPReLU,
+        InsertHardtanh,
+        NormBeforeBinarize,
+    )
+    return [each(is_of_preset=each.key in of_preset) for each in known if each.key in names]
 
 
 def rewrite(module: BinarizedModule, passes: Sequence[Pass]) -> None:

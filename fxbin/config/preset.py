@@ -39,6 +39,11 @@ def preset(name: str) -> Mapping[str, Any]:
     return content
 
 
+def rewrites_of_preset(name: str | None) -> tuple[str, ...]:
+    """The rewrites that the preset `name` has; none without a preset."""
+    return () if name is None else tuple(preset(name)["compression"].get("rewrites", ()))
+
+
 def with_preset(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The content `data` of a config, with the keys of its `preset` where it does not have them itself.
 

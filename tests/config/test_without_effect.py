@@ -45,7 +45,7 @@ def test_a_mode_replaces_the_parts_of_the_preset(as_list: bool) -> None:
         "DoReFaWeightBinarizer()",
     )
     assert config.binarization.described == "dorefa"
-    assert config.binarization.rewrites == ("shortcuts", "rprelu")
+    assert config.binarization.rewrites == ("downsample_pooling", "shortcuts", "rprelu")
     assert config.binarization.params.base_lr == 5e-3
     (note,) = config.notes
     assert note.startswith('preset: what "recommended" says about compression.activations.levels, ')
