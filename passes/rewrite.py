@@ -139,9 +139,10 @@ class Rewrite(Pass, Generic[AnyChange]):
             return
         reasons = [*dict.fromkeys(found.reason for found in decided.values())]
         why = listed(reasons) if reasons else "the model has no layers that it is about"
+        remove = "Name the other rewrites of the preset" if self.is_of_preset else "Remove it"
         warnings.warn(
             f'compression.rewrites: "{self.key}" has changed nothing: {why}. '
-            "Remove it, or see fxbin.summary(model) for each call site",
+            f"{remove}, or see fxbin.summary(model) for each call site",
             stacklevel=2,
         )
 
