@@ -168,9 +168,19 @@ def file_size(model: nn.Module) -> int:
         return path.stat().st_size
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep what a step frees, as `fxbin train` does once it has loaded its data.
+
+    glibc gives freed memory back to the system above twice the largest block that was freed so far, of at
+    most 32 MiB, and fetches it again page by page in the next step (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+
+
 def measured(rounds: int) -> list[Row]:
     """All presets, in turns."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     networks = {name: network(name) for name in SETTINGS}
     steps = in_turns({name: step_of(model) for name, model in networks.items()}, rounds)
     pictures = in_turns({name: picture_of(model.eval()) for name, model in networks.items()}, 20 * rounds)
