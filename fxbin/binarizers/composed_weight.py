@@ -83,7 +83,7 @@ class ComposedWeightBinarizer(WeightBinarizer):
     def _levels(self, w: Tensor, transformed: Tensor, threshold: Tensor) -> Levels:
         center, scale = self.center_and_scale(w, transformed)
         if center is None:
-            return Levels(threshold, -scale, scale)
+            return Levels.symmetric(threshold, scale)
         return Levels(threshold, center - scale, center + scale)
 
     def _parameters_of_rule(self) -> dict[str, Tensor]:

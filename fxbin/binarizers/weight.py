@@ -46,7 +46,7 @@ class WeightBinarizer(Binarizer):
         declares them here: exports, the engine and reports use these.
         """
         scale = self.scale(w)
-        return Levels(w.new_zeros(1, 1, 1, 1), -scale, scale)
+        return Levels.symmetric(w.new_zeros(1, 1, 1, 1), scale)
 
     def binarize(self, x: Tensor) -> Tensor:
         """Return the weight `x` with the levels ``-scale(x)`` and ``+scale(x)``, same shape and dtype."""
