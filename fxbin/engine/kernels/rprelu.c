@@ -14,6 +14,9 @@
 /** Number of values that are computed together: the sums of so many lanes do not wait for one another. */
 #define LANES 16
 
+/** Number of periods that are read abreast, so that a sum is read and written once for all of them. */
+#define ABREAST 4
+
 /** Number of values of a lane that are summed in float32. Their sums are added in float64. */
 #define TURNS 64
 
@@ -91,23 +94,35 @@ static ALWAYS_INLINE void write_periods(const pass *self, int64_t first, int64_t
     }
 }
 
+/** Compute the gradients of `count` periods from `start`, and add their shares of the sums to `storage`. */
+static ALWAYS_INLINE void write_gradients_abreast(const pass *self, int64_t start, int count, float *storage) {
+    int64_t period = self->parts.period;
+    const float *x = self->call->x + start, *g = self->call->g + start;
+    const float *gamma = self->gamma, *beta = self->beta;
+    float *y = self->call->y + start, *of_g = storage, *of_x = of_g + period, *product = of_x + period;
+    INDEPENDENT
+    for (int64_t i = 0; i < period; i++) {
+        float sums[SUMS] = {of_g[i], of_x[i], product[i]};
+        for (int j = 0; j < count; j++) {
+            int64_t at = j * period + i;
+            y[at] = gradient_of(x[at], g[at], gamma[i], beta[i], &sums[OF_G], &sums[OF_X], &sums[PRODUCT], 0);
+        }
+        of_g[i] = sums[OF_G], of_x[i] = sums[OF_X], product[i] = sums[PRODUCT];
+    }
+}
+
 /** Compute the gradients from `first` to `last`, in whole periods; `storage` has room for SUMS of them. */
 static ALWAYS_INLINE void write_gradients_of_periods(
     const pass *self, int64_t first, int64_t last, float *storage, double *sums
 ) {
     int64_t period = self->parts.period, of_channel = period / self->parts.channels;
-    const float *gamma = self->gamma, *beta = self->beta;
-    float *of_g = storage, *of_x = of_g + period, *product = of_x + period;
     for (int64_t start = first; start < last;) {
         memset(storage, 0, (size_t)(SUMS * period) * sizeof *storage);
-        for (int64_t end = min_of(start + TURNS * period, last); start < end; start += period) {
-            const float *x = self->call->x + start, *g = self->call->g + start;
-            float *y = self->call->y + start;
-            INDEPENDENT
-            for (int64_t i = 0; i < period; i++) {
-                y[i] = gradient_of(x[i], g[i], gamma[i], beta[i], of_g, of_x, product, i);
-            }
+        int64_t end = min_of(start + TURNS * period, last);
+        for (; start + ABREAST * period <= end; start += ABREAST * period) {
+            write_gradients_abreast(self, start, ABREAST, storage);
         }
+        for (; start < end; start += period) write_gradients_abreast(self, start, 1, storage);
         for (int64_t i = 0; i < SUMS * period; i++) sums[i / of_channel] += (double)storage[i];
     }
 }
