@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fxbin.engine.derivative import Derivative
+from fxbin.engine.float_conv2d import Ends
 from fxbin.engine.library import Engine
 from fxbin.engine.memory import dense, in_layout, is_channels_last, place, thread_count
 from fxbin.engine.structs import LevelCall, SteCall, WeightCall
@@ -33,7 +34,7 @@ def estimated_gradients(
     g: Tensor,
     x: Tensor,
     threshold: Tensor,
-    levels: tuple[float, float],
+    levels: Ends,
     derivative: Derivative,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what the backward of a binarizer with another estimator needs, in one pass.
@@ -60,7 +61,7 @@ def _gradients(
     g: Tensor,
     x: Tensor,
     threshold: Tensor,
-    levels: tuple[float, float],
+    levels: Ends,
     derivative: Derivative,
 ) -> tuple[Tensor, Tensor, Tensor]:
     is_last = is_channels_last(x)
@@ -113,7 +114,7 @@ class InputLevels(NamedTuple):
 
     sums: Tensor
     """As returned by `estimated_gradients`."""
-    levels: tuple[float, float]
+    levels: Ends
     """Low and high."""
     threshold: Tensor
     """Of each channel, or one for all: its shape is that of its gradient."""

@@ -28,4 +28,4 @@ def raise_scales(levels: Levels) -> tuple[Levels, Tensor | None, int]:
     high = levels.high.clamp(min=SMALLEST_SCALE)
     count = int((high != levels.high).sum())
     factors = (levels.high / high).reshape(1, -1, 1, 1) if count else None
-    return Levels(levels.threshold, -high, high), factors, count
+    return Levels.symmetric(levels.threshold, high), factors, count
