@@ -10,6 +10,7 @@ A run of the same settings and seed replaces the earlier one. What is kept of a 
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,18 @@ def add(results: list[Path], path: Path = PATH) -> None:
 
 
 def accuracies(
-    protocol: str, config: str, key: str, path: Path = PATH, teacher: str | None = None
+    protocol: str,
+    config: str,
+    key: str,
+    path: Path = PATH,
+    *,
+    teacher: str | None = None,
+    changes: Sequence[str] = (),
 ) -> list[float]:
-    """The accuracies `key` on the test images, of all runs of `config` as it is, one a seed."""
-    runs = (
-        run
-        for run in read(path)
-        if (run["protocol"], run["config"], run["scored"]) == (protocol, config, "test")
-    )
-    return [run[key] for run in runs if not run["changes"] and run["teacher"] == teacher]
+    """The accuracies `key` on the test images, of all runs of `config` with these `changes`, one a seed."""
+    wanted: dict[str, Any] = {"protocol": protocol, "config": config, "scored": "test"}
+    wanted |= {"teacher": teacher, "changes": [*changes]}
+    return [run[key] for run in read(path) if wanted.items() <= run.items()]
 
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
