@@ -40,8 +40,15 @@ class PoolBeforeDownsampling(Rewrite[Change]):
 
     @override
     def carry_out(self, graph: fx.Graph, owner: nn.Module, changes: Sequence[tuple[Change, str]]) -> None:
-        for change, _ in changes:
-            _pool(graph, change.site)
+        pooled = {change.site.node for change, _ in changes}
+        layers = {node.target for node in pooled if node.op == "call_module"}
+        for site in [*call_sites(owner, graph)]:
+            node = site.node
+            if node.op == "call_module" and node.target in layers:
+                # Other calls of the layer, too: a layer with a site that is rewritten runs in graphs alone.
+                site = CallSite(owner, inline(graph, site))
+            if node in pooled:
+                _pool(graph, site)
 
 
 def _pooling(site: CallSite) -> Change | str | None:
@@ -64,8 +71,6 @@ def _pooling(site: CallSite) -> Change | str | None:
 
 def _pool(graph: fx.Graph, site: CallSite) -> None:
     stride, info = conv_settings(site).stride, site.info.beside("pool")
-    if not site.is_function:
-        site = CallSite(site.owner, inline(graph, site))
     given = {**site.arguments, "stride": 1}
     with graph.inserting_before(site.node):
         pooled = average_pool(graph, site.x, stride, info, ceil=True)

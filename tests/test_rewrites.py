@@ -101,6 +101,35 @@ def test_outputs_and_gradients_are_those_of_the_network_written_by_hand(
     torch.testing.assert_close(sum(slopes, torch.tensor(0.0)), by_hand.slope.grad, rtol=1e-4, atol=1e-5)
 
 
+class CalledOnceMore(nn.Module):
+    """The strided layer of a shortcut, which is called elsewhere as well."""
+
+    def __init__(self, is_first: bool) -> None:
+        super().__init__()
+        self.stem, self.conv1, self.conv2 = conv(3, 4), conv(4, 8, 3, 2), conv(8, 8)
+        self.downsample, self.is_first = conv(4, 8, 1, 2), is_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        other = self.downsample(-x) if self.is_first else None
+        y = F.relu(self.conv2(self.conv1(x)) + self.downsample(x))
+        z: Tensor = y * (self.downsample(-x) if other is None else other)
+        return z
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_pooled_layer_may_be_called_elsewhere_as_well(is_first: bool) -> None:
+    model, x = CalledOnceMore(is_first), torch.randn(SIZE)
+    features = model.stem(x)
+    shortcut = F.conv2d(F.avg_pool2d(features, 2), model.downsample.weight)
+    expected = F.relu(model.conv2(model.conv1(features)) + shortcut) * model.downsample(-features)
+    module = rewritten(model, "downsample_pooling")
+    torch.testing.assert_close(module(x), expected)
+    module.binarization.enable(activations=True, weights=True)
+    module(x).sum().backward()
+    assert module.downsample.weight.grad is not None
+
+
 def test_the_original_and_its_keys_stay() -> None:
     model = Network()
     before = copy.deepcopy(model.state_dict())

@@ -37,6 +37,8 @@ class Settings:
 
 
 SETTINGS = Settings()
+options: Any = None  # has the name of an attribute that `Reader` reads
+by_text = 1.0
 
 
 def scaled(x: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ X = torch.randn(2, 3, 8, 8)
 @pytest.fixture(autouse=True)
 def _globals_put_back() -> Iterator[None]:
     yield
-    globals()["SCALE"] = values_in_a_module.FACTOR = 1.0
+    globals()["SCALE"] = globals()["by_text"] = values_in_a_module.FACTOR = 1.0
     SETTINGS.shift = 0.0
 
 
@@ -136,3 +138,26 @@ def test_what_the_code_does_not_read_changes_nothing() -> None:
     model.options.something = 1
     SETTINGS.names.append("x")
     assert runs_a_graph(model)
+
+
+def test_a_global_variable_with_the_name_of_an_attribute_is_none_that_the_code_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = fxbin.transform(Reader(), config(2, 3, 8, 8))
+    monkeypatch.setitem(globals(), "options", model)  # as `model = fxbin.transform(model, ...)` does
+    assert runs_a_graph(model)
+
+
+class ByText(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) * globals()["by_text"]
+        return y
+
+
+def test_a_global_variable_that_code_looks_up_by_its_text_counts() -> None:
+    model: Any = fxbin.transform(ByText(), config(2, 3, 8, 8))
+    before = model(X)
+    assert runs_a_graph(model)
+    globals()["by_text"] = 2.0
+    assert torch.equal(model(X), 2 * before)
+    assert not runs_a_graph(model)

@@ -11,7 +11,7 @@ from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.kept import by_identity, told_by_identity
 from fxbin.binarized.search import Search
 from fxbin.graph.record import Specialisation
-from fxbin.original.mentions import Mentions, globals_named, mentions, package_of
+from fxbin.original.mentions import Mentions, global_names, globals_named, package_of
 from fxbin.original.value_kinds import PLAIN, SIMPLE, is_foreign, is_object
 from fxbin.tracing import MISSING, Read
 
@@ -119,8 +119,7 @@ class GlobalValues:
         """Plain values, functions and classes, each with the namespace and the name of the variable."""
         seen: set[tuple[int, str]] = set()
         for function in functions:
-            names = mentions([function]).names
-            for space, name in globals_named(function.__globals__, names):
+            for space, name in globals_named(function):
                 value = space[name]
                 if (id(space), name) in seen:
                     continue
@@ -185,7 +184,7 @@ def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
     while pending:
         function = pending.pop()
         space = function.__globals__
-        for name in mentions([function]).names & space.keys():
+        for name in global_names(function.__code__) & space.keys():
             value = space[name]
             if (
                 isinstance(value, FunctionType)

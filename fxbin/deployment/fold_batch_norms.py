@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from fxbin.deployment.graph_facts import called, calls_plain, only_user
+from fxbin.deployment.graph_facts import called, calls_plain, layers_read_by_code, only_user
 from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
@@ -16,14 +16,17 @@ def fold_batch_norms(module: fx.GraphModule) -> None:
         before:  x -> convolution -> BatchNorm2d
         after:   x -> convolution, whose filters are scaled as BatchNorm2d scales their outputs
 
-    The convolution is a packed one or an `nn.Conv2d` in float32 or float64 that is called once.
+    The convolution is a packed one or an `nn.Conv2d` in float32 or float64 that is called once, and whose
+    weight and bias nothing else reads.
     """
+    read_by_code = layers_read_by_code(module)
     for node in module.graph.find_nodes(op="call_module", sort=True):
         norm_node = only_user(node)
         if norm_node is None or not _is_constant(module, norm_node):
             continue
         norm = called(module, norm_node)
-        if _folds_into_packed(module, node, norm) or _folds_into_float(module, node, norm):
+        is_folded = _folds_into_packed(module, node, norm)
+        if is_folded or (called(module, node) not in read_by_code and _folds_into_float(module, node, norm)):
             set_origin(node, norm_node)
             norm_node.replace_all_uses_with(node)
             module.graph.erase_node(norm_node)

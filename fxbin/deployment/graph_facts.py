@@ -46,6 +46,22 @@ def called(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     return submodule_at(module, str(node.target)) if node.op == "call_module" else None
 
 
+def layers_read_by_code(module: fx.GraphModule) -> set[nn.Module]:
+    """The modules that the graph does not only call: code reads a parameter, or a module around them runs.
+
+    What replaces such a layer for its calls would change what else reads it.
+    """
+    found: set[nn.Module] = set()
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.users:
+            owner = submodule_at(module, str(node.target).rpartition(".")[0])
+            found |= set() if owner is None else {owner}
+        layer = called(module, node)
+        if layer is not None:
+            found.update(part for part in layer.modules() if part is not layer)
+    return found
+
+
 def packed_nodes(module: fx.GraphModule) -> list[fx.Node]:
     """Return the calls of packed convolutions, in execution order."""
     return [node for node in module.graph.nodes if isinstance(called(module, node), PackedConv2d)]

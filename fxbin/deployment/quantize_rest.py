@@ -1,7 +1,7 @@
 """Turns convolutions and linear layers that are not binarized into int8 layers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from fxbin.deployment.deployed_module import Int8Site
-from fxbin.deployment.graph_facts import called, calls_plain, is_relu, only_user
+from fxbin.deployment.graph_facts import called, calls_plain, is_relu, layers_read_by_code, only_user
 from fxbin.deployment.int8_layers import (
     Int8Conv2d,
     Int8Linear,
@@ -42,7 +42,8 @@ def quantize_rest(module: fx.GraphModule, calibration: Samples, example: BoundIn
     its values for all samples. Raises ExportError if a sample does not fit the model or has values that give
     no range; `example` are inputs that fit.
     """
-    reasons = {node: _why_in_float(module, node) for node in _layers(module)}
+    read_by_code = layers_read_by_code(module)
+    reasons = {node: _why_in_float(module, node, read_by_code) for node in _layers(module)}
     followed = [_followers(module, node) for node, reason in reasons.items() if reason is None]
     ranges = _Ranges(module, followed, example)
     ranges.observe(calibration)
@@ -95,7 +96,7 @@ def _has_weight(module: fx.GraphModule, node: fx.Node) -> bool:
     return any(weight.dim() > 1 for weight in layer.parameters())
 
 
-def _why_in_float(module: fx.GraphModule, node: fx.Node) -> str | None:
+def _why_in_float(module: fx.GraphModule, node: fx.Node, read_by_code: Collection[nn.Module]) -> str | None:
     """Why the layer that `node` calls stays in float; None if it can become int8."""
     layer = called(module, node)
     if layer is None:
@@ -104,6 +105,8 @@ def _why_in_float(module: fx.GraphModule, node: fx.Node) -> str | None:
         return f"{type(layer).__name__} is neither nn.Conv2d nor nn.Linear"
     if not calls_plain(module, node, nn.Conv2d, nn.Linear):
         return "it has a hook, or code that is not that of its class"
+    if layer in read_by_code:
+        return "other code reads its weight or bias"
     assert isinstance(layer.weight, Tensor)
     if layer.weight.dtype != torch.float32:
         return f"its weight is {layer.weight.dtype}"

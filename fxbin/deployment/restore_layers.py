@@ -19,15 +19,20 @@ def restore_layers(module: fx.GraphModule) -> None:
     """
     functions = [site for site in call_sites(module, module.graph) if site.is_function]
     for site in functions:
-        place = (site.weight_path or "").rpartition(".")[0]
-        if (
-            "downsample_pooling" not in rewrites_of(site.node)
-            or site.node.target is not F.conv2d
-            or not place
-        ):
+        if "downsample_pooling" not in rewrites_of(site.node) or site.node.target is not F.conv2d:
             continue
-        if isinstance(attribute(module, place), nn.Conv2d) and not _is_called(module, place):
+        place = (site.weight_path or "").rpartition(".")[0]
+        layer = attribute(module, place) if place else None
+        if isinstance(layer, nn.Conv2d) and _is_as_layer(site, layer) and not _is_called(module, place):
             _restore(module, site.node, place)
+
+
+def _is_as_layer(site: CallSite, layer: nn.Conv2d) -> bool:
+    """Whether the call has the weight and the bias of `layer`; code may take others, or leave one out."""
+    bias = site.arguments["bias"]
+    if isinstance(bias, fx.Node):
+        bias = attribute(site.owner, str(bias.target)) if bias.op == "get_attr" else bias
+    return attribute(site.owner, site.weight_path or "") is layer.weight and bias is layer.bias
 
 
 def _is_called(module: fx.GraphModule, place: str) -> bool:

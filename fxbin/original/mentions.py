@@ -1,6 +1,8 @@
 """Names of attributes and global variables that code mentions."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dis import get_instructions
+from functools import lru_cache
 from itertools import chain
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -31,8 +33,7 @@ def mentions(functions: Iterable[Any]) -> Mentions:
     ]
     while pending:
         code = pending.pop()
-        constants = chain.from_iterable(x if isinstance(x, tuple) else (x,) for x in code.co_consts)
-        text = {item for item in constants if isinstance(item, str) and item.isidentifier()}
+        text = _text_in(code)
         found = {*code.co_names, *text}
         names |= found
         if not _ASKING.isdisjoint(code.co_names):
@@ -55,13 +56,32 @@ def mentions_of_class(bases: Iterable[type]) -> Mentions:
     )
 
 
-def globals_named(space: dict[str, Any], names: Collection[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield where `names` are in the namespace `space` and in modules of its package that it names."""
-    for name in names & space.keys():
+@lru_cache(maxsize=4096)
+def global_names(code: CodeType) -> frozenset[str]:
+    """The names that `code`, and code in it, looks up in its namespace; not those of attributes.
+
+    Code that asks for the namespace itself may look up any text (``globals()["scale"]``).
+    """
+    names = {str(each.argval) for each in get_instructions(code) if each.opname in _GLOBAL_LOADS}
+    if not _NAMESPACE.isdisjoint(code.co_names):
+        names |= {*code.co_names, *_text_in(code)}
+    return frozenset(names).union(*(global_names(x) for x in code.co_consts if isinstance(x, CodeType)))
+
+
+def globals_named(function: FunctionType) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where the global variables are that `function` names, also those of its package's modules."""
+    space, names = function.__globals__, mentions([function]).names
+    for name in global_names(function.__code__) & space.keys():
         yield space, name
         value = space[name]
         if isinstance(value, ModuleType) and package_of(vars(value)) == package_of(space):
             yield from ((vars(value), inner) for inner in names & vars(value).keys())
+
+
+def _text_in(code: CodeType) -> set[str]:
+    """Text in `code` that could be a name."""
+    constants = chain.from_iterable(x if isinstance(x, tuple) else (x,) for x in code.co_consts)
+    return {item for item in constants if isinstance(item, str) and item.isidentifier()}
 
 
 def package_of(space: Mapping[str, Any]) -> str:
@@ -79,4 +99,6 @@ _NOT_READING = frozenset(
     | {"__delitem__", "__del__", "__repr__", "__str__", "__copy__", "__deepcopy__", "__reduce__"}
     | {"__reduce_ex__", "__getstate__", "__setstate__"}
 )
+_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_NAMESPACE = frozenset({"globals", "__globals__", "__dict__", "vars", "eval", "exec"})
 _ASKING = frozenset({"getattr", "hasattr", "AttributeError", "vars", "__dict__"})

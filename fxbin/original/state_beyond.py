@@ -14,7 +14,7 @@ from torch import nn
 
 from fxbin.original.closures import WEAK, referent, variables
 from fxbin.original.contained import values_in
-from fxbin.original.mentions import globals_named, mentions, package_of
+from fxbin.original.mentions import globals_named, package_of
 from fxbin.original.reach import HOOKS
 from fxbin.original.state_places import Attributes, Globals, Items, Numbers, OfClass, Place
 from fxbin.original.value_kinds import ARRAYS, PLAIN, is_foreign, is_object
@@ -136,9 +136,8 @@ class StateBeyond:
         self._look_into_globals(function)
 
     def _look_into_globals(self, function: FunctionType) -> None:
-        names = mentions([function]).names
         spaces: dict[int, tuple[dict[str, Any], list[str]]] = {}
-        for space, name in globals_named(function.__globals__, names):
+        for space, name in globals_named(function):
             if package_of(space) not in _LIBRARIES:
                 spaces.setdefault(id(space), (space, []))[1].append(name)
         for space, found in spaces.values():

@@ -127,6 +127,15 @@ def test_nan_stays_and_reaches_the_gradients(built: Engine) -> None:
     assert layer.beta.grad.isnan().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("size", [(1, 2, 8, 8), (5, 2, 3, 3)])
+def test_an_infinite_gradient_above_gamma_does_not_reach_beta(built: Engine, size: tuple[int, ...]) -> None:
+    layer = RPReLU(2)
+    x = torch.rand(size) + 1
+    layer(x.requires_grad_()).backward(torch.full(size, math.inf))
+    assert layer.beta.grad is not None
+    assert layer.beta.grad.tolist() == [0, 0]
+
+
 def test_it_starts_as_prelu() -> None:
     x = torch.randn(2, 4, 3, 3)
     torch.testing.assert_close(RPReLU(4)(x), torch.nn.PReLU(4)(x), rtol=0, atol=0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fxbin
@@ -53,6 +54,39 @@ def deployed(model: nn.Module, x: Tensor = X) -> DeployedModule:
 def layers(module: DeployedModule) -> list[str]:
     """The layers that its graph calls, in order."""
     return [str(node.target) for node in module.graph.find_nodes(op="call_module", sort=True)]
+
+
+READERS: dict[str, Callable[[Stem, Tensor], Tensor]] = {
+    "the weight in another convolution": lambda net, x: F.conv2d(x, net.stem.weight, None, 1, 1),
+    "a function of the weight": lambda net, x: net.stem.weight.abs().mean() + x[:, :1],
+    "the bias": lambda net, _: net.stem.bias.view(-1, 1, 1),  # type: ignore[union-attr]
+    "the layer once more": lambda net, x: net.stem(-x),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_convolution_keeps_a_weight_that_other_code_reads(built: Engine, reader: str) -> None:
+    model = Stem(lambda net, x: net.bn(net.stem(x)) + READERS[reader](net, x))
+    nn.init.uniform_(model.bn.weight, 2, 3)
+    assert "bn" in layers(deployed(model))
+
+
+def test_a_convolution_keeps_the_weight_in_a_module_that_is_kept_whole(built: Engine) -> None:
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner(x)
+            return y
+
+    model = Stem(lambda net, x: net.bn(net.stem.inner(x)) + net.stem(x))  # type: ignore[operator]
+    model.stem = Whole()  # type: ignore[assignment]
+    nn.init.uniform_(model.bn.weight, 2, 3)
+    settings = config(*X.shape, ignored_scopes=[r"{re}stem"])
+    binarized = as_if_trained(fxbin.transform(model, settings, (X,), leaf_modules=(Whole,)))
+    torch.testing.assert_close(fxbin.deploy(binarized, (X,))(X), binarized(X), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"affine": False, "eps": 0.1}], ids=str)

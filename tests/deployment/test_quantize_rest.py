@@ -56,6 +56,24 @@ def fake_quantized(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return F.conv2d(levels, w, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
+class Tied(Net):
+    """A layer and a convolution whose weights other code reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn(self.stem(x)).relu()
+        y = self.conv(y) + self.shortcut(y) * (1 + self.shortcut.weight.abs().mean())
+        z: Tensor = self.fc(y.mean((2, 3))) @ self.fc.weight
+        return z
+
+
+def test_a_layer_whose_weight_other_code_reads_stays_in_float(built: Engine) -> None:
+    model = in_float(Tied())
+    deployed = fxbin.deploy(model, calibration=[X])
+    reasons = {site.name: site.reason for site in deployed.int8_sites}
+    assert reasons == {"stem": "", **dict.fromkeys(("shortcut", "fc"), "other code reads its weight or bias")}
+    assert (deployed(X) - model(X)).abs().max() < 0.05 * model(X).abs().max()
+
+
 def test_weights_that_onednn_has_arranged_are_counted(built: Engine) -> None:
     deployed = fxbin.deploy(in_float(Net()), calibration=[X])
     deployed(X)

@@ -46,6 +46,45 @@ def test_rprelu_is_fused(built: Engine, rewrites: tuple[str, ...]) -> None:
     assert report.is_right, report
 
 
+class Siamese(nn.Module):
+    """One strided block for two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = conv(3, 4), Residual(4, 8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.block(self.stem(x)) - self.block(self.stem(x.flip(-1) + 1))
+        return y.mean((2, 3))
+
+
+class OwnShortcut(nn.Module):
+    """A block whose shortcut is a function of the layer's weight, with another bias than the layer has."""
+
+    def __init__(self, bias: Tensor | None) -> None:
+        super().__init__()
+        self.stem, self.conv1, self.conv2 = conv(3, 4), conv(4, 8, 3, 2), conv(8, 8)
+        self.downsample, self.norm = nn.Conv2d(4, 8, 1, 2), nn.BatchNorm2d(8)
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        shortcut = F.conv2d(x, self.downsample.weight, self.bias, 2)
+        return self.norm(F.relu(self.conv2(self.conv1(x)) + shortcut))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [Siamese, lambda: OwnShortcut(None), lambda: OwnShortcut(torch.rand(8))])
+def test_a_pooled_shortcut_computes_the_same_with_a_weight_that_is_used_twice_or_by_code(
+    built: Engine, make: Any
+) -> None:
+    model = make()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 2, 3)
+    module = trained(model, *REWRITES, ignored_scopes=["{re}stem|downsample|OwnShortcut/conv2d_"])
+    assert error(module, fxbin.deploy(module), X) < 1e-5
+
+
 def test_hardtanh_is_computed_between_packed_convolutions(built: Engine) -> None:
     module = trained(Network(), "shortcuts", "hardtanh")
     assert error(module, fxbin.deploy(module), 3 * torch.randn(3, 3, 9, 9)) < 1e-5

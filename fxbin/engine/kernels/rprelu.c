@@ -43,7 +43,7 @@ static ALWAYS_INLINE float gradient_of(
     float d = x - gamma, gradient = g * choose(d > 0, 1, beta);
     of_g[at] += g;
     of_x[at] += gradient;
-    product[at] += g * (0 < d ? 0 : d);
+    product[at] += choose(0 < d, 0, g * d);
     return gradient;
 }
 
