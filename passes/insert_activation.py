@@ -80,7 +80,7 @@ class InsertActivation(Rewrite[Activation]):
 def _behind(flow: DataFlow, site: CallSite, total: fx.Node | None) -> Activation | str:
     """The activation behind the sum `total` of `site`, or why there is none."""
     if total is None:
-        return 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one'
+        return f"no sum with a shortcut follows it{_about_shortcuts(site)}"
     owner, value = flow.owner, total
     x, y = spec(total), spec(site.node)
     if x is None or y is None or x.shape[:-2] != y.shape[:-2]:
@@ -93,6 +93,12 @@ def _behind(flow: DataFlow, site: CallSite, total: fx.Node | None) -> Activation
     if is_returned(value):
         return "its sum is what the graph returns, and what follows is not known"
     return _at(flow, site, total, value)
+
+
+def _about_shortcuts(site: CallSite) -> str:
+    decision = site.info.decision
+    is_tried = decision is not None and decision.rewrite("shortcuts") is not None
+    return ', and "shortcuts" has added none' if is_tried else ': the rewrite "shortcuts" may add one'
 
 
 def _at(flow: DataFlow, site: CallSite, total: fx.Node, value: fx.Node) -> Activation | str:

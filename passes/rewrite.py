@@ -140,10 +140,9 @@ class Rewrite(Pass, Generic[AnyChange]):
         reasons = [*dict.fromkeys(found.reason for found in decided.values())]
         why = listed(reasons) if reasons else "the model has no layers that it is about"
         remove = "Name the other rewrites of the preset" if self.is_of_preset else "Remove it"
+        see = ", or see fxbin.summary(model) for each call site" if decided else ""
         warnings.warn(
-            f'compression.rewrites: "{self.key}" has changed nothing: {why}. '
-            f"{remove}, or see fxbin.summary(model) for each call site",
-            stacklevel=2,
+            f'compression.rewrites: "{self.key}" has changed nothing: {why}. {remove}{see}', stacklevel=2
         )
 
     def _differs(self, name: str, decided: SiteRewrite, found: Change | str) -> str:

@@ -49,9 +49,9 @@ RESNET = r"{re}^ResNet/NNCFConv2d\[conv1\]|^ResNet/Sequential\[conv1\]|downsampl
 NETWORKS = [
     Network("torchvision", "resnet18", RESNET, (16, 16), (16, 16), (3, 3)),
     Network("torchvision", "resnet34", RESNET, (32, 32), (32, 32), (3, 3)),
-    Network("torchvision", "resnet50", RESNET, (17, 48), (33, 48), (3, 4)),
+    Network("torchvision", "resnet50", RESNET, (17, 48), (33, 48), (3, 3)),
     Network("torchvision", "vgg16_bn", r"{re}features\]/NNCFConv2d\[0\]", (12, 12), (12, 12), (0, 0)),
-    Network("timm", "resnet18d", RESNET, (16, 16), (16, 16), (0, 3)),
+    Network("timm", "resnet18d", RESNET, (16, 16), (16, 16), (0, 0)),
     Network("timm", "regnetx_002", r"{re}\[stem\]|downsample", (35, 39), (35, 39), (4, 4)),
     Network("pytorchcv", "preresnet18", r"{re}init_block|identity_conv", (16, 16), (16, 16), (3, 3), 224),
     Network("pytorchcv", "mobilenet_w1", r"{re}init_block", (26, 26), (26, 26), (0, 0), 224),

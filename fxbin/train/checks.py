@@ -90,9 +90,11 @@ def start_as_in_nncf(subject: Subject) -> Iterator[str]:
     section = subject.config.binarization
     is_asked_for = "activation_scale_init" in section.params.model_fields_set
     if section.activations.levels in (None, "zero_scale") and not is_asked_for:
+        is_recommended = subject.config.preset == "recommended"
+        other = "" if is_recommended else ', or preset to "recommended" (docs/presets.md)'
         yield (
             "params.activation_scale_init: not given, so scales start as in NNCF (quantile), which costs "
-            'several points of accuracy: set it to "mse", or preset to "recommended" (docs/presets.md)'
+            f'several points of accuracy: set it to "mse"{other}'
         )
 
 

@@ -175,3 +175,9 @@ def test_a_relu_elsewhere_stays() -> None:
     assert reasons(rewrite, marked(Plain(), 1, 2, 4, 4)) == {
         "conv": 'no sum with a shortcut follows it: the rewrite "shortcuts" may add one'
     }
+
+
+def test_where_shortcuts_has_added_none_it_is_not_advised() -> None:
+    layers = (conv(4, 6, 1), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 6), nn.BatchNorm2d(6), nn.ReLU())
+    found = reasons(InsertRPReLU(), with_shortcuts(marked(nn.Sequential(*layers), 1, 4, 4, 4)))
+    assert found == {"_0": 'no sum with a shortcut follows it, and "shortcuts" has added none', "_3": ""}

@@ -40,6 +40,13 @@ def test_a_start_as_in_nncf_is_noted_unless_the_config_asks_for_it() -> None:
         assert any(each.startswith(note) for each in notes) is not asks
 
 
+def test_the_preset_that_the_config_has_is_not_advised() -> None:
+    for keys, is_advised in (({}, True), ({"preset": "recommended"}, False)):
+        notes = check(config(compression=binarization(mode="xnor"), **keys)).notes
+        (note,) = (each for each in notes if "activation_scale_init: not given" in each)
+        assert ('set it to "mse"' in note, "preset" in note) == (True, is_advised)
+
+
 def test_problems_of_the_config_come_all_at_once(tmp_path: Path) -> None:
     wrong = config(epoch=1, compression=binarization(mode="xnr", ignored_scopes=["{re}["]))
     path = tmp_path / "wrong.json5"
