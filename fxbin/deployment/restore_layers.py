@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import fx, nn
 
+from fxbin.deployment.graph_facts import called
 from fxbin.graph.attribute import attribute
 from fxbin.graph.call_site import CallSite, call_sites
 from fxbin.graph.node_info import rewrites_of
@@ -23,7 +24,7 @@ def restore_layers(module: fx.GraphModule) -> None:
             continue
         place = (site.weight_path or "").rpartition(".")[0]
         layer = attribute(module, place) if place else None
-        if isinstance(layer, nn.Conv2d) and _is_as_layer(site, layer) and not _is_called(module, place):
+        if isinstance(layer, nn.Conv2d) and _is_as_layer(site, layer) and not _is_called(module, layer):
             _restore(module, site.node, place)
 
 
@@ -35,8 +36,10 @@ def _is_as_layer(site: CallSite, layer: nn.Conv2d) -> bool:
     return attribute(site.owner, site.weight_path or "") is layer.weight and bias is layer.bias
 
 
-def _is_called(module: fx.GraphModule, place: str) -> bool:
-    return any(node.target == place for node in module.graph.find_nodes(op="call_module"))
+def _is_called(module: fx.GraphModule, layer: nn.Module) -> bool:
+    """Whether `layer`, or a module around it, is called, with the stride that it has."""
+    calls = (called(module, node) for node in module.graph.find_nodes(op="call_module"))
+    return any(layer in each.modules() for each in calls if each is not None)
 
 
 def _restore(module: fx.GraphModule, node: fx.Node, place: str) -> None:

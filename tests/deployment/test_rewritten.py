@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import fxbin
 from fxbin.engine.library import Engine
 from tests.passes.blocks import Residual, conv
-from tests.test_rewrites import Network, rewritten
+from tests.test_rewrites import Network, config, rewritten
 
 REWRITES = ("shortcuts", "rprelu", "downsample_pooling")
 X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -73,6 +73,32 @@ class OwnShortcut(nn.Module):
         return self.norm(F.relu(self.conv2(self.conv1(x)) + shortcut))  # type: ignore[no-any-return]
 
 
+class Whole(nn.Module):
+    """A module that is kept whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.downsample = nn.Conv2d(4, 8, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.downsample(x)
+        return y
+
+
+class CalledInside(OwnShortcut):
+    """A block whose shortcut's layer is called in another module, too."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.whole = Whole()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        shortcut = F.conv2d(x, self.whole.downsample.weight, self.whole.downsample.bias, 2)
+        y: Tensor = self.norm(F.relu(self.conv2(self.conv1(x)) + shortcut)) + self.whole(x)
+        return y
+
+
 @pytest.mark.parametrize("make", [Siamese, lambda: OwnShortcut(None), lambda: OwnShortcut(torch.rand(8))])
 def test_a_pooled_shortcut_computes_the_same_with_a_weight_that_is_used_twice_or_by_code(
     built: Engine, make: Any
@@ -83,6 +109,15 @@ def test_a_pooled_shortcut_computes_the_same_with_a_weight_that_is_used_twice_or
             nn.init.uniform_(layer.weight, 2, 3)
     module = trained(model, *REWRITES, ignored_scopes=["{re}stem|downsample|OwnShortcut/conv2d_"])
     assert error(module, fxbin.deploy(module), X) < 1e-5
+
+
+def test_a_layer_that_a_module_kept_whole_calls_keeps_its_stride(built: Engine) -> None:
+    ignored = ["{re}stem|downsample|CalledInside/conv2d_"]
+    settings = config(*REWRITES, ignored_scopes=ignored, params={"activation_scale_init": "mse"})
+    module = fxbin.transform(CalledInside(), settings, leaf_modules=(Whole,))
+    module.binarization.enable()
+    module.train()(X)
+    assert error(module.eval(), fxbin.deploy(module), X) < 1e-5
 
 
 def test_hardtanh_is_computed_between_packed_convolutions(built: Engine) -> None:
