@@ -1,6 +1,7 @@
 """State that forward changes beyond attributes of modules: in objects, arrays, classes, closures, globals."""
 
 import array
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,6 +111,12 @@ def _global(_: Any) -> int:
     return CALLS
 
 
+def _of_this_module(_: Any) -> int:
+    module: Any = sys.modules[__name__]
+    module.CALLS += 1
+    return int(module.CALLS)
+
+
 def _default(_: Any, seen: list[int] = []) -> int:  # noqa: B006
     return appended(seen)
 
@@ -144,6 +151,7 @@ WAYS: dict[str, Callable[[Any], int]] = {
     "a list of a class": lambda m: appended(m.seen),
     "another class": _of_another_class,
     "a global variable": _global,
+    "a global variable by way of its module": _of_this_module,
     "a dict in a global variable": lambda _: raised(COUNTS, "calls"),
     "a default argument": _default,
     "an attribute of a function": _of_function,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fxbin
+from fxbin.original.mentions import global_names
 from tests import values_in_a_module
 from tests.transforming import config
 
@@ -146,6 +147,15 @@ def test_a_global_variable_with_the_name_of_an_attribute_is_none_that_the_code_r
     model: Any = fxbin.transform(Reader(), config(2, 3, 8, 8))
     monkeypatch.setitem(globals(), "options", model)  # as `model = fxbin.transform(model, ...)` does
     assert runs_a_graph(model)
+
+
+def test_a_global_variable_that_code_only_sets_is_one_that_it_names() -> None:
+    def code(net: Reader) -> float:
+        global SCALE  # noqa: PLW0603
+        SCALE = net.options.gain
+        return values_in_a_module.FACTOR
+
+    assert global_names(code.__code__) == {"SCALE", "values_in_a_module"}
 
 
 class ByText(Reader):

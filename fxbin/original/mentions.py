@@ -58,12 +58,13 @@ def mentions_of_class(bases: Iterable[type]) -> Mentions:
 
 @lru_cache(maxsize=4096)
 def global_names(code: CodeType) -> frozenset[str]:
-    """The names that `code`, and code in it, looks up in its namespace; not those of attributes.
+    """The names that `code`, and code in it, reads or sets in its namespace; not those of attributes.
 
-    Code that asks for the namespace itself may look up any text (``globals()["scale"]``).
+    Code that asks for the namespace itself may mean any of its names (``globals()["scale"]``,
+    ``sys.modules[__name__].scale``).
     """
-    names = {str(each.argval) for each in get_instructions(code) if each.opname in _GLOBAL_LOADS}
-    if not _NAMESPACE.isdisjoint(code.co_names):
+    names = {str(each.argval) for each in get_instructions(code) if each.opname in _OF_GLOBALS}
+    if "__name__" in names or not _NAMESPACE.isdisjoint(code.co_names):
         names |= {*code.co_names, *_text_in(code)}
     return frozenset(names).union(*(global_names(x) for x in code.co_consts if isinstance(x, CodeType)))
 
@@ -99,6 +100,8 @@ _NOT_READING = frozenset(
     | {"__delitem__", "__del__", "__repr__", "__str__", "__copy__", "__deepcopy__", "__reduce__"}
     | {"__reduce_ex__", "__getstate__", "__setstate__"}
 )
-_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_OF_GLOBALS = frozenset(
+    {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL"}
+)
 _NAMESPACE = frozenset({"globals", "__globals__", "__dict__", "vars", "eval", "exec"})
 _ASKING = frozenset({"getattr", "hasattr", "AttributeError", "vars", "__dict__"})
