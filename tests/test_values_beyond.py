@@ -158,6 +158,40 @@ def test_a_global_variable_that_code_only_sets_is_one_that_it_names() -> None:
     assert global_names(code.__code__) == {"SCALE", "values_in_a_module"}
 
 
+class ImportsModule(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        from tests import values_in_a_module as own
+
+        y: Tensor = self.conv(x) * own.FACTOR
+        return y
+
+
+class ImportsValue(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        from .values_in_a_module import FACTOR
+
+        y: Tensor = self.conv(x) * FACTOR
+        return y
+
+
+class ImportsByPath(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        import tests.values_in_a_module
+
+        y: Tensor = self.conv(x) * tests.values_in_a_module.FACTOR
+        return y
+
+
+@pytest.mark.parametrize("make", [ImportsModule, ImportsValue, ImportsByPath])
+def test_a_value_of_a_module_that_the_code_imports_itself_counts(make: type[Reader]) -> None:
+    model: Any = fxbin.transform(make(), config(2, 3, 8, 8))
+    before = model(X)
+    assert runs_a_graph(model)
+    values_in_a_module.FACTOR = 2.0
+    assert torch.equal(model(X), 2 * before)
+    assert not runs_a_graph(model)
+
+
 class ByText(Reader):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x) * globals()["by_text"]

@@ -1,8 +1,10 @@
 """Names of attributes and global variables that code mentions."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dis import get_instructions
 from functools import lru_cache
+from importlib.util import resolve_name
 from itertools import chain
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -70,13 +72,45 @@ def global_names(code: CodeType) -> frozenset[str]:
 
 
 def globals_named(function: FunctionType) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield where the global variables are that `function` names, also those of its package's modules."""
+    """Yield where the global variables are that `function` names, also those of its package's modules.
+
+    These are the modules that it names, as a global variable or in an import of its own, and those that it
+    names in them (``package.settings.scale``).
+    """
     space, names = function.__globals__, mentions([function]).names
-    for name in global_names(function.__code__) & space.keys():
-        yield space, name
-        value = space[name]
-        if isinstance(value, ModuleType) and package_of(vars(value)) == package_of(space):
-            yield from ((vars(value), inner) for inner in names & vars(value).keys())
+    package = package_of(space)
+    own = [(space, name) for name in global_names(function.__code__) & space.keys()]
+    yield from own
+    pending = [*(space[name] for _, name in own), *_imported(function.__code__, space)]
+    seen: list[Any] = []
+    while pending:
+        module = pending.pop()
+        if isinstance(module, ModuleType) and module not in seen and package_of(vars(module)) == package:
+            seen.append(module)
+            found = names & vars(module).keys()
+            yield from ((vars(module), name) for name in found)
+            pending += [vars(module)[name] for name in found]
+
+
+def _imported(code: CodeType, space: Mapping[str, Any]) -> Iterator[Any]:
+    """What `code`, whose globals are `space`, imports itself, as far as it has been imported."""
+    for path in _imports(code):
+        is_relative, package = path.startswith("."), space.get("__package__")
+        if package or not is_relative:
+            yield sys.modules.get(resolve_name(path, package))
+
+
+@lru_cache(maxsize=4096)
+def _imports(code: CodeType) -> frozenset[str]:
+    """The modules that `code`, and code in it, imports: ``package.settings``, ``.settings``."""
+    instructions = [*get_instructions(code)]
+    paths = {
+        # Pushed before it: the number of dots, and the names that are taken from the module.
+        f"{'.' * instructions[position - 2].argval}{each.argval}"
+        for position, each in enumerate(instructions)
+        if each.opname == "IMPORT_NAME"
+    }
+    return frozenset(paths).union(*(_imports(x) for x in code.co_consts if isinstance(x, CodeType)))
 
 
 def _text_in(code: CodeType) -> set[str]:
