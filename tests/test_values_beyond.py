@@ -182,7 +182,19 @@ class ImportsByPath(Reader):
         return y
 
 
-@pytest.mark.parametrize("make", [ImportsModule, ImportsValue, ImportsByPath])
+class CallsInModule(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        return values_in_a_module.scaled(self.conv(x))
+
+
+class ImportsFunction(Reader):
+    def forward(self, x: Tensor) -> Tensor:
+        from tests.values_in_a_module import scaled
+
+        return scaled(self.conv(x))
+
+
+@pytest.mark.parametrize("make", [ImportsModule, ImportsValue, ImportsByPath, CallsInModule, ImportsFunction])
 def test_a_value_of_a_module_that_the_code_imports_itself_counts(make: type[Reader]) -> None:
     model: Any = fxbin.transform(make(), config(2, 3, 8, 8))
     before = model(X)

@@ -11,7 +11,7 @@ from fxbin.binarized.entries import Entries, Entry
 from fxbin.binarized.kept import by_identity, told_by_identity
 from fxbin.binarized.search import Search
 from fxbin.graph.record import Specialisation
-from fxbin.original.mentions import Mentions, global_names, globals_named, package_of
+from fxbin.original.mentions import Mentions, globals_named, package_of
 from fxbin.original.value_kinds import PLAIN, SIMPLE, is_foreign, is_object
 from fxbin.tracing import MISSING, Read
 
@@ -178,18 +178,21 @@ def _are_the_same(found: Iterable[Entries]) -> bool:
 
 
 def reached_functions(reads: Iterable[Read]) -> list[FunctionType]:
-    """The functions among `reads`, and those of their package that they reach through global variables."""
+    """The functions among `reads`, and those of their package that they reach through global variables.
+
+    Also through modules of the package: ``operators.scaled(x)``.
+    """
     pending = [read.value for read in reads if isinstance(read.value, FunctionType)]
     seen = dict.fromkeys(pending)
     while pending:
         function = pending.pop()
-        space = function.__globals__
-        for name in global_names(function.__code__) & space.keys():
+        package = package_of(function.__globals__)
+        for space, name in globals_named(function):
             value = space[name]
             if (
                 isinstance(value, FunctionType)
                 and value not in seen
-                and package_of(value.__globals__) == package_of(space)
+                and package_of(value.__globals__) == package
             ):
                 seen[value] = None
                 pending.append(value)
