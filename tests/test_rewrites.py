@@ -177,7 +177,8 @@ def test_summary_says_what_has_changed_and_why_not() -> None:
 
 def test_a_rewrite_that_changes_nothing_warns() -> None:
     with pytest.warns(
-        UserWarning, match='"downsample_pooling" has changed nothing: the model has no .* about. Remove it$'
+        UserWarning,
+        match='compression.rewrites: "downsample_pooling" has changed nothing: the .* about. Remove it$',
     ):
         rewritten(nn.Sequential(Plain(3, 3)), "downsample_pooling", ignored_scopes=None)
 

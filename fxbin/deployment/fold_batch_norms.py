@@ -1,11 +1,12 @@
 """Folds a BatchNorm after a convolution into the weight and bias of the convolution."""
 
 import copy
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, fx, nn
 
-from fxbin.deployment.graph_facts import called, calls_plain, layers_read_by_code, only_user
+from fxbin.deployment.graph_facts import called, calls_plain, is_called_once, layers_read_by_code, only_user
 from fxbin.deployment.origin import set_origin
 from fxbin.deployment.packed_conv2d import PackedConv2d
 
@@ -25,8 +26,7 @@ def fold_batch_norms(module: fx.GraphModule) -> None:
         if norm_node is None or not _is_constant(module, norm_node):
             continue
         norm = called(module, norm_node)
-        is_folded = _folds_into_packed(module, node, norm)
-        if is_folded or (called(module, node) not in read_by_code and _folds_into_float(module, node, norm)):
+        if _folds_into_packed(module, node, norm) or _folds_into_float(module, node, norm, read_by_code):
             set_origin(node, norm_node)
             norm_node.replace_all_uses_with(node)
             module.graph.erase_node(norm_node)
@@ -65,12 +65,15 @@ def _folds_into_packed(module: fx.GraphModule, node: fx.Node, norm: nn.Module | 
     return True
 
 
-def _folds_into_float(module: fx.GraphModule, node: fx.Node, norm: nn.Module | None) -> bool:
+def _folds_into_float(
+    module: fx.GraphModule, node: fx.Node, norm: nn.Module | None, read_by_code: Collection[nn.Module]
+) -> bool:
     conv = called(module, node)
     if not (isinstance(conv, nn.Conv2d) and calls_plain(module, node, nn.Conv2d)):
         return False
-    calls = [each for each in module.graph.find_nodes(op="call_module") if called(module, each) is conv]
-    if len(calls) > 1 or conv.weight.dtype not in (torch.float32, torch.float64):
+    if conv in read_by_code or not is_called_once(module, conv):
+        return False
+    if conv.weight.dtype not in (torch.float32, torch.float64):
         return False
     scale, shift = _scale_and_shift(norm, conv.bias)
     dtype, folded = conv.weight.dtype, copy.deepcopy(conv)

@@ -54,10 +54,8 @@ def layers_read_by_code(module: fx.GraphModule) -> set[nn.Module]:
     found: set[nn.Module] = set()
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.users:
-            owner = submodule_at(module, str(node.target).rpartition(".")[0])
-            found |= set() if owner is None else {owner}
-        layer = called(module, node)
-        if layer is not None:
+            found.add(module.get_submodule(str(node.target).rpartition(".")[0]))
+        elif (layer := called(module, node)) is not None:
             found.update(part for part in layer.modules() if part is not layer)
     return found
 
@@ -74,9 +72,9 @@ def packed_at(module: fx.GraphModule, node: fx.Node) -> PackedConv2d:
     return found
 
 
-def is_called_once(module: fx.GraphModule, packed: nn.Module) -> bool:
-    """Whether one node alone calls the packed convolution `packed`, so that it may change for that node."""
-    return sum(called(module, node) is packed for node in packed_nodes(module)) == 1
+def is_called_once(module: fx.GraphModule, layer: nn.Module) -> bool:
+    """Whether one node alone calls `layer`, so that it may change for that node."""
+    return sum(called(module, node) is layer for node in module.graph.find_nodes(op="call_module")) == 1
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
